@@ -1,0 +1,1 @@
+"""The arm: its model, its kinematics and its controller."""

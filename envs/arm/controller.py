@@ -1,0 +1,152 @@
+"""The arm under end-effector control at 4 Hz: actions in, physics, measured poses out.
+
+Gravity acts on the arm and is compensated by its motors, as on the real one: the compensating torque is
+part of what the joints' torque limits bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import mujoco
+import numpy as np
+
+from envs.arm.kinematics import Kinematics, euler_to_matrix, matrix_to_euler, rotation_error
+from envs.arm.model import FINGER_TRAVEL_M, NUM_JOINTS, TIMESTEP_S
+
+CONTROL_HZ: Final = 4
+SUBSTEPS: Final = round(1 / (CONTROL_HZ * TIMESTEP_S))
+#: The joint targets travel during this share of the interval and rest for what is left of it.
+TRAVEL_SHARE: Final = 0.72
+
+#: The box that the TCP is kept in [m].
+WORKSPACE_LOW_M: Final = np.array([0.32, -0.30, 0.05])
+WORKSPACE_HIGH_M: Final = np.array([0.62, 0.30, 0.42])
+#: How far the hand may turn away from pointing straight down [rad].
+MAX_TURN_RAD: Final = 0.4
+#: A joint that would have to turn further in one step means another configuration: not taken.
+MAX_JOINT_STEP_RAD: Final = 1.0
+#: Extrinsic xyz Euler angles of the hand pointing straight down.
+DOWN_EULER_RAD: Final = (np.pi, 0.0, 0.0)
+
+_DOWN: Final = euler_to_matrix(np.array(DOWN_EULER_RAD))
+_FINGERS: Final = slice(NUM_JOINTS, NUM_JOINTS + 2)
+_ACTUATED: Final = slice(0, NUM_JOINTS + 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What became of one action.
+
+    Attributes:
+        position_m: Where the TCP was told to go `[3]`, after clipping to the workspace.
+        workspace_clipped: Whether the clipping changed it.
+        reached: Whether the joints can reach it; if not, the arm holds still.
+    """
+
+    position_m: np.ndarray
+    workspace_clipped: bool
+    reached: bool
+
+
+class ArmController:
+    """Drives the arm of one model and data; holds no randomness.
+
+    Args:
+        model: The compiled arm.
+        data: Its state, which this class advances.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        self._model, self._data = model, data
+        self._kinematics = Kinematics(model)
+        self._site = model.site("tcp").id
+        self._rotation = _DOWN
+        self._closure = 0.0
+        share = np.minimum(np.arange(1, SUBSTEPS + 1) / (TRAVEL_SHARE * SUBSTEPS), 1.0)
+        # Minimum jerk: no speed and no acceleration at either end.
+        self._profile = share**3 * (10 - 15 * share + 6 * share**2)
+
+    def pose(self) -> np.ndarray:
+        """Return the measured pose `[7]`, float64."""
+        data = self._data
+        rotation = data.site_xmat[self._site].reshape(3, 3)
+        closure = 1.0 - data.qpos[_FINGERS].sum() / (2 * FINGER_TRAVEL_M)
+        return np.concatenate(
+            [data.site_xpos[self._site], matrix_to_euler(rotation), [min(1.0, max(0.0, closure))]]
+        )
+
+    def joints_for(self, pose: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return the joint angles `[7]` of pose `[7]`, solved from the home posture, and if it converged."""
+        result = self._kinematics.solve(pose[:3], euler_to_matrix(pose[3:6]))
+        return result.joints_rad, result.converged
+
+    def place(self, joints_rad: np.ndarray, rotation_euler_rad: np.ndarray, closure: float) -> None:
+        """Put the arm at rest at joint angles `[7]`, holding them; the rest of the state is left alone."""
+        fingers = (1.0 - closure) * FINGER_TRAVEL_M
+        self._data.qpos[:NUM_JOINTS] = joints_rad
+        self._data.qpos[_FINGERS] = fingers
+        self._data.qvel[_ACTUATED] = 0.0
+        self._data.ctrl[:NUM_JOINTS] = joints_rad
+        self._data.ctrl[_FINGERS] = fingers
+        self._rotation = _limited(euler_to_matrix(rotation_euler_rad))
+        self._closure = closure
+        mujoco.mj_forward(self._model, self._data)
+
+    def settle(self) -> None:
+        """Advance the physics by one control interval with the targets held."""
+        mujoco.mj_step(self._model, self._data, SUBSTEPS)
+        mujoco.mj_forward(self._model, self._data)
+
+    def step(self, action: np.ndarray) -> Command:
+        """Carry out one action `[7]` (already within its bounds) for one control interval.
+
+        The position delta applies to the measured position. Rotation and closure apply to what was
+        commanded last: deltas of zero then hold them, where small errors of each step would add up.
+        """
+        measured = self._data.site_xpos[self._site]
+        wanted = measured + action[:3]
+        position = np.clip(wanted, WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+        turned = (
+            _limited(euler_to_matrix(action[3:6]) @ self._rotation) if action[3:6].any() else self._rotation
+        )
+        self._closure = min(1.0, max(0.0, self._closure + float(action[6])))
+        joints = self._data.ctrl[:NUM_JOINTS].copy()
+        # What the joint limits forbid with the turn may be possible without it; straight down always is.
+        for rotation in (turned, self._rotation, _DOWN):
+            result = self._kinematics.solve(position, rotation, self._data.qpos[:NUM_JOINTS])
+            reached = result.converged and self._nearby(result.joints_rad)
+            if reached:
+                joints, self._rotation = result.joints_rad, rotation
+                break
+        self._travel(np.concatenate([joints, np.full(2, (1 - self._closure) * FINGER_TRAVEL_M)]))
+        return Command(
+            position_m=position,
+            workspace_clipped=bool((position != wanted).any()),
+            reached=reached,
+        )
+
+    def _nearby(self, joints_rad: np.ndarray) -> bool:
+        return bool(np.abs(joints_rad - self._data.qpos[:NUM_JOINTS]).max() <= MAX_JOINT_STEP_RAD)
+
+    def _travel(self, target: np.ndarray) -> None:
+        model, data = self._model, self._data
+        start = data.ctrl.copy()
+        for ctrl in start + self._profile[:, None] * (target - start):
+            data.ctrl[:] = ctrl
+            mujoco.mj_step(model, data)
+        # Positions of sites lag one step behind the joints without this.
+        mujoco.mj_forward(model, data)
+
+
+def _limited(rotation: np.ndarray) -> np.ndarray:
+    """Return the rotation nearest to `rotation` within `MAX_TURN_RAD` of pointing down."""
+    turn = rotation_error(_DOWN, rotation)
+    angle = float(np.linalg.norm(turn))
+    if angle <= MAX_TURN_RAD:
+        return rotation
+    quaternion, matrix = np.empty(4), np.empty(9)
+    mujoco.mju_axisAngle2Quat(quaternion, turn / angle, MAX_TURN_RAD)
+    mujoco.mju_quat2Mat(matrix, quaternion)
+    return matrix.reshape(3, 3) @ _DOWN

@@ -1,0 +1,97 @@
+"""Behaviours that collect data: what the arm does when nobody gives it a goal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from gymnasium import spaces
+
+from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+
+#: How often each mode begins: straight runs, trips to a point, small jitter.
+_MODE_WEIGHTS: Final = (0.40, 0.48, 0.12)
+_RUN, _TRIP, _JITTER = range(3)
+_JITTER_SCALE: Final = 0.25
+_ARRIVED_M: Final = 0.015
+#: Trips are drawn from a box this much larger and clipped: else faces and corners would be seen too rarely.
+_TRIP_MARGIN_M: Final = 0.06
+#: How often a run bounces off a face of the workspace: pushing against it shows no motion, but happens too.
+_BOUNCE: Final = 0.7
+
+
+class Explorer:
+    """Wanders through the whole workspace with actions that last.
+
+    It mixes straight runs in a random direction (1 to 4 steps, any speed up to the bounds), trips to a
+    random point at full speed, and short jitter. Only x, y and z move, unless asked for more.
+
+    Args:
+        rng: Where all the randomness comes from.
+        action_space: The environment's: bounds of the 7 entries.
+        rotation_scale: Share of the rotation bounds that is used.
+        closure_scale: Share of the closure bounds that is used.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        action_space: spaces.Box,
+        *,
+        rotation_scale: float = 0.0,
+        closure_scale: float = 0.0,
+    ) -> None:
+        self._high = action_space.high.astype(np.float64)
+        self._turn = np.concatenate([np.full(3, rotation_scale), [closure_scale]]) * self._high[3:]
+        self.reset(rng)
+
+    def reset(self, rng: np.random.Generator) -> None:
+        """Begin a new episode with a new source of randomness."""
+        self._rng = rng
+        self._left = 0
+        self._mode = _RUN
+        self._velocity = np.zeros(3)
+        self._target = np.zeros(3)
+
+    def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the next action, float32 `[7]`, within the bounds.
+
+        Args:
+            observation: The environment's; only `state` `[7]` is looked at.
+        """
+        position = np.asarray(observation["state"], np.float64)[:3]
+        if self._left <= 0 or (self._mode == _TRIP and self._arrived(position)):
+            self._begin()
+        self._left -= 1
+        delta = self._delta(position)
+        extra = self._rng.uniform(-self._turn, self._turn)
+        return np.clip(np.concatenate([delta, extra]), -self._high, self._high).astype(np.float32)
+
+    def _begin(self) -> None:
+        rng, high = self._rng, self._high[:3]
+        self._mode = int(rng.choice(3, p=_MODE_WEIGHTS))
+        if self._mode == _RUN:
+            self._left = int(rng.integers(1, 5))
+            self._velocity = rng.uniform(-high, high)
+        elif self._mode == _TRIP:
+            self._left = int(rng.integers(4, 11))
+            beyond = rng.uniform(WORKSPACE_LOW_M - _TRIP_MARGIN_M, WORKSPACE_HIGH_M + _TRIP_MARGIN_M)
+            self._target = np.clip(beyond, WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+        else:
+            self._left = int(rng.integers(1, 3))
+
+    def _delta(self, position_m: np.ndarray) -> np.ndarray:
+        high = self._high[:3]
+        if self._mode == _RUN:
+            ahead = position_m + self._velocity
+            leaving = (ahead < WORKSPACE_LOW_M) | (ahead > WORKSPACE_HIGH_M)
+            if self._rng.uniform() < _BOUNCE:
+                self._velocity = np.where(leaving, -self._velocity, self._velocity)
+            return self._velocity
+        if self._mode == _TRIP:
+            return np.clip(self._target - position_m, -high, high)
+        return self._rng.uniform(-high, high) * _JITTER_SCALE
+
+    def _arrived(self, position_m: np.ndarray) -> bool:
+        return bool(np.linalg.norm(self._target - position_m) < _ARRIVED_M)

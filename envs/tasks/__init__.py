@@ -1,0 +1,1 @@
+"""Tasks: what an episode asks of the arm."""

@@ -1,0 +1,240 @@
+"""Reach: bring the gripper to where it is in a goal image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium import spaces
+
+from envs.arm.controller import (
+    CONTROL_HZ,
+    DOWN_EULER_RAD,
+    WORKSPACE_HIGH_M,
+    WORKSPACE_LOW_M,
+    ArmController,
+    Command,
+)
+from envs.arm.model import MAX_IMAGE_SIZE, build_model
+from envs.errors import EnvError
+from envs.rendering import SceneRenderer
+from envs.scenery import Scenery
+from envs.variation import Scene, Variation, sample
+
+SUCCESS_DISTANCE_M: Final = 0.04
+ACTION_HIGH: Final = np.array([0.075] * 3 + [0.3] * 3 + [1.0], np.float32)
+#: Bounds of the pose: wider than the workspace, since a state is measured, not commanded.
+STATE_LOW: Final = np.array([-1.0, -1.0, -0.5, 0.0, -np.pi / 2, -np.pi, 0.0], np.float32)
+STATE_HIGH: Final = np.array([1.0, 1.0, 1.5, 2 * np.pi, np.pi / 2, np.pi, 1.0], np.float32)
+#: A given pose may lie this far outside the workspace: measured ones do.
+_WORKSPACE_SLACK_M: Final = 0.02
+_OPTIONS: Final = ("goal_state", "start_state")
+
+
+class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
+    """A seven-joint arm over a table; the goal is an image of the arm at a drawn pose.
+
+    Observation: `image`, uint8 `[image_size, image_size, 3]`, and `state`, float32 `[7]`: measured x y z
+    [m], extrinsic xyz Euler angles [rad] (the first in [0, 2 pi)), gripper closure [0 open, 1 closed].
+
+    Action, float32 `[7]`: delta x y z [m], Euler angles of R[t+1] R[t]^T [rad], delta closure. An action
+    outside the bounds is clipped to them and `info["action_clipped"]` is set. The position that results is
+    clipped to the workspace (`info["workspace_clipped"]`). The hand turns at most 0.4 rad away from
+    pointing straight down; a turn that the joint limits forbid is left out, and in the rare pose that they
+    forbid altogether the arm holds still (`info["reached"]` False).
+
+    Reward: minus the distance [m] between the TCP and the goal's. An episode terminates below 4 cm and is
+    truncated after `max_steps`.
+
+    `info` always has `distance` [m], `success`, `action_clipped`, `workspace_clipped`, `reached` and
+    `commanded_position` [m], what the position was told to become; after `reset` also `goal_image`,
+    `goal_state`, `solved_at_reset`, `scene`.
+
+    Args:
+        variation: What differs between episodes: "train", "test", "none" or a `Variation`.
+        camera: "jittered" draws the camera with the scene; "fixed" keeps the nominal one.
+        image_size: Height and width of the pictures in pixels.
+        max_steps: Actions in an episode.
+        render_mode: None or "rgb_array".
+
+    Raises:
+        EnvError: If an argument is not allowed, or OpenGL does not start.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+
+    def __init__(
+        self,
+        variation: str | Variation = "train",
+        camera: Literal["jittered", "fixed"] = "jittered",
+        image_size: int = 128,
+        max_steps: int = 20,
+        render_mode: str | None = None,
+    ) -> None:
+        _check_arguments(camera, image_size, max_steps, render_mode)
+        self.variation = Variation.named(variation) if isinstance(variation, str) else variation
+        self.camera, self.max_steps, self.render_mode = camera, max_steps, render_mode
+        self.action_space = spaces.Box(-ACTION_HIGH, ACTION_HIGH, dtype=np.float32)
+        self.observation_space = spaces.Dict(
+            {
+                "image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+                "state": spaces.Box(STATE_LOW, STATE_HIGH, dtype=np.float32),
+            }
+        )
+        self._model = build_model(image_size)
+        self._data = mujoco.MjData(self._model)
+        self._arm = ArmController(self._model, self._data)
+        self._scenery = Scenery(self._model)
+        self._renderer = SceneRenderer(self._model, "view", image_size)
+        self._goal_m: np.ndarray | None = None
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Draw a scene, a goal and a start; see the goal; go to the start.
+
+        Args:
+            seed: Where everything random comes from; None goes on from the last.
+            options: May hold `goal_state` and `start_state`, poses `[7]` that replace the drawn ones.
+
+        Returns:
+            The first observation and `info`.
+
+        Raises:
+            EnvError: If an option is unknown, or a given pose is malformed or out of reach.
+        """
+        super().reset(seed=seed)
+        given = _check_options(options)
+        scene = sample(self.variation, self.np_random)
+        goal_position = self.np_random.uniform(WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+        start = given.get("start_state", _downward_pose(scene.start_position_m, scene.closure))
+        goal = given.get("goal_state", _downward_pose(goal_position, start[6]))
+
+        self._scenery.apply(scene if self.camera == "jittered" else _with_nominal_camera(scene))
+        self._renderer.upload_texture(self._scenery.texture_id)
+        goal_image, goal_state = self._show(goal, "goal_state")
+        image, state = self._show(start, "start_state")
+        self._goal_m, self._steps = goal_state[:3].astype(np.float64), 0
+        info = self._info(Command(position_m=self._arm.pose()[:3], workspace_clipped=False, reached=True))
+        info |= {
+            "goal_image": goal_image,
+            "goal_state": goal_state,
+            "solved_at_reset": info["success"],
+            "scene": scene,
+        }
+        return {"image": image, "state": state}, info
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Carry out one action for a quarter of a second of physics.
+
+        Raises:
+            EnvError: If the action's shape is not `[7]`, an entry is not finite, or `reset` was not called.
+        """
+        if self._goal_m is None:
+            raise EnvError("step was called before reset: call reset first.")
+        wanted = _check_action(action)
+        clipped = np.clip(wanted, -ACTION_HIGH, ACTION_HIGH).astype(np.float64)
+        command = self._arm.step(clipped)
+        self._steps += 1
+        info = self._info(command, action_clipped=bool((clipped != wanted).any()))
+        observation = {"image": self._renderer.render(self._data), "state": self._state()}
+        return observation, -info["distance"], info["success"], self._steps >= self.max_steps, info
+
+    def render(self) -> np.ndarray | None:
+        """Return the current picture, uint8 `[H, W, 3]`; None without a render mode."""
+        return self._renderer.render(self._data) if self.render_mode == "rgb_array" else None
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._renderer.close()
+
+    def _show(self, pose: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Put the arm at rest at a pose, all objects in their places; return picture and measured state."""
+        joints, reached = self._arm.joints_for(pose)
+        if not reached:
+            raise EnvError(
+                f"{name} {pose.tolist()} is out of the arm's reach: give a pose the arm has been in."
+            )
+        mujoco.mj_resetData(self._model, self._data)
+        self._arm.place(joints, pose[3:6], float(pose[6]))
+        self._arm.settle()
+        return self._renderer.render(self._data), self._state()
+
+    def _state(self) -> np.ndarray:
+        return np.clip(self._arm.pose().astype(np.float32), STATE_LOW, STATE_HIGH)
+
+    def _info(self, command: Command, *, action_clipped: bool = False) -> dict[str, Any]:
+        distance = float(np.linalg.norm(self._arm.pose()[:3] - self._goal_m))
+        return {
+            "distance": distance,
+            "success": distance < SUCCESS_DISTANCE_M,
+            "action_clipped": action_clipped,
+            "workspace_clipped": command.workspace_clipped,
+            "reached": command.reached,
+            "commanded_position": command.position_m,
+        }
+
+
+def _with_nominal_camera(scene: Scene) -> Scene:
+    return replace(scene, camera_offset=(0.0, 0.0, 0.0), look_at_offset_m=(0.0, 0.0, 0.0))
+
+
+def _downward_pose(position_m: Any, closure: float) -> np.ndarray:
+    return np.array([*position_m, *DOWN_EULER_RAD, closure], dtype=np.float64)
+
+
+def _check_arguments(camera: str, image_size: int, max_steps: int, render_mode: str | None) -> None:
+    if camera not in ("jittered", "fixed"):
+        raise EnvError(f"camera {camera!r} is unknown: use 'jittered' or 'fixed'.")
+    if not 16 <= image_size <= MAX_IMAGE_SIZE:
+        raise EnvError(f"image_size {image_size} is out of range: use 16 to {MAX_IMAGE_SIZE} pixels.")
+    if max_steps < 1:
+        raise EnvError(f"max_steps {max_steps} leaves no action: use 1 or more.")
+    if render_mode not in (None, "rgb_array"):
+        raise EnvError(f"render_mode {render_mode!r} is unknown: use None or 'rgb_array'.")
+
+
+def _check_action(action: np.ndarray) -> np.ndarray:
+    array = _numeric("action", action)
+    if array.shape != ACTION_HIGH.shape:
+        raise EnvError(
+            f"action has shape {array.shape}, not (7,): give delta xyz, Euler angles, delta closure."
+        )
+    if not np.isfinite(array).all():
+        raise EnvError(f"action {array.tolist()} is not finite: every entry must be a finite number.")
+    return array
+
+
+def _check_options(options: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+    given = dict(options or {})
+    unknown = sorted(set(given) - set(_OPTIONS))
+    if unknown:
+        raise EnvError(f"reset options {unknown} are unknown: allowed are {list(_OPTIONS)}.")
+    return {name: _check_pose(name, pose) for name, pose in given.items()}
+
+
+def _check_pose(name: str, pose: Any) -> np.ndarray:
+    array = _numeric(name, pose)
+    if array.shape != (7,) or not np.isfinite(array).all():
+        raise EnvError(
+            f"{name} {array.tolist()} is not a pose: give 7 finite numbers, xyz, Euler angles, closure."
+        )
+    low, high = WORKSPACE_LOW_M - _WORKSPACE_SLACK_M, WORKSPACE_HIGH_M + _WORKSPACE_SLACK_M
+    if (array[:3] < low).any() or (array[:3] > high).any() or not 0.0 <= array[6] <= 1.0:
+        raise EnvError(
+            f"{name} {array.tolist()} is out of the workspace: position within {WORKSPACE_LOW_M.tolist()} to "
+            f"{WORKSPACE_HIGH_M.tolist()} m, closure within 0 to 1."
+        )
+    return array
+
+
+def _numeric(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise EnvError(f"{name} {values!r} is not an array of numbers: give 7 of them.") from error

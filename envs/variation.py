@@ -1,0 +1,327 @@
+"""What may differ between episodes: ranges, and one scene drawn from them.
+
+`Variation.train()` and `Variation.test()` share no hue, no texture, no light direction and no camera pose,
+so that a test episode shows an unseen scene. Where the arm starts, how far its goal lies, how many objects
+there are and of what shape comes from the same ranges in both.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass, field
+from typing import Final, Literal, get_args
+
+import numpy as np
+
+from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.model import NUM_CLUTTER
+from envs.errors import EnvError
+
+TextureKind = Literal["plain", "checker", "stripes", "speckle", "diagonal", "dots", "waves", "rings"]
+ClutterShape = Literal["box", "cylinder", "sphere"]
+RGB = tuple[float, float, float]
+Range = tuple[float, float]
+
+CLUTTER_SHAPES: Final[tuple[ClutterShape, ...]] = ("box", "cylinder", "sphere")
+#: Clutter on the floor of the workspace stays below the fingers; around it it may be taller.
+LOW_CLUTTER_HEIGHT_M: Final = 0.034
+_HUE_SECTORS: Final = 12
+#: Share of a hue sector left unused at each of its ends, between train's hues and test's.
+_HUE_GUARD: Final = 0.15
+#: Where low clutter may stand (x, y ranges), and where taller clutter may.
+_LOW_ZONE: Final = ((0.30, 0.66), (-0.30, 0.30))
+_TALL_ZONES: Final = (((0.25, 0.65), (0.46, 0.62)), ((0.05, 0.20), (-0.55, -0.30)), ((0.0, 0.2), (0.30, 0.6)))
+_CLUTTER_GAP_M: Final = 0.14
+
+
+def _triple(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = values.tolist()
+    return x, y, z
+
+
+def _sectors(parity: int) -> tuple[Range, ...]:
+    """Return the hue bands [0, 1] of the even or the odd sectors of the hue circle."""
+    return tuple(
+        ((index + _HUE_GUARD) / _HUE_SECTORS, (index + 1 - _HUE_GUARD) / _HUE_SECTORS)
+        for index in range(parity, _HUE_SECTORS, 2)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClutterSpec:
+    """One object on the table.
+
+    Attributes:
+        shape: Its shape.
+        position_m: x, y of its centre.
+        yaw_rad: Its turn about z.
+        half_size_m: Half extents x, y, z; a cylinder takes x as radius, a sphere z.
+        rgb: Its colour, each in [0, 1].
+    """
+
+    shape: ClutterShape
+    position_m: tuple[float, float]
+    yaw_rad: float
+    half_size_m: tuple[float, float, float]
+    rgb: RGB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """The drawn values of one episode.
+
+    Attributes:
+        camera_offset: Azimuth [rad], elevation [rad] and relative distance, added to the nominal camera.
+        look_at_offset_m: Added to the point that the camera looks at.
+        light_azimuth_rad: Where the light comes from, about z.
+        light_elevation_rad: How high it stands.
+        light_intensity: Its diffuse strength.
+        table_rgb: The table's colour.
+        texture_kind: The table's pattern.
+        texture_seed: What the pattern's details are drawn from.
+        texture_contrast: How strongly the pattern shows.
+        wall_rgb: The walls' colour.
+        arm_rgb: The arm's colour.
+        clutter: The objects on the table.
+        start_position_m: Where the TCP starts.
+        closure: How closed the gripper is.
+    """
+
+    camera_offset: tuple[float, float, float]
+    look_at_offset_m: tuple[float, float, float]
+    light_azimuth_rad: float
+    light_elevation_rad: float
+    light_intensity: float
+    table_rgb: RGB
+    texture_kind: TextureKind
+    texture_seed: int
+    texture_contrast: float
+    wall_rgb: RGB
+    arm_rgb: RGB
+    clutter: tuple[ClutterSpec, ...]
+    start_position_m: tuple[float, float, float]
+    closure: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """Ranges that a scene is drawn from. The defaults are those of `train()`.
+
+    Attributes:
+        name: What it is called in messages and in `info`.
+        camera_scale: Largest camera offset: azimuth [rad], elevation [rad], relative distance.
+        camera_shell: Between which multiples of `camera_scale` the largest of the three offsets lies:
+            (0, 1) fills the box, (1.05, 1.5) only the shell around it.
+        look_at_m: Largest offset of the point looked at, each axis.
+        light_azimuth_rad: Ranges of the light's direction about z; one is chosen by its width.
+        light_elevation_rad: Range of the light's height.
+        light_intensity: Range of its strength.
+        hue_bands: Bands of hue in [0, 1] for table, walls, objects and the arm's tint.
+        saturation: Range of the saturation of table and objects.
+        brightness: Range of the HSV value of table and objects.
+        texture_kinds: The table's patterns.
+        texture_seeds: Half-open range of pattern seeds.
+        texture_contrast: Range of the pattern's strength.
+        clutter_count: Fewest and most objects.
+        arm_tint: Largest saturation of the arm's colour.
+        start_low_m: Lower corner of the box that the TCP starts in.
+        start_high_m: Upper corner of it.
+        closure: Range of the gripper's closure.
+    """
+
+    name: str = "train"
+    camera_scale: tuple[float, float, float] = (np.deg2rad(4.0), np.deg2rad(3.0), 0.04)
+    camera_shell: Range = (0.0, 1.0)
+    look_at_m: float = 0.01
+    light_azimuth_rad: tuple[Range, ...] = ((-1.4, 0.2),)
+    light_elevation_rad: Range = (0.8, 1.25)
+    light_intensity: Range = (0.45, 0.70)
+    hue_bands: tuple[Range, ...] = field(default_factory=lambda: _sectors(0))
+    saturation: Range = (0.25, 0.65)
+    brightness: Range = (0.45, 0.80)
+    texture_kinds: tuple[TextureKind, ...] = ("plain", "checker", "stripes", "speckle")
+    texture_seeds: tuple[int, int] = (0, 1 << 20)
+    texture_contrast: Range = (0.05, 0.22)
+    clutter_count: tuple[int, int] = (0, 4)
+    arm_tint: float = 0.06
+    start_low_m: tuple[float, float, float] = _triple(WORKSPACE_LOW_M)
+    start_high_m: tuple[float, float, float] = _triple(WORKSPACE_HIGH_M)
+    closure: Range = (0.0, 1.0)
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            EnvError: If a range is reversed, empty or out of its bounds.
+        """
+        self._check_ranges()
+        inner, outer = self.camera_shell
+        if inner < 0 or (inner > 0 and inner >= outer):
+            raise EnvError(f"camera_shell {self.camera_shell} is empty: give 0 <= inner < outer.")
+        fewest, most = self.clutter_count
+        if not 0 <= fewest <= most <= NUM_CLUTTER:
+            raise EnvError(
+                f"clutter_count {self.clutter_count} is not allowed: use 0 <= fewest <= most <= {NUM_CLUTTER}."
+            )
+        unknown = sorted(set(self.texture_kinds) - set(get_args(TextureKind)))
+        if unknown or not self.texture_kinds:
+            raise EnvError(f"texture_kinds {self.texture_kinds} must be some of {get_args(TextureKind)}.")
+        if self.texture_seeds[0] >= self.texture_seeds[1]:
+            raise EnvError(f"texture_seeds {self.texture_seeds} is empty: the second must be the larger.")
+        low, high = np.array(self.start_low_m), np.array(self.start_high_m)
+        if (low > high).any() or (low < WORKSPACE_LOW_M).any() or (high > WORKSPACE_HIGH_M).any():
+            raise EnvError(
+                f"start box {self.start_low_m} to {self.start_high_m} m is not within the workspace "
+                f"{WORKSPACE_LOW_M.tolist()} to {WORKSPACE_HIGH_M.tolist()} m."
+            )
+
+    def _check_ranges(self) -> None:
+        unit = ("hue_bands", "saturation", "brightness", "texture_contrast", "closure")
+        for name in (*unit, "camera_shell", "light_azimuth_rad", "light_elevation_rad", "light_intensity"):
+            value = getattr(self, name)
+            bands = value if name in ("hue_bands", "light_azimuth_rad") else (value,)
+            if not bands or any(low > high for low, high in bands):
+                raise EnvError(f"{name} {value} is empty or reversed: give (low, high) with low <= high.")
+            if name in unit and any(low < 0.0 or high > 1.0 for low, high in bands):
+                raise EnvError(f"{name} {value} is out of bounds: it must lie within 0 to 1.")
+
+    @classmethod
+    def train(cls) -> Variation:
+        """Return the ranges that data for training is collected from."""
+        return cls()
+
+    @classmethod
+    def test(cls) -> Variation:
+        """Return the ranges of unseen scenes; disjoint from `train()` wherever something is called unseen."""
+        return cls(
+            name="test",
+            camera_shell=(1.05, 1.5),
+            light_azimuth_rad=((-2.2, -1.5), (0.3, 1.0)),
+            hue_bands=_sectors(1),
+            texture_kinds=("diagonal", "dots", "waves", "rings"),
+            texture_seeds=(1 << 20, 1 << 21),
+        )
+
+    @classmethod
+    def none(cls) -> Variation:
+        """Return ranges of zero width: one scene, one start; only goals differ."""
+        centre = (0.47, 0.0, 0.25)
+        return cls(
+            name="none",
+            camera_scale=(0.0, 0.0, 0.0),
+            look_at_m=0.0,
+            light_azimuth_rad=((-0.6, -0.6),),
+            light_elevation_rad=(1.0, 1.0),
+            light_intensity=(0.6, 0.6),
+            hue_bands=((0.08, 0.08),),
+            saturation=(0.45, 0.45),
+            brightness=(0.65, 0.65),
+            texture_kinds=("plain",),
+            texture_seeds=(0, 1),
+            texture_contrast=(0.1, 0.1),
+            clutter_count=(0, 0),
+            arm_tint=0.0,
+            start_low_m=centre,
+            start_high_m=centre,
+            closure=(0.0, 0.0),
+        )
+
+    @classmethod
+    def named(cls, name: str) -> Variation:
+        """Return the variation called "train", "test" or "none".
+
+        Raises:
+            EnvError: If there is none of that name.
+        """
+        known = {"train": cls.train, "test": cls.test, "none": cls.none}
+        if name not in known:
+            raise EnvError(f"variation {name!r} is unknown: use one of {sorted(known)} or a Variation.")
+        return known[name]()
+
+
+def sample(variation: Variation, rng: np.random.Generator) -> Scene:
+    """Draw one scene.
+
+    Args:
+        variation: The ranges.
+        rng: Where all the randomness comes from.
+    """
+    low, high = variation.texture_seeds
+    clutter_low, clutter_high = variation.clutter_count
+    light = variation.light_azimuth_rad
+    return Scene(
+        camera_offset=_camera_offset(variation, rng),
+        look_at_offset_m=_triple(rng.uniform(-variation.look_at_m, variation.look_at_m, 3)),
+        light_azimuth_rad=_uniform(light[_weighted(light, rng)], rng),
+        light_elevation_rad=_uniform(variation.light_elevation_rad, rng),
+        light_intensity=_uniform(variation.light_intensity, rng),
+        table_rgb=_colour(variation, rng),
+        texture_kind=variation.texture_kinds[int(rng.integers(len(variation.texture_kinds)))],
+        texture_seed=int(rng.integers(low, high)),
+        texture_contrast=_uniform(variation.texture_contrast, rng),
+        wall_rgb=_tint(variation, rng, (0.05, 0.30), (0.55, 0.85)),
+        arm_rgb=_tint(variation, rng, (0.0, variation.arm_tint), (0.88, 0.95)),
+        clutter=_clutter(variation, int(rng.integers(clutter_low, clutter_high + 1)), rng),
+        start_position_m=_triple(rng.uniform(variation.start_low_m, variation.start_high_m)),
+        closure=_uniform(variation.closure, rng),
+    )
+
+
+def _uniform(bounds: Range, rng: np.random.Generator) -> float:
+    return float(rng.uniform(*bounds))
+
+
+def _weighted(ranges: tuple[Range, ...], rng: np.random.Generator) -> int:
+    """Choose one of several ranges in proportion to its width; evenly if all widths are zero."""
+    widths = np.array([high - low for low, high in ranges])
+    if not widths.any():
+        return int(rng.integers(len(ranges)))
+    return int(rng.choice(len(ranges), p=widths / widths.sum()))
+
+
+def _camera_offset(variation: Variation, rng: np.random.Generator) -> tuple[float, float, float]:
+    inner, outer = variation.camera_shell
+    while True:
+        offset = rng.uniform(-outer, outer, 3)
+        if np.abs(offset).max() >= inner:
+            return _triple(offset * variation.camera_scale)
+
+
+def _hue(variation: Variation, rng: np.random.Generator) -> float:
+    return _uniform(variation.hue_bands[_weighted(variation.hue_bands, rng)], rng)
+
+
+def _colour(variation: Variation, rng: np.random.Generator) -> RGB:
+    return _tint(variation, rng, variation.saturation, variation.brightness)
+
+
+def _tint(variation: Variation, rng: np.random.Generator, saturation: Range, brightness: Range) -> RGB:
+    hue = _hue(variation, rng)
+    return colorsys.hsv_to_rgb(hue, _uniform(saturation, rng), _uniform(brightness, rng))
+
+
+def _clutter(variation: Variation, count: int, rng: np.random.Generator) -> tuple[ClutterSpec, ...]:
+    placed: list[ClutterSpec] = []
+    while len(placed) < count:
+        spec = _clutter_spec(variation, rng)
+        gaps = [np.hypot(*np.subtract(spec.position_m, other.position_m)) for other in placed]
+        if all(gap > _CLUTTER_GAP_M for gap in gaps):
+            placed.append(spec)
+    return tuple(placed)
+
+
+def _clutter_spec(variation: Variation, rng: np.random.Generator) -> ClutterSpec:
+    low = bool(rng.uniform() < 0.5)
+    zone = _LOW_ZONE if low else _TALL_ZONES[int(rng.integers(len(_TALL_ZONES)))]
+    # A low sphere would be too small to see.
+    shapes = CLUTTER_SHAPES[:2] if low else CLUTTER_SHAPES
+    shape = shapes[int(rng.integers(len(shapes)))]
+    height = rng.uniform(0.024, LOW_CLUTTER_HEIGHT_M) if low else rng.uniform(0.06, 0.12)
+    width, depth = rng.uniform(0.03, 0.055, 2)
+    return ClutterSpec(
+        shape=shape,
+        position_m=(_uniform(zone[0], rng), _uniform(zone[1], rng)),
+        yaw_rad=float(rng.uniform(-np.pi, np.pi)),
+        half_size_m=(float(width), float(depth), float(height / 2)),
+        rgb=_colour(variation, rng),
+    )

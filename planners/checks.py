@@ -1,0 +1,114 @@
+"""What every planner checks, with one wording. Each error says what was got, what is allowed, what to do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from planners.errors import PlannerError
+from planners.protocols import WorldModel
+
+Choice = TypeVar("Choice", bound=str)
+
+
+def check_count(name: str, got: int, *, most: int | None = None, most_name: str = "") -> int:
+    """Return `got` if it is a whole number from 1 to `most`."""
+    allowed = "a whole number of at least 1" + (
+        f" and at most {most_name}={most}" if most is not None else ""
+    )
+    if isinstance(got, bool) or not isinstance(got, int) or got < 1 or (most is not None and got > most):
+        raise PlannerError(f"{name} is {got!r}; allowed is {allowed}. Change {name}.")
+    return got
+
+
+def check_fraction(name: str, got: float | Sequence[float], action_size: int) -> tuple[float, ...]:
+    """Return one share in [0, 1] for each action axis, from a number or `action_size` numbers."""
+    numbers = tuple(got) if isinstance(got, Sequence) else (got,) * action_size
+    if len(numbers) != action_size or not all(0.0 <= n <= 1.0 for n in numbers):
+        raise PlannerError(
+            f"{name} is {got!r}; allowed is a number in [0, 1], or one for each of the model's {action_size} "
+            f"action axes. Change {name}."
+        )
+    return numbers
+
+
+def check_positive(name: str, got: float) -> float:
+    """Return `got` if it is finite and above 0."""
+    if not (math.isfinite(got) and got > 0):
+        raise PlannerError(f"{name} is {got!r}; allowed is a finite number above 0. Change {name}.")
+    return got
+
+
+def check_choice(name: str, got: Choice, allowed: Sequence[Choice]) -> Choice:
+    """Return `got` if it is one of `allowed`."""
+    if got not in allowed:
+        raise PlannerError(
+            f"{name} is {got!r}; allowed are {', '.join(map(repr, allowed))}. Choose one of them."
+        )
+    return got
+
+
+def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
+    """Return the model's `action_low` and `action_high`, `[A]` each, if they span a box."""
+    low, high = model.action_low, model.action_high
+    fits = low.ndim == 1 and len(low) > 0 and low.shape == high.shape
+    if not fits or not bool((torch.isfinite(low) & torch.isfinite(high) & (low <= high)).all()):
+        raise PlannerError(
+            f"The world model's bounds are action_low={low.tolist()} and action_high={high.tolist()}; allowed "
+            "are two finite vectors of the same length with low <= high. Set them to the robot's limits."
+        )
+    return low, high
+
+
+def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: float | None) -> None:
+    """Check that there is one goal and one generator of its own for each problem."""
+    if goal.ndim != 3 or len(goal) != len(generators) or not generators:
+        raise PlannerError(
+            f"plan got goals of shape {tuple(goal.shape)} and {len(generators)} generators; allowed are "
+            "[B, N, D] and B generators, B at least 1. Pass one goal and one generator for each problem."
+        )
+    if len({id(g) for g in generators}) != len(generators):
+        raise PlannerError(
+            f"plan got {len(generators)} generators of which some are the same object; each problem needs "
+            "its own, or its result would depend on the batch. Make them with planners.make_generators(seeds)."
+        )
+    if deadline_s is not None and not deadline_s > 0:
+        raise PlannerError(
+            f"deadline_s is {deadline_s!r}; allowed is None or a time [s] above 0. Change deadline_s."
+        )
+
+
+def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> None:
+    """Check that a warm start is finite and `[B, K, A]`."""
+    if tuple(warm_start.shape) != shape:
+        raise PlannerError(
+            f"warm_start has shape {tuple(warm_start.shape)}; allowed is [B, K, A] = {list(shape)}. "
+            "Pass the actions of an earlier plan of the same planner and batch."
+        )
+    if not bool(torch.isfinite(warm_start).all()):
+        raise PlannerError(
+            "warm_start has NaN or infinite entries; allowed are finite actions. Pass none instead."
+        )
+
+
+def check_rollout(predicted: Tensor, actions: Tensor) -> None:
+    """Check that the model returned one prediction `[N, D]` for each action."""
+    if predicted.ndim != 5 or predicted.shape[:3] != actions.shape[:3]:
+        raise PlannerError(
+            f"The world model's rollout returned shape {tuple(predicted.shape)} for actions of shape "
+            f"{tuple(actions.shape)}; allowed is [B, S, K, N, D] with the actions' B, S and K. Make rollout "
+            "return one prediction for each action."
+        )
+
+
+def check_energy(energy: Tensor, actions: Tensor) -> None:
+    """Check that the objective returned one energy for each sample."""
+    if energy.shape != actions.shape[:2]:
+        raise PlannerError(
+            f"The objective returned shape {tuple(energy.shape)} for actions of shape {tuple(actions.shape)}"
+            f"; allowed is [B, S] = {list(actions.shape[:2])}. Make it return one energy for each sample."
+        )

@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from envs import ReachEnv
+
+
+@pytest.fixture(scope="module")
+def env() -> Iterator[ReachEnv]:
+    made = ReachEnv(render_mode="rgb_array", max_steps=10_000)
+    yield made
+    made.close()

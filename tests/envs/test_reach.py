@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from envs import REACH_ID, EnvError, ReachEnv
+from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.model import JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM
+
+STEP_M = 0.075
+
+
+def play(env: ReachEnv, seed: int, steps: int = 8) -> list[tuple[bytes, bytes, float]]:
+    """Return the exact course of an episode under seeded actions."""
+    rng = np.random.default_rng(seed)
+    observation, info = env.reset(seed=seed)
+    course = [(observation["image"].tobytes(), info["goal_image"].tobytes(), info["distance"])]
+    for _ in range(steps):
+        action = rng.uniform(env.action_space.low, env.action_space.high).astype(np.float32)
+        observation, reward, *_ = env.step(action)
+        course.append((observation["image"].tobytes(), observation["state"].tobytes(), float(reward)))
+    return course
+
+
+def towards(env: ReachEnv, position: np.ndarray, target: np.ndarray) -> np.ndarray:
+    delta = np.clip(target - position, -STEP_M, STEP_M)
+    return np.concatenate([delta, np.zeros(4)]).astype(np.float32)
+
+
+@pytest.mark.parametrize("variation", ["train", "test", "none"])
+def test_gymnasium_finds_no_fault(variation: str) -> None:
+    made = gymnasium.make(REACH_ID, variation=variation, render_mode="rgb_array").unwrapped
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        check_env(made)
+    # Gymnasium cannot make other modes from a bare environment with arguments; that is not a fault of ours.
+    faults = [str(item.message) for item in raised if "alternative render modes" not in str(item.message)]
+    assert faults == []
+    made.close()
+
+
+def test_same_seed_same_course_whatever_was_played_before(env: ReachEnv) -> None:
+    first = play(env, 5)
+    for other in (6, 7, 8):
+        play(env, other, steps=3)
+    assert play(env, 5) == first
+    fresh = ReachEnv()
+    assert play(fresh, 5) == first
+    fresh.close()
+    assert play(env, 6) != first
+
+
+def test_unseeded_resets_go_on_with_the_same_generator(env: ReachEnv) -> None:
+    def three() -> list[float]:
+        return [env.reset(seed=11)[1]["distance"]] + [env.reset()[1]["distance"] for _ in range(2)]
+
+    first = three()
+    assert three() == first
+    assert len(set(first)) == 3
+
+
+def test_nothing_returned_shares_memory_with_the_environment(env: ReachEnv) -> None:
+    observation, info = env.reset(seed=1)
+    kept = {
+        name: value.copy() for name, value in (observation | info).items() if isinstance(value, np.ndarray)
+    }
+    later, _, _, _, later_info = env.step(np.full(7, 0.05, np.float32))
+    for array in (*later.values(), later_info["commanded_position"]):
+        array[...] = 0
+    for name, value in kept.items():
+        np.testing.assert_array_equal((observation | info)[name], value)
+    assert env.step(np.zeros(7, np.float32))[0]["state"][0] > 0.3
+
+
+def test_two_environments_in_one_process_do_not_disturb_each_other() -> None:
+    first, second = ReachEnv(), ReachEnv(variation="test", image_size=64)
+    alone = play(first, 3, steps=2)
+    play(second, 3, steps=2)
+    assert play(first, 3, steps=2) == alone
+    del second
+    gc.collect()
+    assert play(first, 3, steps=2) == alone
+    first.close()
+
+
+@pytest.mark.parametrize("kind", ["random", "corners", "constant"])
+def test_limits_hold_under_random_and_adversarial_actions(env: ReachEnv, kind: str) -> None:
+    high = env.action_space.high
+    low_joints, high_joints = np.array(JOINT_LOW_RAD), np.array(JOINT_HIGH_RAD)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        env.reset(seed=seed)
+        constant = rng.choice([-1.0, 1.0], 7) * high
+        for _ in range(25):
+            draws = {"random": rng.uniform(-high, high), "corners": rng.choice([-1, 1], 7) * high}
+            observation, *_ = env.step(draws.get(kind, constant).astype(np.float32))
+            data = env._data
+            assert (data.qpos[:7] >= low_joints).all()
+            assert (data.qpos[:7] <= high_joints).all()
+            assert (np.abs(data.qfrc_actuator[:7]) <= np.array(TORQUE_LIMIT_NM) + 1e-9).all()
+            assert (observation["state"][:3] >= WORKSPACE_LOW_M - 0.02).all()
+            assert (observation["state"][:3] <= WORKSPACE_HIGH_M + 0.02).all()
+            assert env.observation_space.contains(observation)
+
+
+def test_the_hand_goes_where_it_is_told(env: ReachEnv) -> None:
+    errors = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        env.reset(seed=seed)
+        for step in range(20):
+            delta = rng.uniform(-STEP_M, STEP_M, 3) if step % 2 else rng.choice([-STEP_M, STEP_M], 3)
+            action = np.concatenate([delta, np.zeros(4)]).astype(np.float32)
+            observation, _, _, _, info = env.step(action)
+            errors.append(np.linalg.norm(observation["state"][:3] - info["commanded_position"]))
+    assert np.max(errors) < 0.008
+    assert np.median(errors) < 0.004
+
+
+def test_commanded_position_is_start_plus_delta_within_the_workspace(env: ReachEnv) -> None:
+    centre = np.array([0.47, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
+    observation, _ = env.reset(seed=0, options={"start_state": centre})
+    start = observation["state"][:3].copy()
+    _, _, _, _, info = env.step(np.array([0.05, -0.02, 0.03, 0, 0, 0, 0], np.float32))
+    np.testing.assert_allclose(info["commanded_position"], start + [0.05, -0.02, 0.03], atol=1e-6)
+    assert not info["workspace_clipped"]
+    for _ in range(8):
+        _, _, _, _, info = env.step(np.array([0.0, 0.0, -STEP_M, 0, 0, 0, 0], np.float32))
+    assert info["workspace_clipped"]
+    assert info["commanded_position"][2] == WORKSPACE_LOW_M[2]
+
+
+def test_at_rest_the_arm_stays(env: ReachEnv) -> None:
+    for seed in range(4):
+        observation, _ = env.reset(seed=seed)
+        start = observation["state"].copy()
+        for _ in range(20):
+            observation, *_ = env.step(np.zeros(7, np.float32))
+        assert np.linalg.norm(observation["state"][:3] - start[:3]) < 0.002
+        np.testing.assert_allclose(observation["state"][3:], start[3:], atol=0.01)
+
+
+def test_rotation_and_closure_follow_the_convention(env: ReachEnv) -> None:
+    centre = np.array([0.47, 0.0, 0.25, np.pi, 0.0, 0.0, 0.2])
+    env.reset(seed=0, options={"start_state": centre})
+    observation, *_ = env.step(np.array([0, 0, 0, 0, 0, 0.25, 0.5], np.float32))
+    # A left rotation about the base's z axis adds to the last of the extrinsic angles.
+    np.testing.assert_allclose(observation["state"][3:6], [np.pi, 0.0, 0.25], atol=0.01)
+    assert observation["state"][6] == pytest.approx(0.7, abs=0.02)
+
+
+def test_goal_image_is_what_the_camera_sees_at_the_goal(env: ReachEnv) -> None:
+    for seed in range(5):
+        observation, info = env.reset(seed=seed)
+        goal = info["goal_state"]
+        away = np.abs(observation["image"].astype(float) - info["goal_image"]).mean()
+        done = False
+        for _ in range(14):
+            action = towards(env, observation["state"][:3], goal[:3])
+            observation, _, terminated, _, last = env.step(action)
+            done = done or terminated
+        assert done
+        assert last["distance"] < 0.003
+        difference = np.abs(observation["image"].astype(float) - info["goal_image"]).mean()
+        assert difference < 1.0
+        assert difference < 0.15 * away
+
+
+def test_given_states_are_taken(env: ReachEnv) -> None:
+    goal = np.array([0.4, 0.2, 0.1, np.pi, 0.0, 0.1, 0.5])
+    start = np.array([0.6, -0.2, 0.3, np.pi, 0.0, -0.1, 0.1])
+    observation, info = env.reset(seed=0, options={"goal_state": goal, "start_state": start})
+    np.testing.assert_allclose(observation["state"], start, atol=2e-3)
+    np.testing.assert_allclose(info["goal_state"], goal, atol=2e-3)
+    assert info["distance"] == pytest.approx(np.linalg.norm(goal[:3] - start[:3]), abs=2e-3)
+    assert not info["solved_at_reset"]
+    _, info = env.reset(seed=0, options={"goal_state": start, "start_state": start})
+    assert info["solved_at_reset"]
+
+
+def test_a_measured_state_can_be_given_back(env: ReachEnv) -> None:
+    for seed in range(10):
+        _, info = env.reset(seed=seed)
+        _, again = env.reset(seed=seed + 100, options={"goal_state": info["goal_state"]})
+        np.testing.assert_allclose(again["goal_state"], info["goal_state"], atol=1e-3)
+
+
+def test_reward_success_and_truncation() -> None:
+    env = ReachEnv(variation="none", max_steps=3)
+    start = np.array([0.47, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
+    env.reset(seed=0, options={"goal_state": start + [0.1, 0, 0, 0, 0, 0, 0], "start_state": start})
+    _, reward, terminated, truncated, info = env.step(np.zeros(7, np.float32))
+    assert (terminated, truncated, info["success"]) == (False, False, False)
+    assert reward == pytest.approx(-0.1, abs=2e-3)
+    _, _, terminated, truncated, info = env.step(np.array([STEP_M, 0, 0, 0, 0, 0, 0], np.float32))
+    assert (terminated, truncated, info["success"]) == (True, False, True)
+    assert env.step(np.zeros(7, np.float32))[3]
+    env.close()
+
+
+def test_actions_out_of_bounds_are_clipped_and_say_so(env: ReachEnv) -> None:
+    wide, narrow = np.array([9.0, 0, 0, 0, 0, 0, 0]), np.array([STEP_M, 0, 0, 0, 0, 0, 0])
+    start = {"start_state": np.array([0.4, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])}
+    env.reset(seed=0, options=start)
+    first, _, _, _, info = env.step(wide)
+    assert info["action_clipped"]
+    env.reset(seed=0, options=start)
+    second, _, _, _, info = env.step(narrow.astype(np.float32))
+    assert not info["action_clipped"]
+    np.testing.assert_array_equal(first["state"], second["state"])
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (np.zeros(6), r"action has shape \(6,\), not \(7,\)"),
+        (np.zeros((1, 7)), r"action has shape \(1, 7\), not \(7,\)"),
+        (np.array([0, np.nan, 0, 0, 0, 0, 0]), "action .* is not finite"),
+        (np.array([np.inf, 0, 0, 0, 0, 0, 0]), "action .* is not finite"),
+        (["up"] * 7, "action .* is not an array of numbers"),
+    ],
+)
+def test_bad_actions_are_refused_and_change_nothing(env: ReachEnv, action: Any, message: str) -> None:
+    env.reset(seed=0)
+    before = env._data.qpos.copy()
+    with pytest.raises(EnvError, match=message):
+        env.step(action)
+    np.testing.assert_array_equal(env._data.qpos, before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"goal": np.zeros(7)},
+            r"reset options \['goal'\] are unknown: allowed are \['goal_state', 'start_state'\]",
+        ),
+        ({"goal_state": np.zeros(3)}, "goal_state .* is not a pose: give 7 finite numbers"),
+        ({"start_state": np.array([2.0, 0, 0.2, np.pi, 0, 0, 0])}, "start_state .* is out of the workspace"),
+        ({"goal_state": np.array([0.5, 0, 0.2, 0, 0, 0, 0])}, "goal_state .* is out of the arm's reach"),
+    ],
+)
+def test_bad_options_are_refused(env: ReachEnv, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(EnvError, match=message):
+        env.reset(seed=0, options=options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"camera": "wobbly"}, "camera 'wobbly' is unknown: use 'jittered' or 'fixed'"),
+        ({"image_size": 4}, "image_size 4 is out of range: use 16 to 1024"),
+        ({"max_steps": 0}, "max_steps 0 leaves no action"),
+        ({"render_mode": "human"}, "render_mode 'human' is unknown"),
+        ({"variation": "real"}, "variation 'real' is unknown"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(EnvError, match=message):
+        ReachEnv(**arguments)
+
+
+def test_stepping_before_reset_and_rendering_after_close_are_refused() -> None:
+    env = ReachEnv(image_size=32)
+    with pytest.raises(EnvError, match="call reset first"):
+        env.step(np.zeros(7))
+    env.close()
+    env.close()
+    with pytest.raises(EnvError, match="the environment was closed"):
+        env.reset(seed=0)
+
+
+def test_fixed_camera_stays_while_the_jittered_one_moves() -> None:
+    def cameras(camera: str) -> set[bytes]:
+        env = ReachEnv(camera=camera, image_size=32)  # type: ignore[arg-type]
+        seen = set()
+        for seed in range(4):
+            env.reset(seed=seed)
+            seen.add(env._model.cam_pos.tobytes() + env._model.cam_quat.tobytes())
+        env.close()
+        return seen
+
+    assert len(cameras("fixed")) == 1
+    assert len(cameras("jittered")) == 4
+
+
+def test_everything_else_of_a_seed_is_the_same_with_either_camera() -> None:
+    fixed, jittered = ReachEnv(camera="fixed"), ReachEnv(camera="jittered")
+    (_, first), (_, second) = fixed.reset(seed=3), jittered.reset(seed=3)
+    np.testing.assert_array_equal(first["goal_state"], second["goal_state"])
+    assert first["scene"].clutter == second["scene"].clutter
+    assert (first["goal_image"] != second["goal_image"]).any()
+    fixed.close()
+    jittered.close()
+
+
+def test_the_hand_stays_in_the_picture(env: ReachEnv) -> None:
+    """The dark hand and the orange fingers are seen at every corner of the workspace."""
+    plain = ReachEnv(variation="none", camera="fixed")
+    corners = np.stack(np.meshgrid(*zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)), -1).reshape(-1, 3)
+    for corner in corners:
+        start = np.array([*corner, np.pi, 0.0, 0.0, 0.0])
+        image = plain.reset(seed=0, options={"start_state": start})[0]["image"].astype(int)
+        dark = (image.max(axis=2) < 60).sum()
+        orange = ((image[..., 0] > 120) & (image[..., 0] > 2 * image[..., 1]) & (image[..., 2] < 60)).sum()
+        assert dark > 120
+        assert orange >= 8
+    plain.close()
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("MUJOCO_GL", "PYOPENGL_PLATFORM", "DISPLAY", "WAYLAND_DISPLAY", "LP_NUM_THREADS")
+    }
+    return subprocess.run(
+        [sys.executable, "-c", code], env=kept | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_gymnasium_makes_it_by_module_and_id() -> None:
+    done = run_python(
+        "import gymnasium; print(gymnasium.make('envs:vjepa_world/Reach-v0').reset(seed=0)[1]['success'])"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "False"
+
+
+def test_missing_opengl_is_a_clear_error() -> None:
+    code = "import envs\ntry: envs.ReachEnv()\nexcept envs.EnvError as error: print(error)"
+    done = run_python(code, MUJOCO_GL="disable")
+    assert done.returncode == 0, done.stderr
+    assert "OpenGL did not start with MUJOCO_GL='disable'" in done.stdout
+    assert "libegl1" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
+def test_headless_linux_renders_by_egl_unless_told_otherwise() -> None:
+    code = "import mujoco, os, envs; envs.ReachEnv().reset(seed=0); print(os.environ['MUJOCO_GL'])"
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "egl"
+    logging.getLogger(__name__).debug("stderr of the headless run: %s", done.stderr)

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from vjepa_world.evaluation.statistics import EvaluationError, percentiles, wilson_interval
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_interval_gives_the_published_figures(successes: int, n: int, low: float, high: float) -> None:
+    # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
+    assert wilson_interval(successes, n) == pytest.approx((low, high), abs=5.1e-5)
+
+
+def test_wilson_limits_solve_the_score_equation() -> None:
+    # Its derivation: both limits p satisfy |rate - p| = z sqrt(p (1 - p) / n), with z = 1.645 at 90 %.
+    for limit in wilson_interval(17, 20, confidence=0.90):
+        assert abs(17 / 20 - limit) == pytest.approx(1.6448536 * (limit * (1 - limit) / 20) ** 0.5, rel=1e-6)
+
+
+def test_wilson_interval_is_symmetric_and_inside_0_and_1() -> None:
+    low, high = wilson_interval(20, 20)
+    mirrored_low, mirrored_high = wilson_interval(0, 20)
+    assert (low, high) == pytest.approx((1 - mirrored_high, 1 - mirrored_low))
+    assert high <= 1.0
+    assert mirrored_low >= 0.0
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "confidence"), [(0, 0, 0.95), (3, 2, 0.95), (-1, 2, 0.95), (1, 2, 1.0)]
+)
+def test_wilson_interval_refuses_impossible_counts(successes: int, n: int, confidence: float) -> None:
+    with pytest.raises(
+        EvaluationError, match=f"got {successes} successes of n={n} at confidence {confidence}"
+    ):
+        wilson_interval(successes, n, confidence)
+
+
+def test_percentiles_interpolate() -> None:
+    assert percentiles([4.0, 1.0, 2.0, 3.0], (0, 50, 90, 100)) == pytest.approx([1.0, 2.5, 3.7, 4.0])
+
+
+def test_percentiles_refuse_nothing_and_nan() -> None:
+    with pytest.raises(EvaluationError, match="got 0 values"):
+        percentiles([], (50,))
+    with pytest.raises(EvaluationError, match="got 2 values, 1 of them not finite"):
+        percentiles([1.0, float("nan")], (50,))

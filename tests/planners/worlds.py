@@ -1,0 +1,77 @@
+"""Small worlds with known answers, made of elementwise operations: exact, whatever else is in the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class LinearWorld:
+    """A double integrator: p' = p + dt v, v' = v + dt a; features are [p, v], one token.
+
+    Frames are not used: a state `[B, 1, 2 n]` is the context.
+    """
+
+    def __init__(self, low: list[float], high: list[float], dt_s: float = 0.5) -> None:
+        self.action_low = torch.tensor(low)
+        self.action_high = torch.tensor(high)
+        self.dt_s = dt_s
+
+    def encode(self, frames: Tensor, states: Tensor | None) -> Tensor:
+        assert states is not None
+        return states[:, -1]
+
+    def encode_goal(self, frames: Tensor) -> Tensor:
+        raise NotImplementedError("goals are given as features")
+
+    def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+        batch, samples, steps, size = actions.shape
+        position, velocity = (
+            part[:, None].expand(batch, samples, size) for part in context.split(size, dim=1)
+        )
+        predicted = []
+        for k in range(steps):
+            position = position + self.dt_s * velocity
+            velocity = velocity + self.dt_s * actions[:, :, k]
+            predicted.append(torch.cat([position, velocity], dim=-1))
+        return torch.stack(predicted, dim=2)[:, :, :, None]
+
+
+class PointWorld:
+    """A point that moves by its action; features are `weights * position`, N tokens of D channels."""
+
+    def __init__(self, low: list[float], high: list[float], tokens: int = 3) -> None:
+        self.action_low = torch.tensor(low)
+        self.action_high = torch.tensor(high)
+        self.weights = torch.linspace(0.5, 1.5, tokens)
+
+    def encode(self, frames: Tensor, states: Tensor | None) -> Tensor:
+        assert states is not None
+        return states[:, -1]
+
+    def encode_goal(self, frames: Tensor) -> Tensor:
+        raise NotImplementedError("goals come from `features`")
+
+    def features(self, position: Tensor) -> Tensor:
+        """`[..., D]` to `[..., N, D]`."""
+        return position[..., None, :] * self.weights[:, None]
+
+    def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+        position = context[:, None]
+        predicted = []
+        for k in range(actions.shape[2]):
+            position = position + actions[:, :, k]
+            predicted.append(self.features(position))
+        return torch.stack(predicted, dim=2)
+
+
+class ActionCost:
+    """An objective that looks at the actions only: `cost([..., K, A]) -> [...]`."""
+
+    def __init__(self, cost: Callable[[Tensor], Tensor]) -> None:
+        self.cost = cost
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        return self.cost(actions)

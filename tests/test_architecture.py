@@ -1,0 +1,257 @@
+"""Holds the arrows of ARCHITECTURE.md: who may import whom, and what must not be loaded before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import vjepa_world
+from vjepa_world.cli import VERBS
+
+REPO = Path(__file__).parents[1]
+OURS = ("vjepa_world", "planners", "envs", "configs", "scripts")
+
+# For each room, the rooms of ours below it. The longest matching name is a module's room.
+BELOW: dict[str, tuple[str, ...]] = {
+    "configs": (),
+    "planners": (),
+    "envs": (),
+    "vjepa_world": (),
+    "vjepa_world.errors": (),
+    "vjepa_world.ops": ("vjepa_world.errors",),
+    "vjepa_world.models": ("vjepa_world.ops", "vjepa_world.errors"),
+    "vjepa_world.data": ("vjepa_world.ops", "vjepa_world.errors"),
+    "vjepa_world.pretrained": ("vjepa_world.models", "vjepa_world.ops", "vjepa_world.errors"),
+    "vjepa_world.config": ("vjepa_world.errors", "configs"),
+    "vjepa_world.runs": ("vjepa_world.config", "vjepa_world.errors"),
+    "vjepa_world.training": (
+        "vjepa_world.models",
+        "vjepa_world.data",
+        "vjepa_world.pretrained",
+        "vjepa_world.ops",
+        "vjepa_world.runs",
+        "vjepa_world.errors",
+    ),
+    "vjepa_world.evaluation": (
+        "vjepa_world.models",
+        "vjepa_world.data",
+        "vjepa_world.pretrained",
+        "vjepa_world.ops",
+        "vjepa_world.runs",
+        "vjepa_world.errors",
+        "planners.protocols",
+    ),
+    "vjepa_world.bench": (
+        "vjepa_world.training",
+        "vjepa_world.evaluation",
+        "vjepa_world.models",
+        "vjepa_world.data",
+        "vjepa_world.pretrained",
+        "vjepa_world.ops",
+        "vjepa_world.config",
+        "vjepa_world.runs",
+        "vjepa_world.errors",
+        "planners",
+        "envs",
+    ),
+    "vjepa_world.verbs": ("vjepa_world", "planners", "envs", "configs"),
+    "vjepa_world.cli": ("vjepa_world", "planners", "envs", "configs"),
+    "vjepa_world.__main__": ("vjepa_world.cli",),
+    "scripts": ("vjepa_world.cli",),
+}
+
+# Rooms that may import nothing from outside but these (and the standard library).
+OUTSIDE: dict[str, tuple[str, ...]] = {
+    "configs": (),
+    "scripts": (),
+    "planners": ("torch", "numpy"),
+    "envs": ("mujoco", "gymnasium", "numpy"),
+    "vjepa_world.errors": (),
+    "vjepa_world.ops": ("torch", "numpy"),
+    "vjepa_world.models": ("torch", "numpy"),
+    "vjepa_world.cli": (),
+    "vjepa_world.config": ("hydra", "omegaconf"),
+    "vjepa_world.runs": ("omegaconf",),
+}
+
+SIMULATORS = ("mujoco", "gymnasium")
+
+
+def modules() -> dict[str, Path]:
+    """Return every module of ours by its dotted name."""
+    found = {}
+    for top in OURS:
+        for path in sorted((REPO / top).rglob("*.py")):
+            parts = path.relative_to(REPO).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def within(module: str, room: str) -> bool:
+    return module == room or module.startswith(room + ".")
+
+
+def room_of(module: str) -> str:
+    return max((room for room in BELOW if within(module, room)), key=len)
+
+
+def imports(source: str, module: str, is_package: bool = False) -> Iterator[str]:
+    """Yield the full name of whatever a module imports, in functions and under TYPE_CHECKING too."""
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*home, *([node.module] if node.module else [])])
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+            constants = [part.value for part in node.args if isinstance(part, ast.Constant)]
+            yield from (value for value in constants if isinstance(value, str))
+
+
+def violations(source: str, module: str, is_package: bool = False) -> list[str]:
+    """Return what a module imports against the arrows, in words."""
+    room = room_of(module)
+    found = []
+    for target in imports(source, module, is_package):
+        top = target.split(".")[0]
+        if top in OURS:
+            allowed = within(target, room) and room != "vjepa_world"
+            if not allowed and not any(within(target, below) for below in BELOW[room]):
+                found.append(
+                    f"{module} imports {target}: {room} may import {BELOW[room] or 'nothing of ours'}"
+                )
+        elif top not in sys.stdlib_module_names:
+            if room in OUTSIDE and top not in OUTSIDE[room]:
+                found.append(f"{module} imports {target}: {room} may import only {OUTSIDE[room] or 'stdlib'}")
+            elif top in SIMULATORS and room not in ("envs", "vjepa_world.verbs", "vjepa_world.bench"):
+                found.append(f"{module} imports {target}: only envs know the simulator")
+    return found
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_only_what_is_below_it(module: str) -> None:
+    path = MODULES[module]
+    assert violations(path.read_text(), module, path.name == "__init__.py") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("planners.cem", "import vjepa_world.ops.pose"),
+        ("planners.cem", "from envs.arm import model"),
+        ("planners.cem", "import scipy"),
+        ("envs.tasks.reach", "import torch"),
+        ("envs.tasks.reach", "def late():\n    import torch"),
+        ("envs.tasks.reach", "from ..arm import kinematics\nimport av"),
+        ("vjepa_world.models.encoder", "from vjepa_world.data.video import read"),
+        ("vjepa_world.data.video", "from vjepa_world import models"),
+        ("vjepa_world.data.video", "from ..models.encoder import Encoder"),
+        ("vjepa_world.data.trajectories.base", "from ...training import config"),
+        ("vjepa_world.ops.pose", "if TYPE_CHECKING:\n    from vjepa_world.models.encoder import Encoder"),
+        ("vjepa_world.training.trainer", "from vjepa_world.verbs.pretrain import Config"),
+        (
+            "vjepa_world.training.trainer",
+            "import importlib\nimportlib.import_module('vjepa_world.verbs.pretrain')",
+        ),
+        ("vjepa_world.evaluation.closed_loop", "import planners.cem"),
+        ("vjepa_world.evaluation.closed_loop", "import gymnasium"),
+        ("vjepa_world.bench.render", "from vjepa_world.verbs import collect"),
+        ("vjepa_world.cli", "import torch"),
+    ],
+)
+def test_a_wrong_arrow_is_found(module: str, source: str) -> None:
+    assert len(violations(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("planners.cem", "import math\nimport torch\nfrom planners.protocols import WorldModel"),
+        ("envs.tasks.reach", "from ..arm import model\nimport mujoco"),
+        ("vjepa_world.evaluation.closed_loop", "from planners.protocols import WorldModel"),
+        ("vjepa_world.verbs.collect", "import envs\nfrom vjepa_world.data import video"),
+    ],
+)
+def test_a_right_arrow_passes(module: str, source: str) -> None:
+    assert violations(source, module) == []
+
+
+def test_every_room_of_the_rules_exists() -> None:
+    missing = [room for room in BELOW if room not in MODULES and not (REPO / room).is_dir()]
+    assert missing == []
+
+
+def test_every_verb_has_a_module_and_a_script() -> None:
+    modules = {path.stem for path in (REPO / "vjepa_world" / "verbs").glob("*.py")}
+    scripts = {path.stem for path in (REPO / "scripts").glob("*.py")}
+    assert set(VERBS) <= modules
+    assert scripts == set(VERBS)
+
+
+def test_every_public_name_resolves() -> None:
+    for name in vjepa_world.__all__:
+        assert getattr(vjepa_world, name) is not None
+
+
+def test_an_unknown_public_name_says_what_there_is() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'load_model'; it has: .*load_encoder"):
+        _ = vjepa_world.load_model
+
+
+def loaded_by(program: str) -> set[str]:
+    """Return the top-level modules that a fresh interpreter holds after running `program`."""
+    code = f"import sys\n{program}\nprint('\\n' + ' '.join(sorted({{n.split('.')[0] for n in sys.modules}})))"
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "mujoco", "gymnasium", "numpy", "av", "pyarrow"}
+
+
+def test_loaded_by_sees_an_import() -> None:
+    assert "numpy" in loaded_by("import numpy")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    loaded = loaded_by("from vjepa_world.cli import main; main(['--help'])")
+    assert loaded & (HEAVY | {"hydra", "omegaconf"}) == set()
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_help_of_a_verb_loads_no_torch(verb: str) -> None:
+    program = f"from vjepa_world.cli import main\ntry:\n    main(['{verb}', '--help'])\nexcept SystemExit:\n    pass"
+    assert loaded_by(program) & {"torch", "mujoco"} == set()
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert loaded_by("import vjepa_world") & HEAVY == set()
+
+
+def test_importing_envs_loads_no_torch_and_no_model() -> None:
+    assert loaded_by("import envs") & {"torch", "vjepa_world", "planners"} == set()
+
+
+def test_importing_planners_loads_no_model_and_no_simulator() -> None:
+    assert loaded_by("import planners") & {"vjepa_world", "envs", "mujoco", "gymnasium"} == set()
+
+
+@pytest.mark.parametrize("name", ["planners", "envs", "configs", "vjepa_world"])
+def test_packages_come_from_this_repository(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__file__ is not None
+    assert Path(module.__file__).is_relative_to(REPO)

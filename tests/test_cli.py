@@ -1,0 +1,229 @@
+"""The command line: instant help, exit codes, and one line that says what to do."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envs.errors import EnvError
+from planners.errors import PlannerError
+from vjepa_world import __version__, cli
+from vjepa_world.errors import DataError
+
+REPO = Path(__file__).parents[1]
+JOBS = [name for name, verb in cli.VERBS.items() if verb.kind == "job"]
+FILES = [name for name, verb in cli.VERBS.items() if verb.kind == "file"]
+
+
+def run(
+    *words: str, cwd: Path, program: tuple[str, ...] = ("-m", "vjepa_world")
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    return subprocess.run(
+        [sys.executable, *program, *words],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_help_is_instant_and_lists_every_verb(tmp_path: Path) -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = run("--help", cwd=tmp_path)
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0
+    for name, verb in cli.VERBS.items():
+        assert name in done.stdout
+        assert verb.description in done.stdout
+    assert min(seconds) < 1.0
+
+
+def test_no_word_at_all_is_help(tmp_path: Path) -> None:
+    assert run(cwd=tmp_path).stdout == run("--help", cwd=tmp_path).stdout
+
+
+def test_version(tmp_path: Path) -> None:
+    assert run("--version", cwd=tmp_path).stdout == f"vjepa-world {__version__}\n"
+
+
+def test_an_unknown_verb_names_the_nearest(tmp_path: Path) -> None:
+    done = run("pretrian", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(
+        "vjepa-world: error: unknown verb 'pretrian'; did you mean 'pretrain'? Allowed: "
+    )
+
+
+@pytest.mark.parametrize("verb", JOBS)
+def test_an_unknown_key_fails_and_names_the_nearest(verb: str, tmp_path: Path) -> None:
+    done = run(verb, "sede=1", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"vjepa-world {verb}: error: unknown key 'sede'; did you mean 'seed'? Allowed: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", JOBS)
+def test_a_job_takes_the_common_words(verb: str, tmp_path: Path) -> None:
+    done = run(verb, "--help", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    keys = {
+        line.split()[0] for line in done.stdout.split("Keys (key=value):")[1].splitlines() if line.strip()
+    }
+    assert {"seed", "name"} <= keys
+    if verb in ("pretrain", "finetune"):
+        trainer = {f"trainer.{key}" for key in ("steps", "batch_size", "precision", "checkpoint_every", "lr")}
+        assert {"data.path", "resume", "device", *trainer} <= keys
+
+
+@pytest.mark.parametrize("verb", FILES)
+def test_a_file_verb_has_ordinary_help_and_refuses_unknown_options(verb: str, tmp_path: Path) -> None:
+    assert f"usage: vjepa-world {verb}" in run(verb, "--help", cwd=tmp_path).stdout
+    done = run(verb, "--no-such-option", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"vjepa-world {verb}: error:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_option_of_a_group_names_the_nearest(tmp_path: Path) -> None:
+    done = run("pretrain", "model=vit_nanoo", "data.path=.", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unknown model 'vit_nanoo'; did you mean 'vit_nano'? Allowed: " in done.stderr
+
+
+def test_a_value_of_the_wrong_type_names_the_key(tmp_path: Path) -> None:
+    done = run("pretrain", "trainer.steps=abc", "data.path=.", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'trainer.steps' got 'abc', expected a whole number" in done.stderr
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    done = run("pretrain", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'data.path' is not given and has no default: give data.path=" in done.stderr
+
+
+@pytest.mark.parametrize("verb", sorted(cli.VERBS))
+def test_a_script_is_its_verb(verb: str, tmp_path: Path) -> None:
+    script = run("--help", cwd=tmp_path, program=(str(REPO / "scripts" / f"{verb}.py"),))
+    assert script.returncode == 0, script.stderr
+    assert script.stdout == run(verb, "--help", cwd=tmp_path).stdout
+
+
+def test_a_bare_first_word_is_the_name_of_a_benchmark() -> None:
+    assert cli.job_overrides("bench", ["render", "repeats=3"]) == ["bench=render", "repeats=3"]
+    assert cli.job_overrides("bench", ["repeats=3"]) == ["repeats=3"]
+    assert cli.job_overrides("pretrain", ["render"]) == ["render"]
+
+
+def test_benchmarks_are_listed_and_an_unknown_one_names_the_nearest(tmp_path: Path) -> None:
+    assert "machine" in run("bench", cwd=tmp_path).stdout
+    done = run("bench", "machin", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unknown bench 'machin'; did you mean 'machine'?" in done.stderr
+
+
+# How errors become exit codes, with a verb of the tests' own in the place of a real one.
+
+
+@dataclass(frozen=True)
+class Config:
+    """No keys."""
+
+
+def job_that(action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("vjepa_world.verbs.trial")
+    module.Config = Config  # type: ignore[attr-defined]
+    module.run = lambda config: action()  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setitem(cli.VERBS, "trial", cli.Verb("a trial", "job", ""))
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+def write_to_a_full_disk() -> None:
+    with open("/dev/full", "w") as stream:
+        stream.write("more than fits")
+
+
+def test_a_job_that_ends_well_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    job_that(lambda: None, monkeypatch)
+    assert cli.main(["trial"]) == 0
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("no video in x"), PlannerError("all NaN"), EnvError("no camera")]
+)
+def test_errors_meant_for_the_user_are_one_line_and_two(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_that(raising(error), monkeypatch)
+    assert cli.main(["trial"]) == 2
+    assert capsys.readouterr().err == f"vjepa-world trial: error: {error}\n"
+
+
+def test_ctrl_c_is_one_line_and_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_that(raising(KeyboardInterrupt()), monkeypatch)
+    assert cli.main(["trial"]) == 130
+    assert capsys.readouterr().err == "vjepa-world trial: interrupted\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_said_plainly(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_that(write_to_a_full_disk, monkeypatch)
+    assert cli.main(["trial"]) == 2
+    assert "vjepa-world trial: error: disk full while writing" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a bug"), FileNotFoundError(2, "gone", "x"), BrokenPipeError(32, "gone")]
+)
+def test_a_bug_keeps_its_traceback(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job_that(raising(error), monkeypatch)
+    with pytest.raises(type(error)):
+        cli.main(["trial"])
+
+
+@pytest.mark.parametrize("words", ["--help", "bench --help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_is_no_error(words: str, unbuffered: str, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m vjepa_world {words} | true; echo ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout == "141\n"
+
+
+@pytest.mark.parametrize("verb", FILES)
+def test_a_file_verb_builds_a_parser(verb: str) -> None:
+    module = importlib.import_module(f"vjepa_world.verbs.{verb}")
+    assert isinstance(module.build_parser(), argparse.ArgumentParser)

@@ -1,0 +1,33 @@
+"""Video world models that plan: the public API, flat and lazy.
+
+Importing this package imports neither torch nor anything else that is heavy; each name below is loaded
+when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "VJEPAWorldError": "vjepa_world.errors",
+    "load_encoder": "vjepa_world.pretrained",
+    "load_world_model": "vjepa_world.pretrained",
+    "save_pretrained": "vjepa_world.pretrained",
+}
+
+__all__ = ["VJEPAWorldError", "__version__", "load_encoder", "load_world_model", "save_pretrained"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vjepa_world' has no attribute '{name}'; it has: {', '.join(_HOMES)}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

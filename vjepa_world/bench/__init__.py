@@ -1,0 +1,56 @@
+"""Benchmarks: each one a module here with `run(config: BenchConfig) -> list[Row]`, started by `vjepa-world bench NAME`.
+
+Importing this package imports no torch: the names are known before anything is measured.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Literal
+
+from vjepa_world.bench.harness import Pair, Row, report, row, time_pair
+from vjepa_world.errors import ConfigError, nearest
+
+BENCHES = {
+    "machine": "what this machine can do: matrix products in bfloat16 beside float32, and copying memory",
+}
+
+__all__ = ["BENCHES", "BenchConfig", "Pair", "Row", "report", "row", "run_bench", "time_pair"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchConfig:
+    """What every benchmark is told.
+
+    Attributes:
+        bench: Which benchmark; `all` for every one, empty to list them
+        name: Folder under `runs/bench` for the result; the benchmark's own name unless given
+        repeats: Turns of each side; the medians are reported
+        device: auto, cpu or cuda
+        seed: Seed of whatever input is drawn
+    """
+
+    bench: str = ""
+    name: str = ""
+    repeats: int = 7
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown benchmark and a number of turns that has no median."""
+        if self.bench not in ("", "all") and self.bench not in BENCHES:
+            raise ConfigError(f"unknown bench '{self.bench}'; {nearest(self.bench, [*BENCHES, 'all'])}")
+        if self.repeats < 1:
+            raise ConfigError(f"'repeats' got {self.repeats}, expected at least 1")
+        if self.name and self.bench in ("", "all"):
+            raise ConfigError(
+                f"name={self.name} needs one benchmark: with all of them, each takes its own name"
+            )
+
+
+def run_bench(name: str, config: BenchConfig) -> list[Row]:
+    """Run one benchmark by name and return its rows."""
+    module = importlib.import_module(f"vjepa_world.bench.{name}")
+    rows: list[Row] = module.run(config)
+    return rows

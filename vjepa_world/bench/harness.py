@@ -1,0 +1,197 @@
+"""Measures two ways of doing one thing in turn, in one process, and reports them side by side.
+
+The machine's speed drifts (other programs, heat), so the two sides alternate, ours, baseline, ours, baseline,
+and their medians are compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+
+from vjepa_world.runs import write_json_atomic
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a benchmark.
+
+    Attributes:
+        name: What was measured.
+        ours: Our figure.
+        baseline: The figure that ours is held against.
+        ratio: How many times better ours is; above 1 is better, whichever way the unit points.
+        unit: Unit of both figures.
+        share_of_limit: Our share of what the machine could do at best, where that is known.
+    """
+
+    name: str
+    ours: float
+    baseline: float
+    ratio: float
+    unit: str
+    share_of_limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Seconds of one call of either side, one entry a turn."""
+
+    ours_s: tuple[float, ...]
+    baseline_s: tuple[float, ...]
+
+    @property
+    def ours(self) -> float:
+        """Median seconds of our side."""
+        return median(self.ours_s)
+
+    @property
+    def baseline(self) -> float:
+        """Median seconds of the baseline."""
+        return median(self.baseline_s)
+
+
+def row(
+    name: str,
+    ours: float,
+    baseline: float,
+    unit: str,
+    *,
+    limit: float | None = None,
+    lower_is_better: bool = False,
+) -> Row:
+    """Return the row of two figures, with the ratio and the share of the limit turned the right way round.
+
+    Args:
+        name: What was measured.
+        ours: Our figure.
+        baseline: The other side's.
+        unit: Unit of both.
+        limit: The best figure that this machine allows, in the same unit.
+        lower_is_better: True for times and errors, False for rates.
+
+    Raises:
+        ValueError: If a figure is not positive: a ratio of it would mean nothing.
+    """
+    if not (ours > 0 and baseline > 0 and (limit is None or limit > 0)):
+        raise ValueError(
+            f"{name}: expected positive figures, got ours {ours}, baseline {baseline}, limit {limit}"
+        )
+    ratio = baseline / ours if lower_is_better else ours / baseline
+    share = None if limit is None else (limit / ours if lower_is_better else ours / limit)
+    return Row(name, ours, baseline, ratio, unit, share)
+
+
+def time_pair(
+    ours: Callable[[], object],
+    baseline: Callable[[], object],
+    *,
+    repeats: int = 7,
+    min_turn_s: float = 0.1,
+    synchronize: Callable[[], None] | None = None,
+) -> Pair:
+    """Time two functions in turn: ours, baseline, ours, baseline, ...
+
+    Args:
+        ours: Our side.
+        baseline: The other side.
+        repeats: Turns of each side.
+        min_turn_s: A turn calls its side as often as it takes to last about this long [s].
+        synchronize: Waits for the device, for work that runs on after the call returns (`torch.cuda.synchronize`).
+
+    Returns:
+        Seconds of one call, for every turn of either side. Each side is called once beforehand, untimed.
+    """
+    wait = synchronize or _nothing
+    calls = [_calls_a_turn(side, min_turn_s, wait) for side in (ours, baseline)]
+    turns: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for side, count, taken in zip((ours, baseline), calls, turns, strict=True):
+            taken.append(_seconds(side, count, wait) / count)
+    return Pair(tuple(turns[0]), tuple(turns[1]))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a table of text."""
+    header = ("name", "ours", "baseline", "ratio", "unit", "share of limit")
+    cells = [header, *(_cells(entry) for entry in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column in (0, 4) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def report(name: str, rows: Sequence[Row], folder: Path) -> Path:
+    """Print the table and write `folder/result.json`; return that file's path."""
+    print(f"bench {name}\n{table(rows)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "result.json"
+    entries = [dataclasses.asdict(entry) for entry in rows]
+    write_json_atomic(path, {"bench": name, "machine": machine_description(), "rows": entries})
+    return path
+
+
+def machine_description() -> dict[str, str | int]:
+    """Return what the figures depend on: processor, cores that may be used, versions."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1),
+        "python": platform.python_version(),
+        "torch": metadata.version("torch"),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _calls_a_turn(side: Callable[[], object], min_turn_s: float, wait: Callable[[], None]) -> int:
+    _seconds(side, 1, wait)
+    once = _seconds(side, 1, wait)
+    return max(1, round(min_turn_s / max(once, 1e-9)))
+
+
+def _seconds(side: Callable[[], object], count: int, wait: Callable[[], None]) -> float:
+    wait()
+    start = time.perf_counter()
+    for _ in range(count):
+        side()
+    wait()
+    return time.perf_counter() - start
+
+
+def _cells(entry: Row) -> tuple[str, ...]:
+    share = "" if entry.share_of_limit is None else f"{entry.share_of_limit:.0%}"
+    return (
+        entry.name,
+        _figure(entry.ours),
+        _figure(entry.baseline),
+        f"{entry.ratio:.2f}x",
+        entry.unit,
+        share,
+    )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,199 @@
+"""`vjepa-world VERB ...`: finds the verb, hands it its configuration, and turns errors into exit codes.
+
+A verb lives in `vjepa_world/verbs/VERB.py` and is one of two kinds:
+
+- a *job* takes Hydra overrides: `Config`, a dataclass, and `run(config: Config) -> None`;
+- a *file* verb takes ordinary arguments: `build_parser() -> argparse.ArgumentParser` and
+  `run(arguments: argparse.Namespace) -> None`.
+
+Nothing heavy is imported before the verb is known, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import logging
+import os
+import select
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vjepa_world.errors import VJEPAWorldError, nearest
+
+PROGRAM = "vjepa-world"
+FAILED = 2
+INTERRUPTED = 130
+CLOSED_PIPE = 141
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command line.
+
+    Attributes:
+        description: One line for the table of `--help`.
+        kind: `job` takes `key=value` words, `file` takes ordinary arguments.
+        example: What may follow the verb.
+        bare_key: For a job, the key that a first word without `=` stands for.
+    """
+
+    description: str
+    kind: Literal["job", "file"]
+    example: str
+    bare_key: str = ""
+
+
+VERBS = {
+    "collect": Verb("record episodes of the arm as a LeRobot dataset", "job", "name=first episodes=100"),
+    "pretrain": Verb("train a video encoder on unlabeled clips", "job", "data.path=FOLDER name=first"),
+    "finetune": Verb(
+        "train the action-conditioned predictor on a frozen encoder", "job", "data.path=FOLDER name=first"
+    ),
+    "plan": Verb("plan the actions from a picture to a goal picture", "file", "--help"),
+    "evaluate": Verb(
+        "drive the arm to goal images and count successes", "job", "checkpoint=FOLDER name=first"
+    ),
+    "inspect": Verb("describe a video folder, a dataset or a checkpoint", "file", "PATH"),
+    "demo": Verb("watch the shipped model reach goal images", "job", ""),
+    "bench": Verb("measure speed beside a baseline and the machine's limit", "job", "NAME", bare_key="bench"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name) and return its exit code.
+
+    0 for success, 2 for anything the user can mend (an unknown verb or key, bad input, a full disk),
+    130 after Ctrl-C. An error that is nobody's input keeps its traceback.
+    """
+    try:
+        code = _answer(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _stdout_has_no_reader():
+            raise
+        # The reader left (`| head`). Python would complain again when it flushes stdout on the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+
+
+def _answer(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_help_text())
+        return 0
+    if words[0] in ("-V", "--version", "version"):
+        print(f"{PROGRAM} {_version()}")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in VERBS:
+        return _fail(PROGRAM, f"unknown verb '{verb}'; {nearest(verb, VERBS)}")
+    _set_up_logging()
+    try:
+        return _run(verb, rest)
+    except KeyboardInterrupt:
+        _say(f"{PROGRAM} {verb}: interrupted")
+        return INTERRUPTED
+    except _expected_errors() as error:
+        return _fail(f"{PROGRAM} {verb}", str(error))
+    except OSError as error:
+        message = _disk_message(error)
+        if message is None:
+            raise
+        return _fail(f"{PROGRAM} {verb}", message)
+
+
+def _run(verb: str, words: list[str]) -> int:
+    module = importlib.import_module(f"vjepa_world.verbs.{verb}")
+    if VERBS[verb].kind == "file":
+        parser = module.build_parser()
+        parser.prog = f"{PROGRAM} {verb}"
+        module.run(parser.parse_args(words))
+        return 0
+
+    from vjepa_world.config import compose, describe
+
+    if any(word in ("-h", "--help") for word in words):
+        print(_job_help(verb, describe(verb, module.Config)))
+        return 0
+    module.run(compose(verb, module.Config, job_overrides(verb, words)))
+    return 0
+
+
+def job_overrides(verb: str, words: Sequence[str]) -> list[str]:
+    """Return a job's words with a first bare word, where the verb allows one, spelled `key=word`."""
+    bare_key = VERBS[verb].bare_key
+    if bare_key and words and "=" not in words[0]:
+        return [f"{bare_key}={words[0]}", *words[1:]]
+    return list(words)
+
+
+def _expected_errors() -> tuple[type[BaseException], ...]:
+    """Return the errors that are messages to the user; planners and envs only count once they are loaded."""
+    expected: list[type[BaseException]] = [VJEPAWorldError]
+    for module_name, class_name in (("planners.errors", "PlannerError"), ("envs.errors", "EnvError")):
+        module = sys.modules.get(module_name)
+        if module is not None:
+            expected.append(getattr(module, class_name))
+    return tuple(expected)
+
+
+def _disk_message(error: OSError) -> str | None:
+    where = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full while writing {where}: free some space and run again (resume=true goes on)"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"no permission for {where}: {error.strerror}"
+    return None
+
+
+def _stdout_has_no_reader() -> bool:
+    """Tell `vjepa-world ... | head` from any other broken pipe, such as that to a worker that died."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _help_text() -> str:
+    width = max(map(len, VERBS))
+    table = "\n".join(f"  {name:<{width}}  {verb.description}" for name, verb in VERBS.items())
+    return (
+        f"usage: {PROGRAM} VERB ...\n\n"
+        "Learn a world model from video, then plan with it.\n\n"
+        f"{table}\n\n"
+        f"`{PROGRAM} VERB --help` shows what a verb takes. Jobs take key=value words\n"
+        f"({PROGRAM} pretrain model=vit_tiny data.path=FOLDER name=first trainer.steps=500);\n"
+        "name=X puts the run in runs/VERB/X, resume=true goes on with it."
+    )
+
+
+def _job_help(verb: str, keys: str) -> str:
+    about = VERBS[verb]
+    return f"usage: {PROGRAM} {verb} {about.example}".rstrip() + f"\n\n{about.description}\n\n{keys}"
+
+
+def _version() -> str:
+    from vjepa_world import __version__
+
+    return __version__
+
+
+def _set_up_logging() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    for name in ("vjepa_world", "planners", "envs"):
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def _fail(who: str, message: str) -> int:
+    _say(f"{who}: error: {message}")
+    return FAILED
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Videos, clips and trajectories: reading, writing, describing. Imports nothing of the models."""

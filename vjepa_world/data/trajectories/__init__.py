@@ -1,0 +1,1 @@
+"""Trajectories, one file a format."""

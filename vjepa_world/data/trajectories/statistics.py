@@ -1,0 +1,60 @@
+"""Statistics of features, in the layout of a LeRobotDataset: min, max, mean, std, count and five quantiles."""
+
+from __future__ import annotations
+
+import numpy as np
+
+QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
+# How many frames of an episode, and every how many pixels of a frame, enter the image statistics.
+_FRAMES_PER_EPISODE = 16
+_PIXEL_STRIDE = 4
+
+Stats = dict[str, np.ndarray]
+
+
+def vector_stats(values: np.ndarray) -> Stats:
+    """Return the statistics of `values` [T, n] over T; every entry is float64 [n], `count` int64 [1]."""
+    values = values.astype(np.float64)
+    stats: Stats = {
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0),
+        "count": np.array([len(values)]),
+    }
+    for quantile, row in zip(QUANTILES, np.quantile(values, QUANTILES, axis=0), strict=True):
+        stats[_quantile_name(quantile)] = row
+    return stats
+
+
+def image_histogram(frames: np.ndarray) -> np.ndarray:
+    """Count the values of some frames and pixels of uint8 [T,H,W,C]; return int64 [C, 256]."""
+    picked = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _FRAMES_PER_EPISODE)).astype(int))
+    pixels = frames[picked, ::_PIXEL_STRIDE, ::_PIXEL_STRIDE]
+    return np.stack([np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(pixels.shape[-1])])
+
+
+def image_stats(histogram: np.ndarray, num_frames: int) -> Stats:
+    """Return per-channel statistics, float64 [C,1,1] in [0, 1], of a histogram int64 [C,256]."""
+    levels = np.arange(256) / 255.0
+    share = histogram / histogram.sum(axis=1, keepdims=True)
+    mean = share @ levels
+    present = histogram > 0
+    stats: Stats = {
+        "min": levels[present.argmax(axis=1)],
+        "max": levels[255 - present[:, ::-1].argmax(axis=1)],
+        "mean": mean,
+        "std": np.sqrt(np.maximum(share @ levels**2 - mean**2, 0.0)),
+    }
+    cumulative = share.cumsum(axis=1)
+    for quantile in QUANTILES:
+        # The last bin is a safe answer: rounding may leave the sum a hair under the quantile.
+        reached = (cumulative >= quantile - 1e-12).argmax(axis=1)
+        stats[_quantile_name(quantile)] = levels[reached]
+    stats = {name: value[:, None, None] for name, value in stats.items()}
+    stats["count"] = np.array([num_frames])
+    return stats
+
+
+def _quantile_name(quantile: float) -> str:
+    return f"q{round(quantile * 100):02d}"

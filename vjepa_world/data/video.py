@@ -1,0 +1,213 @@
+"""Reads ordinary video files by time, exactly, through torchcodec or, where that does not load, decord.
+
+Shapes: T frames, C = 3 channels (RGB), H W pixels. Times are seconds from the first frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from torch import Tensor
+
+from vjepa_world.data.matroska import matroska_size
+from vjepa_world.data.video_backends import DecodeError, Decoder, open_decoder
+from vjepa_world.errors import DataError
+
+# Containers round presentation times (Matroska to 1 ms), and so do those who ask (float32 timestamps): a time
+# this little before a frame still means that frame. Always less than half a frame.
+TIME_TOLERANCE_S = 1e-3
+
+# Header and frames may differ by this much (audio that goes on a little, a last frame of unknown length), or by
+# a tenth; more than that is a damaged file.
+_DURATION_SLACK_S = 0.5
+
+
+class VideoError(DataError):
+    """A video file cannot be read: which one, what was expected, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video file's header says. `num_frames` is an estimate where the container keeps no count."""
+
+    path: Path
+    duration_s: float
+    fps: float
+    num_frames: int
+    codec: str
+    width: int
+    height: int
+
+
+def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
+    """Read a file's header, without decoding a frame (about a millisecond).
+
+    Raises:
+        VideoError: missing, empty, not a video, no video stream, or shorter than its header says.
+    """
+    path = Path(path)
+    _check_file(path)
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.best("video")
+            if not isinstance(stream, av.VideoStream):
+                kinds = ", ".join(sorted({s.type for s in container.streams}))
+                raise _unreadable(path, f"it has no video stream (its streams: {kinds or 'none'})")
+            _check_whole(path, container)
+            return _info(path, container, stream)
+    except av.error.FFmpegError as error:
+        reason = f"its header cannot be read ({error.strerror}): it is truncated, or no video at all"
+        raise _unreadable(path, reason) from error
+
+
+def _check_file(path: Path) -> None:
+    if not path.exists():
+        raise VideoError(f"No such video file: {path}. Check the path, or the list that names it.")
+    if not path.is_file():
+        raise VideoError(f"{path} is not a file. Expected one video file; give folders to `find_videos`.")
+    if path.stat().st_size == 0:
+        raise _unreadable(path, "it has zero bytes")
+
+
+def _check_whole(path: Path, container: av.container.InputContainer) -> None:
+    """Refuse a file that ends before its index does: decoders would hand out fewer, grey or repeated frames."""
+    ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
+    needed, size = max([matroska_size(path), *ends]), path.stat().st_size
+    if needed > size:
+        raise _unreadable(path, f"it is truncated: its header speaks of {needed} bytes, the file has {size}")
+
+
+def _info(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> VideoInfo:
+    context = stream.codec_context
+    rate = stream.average_rate or stream.guessed_rate
+    duration_s = _duration_s(container, stream)
+    if context is None or not context.width or rate is None or duration_s <= 0:
+        raise _unreadable(path, "its header has no codec, size, frame rate or duration")
+    return VideoInfo(
+        path=path,
+        duration_s=duration_s,
+        fps=float(rate),
+        num_frames=stream.frames or max(1, round(duration_s * float(rate))),
+        codec=context.codec.canonical_name,
+        width=context.width,
+        height=context.height,
+    )
+
+
+def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    if "DURATION" in stream.metadata:  # Matroska: HH:MM:SS.nnnnnnnnn
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    if container.duration:
+        return container.duration / av.time_base
+    # Streams recorded live have no length in their header: the packets are counted through.
+    times = [
+        packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None
+    ]
+    return float(max(times, default=0) * (stream.time_base or 0))
+
+
+def _unreadable(path: Path, reason: str) -> VideoError:
+    return VideoError(
+        f"Cannot read {path}: {reason}. Expected a whole video file with frames that FFmpeg decodes; "
+        f"replace it or take it out of the data."
+    )
+
+
+class VideoFile:
+    """An open video; made by `open_video`, closed by `close` or a `with` block."""
+
+    def __init__(self, info: VideoInfo, decoder: Decoder) -> None:
+        self.path = info.path
+        self.codec = info.codec
+        self.width = info.width
+        self.height = info.height
+        self.num_frames = decoder.num_frames
+        self.duration_s = decoder.end_s - decoder.begin_s
+        self.fps = self.num_frames / self.duration_s
+        self._decoder: Decoder | None = decoder
+
+    def frames_at(self, timestamps_s: Sequence[float] | np.ndarray) -> Tensor:
+        """Return the frames displayed at these times, uint8 [T,C,H,W].
+
+        The frame displayed at t is the last whose presentation time is at most t (within 1 ms), so variable
+        frame rates are respected. Times may repeat and come in any order.
+
+        Raises:
+            VideoError: a time outside [0, duration_s], or frames that do not decode.
+        """
+        times_s = np.asarray(timestamps_s, dtype=np.float64)
+        tolerance_s = min(TIME_TOLERANCE_S, 0.25 / self.fps)
+        bad = ~((times_s >= -tolerance_s) & (times_s <= self.duration_s + tolerance_s))
+        if bad.any():
+            raise VideoError(
+                f"{self.path} has no frame at {times_s[bad][0]:.3f} s: its frames are displayed from 0 to "
+                f"{self.duration_s:.3f} s. Ask for times inside."
+            )
+        decoder = self._opened()
+        try:
+            return decoder.at_times(times_s + (decoder.begin_s + tolerance_s))
+        except DecodeError as error:
+            raise _unreadable(self.path, f"decoding failed ({error})") from error
+
+    def frames_by_index(self, indices: Sequence[int]) -> Tensor:
+        """Return the frames at these places in presentation order, uint8 [T,C,H,W].
+
+        Raises:
+            VideoError: an index outside [0, num_frames), or frames that do not decode.
+        """
+        bad = [index for index in indices if not 0 <= index < self.num_frames]
+        if bad:
+            raise VideoError(f"{self.path} has no frame {bad[0]}: it has {self.num_frames}, counted from 0.")
+        try:
+            return self._opened().at_indices(indices)
+        except DecodeError as error:
+            raise _unreadable(self.path, f"decoding failed ({error})") from error
+
+    def close(self) -> None:
+        """Free the decoder; reading afterwards is an error. Closing twice is not."""
+        self._decoder = None
+
+    def _opened(self) -> Decoder:
+        if self._decoder is None:
+            raise VideoError(f"{self.path} was closed. Open it again with open_video.")
+        return self._decoder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_video(path: str | os.PathLike[str], *, num_threads: int = 1) -> VideoFile:
+    """Open a video file of any container and codec that FFmpeg knows; its best video stream is read.
+
+    Args:
+        path: the file.
+        num_threads: decoding threads; 1 suits many loader processes.
+
+    Raises:
+        VideoError: missing, empty, truncated, not a video, or not decodable; the file is named.
+    """
+    info = probe_video(path)
+    try:
+        decoder = open_decoder(info.path, num_threads)
+    except DecodeError as error:
+        raise _unreadable(info.path, f"no frame can be decoded ({error})") from error
+    found_s = decoder.end_s - decoder.begin_s
+    if abs(found_s - info.duration_s) > max(_DURATION_SLACK_S, 0.1 * info.duration_s):
+        reason = f"its header promises {info.duration_s:.2f} s of video, its frames span {found_s:.2f} s"
+        raise _unreadable(info.path, reason)
+    return VideoFile(info, decoder)

@@ -1,0 +1,34 @@
+"""The root of every error that vjepa-world raises on purpose, and the helper that names the nearest word."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class VJEPAWorldError(Exception):
+    """What was got, what was allowed, and what to do. The command line prints it and exits with 2."""
+
+
+class ConfigError(VJEPAWorldError):
+    """A key, group or value of a verb's configuration is not allowed."""
+
+
+class DataError(VJEPAWorldError):
+    """A file or folder of videos or trajectories cannot be used."""
+
+
+class CheckpointError(VJEPAWorldError):
+    """A checkpoint is missing, broken, or does not fit what it is asked to do."""
+
+
+class TrainingError(VJEPAWorldError):
+    """Training cannot go on: a non-finite loss, a full disk."""
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Return the sentence part that names the closest allowed word and the whole list."""
+    words = sorted(allowed)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.4)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}Allowed: {', '.join(words) or 'none'}."

@@ -1,0 +1,35 @@
+"""Figures that tell whether features carry something or have collapsed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def feature_std(features: Tensor) -> float:
+    """Return the standard deviation of each channel over samples, averaged over channels.
+
+    Args:
+        features: `[M, D]`.
+    """
+    return features.float().std(dim=0).mean().item()
+
+
+def effective_rank(features: Tensor) -> float:
+    r"""Return :math:`\exp(-\sum_i p_i \log p_i)`, with p the normalised singular values of centred features.
+
+    Args:
+        features: `[M, D]`.
+
+    Returns:
+        A number between 1 (collapsed to a line) and min(M, D); 0 if the features do not vary at all.
+
+    Source: Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
+    """
+    centred = features.float() - features.float().mean(dim=0)
+    singular = torch.linalg.svdvals(centred)
+    total = singular.sum()
+    if total <= 0:
+        return 0.0
+    p = singular / total
+    return torch.special.entr(p).sum().exp().item()

@@ -1,0 +1,24 @@
+"""From stored pixels to what an encoder reads: ImageNet normalisation and resizing."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def normalize_video(video: Tensor) -> Tensor:
+    """Return `video [..., C, H, W]` uint8 as float32 with ImageNet mean and standard deviation."""
+    mean = torch.tensor(IMAGENET_MEAN, device=video.device).view(3, 1, 1) * 255
+    scale = 1 / (torch.tensor(IMAGENET_STD, device=video.device).view(3, 1, 1) * 255)
+    return (video.float() - mean) * scale
+
+
+def resize_frames(frames: Tensor, size: int) -> Tensor:
+    """Resize uint8 `frames [M, C, H, W]` to `size` x `size` (antialiased); a no-op if they have that size."""
+    if frames.shape[-2:] == (size, size):
+        return frames
+    return F.interpolate(frames, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

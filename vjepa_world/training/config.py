@@ -1,0 +1,90 @@
+"""What all training shares, in words. Free of torch, so that help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from vjepa_world.errors import ConfigError, nearest
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long, how large, how fast, and what is kept.
+
+    Attributes:
+        steps: Optimizer steps of the whole run.
+        batch_size: Clips (or windows) a step.
+        precision: auto (bfloat16 where the hardware has units for it, else float32), float32 or bfloat16.
+        checkpoint_every: Steps between checkpoints.
+        lr: Peak learning rate.
+        weight_decay: AdamW's weight decay, of matrices only.
+        warmup: Share of the run in which the learning rate rises.
+        cooldown: Share of the run in which it falls to zero.
+        log_every: Steps between lines in metrics.jsonl.
+        workers: Processes that decode beside the training.
+        threads: Threads of torch; 0 takes one a core.
+    """
+
+    steps: int = 1000
+    batch_size: int = 24
+    precision: str = "auto"
+    checkpoint_every: int = 200
+    lr: float = 1e-3
+    weight_decay: float = 0.04
+    warmup: float = 0.08
+    cooldown: float = 0.3
+    log_every: int = 20
+    workers: int = 1
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "checkpoint_every", "log_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"trainer.{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"trainer.precision '{self.precision}' is not known; {nearest(self.precision, PRECISIONS)}")
+        if not self.lr > 0:
+            raise ConfigError(f"trainer.lr is {self.lr}; it must be positive.")
+        for name in ("warmup", "cooldown"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"trainer.{name} is {getattr(self, name)}; it is a share of the run, from 0 to 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainObjective:
+    """V-JEPA 2's objective.
+
+    Attributes:
+        ema: Momentum of the target encoder at the first and at the last step.
+        image_fraction: Share of the steps that train on single frames (an image is a repeated frame).
+    """
+
+    ema: tuple[float, float] = (0.99, 0.9995)
+    image_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.image_fraction <= 1:
+            raise ConfigError(f"objective.image_fraction is {self.image_fraction}; it is a share, from 0 to 1.")
+        if not 0 <= self.ema[0] <= self.ema[1] <= 1:
+            raise ConfigError(f"objective.ema is {self.ema}; give two momenta with 0 <= first <= last <= 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneObjective:
+    """V-JEPA 2-AC's objective, with weight on what moves.
+
+    Attributes:
+        rollout: Steps of the rollout that is added to teacher forcing; 1 adds nothing.
+        motion_share: 0 counts all tokens alike; towards 1 the loss is about the tokens that change.
+    """
+
+    rollout: int = 2
+    motion_share: float = 0.8
+
+    def __post_init__(self) -> None:
+        if self.rollout < 1:
+            raise ConfigError(f"objective.rollout is {self.rollout}; it must be at least 1.")
+        if not 0 <= self.motion_share <= 1:
+            raise ConfigError(f"objective.motion_share is {self.motion_share}; it is a share, from 0 to 1.")

@@ -1,0 +1,49 @@
+"""Which device, how many threads and which number format to train with."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from vjepa_world.errors import ConfigError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        ConfigError: If it is not a device, or a GPU is asked for and none is found.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device '{name}' is not known; allowed: auto, cpu, cuda, cuda:N.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device '{name}' was asked for, but torch finds no GPU; use device=auto or device=cpu.")
+    return device
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Return whether the hardware has bfloat16 matrix units (elsewhere bfloat16 is emulated, and slower)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") or capabilities.get("sve_bf16"))
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the autocast type for `auto`, `float32` or `bfloat16`."""
+    if name == "auto":
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def set_threads(threads: int) -> None:
+    """Use `threads` torch threads; 0 takes one for each core that this process may run on."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or available)

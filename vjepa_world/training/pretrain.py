@@ -1,0 +1,126 @@
+"""Masked latent prediction on clips: V-JEPA 2's objective.
+
+Legend: B clips, T frames, C channels, H W pixels; N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
+from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
+from vjepa_world.models.masked_predictor import MaskedPredictor
+from vjepa_world.ops.feature_statistics import effective_rank, feature_std
+from vjepa_world.ops.masking import VJEPA2_MASKS, gather_tokens, sample_masks
+from vjepa_world.ops.pixels import normalize_video
+from vjepa_world.ops.schedules import ema_momentum
+from vjepa_world.pretrained.native import checkpoint_files
+from vjepa_world.training.config import PretrainObjective, TrainerConfig
+from vjepa_world.training.objectives import masked_latent_l1
+from vjepa_world.training.sampling import StepBatches, step_generator
+
+#: Clips whose features the monitor looks at.
+MONITORED_CLIPS = 4
+
+
+class PretrainTask:
+    """Learns an encoder by predicting hidden tokens' features from the visible ones.
+
+    Source: V-JEPA 2 (arXiv:2506.09985, section 2).
+    """
+
+    unit = "clips"
+
+    def __init__(
+        self,
+        clips: Dataset[Tensor],
+        encoder: EncoderConfig,
+        predictor: MaskedPredictorConfig,
+        objective: PretrainObjective,
+        trainer: TrainerConfig,
+        *,
+        seed: int,
+        device: torch.device,
+        provenance: dict[str, Any],
+    ) -> None:
+        self.clips, self.objective, self.trainer = clips, objective, trainer
+        self.seed, self.device, self.provenance = seed, device, provenance
+        torch.manual_seed(seed)
+        self.encoder = VideoEncoder(encoder).to(device)
+        self.target = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.predictor = MaskedPredictor(predictor, encoder.embed_dim, len(VJEPA2_MASKS)).to(device)
+        self.modules = nn.ModuleDict({"encoder": self.encoder, "predictor": self.predictor, "target": self.target})
+        self.untrained = untrained_encoder(encoder, seed + 1).to(device)
+
+    def batches(self, start_step: int) -> Iterator[Tensor]:
+        """Yield clips, `[B, T, C, H, W]` uint8."""
+        sampler = StepBatches(start_step, self.trainer.steps, self.trainer.batch_size)
+        workers = self.trainer.workers
+        loader = DataLoader(
+            self.clips,
+            batch_sampler=sampler,
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            generator=step_generator(self.seed, 0),  # else the global generator would depend on the start
+            pin_memory=self.device.type == "cuda",
+        )
+        yield from loader
+
+    def _video(self, clips: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the step's input: the clips, or in some steps their frames as images.
+
+        An image fills one tubelet, so one frame is taken of each.
+        """
+        if torch.rand((), generator=generator).item() < self.objective.image_fraction:
+            clips = clips[:, :: self.encoder.config.tubelet_size].flatten(0, 1).unsqueeze(1)
+        return normalize_video(clips.to(self.device, non_blocking=True))
+
+    def loss(self, batch: Tensor, step: int) -> dict[str, Tensor]:
+        """Return the loss of each mask family and their mean."""
+        generator = step_generator(self.seed, step)
+        video = self._video(batch, generator)
+        grid = self.encoder.token_grid(video)
+        with torch.no_grad():
+            targets = self.target(video)
+        losses = []
+        for index, (context, hidden) in enumerate(sample_masks(grid, len(video), VJEPA2_MASKS, generator)):
+            context, hidden = context.to(self.device), hidden.to(self.device)
+            features = self.encoder(video, context)
+            predicted = self.predictor(features, context, hidden, grid, index)
+            losses.append(masked_latent_l1(predicted, gather_tokens(targets, hidden)))
+        return {"loss": torch.stack(losses).mean(), "loss_short": losses[0], "loss_long": losses[1]}
+
+    @torch.no_grad()
+    def after_step(self, step: int) -> None:
+        """Move the target towards the encoder."""
+        start, end = self.objective.ema
+        weight = 1 - ema_momentum(step, self.trainer.steps, start, end)
+        torch._foreach_lerp_(list(self.target.parameters()), list(self.encoder.parameters()), weight)
+
+    @torch.no_grad()
+    def monitor(self, batch: Tensor, step: int) -> dict[str, float]:
+        """Return spread and effective rank of the target's LayerNormed features, and an untrained encoder's."""
+        video = normalize_video(batch[:MONITORED_CLIPS].to(self.device))
+        figures = {}
+        for name, encoder in (("target", self.target), ("untrained", self.untrained)):
+            features = F.layer_norm(encoder(video).float(), (self.encoder.config.embed_dim,)).flatten(0, 1)
+            figures[f"{name}_std"] = feature_std(features)
+            figures[f"{name}_rank"] = effective_rank(features)
+        return figures
+
+    def files(self) -> dict[str, Any]:
+        """Return the EMA encoder's checkpoint: the one that is frozen and used."""
+        return checkpoint_files(self.target, provenance=self.provenance)
+
+
+def describe(config: EncoderConfig) -> str:
+    """Return the architecture in one line."""
+    return ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(config).items())

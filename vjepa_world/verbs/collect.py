@@ -1,0 +1,135 @@
+"""`collect`: a seeded exploring behaviour moves the simulated arm; what is seen and done becomes a dataset."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import multiprocessing
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vjepa_world.errors import ConfigError
+from vjepa_world.runs import run_folder, write_json_atomic
+from vjepa_world.verbs.common import EnvConfig
+
+if TYPE_CHECKING:
+    from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
+
+logger = logging.getLogger(__name__)
+
+POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "closure")
+SHARD_EPISODES = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to record.
+
+    Attributes:
+        name: The run goes to runs/collect/NAME, which is then the dataset.
+        seed: Where all randomness comes from.
+        resume: Go on with a recording that was stopped.
+        env: The environment.
+        episodes: Episodes to record.
+        steps: Actions in an episode.
+        workers: Parallel processes; 0 takes one a core.
+    """
+
+    name: str = ""
+    seed: int = 0
+    resume: bool = False
+    env: EnvConfig = field(default_factory=EnvConfig)
+    episodes: int = 200
+    steps: int = 40
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1 or self.steps < 1:
+            raise ConfigError(f"episodes is {self.episodes} and steps is {self.steps}; both must be at least 1.")
+
+
+def run(config: Config) -> None:
+    """Record the dataset; a killed recording goes on with `resume=true`, shard by shard."""
+    import time
+
+    from tqdm import tqdm
+
+    folder = run_folder("collect", config.name, config.resume, config=config)
+    writer = dataset_writer(folder, config.env)
+    shards = range(-(-config.episodes // SHARD_EPISODES))
+    if not writer.is_finished:
+        done = set(writer.finished_shards())
+        missing = [shard for shard in shards if shard not in done]
+        recorded, _ = writer.num_recorded()
+        begin = time.perf_counter()
+        with _pool(config.workers, len(missing)) as pool:
+            work = functools.partial(_record_shard, writer, config)
+            bar = tqdm(total=config.episodes, initial=recorded, desc="collect", unit="episode", mininterval=1.0)
+            for episodes in pool.imap_unordered(work, missing):
+                bar.update(episodes)
+                rate = (bar.n - recorded) * (config.steps + 1) / (time.perf_counter() - begin)
+                bar.set_postfix({"frames/s": f"{rate:.0f}"})
+            bar.close()
+        writer.finalize()
+        seconds = time.perf_counter() - begin
+        frames = (config.episodes - recorded) * (config.steps + 1)
+        write_json_atomic(
+            folder / "result.json",
+            {"episodes": config.episodes, "frames": frames, "seconds": seconds, "frames_per_s": frames / seconds},
+        )
+        print(f"{config.episodes} episodes in {folder} ({frames / seconds:.0f} frames/s)")
+    else:
+        print(f"{folder} is complete already")
+
+
+def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:
+    """Return the writer of a dataset of this environment."""
+    from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
+
+    return LeRobotWriter(
+        folder,
+        fps=env.fps,
+        image_shape=(env.image_size, env.image_size, 3),
+        state_names=POSE_NAMES,
+        action_names=tuple(f"delta_{name}" for name in POSE_NAMES),
+        robot_type="panda_simulated",
+    )
+
+
+def _pool(workers: int, shards: int) -> multiprocessing.pool.Pool:
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Forked children would share an OpenGL state that was never made for two.
+    context = multiprocessing.get_context("spawn")
+    return context.Pool(max(min(workers or available, shards), 1))
+
+
+def _record_shard(writer: LeRobotWriter, config: Config, shard: int) -> int:
+    """Record one shard; what it holds is a function of the seed and the shard's number alone."""
+    from envs import Explorer
+
+    episodes = range(shard * SHARD_EPISODES, min((shard + 1) * SHARD_EPISODES, config.episodes))
+    env = _worker_env(config.env)
+    with writer.shard(shard) as out:
+        for episode in episodes:
+            env_seed, behaviour_seed = np.random.SeedSequence([config.seed, episode]).generate_state(2)
+            observation, _ = env.reset(seed=int(env_seed))
+            explorer = Explorer(np.random.default_rng(behaviour_seed), env.action_space)
+            frames, states, actions = [observation["image"]], [observation["state"]], []
+            for _ in range(config.steps):
+                action = explorer.act(observation)
+                observation = env.step(action)[0]
+                frames.append(observation["image"])
+                states.append(observation["state"])
+                actions.append(action)
+            out.add_episode(np.stack(frames), np.stack(states), np.stack(actions), task="explore the workspace")
+    return len(episodes)
+
+
+@functools.cache
+def _worker_env(config: EnvConfig):  # type: ignore[no-untyped-def]
+    """Return this process's environment, made once: a new renderer costs more than a hundred milliseconds."""
+    return config.make().unwrapped

@@ -1,0 +1,137 @@
+"""What several verbs' configurations share. Free of heavy imports, so that help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vjepa_world.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    import gymnasium
+    import torch
+
+    from vjepa_world.evaluation.policies import PlannerPolicy
+
+VARIATIONS = ("train", "test", "none")
+CAMERAS = ("jittered", "fixed")
+
+#: Stands for the checkpoint that comes with the package.
+SHIPPED = "shipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """The simulated environment.
+
+    Attributes:
+        id: Gymnasium id.
+        variation: What differs between episodes: train, test (ranges unseen in train) or none.
+        camera: jittered (drawn with the scene) or fixed.
+        image_size: Height and width of the pictures [pixels].
+        max_steps: Actions after which an episode is cut off.
+        fps: Actions a second.
+    """
+
+    id: str = "vjepa_world/Reach-v0"
+    variation: str = "train"
+    camera: str = "jittered"
+    image_size: int = 128
+    max_steps: int = 20
+    fps: int = 4
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("variation", VARIATIONS), ("camera", CAMERAS)):
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"env.{name} '{getattr(self, name)}' is not known; {nearest(getattr(self, name), allowed)}")
+
+    def make(self) -> gymnasium.Env[Any, Any]:
+        """Make the environment.
+
+        Raises:
+            ConfigError: If the id is not registered.
+        """
+        import gymnasium
+
+        import envs  # noqa: F401  (registers the ids)
+
+        if self.id not in gymnasium.registry:
+            ours = [name for name in gymnasium.registry if name.startswith("vjepa_world/")]
+            raise ConfigError(f"env.id '{self.id}' is not registered; {nearest(self.id, ours)}")
+        return gymnasium.make(
+            self.id,
+            variation=self.variation,
+            camera=self.camera,
+            image_size=self.image_size,
+            max_steps=self.max_steps,
+        )
+
+
+def provenance(verb: str, config: object) -> dict[str, Any]:
+    """Return what a checkpoint remembers of how it was made: the verb, its configuration, the versions."""
+    from importlib.metadata import version
+
+    from vjepa_world.config import flatten
+
+    return {"verb": verb, "config": flatten(config), "versions": {name: version(name) for name in ("torch", "numpy")}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerConfig:
+    """The cross-entropy method and how it is used while acting.
+
+    Attributes:
+        horizon: Steps planned ahead.
+        num_samples: Action sequences tried in an iteration.
+        num_iterations: Iterations of a search.
+        num_elites: Best samples that the next iteration is fitted to.
+        momentum_mean: Share of the old mean that is kept.
+        momentum_std: Share of the old standard deviation that is kept.
+        discount: 0 counts the last imagined step alone, 1 all steps alike.
+        replan_every: Actions carried out from one plan.
+        warm_start: Whether a search starts from the last plan, shifted.
+    """
+
+    horizon: int = 2
+    num_samples: int = 64
+    num_iterations: int = 4
+    num_elites: int = 8
+    momentum_mean: float = 0.1
+    momentum_std: float = 0.1
+    discount: float = 0.0
+    replan_every: int = 1
+    warm_start: bool = True
+
+    def policy(self, checkpoint: str, env: gymnasium.Env[Any, Any], device: torch.device) -> PlannerPolicy:
+        """Return the policy that plans with a checkpoint's world model in an environment.
+
+        Raises:
+            CheckpointError: If the checkpoint is missing or broken, or its actions are not the environment's.
+        """
+        from planners import CEM, GoalL1, RecedingHorizon
+        from vjepa_world.evaluation.policies import PlannerPolicy
+        from vjepa_world.pretrained import load_world_model
+
+        model = load_world_model(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint, device=device)
+        objective = GoalL1(self.discount)
+        cem = CEM(
+            model,
+            objective=objective,
+            horizon=self.horizon,
+            num_samples=self.num_samples,
+            num_iterations=self.num_iterations,
+            num_elites=self.num_elites,
+            momentum_mean=self.momentum_mean,
+            momentum_std=self.momentum_std,
+        )
+        planner = RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start)
+        box = env.action_space
+        return PlannerPolicy(model, planner, objective=objective, action_low=box.low, action_high=box.high)
+
+
+def shipped_checkpoint() -> Path:
+    """Return the folder of the checkpoint that comes with the package."""
+    import vjepa_world
+
+    return Path(next(iter(vjepa_world.__path__))) / "assets" / "reach"

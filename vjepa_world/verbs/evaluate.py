@@ -1,0 +1,170 @@
+"""`evaluate`: drive the arm to goal images in unseen scenes, and count, with the controls beside the result."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vjepa_world.errors import ConfigError
+from vjepa_world.runs import run_folder, write_json_atomic
+from vjepa_world.verbs.common import EnvConfig, PlannerConfig
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from vjepa_world.evaluation.closed_loop import Episode, EpisodeSeed
+
+logger = logging.getLogger(__name__)
+
+#: Frames a second of the episode videos: slow enough to follow.
+PANEL_FPS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlsConfig:
+    """World models beside the result, run on the same episodes.
+
+    Attributes:
+        untrained: Checkpoint of a predictor trained alike on an untrained encoder; empty leaves it out.
+        pixels: Checkpoint of a predictor trained alike on raw pixels; empty leaves it out.
+    """
+
+    untrained: str = ""
+    pixels: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to evaluate.
+
+    Attributes:
+        name: The run goes to runs/evaluate/NAME.
+        seed: Where the episodes come from.
+        resume: Unused by this verb; an evaluation is run whole.
+        device: auto, cpu, cuda or cuda:N.
+        checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
+        episodes: Episodes to run; those solved at reset are redrawn and counted.
+        env: The environment; test scenes are unseen in training.
+        planner: The planner.
+        controls: World models beside the result.
+        videos: Episodes that become a video.
+        threads: Threads of torch; 0 takes one a core.
+    """
+
+    name: str = ""
+    seed: int = 20_000
+    resume: bool = False
+    device: str = "auto"
+    checkpoint: str = "shipped"
+    episodes: int = 50
+    env: EnvConfig = field(default_factory=lambda: EnvConfig(variation="test"))
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    videos: int = 1000
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ConfigError(f"episodes is {self.episodes}; it must be at least 1.")
+        if self.resume:
+            raise ConfigError("evaluate has nothing to resume: it is run whole; give another name= instead.")
+
+
+def run(config: Config) -> None:
+    """Evaluate, write `result.json` and the videos, and print the table."""
+    folder = run_folder("evaluate", config.name, resume=False, config=config)
+    evaluate_into(folder, config)
+
+
+def evaluate_into(folder: Path, config: Config) -> dict[str, Any]:
+    """Run the evaluation into a folder and return what `result.json` holds."""
+    import torch
+
+    from vjepa_world.evaluation.closed_loop import RandomPolicy, draw_episodes, summarise
+    from vjepa_world.training.hardware import resolve_device, set_threads
+
+    device = resolve_device(config.device)
+    set_threads(config.threads)
+    env = config.env.make()
+    policy = config.planner.policy(config.checkpoint, env, device)
+    named = {"untrained encoder": config.controls.untrained, "raw pixels": config.controls.pixels}
+    controls = {name: config.planner.policy(path, env, device) for name, path in named.items() if path}
+    draws = draw_episodes(env, config.seed, config.episodes)
+    bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
+    random_episodes = _run_all("random actions", env, RandomPolicy(*bounds), draws)
+    with torch.inference_mode():
+        save = _video_writer(folder, config.videos)
+        episodes = _run_all("world model", env, policy, draws, save)
+        result = summarise(episodes, random_episodes)
+        result["controls"] = {
+            name: summarise(_run_all(name, env, control, draws), random_episodes) for name, control in controls.items()
+        }
+    result |= {"checkpoint": config.checkpoint, "seed": config.seed, "variation": config.env.variation}
+    env.close()
+    write_json_atomic(folder / "result.json", result)
+    print(table(result))
+    print(f"{folder / 'result.json'}; videos in {folder / 'videos'}")
+    return result
+
+
+def _run_all(
+    name: str,
+    env: gymnasium.Env[Any, Any],
+    policy: Any,
+    draws: Sequence[EpisodeSeed],
+    seen: Callable[[int, Episode], None] | None = None,
+) -> list[Episode]:
+    from tqdm import tqdm
+
+    from vjepa_world.evaluation.closed_loop import run_episodes
+
+    episodes: list[Episode] = []
+    bar = tqdm(total=len(draws), desc=name, unit="episode", mininterval=1.0)
+    for episode in run_episodes(env, policy, draws):
+        episodes.append(episode)
+        if seen is not None:
+            seen(len(episodes) - 1, episode)
+        bar.update()
+        bar.set_postfix(success=f"{sum(e.success for e in episodes)}/{len(episodes)}")
+    bar.close()
+    return episodes
+
+
+def _video_writer(folder: Path, videos: int) -> Callable[[int, Episode], None]:
+    from vjepa_world.data.video_writer import write_video
+    from vjepa_world.evaluation.panels import episode_panel
+
+    def save(index: int, episode: Episode) -> None:
+        if index < videos:
+            outcome = "reached" if episode.success else "missed"
+            write_video(folder / "videos" / f"{index:03d}_{outcome}.mp4", episode_panel(episode), PANEL_FPS)
+
+    return save
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the figures as a table: the world model, random actions, and the controls that were run."""
+    header = f"{'':18}  {'success':>8}  {'95 % interval':>15}  {'final distance':>14}  {'s/action':>8}"
+    lines = [header, _line("world model", result), _random_line(result)]
+    lines += [_line(name, figures) for name, figures in result["controls"].items()]
+    lines.append(
+        f"{result['episodes']} episodes, {result['variation']} scenes, {result['solved_at_reset']} redrawn because "
+        f"solved at reset; final distance: median (start {100 * result['initial_distance_m']['median']:.1f} cm)"
+    )
+    return "\n".join(lines)
+
+
+def _line(name: str, figures: dict[str, Any]) -> str:
+    interval = f"{100 * figures['wilson_low']:.0f} - {100 * figures['wilson_high']:.0f} %"
+    distance = f"{100 * figures['final_distance_m']['median']:.1f} cm"
+    seconds = f"{figures['seconds_per_action']['p50']:.2f}"
+    return f"{name:18}  {100 * figures['success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {seconds:>8}"
+
+
+def _random_line(result: dict[str, Any]) -> str:
+    interval = f"{100 * result['random_wilson_low']:.0f} - {100 * result['random_wilson_high']:.0f} %"
+    distance = f"{100 * result['random_final_distance_m']['median']:.1f} cm"
+    return f"{'random actions':18}  {100 * result['random_success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {'-':>8}"
