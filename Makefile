@@ -16,7 +16,7 @@ $(READY): pyproject.toml scripts/setup_venv.sh
 
 # The tests are many small programs: threads inside each of them would only fight over the cores.
 test: $(READY)
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n auto --maxprocesses=4
 
 lint: $(READY)
 	@$(BIN)/ruff check .

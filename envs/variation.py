@@ -123,7 +123,10 @@ class Variation:
         texture_seeds: Half-open range of pattern seeds.
         texture_contrast: Range of the pattern's strength.
         clutter_count: Fewest and most objects.
-        arm_tint: Largest saturation of the arm's colour.
+        wall_saturation: Range of the walls' saturation.
+        wall_brightness: Range of the walls' HSV value.
+        arm_saturation: Range of the arm's saturation.
+        arm_brightness: Range of the arm's HSV value.
         start_low_m: Lower corner of the box that the TCP starts in.
         start_high_m: Upper corner of it.
         closure: Range of the gripper's closure.
@@ -143,7 +146,10 @@ class Variation:
     texture_seeds: tuple[int, int] = (0, 1 << 20)
     texture_contrast: Range = (0.05, 0.22)
     clutter_count: tuple[int, int] = (0, 4)
-    arm_tint: float = 0.06
+    wall_saturation: Range = (0.05, 0.30)
+    wall_brightness: Range = (0.55, 0.85)
+    arm_saturation: Range = (0.0, 0.06)
+    arm_brightness: Range = (0.88, 0.95)
     start_low_m: tuple[float, float, float] = _triple(WORKSPACE_LOW_M)
     start_high_m: tuple[float, float, float] = _triple(WORKSPACE_HIGH_M)
     closure: Range = (0.0, 1.0)
@@ -176,7 +182,10 @@ class Variation:
             )
 
     def _check_ranges(self) -> None:
-        unit = ("hue_bands", "saturation", "brightness", "texture_contrast", "closure")
+        unit = (
+            *("hue_bands", "saturation", "brightness", "wall_saturation", "wall_brightness"),
+            *("arm_saturation", "arm_brightness", "texture_contrast", "closure"),
+        )
         for name in (*unit, "camera_shell", "light_azimuth_rad", "light_elevation_rad", "light_intensity"):
             value = getattr(self, name)
             bands = value if name in ("hue_bands", "light_azimuth_rad") else (value,)
@@ -220,7 +229,10 @@ class Variation:
             texture_seeds=(0, 1),
             texture_contrast=(0.1, 0.1),
             clutter_count=(0, 0),
-            arm_tint=0.0,
+            wall_saturation=(0.1, 0.1),
+            wall_brightness=(0.7, 0.7),
+            arm_saturation=(0.0, 0.0),
+            arm_brightness=(0.92, 0.92),
             start_low_m=centre,
             start_high_m=centre,
             closure=(0.0, 0.0),
@@ -255,12 +267,12 @@ def sample(variation: Variation, rng: np.random.Generator) -> Scene:
         light_azimuth_rad=_uniform(light[_weighted(light, rng)], rng),
         light_elevation_rad=_uniform(variation.light_elevation_rad, rng),
         light_intensity=_uniform(variation.light_intensity, rng),
-        table_rgb=_colour(variation, rng),
+        table_rgb=_colour(variation, rng, variation.saturation, variation.brightness),
         texture_kind=variation.texture_kinds[int(rng.integers(len(variation.texture_kinds)))],
         texture_seed=int(rng.integers(low, high)),
         texture_contrast=_uniform(variation.texture_contrast, rng),
-        wall_rgb=_tint(variation, rng, (0.05, 0.30), (0.55, 0.85)),
-        arm_rgb=_tint(variation, rng, (0.0, variation.arm_tint), (0.88, 0.95)),
+        wall_rgb=_colour(variation, rng, variation.wall_saturation, variation.wall_brightness),
+        arm_rgb=_colour(variation, rng, variation.arm_saturation, variation.arm_brightness),
         clutter=_clutter(variation, int(rng.integers(clutter_low, clutter_high + 1)), rng),
         start_position_m=_triple(rng.uniform(variation.start_low_m, variation.start_high_m)),
         closure=_uniform(variation.closure, rng),
@@ -291,11 +303,7 @@ def _hue(variation: Variation, rng: np.random.Generator) -> float:
     return _uniform(variation.hue_bands[_weighted(variation.hue_bands, rng)], rng)
 
 
-def _colour(variation: Variation, rng: np.random.Generator) -> RGB:
-    return _tint(variation, rng, variation.saturation, variation.brightness)
-
-
-def _tint(variation: Variation, rng: np.random.Generator, saturation: Range, brightness: Range) -> RGB:
+def _colour(variation: Variation, rng: np.random.Generator, saturation: Range, brightness: Range) -> RGB:
     hue = _hue(variation, rng)
     return colorsys.hsv_to_rgb(hue, _uniform(saturation, rng), _uniform(brightness, rng))
 
@@ -323,5 +331,5 @@ def _clutter_spec(variation: Variation, rng: np.random.Generator) -> ClutterSpec
         position_m=(_uniform(zone[0], rng), _uniform(zone[1], rng)),
         yaw_rad=float(rng.uniform(-np.pi, np.pi)),
         half_size_m=(float(width), float(depth), float(height / 2)),
-        rgb=_colour(variation, rng),
+        rgb=_colour(variation, rng, variation.saturation, variation.brightness),
     )

@@ -140,6 +140,11 @@ class ArmController:
         mujoco.mj_forward(model, data)
 
 
+def turn_from_down(euler_rad: np.ndarray) -> float:
+    """Return the angle [rad] between a hand of Euler angles `[3]` and one that points straight down."""
+    return float(np.linalg.norm(rotation_error(_DOWN, euler_to_matrix(euler_rad))))
+
+
 def _limited(rotation: np.ndarray) -> np.ndarray:
     """Return the rotation nearest to `rotation` within `MAX_TURN_RAD` of pointing down."""
     turn = rotation_error(_DOWN, rotation)

@@ -14,10 +14,12 @@ from gymnasium import spaces
 from envs.arm.controller import (
     CONTROL_HZ,
     DOWN_EULER_RAD,
+    MAX_TURN_RAD,
     WORKSPACE_HIGH_M,
     WORKSPACE_LOW_M,
     ArmController,
     Command,
+    turn_from_down,
 )
 from envs.arm.model import MAX_IMAGE_SIZE, build_model
 from envs.errors import EnvError
@@ -32,6 +34,7 @@ STATE_LOW: Final = np.array([-1.0, -1.0, -0.5, 0.0, -np.pi / 2, -np.pi, 0.0], np
 STATE_HIGH: Final = np.array([1.0, 1.0, 1.5, 2 * np.pi, np.pi / 2, np.pi, 1.0], np.float32)
 #: A given pose may lie this far outside the workspace: measured ones do.
 _WORKSPACE_SLACK_M: Final = 0.02
+_TURN_SLACK_RAD: Final = 0.05
 _OPTIONS: Final = ("goal_state", "start_state")
 
 
@@ -66,6 +69,7 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+    action_space: spaces.Box[Any]
 
     def __init__(
         self,
@@ -229,6 +233,12 @@ def _check_pose(name: str, pose: Any) -> np.ndarray:
         raise EnvError(
             f"{name} {array.tolist()} is out of the workspace: position within {WORKSPACE_LOW_M.tolist()} to "
             f"{WORKSPACE_HIGH_M.tolist()} m, closure within 0 to 1."
+        )
+    turn = turn_from_down(array[3:6])
+    if turn > MAX_TURN_RAD + _TURN_SLACK_RAD:
+        raise EnvError(
+            f"{name} {array.tolist()} turns the hand {turn:.2f} rad away from pointing down, Euler angles "
+            f"(pi, 0, 0): at most {MAX_TURN_RAD} rad is allowed."
         )
     return array
 

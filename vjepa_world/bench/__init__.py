@@ -13,6 +13,10 @@ from vjepa_world.bench.harness import Pair, Row, report, row, time_pair
 from vjepa_world.errors import ConfigError, nearest
 
 BENCHES = {
+    "collect": "recording episodes with all cores, beside one process",
+    "plan": "one planned action of the shipped model, beside the published search budget",
+    "probe": "position of the end effector read off the frozen features, beside an untrained encoder and pixels",
+    "render": "a frame of the arm, beside MuJoCo's default picture quality",
     "machine": "what this machine can do: matrix products in bfloat16 beside float32, and copying memory",
 }
 

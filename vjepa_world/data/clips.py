@@ -77,13 +77,20 @@ class ClipDataset(Dataset[Tensor]):
         seed: chooses all clips.
         num_clips: the length of the dataset; None means one clip a segment. Indices beyond it work too.
         open_videos: how many files each process keeps open.
+        memory_bytes: how much each process may spend on whole decoded files.
 
     Raises:
         DataError: no video, or too many bad ones (also from `__getitem__`).
     """
 
     def __init__(
-        self, config: ClipConfig, *, seed: int, num_clips: int | None = None, open_videos: int = 16
+        self,
+        config: ClipConfig,
+        *,
+        seed: int,
+        num_clips: int | None = None,
+        open_videos: int = 16,
+        memory_bytes: int = 0,
     ) -> None:
         self.config = config
         self.seed = seed
@@ -92,7 +99,7 @@ class ClipDataset(Dataset[Tensor]):
         self.segments, self.bad = corpus.usable(self._span_s, config.max_bad_fraction)
         self._num_found = len(corpus.segments)
         self._num_clips = len(self.segments) if num_clips is None else num_clips
-        self._pool = VideoPool(open_videos)
+        self._pool = VideoPool(open_videos, memory_bytes=memory_bytes)
         self._offsets_s = np.arange(config.frames_per_clip) / config.fps
         logger.info("%d segments to cut clips from in %s", len(self.segments), config.path)
 

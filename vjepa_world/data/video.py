@@ -16,8 +16,8 @@ import av
 import numpy as np
 from torch import Tensor
 
-from vjepa_world.data.matroska import matroska_size
-from vjepa_world.data.video_backends import DecodeError, Decoder, open_decoder
+from vjepa_world.data.container_size import declared_size
+from vjepa_world.data.video_backends import DecodeError, Decoder, MemoryDecoder, open_decoder
 from vjepa_world.errors import DataError
 
 # Containers round presentation times (Matroska to 1 ms), and so do those who ask (float32 timestamps): a time
@@ -28,6 +28,9 @@ TIME_TOLERANCE_S = 1e-3
 # a tenth; more than that is a damaged file.
 _DURATION_SLACK_S = 0.5
 
+# Containers made for broadcasting: decoders only guess where a frame lies.
+_NO_INDEX = ("mpegts", "mpeg")
+
 
 class VideoError(DataError):
     """A video file cannot be read: which one, what was expected, what to do."""
@@ -35,7 +38,12 @@ class VideoError(DataError):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video file's header says. `num_frames` is an estimate where the container keeps no count."""
+    """What a video file's header says.
+
+    `num_frames` is an estimate where the container keeps no count; `width` and `height` are those before a
+    rotation flag is applied. `reordered`: frames may be stored in another order than displayed; `trimmed`: some
+    that are stored are not to be displayed (an edit list).
+    """
 
     path: Path
     duration_s: float
@@ -44,6 +52,8 @@ class VideoInfo:
     codec: str
     width: int
     height: int
+    reordered: bool
+    trimmed: bool
 
 
 def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
@@ -56,11 +66,16 @@ def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
     _check_file(path)
     try:
         with av.open(str(path)) as container:
+            _check_whole(path, container)
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 kinds = ", ".join(sorted({s.type for s in container.streams}))
                 raise _unreadable(path, f"it has no video stream (its streams: {kinds or 'none'})")
-            _check_whole(path, container)
+            if container.format.name in _NO_INDEX:
+                raise VideoError(
+                    f"Cannot read {path} exactly: its container ({container.format.name}) has no index to seek by. "
+                    f"Put it into another: ffmpeg -i {path.name} -c copy {path.stem}.mp4"
+                )
             return _info(path, container, stream)
     except av.error.FFmpegError as error:
         reason = f"its header cannot be read ({error.strerror}): it is truncated, or no video at all"
@@ -79,7 +94,7 @@ def _check_file(path: Path) -> None:
 def _check_whole(path: Path, container: av.container.InputContainer) -> None:
     """Refuse a file that ends before its index does: decoders would hand out fewer, grey or repeated frames."""
     ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
-    needed, size = max([matroska_size(path), *ends]), path.stat().st_size
+    needed, size = max([declared_size(path), *ends]), path.stat().st_size
     if needed > size:
         raise _unreadable(path, f"it is truncated: its header speaks of {needed} bytes, the file has {size}")
 
@@ -98,22 +113,27 @@ def _info(path: Path, container: av.container.InputContainer, stream: av.VideoSt
         codec=context.codec.canonical_name,
         width=context.width,
         height=context.height,
+        reordered=bool(context.has_b_frames),
+        trimmed=any(entry.is_discard for entry in stream.index_entries),
     )
 
 
 def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    if "DURATION" in stream.metadata:  # Matroska: HH:MM:SS.nnnnnnnnn
+    """Return how long the frames are displayed, from the first one on; 0 when there is none."""
+    unit_s = float(stream.time_base or 0)
+    if stream.duration is not None:
+        return stream.duration * unit_s
+    start_s = (stream.start_time or 0) * unit_s
+    if "DURATION" in stream.metadata:  # Matroska: when the last frame ends, as HH:MM:SS.nnnnnnnnn
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start_s
     if container.duration:
         return container.duration / av.time_base
     # Streams recorded live have no length in their header: the packets are counted through.
-    times = [
+    ends = [
         packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None
     ]
-    return float(max(times, default=0) * (stream.time_base or 0))
+    return max(ends, default=0) * unit_s - start_s
 
 
 def _unreadable(path: Path, reason: str) -> VideoError:
@@ -173,6 +193,27 @@ class VideoFile:
         except DecodeError as error:
             raise _unreadable(self.path, f"decoding failed ({error})") from error
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all its frames, decoded."""
+        return self.num_frames * self.height * self.width * 3
+
+    @property
+    def is_preloaded(self) -> bool:
+        """Whether all its frames are in memory."""
+        return isinstance(self._decoder, MemoryDecoder)
+
+    def preload(self) -> None:
+        """Decode all frames into memory; later reads copy from there.
+
+        Raises:
+            VideoError: frames that do not decode.
+        """
+        try:
+            self._decoder = MemoryDecoder(self._opened())
+        except DecodeError as error:
+            raise _unreadable(self.path, f"decoding failed ({error})") from error
+
     def close(self) -> None:
         """Free the decoder; reading afterwards is an error. Closing twice is not."""
         self._decoder = None
@@ -203,7 +244,9 @@ def open_video(path: str | os.PathLike[str], *, num_threads: int = 1) -> VideoFi
     """
     info = probe_video(path)
     try:
-        decoder = open_decoder(info.path, num_threads)
+        decoder = open_decoder(
+            info.path, num_threads, codec=info.codec, reordered=info.reordered, trimmed=info.trimmed
+        )
     except DecodeError as error:
         raise _unreadable(info.path, f"no frame can be decoded ({error})") from error
     found_s = decoder.end_s - decoder.begin_s

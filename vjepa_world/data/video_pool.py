@@ -8,13 +8,23 @@ from pathlib import Path
 
 from vjepa_world.data.video import VideoFile, open_video
 
+_left_by_the_parent: list[OrderedDict[Path, VideoFile]] = []
+
 
 class VideoPool:
-    """The `size` most recently used videos, open. Sent or forked to another process, it starts there empty."""
+    """The `size` most recently used videos, open. Sent or forked to another process, it starts there empty.
 
-    def __init__(self, size: int = 16, *, num_threads: int = 1) -> None:
+    Args:
+        size: how many videos stay open.
+        num_threads: decoding threads of each.
+        memory_bytes: how much may be spent on keeping whole videos decoded; the first ones opened get it.
+    """
+
+    def __init__(self, size: int = 16, *, num_threads: int = 1, memory_bytes: int = 0) -> None:
         self._size = size
         self._num_threads = num_threads
+        self._memory_bytes = memory_bytes
+        self._free_bytes = memory_bytes
         self._open: OrderedDict[Path, VideoFile] = OrderedDict()
         self._process = os.getpid()
 
@@ -25,25 +35,37 @@ class VideoPool:
             VideoError: it cannot be opened.
         """
         if self._process != os.getpid():
-            # A decoder's threads and file position do not survive a fork.
+            # A decoder's threads and file position do not survive a fork, and freeing it would wait for them.
+            _left_by_the_parent.append(self._open)
             self._open = OrderedDict()
+            self._free_bytes = self._memory_bytes
             self._process = os.getpid()
         video = self._open.pop(path, None)
         if video is None:
             video = open_video(path, num_threads=self._num_threads)
+            if video.num_bytes <= self._free_bytes:
+                video.preload()
+                self._free_bytes -= video.num_bytes
         self._open[path] = video
         while len(self._open) > self._size:
-            self._open.popitem(last=False)[1].close()
+            self._drop_oldest()
         return video
+
+    def _drop_oldest(self) -> None:
+        _, oldest = self._open.popitem(last=False)
+        if oldest.is_preloaded:
+            self._free_bytes += oldest.num_bytes
+        oldest.close()
 
     def close(self) -> None:
         """Close all."""
         for video in self._open.values():
             video.close()
         self._open.clear()
+        self._free_bytes = self._memory_bytes
 
     def __getstate__(self) -> dict[str, int]:
-        return {"size": self._size, "num_threads": self._num_threads}
+        return {"size": self._size, "num_threads": self._num_threads, "memory_bytes": self._memory_bytes}
 
     def __setstate__(self, state: dict[str, int]) -> None:
-        self.__init__(state["size"], num_threads=state["num_threads"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]

@@ -1,0 +1,1 @@
+"""The networks: transformer, encoder, masked and action-conditioned predictor, and the world model of both."""

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from vjepa_world.errors import ConfigError
 
 ENCODER_KINDS = ("vjepa", "pixels")
+
+
+def _check_positive(config: EncoderConfig | MaskedPredictorConfig | ActionPredictorConfig) -> None:
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if not value > 0 and item.name not in ("residual", "context_frames"):
+            raise ConfigError(f"{item.name} is {value}; it must be more than 0.")
+
+
+def _check_heads(config: EncoderConfig | MaskedPredictorConfig | ActionPredictorConfig) -> None:
+    if config.embed_dim % (2 * config.num_heads):
+        raise ConfigError(
+            f"embed_dim {config.embed_dim} does not give {config.num_heads} heads of an even width; change either."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +48,7 @@ class EncoderConfig:
     mlp_ratio: float = 4.0
 
     def __post_init__(self) -> None:
+        _check_positive(self)
         if self.image_size % self.patch_size:
             raise ConfigError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change either."
@@ -42,10 +57,7 @@ class EncoderConfig:
             raise ConfigError(
                 f"num_frames {self.num_frames} is not a multiple of tubelet_size {self.tubelet_size}; change either."
             )
-        if self.embed_dim % (2 * self.num_heads):
-            raise ConfigError(
-                f"embed_dim {self.embed_dim} does not give {self.num_heads} heads of an even width; change either."
-            )
+        _check_heads(self)
 
     @property
     def grid_size(self) -> int:
@@ -69,6 +81,10 @@ class MaskedPredictorConfig:
     num_heads: int = 3
     mlp_ratio: float = 4.0
 
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        _check_heads(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ActionPredictorConfig:
@@ -80,6 +96,7 @@ class ActionPredictorConfig:
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over the width.
         residual: Predict the change of the features, zero at the start (V-JEPA 2-AC's weights have none).
+        context_frames: Frames up to the current one that a prediction sees; 0 for all there are, as in V-JEPA 2-AC.
     """
 
     embed_dim: int = 192
@@ -87,12 +104,13 @@ class ActionPredictorConfig:
     num_heads: int = 4
     mlp_ratio: float = 4.0
     residual: bool = True
+    context_frames: int = 1
 
     def __post_init__(self) -> None:
-        if self.embed_dim % (2 * self.num_heads):
-            raise ConfigError(
-                f"embed_dim {self.embed_dim} does not give {self.num_heads} heads of an even width; change either."
-            )
+        _check_positive(self)
+        _check_heads(self)
+        if self.context_frames < 0:
+            raise ConfigError(f"context_frames is {self.context_frames}; it must be 0 (all frames) or more.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +135,9 @@ class WorldModelConfig:
 
     def __post_init__(self) -> None:
         if self.encoder_kind not in ENCODER_KINDS:
-            raise ConfigError(f"encoder_kind '{self.encoder_kind}' is not known; allowed: {', '.join(ENCODER_KINDS)}.")
+            raise ConfigError(
+                f"encoder_kind '{self.encoder_kind}' is not known; allowed: {', '.join(ENCODER_KINDS)}."
+            )
         if self.pool < 1 or self.encoder.grid_size % self.pool:
             raise ConfigError(
                 f"pool {self.pool} does not divide the {self.encoder.grid_size} tokens along a side; choose a divisor."

@@ -25,6 +25,7 @@ class PatchEmbed(nn.Module):
         kernel = (config.tubelet_size, config.patch_size, config.patch_size)
         self.proj = nn.Conv3d(3, config.embed_dim, kernel, stride=kernel)
         nn.init.trunc_normal_(self.proj.weight, std=0.02)
+        assert self.proj.bias is not None
         nn.init.zeros_(self.proj.bias)
 
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:

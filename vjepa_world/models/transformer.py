@@ -70,5 +70,6 @@ def init_weights(module: nn.Module, blocks: nn.ModuleList, std: float = 0.02) ->
             nn.init.zeros_(layer.bias)
     with torch.no_grad():
         for depth, block in enumerate(blocks, start=1):
+            assert isinstance(block, Block)
             block.attn.proj.weight.div_(math.sqrt(2 * depth))
             block.mlp.fc2.weight.div_(math.sqrt(2 * depth))

@@ -105,17 +105,22 @@ class LatentWorldModel(nn.Module):
 
         Returns:
             Imagined features after each action, `[B, S, K, N, D]`.
+
+        Raises:
+            ConfigError: If several steps are asked for and no rule says how an action changes the state.
         """
         batch, samples, horizon, _ = actions.shape
         flat = actions.flatten(0, 1)
+        seen = self.config.predictor.context_frames or horizon
         features = context.features[:, -1:].repeat_interleave(samples, dim=0)
         states = context.states[:, -1:].repeat_interleave(samples, dim=0)
         for step in range(horizon):
-            past = flat[:, : step + 1]
-            predicted = self.predictor(features.flatten(1, 2), past, states)
-            newest = predicted.unflatten(1, (step + 1, -1))[:, -1:]
+            past = slice(max(step + 1 - seen, 0), step + 1)
+            predicted = self.predictor(features[:, past].flatten(1, 2), flat[:, past], states[:, past])
+            newest = predicted.unflatten(1, (past.stop - past.start, -1))[:, -1:]
             features = torch.cat([features, newest], dim=1)
-            states = torch.cat([states, advance_state(states[:, -1:], flat[:, step : step + 1])], dim=1)
+            if step + 1 < horizon:
+                states = torch.cat([states, advance_state(states[:, -1:], flat[:, step : step + 1])], dim=1)
         return features[:, 1:].unflatten(0, (batch, samples))
 
 

@@ -1,0 +1,1 @@
+"""Pure functions on tensors: rotary positions, masks, poses, schedules, pixels, statistics of features."""

@@ -26,10 +26,10 @@ def effective_rank(features: Tensor) -> float:
 
     Source: Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
     """
-    centred = features.float() - features.float().mean(dim=0)
-    singular = torch.linalg.svdvals(centred)
+    features = features.float()
+    singular = torch.linalg.svdvals(features - features.mean(dim=0))
     total = singular.sum()
-    if total <= 0:
+    if total <= torch.finfo(torch.float32).eps * features.abs().sum():  # the mean's rounding, no variation
         return 0.0
     p = singular / total
     return torch.special.entr(p).sum().exp().item()

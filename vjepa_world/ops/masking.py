@@ -79,7 +79,9 @@ def sample_masks(
         context = _random_rows(~hidden, generator)
         target = _random_rows(hidden, generator)
         offsets = torch.arange(frames).view(1, -1, 1) * (height * width)
-        pairs.append(((context.unsqueeze(1) + offsets).flatten(1), (target.unsqueeze(1) + offsets).flatten(1)))
+        pairs.append(
+            ((context.unsqueeze(1) + offsets).flatten(1), (target.unsqueeze(1) + offsets).flatten(1))
+        )
     return pairs
 
 

@@ -21,4 +21,7 @@ def resize_frames(frames: Tensor, size: int) -> Tensor:
     """Resize uint8 `frames [M, C, H, W]` to `size` x `size` (antialiased); a no-op if they have that size."""
     if frames.shape[-2:] == (size, size):
         return frames
-    return F.interpolate(frames, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    # Only the CPU has an antialiased kernel for bytes.
+    pixels = frames if frames.device.type == "cpu" else frames.float()
+    resized = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    return resized if resized.dtype == frames.dtype else resized.round().clamp(0, 255).to(frames.dtype)

@@ -53,7 +53,12 @@ def matrix_to_euler(matrix: Tensor) -> Tensor:
     first_locked = torch.atan2(-matrix[..., 1, 2], matrix[..., 1, 1])
     last = torch.atan2(matrix[..., 1, 0], matrix[..., 0, 0])
     return torch.stack(
-        [torch.where(locked, first_locked, first), sine.asin(), torch.where(locked, last.new_zeros(()), last)], dim=-1
+        [
+            torch.where(locked, first_locked, first),
+            sine.asin(),
+            torch.where(locked, last.new_zeros(()), last),
+        ],
+        dim=-1,
     )
 
 
@@ -92,4 +97,6 @@ def pose_delta(start: Tensor, end: Tensor) -> Tensor:
     _check("start", start)
     _check("end", end)
     rotation = euler_to_matrix(end[..., 3:6]) @ euler_to_matrix(start[..., 3:6]).transpose(-1, -2)
-    return torch.cat([end[..., :3] - start[..., :3], matrix_to_euler(rotation), end[..., 6:] - start[..., 6:]], dim=-1)
+    return torch.cat(
+        [end[..., :3] - start[..., :3], matrix_to_euler(rotation), end[..., 6:] - start[..., 6:]], dim=-1
+    )

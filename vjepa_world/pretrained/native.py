@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
+FORMAT_VERSION = 1
 KINDS = ("encoder", "world_model")
 
 
@@ -53,7 +55,7 @@ def checkpoint_files(
     """Return the files of a checkpoint folder, name by name, as :func:`write_folder` takes them."""
     description = {
         "kind": "world_model" if isinstance(model, LatentWorldModel) else "encoder",
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "config": dataclasses.asdict(model.config),
         "provenance": provenance or {},
     }
@@ -62,37 +64,63 @@ def checkpoint_files(
 
 
 def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
-    cast = tensor.to(dtype) if dtype is not None and tensor.ndim > 1 and tensor.is_floating_point() else tensor
+    cast = (
+        tensor.to(dtype) if dtype is not None and tensor.ndim > 1 and tensor.is_floating_point() else tensor
+    )
     return cast.detach().cpu().contiguous()
 
 
 def write_folder(folder: Path, files: dict[str, Any]) -> None:
     """Write a folder of `.safetensors`, `.json` and `.pt` files atomically: a partial one is never seen.
 
+    A folder that stands there already is replaced, if it holds nothing but a checkpoint's files.
+
     Raises:
-        CheckpointError: If the disk is full or the place cannot be written.
+        CheckpointError: If the disk is full, the place cannot be written, or other files are in the way.
     """
     temporary = None
     try:
+        _check_replaceable(folder, files)
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         temporary.chmod(0o755)
         for name, content in files.items():
             _write_file(temporary / name, content)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
-            folder.rename(old / folder.name)
-            temporary.rename(folder)
-            shutil.rmtree(old)
-        else:
-            temporary.rename(folder)
+        _move_into_place(temporary, folder)
     except (OSError, SafetensorError, RuntimeError) as error:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
             f"could not write the checkpoint {folder}: {error}. Free some disk space or choose another place; "
             "nothing half-written was left behind."
         ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_replaceable(folder: Path, files: dict[str, Any]) -> None:
+    if folder.is_dir():
+        others = sorted(path.name for path in folder.iterdir() if path.name not in {WEIGHTS, CONFIG, *files})
+        if others:
+            raise CheckpointError(
+                f"{folder} holds more than a checkpoint ({', '.join(others[:3])}), which replacing it would delete; "
+                "choose a new folder."
+            )
+    elif folder.exists():
+        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder: choose another place.")
+
+
+def _move_into_place(temporary: Path, folder: Path) -> None:
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+    folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)
 
 
 def _write_file(path: Path, content: Any) -> None:
@@ -102,6 +130,8 @@ def _write_file(path: Path, content: Any) -> None:
         path.write_text(json.dumps(content, indent=2) + "\n")
     else:
         torch.save(content, path)
+    with path.open("rb") as stream:  # the folder's new name must not reach the disk before its content
+        os.fsync(stream.fileno())
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
@@ -114,11 +144,20 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not readable JSON ({error}); the checkpoint is broken, make it again.") from error
+        raise CheckpointError(
+            f"{path} is not readable JSON ({error}); the checkpoint is broken, make it again."
+        ) from error
     if not isinstance(description, dict) or description.get("kind") not in KINDS:
         kind = description.get("kind") if isinstance(description, dict) else None
         raise CheckpointError(f"{path} describes kind {kind!r}; {nearest(str(kind), KINDS)}")
-    return description
+    if description.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format_version {description.get('format_version')!r}, this release reads {FORMAT_VERSION}; "
+            "use the release that wrote it, or make the checkpoint again."
+        )
+    if not isinstance(description.get("config"), dict):
+        raise CheckpointError(f"{path} has no 'config' object; the checkpoint is broken, make it again.")
+    return {"provenance": {}, **description}
 
 
 def find_checkpoint(folder: str | Path) -> Path:
@@ -155,7 +194,9 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(
             f"{folder / WEIGHTS} cannot be read ({error}); it is truncated or not a safetensors file, make it again."
         ) from error
-    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }
 
 
 def load_strictly(model: nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:
@@ -183,23 +224,39 @@ def load_strictly(model: nn.Module, tensors: dict[str, torch.Tensor], source: Pa
 def _expect_kind(folder: Path, description: dict[str, Any], allowed: tuple[str, ...], need: str) -> None:
     if description["kind"] not in allowed:
         raise CheckpointError(
-            f"{folder} holds a {description['kind']}, but {need} is needed; allowed: {', '.join(allowed)}."
+            f"{folder} is of kind {description['kind']}, but {need} is needed; allowed: {', '.join(allowed)}."
         )
 
 
-def _build(schema: type, values: dict[str, Any], source: Path) -> Any:
+def _build(schema: type, values: Any, source: Path) -> Any:
+    if not isinstance(values, dict):
+        raise CheckpointError(
+            f"{source / CONFIG} describes no {schema.__name__}; the checkpoint is broken, make it again."
+        )
     known = {field.name for field in dataclasses.fields(schema)}
     unknown = [key for key in values if key not in known]
     if unknown:
-        raise CheckpointError(f"{source / CONFIG} has the unknown key '{unknown[0]}'; {nearest(unknown[0], known)}")
-    return schema(**values)
+        raise CheckpointError(
+            f"{source / CONFIG} has the unknown key '{unknown[0]}'; {nearest(unknown[0], known)}"
+        )
+    try:
+        return schema(**values)
+    except TypeError as error:
+        raise CheckpointError(
+            f"{source / CONFIG} holds a value of the wrong type in its {schema.__name__} ({error}); "
+            "the checkpoint is broken, make it again."
+        ) from error
 
 
 def world_model_config(values: dict[str, Any], source: Path) -> WorldModelConfig:
-    """Rebuild a :class:`WorldModelConfig` from plain dictionaries."""
+    """Rebuild a :class:`WorldModelConfig` from plain dictionaries.
+
+    Raises:
+        CheckpointError: If a part or key is missing, unknown or of the wrong type.
+    """
     parts = dict(values)
-    parts["encoder"] = _build(EncoderConfig, parts["encoder"], source)
-    parts["predictor"] = _build(ActionPredictorConfig, parts["predictor"], source)
+    parts["encoder"] = _build(EncoderConfig, parts.get("encoder"), source)
+    parts["predictor"] = _build(ActionPredictorConfig, parts.get("predictor"), source)
     return _build(WorldModelConfig, parts, source)
 
 
@@ -215,7 +272,9 @@ def load_encoder(source: str | Path, *, device: torch.device | str = "cpu") -> V
     if description["kind"] == "world_model":
         config = world_model_config(description["config"], folder)
         if config.encoder_kind != "vjepa":
-            raise CheckpointError(f"{folder} has a '{config.encoder_kind}' encoder, which holds no weights to load.")
+            raise CheckpointError(
+                f"{folder} has a '{config.encoder_kind}' encoder, which holds no weights to load."
+            )
         prefix = "encoder."
         tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         encoder_config = config.encoder
@@ -234,7 +293,9 @@ def load_world_model(source: str | Path, *, device: torch.device | str = "cpu") 
     """
     description = read_config(source)
     folder = find_checkpoint(source)
-    _expect_kind(folder, description, ("world_model",), "a world model (encoder and action-conditioned predictor)")
+    _expect_kind(
+        folder, description, ("world_model",), "a world model (encoder and action-conditioned predictor)"
+    )
     model = LatentWorldModel(world_model_config(description["config"], folder))
     load_strictly(model, load_weights(folder), folder)
     return model.eval().requires_grad_(False).to(device)

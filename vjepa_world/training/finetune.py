@@ -99,20 +99,25 @@ class FinetuneTask:
 
     @torch.no_grad()
     def monitor(self, batch: Window, step: int) -> dict[str, float]:
-        """Return the error on held-out episodes beside copy-last-frame's and its own with shuffled actions."""
+        """Return the error on held-out episodes beside copy-last-frame's and its own with shuffled actions.
+
+        All three are weighted as the loss is.
+        """
         generator = step_generator(self.seed + 1, 0)
         drawn = torch.randint(len(self.held_out), (MONITORED_WINDOWS,), generator=generator)
         features, actions, states = self._window(self.held_out[drawn])
         shuffled = actions[torch.randperm(len(actions), generator=generator)]
+        weights = motion_weights(features[:, :-1], features[:, 1:], self.objective.motion_share)
+        copied = weighted_l1(features[:, :-1], features[:, 1:], weights)
         return {
-            "val_error": self._error(features, actions, states),
-            "val_shuffled_actions": self._error(features, shuffled, states),
-            "val_copy_last_frame": (features[:, 1:] - features[:, :-1]).abs().mean().item(),
+            "val_error": self._error(features, actions, states, weights),
+            "val_shuffled_actions": self._error(features, shuffled, states, weights),
+            "val_copy_last_frame": copied.item(),
         }
 
-    def _error(self, features: Tensor, actions: Tensor, states: Tensor) -> float:
+    def _error(self, features: Tensor, actions: Tensor, states: Tensor, weights: Tensor) -> float:
         forced, _ = rollout_predictions(self.model.predictor, features, actions, states, horizon=1)
-        return (forced - features[:, 1:]).abs().mean().item()
+        return weighted_l1(forced, features[:, 1:], weights).item()
 
     def files(self) -> dict[str, Any]:
         """Return the world model's checkpoint."""

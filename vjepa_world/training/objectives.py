@@ -68,7 +68,9 @@ def rollout_predictions(
     forced = predictor(features[:, :steps].flatten(1, 2), actions[:, :steps], states[:, :steps])
     forced = forced.unflatten(1, (steps, -1))
     fed = torch.cat([features[:, :1], forced[:, :1]], dim=1)
+    seen = predictor.config.context_frames or horizon
     for length in range(2, horizon + 1):
-        predicted = predictor(fed.flatten(1, 2), actions[:, :length], states[:, :length])
-        fed = torch.cat([fed, predicted.unflatten(1, (length, -1))[:, -1:]], dim=1)
+        past = slice(max(length - seen, 0), length)
+        predicted = predictor(fed[:, past].flatten(1, 2), actions[:, past], states[:, past])
+        fed = torch.cat([fed, predicted.unflatten(1, (past.stop - past.start, -1))[:, -1:]], dim=1)
     return forced, fed[:, 2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vjepa_world.errors import ConfigError, nearest
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import gymnasium
     import torch
 
+    from planners import GoalL1, RecedingHorizon
     from vjepa_world.evaluation.policies import PlannerPolicy
+    from vjepa_world.models.world_model import LatentWorldModel
 
 VARIATIONS = ("train", "test", "none")
 CAMERAS = ("jittered", "fixed")
@@ -103,14 +105,13 @@ class PlannerConfig:
     replan_every: int = 1
     warm_start: bool = True
 
-    def policy(self, checkpoint: str, env: gymnasium.Env[Any, Any], device: torch.device) -> PlannerPolicy:
-        """Return the policy that plans with a checkpoint's world model in an environment.
+    def build(self, checkpoint: str, device: torch.device) -> tuple[LatentWorldModel, RecedingHorizon, GoalL1]:
+        """Return a checkpoint's world model, the planner over it, and the energy that it minimises.
 
         Raises:
-            CheckpointError: If the checkpoint is missing or broken, or its actions are not the environment's.
+            CheckpointError: If the checkpoint is missing or broken.
         """
         from planners import CEM, GoalL1, RecedingHorizon
-        from vjepa_world.evaluation.policies import PlannerPolicy
         from vjepa_world.pretrained import load_world_model
 
         model = load_world_model(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint, device=device)
@@ -125,8 +126,18 @@ class PlannerConfig:
             momentum_mean=self.momentum_mean,
             momentum_std=self.momentum_std,
         )
-        planner = RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start)
-        box = env.action_space
+        return model, RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start), objective
+
+    def policy(self, checkpoint: str, env: gymnasium.Env[Any, Any], device: torch.device) -> PlannerPolicy:
+        """Return the policy that plans with a checkpoint's world model in an environment.
+
+        Raises:
+            CheckpointError: If the checkpoint is missing or broken, or its actions are not the environment's.
+        """
+        from vjepa_world.evaluation.policies import PlannerPolicy
+
+        model, planner, objective = self.build(checkpoint, device)
+        box = cast("gymnasium.spaces.Box", env.action_space)
         return PlannerPolicy(model, planner, objective=objective, action_low=box.low, action_high=box.high)
 
 

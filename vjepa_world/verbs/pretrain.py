@@ -14,6 +14,9 @@ from vjepa_world.verbs.common import provenance
 if TYPE_CHECKING:
     from vjepa_world.data.clips import ClipDataset
 
+#: Videos that a loader process keeps open: opening one costs as much as decoding several clips.
+OPEN_VIDEOS = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDataConfig:
@@ -26,6 +29,7 @@ class VideoDataConfig:
         crop_ratio: Range of the crop's aspect ratio.
         flip: Probability of a horizontal flip.
         max_bad_fraction: Share of unreadable files above which the run stops.
+        memory_gb: Memory that each loader process may spend on keeping whole videos decoded [GB].
     """
 
     path: str = field(metadata={"example": "data.path=FOLDER"})
@@ -34,6 +38,7 @@ class VideoDataConfig:
     crop_ratio: tuple[float, float] = (0.75, 1.35)
     flip: float = 0.5
     max_bad_fraction: float = 0.1
+    memory_gb: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_bad_fraction <= 1:
@@ -107,4 +112,6 @@ def clip_dataset(config: Config) -> ClipDataset:
             max_bad_fraction=config.data.max_bad_fraction,
         ),
         seed=config.seed,
+        open_videos=OPEN_VIDEOS,
+        memory_bytes=round(config.data.memory_gb * 1e9),
     )

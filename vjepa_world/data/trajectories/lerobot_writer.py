@@ -235,7 +235,12 @@ class LeRobotWriter:
 
     def _load(self, index: int) -> Shard:
         folder = self._shard_folder(index)
-        record = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
+        try:
+            record = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder} is damaged ({error}). Delete it; it is then recorded again."
+            ) from error
         theirs, mine = record["spec"], self.spec.to_dict()
         differing = [
             f"{key}: {theirs.get(key)} there, {mine[key]} here"

@@ -1,0 +1,69 @@
+"""Videos whose frames say which they are: eight blocks are the bits of the frame's number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from torch import Tensor
+
+SIZE = 64
+_BLOCK = SIZE // 4
+
+
+def coded_frame(number: int, size: int = SIZE) -> np.ndarray:
+    """Return uint8 [size, size, 3]: two rows of four blocks are the bits of `number` (below 256), and a moving bar."""
+    frame = np.full((size, size, 3), 40, np.uint8)
+    block = size // 4
+    for bit in range(8):
+        if number >> bit & 1:
+            row, column = divmod(bit, 4)
+            frame[block * row : block * (row + 1), block * column : block * (column + 1)] = 220
+    left = 3 * number % size
+    frame[size // 2 :, left : left + size // 8] = 200
+    return frame
+
+
+def read_code(frame: Tensor) -> int:
+    """Return the number in a decoded frame, uint8 [C,H,W]."""
+    block = frame.shape[-1] // 4
+    centres = [(block * (bit // 4) + block // 2, block * (bit % 4) + block // 2) for bit in range(8)]
+    return sum((int(frame[0, y, x]) > 128) << bit for bit, (y, x) in enumerate(centres))
+
+
+def read_codes(frames: Tensor) -> list[int]:
+    """Return the numbers in frames, uint8 [T,C,H,W]."""
+    return [read_code(frame) for frame in frames]
+
+
+def write_coded(
+    path: Path,
+    times_ms: Sequence[int],
+    *,
+    codec: str = "libx264",
+    options: dict[str, str] | None = None,
+    b_frames: int | None = 3,
+    gop: int = 60,
+    rotation: int | None = None,
+) -> Path:
+    """Encode coded frames 0, 1, 2, ... that are displayed at `times_ms`, with plain PyAV."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10, options=options or {})
+        assert isinstance(stream, av.VideoStream)
+        stream.width = stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.gop_size = gop
+        stream.codec_context.time_base = Fraction(1, 1000)
+        if b_frames is not None:
+            stream.codec_context.max_b_frames = b_frames
+        if rotation is not None:
+            stream.set_display_rotation(rotation)
+        for number, time_ms in enumerate(times_ms):
+            frame = av.VideoFrame.from_ndarray(coded_frame(number), format="rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path

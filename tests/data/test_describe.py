@@ -1,0 +1,57 @@
+"""Descriptions say what is there, the bad files too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data.coded_video import write_coded
+from tests.data.conftest import SHARD_LENGTHS, episode_arrays
+from vjepa_world.data.describe import describe_dataset, describe_videos
+from vjepa_world.errors import DataError
+
+
+def test_videos_are_described_with_the_bad_ones(tmp_path: Path) -> None:
+    write_coded(tmp_path / "a.mp4", range(0, 2000, 100))
+    write_coded(tmp_path / "b.mkv", range(0, 4000, 100))
+    (tmp_path / "empty.mp4").touch()
+    description = describe_videos(tmp_path)
+    assert [video.path.name for video in description.videos] == ["a.mp4", "b.mkv"]
+    assert description.duration_s == pytest.approx(6.0)
+    assert description.num_segments == 2
+    text = description.render()
+    for part in (
+        "2 videos, 6.0 s in all, 1 bad",
+        "codecs: h264 (2)",
+        "sizes: 64x64 (2)",
+        "empty.mp4: it has zero bytes",
+    ):
+        assert part in text
+    assert "... and 1 more" in description.render(most=1)
+    with pytest.raises(DataError, match="No video found"):
+        describe_videos(tmp_path / "b.mkv" / ".." / "*.avi")
+
+
+def test_a_dataset_is_described_with_its_ranges(dataset_root: Path) -> None:
+    description = describe_dataset(dataset_root)
+    starts = [
+        (s, sum(lengths[:i]), n) for s, lengths in enumerate(SHARD_LENGTHS) for i, n in enumerate(lengths)
+    ]
+    states = np.concatenate([episode_arrays(*start)[1] for start in starts])
+    assert [feature.low for feature in description.state] == pytest.approx(states.min(axis=0).tolist())
+    assert [feature.mean for feature in description.state] == pytest.approx(
+        states.mean(axis=0).tolist(), abs=1e-6
+    )
+    text = description.render()
+    for part in (
+        "LeRobotDataset of 5 episodes, 47 frames at 5/s",
+        "robot test_arm",
+        "7 to 12",
+        "64x64, h264",
+        "closure",
+    ):
+        assert part in text
+    videos = describe_videos(dataset_root)
+    assert (len(videos.videos), videos.num_segments) == (2, 5)

@@ -1,0 +1,114 @@
+"""A slow transformer in float64, token by token, written from the papers: what the fast one must equal.
+
+Legend: N tokens, D width. One clip at a time, no batch. Weights come from a state dict by their published names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Weights = dict[str, Tensor]
+Position = tuple[int, int, int]
+MayLook = Callable[[int, int], bool]
+
+
+def float64_weights(module: nn.Module) -> Weights:
+    return {name: tensor.double() for name, tensor in module.state_dict().items()}
+
+
+def randomise(module: nn.Module, seed: int, std: float = 0.2) -> None:
+    """Give every parameter large random values: at the usual start most mistakes would hardly show."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
+
+
+def linear(x: Tensor, weights: Weights, name: str) -> Tensor:
+    return weights[f"{name}.weight"] @ x + weights[f"{name}.bias"]
+
+
+def layer_norm(x: Tensor, weights: Weights, name: str) -> Tensor:
+    centred = x - x.mean()
+    normal = centred / math.sqrt(float((centred**2).mean()) + 1e-6)
+    return normal * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def gelu(x: Tensor) -> Tensor:
+    return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def turn(x: Tensor, position: Position) -> Tensor:
+    """Rotate a query or key of one head: a third of its channels by time, a third by row, a third by column."""
+    channels = 2 * (len(x) // 3 // 2)
+    turned = x.clone()
+    for axis in range(3):
+        for i in range(channels // 2):
+            angle = position[axis] / 10000 ** (2 * i / channels)
+            at = axis * channels + 2 * i
+            turned[at] = x[at] * math.cos(angle) - x[at + 1] * math.sin(angle)
+            turned[at + 1] = x[at] * math.sin(angle) + x[at + 1] * math.cos(angle)
+    return turned
+
+
+def attention(
+    tokens: list[Tensor], weights: Weights, name: str, heads: int, positions: Sequence[Position], may_look: MayLook
+) -> list[Tensor]:
+    width = len(tokens[0]) // heads
+    mixed = [linear(x, weights, f"{name}.qkv").view(3, heads, width) for x in tokens]
+    outputs = []
+    for i, (query, _, _) in enumerate(mixed):
+        parts = []
+        for head in range(heads):
+            seen = [j for j in range(len(tokens)) if may_look(i, j)]
+            scores = torch.stack(
+                [turn(query[head], positions[i]) @ turn(mixed[j][1][head], positions[j]) for j in seen]
+            )
+            shares = torch.softmax(scores / math.sqrt(width), dim=0)
+            parts.append(sum((s * mixed[j][2][head] for s, j in zip(shares, seen, strict=True)), torch.zeros(width)))
+        outputs.append(linear(torch.cat(parts), weights, f"{name}.proj"))
+    return outputs
+
+
+def transformer(
+    tokens: list[Tensor],
+    weights: Weights,
+    blocks: str,
+    depth: int,
+    heads: int,
+    positions: Sequence[Position],
+    may_look: MayLook = lambda i, j: True,
+) -> list[Tensor]:
+    for layer in range(depth):
+        name = f"{blocks}.{layer}"
+        normal = [layer_norm(x, weights, f"{name}.norm1") for x in tokens]
+        attended = attention(normal, weights, f"{name}.attn", heads, positions, may_look)
+        tokens = [x + y for x, y in zip(tokens, attended, strict=True)]
+        hidden = [gelu(linear(layer_norm(x, weights, f"{name}.norm2"), weights, f"{name}.mlp.fc1")) for x in tokens]
+        tokens = [x + linear(h, weights, f"{name}.mlp.fc2") for x, h in zip(tokens, hidden, strict=True)]
+    return tokens
+
+
+def grid(frames: int, height: int, width: int) -> list[Position]:
+    return [(t, h, w) for t in range(frames) for h in range(height) for w in range(width)]
+
+
+def encode(
+    weights: Weights, video: Tensor, *, patch: int, tubelet: int, depth: int, heads: int, visible: Sequence[int] | None
+) -> Tensor:
+    """Encode `video [T, C, H, W]` to `[N, D]`, or the visible tokens alone, which see only each other."""
+    frames, _, height, width = video.shape
+    positions = grid(frames // tubelet, height // patch, width // patch)
+    positions = positions if visible is None else [positions[i] for i in visible]
+    tokens = []
+    for t, h, w in positions:
+        piece = video[t * tubelet : (t + 1) * tubelet, :, h * patch : (h + 1) * patch, w * patch : (w + 1) * patch]
+        kernel = weights["patch_embed.proj.weight"]
+        embedded = (kernel * piece.double().transpose(0, 1)).sum(dim=(1, 2, 3, 4))
+        tokens.append(embedded + weights["patch_embed.proj.bias"])
+    tokens = transformer(tokens, weights, "blocks", depth, heads, positions)
+    return torch.stack([layer_norm(x, weights, "norm") for x in tokens])

@@ -1,0 +1,59 @@
+"""Normalisation against the published constants, resizing against what a picture's mean must be."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vjepa_world.ops.pixels import normalize_video, resize_frames
+
+
+def test_normalisation_is_imagenets() -> None:
+    video = torch.zeros(2, 3, 3, 2, 2, dtype=torch.uint8)
+    video[:, :, 0], video[:, :, 1], video[:, :, 2] = 255, 128, 0
+    normal = normalize_video(video)
+    assert normal.dtype == torch.float32
+    assert normal.shape == video.shape
+    expected = [(1 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (0 - 0.406) / 0.225]
+    for channel, value in enumerate(expected):
+        torch.testing.assert_close(normal[:, :, channel], torch.full((2, 3, 2, 2), value))
+
+
+def test_frames_of_the_right_size_are_handed_through() -> None:
+    frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    assert resize_frames(frames, 8) is frames
+
+
+def test_resizing_keeps_bytes_and_flat_colours() -> None:
+    frames = torch.full((2, 3, 30, 17), 200, dtype=torch.uint8)
+    frames[1] = 37
+    resized = resize_frames(frames, 8)
+    assert resized.shape == (2, 3, 8, 8)
+    assert resized.dtype == torch.uint8
+    assert resized[0].unique().tolist() == [200]
+    assert resized[1].unique().tolist() == [37]
+
+
+def test_resizing_does_not_alias() -> None:
+    """Of a fine checkerboard every third pixel is a checkerboard again; its average is grey."""
+    rows, columns = torch.meshgrid(torch.arange(24), torch.arange(24), indexing="ij")
+    board = (255 * ((rows + columns) % 2)).to(torch.uint8).expand(1, 3, 24, 24)
+    inside = resize_frames(board, 8)[..., 1:-1, 1:-1].float()
+    assert (inside - 127.5).abs().max() < 16
+
+
+def test_resizing_keeps_left_and_right_and_top_and_bottom() -> None:
+    frames = torch.zeros(1, 3, 32, 64, dtype=torch.uint8)
+    frames[:, 0, :16], frames[:, 1, :, :32] = 255, 255
+    red, green, blue = (resize_frames(frames, 4)[0] > 127).tolist()
+    assert red == [[True] * 4] * 2 + [[False] * 4] * 2
+    assert green == [[True, True, False, False]] * 4
+    assert blue == [[False] * 4] * 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_resizes_as_the_processor_does() -> None:
+    frames = torch.randint(0, 256, (2, 3, 30, 40), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    there = resize_frames(frames.cuda(), 16).cpu()
+    assert there.dtype == torch.uint8
+    assert (there.int() - resize_frames(frames, 16).int()).abs().max() <= 2

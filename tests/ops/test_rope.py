@@ -1,0 +1,81 @@
+"""3D rotary positions against rotation matrices written out in float64."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vjepa_world.ops.rope import axis_channels, grid_positions, rope_rotation, rotate
+
+
+def rotation_matrix(position: tuple[int, int, int], head_dim: int, channels_an_axis: int) -> Tensor:
+    """Return the `[head_dim, head_dim]` block-diagonal rotation of one token, float64.
+
+    Block i of an axis is the 2x2 rotation by position * 10000^(-2i / d); what is left is the identity.
+    """
+    matrix = torch.eye(head_dim, dtype=torch.float64)
+    for axis in range(3):
+        for i in range(channels_an_axis // 2):
+            angle = position[axis] * 10000.0 ** (-2 * i / channels_an_axis)
+            at = axis * channels_an_axis + 2 * i
+            matrix[at, at] = matrix[at + 1, at + 1] = math.cos(angle)
+            matrix[at, at + 1], matrix[at + 1, at] = -math.sin(angle), math.sin(angle)
+    return matrix
+
+
+@pytest.mark.parametrize(("head_dim", "channels", "left"), [(64, 20, 4), (80, 26, 2), (32, 10, 2), (48, 16, 0)])
+def test_axis_channels_are_those_of_vjepa2(head_dim: int, channels: int, left: int) -> None:
+    assert axis_channels(head_dim) == channels
+    assert head_dim - 3 * axis_channels(head_dim) == left
+
+
+def test_grid_positions_count_time_slowest_and_columns_fastest() -> None:
+    expected = [[t, h, w] for t in range(2) for h in range(3) for w in range(4)]
+    assert grid_positions(2, 3, 4).tolist() == expected
+
+
+@pytest.mark.parametrize(("head_dim", "channels"), [(64, 20), (80, 26), (32, 10), (12, 4), (4, 0)])
+def test_rotation_is_the_block_diagonal_matrix(head_dim: int, channels: int) -> None:
+    positions = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3], [7, 15, 11]])
+    x = torch.randn(2, 3, len(positions), head_dim, generator=torch.Generator().manual_seed(0))
+    rotated = rotate(x, rope_rotation(positions, head_dim))
+    for token, (t, h, w) in enumerate(positions.tolist()):
+        expected = x[:, :, token].double() @ rotation_matrix((t, h, w), head_dim, channels).T
+        torch.testing.assert_close(rotated[:, :, token].double(), expected, atol=1e-5, rtol=0)
+
+
+def test_positions_may_differ_within_a_batch() -> None:
+    positions = torch.tensor([[[0, 1, 2], [3, 4, 5]], [[5, 0, 1], [2, 2, 2]]])
+    x = torch.randn(2, 4, 2, 20, generator=torch.Generator().manual_seed(1))
+    together = rotate(x, rope_rotation(positions, 20).unsqueeze(1))
+    alone = torch.cat([rotate(x[b : b + 1], rope_rotation(positions[b], 20)) for b in range(2)])
+    assert torch.equal(together, alone)
+
+
+def test_scores_depend_on_differences_of_positions_only() -> None:
+    generator = torch.Generator().manual_seed(2)
+    positions = torch.randint(0, 8, (10, 3), generator=generator)
+    q, k = torch.randn(2, 1, 2, 10, 64, generator=generator)
+
+    def scores(shift: list[int]) -> Tensor:
+        rotation = rope_rotation(positions + torch.tensor(shift), 64)
+        return rotate(q, rotation) @ rotate(k, rotation).transpose(-1, -2)
+
+    here = scores([0, 0, 0])
+    torch.testing.assert_close(scores([3, 5, 7]), here, atol=1e-4, rtol=0)
+    for axis in range(3):  # moving the keys alone along any axis does change the scores
+        moved = rope_rotation(positions + 2 * torch.eye(3, dtype=torch.long)[axis], 64)
+        other = rotate(q, rope_rotation(positions, 64)) @ rotate(k, moved).transpose(-1, -2)
+        assert (other - here).abs().max() > 0.1
+
+
+def test_rotation_keeps_lengths_and_the_dtype() -> None:
+    x = torch.randn(1, 2, 6, 32, generator=torch.Generator().manual_seed(3))
+    rotation = rope_rotation(grid_positions(1, 2, 3), 32)
+    torch.testing.assert_close(rotate(x, rotation).norm(dim=-1), x.norm(dim=-1))
+    half = rotate(x.bfloat16(), rotation)
+    assert half.dtype == torch.bfloat16
+    assert torch.equal(half, rotate(x.bfloat16().float(), rotation).bfloat16())

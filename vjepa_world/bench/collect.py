@@ -1,0 +1,35 @@
+"""Recording with all cores, encoding included, beside one process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from statistics import median
+
+from vjepa_world.bench import BenchConfig
+from vjepa_world.bench.harness import Row, row
+
+EPISODES, STEPS, TURNS = 100, 24, 3
+
+
+def run(config: BenchConfig) -> list[Row]:
+    """Return the frames a second of `collect`, from its start to the finished dataset."""
+    turns: dict[int, list[float]] = {0: [], 1: []}
+    for turn in range(min(config.repeats, TURNS)):
+        for workers, rates in turns.items():
+            rates.append(_frames_per_s(workers, config.seed + turn))
+    cores = os.cpu_count() or 1
+    return [row(f"collect, {cores} cores against 1", median(turns[0]), median(turns[1]), "frames/s")]
+
+
+def _frames_per_s(workers: int, seed: int) -> float:
+    from vjepa_world.verbs.collect import Config
+    from vjepa_world.verbs.collect import run as collect
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        collect(Config(name="bench", episodes=EPISODES, steps=STEPS, workers=workers, seed=seed))
+        result = json.loads((Path("runs") / "collect" / "bench" / "result.json").read_text())
+    return float(result["frames_per_s"])

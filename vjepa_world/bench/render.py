@@ -1,0 +1,36 @@
+"""A frame of the arm at 128 x 128 through OpenGL, beside MuJoCo's default picture quality."""
+
+from __future__ import annotations
+
+import mujoco
+
+from vjepa_world.bench.harness import Row, row, time_pair
+
+SIZE = 128
+DEFAULT_SHADOWS, DEFAULT_SAMPLES, DEFAULT_SLICES, DEFAULT_STACKS = 4096, 4, 28, 16
+
+
+def run(config: object) -> list[Row]:
+    """Return the milliseconds a frame takes, with our settings and with MuJoCo's defaults."""
+    from envs.arm.model import build_model
+    from envs.rendering import SceneRenderer
+
+    model = build_model(SIZE)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    ours = SceneRenderer(model, "view", SIZE)
+    detailed = build_model(SIZE)
+    quality = detailed.vis.quality
+    quality.shadowsize, quality.offsamples = DEFAULT_SHADOWS, DEFAULT_SAMPLES
+    quality.numslices, quality.numstacks = DEFAULT_SLICES, DEFAULT_STACKS
+    detailed.light_castshadow[:] = True
+    baseline = mujoco.Renderer(detailed, SIZE, SIZE)
+
+    def default_frame() -> None:
+        baseline.update_scene(data, "view")
+        baseline.render()
+
+    pair = time_pair(lambda: ours.render(data), default_frame)
+    ours.close()
+    baseline.close()
+    return [row(f"frame {SIZE}x{SIZE}", 1e3 * pair.ours, 1e3 * pair.baseline, "ms", lower_is_better=True)]

@@ -1,0 +1,152 @@
+"""Puts together what the dataclass, the YAML and the command line say, and refuses words that mean nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vjepa_world.config.building import build
+from vjepa_world.config.schema import help_of, is_text, top_level, type_at, unknown_key
+from vjepa_world.config.values import defaults_of, leaves, shown
+from vjepa_world.errors import ConfigError, nearest
+
+T = TypeVar("T")
+
+
+def compose(verb: str, schema: type[T], overrides: Sequence[str], config_dir: Path | None = None) -> T:
+    """Return the verb's configuration: dataclass defaults, then `VERB.yaml`, then the overrides.
+
+    Args:
+        verb: Names the file `VERB.yaml`; without such a file the dataclass's defaults stand alone.
+        schema: The verb's dataclass.
+        overrides: Words `key=value` and `group=option`.
+        config_dir: Folder of the YAML files; the package `configs` unless given.
+
+    Raises:
+        ConfigError: For an unknown key, group or option, a value of the wrong type, or a key not given.
+    """
+    folder = config_dir or default_config_dir()
+    tree = _composed_tree(verb, schema, overrides, folder)
+    return typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
+
+
+def describe(verb: str, schema: type, config_dir: Path | None = None) -> str:
+    """Return the help of a configured verb: its groups with their options, its keys, defaults and meanings."""
+    folder = config_dir or default_config_dir()
+    tree = _composed_tree(verb, schema, [], folder)
+    lines = []
+    groups = _groups(verb, folder)
+    if groups:
+        lines.append("Groups (group=option):")
+        lines += [
+            f"  {name}={chosen:<14} of {', '.join(_options(name, folder))}" for name, chosen in groups.items()
+        ]
+        lines.append("")
+    lines.append("Keys (key=value):")
+    rows = [(key, shown(value), help_of(schema, key)) for key, value in leaves(tree, "")]
+    key_width = max((len(key) for key, _, _ in rows), default=0)
+    value_width = min(24, max((len(value) for _, value, _ in rows), default=0))
+    lines += [f"  {key:<{key_width}}  {value:<{value_width}}  {text}".rstrip() for key, value, text in rows]
+    return "\n".join(lines)
+
+
+def default_config_dir() -> Path:
+    """Return the folder of the package `configs`."""
+    import configs
+
+    return Path(next(iter(configs.__path__))).absolute()
+
+
+def _composed_tree(verb: str, schema: type, overrides: Sequence[str], folder: Path) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    groups = _groups(verb, folder)
+    words = [_checked(word, schema, groups, folder) for word in overrides]
+    name = verb if (folder / f"{verb}.yaml").is_file() else None
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
+            composed = hydra_compose(config_name=name, overrides=words)
+        _refuse_unknown_yaml_keys(OmegaConf.to_container(composed), schema, verb)
+        merged = OmegaConf.merge(OmegaConf.create(defaults_of(schema)), composed)
+        tree = OmegaConf.to_container(merged, resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_unreadable(verb, overrides, str(error.__cause__ or error))) from error
+    return typing.cast(dict[str, Any], tree)
+
+
+def _unreadable(verb: str, overrides: Sequence[str], reason: str) -> str:
+    if reason.startswith("Ambiguous value"):
+        word = reason.splitlines()[0].split("'")[1].removeprefix("++")
+        key, value = word.split("=", 1)
+        return f"got '{word}', expected one value; a list is written {key}=[{value}]"
+    first = next((line for line in reason.splitlines() if line.strip()), "no reason given")
+    return f"cannot read {' '.join(overrides) or 'the YAML'} for '{verb}': {first}"
+
+
+def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path) -> str:
+    """Return the word as Hydra is to read it, or raise if its key, group or option does not exist."""
+    if "=" not in word:
+        raise ConfigError(f"got '{word}', expected key=value. {nearest(word, top_level(schema, groups))}")
+    key, value = word.split("=", 1)
+    if not re.fullmatch(r"[A-Za-z_][\w.]*", key):
+        raise ConfigError(
+            f"got '{word}': a key is letters, digits, '_' and '.'; prefixes such as '+' are not used"
+        )
+    if key in groups and not value.startswith("{"):
+        options = _options(key, folder)
+        if value not in options:
+            raise ConfigError(f"unknown {key} '{value}'; {nearest(value, options)}")
+        return word
+    kind = type_at(schema, key)
+    if kind is None:
+        raise ConfigError(unknown_key(key, schema, groups))
+    if dataclasses.is_dataclass(kind) and not value.startswith("{"):
+        inside = [f"{key}.{field.name}" for field in dataclasses.fields(kind)]
+        raise ConfigError(f"got '{word}', but '{key}' is a set of keys: give one of {', '.join(inside)}")
+    if value == "":
+        value = "''" if is_text(kind) else "null"
+    elif is_text(kind):
+        value = _quoted(value, kind)
+    return f"++{key}={value}"  # '++': keys with a default in the dataclass alone need no line in the YAML
+
+
+def _quoted(value: str, kind: Any) -> str:
+    """Quote a text for Hydra, whose grammar would read `2024`, `a,b` and `clip(1).mp4` as something else."""
+    if value == "null" and type(None) in typing.get_args(kind):
+        return value
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f"'{escaped}'"
+
+
+def _groups(verb: str, folder: Path) -> dict[str, str]:
+    """Return the groups in the verb's defaults list with the option that stands there."""
+    from omegaconf import OmegaConf
+
+    path = folder / f"{verb}.yaml"
+    if not path.is_file():
+        return {}
+    loaded = OmegaConf.to_container(OmegaConf.load(path))
+    entries = loaded.get("defaults", []) if isinstance(loaded, dict) else []
+    pairs = [item for entry in entries if isinstance(entry, dict) for item in entry.items()]
+    return {str(group).removeprefix("override ").lstrip("/"): str(option) for group, option in pairs}
+
+
+def _options(group: str, folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / group.split("@")[0]).glob("*.yaml"))
+
+
+def _refuse_unknown_yaml_keys(tree: Any, schema: type, verb: str) -> None:
+    for key, _ in leaves(tree, ""):
+        if type_at(schema, key) is None:
+            raise ConfigError(f"{verb}.yaml or one of its groups: {unknown_key(key, schema, {})}")

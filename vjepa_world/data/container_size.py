@@ -1,0 +1,53 @@
+"""The length that a video file gives itself, which FFmpeg does not always compare with the file's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+_EBML = bytes.fromhex("1a45dfa3")
+_MATROSKA_SEGMENT = bytes.fromhex("18538067")
+
+
+def declared_size(path: Path) -> int:
+    """Return how many bytes an MP4, MOV, Matroska or WebM file should have; 0 when it does not say."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+        if head[:4] == _EBML:
+            return _matroska_size(head)
+        return _mp4_size(file) if head[4:8] == b"ftyp" else 0
+
+
+def _mp4_size(file: BinaryIO) -> int:
+    """Walk the boxes of the file's top level (ISO/IEC 14496-12): each says its size."""
+    file_size = file.seek(0, os.SEEK_END)
+    at = 0
+    while at < file_size:
+        file.seek(at)
+        box = file.read(16)
+        size = int.from_bytes(box[:4], "big")
+        if size == 1:  # a 64-bit size follows the type
+            size = int.from_bytes(box[8:16], "big")
+        if size < 8:  # 0: the box goes on to the file's end; else no size at all
+            return 0
+        at += size
+    return at
+
+
+def _matroska_size(head: bytes) -> int:
+    """Add the sizes of the EBML header and of the one segment behind it (RFC 8794, RFC 9559)."""
+    header_size, at = _variable_integer(head, 4)
+    at += header_size
+    if head[at : at + 4] != _MATROSKA_SEGMENT:
+        return 0
+    segment_size, at = _variable_integer(head, at + 4)
+    return at + segment_size if segment_size else 0
+
+
+def _variable_integer(data: bytes, at: int) -> tuple[int, int]:
+    """Read an integer, 0 where it stands for "unknown"; return it and the place behind it."""
+    first = data[at] if at < len(data) else 0
+    width = 9 - first.bit_length()
+    value = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
+    return (0 if value == (1 << 7 * width) - 1 else value), at + width
