@@ -5,8 +5,8 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/stage.sh"
 name=${1:-quickstart}
 
-stage finetune "$name-untrained" "data.path=runs/collect/$name" encoder=untrained
-stage finetune "$name-pixels" "data.path=runs/collect/$name" encoder=pixels
+stage finetune "$name-untrained" "data.path=runs/collect/$name" encoder=untrained "${finetuning[@]}"
+stage finetune "$name-pixels" "data.path=runs/collect/$name" encoder=pixels "${finetuning[@]}"
 stage evaluate "$name-controls" "checkpoint=runs/finetune/$name" \
     "controls.untrained=runs/finetune/$name-untrained" "controls.pixels=runs/finetune/$name-pixels"
 echo "== all stages took $SECONDS s"

@@ -1,5 +1,9 @@
-# Sourced by quickstart.sh and controls.sh: stage VERB NAME key=value ... runs one verb and says how long it took.
-# A run that was begun before goes on.
+# Sourced by quickstart.sh and controls.sh.
+
+# How the predictor is trained, the same for the encoder learned here and for the controls.
+finetuning=(trainer.steps=1600 trainer.batch_size=64 trainer.lr=1e-3)
+
+# stage VERB NAME key=value ... runs one verb and says how long it took. A run that was begun before goes on.
 stage() {
     local verb=$1 name=$2 began=$SECONDS
     shift 2

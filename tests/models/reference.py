@@ -56,7 +56,12 @@ def turn(x: Tensor, position: Position) -> Tensor:
 
 
 def attention(
-    tokens: list[Tensor], weights: Weights, name: str, heads: int, positions: Sequence[Position], may_look: MayLook
+    tokens: list[Tensor],
+    weights: Weights,
+    name: str,
+    heads: int,
+    positions: Sequence[Position],
+    may_look: MayLook,
 ) -> list[Tensor]:
     width = len(tokens[0]) // heads
     mixed = [linear(x, weights, f"{name}.qkv").view(3, heads, width) for x in tokens]
@@ -69,7 +74,9 @@ def attention(
                 [turn(query[head], positions[i]) @ turn(mixed[j][1][head], positions[j]) for j in seen]
             )
             shares = torch.softmax(scores / math.sqrt(width), dim=0)
-            parts.append(sum((s * mixed[j][2][head] for s, j in zip(shares, seen, strict=True)), torch.zeros(width)))
+            parts.append(
+                sum((s * mixed[j][2][head] for s, j in zip(shares, seen, strict=True)), torch.zeros(width))
+            )
         outputs.append(linear(torch.cat(parts), weights, f"{name}.proj"))
     return outputs
 
@@ -88,7 +95,9 @@ def transformer(
         normal = [layer_norm(x, weights, f"{name}.norm1") for x in tokens]
         attended = attention(normal, weights, f"{name}.attn", heads, positions, may_look)
         tokens = [x + y for x, y in zip(tokens, attended, strict=True)]
-        hidden = [gelu(linear(layer_norm(x, weights, f"{name}.norm2"), weights, f"{name}.mlp.fc1")) for x in tokens]
+        hidden = [
+            gelu(linear(layer_norm(x, weights, f"{name}.norm2"), weights, f"{name}.mlp.fc1")) for x in tokens
+        ]
         tokens = [x + linear(h, weights, f"{name}.mlp.fc2") for x, h in zip(tokens, hidden, strict=True)]
     return tokens
 
@@ -98,7 +107,14 @@ def grid(frames: int, height: int, width: int) -> list[Position]:
 
 
 def encode(
-    weights: Weights, video: Tensor, *, patch: int, tubelet: int, depth: int, heads: int, visible: Sequence[int] | None
+    weights: Weights,
+    video: Tensor,
+    *,
+    patch: int,
+    tubelet: int,
+    depth: int,
+    heads: int,
+    visible: Sequence[int] | None,
 ) -> Tensor:
     """Encode `video [T, C, H, W]` to `[N, D]`, or the visible tokens alone, which see only each other."""
     frames, _, height, width = video.shape
@@ -106,7 +122,9 @@ def encode(
     positions = positions if visible is None else [positions[i] for i in visible]
     tokens = []
     for t, h, w in positions:
-        piece = video[t * tubelet : (t + 1) * tubelet, :, h * patch : (h + 1) * patch, w * patch : (w + 1) * patch]
+        piece = video[
+            t * tubelet : (t + 1) * tubelet, :, h * patch : (h + 1) * patch, w * patch : (w + 1) * patch
+        ]
         kernel = weights["patch_embed.proj.weight"]
         embedded = (kernel * piece.double().transpose(0, 1)).sum(dim=(1, 2, 3, 4))
         tokens.append(embedded + weights["patch_embed.proj.bias"])

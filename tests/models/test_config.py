@@ -18,18 +18,42 @@ from vjepa_world.models.config import (
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: EncoderConfig(image_size=100), "image_size 100 is not a multiple of patch_size 16; change either"),
-        (lambda: EncoderConfig(num_frames=7), "num_frames 7 is not a multiple of tubelet_size 2; change either"),
+        (
+            lambda: EncoderConfig(image_size=100),
+            "image_size 100 is not a multiple of patch_size 16; change either",
+        ),
+        (
+            lambda: EncoderConfig(num_frames=7),
+            "num_frames 7 is not a multiple of tubelet_size 2; change either",
+        ),
         (lambda: EncoderConfig(patch_size=0), "patch_size is 0; it must be more than 0"),
         (lambda: EncoderConfig(depth=-1), "depth is -1; it must be more than 0"),
-        (lambda: EncoderConfig(embed_dim=100, num_heads=3), "embed_dim 100 does not give 3 heads of an even width"),
-        (lambda: EncoderConfig(embed_dim=99, num_heads=3), "embed_dim 99 does not give 3 heads of an even width"),
-        (lambda: MaskedPredictorConfig(embed_dim=100), "embed_dim 100 does not give 3 heads of an even width"),
+        (
+            lambda: EncoderConfig(embed_dim=100, num_heads=3),
+            "embed_dim 100 does not give 3 heads of an even width",
+        ),
+        (
+            lambda: EncoderConfig(embed_dim=99, num_heads=3),
+            "embed_dim 99 does not give 3 heads of an even width",
+        ),
+        (
+            lambda: MaskedPredictorConfig(embed_dim=100),
+            "embed_dim 100 does not give 3 heads of an even width",
+        ),
         (lambda: ActionPredictorConfig(embed_dim=100, num_heads=3), "embed_dim 100 does not give 3 heads"),
         (lambda: ActionPredictorConfig(num_heads=0), "num_heads is 0; it must be more than 0"),
-        (lambda: ActionPredictorConfig(context_frames=-1), "context_frames is -1; it must be 0 .all frames. or more"),
-        (lambda: WorldModelConfig(encoder_kind="pixel"), "encoder_kind 'pixel' is not known; allowed: vjepa, pixels"),
-        (lambda: WorldModelConfig(pool=3), "pool 3 does not divide the 8 tokens along a side; choose a divisor"),
+        (
+            lambda: ActionPredictorConfig(context_frames=-1),
+            "context_frames is -1; allowed: 0 .all frames. and 1",
+        ),
+        (
+            lambda: WorldModelConfig(encoder_kind="pixel"),
+            "encoder_kind 'pixel' is not known; allowed: vjepa, pixels",
+        ),
+        (
+            lambda: WorldModelConfig(pool=3),
+            "pool 3 does not divide the 8 tokens along a side; choose a divisor",
+        ),
         (lambda: WorldModelConfig(pool=0), "pool 0 does not divide the 8 tokens"),
     ],
 )

@@ -14,7 +14,9 @@ from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder, untrained_encoder
 
-TINY = EncoderConfig(image_size=24, patch_size=8, num_frames=4, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2.0)
+TINY = EncoderConfig(
+    image_size=24, patch_size=8, num_frames=4, embed_dim=32, depth=2, num_heads=2, mlp_ratio=2.0
+)
 VISIBLE = [1, 2, 7, 9, 13, 17]
 
 
@@ -132,7 +134,10 @@ def test_a_patch_of_pixels_is_one_token_in_row_order() -> None:
 
 
 def test_a_token_of_pixels_holds_the_means_of_its_cells() -> None:
-    encoder, video = PixelEncoder(dataclasses.replace(TINY, image_size=32, patch_size=16)), random_video(2, 3, 3, 32, 32)
+    encoder, video = (
+        PixelEncoder(dataclasses.replace(TINY, image_size=32, patch_size=16)),
+        random_video(2, 3, 3, 32, 32),
+    )
     features = encoder(video)
     assert features.shape == (2, 3 * 2 * 2, 192)
     frame, h, w, colour, row, column = 2, 1, 0, 2, 5, 3

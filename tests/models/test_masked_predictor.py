@@ -25,7 +25,9 @@ def features() -> Tensor:
     return torch.randn(2, 5, 10, generator=torch.Generator().manual_seed(1))
 
 
-def slow(predictor: MaskedPredictor, seen: Tensor, context: list[int], target: list[int], mask: int) -> Tensor:
+def slow(
+    predictor: MaskedPredictor, seen: Tensor, context: list[int], target: list[int], mask: int
+) -> Tensor:
     weights = reference.float64_weights(predictor)
     places = reference.grid(*GRID)
     tokens = [reference.linear(x.double(), weights, "predictor_embed") for x in seen]

@@ -57,7 +57,9 @@ def test_a_rollout_is_the_predictor_step_by_step(residual: bool, context_frames:
                 predicted = model.predictor(torch.cat(features)[None], taken[None], torch.stack(states)[None])
                 features.append(predicted[0, -4:])
                 states.append(advance_state(states[-1], taken[-1]))
-                torch.testing.assert_close(imagined[problem, sample, step], features[-1], atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(
+                    imagined[problem, sample, step], features[-1], atol=1e-4, rtol=1e-4
+                )
 
 
 def test_a_rollout_starts_from_the_last_frame_of_the_context() -> None:
@@ -91,7 +93,9 @@ def test_a_state_of_seven_is_a_pose_and_advances_by_composition() -> None:
 
 def test_other_states_advance_by_addition_and_unequal_ones_not_at_all() -> None:
     assert advance_state(torch.tensor([1.0, 2.0]), torch.tensor([0.5, -1.0])).tolist() == [1.5, 1.0]
-    with pytest.raises(ConfigError, match="states of size 9 cannot be advanced by actions of size 7.*equal sizes"):
+    with pytest.raises(
+        ConfigError, match="states of size 9 cannot be advanced by actions of size 7.*equal sizes"
+    ):
         advance_state(torch.zeros(9), torch.zeros(7))
     model = tiny_model(state_dim=9)
     assert model.rollout(context(model), torch.zeros(2, 1, 1, 7)).shape == (2, 1, 1, 4, 16)
@@ -137,7 +141,9 @@ def test_each_frame_is_encoded_alone_and_a_goal_like_any_frame() -> None:
 def test_pictures_of_another_size_are_resized() -> None:
     model, frames = tiny_model(), pictures(2, (48, 64))
     torch.testing.assert_close(model.encode_frames(frames), model.encode_frames(resize_frames(frames, 32)))
-    assert not torch.allclose(model.encode_frames(frames), model.encode_frames(frames[..., :32, :32]), atol=1e-2)
+    assert not torch.allclose(
+        model.encode_frames(frames), model.encode_frames(frames[..., :32, :32]), atol=1e-2
+    )
 
 
 def test_a_wrong_state_is_refused() -> None:
@@ -161,7 +167,12 @@ def test_it_is_a_world_model_to_planners() -> None:
     model.action_high.copy_(torch.tensor([0.05] * 6 + [0.0]))
     seen_by_planners: WorldModel = model
     cem = planners.CEM(
-        seen_by_planners, objective=planners.GoalL1(), horizon=2, num_samples=16, num_iterations=3, num_elites=4
+        seen_by_planners,
+        objective=planners.GoalL1(),
+        horizon=2,
+        num_samples=16,
+        num_iterations=3,
+        num_elites=4,
     )
     seen, goal = context(model), model.encode_goal(pictures(2, seed=9))
     plan = cem.plan(seen, goal, generators=planners.make_generators([0, 1]))

@@ -32,7 +32,9 @@ def with_singular_values(values: list[float], samples: int = 64, channels: int =
 def test_effective_rank_of_known_singular_values(values: list[float], rank: float) -> None:
     features = with_singular_values(values)
     assert effective_rank(features) == pytest.approx(rank, rel=1e-4)
-    assert effective_rank(0.01 * features + 3.0) == pytest.approx(rank, rel=1e-2)  # neither scale nor place count
+    assert effective_rank(0.01 * features + 3.0) == pytest.approx(
+        rank, rel=1e-2
+    )  # neither scale nor place count
 
 
 @pytest.mark.parametrize("samples", [2, 10, 1000])

@@ -48,7 +48,7 @@ def test_of_a_batch_they_are_disjoint_sorted_and_never_empty(spec: MaskSpec) -> 
             assert not set(seen) & set(hidden)
             assert seen == sorted(set(seen))
             assert hidden == sorted(set(hidden))
-            assert 0 <= min(seen + hidden) and max(seen + hidden) < 2 * 4 * 4
+            assert min(seen + hidden) >= 0 and max(seen + hidden) < 2 * 4 * 4
 
 
 @pytest.mark.parametrize("spec", VJEPA2_MASKS)

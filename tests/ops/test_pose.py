@@ -21,7 +21,9 @@ def exponential(axis_angle: Tensor) -> Tensor:
 
 def extrinsic_xyz(euler: Tensor) -> Tensor:
     """Turn about the fixed x axis first, then y, then z."""
-    about_x, about_y, about_z = (exponential(euler[..., i : i + 1] * torch.eye(3).to(euler)[i]) for i in range(3))
+    about_x, about_y, about_z = (
+        exponential(euler[..., i : i + 1] * torch.eye(3).to(euler)[i]) for i in range(3)
+    )
     return about_z @ about_y @ about_x
 
 
@@ -149,9 +151,17 @@ def test_any_leading_shape_goes() -> None:
 @pytest.mark.parametrize(
     ("name", "bad", "message"),
     [
-        ("start", torch.zeros(4, 6), r"start has 6 entries on its last axis; a pose has 7: x y z \[m\].*Reorder or pad"),
+        (
+            "start",
+            torch.zeros(4, 6),
+            r"start has 6 entries on its last axis; a pose has 7: x y z \[m\].*Reorder or pad",
+        ),
         ("end", torch.zeros(4, 8), "end has 8 entries on its last axis"),
-        ("start", torch.full((4, 7), math.nan), "start holds a NaN or an infinity; remove or repair those rows"),
+        (
+            "start",
+            torch.full((4, 7), math.nan),
+            "start holds a NaN or an infinity; remove or repair those rows",
+        ),
         ("end", torch.full((4, 7), math.inf), "end holds a NaN or an infinity"),
     ],
 )

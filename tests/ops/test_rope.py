@@ -26,7 +26,9 @@ def rotation_matrix(position: tuple[int, int, int], head_dim: int, channels_an_a
     return matrix
 
 
-@pytest.mark.parametrize(("head_dim", "channels", "left"), [(64, 20, 4), (80, 26, 2), (32, 10, 2), (48, 16, 0)])
+@pytest.mark.parametrize(
+    ("head_dim", "channels", "left"), [(64, 20, 4), (80, 26, 2), (32, 10, 2), (48, 16, 0)]
+)
 def test_axis_channels_are_those_of_vjepa2(head_dim: int, channels: int, left: int) -> None:
     assert axis_channels(head_dim) == channels
     assert head_dim - 3 * axis_channels(head_dim) == left

@@ -12,7 +12,10 @@ from vjepa_world.models.world_model import LatentWorldModel
 
 ENCODER = EncoderConfig(image_size=32, patch_size=8, num_frames=2, embed_dim=16, depth=2, num_heads=2)
 WORLD_MODEL = WorldModelConfig(
-    encoder=ENCODER, predictor=ActionPredictorConfig(embed_dim=24, depth=1, num_heads=2), action_dim=3, state_dim=5
+    encoder=ENCODER,
+    predictor=ActionPredictorConfig(embed_dim=24, depth=1, num_heads=2),
+    action_dim=3,
+    state_dim=5,
 )
 
 

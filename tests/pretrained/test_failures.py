@@ -46,7 +46,9 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"nowhere does not exist; expected a checkpoint folder, or a run"):
+    with pytest.raises(
+        CheckpointError, match=r"nowhere does not exist; expected a checkpoint folder, or a run"
+    ):
         load_encoder(tmp_path / "nowhere")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(CheckpointError, match=r"run holds no model.safetensors with a config.json"):
@@ -57,7 +59,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_truncated_weights_are_named(saved: Path, size: int) -> None:
     content = (saved / "model.safetensors").read_bytes()
     (saved / "model.safetensors").write_bytes(content[:size])
-    with pytest.raises(CheckpointError, match=r"model/model.safetensors cannot be read .*truncated or not a safetens"):
+    with pytest.raises(
+        CheckpointError, match=r"model/model.safetensors cannot be read .*truncated or not a safetens"
+    ):
         load_world_model(saved)
 
 
@@ -77,19 +81,33 @@ def test_broken_json_is_named(saved: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda d: d.update(kind="world-model"), r"describes kind 'world-model'; did you mean 'world_model'\?"),
+        (
+            lambda d: d.update(kind="world-model"),
+            r"describes kind 'world-model'; did you mean 'world_model'\?",
+        ),
         (lambda d: d.pop("kind"), "describes kind None; .*Allowed: encoder, world_model"),
         (lambda d: d.update(kind="encoder"), "model is of kind encoder, but a world model .* is needed"),
-        (lambda d: d.update(format_version=2), "has format_version 2, this release reads 1; use the release that"),
+        (
+            lambda d: d.update(format_version=2),
+            "has format_version 2, this release reads 1; use the release that",
+        ),
         (lambda d: d.pop("config"), "config.json has no 'config' object"),
         (lambda d: d["config"].pop("encoder"), "config.json describes no EncoderConfig"),
         (lambda d: d["config"].update(predictor=[1]), "config.json describes no ActionPredictorConfig"),
         (lambda d: d["config"].update(poll=2), r"has the unknown key 'poll'; did you mean 'pool'\?"),
-        (lambda d: d["config"]["encoder"].update(dept=2), r"has the unknown key 'dept'; did you mean 'depth'\?"),
-        (lambda d: d["config"]["encoder"].update(depth="two"), "a value of the wrong type in its EncoderConfig"),
+        (
+            lambda d: d["config"]["encoder"].update(dept=2),
+            r"has the unknown key 'dept'; did you mean 'depth'\?",
+        ),
+        (
+            lambda d: d["config"]["encoder"].update(depth="two"),
+            "a value of the wrong type in its EncoderConfig",
+        ),
     ],
 )
-def test_a_wrong_description_is_named(saved: Path, edit: Callable[[dict[str, Any]], object], message: str) -> None:
+def test_a_wrong_description_is_named(
+    saved: Path, edit: Callable[[dict[str, Any]], object], message: str
+) -> None:
     edit_config(saved, edit)
     with pytest.raises(CheckpointError, match=message):
         load_world_model(saved)
@@ -161,7 +179,9 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(
         write_folder(saved, files)
     message = f"could not write the checkpoint {saved}: "
     assert str(caught.value).startswith(message)
-    assert "Free some disk space or choose another place; nothing half-written was left behind." in str(caught.value)
+    assert "Free some disk space or choose another place; nothing half-written was left behind." in str(
+        caught.value
+    )
     with files_of_at_most(50_000), pytest.raises(CheckpointError, match="could not write the checkpoint"):
         write_folder(tmp_path / "new", files)
     assert names(tmp_path) == ["copy", "model"]
@@ -182,7 +202,9 @@ def test_a_place_that_cannot_be_is_named(tmp_path: Path, saved: Path) -> None:
 
 def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path, saved: Path) -> None:
     (saved / "thesis.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match=r"holds more than a checkpoint \(thesis.txt\).*choose a new folder"):
+    with pytest.raises(
+        CheckpointError, match=r"holds more than a checkpoint \(thesis.txt\).*choose a new folder"
+    ):
         save_pretrained(tiny_encoder(), saved)
     assert names(saved) == ["config.json", "model.safetensors", "thesis.txt"]
     assert names(tmp_path) == ["model"]
@@ -196,6 +218,15 @@ class Interrupts:
         return (int, ())
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """A shell that runs a command in the background lets it ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_while_saving_leaves_nothing_half_written(tmp_path: Path, saved: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_folder(saved, {"model.safetensors": {"a": torch.zeros(3)}, "training.pt": Interrupts()})

@@ -74,7 +74,9 @@ def test_rollouts_feed_predictions_back_with_true_states(horizon: int, context_f
     for window in range(batch):
         truth = list(features[window])
         for t in range(frames - 1):
-            torch.testing.assert_close(forced[window, t], predict(window, truth[: t + 1]), atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                forced[window, t], predict(window, truth[: t + 1]), atol=1e-4, rtol=1e-4
+            )
         imagined = [truth[0], predict(window, truth[:1])]
         for t in range(1, horizon):
             imagined.append(predict(window, imagined))

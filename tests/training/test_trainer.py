@@ -143,7 +143,9 @@ def test_a_broken_training_state_is_named(tmp_path: Path) -> None:
     content = (folder / "training.pt").read_bytes()
     for broken in (b"", content[:100], content[:-40], b"text" * 30):
         (folder / "training.pt").write_bytes(broken)
-        with pytest.raises(CheckpointError, match=r"step_00000003/training.pt cannot be read .*remove .*step_00000003"):
+        with pytest.raises(
+            CheckpointError, match=r"step_00000003/training.pt cannot be read .*remove .*step_00000003"
+        ):
             load_state(run)
 
 
@@ -155,7 +157,9 @@ def test_the_log_holds_the_figures_the_rate_and_the_throughput(tmp_path: Path) -
     for line in lines:
         assert set(line) == {"step", "loss", "twice", "weight", "lr"}
         assert line["twice"] == pytest.approx(2 * line["loss"], abs=2e-6)
-        assert line["lr"] == pytest.approx(warmup_constant_cooldown(line["step"], 9, 0.01, 0.3, 0.5), abs=1e-6)
+        assert line["lr"] == pytest.approx(
+            warmup_constant_cooldown(line["step"], 9, 0.01, 0.3, 0.5), abs=1e-6
+        )
     assert '"points_per_s": ' in (tmp_path / "run" / "metrics.jsonl").read_text()
     assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
 
@@ -209,7 +213,11 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(tmp_path: Pa
         (TrainerConfig, {"steps": 0}, "trainer.steps is 0; it must be at least 1"),
         (TrainerConfig, {"batch_size": -1}, "trainer.batch_size is -1; it must be at least 1"),
         (TrainerConfig, {"checkpoint_every": 0}, "trainer.checkpoint_every is 0"),
-        (TrainerConfig, {"precision": "bfloat"}, r"trainer.precision 'bfloat' is not known; did you mean 'bfloat16'\?"),
+        (
+            TrainerConfig,
+            {"precision": "bfloat"},
+            r"trainer.precision 'bfloat' is not known; did you mean 'bfloat16'\?",
+        ),
         (TrainerConfig, {"lr": 0.0}, "trainer.lr is 0.0; it must be positive"),
         (TrainerConfig, {"lr": math.nan}, "trainer.lr is nan; it must be positive"),
         (TrainerConfig, {"warmup": 1.5}, "trainer.warmup is 1.5; it is a share of the run, from 0 to 1"),
@@ -219,7 +227,9 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(tmp_path: Pa
         (FinetuneObjective, {"motion_share": -0.1}, "objective.motion_share is -0.1; it is a share"),
     ],
 )
-def test_a_configuration_that_makes_no_sense_is_refused(build: Any, changes: dict[str, Any], message: str) -> None:
+def test_a_configuration_that_makes_no_sense_is_refused(
+    build: Any, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError, match=message):
         build(**changes)
 

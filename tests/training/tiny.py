@@ -20,7 +20,9 @@ from vjepa_world.training.pretrain import PretrainTask
 from vjepa_world.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-ENCODER = EncoderConfig(image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2, mlp_ratio=2.0)
+ENCODER = EncoderConfig(
+    image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2, mlp_ratio=2.0
+)
 PREDICTOR = MaskedPredictorConfig(embed_dim=16, depth=1, num_heads=2, mlp_ratio=2.0)
 
 
@@ -78,7 +80,10 @@ class LineTask:
     unit = "points"
 
     def __init__(
-        self, config: TrainerConfig, nan_at: int | None = None, signal_at: dict[int, signal.Signals] | None = None
+        self,
+        config: TrainerConfig,
+        nan_at: int | None = None,
+        signal_at: dict[int, signal.Signals] | None = None,
     ) -> None:
         self.config, self.nan_at, self.signal_at = config, nan_at, signal_at or {}
         self.modules: nn.Module = nn.Linear(3, 2)
@@ -105,7 +110,10 @@ class LineTask:
         return {"weight": next(self.modules.parameters()).sum().item()}
 
     def files(self) -> dict[str, Any]:
-        return {"config.json": {}, "model.safetensors": {k: v.clone() for k, v in self.modules.state_dict().items()}}
+        return {
+            "config.json": {},
+            "model.safetensors": {k: v.clone() for k, v in self.modules.state_dict().items()},
+        }
 
 
 def run_folder(tmp_path: Path, name: str = "run") -> Path:

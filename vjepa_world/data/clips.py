@@ -46,7 +46,7 @@ class ClipConfig:
     crop_scale: tuple[float, float] = (0.3, 1.0)
     crop_ratio: tuple[float, float] = (0.75, 1.35)
     flip: float = 0.5
-    max_bad_fraction: float = 0.1
+    max_bad_fraction: float = 0.2
 
     def __post_init__(self) -> None:
         low, high = self.crop_scale

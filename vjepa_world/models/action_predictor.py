@@ -16,25 +16,15 @@ from vjepa_world.ops.rope import grid_positions, rope_rotation
 CONDITION_TOKENS = 2
 
 
-def frame_causal_mask(
-    frames: int, tokens: int, context_frames: int = 0, device: torch.device | None = None
-) -> Tensor | None:
-    """Return who may look at whom, `[T*M, T*M]` bool: one's own step and the steps before it.
+def frame_causal_mask(frames: int, tokens: int, device: torch.device | None = None) -> Tensor | None:
+    """Return who may look at whom, `[T*M, T*M]` bool: all of one's own step and of the steps before it.
 
-    Args:
-        frames: T.
-        tokens: M, tokens a step.
-        context_frames: How many steps, one's own included, are seen; 0 for all.
-        device: Where.
-
-    Returns:
-        The mask, or None where nothing is hidden (one frame).
+    None where nothing is hidden (one frame).
     """
     if frames == 1:
         return None
     step = torch.arange(frames, device=device).repeat_interleave(tokens)
-    age = step.unsqueeze(1) - step.unsqueeze(0)
-    return (age >= 0) & (age < (context_frames or frames))
+    return step.unsqueeze(1) >= step.unsqueeze(0)
 
 
 class ActionPredictor(nn.Module):
@@ -104,7 +94,9 @@ class ActionPredictor(nn.Module):
         """
         if self.config.context_frames == 1 and actions.shape[1] > 1:
             # Steps that do not see each other are a batch.
-            apart = self(features.reshape(-1, self.grid_size**2, features.shape[-1]), _apart(actions), _apart(states))
+            apart = self(
+                features.reshape(-1, self.grid_size**2, features.shape[-1]), _apart(actions), _apart(states)
+            )
             return apart.reshape(features.shape)
         frames = actions.shape[1]
         patches = self.predictor_embed(features).unflatten(1, (frames, -1))
@@ -112,7 +104,7 @@ class ActionPredictor(nn.Module):
         state = self.state_encoder((states - self.state_mean) / self.state_std)
         x = torch.cat([action.unsqueeze(2), state.unsqueeze(2), patches], dim=2).flatten(1, 2)
         rotation = self._rotation(frames, x.device)
-        mask = frame_causal_mask(frames, x.shape[1] // frames, self.config.context_frames, x.device)
+        mask = frame_causal_mask(frames, x.shape[1] // frames, x.device)
         for block in self.predictor_blocks:
             x = block(x, rotation, mask)
         x = x.unflatten(1, (frames, -1))[:, :, CONDITION_TOKENS:].flatten(1, 2)

@@ -96,11 +96,11 @@ class ActionPredictorConfig:
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over the width.
         residual: Predict the change of the features, zero at the start (V-JEPA 2-AC's weights have none).
-        context_frames: Frames up to the current one that a prediction sees; 0 for all there are, as in V-JEPA 2-AC.
+        context_frames: 1: a prediction sees its own frame; 0: all frames up to it, as in V-JEPA 2-AC.
     """
 
     embed_dim: int = 192
-    depth: int = 6
+    depth: int = 4
     num_heads: int = 4
     mlp_ratio: float = 4.0
     residual: bool = True
@@ -109,8 +109,9 @@ class ActionPredictorConfig:
     def __post_init__(self) -> None:
         _check_positive(self)
         _check_heads(self)
-        if self.context_frames < 0:
-            raise ConfigError(f"context_frames is {self.context_frames}; it must be 0 (all frames) or more.")
+        if self.context_frames not in (0, 1):
+            # Stacked blocks would see further back than a window of two, and a rollout must see the same.
+            raise ConfigError(f"context_frames is {self.context_frames}; allowed: 0 (all frames) and 1.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,4 +25,4 @@ def warmup_constant_cooldown(step: int, total: int, peak: float, warmup: float, 
 
 def ema_momentum(step: int, total: int, start: float, end: float) -> float:
     """Return the EMA momentum at `step`, going linearly from `start` to `end`."""
-    return start + (end - start) * min(step / max(total, 1), 1.0)
+    return start + (end - start) * min(step / max(total - 1, 1), 1.0)

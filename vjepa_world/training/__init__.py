@@ -1,0 +1,1 @@
+"""Training: objectives, the loop they share, checkpoints and resume."""

@@ -5,7 +5,9 @@ A folder holds what users load (`model.safetensors`, `config.json`) and `trainin
 
 from __future__ import annotations
 
+import pickle
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,9 @@ from vjepa_world.pretrained.native import checkpoint_steps, write_folder
 STATE = "training.pt"
 
 
-def save_checkpoint(run: Path, step: int, files: dict[str, Any], state: dict[str, Any], keep: int = 2) -> Path:
+def save_checkpoint(
+    run: Path, step: int, files: dict[str, Any], state: dict[str, Any], keep: int = 2
+) -> Path:
     """Write the checkpoint of `step` (steps done) and drop all but the newest `keep`.
 
     Args:
@@ -31,6 +35,8 @@ def save_checkpoint(run: Path, step: int, files: dict[str, Any], state: dict[str
         CheckpointError: If the disk is full; earlier checkpoints stay.
     """
     folder = run / "checkpoints" / f"step_{step:08d}"
+    for half_written in folder.parent.glob(".step_*"):  # by a process that was killed while saving
+        shutil.rmtree(half_written)
     write_folder(folder, {**files, STATE: state})
     for old in checkpoint_steps(run)[:-keep]:
         shutil.rmtree(old)
@@ -48,8 +54,10 @@ def load_state(run: Path) -> dict[str, Any] | None:
         return None
     path = folders[-1] / STATE
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is missing or truncated")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}); remove {folders[-1]} to go on from the checkpoint before it."
         ) from error

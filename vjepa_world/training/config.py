@@ -44,29 +44,49 @@ class TrainerConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"trainer.{name} is {getattr(self, name)}; it must be at least 1.")
         if self.precision not in PRECISIONS:
-            raise ConfigError(f"trainer.precision '{self.precision}' is not known; {nearest(self.precision, PRECISIONS)}")
+            known = nearest(self.precision, PRECISIONS)
+            raise ConfigError(f"trainer.precision '{self.precision}' is not known; {known}")
         if not self.lr > 0:
             raise ConfigError(f"trainer.lr is {self.lr}; it must be positive.")
         for name in ("warmup", "cooldown"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"trainer.{name} is {getattr(self, name)}; it is a share of the run, from 0 to 1.")
+                raise ConfigError(
+                    f"trainer.{name} is {getattr(self, name)}; it is a share of the run, from 0 to 1."
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainObjective:
-    """V-JEPA 2's objective.
+    """V-JEPA 2's objective; the defaults are published ones, made for 16 x 16 tokens a frame.
 
     Attributes:
+        short_blocks: Blocks that the short-range mask hides.
+        short_scale: Share of the frame that each of them takes.
+        long_blocks: Blocks that the long-range mask hides.
+        long_scale: Share of the frame that each of them takes.
         ema: Momentum of the target encoder at the first and at the last step.
         image_fraction: Share of the steps that train on single frames (an image is a repeated frame).
     """
 
-    ema: tuple[float, float] = (0.99, 0.9995)
-    image_fraction: float = 0.5
+    short_blocks: int = 8
+    short_scale: float = 0.15
+    long_blocks: int = 2
+    long_scale: float = 0.7
+    ema: tuple[float, float] = (0.99925, 0.99925)
+    image_fraction: float = 0.25
 
     def __post_init__(self) -> None:
         if not 0 <= self.image_fraction <= 1:
-            raise ConfigError(f"objective.image_fraction is {self.image_fraction}; it is a share, from 0 to 1.")
+            raise ConfigError(
+                f"objective.image_fraction is {self.image_fraction}; it is a share, from 0 to 1."
+            )
+        for name in ("short", "long"):
+            blocks, scale = getattr(self, f"{name}_blocks"), getattr(self, f"{name}_scale")
+            if blocks < 1 or not 0 < scale < 1:
+                raise ConfigError(
+                    f"objective.{name}_blocks is {blocks} and objective.{name}_scale is {scale}; at least one block "
+                    "of a share above 0 and below 1 is hidden."
+                )
         if not 0 <= self.ema[0] <= self.ema[1] <= 1:
             raise ConfigError(f"objective.ema is {self.ema}; give two momenta with 0 <= first <= last <= 1.")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vjepa_world.errors import DataError
 from vjepa_world.models.world_model import LatentWorldModel
@@ -60,7 +60,7 @@ class FinetuneTask:
                 "data.frames."
             )
         self._learn_statistics(slice(0, episodes - held_out))
-        self.modules = model.predictor
+        self.modules: nn.Module = model.predictor
 
     def _learn_statistics(self, episodes: slice) -> None:
         """Standardise with, and bound plans by, the actions that were taken (not the rows that end an episode)."""
@@ -84,7 +84,9 @@ class FinetuneTask:
     def loss(self, batch: Window, step: int) -> dict[str, Tensor]:
         """Return teacher forcing's and the rollout's weighted L1, and their sum."""
         features, actions, states = batch
-        forced, fed = rollout_predictions(self.model.predictor, features, actions, states, self.objective.rollout)
+        forced, fed = rollout_predictions(
+            self.model.predictor, features, actions, states, self.objective.rollout
+        )
         weights = motion_weights(features[:, :-1], features[:, 1:], self.objective.motion_share)
         teacher = weighted_l1(forced, features[:, 1:], weights)
         if not fed.shape[1]:

@@ -84,6 +84,8 @@ def encode_dataset(
         if isinstance(item, str):
             bad.append(item)
             logger.warning("episode skipped: %s", item)
+            if len(bad) > max_bad_fraction * source.num_episodes:
+                break
             continue
         frames, states, actions = item
         padded = torch.cat([actions.float(), actions.new_zeros(1, actions.shape[-1]).float()])

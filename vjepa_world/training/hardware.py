@@ -22,7 +22,9 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ConfigError(f"device '{name}' is not known; allowed: auto, cpu, cuda, cuda:N.") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device '{name}' was asked for, but torch finds no GPU; use device=auto or device=cpu.")
+        raise ConfigError(
+            f"device '{name}' was asked for, but torch finds no GPU; use device=auto or device=cpu."
+        )
     return device
 
 
@@ -33,7 +35,9 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     if device.type != "cpu":
         return False
     capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") or capabilities.get("sve_bf16"))
+    return bool(
+        capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") or capabilities.get("sve_bf16")
+    )
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:

@@ -22,7 +22,9 @@ class MetricsLog:
     def write(self, step: int, values: dict[str, float]) -> None:
         """Log the figures of a step."""
         with self.path.open("a") as stream:
-            stream.write(json.dumps({"step": step, **{name: round(v, 6) for name, v in values.items()}}) + "\n")
+            stream.write(
+                json.dumps({"step": step, **{name: round(v, 6) for name, v in values.items()}}) + "\n"
+            )
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 

@@ -6,7 +6,6 @@ Legend: B clips, T frames, C channels, H W pixels; N tokens, D width.
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,7 +18,7 @@ from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.ops.feature_statistics import effective_rank, feature_std
-from vjepa_world.ops.masking import VJEPA2_MASKS, gather_tokens, sample_masks
+from vjepa_world.ops.masking import MaskSpec, gather_tokens, sample_masks
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.ops.schedules import ema_momentum
 from vjepa_world.pretrained.native import checkpoint_files
@@ -53,11 +52,18 @@ class PretrainTask:
     ) -> None:
         self.clips, self.objective, self.trainer = clips, objective, trainer
         self.seed, self.device, self.provenance = seed, device, provenance
-        torch.manual_seed(seed)
-        self.encoder = VideoEncoder(encoder).to(device)
+        self.masks = (
+            MaskSpec(num_blocks=objective.short_blocks, scale=objective.short_scale),
+            MaskSpec(num_blocks=objective.long_blocks, scale=objective.long_scale),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = VideoEncoder(encoder).to(device)
+            self.predictor = MaskedPredictor(predictor, encoder.embed_dim, len(self.masks)).to(device)
         self.target = copy.deepcopy(self.encoder).requires_grad_(False)
-        self.predictor = MaskedPredictor(predictor, encoder.embed_dim, len(VJEPA2_MASKS)).to(device)
-        self.modules = nn.ModuleDict({"encoder": self.encoder, "predictor": self.predictor, "target": self.target})
+        self.modules: nn.Module = nn.ModuleDict(
+            {"encoder": self.encoder, "predictor": self.predictor, "target": self.target}
+        )
         self.untrained = untrained_encoder(encoder, seed + 1).to(device)
 
     def batches(self, start_step: int) -> Iterator[Tensor]:
@@ -91,7 +97,7 @@ class PretrainTask:
         with torch.no_grad():
             targets = self.target(video)
         losses = []
-        for index, (context, hidden) in enumerate(sample_masks(grid, len(video), VJEPA2_MASKS, generator)):
+        for index, (context, hidden) in enumerate(sample_masks(grid, len(video), self.masks, generator)):
             context, hidden = context.to(self.device), hidden.to(self.device)
             features = self.encoder(video, context)
             predicted = self.predictor(features, context, hidden, grid, index)
@@ -119,8 +125,3 @@ class PretrainTask:
     def files(self) -> dict[str, Any]:
         """Return the EMA encoder's checkpoint: the one that is frozen and used."""
         return checkpoint_files(self.target, provenance=self.provenance)
-
-
-def describe(config: EncoderConfig) -> str:
-    """Return the architecture in one line."""
-    return ", ".join(f"{key} {value}" for key, value in dataclasses.asdict(config).items())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from vjepa_world.errors import TrainingError
+from vjepa_world.errors import CheckpointError, TrainingError
 from vjepa_world.ops.schedules import warmup_constant_cooldown
 from vjepa_world.training.checkpoint import load_state, save_checkpoint
 from vjepa_world.training.config import TrainerConfig
@@ -24,10 +24,13 @@ from vjepa_world.training.metrics import MetricsLog
 class Task(Protocol):
     """What is trained. A step's result depends on the weights, the seed and the step alone."""
 
-    #: All weights that a resumed run needs; those that require a gradient are trained.
-    modules: nn.Module
     #: What one batch entry is called beside the throughput.
     unit: str
+
+    @property
+    def modules(self) -> nn.Module:
+        """All weights that a resumed run needs; those that require a gradient are trained."""
+        ...
 
     def batches(self, start_step: int) -> Iterator[Any]:
         """Yield the batches of the steps from `start_step` on."""
@@ -56,10 +59,10 @@ class Trainer:
     def __init__(self, task: Task, config: TrainerConfig, run: Path, device: torch.device) -> None:
         self.task, self.config, self.run, self.device = task, config, run, device
         self.dtype = resolve_precision(config.precision, device)
-        trained = [p for p in task.modules.parameters() if p.requires_grad]
+        self.trained = [p for p in task.modules.parameters() if p.requires_grad]
         groups = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in self.trained if p.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [p for p in self.trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
 
@@ -75,7 +78,9 @@ class Trainer:
         """
         start = self._restore() if resume else 0
         log = MetricsLog(self.run, start)
-        bar = tqdm(total=self.config.steps, initial=start, desc=self.run.parent.name, unit="step", mininterval=1.0)
+        bar = tqdm(
+            total=self.config.steps, initial=start, desc=self.run.parent.name, unit="step", mininterval=1.0
+        )
         clock = _Clock()
         try:
             with _StopSignal() as stop:
@@ -108,29 +113,45 @@ class Trainer:
             group["lr"] = self._rate(step)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             figures = self.task.loss(batch, step)
-        loss = figures["loss"]
-        if not bool(torch.isfinite(loss)):
-            raise TrainingError(
-                f"the loss of step {step} is {loss.item()}; stopped before the update. Checkpoints up to then are "
-                "in the run folder: resume from them with a smaller trainer.lr or trainer.precision=float32."
-            )
+        _check_finite("loss", figures["loss"], step)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        figures["loss"].backward()
+        gradients = [p.grad for p in self.trained if p.grad is not None]
+        figures["gradient_norm"] = torch.nn.utils.get_total_norm(gradients)
+        _check_finite("gradient norm", figures["gradient_norm"], step)
         self.optimizer.step()
         self.task.after_step(step)
         return {name: value.detach() for name, value in figures.items()}
 
     def _save(self, step: int) -> None:
-        state = {"step": step, "modules": self.task.modules.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state = {
+            "step": step,
+            "modules": self.task.modules.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
         save_checkpoint(self.run, step, self.task.files(), state)
 
     def _restore(self) -> int:
         state = load_state(self.run)
         if state is None:
             return 0
-        self.task.modules.load_state_dict(state["modules"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.task.modules.load_state_dict(state["modules"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise CheckpointError(
+                f"the newest checkpoint in {self.run / 'checkpoints'} is of another architecture: {error}. Resume "
+                "with the model that the run was started with, or give another name=."
+            ) from error
         return int(state["step"])
+
+
+def _check_finite(name: str, value: Tensor, step: int) -> None:
+    if not bool(torch.isfinite(value)):
+        raise TrainingError(
+            f"the {name} of step {step} is {value.item()}; stopped before the update. Checkpoints up to then are "
+            "in the run folder: resume from them with a smaller trainer.lr or trainer.precision=float32."
+        )
 
 
 class _Clock:
@@ -153,7 +174,9 @@ class _StopSignal:
         self.asked = False
 
     def __enter__(self) -> _StopSignal:
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {
+            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(

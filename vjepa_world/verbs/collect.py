@@ -8,15 +8,21 @@ import multiprocessing
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from vjepa_world.config import from_yaml
 from vjepa_world.errors import ConfigError
-from vjepa_world.runs import run_folder, write_json_atomic
+from vjepa_world.runs import CONFIG_FILE, run_folder, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig
 
 if TYPE_CHECKING:
+    from multiprocessing.pool import Pool
+
+    import gymnasium
+    from gymnasium import spaces
+
     from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
 
 logger = logging.getLogger(__name__)
@@ -49,7 +55,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.steps < 1:
-            raise ConfigError(f"episodes is {self.episodes} and steps is {self.steps}; both must be at least 1.")
+            raise ConfigError(
+                f"episodes is {self.episodes} and steps is {self.steps}; both must be at least 1."
+            )
 
 
 def run(config: Config) -> None:
@@ -58,6 +66,9 @@ def run(config: Config) -> None:
 
     from tqdm import tqdm
 
+    config.env.make().close()
+    if config.resume:
+        _check_same(Path("runs") / "collect" / config.name, config)
     folder = run_folder("collect", config.name, config.resume, config=config)
     writer = dataset_writer(folder, config.env)
     shards = range(-(-config.episodes // SHARD_EPISODES))
@@ -68,7 +79,9 @@ def run(config: Config) -> None:
         begin = time.perf_counter()
         with _pool(config.workers, len(missing)) as pool:
             work = functools.partial(_record_shard, writer, config)
-            bar = tqdm(total=config.episodes, initial=recorded, desc="collect", unit="episode", mininterval=1.0)
+            bar = tqdm(
+                total=config.episodes, initial=recorded, desc="collect", unit="episode", mininterval=1.0
+            )
             for episodes in pool.imap_unordered(work, missing):
                 bar.update(episodes)
                 rate = (bar.n - recorded) * (config.steps + 1) / (time.perf_counter() - begin)
@@ -79,11 +92,39 @@ def run(config: Config) -> None:
         frames = (config.episodes - recorded) * (config.steps + 1)
         write_json_atomic(
             folder / "result.json",
-            {"episodes": config.episodes, "frames": frames, "seconds": seconds, "frames_per_s": frames / seconds},
+            {
+                "episodes": config.episodes,
+                "frames": frames,
+                "seconds": seconds,
+                "frames_per_s": frames / seconds,
+            },
         )
         print(f"{config.episodes} episodes in {folder} ({frames / seconds:.0f} frames/s)")
     else:
         print(f"{folder} is complete already")
+
+
+def _check_same(folder: Path, config: Config) -> None:
+    """Refuse to go on with a recording of other episodes: what a shard holds depends on all of these.
+
+    Raises:
+        ConfigError: Naming what differs.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return
+    before = from_yaml(path.read_text(), Config, str(path))
+    names = ("seed", "env", "episodes", "steps")
+    differing = [
+        f"{name} was {getattr(before, name)}, is now {getattr(config, name)}"
+        for name in names
+        if getattr(before, name) != getattr(config, name)
+    ]
+    if differing:
+        raise ConfigError(
+            f"{folder} was recorded with other settings: {'; '.join(differing)}. Resume with the same ones, or "
+            "record under another name=."
+        )
 
 
 def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:
@@ -100,7 +141,7 @@ def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:
     )
 
 
-def _pool(workers: int, shards: int) -> multiprocessing.pool.Pool:
+def _pool(workers: int, shards: int) -> Pool:
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Forked children would share an OpenGL state that was never made for two.
     context = multiprocessing.get_context("spawn")
@@ -117,7 +158,7 @@ def _record_shard(writer: LeRobotWriter, config: Config, shard: int) -> int:
         for episode in episodes:
             env_seed, behaviour_seed = np.random.SeedSequence([config.seed, episode]).generate_state(2)
             observation, _ = env.reset(seed=int(env_seed))
-            explorer = Explorer(np.random.default_rng(behaviour_seed), env.action_space)
+            explorer = Explorer(np.random.default_rng(behaviour_seed), cast("spaces.Box", env.action_space))
             frames, states, actions = [observation["image"]], [observation["state"]], []
             for _ in range(config.steps):
                 action = explorer.act(observation)
@@ -125,11 +166,13 @@ def _record_shard(writer: LeRobotWriter, config: Config, shard: int) -> int:
                 frames.append(observation["image"])
                 states.append(observation["state"])
                 actions.append(action)
-            out.add_episode(np.stack(frames), np.stack(states), np.stack(actions), task="explore the workspace")
+            out.add_episode(
+                np.stack(frames), np.stack(states), np.stack(actions), task="explore the workspace"
+            )
     return len(episodes)
 
 
 @functools.cache
-def _worker_env(config: EnvConfig):  # type: ignore[no-untyped-def]
+def _worker_env(config: EnvConfig) -> gymnasium.Env[Any, Any]:
     """Return this process's environment, made once: a new renderer costs more than a hundred milliseconds."""
     return config.make().unwrapped

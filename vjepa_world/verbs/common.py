@@ -45,8 +45,9 @@ class EnvConfig:
 
     def __post_init__(self) -> None:
         for name, allowed in (("variation", VARIATIONS), ("camera", CAMERAS)):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(f"env.{name} '{getattr(self, name)}' is not known; {nearest(getattr(self, name), allowed)}")
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(f"env.{name} '{value}' is not known; {nearest(value, allowed)}")
 
     def make(self) -> gymnasium.Env[Any, Any]:
         """Make the environment.
@@ -76,7 +77,11 @@ def provenance(verb: str, config: object) -> dict[str, Any]:
 
     from vjepa_world.config import flatten
 
-    return {"verb": verb, "config": flatten(config), "versions": {name: version(name) for name in ("torch", "numpy")}}
+    return {
+        "verb": verb,
+        "config": flatten(config),
+        "versions": {name: version(name) for name in ("torch", "numpy")},
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,9 @@ class PlannerConfig:
     replan_every: int = 1
     warm_start: bool = True
 
-    def build(self, checkpoint: str, device: torch.device) -> tuple[LatentWorldModel, RecedingHorizon, GoalL1]:
+    def build(
+        self, checkpoint: str, device: torch.device
+    ) -> tuple[LatentWorldModel, RecedingHorizon, GoalL1]:
         """Return a checkpoint's world model, the planner over it, and the energy that it minimises.
 
         Raises:
@@ -126,7 +133,11 @@ class PlannerConfig:
             momentum_mean=self.momentum_mean,
             momentum_std=self.momentum_std,
         )
-        return model, RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start), objective
+        return (
+            model,
+            RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start),
+            objective,
+        )
 
     def policy(self, checkpoint: str, env: gymnasium.Env[Any, Any], device: torch.device) -> PlannerPolicy:
         """Return the policy that plans with a checkpoint's world model in an environment.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from vjepa_world.runs import run_folder
 from vjepa_world.verbs.evaluate import Config as EvaluateConfig
 from vjepa_world.verbs.evaluate import evaluate_into
 
@@ -25,13 +24,12 @@ class Config(EvaluateConfig):
 
 def run(config: Config) -> None:
     """Run the demo and say where its videos are."""
-    from vjepa_world.runs import run_folder
+    evaluate_into(lambda: _folder(config), config)
 
+
+def _folder(config: Config) -> Path:
     if config.name:
-        folder = run_folder("demo", config.name, resume=False, config=config)
-    else:
-        folder = Path("runs") / "demo"
-        for old in (folder / "videos", folder / "result.json"):
-            shutil.rmtree(old, ignore_errors=True) if old.is_dir() else old.unlink(missing_ok=True)
-        folder.mkdir(parents=True, exist_ok=True)
-    evaluate_into(folder, EvaluateConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(EvaluateConfig)}))
+        return run_folder("demo", config.name, config.resume, config=config)
+    folder = Path("runs") / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

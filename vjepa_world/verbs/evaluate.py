@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +44,7 @@ class Config:
     Attributes:
         name: The run goes to runs/evaluate/NAME.
         seed: Where the episodes come from.
-        resume: Unused by this verb; an evaluation is run whole.
+        resume: Run again in the same folder; an evaluation has no half.
         device: auto, cpu, cuda or cuda:N.
         checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
         episodes: Episodes to run; those solved at reset are redrawn and counted.
@@ -69,18 +70,15 @@ class Config:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ConfigError(f"episodes is {self.episodes}; it must be at least 1.")
-        if self.resume:
-            raise ConfigError("evaluate has nothing to resume: it is run whole; give another name= instead.")
 
 
 def run(config: Config) -> None:
     """Evaluate, write `result.json` and the videos, and print the table."""
-    folder = run_folder("evaluate", config.name, resume=False, config=config)
-    evaluate_into(folder, config)
+    evaluate_into(lambda: run_folder("evaluate", config.name, config.resume, config=config), config)
 
 
-def evaluate_into(folder: Path, config: Config) -> dict[str, Any]:
-    """Run the evaluation into a folder and return what `result.json` holds."""
+def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
+    """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
     import torch
 
     from vjepa_world.evaluation.closed_loop import RandomPolicy, draw_episodes, summarise
@@ -92,6 +90,8 @@ def evaluate_into(folder: Path, config: Config) -> dict[str, Any]:
     policy = config.planner.policy(config.checkpoint, env, device)
     named = {"untrained encoder": config.controls.untrained, "raw pixels": config.controls.pixels}
     controls = {name: config.planner.policy(path, env, device) for name, path in named.items() if path}
+    folder = make_folder()
+    shutil.rmtree(folder / "videos", ignore_errors=True)
     draws = draw_episodes(env, config.seed, config.episodes)
     bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
     random_episodes = _run_all("random actions", env, RandomPolicy(*bounds), draws)
@@ -100,7 +100,8 @@ def evaluate_into(folder: Path, config: Config) -> dict[str, Any]:
         episodes = _run_all("world model", env, policy, draws, save)
         result = summarise(episodes, random_episodes)
         result["controls"] = {
-            name: summarise(_run_all(name, env, control, draws), random_episodes) for name, control in controls.items()
+            name: summarise(_run_all(name, env, control, draws), random_episodes)
+            for name, control in controls.items()
         }
     result |= {"checkpoint": config.checkpoint, "seed": config.seed, "variation": config.env.variation}
     env.close()
@@ -167,4 +168,5 @@ def _line(name: str, figures: dict[str, Any]) -> str:
 def _random_line(result: dict[str, Any]) -> str:
     interval = f"{100 * result['random_wilson_low']:.0f} - {100 * result['random_wilson_high']:.0f} %"
     distance = f"{100 * result['random_final_distance_m']['median']:.1f} cm"
-    return f"{'random actions':18}  {100 * result['random_success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {'-':>8}"
+    rate = 100 * result["random_success_rate"]
+    return f"{'random actions':18}  {rate:6.0f} %  {interval:>15}  {distance:>14}  {'-':>8}"

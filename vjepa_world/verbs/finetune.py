@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig
@@ -35,7 +36,7 @@ class TrajectoryDataConfig:
     path: str = field(metadata={"example": "data.path=runs/collect/first"})
     frames: int = 3
     val_fraction: float = 0.05
-    max_bad_fraction: float = 0.1
+    max_bad_fraction: float = 0.2
 
     def __post_init__(self) -> None:
         if self.frames < 2:
@@ -111,10 +112,26 @@ def run(config: Config) -> None:
         trainer=config.trainer,
         seed=config.seed,
         device=device,
-        provenance=provenance("finetune", config),
+        provenance=provenance("finetune", config) | _origins(config),
     )
     Trainer(task, config.trainer, folder, device).fit(config.resume)
     print(f"world model in {folder}; try it with: vjepa-world evaluate checkpoint={folder}")
+
+
+def _origins(config: Config) -> dict[str, Any]:
+    """Return where the encoder and the data come from, as far as their folders tell."""
+    from omegaconf import OmegaConf
+
+    from vjepa_world.pretrained.native import read_config
+    from vjepa_world.runs import CONFIG_FILE
+
+    origins: dict[str, Any] = {}
+    if config.encoder not in (UNTRAINED, PIXELS):
+        origins["encoder"] = read_config(config.encoder)["provenance"]
+    recorded = Path(config.data.path) / CONFIG_FILE
+    if recorded.is_file():
+        origins["data"] = OmegaConf.to_container(OmegaConf.load(recorded))
+    return origins
 
 
 def build_model(config: Config, action_dim: int, state_dim: int) -> LatentWorldModel:
@@ -138,7 +155,9 @@ def build_model(config: Config, action_dim: int, state_dim: int) -> LatentWorldM
         try:
             encoder = load_encoder(config.encoder)
         except CheckpointError as error:
-            raise CheckpointError(f"{error} Or take a control: encoder={UNTRAINED} or encoder={PIXELS}.") from error
+            raise CheckpointError(
+                f"{error} Or take a control: encoder={UNTRAINED} or encoder={PIXELS}."
+            ) from error
     torch.manual_seed(config.seed)
     model = LatentWorldModel(
         WorldModelConfig(

@@ -12,8 +12,10 @@ from vjepa_world.errors import DataError
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the verb's arguments."""
-    parser = argparse.ArgumentParser(description="Describe a folder of videos, a LeRobot dataset or a checkpoint.")
-    parser.add_argument("path", type=Path, help="a checkpoint or run folder, a dataset, a video, a folder or list of them")
+    parser = argparse.ArgumentParser(
+        description="Describe a folder of videos, a LeRobot dataset or a checkpoint."
+    )
+    parser.add_argument("path", type=Path, help="a checkpoint or run folder, a dataset, videos")
     return parser
 
 
@@ -55,7 +57,9 @@ def describe_checkpoint(path: Path) -> str:
             part = name.split(".")[0] if description["kind"] == "world_model" else "encoder"
             parts[part] = parts.get(part, 0) + prod(view.get_shape())
             types.add(view.get_dtype())
-    lines = [f"{folder}: {description['kind']}, {sum(parts.values()) / 1e6:.2f} M numbers ({', '.join(sorted(types))})"]
+    lines = [
+        f"{folder}: {description['kind']}, {sum(parts.values()) / 1e6:.2f} M numbers ({', '.join(sorted(types))})"
+    ]
     lines += [f"  {part}: {count / 1e6:.3f} M" for part, count in parts.items()]
     lines += ["architecture:", *_rows(flatten(description["config"]))]
     if description["provenance"]:

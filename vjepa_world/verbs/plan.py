@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import DataError
 from vjepa_world.verbs.common import SHIPPED, PlannerConfig
@@ -28,12 +28,18 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NUMBER",
         help="the robot's state now: x y z [m], extrinsic xyz Euler angles [rad], gripper closure",
     )
-    parser.add_argument("--checkpoint", default=SHIPPED, help="a finetune run or checkpoint (default: the shipped one)")
+    parser.add_argument(
+        "--checkpoint", default=SHIPPED, help="a finetune run or checkpoint (default: the shipped one)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="where the planner's randomness comes from")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--horizon", type=int, default=defaults.horizon, help="steps planned ahead")
-    parser.add_argument("--samples", type=int, default=defaults.num_samples, help="action sequences an iteration")
-    parser.add_argument("--iterations", type=int, default=defaults.num_iterations, help="iterations of the search")
+    parser.add_argument(
+        "--samples", type=int, default=defaults.num_samples, help="action sequences an iteration"
+    )
+    parser.add_argument(
+        "--iterations", type=int, default=defaults.num_iterations, help="iterations of the search"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -62,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     context = model.encode(image[None, None], torch.tensor(arguments.state)[None, None])
     plan = planner.plan(context, goal, generators=make_generators([arguments.seed]))
     here = objective(context.features[:, None], goal, plan.actions.new_zeros(1, 1, 1, plan.actions.shape[-1]))
-    result = {
+    result: dict[str, Any] = {
         "actions": [[round(value, 5) for value in step] for step in plan.actions[0].tolist()],
         "energy": plan.energy[0].item(),
         "energy_now": here[0, 0].item(),
@@ -90,11 +96,10 @@ def read_image(path: Path) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def _text(result: dict[str, object]) -> str:
-    actions = result["actions"]
-    assert isinstance(actions, list)
+def _text(result: dict[str, Any]) -> str:
     lines = [
-        f"action {step + 1}: " + " ".join(f"{value:+.4f}" for value in action) for step, action in enumerate(actions)
+        f"action {step}: " + " ".join(f"{value:+.4f}" for value in action)
+        for step, action in enumerate(result["actions"], start=1)
     ]
     lines.append(f"energy: {result['energy_now']:.4f} now, {result['energy']:.4f} imagined after these actions")
     return "\n".join(lines)

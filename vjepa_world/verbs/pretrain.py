@@ -37,12 +37,14 @@ class VideoDataConfig:
     crop_scale: tuple[float, float] = (0.3, 1.0)
     crop_ratio: tuple[float, float] = (0.75, 1.35)
     flip: float = 0.5
-    max_bad_fraction: float = 0.1
+    max_bad_fraction: float = 0.2
     memory_gb: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_bad_fraction <= 1:
-            raise ConfigError(f"data.max_bad_fraction is {self.max_bad_fraction}; it is a share, from 0 to 1.")
+            raise ConfigError(
+                f"data.max_bad_fraction is {self.max_bad_fraction}; it is a share, from 0 to 1."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

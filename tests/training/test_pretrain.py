@@ -1,0 +1,146 @@
+"""Masked latent prediction on small moving squares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.training.tiny import (
+    CPU,
+    ENCODER,
+    MovingDots,
+    assert_same_state,
+    fit,
+    metrics,
+    pretrain_task,
+    run_folder,
+    trainer_config,
+)
+from vjepa_world.models.encoder import untrained_encoder
+from vjepa_world.ops.feature_statistics import effective_rank, feature_std
+from vjepa_world.ops.pixels import normalize_video
+from vjepa_world.ops.schedules import ema_momentum
+from vjepa_world.pretrained import load_encoder
+from vjepa_world.training.config import PretrainObjective
+from vjepa_world.training.trainer import Trainer
+
+VIDEO, IMAGES = PretrainObjective(image_fraction=0.0), PretrainObjective(image_fraction=1.0)
+
+
+def clips(count: int = 4) -> Tensor:
+    return torch.stack([MovingDots()[index] for index in range(count)])
+
+
+def test_the_loss_falls_and_the_checkpoint_is_the_target_encoder(tmp_path: Path) -> None:
+    config = trainer_config(steps=80, batch_size=8, lr=3e-3, log_every=5, warmup=0.1, cooldown=0.2)
+    task = pretrain_task(config)
+    fit(task, config, run_folder(tmp_path))
+    lines = metrics(tmp_path / "run")
+    losses = [line["loss"] for line in lines]
+    assert sum(losses[-3:]) / 3 < 0.75 * losses[0]
+    for line in lines:
+        assert line["loss"] == pytest.approx((line["loss_short"] + line["loss_long"]) / 2, abs=2e-6)
+    assert {line["untrained_rank"] for line in lines} != {line["target_rank"] for line in lines}
+    loaded = load_encoder(tmp_path / "run")
+    assert_same_state(loaded, task.target)
+    assert not torch.equal(loaded.patch_embed.proj.weight, task.encoder.patch_embed.proj.weight)
+
+
+@pytest.mark.parametrize("objective", [VIDEO, IMAGES])
+def test_the_context_encoder_sees_the_visible_tokens_and_the_target_all(objective: PretrainObjective) -> None:
+    task = pretrain_task(trainer_config(), objective=objective)
+    seen: dict[str, list[int]] = {"encoder": [], "target": []}
+    task.encoder.norm.register_forward_hook(lambda _, __, out: seen["encoder"].append(out.shape[1]))
+    task.target.norm.register_forward_hook(lambda _, __, out: seen["target"].append(out.shape[1]))
+    task.loss(clips(), step=0)
+    tokens = 16 if objective is IMAGES else 2 * 16
+    assert seen["target"] == [tokens]
+    assert len(seen["encoder"]) == 2
+    assert all(0 < count < tokens for count in seen["encoder"])
+
+
+def test_images_are_single_frames_of_the_clips() -> None:
+    task = pretrain_task(trainer_config(), objective=IMAGES)
+    inputs: list[Tensor] = []
+    task.target.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
+    task.loss(clips(3), step=0)
+    [images] = inputs
+    assert images.shape == (3 * 2, 1, 3, 32, 32)
+    torch.testing.assert_close(images, normalize_video(clips(3)[:, [0, 2]].flatten(0, 1)).unsqueeze(1))
+
+
+def test_gradients_reach_encoder_and_predictor_but_not_the_target() -> None:
+    task = pretrain_task(trainer_config(), objective=VIDEO)
+    task.loss(clips(), step=0)["loss"].backward()
+    for module in (task.encoder, task.predictor):
+        without = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+        assert without == []
+    assert all(p.grad is None and not p.requires_grad for p in task.target.parameters())
+
+
+def test_the_loss_is_a_function_of_weights_seed_and_step() -> None:
+    task, same, other = (pretrain_task(trainer_config(), seed=seed) for seed in (0, 0, 1))
+    torch.manual_seed(5)
+    first = task.loss(clips(), step=3)["loss"]
+    torch.manual_seed(6)
+    assert torch.equal(first, same.loss(clips(), step=3)["loss"])
+    assert not torch.equal(first, task.loss(clips(), step=4)["loss"])
+    assert not torch.equal(first, other.loss(clips(), step=3)["loss"])
+
+
+def test_the_target_follows_the_encoder_as_a_moving_average() -> None:
+    config = trainer_config(steps=10)
+    task = pretrain_task(config, objective=PretrainObjective(ema=(0.9, 0.98)))
+    trainer = Trainer(task, config, Path("unused"), CPU)
+    expected = {name: value.clone() for name, value in task.target.named_parameters()}
+    for step, batch in zip(range(4), task.batches(0), strict=False):
+        trainer._step(step, batch)
+        momentum = ema_momentum(step, 10, 0.9, 0.98)
+        online = dict(task.encoder.named_parameters())
+        expected = {name: momentum * old + (1 - momentum) * online[name] for name, old in expected.items()}
+    for name, value in task.target.named_parameters():
+        torch.testing.assert_close(value, expected[name], atol=1e-6, rtol=1e-5)
+    assert (task.target.norm.weight - task.encoder.norm.weight).abs().max() > 1e-5
+
+
+def test_the_monitor_tells_spread_and_rank_of_the_target_and_of_an_untrained_encoder() -> None:
+    task = pretrain_task(trainer_config(), seed=3)
+    with torch.no_grad():
+        for parameter in task.target.parameters():
+            parameter.mul_(1.5)
+    figures = task.monitor(clips(6), step=0)
+    for name, encoder in (("target", task.target), ("untrained", untrained_encoder(ENCODER, 4))):
+        features = F.layer_norm(encoder(normalize_video(clips(4))), (24,)).reshape(-1, 24)
+        assert figures[f"{name}_std"] == pytest.approx(feature_std(features), rel=1e-4)
+        assert figures[f"{name}_rank"] == pytest.approx(effective_rank(features), rel=1e-4)
+    with torch.no_grad():
+        task.target.norm.weight.zero_()
+    assert task.monitor(clips(6), step=0)["target_rank"] == 0
+
+
+def test_bfloat16_runs_on_the_processor_and_keeps_float32_weights(tmp_path: Path) -> None:
+    config = trainer_config(steps=3, precision="bfloat16")
+    task = pretrain_task(config, objective=VIDEO)
+    fit(task, config, run_folder(tmp_path))
+    exact_config = trainer_config(steps=3)
+    exact = pretrain_task(exact_config, objective=VIDEO)
+    fit(exact, exact_config, run_folder(tmp_path, "exact"))
+    half, full = metrics(tmp_path / "run"), metrics(tmp_path / "exact")
+    assert [line["loss"] for line in half] == pytest.approx([line["loss"] for line in full], rel=0.02)
+    assert half != full
+    assert {p.dtype for p in task.modules.parameters()} == {torch.float32}
+
+
+def test_every_step_gets_its_own_clips_wherever_it_starts() -> None:
+    task = pretrain_task(trainer_config(steps=4, batch_size=2))
+    batches = list(task.batches(0))
+    assert len(batches) == 4
+    for step, batch in enumerate(batches):
+        assert torch.equal(batch, torch.stack([MovingDots()[2 * step], MovingDots()[2 * step + 1]]))
+    assert all(torch.equal(a, b) for a, b in zip(task.batches(2), batches[2:], strict=True))
+    workers = pretrain_task(trainer_config(steps=4, batch_size=2, workers=1))
+    assert all(torch.equal(a, b) for a, b in zip(workers.batches(1), batches[1:], strict=True))
