@@ -126,6 +126,7 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
 def _write_file(path: Path, content: Any) -> None:
     if path.suffix == ".safetensors":
         save_file(content, path)
+        path.chmod(0o644)  # safetensors lets the owner alone read
     elif path.suffix == ".json":
         path.write_text(json.dumps(content, indent=2) + "\n")
     else:

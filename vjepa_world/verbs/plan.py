@@ -101,5 +101,7 @@ def _text(result: dict[str, Any]) -> str:
         f"action {step}: " + " ".join(f"{value:+.4f}" for value in action)
         for step, action in enumerate(result["actions"], start=1)
     ]
-    lines.append(f"energy: {result['energy_now']:.4f} now, {result['energy']:.4f} imagined after these actions")
+    lines.append(
+        f"energy: {result['energy_now']:.4f} now, {result['energy']:.4f} imagined after these actions"
+    )
     return "\n".join(lines)
