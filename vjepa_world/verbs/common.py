@@ -100,7 +100,7 @@ class PlannerConfig:
         warm_start: Whether a search starts from the last plan, shifted.
     """
 
-    horizon: int = 2
+    horizon: int = 1
     num_samples: int = 64
     num_iterations: int = 4
     num_elites: int = 8
