@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vjepa_world.bench.harness import Row, row
+from vjepa_world.training.hardware import resolve_device
 
 if TYPE_CHECKING:
     from vjepa_world.bench import BenchConfig
@@ -39,16 +40,9 @@ def copy_gbytes_per_s(device: str = "cpu") -> float:
     return 2 * COPY_BYTES / seconds / 1e9
 
 
-def resolve_device(device: str) -> str:
-    """Return `cuda` or `cpu` for `auto`, anything else unchanged."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def run(config: BenchConfig) -> list[Row]:
     """Measure bfloat16 beside float32 matrix products, and torch's copy beside numpy's."""
-    device = resolve_device(config.device)
+    device = resolve_device(config.device).type
     half, single = matmul_gflops(torch.bfloat16, device), matmul_gflops(torch.float32, device)
     rows = [row("matmul bfloat16 beside float32", half, single, "GFLOP/s", limit=max(half, single))]
     if device == "cpu":

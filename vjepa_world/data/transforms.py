@@ -1,6 +1,6 @@
-"""Crops, sizes and the numbers that a model sees.
+"""Crops: which part of a frame a model sees, at its size.
 
-Shapes: B batch, T frames, C = 3 channels (RGB), H W pixels, S pixels of a square image.
+Shapes: T frames, C = 3 channels (RGB), H W pixels, S pixels of a square image.
 """
 
 from __future__ import annotations
@@ -9,13 +9,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional
 
-# Mean and standard deviation of ImageNet's RGB values in [0, 1], the convention of the released encoders.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from vjepa_world.ops.pixels import resize_frames
 
 _CROP_ATTEMPTS = 10
 
@@ -29,23 +25,6 @@ class Crop:
     height: int
     width: int
     flip: bool = False
-
-
-def normalize(video: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Turn uint8 [..., C, H, W] RGB into `dtype` with ImageNet's mean 0 and standard deviation 1 per channel."""
-    scale = torch.tensor([1.0 / (255.0 * std) for std in IMAGENET_STD], device=video.device)
-    shift = torch.tensor(
-        [-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)], device=video.device
-    )
-    # float32 first: half precision would round the 256 levels before they are centred.
-    centred = video.float().mul_(scale.view(-1, 1, 1)).add_(shift.view(-1, 1, 1))
-    return centred.to(dtype)
-
-
-def center_crop(height: int, width: int) -> Crop:
-    """Return the largest centred square."""
-    side = min(height, width)
-    return Crop((height - side) // 2, (width - side) // 2, side, side)
 
 
 def sample_crop(
@@ -74,15 +53,8 @@ def sample_crop(
     return Crop((height - h) // 2, (width - w) // 2, h, w, mirrored)
 
 
-def resize_uint8(frames: Tensor, height: int, width: int) -> Tensor:
-    """Resize uint8 [T,C,H,W] with an antialiased bilinear filter; frames of that size come back as they are."""
-    if frames.shape[-2:] == (height, width):
-        return frames
-    return functional.interpolate(frames, size=(height, width), mode="bilinear", antialias=True)
-
-
 def crop_resize(frames: Tensor, crop: Crop, size: int) -> Tensor:
     """Cut `crop` out of uint8 [T,C,H,W] and bring it to [T,C,S,S], contiguous; resampled only where needed."""
     cut = frames[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-    resized = resize_uint8(cut, size, size)
+    resized = resize_frames(cut, size)
     return (resized.flip(-1) if crop.flip else resized).contiguous()
