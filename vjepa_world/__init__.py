@@ -16,9 +16,17 @@ _HOMES = {
     "load_encoder": "vjepa_world.pretrained",
     "load_world_model": "vjepa_world.pretrained",
     "save_pretrained": "vjepa_world.pretrained",
+    "shipped_checkpoint": "vjepa_world.pretrained",
 }
 
-__all__ = ["VJEPAWorldError", "__version__", "load_encoder", "load_world_model", "save_pretrained"]
+__all__ = [
+    "VJEPAWorldError",
+    "__version__",
+    "load_encoder",
+    "load_world_model",
+    "save_pretrained",
+    "shipped_checkpoint",
+]
 
 
 def __getattr__(name: str) -> Any:

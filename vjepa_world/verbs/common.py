@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vjepa_world.errors import ConfigError, nearest
@@ -119,7 +118,7 @@ class PlannerConfig:
             CheckpointError: If the checkpoint is missing or broken.
         """
         from planners import CEM, GoalL1, RecedingHorizon
-        from vjepa_world.pretrained import load_world_model
+        from vjepa_world.pretrained import load_world_model, shipped_checkpoint
 
         model = load_world_model(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint, device=device)
         objective = GoalL1(self.discount)
@@ -150,10 +149,3 @@ class PlannerConfig:
         model, planner, objective = self.build(checkpoint, device)
         box = cast("gymnasium.spaces.Box", env.action_space)
         return PlannerPolicy(model, planner, objective=objective, action_low=box.low, action_high=box.high)
-
-
-def shipped_checkpoint() -> Path:
-    """Return the folder of the checkpoint that comes with the package."""
-    import vjepa_world
-
-    return Path(next(iter(vjepa_world.__path__))) / "assets" / "reach"
