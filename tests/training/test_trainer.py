@@ -155,7 +155,7 @@ def test_the_log_holds_the_figures_the_rate_and_the_throughput(tmp_path: Path) -
     lines = metrics(tmp_path / "run")
     assert [line["step"] for line in lines] == [0, 4, 8]
     for line in lines:
-        assert set(line) == {"step", "loss", "twice", "weight", "lr"}
+        assert set(line) == {"step", "loss", "twice", "weight", "lr", "gradient_norm"}
         assert line["twice"] == pytest.approx(2 * line["loss"], abs=2e-6)
         assert line["lr"] == pytest.approx(
             warmup_constant_cooldown(line["step"], 9, 0.01, 0.3, 0.5), abs=1e-6

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from vjepa_world.errors import CheckpointError, TrainingError
 from vjepa_world.ops.schedules import warmup_constant_cooldown
+from vjepa_world.pretrained.native import checkpoint_steps
 from vjepa_world.training.checkpoint import load_state, save_checkpoint
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.hardware import resolve_precision
@@ -140,7 +141,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError) as error:
             raise CheckpointError(
-                f"the newest checkpoint in {self.run / 'checkpoints'} is of another architecture: {error}. Resume "
+                f"{checkpoint_steps(self.run)[-1]} is of another architecture: {error}. Resume "
                 "with the model that the run was started with, or give another name=."
             ) from error
         return int(state["step"])
