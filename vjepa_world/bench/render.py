@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mujoco
-
 from vjepa_world.bench.harness import Row, row, time_pair
 
 SIZE = 128
@@ -13,7 +11,9 @@ DEFAULT_SHADOWS, DEFAULT_SAMPLES, DEFAULT_SLICES, DEFAULT_STACKS = 4096, 4, 28, 
 def run(config: object) -> list[Row]:
     """Return the milliseconds a frame takes, with our settings and with MuJoCo's defaults."""
     from envs.arm.model import build_model
-    from envs.rendering import SceneRenderer
+    from envs.rendering import SceneRenderer  # chooses the OpenGL backend before mujoco is imported
+
+    import mujoco  # isort: skip
 
     model = build_model(SIZE)
     data = mujoco.MjData(model)
