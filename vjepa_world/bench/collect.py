@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tempfile
 from pathlib import Path
 from statistics import median
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
+from vjepa_world.cores import available_cores
 
 EPISODES, STEPS, TURNS = 100, 24, 3
 
@@ -21,8 +21,9 @@ def run(config: BenchConfig) -> list[Row]:
     for turn in range(min(config.repeats, TURNS)):
         for workers, rates in turns.items():
             rates.append(_frames_per_s(workers, config.seed + turn))
-    cores = os.cpu_count() or 1
-    return [row(f"collect, {cores} cores against 1", median(turns[0]), median(turns[1]), "frames/s")]
+    return [
+        row(f"collect, {available_cores()} cores against 1", median(turns[0]), median(turns[1]), "frames/s")
+    ]
 
 
 def _frames_per_s(workers: int, seed: int) -> float:

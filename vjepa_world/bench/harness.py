@@ -7,7 +7,6 @@ and their medians are compared.
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from statistics import median
 
+from vjepa_world.cores import available_cores
 from vjepa_world.runs import write_json_atomic
 
 
@@ -147,7 +147,7 @@ def machine_description() -> dict[str, str | int]:
     """Return what the figures depend on: processor, cores that may be used, versions."""
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1),
+        "cores": available_cores(),
         "python": platform.python_version(),
         "torch": metadata.version("torch"),
     }

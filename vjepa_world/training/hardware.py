@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
+from vjepa_world.cores import available_cores
 from vjepa_world.errors import ConfigError
 
 
@@ -49,5 +48,4 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 def set_threads(threads: int) -> None:
     """Use `threads` torch threads; 0 takes one for each core that this process may run on."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or available)
+    torch.set_num_threads(threads or available_cores())

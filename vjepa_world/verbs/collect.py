@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 import multiprocessing
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from vjepa_world.config import from_yaml
+from vjepa_world.cores import available_cores
 from vjepa_world.errors import ConfigError
 from vjepa_world.runs import CONFIG_FILE, run_folder, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig
@@ -142,10 +142,9 @@ def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:
 
 
 def _pool(workers: int, shards: int) -> Pool:
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Forked children would share an OpenGL state that was never made for two.
     context = multiprocessing.get_context("spawn")
-    return context.Pool(max(min(workers or available, shards), 1))
+    return context.Pool(max(min(workers or available_cores(), shards), 1))
 
 
 def _record_shard(writer: LeRobotWriter, config: Config, shard: int) -> int:
