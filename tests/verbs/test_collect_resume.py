@@ -16,7 +16,7 @@ from tests.verbs.commands import ENV, run
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset, finished_shards
 
 REPO = Path(__file__).parents[2]
-WORDS = ["collect", "episodes=40", "steps=4", "workers=1", "seed=3", *ENV]
+WORDS = ["collect", "episodes=100", "steps=4", "workers=1", "seed=3", *ENV]
 
 
 def record_and_kill(home: Path) -> Path:
@@ -39,15 +39,18 @@ def record_and_kill(home: Path) -> Path:
 
 def test_a_killed_recording_goes_on_to_the_identical_dataset(tmp_path: Path) -> None:
     folder = record_and_kill(tmp_path)
-    assert finished_shards(folder) == [0]
+    finished = finished_shards(folder)
+    # A busy machine may let a further shard be finished before the kill arrives, but not all four.
+    assert finished == list(range(len(finished)))
+    assert 0 < len(finished) < 4
     assert not (folder / "meta" / "info.json").exists()
     first_shard = {path: path.stat().st_mtime_ns for path in folder.rglob("shard-00000/*")}
     assert first_shard
     assert run(tmp_path, *WORDS, "name=killed", "resume=true") == 0
     assert run(tmp_path, *WORDS, "name=whole") == 0
     resumed, whole = (LeRobotDataset(tmp_path / "runs" / "collect" / name) for name in ("killed", "whole"))
-    assert resumed.num_episodes == whole.num_episodes == 40
-    for index in range(40):
+    assert resumed.num_episodes == whole.num_episodes == 100
+    for index in range(100):
         ours, theirs = resumed.episode(index), whole.episode(index)
         np.testing.assert_array_equal(ours.states, theirs.states)
         np.testing.assert_array_equal(ours.actions, theirs.actions)
