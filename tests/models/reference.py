@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Weights = dict[str, Tensor]
-Position = tuple[int, int, int]
+Position = tuple[float, float, float]
 MayLook = Callable[[int, int], bool]
 
 
@@ -42,16 +42,22 @@ def gelu(x: Tensor) -> Tensor:
     return x * 0.5 * (1 + torch.erf(x / math.sqrt(2)))
 
 
-def turn(x: Tensor, position: Position) -> Tensor:
-    """Rotate a query or key of one head: a third of its channels by time, a third by row, a third by column."""
+def turn(x: Tensor, position: Position, convention: str) -> Tensor:
+    """Turn a query or key of one head: a third of its channels by time, a third by row, a third by column.
+
+    Channels 2i and 2i + 1 are a pair. Interleaved: both turn by angle i, a rotation. Tiled: channel c turns by angle
+    c modulo half the channels, so that the two of a pair turn differently.
+    """
     channels = 2 * (len(x) // 3 // 2)
+    half = channels // 2
     turned = x.clone()
     for axis in range(3):
-        for i in range(channels // 2):
-            angle = position[axis] / 10000 ** (2 * i / channels)
-            at = axis * channels + 2 * i
-            turned[at] = x[at] * math.cos(angle) - x[at + 1] * math.sin(angle)
-            turned[at + 1] = x[at] * math.sin(angle) + x[at + 1] * math.cos(angle)
+        for channel in range(channels):
+            number = channel % half if convention == "tiled" else channel // 2
+            angle = position[axis] / 10000 ** (2 * number / channels)
+            at = axis * channels + channel
+            partner = -x[at + 1] if channel % 2 == 0 else x[at - 1]
+            turned[at] = x[at] * math.cos(angle) + partner * math.sin(angle)
     return turned
 
 
@@ -62,6 +68,7 @@ def attention(
     heads: int,
     positions: Sequence[Position],
     may_look: MayLook,
+    convention: str,
 ) -> list[Tensor]:
     width = len(tokens[0]) // heads
     mixed = [linear(x, weights, f"{name}.qkv").view(3, heads, width) for x in tokens]
@@ -71,7 +78,11 @@ def attention(
         for head in range(heads):
             seen = [j for j in range(len(tokens)) if may_look(i, j)]
             scores = torch.stack(
-                [turn(query[head], positions[i]) @ turn(mixed[j][1][head], positions[j]) for j in seen]
+                [
+                    turn(query[head], positions[i], convention)
+                    @ turn(mixed[j][1][head], positions[j], convention)
+                    for j in seen
+                ]
             )
             shares = torch.softmax(scores / math.sqrt(width), dim=0)
             parts.append(
@@ -89,11 +100,12 @@ def transformer(
     heads: int,
     positions: Sequence[Position],
     may_look: MayLook = lambda i, j: True,
+    convention: str = "tiled",
 ) -> list[Tensor]:
     for layer in range(depth):
         name = f"{blocks}.{layer}"
         normal = [layer_norm(x, weights, f"{name}.norm1") for x in tokens]
-        attended = attention(normal, weights, f"{name}.attn", heads, positions, may_look)
+        attended = attention(normal, weights, f"{name}.attn", heads, positions, may_look, convention)
         tokens = [x + y for x, y in zip(tokens, attended, strict=True)]
         hidden = [
             gelu(linear(layer_norm(x, weights, f"{name}.norm2"), weights, f"{name}.mlp.fc1")) for x in tokens
@@ -115,6 +127,7 @@ def encode(
     depth: int,
     heads: int,
     visible: Sequence[int] | None,
+    convention: str = "tiled",
 ) -> Tensor:
     """Encode `video [T, C, H, W]` to `[N, D]`, or the visible tokens alone, which see only each other."""
     frames, _, height, width = video.shape
@@ -128,5 +141,5 @@ def encode(
         kernel = weights["patch_embed.proj.weight"]
         embedded = (kernel * piece.double().transpose(0, 1)).sum(dim=(1, 2, 3, 4))
         tokens.append(embedded + weights["patch_embed.proj.bias"])
-    tokens = transformer(tokens, weights, "blocks", depth, heads, positions)
+    tokens = transformer(tokens, weights, "blocks", depth, heads, positions, convention=convention)
     return torch.stack([layer_norm(x, weights, "norm") for x in tokens])

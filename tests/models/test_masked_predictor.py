@@ -16,7 +16,7 @@ TARGET = torch.tensor([[1, 4, 13, 17], [0, 2, 7, 8]])
 
 def tiny_predictor() -> MaskedPredictor:
     config = MaskedPredictorConfig(embed_dim=24, depth=2, num_heads=2, mlp_ratio=2.0)
-    predictor = MaskedPredictor(config, encoder_dim=10, num_masks=2).requires_grad_(False)
+    predictor = MaskedPredictor(config, encoder_dim=10).requires_grad_(False)
     reference.randomise(predictor, seed=0, std=0.5)
     return predictor
 

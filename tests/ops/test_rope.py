@@ -8,21 +8,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from vjepa_world.ops.rope import axis_channels, grid_positions, rope_rotation, rotate
+from vjepa_world.ops.rope import CONVENTIONS, axis_channels, grid_positions, rope_rotation, rotate
 
 
-def rotation_matrix(position: tuple[int, int, int], head_dim: int, channels_an_axis: int) -> Tensor:
-    """Return the `[head_dim, head_dim]` block-diagonal rotation of one token, float64.
+def rotation_matrix(
+    position: tuple[int, int, int], head_dim: int, channels_an_axis: int, convention: str
+) -> Tensor:
+    """Return the `[head_dim, head_dim]` block-diagonal matrix of one token, float64; what is left is the identity.
 
-    Block i of an axis is the 2x2 rotation by position * 10000^(-2i / d); what is left is the identity.
+    Row c of an axis turns by position * 10000^(-2n / d). Interleaved: n = c // 2, so that each 2x2 block is a
+    rotation. Tiled: n = c mod d/2, as the released V-JEPA 2 weights need it.
     """
     matrix = torch.eye(head_dim, dtype=torch.float64)
     for axis in range(3):
-        for i in range(channels_an_axis // 2):
-            angle = position[axis] * 10000.0 ** (-2 * i / channels_an_axis)
-            at = axis * channels_an_axis + 2 * i
-            matrix[at, at] = matrix[at + 1, at + 1] = math.cos(angle)
-            matrix[at, at + 1], matrix[at + 1, at] = -math.sin(angle), math.sin(angle)
+        for c in range(channels_an_axis):
+            number = c // 2 if convention == "interleaved" else c % (channels_an_axis // 2)
+            angle = position[axis] * 10000.0 ** (-2 * number / channels_an_axis)
+            at = axis * channels_an_axis + c
+            matrix[at, at] = math.cos(angle)
+            matrix[at, at + 1 if c % 2 == 0 else at - 1] = math.sin(angle) * (-1 if c % 2 == 0 else 1)
     return matrix
 
 
@@ -39,13 +43,23 @@ def test_grid_positions_count_time_slowest_and_columns_fastest() -> None:
     assert grid_positions(2, 3, 4).tolist() == expected
 
 
+def test_a_stretched_grid_spans_the_positions_of_the_trained_one() -> None:
+    """V-JEPA 2.1: row h of H is at h (span - 1) / (H - 1); time is not stretched."""
+    stretched = grid_positions(2, 3, 5, span=16).unflatten(0, (2, 3, 5))
+    torch.testing.assert_close(stretched[0, :, 0, 1], torch.tensor([0.0, 7.5, 15.0]))
+    torch.testing.assert_close(stretched[0, 0, :, 2], torch.tensor([0.0, 3.75, 7.5, 11.25, 15.0]))
+    assert stretched[:, 0, 0, 0].tolist() == [0.0, 1.0]
+    assert grid_positions(1, 1, 1, span=16).tolist() == [[0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize(("head_dim", "channels"), [(64, 20), (80, 26), (32, 10), (12, 4), (4, 0)])
-def test_rotation_is_the_block_diagonal_matrix(head_dim: int, channels: int) -> None:
+def test_rotation_is_the_block_diagonal_matrix(head_dim: int, channels: int, convention: str) -> None:
     positions = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3], [7, 15, 11]])
     x = torch.randn(2, 3, len(positions), head_dim, generator=torch.Generator().manual_seed(0))
-    rotated = rotate(x, rope_rotation(positions, head_dim))
+    rotated = rotate(x, rope_rotation(positions, head_dim, convention))
     for token, (t, h, w) in enumerate(positions.tolist()):
-        expected = x[:, :, token].double() @ rotation_matrix((t, h, w), head_dim, channels).T
+        expected = x[:, :, token].double() @ rotation_matrix((t, h, w), head_dim, channels, convention).T
         torch.testing.assert_close(rotated[:, :, token].double(), expected, atol=1e-5, rtol=0)
 
 
@@ -63,20 +77,20 @@ def test_scores_depend_on_differences_of_positions_only() -> None:
     q, k = torch.randn(2, 1, 2, 10, 64, generator=generator)
 
     def scores(shift: list[int]) -> Tensor:
-        rotation = rope_rotation(positions + torch.tensor(shift), 64)
+        rotation = rope_rotation(positions + torch.tensor(shift), 64, "interleaved")
         return rotate(q, rotation) @ rotate(k, rotation).transpose(-1, -2)
 
     here = scores([0, 0, 0])
     torch.testing.assert_close(scores([3, 5, 7]), here, atol=1e-4, rtol=0)
     for axis in range(3):  # moving the keys alone along any axis does change the scores
-        moved = rope_rotation(positions + 2 * torch.eye(3, dtype=torch.long)[axis], 64)
-        other = rotate(q, rope_rotation(positions, 64)) @ rotate(k, moved).transpose(-1, -2)
+        moved = rope_rotation(positions + 2 * torch.eye(3, dtype=torch.long)[axis], 64, "interleaved")
+        other = rotate(q, rope_rotation(positions, 64, "interleaved")) @ rotate(k, moved).transpose(-1, -2)
         assert (other - here).abs().max() > 0.1
 
 
 def test_rotation_keeps_lengths_and_the_dtype() -> None:
     x = torch.randn(1, 2, 6, 32, generator=torch.Generator().manual_seed(3))
-    rotation = rope_rotation(grid_positions(1, 2, 3), 32)
+    rotation = rope_rotation(grid_positions(1, 2, 3), 32, "interleaved")
     torch.testing.assert_close(rotate(x, rotation).norm(dim=-1), x.norm(dim=-1))
     half = rotate(x.bfloat16(), rotation)
     assert half.dtype == torch.bfloat16

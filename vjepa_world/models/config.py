@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, nearest
 
 ENCODER_KINDS = ("vjepa", "pixels")
+PROBE_KINDS = ("attentive", "linear")
+ROPE_CONVENTIONS = ("tiled", "interleaved")
+POSITIONS = (*ROPE_CONVENTIONS, "sincos")
+
+#: Numbers for which 0 means "none", or "as it comes".
+_MAY_BE_ZERO = ("rope_span", "extrinsics_dim", "output_dim")
 
 
-def _check_positive(config: EncoderConfig | MaskedPredictorConfig | ActionPredictorConfig) -> None:
+def _check_positive(config: AnyConfig) -> None:
     for item in fields(config):
+        if item.type not in ("int", "float") or item.name == "context_frames":
+            continue
         value = getattr(config, item.name)
-        if not value > 0 and item.name not in ("residual", "context_frames"):
-            raise ConfigError(f"{item.name} is {value}; it must be more than 0.")
+        if value < 0 or (value == 0 and item.name not in _MAY_BE_ZERO):
+            least = "at least 0" if item.name in _MAY_BE_ZERO else "more than 0"
+            raise ConfigError(f"{item.name} is {value}; it must be {least}.")
 
 
-def _check_heads(config: EncoderConfig | MaskedPredictorConfig | ActionPredictorConfig) -> None:
+def _check_positions(got: str, allowed: tuple[str, ...]) -> None:
+    if got not in allowed:
+        raise ConfigError(f"positions '{got}' is not known; {nearest(got, allowed)}")
+
+
+def _check_heads(config: AnyConfig) -> None:
     if config.embed_dim % (2 * config.num_heads):
         raise ConfigError(
             f"embed_dim {config.embed_dim} does not give {config.num_heads} heads of an even width; change either."
@@ -36,6 +50,11 @@ class EncoderConfig:
         depth: Blocks.
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over the width.
+        positions: tiled (rotary, V-JEPA 2), interleaved (rotary, V-JEPA 2.1) or sincos (added; V-JEPA 1, I-JEPA).
+        rope_span: 0, or the rows and columns that rotary positions are stretched to (V-JEPA 2.1: 16).
+        image_embed: Own patch embedding for single images, and modality embeddings (V-JEPA 2.1).
+        levels: Blocks, from 0, with an output norm each, the last one last (V-JEPA 2.1); () has one norm at the end.
+        norm_eps: Of every LayerNorm.
     """
 
     image_size: int = 128
@@ -46,6 +65,11 @@ class EncoderConfig:
     depth: int = 6
     num_heads: int = 4
     mlp_ratio: float = 4.0
+    positions: str = "tiled"
+    rope_span: int = 0
+    image_embed: bool = False
+    levels: tuple[int, ...] = ()
+    norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
         _check_positive(self)
@@ -58,6 +82,14 @@ class EncoderConfig:
                 f"num_frames {self.num_frames} is not a multiple of tubelet_size {self.tubelet_size}; change either."
             )
         _check_heads(self)
+        _check_positions(self.positions, POSITIONS)
+        object.__setattr__(self, "levels", tuple(self.levels))  # JSON has no tuples
+        if self.levels and (
+            list(self.levels) != sorted(set(self.levels)) or self.levels[-1] != self.depth - 1
+        ):
+            raise ConfigError(
+                f"levels {self.levels} must rise and end with the last block, {self.depth - 1}; blocks count from 0."
+            )
 
     @property
     def grid_size(self) -> int:
@@ -74,16 +106,29 @@ class MaskedPredictorConfig:
         depth: Blocks.
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over the width.
+        positions: Rotary convention, tiled or interleaved.
+        num_mask_tokens: Mask tokens that are learned; mask family i takes number i, counted round.
+        input_levels: Encoder levels that come in side by side (V-JEPA 2.1: 4, or 1 when distilled).
+        output_dim: Width of a prediction; 0 for the input's (all levels).
+        context_output: A second projection that predicts the context tokens too (V-JEPA 2.1).
+        image_embed: Modality embeddings for images and video (V-JEPA 2.1).
     """
 
     embed_dim: int = 96
     depth: int = 4
     num_heads: int = 3
     mlp_ratio: float = 4.0
+    positions: str = "tiled"
+    num_mask_tokens: int = 2
+    input_levels: int = 1
+    output_dim: int = 0
+    context_output: bool = False
+    image_embed: bool = False
 
     def __post_init__(self) -> None:
         _check_positive(self)
         _check_heads(self)
+        _check_positions(self.positions, ROPE_CONVENTIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +142,9 @@ class ActionPredictorConfig:
         mlp_ratio: Hidden width of the MLP over the width.
         residual: Predict the change of the features, zero at the start (V-JEPA 2-AC's weights have none).
         context_frames: 1: a prediction sees its own frame; 0: all frames up to it, as in V-JEPA 2-AC.
+        positions: Rotary convention, tiled or interleaved.
+        extrinsics_dim: Size of the camera's extrinsics that can be given; 0 has no weights for them (V-JEPA 2-AC: 6).
+        use_extrinsics: Put them into each step as a third condition token (V-JEPA 2-AC's release does not).
     """
 
     embed_dim: int = 192
@@ -105,10 +153,18 @@ class ActionPredictorConfig:
     mlp_ratio: float = 4.0
     residual: bool = True
     context_frames: int = 1
+    positions: str = "tiled"
+    extrinsics_dim: int = 0
+    use_extrinsics: bool = False
 
     def __post_init__(self) -> None:
         _check_positive(self)
         _check_heads(self)
+        _check_positions(self.positions, ROPE_CONVENTIONS)
+        if self.use_extrinsics and not self.extrinsics_dim:
+            raise ConfigError(
+                "use_extrinsics is on and extrinsics_dim is 0; give their size, 6 for a camera pose."
+            )
         if self.context_frames not in (0, 1):
             # Stacked blocks would see further back than a window of two, and a rollout must see the same.
             raise ConfigError(f"context_frames is {self.context_frames}; allowed: 0 (all frames) and 1.")
@@ -143,3 +199,37 @@ class WorldModelConfig:
             raise ConfigError(
                 f"pool {self.pool} does not divide the {self.encoder.grid_size} tokens along a side; choose a divisor."
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """Architecture of a probe: what is read off a frozen encoder's tokens.
+
+    Attributes:
+        kind: attentive (self-attention blocks, then one query attends to all tokens) or linear (mean of the tokens).
+        embed_dim: Width of the features.
+        num_heads: Attention heads (attentive).
+        depth: Blocks of self-attention plus the one of cross-attention (attentive).
+        mlp_ratio: Hidden width of the MLPs over the width (attentive).
+        num_outputs: Classes, or numbers that are regressed.
+        norm_eps: Of every LayerNorm; the released probes have PyTorch's 1e-5, transformers' 1e-6.
+    """
+
+    kind: str = "attentive"
+    embed_dim: int = 192
+    num_heads: int = 4
+    depth: int = 4
+    mlp_ratio: float = 4.0
+    num_outputs: int = 2
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.kind not in PROBE_KINDS:
+            raise ConfigError(
+                f"kind '{self.kind}' of a probe is not known; {nearest(self.kind, PROBE_KINDS)}"
+            )
+        _check_positive(self)
+        _check_heads(self)
+
+
+AnyConfig = EncoderConfig | MaskedPredictorConfig | ActionPredictorConfig | ProbeConfig

@@ -5,28 +5,28 @@ Legend: B batch, T frames, C channels, H W pixels; t h w the token grid, N = t*h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
-from vjepa_world.models.transformer import NORM_EPS, Block, init_weights
+from vjepa_world.models.transformer import Block, init_weights, run_block
 from vjepa_world.ops.masking import gather_tokens
-from vjepa_world.ops.rope import grid_positions, rope_rotation
+from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
+from vjepa_world.ops.sincos import resize_positions, sincos_positions
 
 
 class PatchEmbed(nn.Module):
     """The tubelet projection. Its weight has the layout of a Conv3d: `[D, C, tubelet, patch, patch]`."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, patch_size: int, tubelet_size: int, embed_dim: int) -> None:
         super().__init__()
-        self.patch_size, self.tubelet_size = config.patch_size, config.tubelet_size
-        kernel = (config.tubelet_size, config.patch_size, config.patch_size)
-        self.proj = nn.Conv3d(3, config.embed_dim, kernel, stride=kernel)
-        nn.init.trunc_normal_(self.proj.weight, std=0.02)
-        assert self.proj.bias is not None
-        nn.init.zeros_(self.proj.bias)
+        self.patch_size, self.tubelet_size = patch_size, tubelet_size
+        kernel = (tubelet_size, patch_size, patch_size)
+        self.proj = nn.Conv3d(3, embed_dim, kernel, stride=kernel)
 
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
         """Embed `video [B, T, C, H, W]`, all tokens or only the `visible [B, n]` ones, to `[B, n, D]`.
@@ -45,18 +45,37 @@ class PatchEmbed(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """A pre-LayerNorm vision transformer over tubelets with 3D rotary positions.
+    """A pre-LayerNorm vision transformer over tubelets: V-JEPA 2, 2.1 and 1, and I-JEPA.
 
-    Source: V-JEPA 2 (arXiv:2506.09985, section 2).
+    Attributes:
+        recompute: Set it to trade time for memory in training: activations inside blocks are computed twice.
+
+    Source: V-JEPA 2 (arXiv:2506.09985, section 2); V-JEPA 2.1 (arXiv:2603.14482); V-JEPA (arXiv:2404.08471);
+    I-JEPA (arXiv:2301.08243).
     """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_embed = PatchEmbed(config)
-        blocks = [Block(config.embed_dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
+        self.recompute = False
+        dim = config.embed_dim
+        self.patch_embed = PatchEmbed(config.patch_size, config.tubelet_size, dim)
+        if config.image_embed:
+            self.patch_embed_img = PatchEmbed(config.patch_size, 1, dim)
+            self.img_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
+            self.video_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
+        if config.positions == "sincos":
+            table = sincos_positions(config.num_frames // config.tubelet_size, *2 * (config.grid_size,), dim)
+            self.pos_embed = nn.Parameter(table.unsqueeze(0), requires_grad=False)
+        blocks = [
+            Block(dim, config.num_heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)
+        ]
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(config.embed_dim, eps=NORM_EPS)
+        if config.levels:
+            norms = [nn.LayerNorm(dim, eps=config.norm_eps) for _ in config.levels]
+            self.norms_block = nn.ModuleList(norms)
+        else:
+            self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         init_weights(self, self.blocks)
 
     @property
@@ -89,15 +108,75 @@ class VideoEncoder(nn.Module):
         Returns:
             `[B, N, D]` in token order (time, row, column), or `[B, n, D]`.
         """
+        return self.features(video, (self.config.depth - 1,), visible)[0]
+
+    def features(
+        self, video: Tensor, layers: Sequence[int], visible: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the normalised features after each of several blocks.
+
+        Args:
+            video: As in :meth:`forward`.
+            layers: Blocks, counted from 0. With `config.levels`, each of them must be one: it has its own norm.
+            visible: As in :meth:`forward`.
+
+        Returns:
+            For each layer, in the order asked for, `[B, N, D]` or `[B, n, D]`.
+
+        Raises:
+            ConfigError: If there is no such block, or it is not one of the levels.
+        """
+        norms = {layer: self._norm_of(layer) for layer in layers}
         grid = self.token_grid(video)
-        positions = grid_positions(*grid, device=video.device)
-        x = self.patch_embed(video, visible)
+        x, rotation = self._tokens(video, grid, visible)
+        found = {}
+        for layer, block in enumerate(self.blocks):
+            x = run_block(block, x, rotation, recompute=self.recompute)
+            if layer in norms:
+                found[layer] = norms[layer](x)
+            if len(found) == len(norms):
+                break
+        return tuple(found[layer] for layer in layers)
+
+    def levels(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Return the features of all `config.levels` side by side, `[B, N, L*D]` (V-JEPA 2.1's training targets)."""
+        return torch.cat(self.features(video, self.config.levels, visible), dim=-1)
+
+    def _norm_of(self, layer: int) -> nn.Module:
+        allowed = self.config.levels or tuple(range(self.config.depth))
+        if layer not in allowed:
+            raise ConfigError(
+                f"layer {layer} has no features here; allowed: {', '.join(map(str, allowed))}, counted from 0."
+            )
+        return self.norms_block[allowed.index(layer)] if self.config.levels else self.norm
+
+    def _tokens(
+        self, video: Tensor, grid: tuple[int, int, int], visible: Tensor | None
+    ) -> tuple[Tensor, Rotation | None]:
+        """Return the embedded tokens and, for rotary positions, their rotation."""
+        config = self.config
+        if not config.image_embed:
+            x = self.patch_embed(video, visible)
+        elif video.shape[1] == 1:
+            x = self.patch_embed_img(video, visible) + self.img_mod_embed
+        else:
+            x = self.patch_embed(video, visible) + self.video_mod_embed
+        if config.positions == "sincos":
+            table = resize_positions(self.pos_embed, self._position_grid(), grid)
+            return x + (
+                table if visible is None else gather_tokens(table.expand(len(x), -1, -1), visible)
+            ), None
+        positions = grid_positions(*grid, device=video.device, span=config.rope_span)
         if visible is not None:
             positions = positions[visible].unsqueeze(1)
-        rotation = rope_rotation(positions, self.head_dim)
-        for block in self.blocks:
-            x = block(x, rotation)
-        return self.norm(x)
+        return x, rope_rotation(positions, self.head_dim, config.positions)
+
+    def _position_grid(self) -> tuple[int, int, int]:
+        return (
+            self.config.num_frames // self.config.tubelet_size,
+            self.config.grid_size,
+            self.config.grid_size,
+        )
 
 
 class PixelEncoder(nn.Module):

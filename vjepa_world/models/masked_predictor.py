@@ -1,6 +1,6 @@
 """The masked predictor: from the visible tokens' features to the hidden tokens' features.
 
-Legend: B clips, Nc context tokens, Np target tokens, N = Nc + Np, D encoder width.
+Legend: B clips, Nc context tokens, Np target tokens, N = Nc + Np, E input width, O output width.
 """
 
 from __future__ import annotations
@@ -9,26 +9,43 @@ import torch
 from torch import Tensor, nn
 
 from vjepa_world.models.config import MaskedPredictorConfig
-from vjepa_world.models.transformer import NORM_EPS, Block, init_weights
+from vjepa_world.models.transformer import NORM_EPS, Block, init_weights, run_block
 from vjepa_world.ops.rope import grid_positions, rope_rotation
 
 
 class MaskedPredictor(nn.Module):
     """A narrow transformer over context features and positioned mask tokens.
 
-    Source: V-JEPA 2 (arXiv:2506.09985, section 2).
+    Attributes:
+        recompute: Set it to trade time for memory in training.
+
+    Source: V-JEPA 2 (arXiv:2506.09985, section 2); several levels, the context output and the modality embeddings
+    are V-JEPA 2.1's (arXiv:2603.14482).
     """
 
-    def __init__(self, config: MaskedPredictorConfig, encoder_dim: int, num_masks: int) -> None:
+    def __init__(self, config: MaskedPredictorConfig, encoder_dim: int) -> None:
         super().__init__()
         self.config = config
-        dim = config.embed_dim
-        self.predictor_embed = nn.Linear(encoder_dim, dim)
-        self.mask_tokens = nn.ParameterList([nn.Parameter(torch.zeros(1, 1, dim)) for _ in range(num_masks)])
+        self.recompute = False
+        dim, width = config.embed_dim, config.input_levels * encoder_dim
+        self.predictor_embed: nn.Module
+        if config.input_levels == 1:
+            self.predictor_embed = nn.Linear(encoder_dim, dim)
+        else:
+            self.predictor_embed = nn.Sequential(
+                nn.Linear(width, encoder_dim), nn.GELU(), nn.Linear(encoder_dim, dim)
+            )
+        tokens = [nn.Parameter(torch.zeros(1, 1, dim)) for _ in range(config.num_mask_tokens)]
+        self.mask_tokens = nn.ParameterList(tokens)
+        if config.image_embed:
+            self.img_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
+            self.video_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
         blocks = [Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
         self.predictor_blocks = nn.ModuleList(blocks)
         self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.predictor_proj = nn.Linear(dim, encoder_dim)
+        self.predictor_proj = nn.Linear(dim, config.output_dim or width)
+        if config.context_output:
+            self.predictor_proj_context = nn.Linear(dim, config.output_dim or width)
         init_weights(self, self.predictor_blocks)
 
     def forward(
@@ -37,20 +54,39 @@ class MaskedPredictor(nn.Module):
         """Predict the features of the target tokens.
 
         Args:
-            features: Encoded context tokens, `[B, Nc, D]`.
+            features: Encoded context tokens, `[B, Nc, E]`, of all levels side by side.
             context: Their indices, `[B, Nc]`.
             target: Indices to predict, `[B, Np]`.
-            grid: Token grid (t, h, w).
+            grid: Token grid (t, h, w); t = 1 is an image.
             mask_index: Which mask family's token stands in.
 
         Returns:
-            `[B, Np, D]`.
+            `[B, Np, O]`.
         """
+        tokens = self._transform(features, context, target, grid, mask_index)
+        out: Tensor = self.predictor_proj(tokens[:, context.shape[1] :])
+        return out
+
+    def dense(
+        self, features: Tensor, context: Tensor, target: Tensor, grid: tuple[int, int, int], mask_index: int
+    ) -> tuple[Tensor, Tensor]:
+        """Predict target and context tokens, `[B, Np, O]` and `[B, Nc, O]`; needs `config.context_output`."""
+        tokens = self._transform(features, context, target, grid, mask_index)
+        seen = context.shape[1]
+        return self.predictor_proj(tokens[:, seen:]), self.predictor_proj_context(tokens[:, :seen])
+
+    def _transform(
+        self, features: Tensor, context: Tensor, target: Tensor, grid: tuple[int, int, int], mask_index: int
+    ) -> Tensor:
         x = self.predictor_embed(features)
-        queries = self.mask_tokens[mask_index].to(x.dtype).expand(len(x), target.shape[1], -1)
+        token = self.mask_tokens[mask_index % len(self.mask_tokens)]
+        queries = token.to(x.dtype).expand(len(x), target.shape[1], -1)
         x = torch.cat([x, queries], dim=1)
+        if self.config.image_embed:
+            x = x + (self.img_mod_embed if grid[0] == 1 else self.video_mod_embed)
         positions = grid_positions(*grid, device=x.device)[torch.cat([context, target], dim=1)]
-        rotation = rope_rotation(positions, self.config.embed_dim // self.config.num_heads).unsqueeze(1)
+        head_dim = self.config.embed_dim // self.config.num_heads
+        rotation = rope_rotation(positions, head_dim, self.config.positions).unsqueeze(1)
         for block in self.predictor_blocks:
-            x = block(x, rotation)
-        return self.predictor_proj(self.predictor_norm(x[:, context.shape[1] :]))
+            x = run_block(block, x, rotation, recompute=self.recompute)
+        return self.predictor_norm(x)

@@ -1,23 +1,35 @@
-"""The pre-LayerNorm transformer that encoder and predictors share.
+"""The pre-LayerNorm transformer that encoders and predictors share.
 
-Legend: B batch, N tokens, D width, P channel pairs a head.
+Legend: B batch, N tokens, D width, h heads.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from vjepa_world.ops.rope import rotate
+from vjepa_world.ops.attention import step_causal_attention
+from vjepa_world.ops.rope import Rotation, rotate
 
 NORM_EPS = 1e-6
 
 
+@dataclass
+class KeyValues:
+    """What one attention layer remembers of the steps so far: `keys`, `values` `[B, h, N, D/h]`."""
+
+    keys: Tensor
+    values: Tensor
+
+
 class Attention(nn.Module):
-    """Multi-head self-attention with rotary positions."""
+    """Multi-head self-attention, with rotary positions where a rotation is given."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -25,12 +37,22 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, rotation: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend: `x [B, N, D]`, `rotation [N, P]` or `[B, 1, N, P]`, `mask [N, N]` bool (True = may look)."""
+    def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, rotation), rotate(k, rotation)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.proj(out.transpose(1, 2).flatten(-2))
+        return (q, k, v) if rotation is None else (rotate(q, rotation), rotate(k, rotation), v)
+
+    def forward(self, x: Tensor, rotation: Rotation | None, steps: int = 1) -> Tensor:
+        """Attend: `x [B, N, D]`; with `steps` > 1, tokens see their own step of N/steps tokens and those before."""
+        q, k, v = self._project(x, rotation)
+        return self.proj(step_causal_attention(q, k, v, steps).transpose(1, 2).flatten(-2))
+
+    def step(self, x: Tensor, rotation: Rotation, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
+        """Attend from the newest step `x [B, M, D]` to itself and to what is remembered."""
+        q, k, v = self._project(x, rotation)
+        if past is not None:
+            k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return self.proj(out.transpose(1, 2).flatten(-2)), KeyValues(k, v)
 
 
 class Mlp(nn.Module):
@@ -49,25 +71,43 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Attention and MLP, each after a LayerNorm and added to the stream."""
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, eps: float = NORM_EPS) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = Attention(dim, num_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, rotation: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None, steps: int = 1) -> Tensor:
         """Transform `x [B, N, D]`; arguments as in :class:`Attention`."""
-        x = x + self.attn(self.norm1(x), rotation, mask)
+        x = x + self.attn(self.norm1(x), rotation, steps)
         return x + self.mlp(self.norm2(x))
 
+    def step(self, x: Tensor, rotation: Rotation, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
+        """Transform the newest step `x [B, M, D]`, and return what the layer remembers from now on."""
+        attended, memory = self.attn.step(self.norm1(x), rotation, past)
+        x = x + attended
+        return x + self.mlp(self.norm2(x)), memory
 
-def init_weights(module: nn.Module, blocks: nn.ModuleList, std: float = 0.02) -> None:
+
+def run_block(
+    block: nn.Module, x: Tensor, rotation: Rotation | None, steps: int = 1, *, recompute: bool = False
+) -> Tensor:
+    """Run a block; with `recompute` its inner activations are dropped and computed again in the backward pass."""
+    if recompute and torch.is_grad_enabled():
+        result: Tensor = checkpoint(block, x, rotation, steps, use_reentrant=False)
+        return result
+    out: Tensor = block(x, rotation, steps)
+    return out
+
+
+def init_weights(module: nn.Module, blocks: Iterable[nn.Module], std: float = 0.02) -> None:
     """Initialise as V-JEPA 2 does: truncated normal, the maps that write to the stream divided by sqrt(2 l)."""
     for layer in module.modules():
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear | nn.Conv3d):
             nn.init.trunc_normal_(layer.weight, std=std)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     with torch.no_grad():
         for depth, block in enumerate(blocks, start=1):
             assert isinstance(block, Block)

@@ -1,12 +1,29 @@
-"""Rotary position embedding over time, height and width (3D RoPE), as in V-JEPA 2.
+"""Rotary position embedding over time, height and width (3D RoPE), as in V-JEPA 2 and 2.1.
 
-Legend: N tokens, P channel pairs a head.
+Legend: N tokens, D channels a head.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+
+#: How the angles of an axis are laid onto its channels. V-JEPA 2 repeats the whole list (`tiled`), V-JEPA 2.1 each
+#: angle for the two channels of a pair (`interleaved`); only the second is a rotation, only the first fits V-JEPA 2.
+CONVENTIONS = ("tiled", "interleaved")
+
+
+class Rotation(NamedTuple):
+    """What each channel is multiplied with: `cos` itself and `sin` its neighbour, both `[..., N, D]` float32."""
+
+    cos: Tensor
+    sin: Tensor
+
+    def unsqueeze(self, dim: int) -> Rotation:
+        """Insert an axis (for the heads)."""
+        return Rotation(self.cos.unsqueeze(dim), self.sin.unsqueeze(dim))
 
 
 def axis_channels(head_dim: int) -> int:
@@ -17,42 +34,65 @@ def axis_channels(head_dim: int) -> int:
     return 2 * ((head_dim // 3) // 2)
 
 
-def grid_positions(frames: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Return the integer positions of a token grid in token order (time, row, column), `[T*H*W, 3]`."""
-    axes = [torch.arange(n, device=device) for n in (frames, height, width)]
+def grid_positions(
+    frames: int, height: int, width: int, device: torch.device | None = None, *, span: int = 0
+) -> Tensor:
+    """Return the positions of a token grid in token order (time, row, column), `[T*H*W, 3]` float32.
+
+    Args:
+        frames: T.
+        height: H.
+        width: W.
+        device: Where.
+        span: 0 counts rows and columns from 0. Else they are stretched to [0, span - 1] whatever their number,
+            so that another resolution sees the positions of the one trained on.
+
+    Source: the stretching is V-JEPA 2.1's (arXiv:2603.14482).
+    """
+    axes = [torch.arange(n, device=device, dtype=torch.float32) for n in (frames, height, width)]
+    if span:
+        axes[1:] = [axis * ((span - 1) / max(len(axis) - 1, 1)) for axis in axes[1:]]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
-def rope_rotation(positions: Tensor, head_dim: int, base: float = 10000.0) -> Tensor:
-    r"""Return the unit complex numbers that rotate each channel pair of each token.
+def rope_rotation(
+    positions: Tensor, head_dim: int, convention: str = "tiled", base: float = 10000.0
+) -> Rotation:
+    r"""Return the factors that turn the channels of each token.
 
-    Pair i of an axis with d channels at position p turns by :math:`p \cdot base^{-2i/d}`; pairs beyond the
-    three axes turn by nothing.
+    An axis with d channels has the angles :math:`p \cdot base^{-2i/d}`, i < d/2, at position p. Channels beyond the
+    three axes keep their values.
 
     Args:
-        positions: Token positions (t, h, w), `[..., N, 3]`, integer or float.
+        positions: Token positions (t, h, w), `[..., N, 3]`.
         head_dim: Channels a head; even.
-
-    Returns:
-        `[..., N, P]` complex64 with P = head_dim / 2.
+        convention: One of :data:`CONVENTIONS`.
+        base: The longest wavelength over 2 pi.
     """
-    pairs = axis_channels(head_dim) // 2
-    omega = base ** -(torch.arange(pairs, device=positions.device, dtype=torch.float32) / max(pairs, 1))
-    angles = (positions.float().unsqueeze(-1) * omega).flatten(-2)
-    still = angles.new_zeros(*angles.shape[:-1], head_dim // 2 - 3 * pairs)
+    channels = axis_channels(head_dim)
+    omega = base ** -(
+        torch.arange(channels // 2, device=positions.device, dtype=torch.float32) / max(channels / 2, 1)
+    )
+    angles = positions.float().unsqueeze(-1) * omega
+    tiled = convention == "tiled"
+    angles = torch.cat([angles, angles], dim=-1) if tiled else angles.repeat_interleave(2, dim=-1)
+    angles = angles.flatten(-2)
+    still = angles.new_zeros(*angles.shape[:-1], head_dim - 3 * channels)
     angles = torch.cat([angles, still], dim=-1)
-    return torch.polar(torch.ones_like(angles), angles)
+    sign = torch.tensor([-1.0, 1.0], device=angles.device).repeat(head_dim // 2)
+    return Rotation(angles.cos(), angles.sin() * sign)
 
 
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn neighbouring channel pairs of `x` by `rotation`.
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn the channels of `x` by `rotation`, computed in float32.
 
     Args:
-        x: Queries or keys, `[B, heads, N, head_dim]`.
-        rotation: `[N, P]` or `[B, 1, N, P]` complex, from :func:`rope_rotation`.
+        x: Queries or keys, `[B, heads, N, D]`.
+        rotation: `[N, D]` or `[B, 1, N, D]`, from :func:`rope_rotation`.
 
     Returns:
-        The rotated tensor, same shape and dtype as `x`.
+        The turned tensor, same shape and dtype as `x`.
     """
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
+    exact = x.float()
+    neighbours = exact.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return (exact * rotation.cos + neighbours * rotation.sin).to(x.dtype)

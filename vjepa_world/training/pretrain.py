@@ -59,7 +59,7 @@ class PretrainTask:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = VideoEncoder(encoder).to(device)
-            self.predictor = MaskedPredictor(predictor, encoder.embed_dim, len(self.masks)).to(device)
+            self.predictor = MaskedPredictor(predictor, encoder.embed_dim).to(device)
         self.target = copy.deepcopy(self.encoder).requires_grad_(False)
         self.modules: nn.Module = nn.ModuleDict(
             {"encoder": self.encoder, "predictor": self.predictor, "target": self.target}

@@ -1,0 +1,54 @@
+"""Added sine-cosine positions: V-JEPA 1 (time, height, width) and I-JEPA (height, width).
+
+Legend: T H W the token grid, N = T*H*W tokens, D width.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def _axis(positions: Tensor, width: int) -> Tensor:
+    """Return `[N, width]`: the sines of all frequencies, then their cosines."""
+    omega = 10000.0 ** -(torch.arange(width // 2, dtype=torch.float64) / (width / 2))
+    angles = positions.double().unsqueeze(-1) * omega
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def sincos_positions(frames: int, height: int, width: int, dim: int, *, uniform: bool = True) -> Tensor:
+    """Return the table of a grid in token order (time, row, column), `[N, dim]` float32.
+
+    Args:
+        frames: T; 1 gives I-JEPA's table, without channels for time.
+        height: H.
+        width: W.
+        dim: D.
+        uniform: A third of the channels an axis (V-JEPA 1's released recipe); else half of them for time.
+
+    Source: V-JEPA (arXiv:2404.08471); I-JEPA (arXiv:2301.08243).
+    """
+    axes = torch.meshgrid(*(torch.arange(n) for n in (frames, height, width)), indexing="ij")
+    time, rows, columns = (axis.flatten() for axis in axes)
+    if frames == 1:
+        return torch.cat([_axis(rows, dim // 2), _axis(columns, dim // 2)], dim=-1).float()
+    widths = 3 * [-(-dim // 6) * 2] if uniform else [dim // 2, dim // 4, dim // 4]
+    parts = [_axis(axis, width) for axis, width in zip((time, rows, columns), widths, strict=True)]
+    return torch.cat(parts, dim=-1)[:, :dim].float()
+
+
+def resize_positions(table: Tensor, grid: tuple[int, int, int], wanted: tuple[int, int, int]) -> Tensor:
+    """Bring a table `[1, N, D]` of one token grid to another, interpolating where they differ.
+
+    A table of a single frame is resized bicubically, one with time trilinearly, as in the code of I-JEPA and V-JEPA.
+    """
+    if grid == wanted:
+        return table
+    maps = table.unflatten(1, grid).permute(0, 4, 1, 2, 3)
+    if grid[0] == 1:
+        resized = F.interpolate(maps.squeeze(2), size=wanted[1:], mode="bicubic").unsqueeze(2)
+        resized = resized.expand(-1, -1, wanted[0], -1, -1)
+    else:
+        resized = F.interpolate(maps, size=wanted, mode="trilinear")
+    return resized.flatten(2).transpose(1, 2)
