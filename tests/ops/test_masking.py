@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from vjepa_world.ops.masking import VJEPA2_MASKS, MaskSpec, gather_tokens, sample_masks
+from vjepa_world.ops.masking import (
+    VJEPA2_MASKS,
+    MaskSpec,
+    gather_tokens,
+    sample_masks,
+    sample_pair_masks,
+)
 
 ONE_BLOCK = MaskSpec(num_blocks=1, scale=0.3)
 HUGE = MaskSpec(num_blocks=4, scale=1.0)
@@ -126,3 +132,15 @@ def test_gather_tokens_picks_by_clip() -> None:
     tokens = torch.arange(2 * 4 * 3).view(2, 4, 3)
     picked = gather_tokens(tokens, torch.tensor([[3, 0], [1, 1]]))
     assert picked.tolist() == [[[9, 10, 11], [0, 1, 2]], [[15, 16, 17], [15, 16, 17]]]
+
+
+def test_of_a_pair_the_first_frame_and_a_few_of_the_seconds_tokens_are_seen() -> None:
+    context, hidden = sample_pair_masks(20, 6, 0.15, torch.Generator().manual_seed(0))
+    assert (context.shape, hidden.shape) == ((6, 23), (6, 17))
+    for row in range(6):
+        assert context[row, :20].tolist() == list(range(20))
+        few = (context[row, 20:] - 20).tolist()
+        assert sorted(few + hidden[row].tolist()) == list(range(20))
+    assert len({tuple(row.tolist()) for row in hidden}) > 1
+    for visible, seen in ((0.001, 1), (0.999, 19)):  # never none, never all
+        assert sample_pair_masks(20, 2, visible, torch.Generator())[0].shape[1] == 20 + seen

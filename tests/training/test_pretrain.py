@@ -20,15 +20,19 @@ from tests.training.tiny import (
     run_folder,
     trainer_config,
 )
+from vjepa_world.errors import ConfigError
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.ops.feature_statistics import effective_rank, feature_std
+from vjepa_world.ops.masking import sample_pair_masks
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.ops.schedules import ema_momentum
 from vjepa_world.pretrained import load_encoder
 from vjepa_world.training.config import PretrainObjective
+from vjepa_world.training.sampling import draw_pairs
 from vjepa_world.training.trainer import Trainer
 
 VIDEO, IMAGES = PretrainObjective(image_fraction=0.0), PretrainObjective(image_fraction=1.0)
+PAIRS = PretrainObjective(image_fraction=0.0, pair_fraction=1.0)
 
 
 def clips(count: int = 4) -> Tensor:
@@ -76,6 +80,9 @@ def test_images_are_single_frames_of_the_clips() -> None:
 def test_gradients_reach_encoder_and_predictor_but_not_the_target() -> None:
     task = pretrain_task(trainer_config(), objective=VIDEO)
     task.loss(clips(), step=0)["loss"].backward()
+    assert task.predictor.mask_tokens[2].grad is None  # the pairs' own
+    pairs = normalize_video(clips()[:, :2])
+    task._pair_loss(pairs, torch.Generator().manual_seed(0))["loss"].backward()
     for module in (task.encoder, task.predictor):
         without = [name for name, p in module.named_parameters() if p.grad is None or not p.grad.any()]
         assert without == []
@@ -144,3 +151,55 @@ def test_every_step_gets_its_own_clips_wherever_it_starts() -> None:
     assert all(torch.equal(a, b) for a, b in zip(task.batches(2), batches[2:], strict=True))
     workers = pretrain_task(trainer_config(steps=4, batch_size=2, workers=1))
     assert all(torch.equal(a, b) for a, b in zip(workers.batches(1), batches[1:], strict=True))
+
+
+def test_pairs_are_two_frames_of_each_clip_in_either_order() -> None:
+    marked = torch.arange(4 * 6).view(4, 6, 1, 1, 1)  # a clip and a frame to each number
+    seen = set()
+    for seed in range(100):
+        pairs = draw_pairs(marked, torch.Generator().manual_seed(seed)).flatten(1)
+        assert torch.equal(pairs // 6, torch.arange(4).unsqueeze(1).expand(4, 2))
+        seen |= {tuple(pair) for pair in (pairs % 6).tolist()}
+    assert seen == {(first, second) for first in range(6) for second in range(6) if first != second}
+
+
+def test_a_clip_of_one_frame_has_no_pairs() -> None:
+    with pytest.raises(ConfigError, match="pairs need clips of at least 2 frames"):
+        draw_pairs(torch.zeros(2, 1, 3, 8, 8), torch.Generator())
+
+
+def test_the_second_frame_is_predicted_from_the_first_and_the_tokens_seen() -> None:
+    task = pretrain_task(trainer_config(), objective=PAIRS)
+    generator = torch.Generator().manual_seed(0)
+    pairs = normalize_video(torch.stack([clips(2)[:, 0], clips(2)[:, 3]], dim=1))
+    context, hidden = sample_pair_masks(16, 2, PAIRS.pair_visible, torch.Generator().manual_seed(0))
+    targets = F.layer_norm(task.target(pairs[:, 1:]), (24,))
+    repeated = pairs.repeat_interleave(2, dim=1)
+    features = task.encoder(repeated, context)
+    predicted = task.predictor(features, context, hidden + 16, (2, 4, 4), 2)
+    expected = (predicted - targets.gather(1, hidden.unsqueeze(-1).expand(-1, -1, 24))).abs().mean()
+    torch.testing.assert_close(task._pair_loss(pairs, generator)["loss"], expected)
+
+
+def test_the_loss_on_pairs_falls(tmp_path: Path) -> None:
+    config = trainer_config(steps=80, batch_size=8, lr=3e-3, log_every=5, warmup=0.1, cooldown=0.2)
+    fit(pretrain_task(config, objective=PAIRS), config, run_folder(tmp_path))
+    losses = [line["loss_pair"] for line in metrics(tmp_path / "run")]
+    assert sum(losses[-3:]) / 3 < 0.75 * losses[0]
+
+
+def test_color_jitter_changes_each_colour_of_a_clip_alike_in_all_its_frames() -> None:
+    task = pretrain_task(trainer_config(), objective=PretrainObjective(color_jitter=0.3))
+    video = torch.randint(0, 256, (5, 4, 3, 8, 8), generator=torch.Generator().manual_seed(0)).byte()
+    plain = normalize_video(video)
+    changed = task._pixels(video, torch.Generator().manual_seed(1))
+    assert torch.equal(changed, task._pixels(video, torch.Generator().manual_seed(1)))
+    for clip in range(5):
+        for colour in range(3):
+            x, y = plain[clip, :, colour].flatten(), changed[clip, :, colour].flatten()
+            gain = ((y - y.mean()) / (x - x.mean())).median()
+            offset = y.mean() - gain * x.mean()
+            torch.testing.assert_close(y, gain * x + offset, atol=1e-4, rtol=1e-4)
+            assert 0.7 <= float(gain) <= 1.3
+            assert abs(float(offset)) <= 0.3 + 1e-4
+    assert (changed - plain).abs().max() > 0.2

@@ -119,7 +119,7 @@ class MaskedPredictorConfig:
     num_heads: int = 3
     mlp_ratio: float = 4.0
     positions: str = "tiled"
-    num_mask_tokens: int = 2
+    num_mask_tokens: int = 3
     input_levels: int = 1
     output_dim: int = 0
     context_output: bool = False

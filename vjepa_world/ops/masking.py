@@ -85,6 +85,30 @@ def sample_masks(
     return pairs
 
 
+def sample_pair_masks(
+    tokens: int, batch: int, visible: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw which tokens of the second of two frames are seen; of the first, all are.
+
+    Args:
+        tokens: N, tokens of a frame.
+        batch: B.
+        visible: Share of the second frame's tokens that are seen; at least one is, and at least one is not.
+        generator: CPU generator.
+
+    Returns:
+        `context [B, N + n]`, indices into both frames' 2N tokens, and `hidden [B, N - n]`, indices into the second
+        frame's N tokens. Both sorted int64.
+
+    Source: the asymmetric masking of SiamMAE (arXiv:2305.14344).
+    """
+    seen = min(max(round(visible * tokens), 1), tokens - 1)
+    order = torch.rand(batch, tokens, generator=generator).argsort(dim=1)
+    few, hidden = order[:, :seen].sort(dim=1).values, order[:, seen:].sort(dim=1).values
+    first = torch.arange(tokens).expand(batch, -1)
+    return torch.cat([first, few + tokens], dim=1), hidden
+
+
 def _random_rows(chosen: Tensor, generator: torch.Generator) -> Tensor:
     """Indices of the true entries of each row, cut at random to the shortest row's count, `[B, n]` sorted."""
     count = int(chosen.sum(dim=1).min())

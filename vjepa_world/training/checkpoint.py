@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from vjepa_world.errors import CheckpointError
-from vjepa_world.pretrained.native import checkpoint_steps, write_folder
+from vjepa_world.pretrained.folder import write_folder
+from vjepa_world.pretrained.native import checkpoint_steps
 
 STATE = "training.pt"
 

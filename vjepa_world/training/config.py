@@ -66,6 +66,9 @@ class PretrainObjective:
         long_scale: Share of the frame that each of them takes.
         ema: Momentum of the target encoder at the first and at the last step.
         image_fraction: Share of the steps that train on single frames (an image is a repeated frame).
+        pair_fraction: Share of the steps that predict a frame from an earlier or later one and a few of its own tokens.
+        pair_visible: Share of that frame's tokens that are seen.
+        color_jitter: Largest random gain (1 +- this) and offset of each colour of a clip, in normalised units.
     """
 
     short_blocks: int = 8
@@ -74,11 +77,22 @@ class PretrainObjective:
     long_scale: float = 0.7
     ema: tuple[float, float] = (0.99925, 0.99925)
     image_fraction: float = 0.25
+    pair_fraction: float = 0.0
+    pair_visible: float = 0.15
+    color_jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.image_fraction <= 1:
+        for name in ("image_fraction", "pair_fraction", "color_jitter"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"objective.{name} is {getattr(self, name)}; it is a share, from 0 to 1.")
+        if self.image_fraction + self.pair_fraction > 1:
             raise ConfigError(
-                f"objective.image_fraction is {self.image_fraction}; it is a share, from 0 to 1."
+                f"objective.image_fraction {self.image_fraction} and objective.pair_fraction {self.pair_fraction} make "
+                "more than 1; what they leave of the steps trains on clips."
+            )
+        if not 0 < self.pair_visible < 1:
+            raise ConfigError(
+                f"objective.pair_visible is {self.pair_visible}; it is a share above 0 and below 1."
             )
         for name in ("short", "long"):
             blocks, scale = getattr(self, f"{name}_blocks"), getattr(self, f"{name}_scale")

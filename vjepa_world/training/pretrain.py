@@ -18,13 +18,13 @@ from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.ops.feature_statistics import effective_rank, feature_std
-from vjepa_world.ops.masking import MaskSpec, gather_tokens, sample_masks
+from vjepa_world.ops.masking import MaskSpec, gather_tokens, sample_masks, sample_pair_masks
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.ops.schedules import ema_momentum
 from vjepa_world.pretrained.native import checkpoint_files
 from vjepa_world.training.config import PretrainObjective, TrainerConfig
 from vjepa_world.training.objectives import masked_latent_l1
-from vjepa_world.training.sampling import StepBatches, step_generator
+from vjepa_world.training.sampling import StepBatches, draw_pairs, step_generator
 
 #: Clips whose features the monitor looks at.
 MONITORED_CLIPS = 4
@@ -80,19 +80,27 @@ class PretrainTask:
         )
         yield from loader
 
-    def _video(self, clips: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the step's input: the clips, or in some steps their frames as images.
-
-        An image fills one tubelet, so one frame is taken of each.
-        """
-        if torch.rand((), generator=generator).item() < self.objective.image_fraction:
-            clips = clips[:, :: self.encoder.config.tubelet_size].flatten(0, 1).unsqueeze(1)
-        return normalize_video(clips.to(self.device, non_blocking=True))
-
     def loss(self, batch: Tensor, step: int) -> dict[str, Tensor]:
-        """Return the loss of each mask family and their mean."""
+        """Return the loss of a step on clips, on their frames as images, or on pairs of their frames."""
         generator = step_generator(self.seed, step)
-        video = self._video(batch, generator)
+        kind = torch.rand((), generator=generator).item()
+        images, pairs = self.objective.image_fraction, self.objective.pair_fraction
+        if kind < images:  # an image fills one tubelet, so one frame is taken of each
+            stills = batch[:, :: self.encoder.config.tubelet_size].flatten(0, 1).unsqueeze(1)
+            return self._masked_loss(self._pixels(stills, generator), generator)
+        if kind < images + pairs:
+            return self._pair_loss(self._pixels(draw_pairs(batch, generator), generator), generator)
+        return self._masked_loss(self._pixels(batch, generator), generator)
+
+    def _pixels(self, video: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the normalised video, with the colours of each clip changed at random."""
+        pixels = normalize_video(video.to(self.device, non_blocking=True))
+        if not self.objective.color_jitter:
+            return pixels
+        gain, offset = (2 * torch.rand(2, len(pixels), 1, 3, 1, 1, generator=generator) - 1).to(pixels)
+        return pixels * (1 + self.objective.color_jitter * gain) + self.objective.color_jitter * offset
+
+    def _masked_loss(self, video: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         grid = self.encoder.token_grid(video)
         with torch.no_grad():
             targets = self.target(video)
@@ -103,6 +111,25 @@ class PretrainTask:
             predicted = self.predictor(features, context, hidden, grid, index)
             losses.append(masked_latent_l1(predicted, gather_tokens(targets, hidden)))
         return {"loss": torch.stack(losses).mean(), "loss_short": losses[0], "loss_long": losses[1]}
+
+    def _pair_loss(self, pairs: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Predict the second frame of each pair `[M, 2, C, H, W]` from the first and a few of its own tokens.
+
+        What stands still can be copied; what moved must be understood. The target is the second frame encoded alone,
+        as an image, which is how a frozen encoder is used for planning.
+        """
+        second = pairs[:, 1:]
+        _, rows, columns = self.encoder.token_grid(second)
+        tokens = rows * columns
+        context, hidden = sample_pair_masks(tokens, len(pairs), self.objective.pair_visible, generator)
+        context, hidden = context.to(self.device), hidden.to(self.device)
+        with torch.no_grad():
+            targets = self.target(second)
+        video = pairs.repeat_interleave(self.encoder.config.tubelet_size, dim=1)
+        features = self.encoder(video, context)
+        predicted = self.predictor(features, context, hidden + tokens, (2, rows, columns), len(self.masks))
+        loss = masked_latent_l1(predicted, gather_tokens(targets, hidden))
+        return {"loss": loss, "loss_pair": loss}
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
+
+from vjepa_world.errors import ConfigError
 
 
 class StepBatches(Sampler[list[int]]):
@@ -25,3 +28,25 @@ class StepBatches(Sampler[list[int]]):
 def step_generator(seed: int, step: int) -> torch.Generator:
     """Return the CPU generator of one step."""
     return torch.Generator().manual_seed((seed * 1_000_003 + step) % (1 << 63))
+
+
+def draw_pairs(clips: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw two different frames of each clip, in either order.
+
+    Args:
+        clips: `[B, T, C, H, W]`.
+        generator: CPU generator.
+
+    Returns:
+        `[B, 2, C, H, W]`.
+
+    Raises:
+        ConfigError: If a clip has one frame.
+    """
+    count, frames = clips.shape[:2]
+    if frames < 2:
+        raise ConfigError(
+            "pairs need clips of at least 2 frames; set model.num_frames or objective.pair_fraction=0."
+        )
+    drawn = torch.rand(count, frames, generator=generator).argsort(dim=1)[:, :2]
+    return clips[torch.arange(count).unsqueeze(1), drawn]
