@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "VJEPAWorldError": "vjepa_world.errors",
     "load_encoder": "vjepa_world.pretrained",
+    "load_masked_predictor": "vjepa_world.pretrained",
     "load_world_model": "vjepa_world.pretrained",
     "save_pretrained": "vjepa_world.pretrained",
     "shipped_checkpoint": "vjepa_world.pretrained",
@@ -23,6 +24,7 @@ __all__ = [
     "VJEPAWorldError",
     "__version__",
     "load_encoder",
+    "load_masked_predictor",
     "load_world_model",
     "save_pretrained",
     "shipped_checkpoint",

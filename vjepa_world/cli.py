@@ -56,7 +56,14 @@ VERBS = {
     "evaluate": Verb(
         "drive the arm to goal images and count successes", "job", "checkpoint=FOLDER name=first"
     ),
+    "probe": Verb(
+        "measure what a frozen encoder's features tell of labelled videos",
+        "job",
+        "encoder=FOLDER data.path=FOLDER name=first",
+    ),
+    "predict": Verb("print the classes of a video, or its numbers", "file", "VIDEO --probe FOLDER"),
     "inspect": Verb("describe a video folder, a dataset or a checkpoint", "file", "PATH"),
+    "convert": Verb("convert a checkpoint between formats", "file", "SOURCE DESTINATION --to native"),
     "demo": Verb("watch the shipped model reach goal images", "job", ""),
     "bench": Verb("measure speed beside a baseline and the machine's limit", "job", "NAME", bare_key="bench"),
 }

@@ -143,3 +143,41 @@ def encode(
         tokens.append(embedded + weights["patch_embed.proj.bias"])
     tokens = transformer(tokens, weights, "blocks", depth, heads, positions, convention=convention)
     return torch.stack([layer_norm(x, weights, "norm") for x in tokens])
+
+
+def layer_norm_with(x: Tensor, weights: Weights, name: str, eps: float) -> Tensor:
+    """The LayerNorm above adds 1e-6; a probe's adds what its config says."""
+    centred = x - x.mean()
+    normal = centred / math.sqrt(float((centred**2).mean()) + eps)
+    return normal * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+
+def attentive_probe(tokens: list[Tensor], weights: Weights, *, depth: int, heads: int, eps: float) -> Tensor:
+    """Pool the tokens of a clip with one query after `depth` - 1 blocks without positions, and map it to outputs."""
+
+    def mlp(x: Tensor, name: str) -> Tensor:
+        normal = layer_norm_with(x, weights, f"{name}.norm2", eps)
+        return linear(gelu(linear(normal, weights, f"{name}.mlp.fc1")), weights, f"{name}.mlp.fc2")
+
+    nowhere = [(0.0, 0.0, 0.0)] * len(tokens)  # turns nothing
+    for layer in range(depth - 1):
+        name = f"pooler.blocks.{layer}"
+        normal = [layer_norm_with(x, weights, f"{name}.norm1", eps) for x in tokens]
+        attended = attention(
+            normal, weights, f"{name}.attn", heads, nowhere, lambda i, j: True, "interleaved"
+        )
+        tokens = [x + y for x, y in zip(tokens, attended, strict=True)]
+        tokens = [x + mlp(x, name) for x in tokens]
+    name, width = "pooler.cross_attention_block", len(tokens[0]) // heads
+    query = weights["pooler.query_tokens"][0, 0]
+    asked = linear(query, weights, f"{name}.xattn.q").view(heads, width)
+    normal = [layer_norm_with(x, weights, f"{name}.norm1", eps) for x in tokens]
+    offered = [linear(x, weights, f"{name}.xattn.kv").view(2, heads, width) for x in normal]
+    found = []
+    for head in range(heads):
+        scores = torch.stack([asked[head] @ keys[head] for keys, _ in offered]) / math.sqrt(width)
+        shares = torch.softmax(scores, dim=0)
+        values = [share * v[head] for share, (_, v) in zip(shares, offered, strict=True)]
+        found.append(torch.stack(values).sum(dim=0))
+    query = query + torch.cat(found)
+    return linear(query + mlp(query, name), weights, "linear")

@@ -37,7 +37,9 @@ def inputs(batch: int = 2, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
 def slow(predictor: ActionPredictor, features: Tensor, actions: Tensor, states: Tensor) -> Tensor:
     """Predict for one window: `[T*N, D]`, `[T, A]`, `[T, S]`; tokens of a step: action, state, patches by rows."""
     weights, seen = reference.float64_weights(predictor), predictor.config.context_frames or T
-    tokens, positions, steps = [], [], []
+    tokens: list[Tensor] = []
+    positions: list[tuple[float, float, float]] = []
+    steps: list[int] = []
     for t in range(T):
         time = 0 if seen == 1 else t  # a step that sees no other has no time
         for name, value in (("action", actions[t]), ("state", states[t])):

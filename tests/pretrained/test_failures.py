@@ -22,7 +22,7 @@ from torch import nn
 from tests.pretrained.models import tiny_encoder, tiny_world_model
 from vjepa_world.errors import CheckpointError
 from vjepa_world.pretrained import load_encoder, load_world_model, save_pretrained
-from vjepa_world.pretrained.native import write_folder
+from vjepa_world.pretrained.folder import write_folder
 
 REPO = Path(__file__).parents[2]
 
@@ -85,8 +85,11 @@ def test_broken_json_is_named(saved: Path, text: str) -> None:
             lambda d: d.update(kind="world-model"),
             r"describes kind 'world-model'; did you mean 'world_model'\?",
         ),
-        (lambda d: d.pop("kind"), "describes kind None; .*Allowed: encoder, world_model"),
-        (lambda d: d.update(kind="encoder"), "model is of kind encoder, but a world model .* is needed"),
+        (
+            lambda d: d.pop("kind"),
+            "describes kind None; .*Allowed: classifier, encoder, pretraining, probe, world_model",
+        ),
+        (lambda d: d.update(kind="encoder"), "config.json has the unknown key 'encoder'; .*Allowed: depth, "),
         (
             lambda d: d.update(format_version=2),
             "has format_version 2, this release reads 1; use the release that",
@@ -128,7 +131,7 @@ def test_tensors_that_do_not_fit_are_named_with_their_shapes(saved: Path) -> Non
     with pytest.raises(CheckpointError) as caught:
         load_world_model(saved)
     for part in (
-        "does not fit its config.json in 3 tensors",
+        "does not fit its architecture in 3 tensors",
         "missing action_low [3]",
         "unexpected extra.weight [2, 3]",
         "predictor.action_mean: file [4], model [3]",
@@ -238,7 +241,7 @@ KILLED_WHILE_SAVING = """
 import sys, time
 from pathlib import Path
 import torch
-from vjepa_world.pretrained.native import write_folder
+from vjepa_world.pretrained.folder import write_folder
 
 class Slow:
     def __reduce__(self):

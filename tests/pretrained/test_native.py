@@ -12,8 +12,8 @@ from torch import nn
 
 from tests.pretrained.models import ENCODER, tiny_encoder, tiny_world_model
 from vjepa_world.errors import CheckpointError
-from vjepa_world.pretrained import load_encoder, load_world_model, save_pretrained
-from vjepa_world.pretrained.native import find_checkpoint, read_config
+from vjepa_world.pretrained import load_encoder, load_world_model, read_checkpoint, save_pretrained
+from vjepa_world.pretrained.native import find_checkpoint
 
 
 def assert_same_weights(left: nn.Module, right: nn.Module) -> None:
@@ -30,7 +30,7 @@ def test_an_encoder_comes_back_frozen(tmp_path: Path) -> None:
     assert loaded.config == ENCODER
     assert not loaded.training
     assert not any(p.requires_grad for p in loaded.parameters())
-    assert read_config(tmp_path / "a")["provenance"] == {"seed": 3}
+    assert read_checkpoint(tmp_path / "a").details["provenance"] == {"seed": 3}
 
 
 @pytest.mark.parametrize("kind", ["vjepa", "pixels"])
@@ -70,9 +70,10 @@ def test_half_precision_is_of_matrices_alone_and_rounds_once(tmp_path: Path) -> 
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
-    save_pretrained(tiny_world_model(), tmp_path / "a")
     save_pretrained(tiny_encoder(seed=5), tmp_path / "a")
-    assert_same_weights(load_encoder(tmp_path / "a"), tiny_encoder(seed=5))
+    saved = tiny_world_model(seed=6)
+    save_pretrained(saved, tmp_path / "a")
+    assert_same_weights(load_world_model(tmp_path / "a"), saved)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["config.json", "model.safetensors"]
 

@@ -1,49 +1,42 @@
-"""Checkpoint folders: `model.safetensors` and `config.json`, written atomically, loaded strictly."""
+"""Our own format: a folder with `model.safetensors` and `config.json`, loaded strictly."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from vjepa_world.errors import CheckpointError, nearest
-from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, WorldModelConfig
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    EncoderConfig,
+    MaskedPredictorConfig,
+    ProbeConfig,
+    WorldModelConfig,
+)
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.pretrained.checkpoint import Checkpoint
+from vjepa_world.pretrained.folder import CONFIG, WEIGHTS, write_folder
 
-WEIGHTS, CONFIG = "model.safetensors", "config.json"
 FORMAT_VERSION = 1
-KINDS = ("encoder", "world_model")
 
+#: The parts of each kind. An encoder's tensors have no prefix; elsewhere a part's name is its tensors' prefix.
+PARTS = {
+    "encoder": ("encoder",),
+    "world_model": ("encoder", "predictor"),
+    "pretraining": ("encoder", "masked_predictor"),
+    "classifier": ("encoder", "probe"),
+    "probe": ("probe",),
+}
 
-def save_pretrained(
-    model: VideoEncoder | LatentWorldModel,
-    folder: str | Path,
-    *,
-    dtype: torch.dtype | None = None,
-    provenance: dict[str, Any] | None = None,
-) -> None:
-    """Write `model` to `folder`, whole or not at all.
-
-    Args:
-        model: An encoder or a world model.
-        folder: Where; replaced if it exists.
-        dtype: Store matrices in this type (float16 halves the size).
-        provenance: Where the weights come from (commands, seeds, versions), kept in `config.json`.
-
-    Raises:
-        CheckpointError: If the folder cannot be written (a full disk); nothing half-written stays.
-    """
-    write_folder(Path(folder), checkpoint_files(model, dtype=dtype, provenance=provenance))
+#: Tensors of a world model that belong to neither part.
+BOUNDS = ("action_low", "action_high")
 
 
 def checkpoint_files(
@@ -53,112 +46,56 @@ def checkpoint_files(
     provenance: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the files of a checkpoint folder, name by name, as :func:`write_folder` takes them."""
-    description = {
-        "kind": "world_model" if isinstance(model, LatentWorldModel) else "encoder",
-        "format_version": FORMAT_VERSION,
-        "config": dataclasses.asdict(model.config),
-        "provenance": provenance or {},
-    }
+    kind = "world_model" if isinstance(model, LatentWorldModel) else "encoder"
     tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
-    return {WEIGHTS: tensors, CONFIG: description}
+    return {WEIGHTS: tensors, CONFIG: _description(kind, dataclasses.asdict(model.config), provenance or {})}
 
 
-def _stored(tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:
+def write_native(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write what was read from any format, every tensor bit by bit.
+
+    Raises:
+        CheckpointError: If the folder cannot be written.
+    """
+    kind = native_kind(checkpoint)
+    parts = {part: getattr(checkpoint, part) for part in PARTS[kind] if part != "predictor"}
+    config: dict[str, Any] = {part: dataclasses.asdict(value) for part, value in parts.items()}
+    if kind == "encoder":
+        config = config["encoder"]
+    elif checkpoint.world_model is not None:
+        config = dataclasses.asdict(checkpoint.world_model)
+    tensors = dict(checkpoint.tensors.get("bounds", {}))
+    for part in PARTS[kind]:
+        prefix = "" if kind == "encoder" else f"{part}."
+        tensors |= {prefix + name: tensor for name, tensor in checkpoint.tensors.get(part, {}).items()}
+    provenance = {"converted_from": checkpoint.name} | checkpoint.details.get("provenance", {})
+    description = _description(kind, config, provenance) | {
+        key: value for key, value in checkpoint.details.items() if key == "labels"
+    }
+    stored = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_folder(folder, {WEIGHTS: stored, CONFIG: description})
+
+
+def native_kind(checkpoint: Checkpoint) -> str:
+    """Return which of :data:`PARTS`' kinds holds the checkpoint's parts."""
+    if checkpoint.world_model is not None:
+        return "world_model"
+    if checkpoint.masked_predictor is not None:
+        return "pretraining"
+    if checkpoint.probe is not None:
+        return "probe" if checkpoint.encoder is None else "classifier"
+    return "encoder"
+
+
+def _description(kind: str, config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, "format_version": FORMAT_VERSION, "config": config, "provenance": provenance}
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     cast = (
         tensor.to(dtype) if dtype is not None and tensor.ndim > 1 and tensor.is_floating_point() else tensor
     )
     return cast.detach().cpu().contiguous()
-
-
-def write_folder(folder: Path, files: dict[str, Any]) -> None:
-    """Write a folder of `.safetensors`, `.json` and `.pt` files atomically: a partial one is never seen.
-
-    A folder that stands there already is replaced, if it holds nothing but a checkpoint's files.
-
-    Raises:
-        CheckpointError: If the disk is full, the place cannot be written, or other files are in the way.
-    """
-    temporary = None
-    try:
-        _check_replaceable(folder, files)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        temporary.chmod(0o755)
-        for name, content in files.items():
-            _write_file(temporary / name, content)
-        _move_into_place(temporary, folder)
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CheckpointError(
-            f"could not write the checkpoint {folder}: {error}. Free some disk space or choose another place; "
-            "nothing half-written was left behind."
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _check_replaceable(folder: Path, files: dict[str, Any]) -> None:
-    if folder.is_dir():
-        others = sorted(path.name for path in folder.iterdir() if path.name not in {WEIGHTS, CONFIG, *files})
-        if others:
-            raise CheckpointError(
-                f"{folder} holds more than a checkpoint ({', '.join(others[:3])}), which replacing it would delete; "
-                "choose a new folder."
-            )
-    elif folder.exists():
-        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder: choose another place.")
-
-
-def _move_into_place(temporary: Path, folder: Path) -> None:
-    if not folder.exists():
-        temporary.rename(folder)
-        return
-    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
-    folder.rename(old)
-    try:
-        temporary.rename(folder)
-    except BaseException:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old)
-
-
-def _write_file(path: Path, content: Any) -> None:
-    if path.suffix == ".safetensors":
-        save_file(content, path)
-        path.chmod(0o644)  # safetensors lets the owner alone read
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(content, indent=2) + "\n")
-    else:
-        torch.save(content, path)
-    with path.open("rb") as stream:  # the folder's new name must not reach the disk before its content
-        os.fsync(stream.fileno())
-
-
-def read_config(folder: str | Path) -> dict[str, Any]:
-    """Return the content of a checkpoint folder's `config.json`; a run folder leads to its newest checkpoint.
-
-    Raises:
-        CheckpointError: If there is no checkpoint, or its description is broken or of an unknown kind.
-    """
-    path = find_checkpoint(folder) / CONFIG
-    try:
-        description = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not readable JSON ({error}); the checkpoint is broken, make it again."
-        ) from error
-    if not isinstance(description, dict) or description.get("kind") not in KINDS:
-        kind = description.get("kind") if isinstance(description, dict) else None
-        raise CheckpointError(f"{path} describes kind {kind!r}; {nearest(str(kind), KINDS)}")
-    if description.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format_version {description.get('format_version')!r}, this release reads {FORMAT_VERSION}; "
-            "use the release that wrote it, or make the checkpoint again."
-        )
-    if not isinstance(description.get("config"), dict):
-        raise CheckpointError(f"{path} has no 'config' object; the checkpoint is broken, make it again.")
-    return {"provenance": {}, **description}
 
 
 def find_checkpoint(folder: str | Path) -> Path:
@@ -183,50 +120,84 @@ def checkpoint_steps(run: Path) -> list[Path]:
     return sorted((run / "checkpoints").glob("step_*"))
 
 
-def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Read a checkpoint folder's tensors as float32.
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """Return the content of a checkpoint folder's `config.json`; a run folder leads to its newest checkpoint.
 
     Raises:
-        CheckpointError: If the file is truncated or not safetensors.
+        CheckpointError: If there is no checkpoint, or its description is broken or of an unknown kind.
     """
+    path = find_checkpoint(folder) / CONFIG
     try:
-        tensors = load_file(folder / WEIGHTS)
+        description = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is not readable JSON ({error}); the checkpoint is broken, make it again."
+        ) from error
+    if not isinstance(description, dict) or description.get("kind") not in PARTS:
+        kind = description.get("kind") if isinstance(description, dict) else None
+        raise CheckpointError(f"{path} describes kind {kind!r}; {nearest(str(kind), PARTS)}")
+    if description.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format_version {description.get('format_version')!r}, this release reads {FORMAT_VERSION}; "
+            "use the release that wrote it, or make the checkpoint again."
+        )
+    if not isinstance(description.get("config"), dict):
+        raise CheckpointError(f"{path} has no 'config' object; the checkpoint is broken, make it again.")
+    return {"provenance": {}, **description}
+
+
+def read_native(source: str | Path) -> Checkpoint:
+    """Read a checkpoint folder, or the newest one of a run folder.
+
+    Raises:
+        CheckpointError: If there is none, or a file of it is broken.
+    """
+    description = read_config(source)
+    folder = find_checkpoint(source)
+    kind, values = description["kind"], description["config"]
+    details: dict[str, Any] = {
+        key: description[key] for key in ("provenance", "labels") if key in description
+    }
+    configs: dict[str, Any] = {}
+    if kind == "encoder":
+        configs["encoder"] = _build(EncoderConfig, values, folder)
+    elif kind == "world_model":
+        configs["world_model"] = world_model_config(values, folder)
+        configs["encoder"] = configs["world_model"].encoder
+    else:
+        schemas = {"encoder": EncoderConfig, "masked_predictor": MaskedPredictorConfig, "probe": ProbeConfig}
+        configs = {part: _build(schemas[part], values.get(part), folder) for part in PARTS[kind]}
+    tensors = _by_part(_read_tensors(folder), PARTS[kind] if kind != "encoder" else ())
+    return Checkpoint(format="native", name=kind, source=folder, tensors=tensors, details=details, **configs)
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Return a checkpoint folder's tensors, memory-mapped."""
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
             f"{folder / WEIGHTS} cannot be read ({error}); it is truncated or not a safetensors file, make it again."
         ) from error
-    return {
-        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
-    }
 
 
-def load_strictly(model: nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:
-    """Copy `tensors` into `model`; every name and shape must match.
+def _by_part(tensors: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
+    """Sort tensors by the part that their name begins with; without parts, all are the encoder's.
 
-    Raises:
-        CheckpointError: Naming the first ten differences.
+    Names that begin with no part keep their place under "bounds": a world model's, or mistakes that strict loading
+    will name.
     """
-    own = model.state_dict()
-    problems = [f"missing {name} {list(own[name].shape)}" for name in own if name not in tensors]
-    problems += [f"unexpected {name} {list(tensors[name].shape)}" for name in tensors if name not in own]
-    problems += [
-        f"{name}: file {list(tensors[name].shape)}, model {list(own[name].shape)}"
-        for name in own
-        if name in tensors and own[name].shape != tensors[name].shape
-    ]
-    if problems:
-        raise CheckpointError(
-            f"{source} does not fit its config.json in {len(problems)} tensors: {'; '.join(problems[:10])}. "
-            "The two files belong to different models; copy the folder again, whole."
-        )
-    model.load_state_dict(tensors)
-
-
-def _expect_kind(folder: Path, description: dict[str, Any], allowed: tuple[str, ...], need: str) -> None:
-    if description["kind"] not in allowed:
-        raise CheckpointError(
-            f"{folder} is of kind {description['kind']}, but {need} is needed; allowed: {', '.join(allowed)}."
-        )
+    if not parts:
+        return {"encoder": tensors}
+    sorted_tensors: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition(".")
+        if part in parts and rest:
+            sorted_tensors.setdefault(part, {})[rest] = tensor
+        else:
+            sorted_tensors.setdefault("bounds", {})[name] = tensor
+    return sorted_tensors
 
 
 def _build(schema: type, values: Any, source: Path) -> Any:
@@ -259,44 +230,3 @@ def world_model_config(values: dict[str, Any], source: Path) -> WorldModelConfig
     parts["encoder"] = _build(EncoderConfig, parts.get("encoder"), source)
     parts["predictor"] = _build(ActionPredictorConfig, parts.get("predictor"), source)
     return _build(WorldModelConfig, parts, source)
-
-
-def load_encoder(source: str | Path, *, device: torch.device | str = "cpu") -> VideoEncoder:
-    """Load a frozen encoder from an encoder's or a world model's checkpoint folder (or a run folder).
-
-    Raises:
-        CheckpointError: If there is none, it is broken, or it does not fit its description.
-    """
-    description = read_config(source)
-    folder = find_checkpoint(source)
-    tensors = load_weights(folder)
-    if description["kind"] == "world_model":
-        config = world_model_config(description["config"], folder)
-        if config.encoder_kind != "vjepa":
-            raise CheckpointError(
-                f"{folder} has a '{config.encoder_kind}' encoder, which holds no weights to load."
-            )
-        prefix = "encoder."
-        tensors = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-        encoder_config = config.encoder
-    else:
-        encoder_config = _build(EncoderConfig, description["config"], folder)
-    encoder = VideoEncoder(encoder_config)
-    load_strictly(encoder, tensors, folder)
-    return encoder.eval().requires_grad_(False).to(device)
-
-
-def load_world_model(source: str | Path, *, device: torch.device | str = "cpu") -> LatentWorldModel:
-    """Load an encoder with its action-conditioned predictor from a checkpoint folder (or a run folder).
-
-    Raises:
-        CheckpointError: If there is none, it is broken, or it holds only an encoder.
-    """
-    description = read_config(source)
-    folder = find_checkpoint(source)
-    _expect_kind(
-        folder, description, ("world_model",), "a world model (encoder and action-conditioned predictor)"
-    )
-    model = LatentWorldModel(world_model_config(description["config"], folder))
-    load_strictly(model, load_weights(folder), folder)
-    return model.eval().requires_grad_(False).to(device)

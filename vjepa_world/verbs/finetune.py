@@ -122,12 +122,13 @@ def _origins(config: Config) -> dict[str, Any]:
     """Return where the encoder and the data come from, as far as their folders tell."""
     from omegaconf import OmegaConf
 
-    from vjepa_world.pretrained.native import read_config
+    from vjepa_world.pretrained import read_checkpoint
     from vjepa_world.runs import CONFIG_FILE
 
     origins: dict[str, Any] = {}
     if config.encoder not in (UNTRAINED, PIXELS):
-        origins["encoder"] = read_config(config.encoder)["provenance"]
+        checkpoint = read_checkpoint(config.encoder)
+        origins["encoder"] = checkpoint.details.get("provenance", f"{checkpoint.name}: {config.encoder}")
     recorded = Path(config.data.path) / CONFIG_FILE
     if recorded.is_file():
         origins["data"] = OmegaConf.to_container(OmegaConf.load(recorded))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from math import prod
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,13 @@ def describe(path: Path) -> str:
     """Return the description of what a path holds."""
     from vjepa_world.data.describe import describe_dataset, describe_videos
     from vjepa_world.data.trajectories.lerobot import is_lerobot
-    from vjepa_world.pretrained.native import CONFIG, checkpoint_steps
+    from vjepa_world.pretrained.folder import CONFIG
+    from vjepa_world.pretrained.meta import is_meta
+    from vjepa_world.pretrained.native import checkpoint_steps
 
     if path.is_dir() and ((path / CONFIG).is_file() or checkpoint_steps(path)):
+        return describe_checkpoint(path)
+    if path.is_file() and is_meta(path):
         return describe_checkpoint(path)
     if not path.exists() and not any(mark in str(path) for mark in "*?["):
         raise DataError(f"{path} does not exist; give a checkpoint or run folder, a dataset, or videos.")
@@ -42,28 +46,31 @@ def describe(path: Path) -> str:
 
 
 def describe_checkpoint(path: Path) -> str:
-    """Return a checkpoint's kind, architecture, size and origin."""
-    from safetensors import safe_open
-
+    """Return a checkpoint's kind, architecture, size, origin, and what of the file no model uses."""
     from vjepa_world.config import flatten
-    from vjepa_world.pretrained.native import WEIGHTS, find_checkpoint, read_config
+    from vjepa_world.pretrained import read_checkpoint
 
-    folder, description = find_checkpoint(path), read_config(path)
-    parts: dict[str, int] = {}
-    types: set[str] = set()
-    with safe_open(folder / WEIGHTS, framework="numpy") as tensors:
-        for name in tensors.keys():  # noqa: SIM118  (not a dictionary)
-            view = tensors.get_slice(name)
-            part = name.split(".")[0] if description["kind"] == "world_model" else "encoder"
-            parts[part] = parts.get(part, 0) + prod(view.get_shape())
-            types.add(view.get_dtype())
-    lines = [
-        f"{folder}: {description['kind']}, {sum(parts.values()) / 1e6:.2f} M numbers ({', '.join(sorted(types))})"
-    ]
-    lines += [f"  {part}: {count / 1e6:.3f} M" for part, count in parts.items()]
-    lines += ["architecture:", *_rows(flatten(description["config"]))]
-    if description["provenance"]:
-        lines += ["made by:", *_rows(flatten(description["provenance"]))]
+    checkpoint = read_checkpoint(path)
+    tensors = [tensor for part in checkpoint.tensors.values() for tensor in part.values()]
+    types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors})
+    total = sum(tensor.numel() for tensor in tensors)
+    lines = [f"{checkpoint.source}: {checkpoint.name}, {total / 1e6:.2f} M numbers ({', '.join(types)})"]
+    for part, inside in checkpoint.tensors.items():
+        lines.append(f"  {part}: {sum(tensor.numel() for tensor in inside.values()) / 1e6:.3f} M")
+    parts = (
+        ("world_model",) if checkpoint.world_model is not None else ("encoder", "masked_predictor", "probe")
+    )
+    for part in parts:
+        config = getattr(checkpoint, part)
+        if config is not None:
+            lines += [f"architecture of the {part.replace('_', ' ')}:", *_rows(flatten(asdict(config)))]
+    for name, values in checkpoint.details.items():
+        if values:
+            lines += [
+                "made by:" if name == "provenance" else f"{name}:",
+                *_rows(flatten(values) if isinstance(values, dict) else {"": values}),
+            ]
+    lines.append(f"unused: {', '.join(checkpoint.ignored) or 'nothing'}")
     return "\n".join(lines)
 
 

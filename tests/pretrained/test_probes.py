@@ -1,0 +1,109 @@
+"""Probes come back as they were saved, with what their outputs mean; what is no probe is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.models.reference import randomise
+from tests.pretrained.models import tiny_encoder
+from vjepa_world.errors import CheckpointError
+from vjepa_world.models.config import ProbeConfig
+from vjepa_world.models.probe import build_probe
+from vjepa_world.ops.clip_input import ClipInput
+from vjepa_world.pretrained import read_checkpoint, save_pretrained
+from vjepa_world.pretrained.probes import (
+    CLASSIFICATION,
+    REGRESSION,
+    SavedProbe,
+    load_probe,
+    save_probe,
+    weights_digest,
+)
+
+SHOWN = ClipInput(frames=4, fps=5.0, crop=0.875, image_size=32)
+
+
+def saved(kind: str = "attentive", labels: tuple[str, ...] = ("a", "b", "c")) -> SavedProbe:
+    probe = build_probe(ProbeConfig(kind=kind, embed_dim=16, num_heads=2, depth=2, num_outputs=3))
+    randomise(probe, seed=0)
+    return SavedProbe(
+        probe=probe,
+        task=REGRESSION,
+        labels=labels,
+        encoder="runs/pretrain/first",
+        encoder_digest="d1",
+        shown=SHOWN,
+        clips=3,
+    )
+
+
+@pytest.mark.parametrize("kind", ["attentive", "linear"])
+def test_a_probe_comes_back_whole(tmp_path: Path, kind: str) -> None:
+    before = saved(kind)
+    save_probe(before, tmp_path / "probe", {"verb": "probe"})
+    after = load_probe(tmp_path / "probe")
+    assert after.probe.config == before.probe.config
+    ours, theirs = before.probe.state_dict(), after.probe.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert not any(parameter.requires_grad for parameter in after.probe.parameters())
+    names = ("task", "labels", "encoder", "encoder_digest", "shown", "clips")
+    assert [getattr(after, name) for name in names] == [getattr(before, name) for name in names]
+    checkpoint = read_checkpoint(tmp_path / "probe")
+    assert (checkpoint.name, checkpoint.details["provenance"]) == ("probe", {"verb": "probe"})
+    assert list(checkpoint.details["labels"]) == ["a", "b", "c"]
+
+
+def test_a_probe_that_tells_little_has_numbers_for_labels(tmp_path: Path) -> None:
+    save_probe(saved(), tmp_path / "probe")
+    config = tmp_path / "probe" / "config.json"
+    description = json.loads(config.read_text())
+    for key in ("labels", "task", "encoder", "encoder_digest", "shown", "clips"):
+        del description[key]
+    config.write_text(json.dumps(description))
+    found = load_probe(tmp_path / "probe")
+    assert (found.task, found.labels, found.encoder, found.shown) == (
+        CLASSIFICATION,
+        ("0", "1", "2"),
+        "",
+        None,
+    )
+
+
+def test_what_is_no_probe_or_does_not_fit_is_refused(tmp_path: Path) -> None:
+    save_pretrained(tiny_encoder(), tmp_path / "encoder")
+    with pytest.raises(
+        CheckpointError, match="is of kind transformers VJEPA2Model, but a probe is needed; train one with"
+    ):
+        load_probe(tmp_path / "encoder")
+    with pytest.raises(CheckpointError, match="the probe has 3 outputs and 2 labels"):
+        saved(labels=("a", "b"))
+    with pytest.raises(CheckpointError, match="reads features of width 16, but the encoder big gives 24"):
+        saved().check_fit(24, "big")
+    save_probe(saved(), tmp_path / "probe")
+    config = tmp_path / "probe" / "config.json"
+    whole = config.read_text()
+    config.write_text(whole.replace('"depth": 2', '"depth": 3'))
+    with pytest.raises(
+        CheckpointError, match="does not fit its architecture(.|\n)*pooler.blocks.1.norm1.weight"
+    ):
+        load_probe(tmp_path / "probe")
+    for wrong in ('"frame": 4', '"frames": 0'):
+        config.write_text(whole.replace('"frames": 4', wrong))
+        with pytest.raises(CheckpointError, match="describes wrongly what its encoder was shown"):
+            load_probe(tmp_path / "probe")
+
+
+def test_the_digest_is_of_every_bit() -> None:
+    encoder = tiny_encoder()
+    first = weights_digest(encoder)
+    assert weights_digest(tiny_encoder()) == first
+    with torch.no_grad():
+        encoder.norm.bias[3] += 1e-7
+    changed = weights_digest(encoder)
+    assert changed != first
+    assert weights_digest(encoder.half()) not in (first, changed)

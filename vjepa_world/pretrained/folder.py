@@ -1,0 +1,87 @@
+"""Whole folders or none: how checkpoints reach the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from vjepa_world.errors import CheckpointError
+
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+
+#: What transformers has beside them: how pixels become an encoder's input.
+PREPROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
+
+
+def write_folder(folder: Path, files: dict[str, Any]) -> None:
+    """Write a folder of `.safetensors`, `.json` and `.pt` files atomically: a partial one is never seen.
+
+    A folder that stands there already is replaced, if it holds nothing but a checkpoint's files.
+
+    Raises:
+        CheckpointError: If the disk is full, the place cannot be written, or other files are in the way.
+    """
+    temporary = None
+    try:
+        _check_replaceable(folder, files)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        temporary.chmod(0o755)
+        for name, content in files.items():
+            _write_file(temporary / name, content)
+        _move_into_place(temporary, folder)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise CheckpointError(
+            f"could not write the checkpoint {folder}: {error}. Free some disk space or choose another place; "
+            "nothing half-written was left behind."
+        ) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_replaceable(folder: Path, files: dict[str, Any]) -> None:
+    if folder.is_dir():
+        ours = {WEIGHTS, CONFIG, *PREPROCESSORS, *files}
+        others = sorted(path.name for path in folder.iterdir() if path.name not in ours)
+        if others:
+            raise CheckpointError(
+                f"{folder} holds more than a checkpoint ({', '.join(others[:3])}), which replacing it would delete; "
+                "choose a new folder."
+            )
+    elif folder.exists():
+        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder: choose another place.")
+
+
+def _move_into_place(temporary: Path, folder: Path) -> None:
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
+    folder.rename(old)
+    try:
+        temporary.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)
+
+
+def _write_file(path: Path, content: Any) -> None:
+    if path.suffix == ".safetensors":
+        save_file(content, path)
+        path.chmod(0o644)  # safetensors lets the owner alone read
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    else:
+        torch.save(content, path)
+    with path.open("rb") as stream:  # the folder's new name must not reach the disk before its content
+        os.fsync(stream.fileno())

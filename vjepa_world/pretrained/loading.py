@@ -1,0 +1,245 @@
+"""From any source of the family to a model that is ready to use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from vjepa_world.errors import CheckpointError, ConfigError, nearest
+from vjepa_world.models.config import EncoderConfig, WorldModelConfig
+from vjepa_world.models.encoder import VideoEncoder
+from vjepa_world.models.masked_predictor import MaskedPredictor
+from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.pretrained.checkpoint import Checkpoint
+from vjepa_world.pretrained.folder import CONFIG
+from vjepa_world.pretrained.huggingface import is_huggingface, read_huggingface, resolve_hub
+from vjepa_world.pretrained.meta import is_meta, read_meta
+from vjepa_world.pretrained.native import BOUNDS, find_checkpoint, read_native
+
+#: What the only encoder of a folder is called, where its caller insists on a name.
+ONE_ENCODER = "target_encoder"
+
+Words = Mapping[str, Any]
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def read_checkpoint(
+    source: str | Path,
+    *,
+    weights: str | None = None,
+    encoder: Words | None = None,
+    predictor: Words | None = None,
+) -> Checkpoint:
+    """Read a checkpoint of any format; the format is recognised from the content.
+
+    Args:
+        source: A checkpoint or run folder of ours, a Meta `.pt` file, a transformers folder, or a hub id `OWNER/NAME`.
+        weights: Which encoder of a Meta file: `encoder`, `target_encoder` or `ema_encoder`; None for the reference's
+            choice. Other formats hold one, which may also be called `target_encoder`.
+        encoder: Words of :class:`EncoderConfig` that count instead of what the file tells.
+        predictor: The same for the predictor that the file has.
+
+    Raises:
+        CheckpointError: If there is nothing to read, or it is broken, unknown or unsafe.
+        ConfigError: If a word is unknown or no architecture comes of it.
+    """
+    path = Path(source)
+    if path.is_file() and is_meta(path):
+        return read_meta(path, weights=weights, encoder=encoder, predictor=predictor)
+    if weights not in (None, ONE_ENCODER):
+        raise CheckpointError(
+            f"{source} holds one encoder; weights='{weights}' chooses among those of a Meta file. "
+            f"Leave it out, or give '{ONE_ENCODER}'."
+        )
+    if not path.exists() and _is_hub_id(source):
+        path = resolve_hub(str(source))
+    if path.is_file():
+        raise CheckpointError(
+            f"{path} is not a checkpoint that PyTorch wrote; expected a Meta .pt file, or a checkpoint folder."
+        )
+    if not (path / CONFIG).is_file():
+        path = find_checkpoint(path)
+    checkpoint = read_huggingface(path) if is_huggingface(path) else read_native(path)
+    return _overridden(checkpoint, encoder or {}, predictor or {})
+
+
+def _is_hub_id(source: str | Path) -> bool:
+    """Hub ids have one slash and no dots at the start; a path with `./` in front never is one."""
+    owner, _, name = str(source).partition("/")
+    return bool(owner and name) and "/" not in name and not owner.startswith((".", "~")) and owner != "runs"
+
+
+def _overridden(checkpoint: Checkpoint, encoder: Words, predictor: Words) -> Checkpoint:
+    changes: dict[str, Any] = {}
+    if encoder and checkpoint.encoder is not None:
+        changes["encoder"] = replaced(checkpoint.encoder, encoder)
+    if checkpoint.world_model is not None:
+        inner = {"encoder": changes.get("encoder", checkpoint.world_model.encoder)}
+        inner["predictor"] = replaced(checkpoint.world_model.predictor, predictor)
+        changes["world_model"] = dataclasses.replace(checkpoint.world_model, **inner)
+    elif predictor and checkpoint.masked_predictor is not None:
+        changes["masked_predictor"] = replaced(checkpoint.masked_predictor, predictor)
+    return dataclasses.replace(checkpoint, **changes)
+
+
+def replaced(config: Any, words: Words) -> Any:
+    """Return `config` with some words changed.
+
+    Raises:
+        ConfigError: If a word is not one of the architecture's.
+    """
+    known = [field.name for field in dataclasses.fields(config)]
+    for word in words:
+        if word not in known:
+            raise ConfigError(
+                f"config word '{word}' is not known to {type(config).__name__}; {nearest(word, known)}"
+            )
+    return dataclasses.replace(config, **words)
+
+
+def load_encoder(
+    source: str | Path,
+    config: EncoderConfig | Words | None = None,
+    weights: str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> VideoEncoder:
+    """Load a frozen encoder.
+
+    Args:
+        source: As in :func:`read_checkpoint`; a world model's encoder is taken out of it.
+        config: An architecture, or words of one (`image_size patch_size num_frames tubelet_size embed_dim depth
+            num_heads` ...), where the file does not tell it.
+        weights: Which encoder of a Meta file; None takes the reference's default.
+        device: Where to.
+        dtype: In which type; float32 also where the file has halves.
+
+    Returns:
+        The encoder: `video [B, T, C, H, W] -> [B, N, D]`.
+
+    Raises:
+        CheckpointError: If there is none, it is broken, or it does not fit its description.
+        ConfigError: If `config` has an unknown word.
+    """
+    checkpoint = read_checkpoint(source, weights=weights, encoder=_words(config))
+    if checkpoint.world_model is not None and checkpoint.world_model.encoder_kind != "vjepa":
+        kind = checkpoint.world_model.encoder_kind
+        raise CheckpointError(f"{checkpoint.source} has a '{kind}' encoder, which holds no weights to load.")
+    architecture = checkpoint.encoder
+    if architecture is None:
+        raise CheckpointError(f"{checkpoint.source} is of kind {checkpoint.name}, but an encoder is needed.")
+    return _build(
+        lambda: VideoEncoder(architecture), checkpoint.tensors["encoder"], checkpoint, device, dtype
+    )
+
+
+def load_masked_predictor(
+    source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> MaskedPredictor:
+    """Load the predictor of pretraining that a Meta or transformers checkpoint has beside its encoder.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    checkpoint = read_checkpoint(source)
+    encoder, predictor = checkpoint.encoder, checkpoint.masked_predictor
+    if predictor is None or encoder is None:
+        raise CheckpointError(
+            f"{checkpoint.source} is of kind {checkpoint.name}, but a masked predictor is needed."
+        )
+    tensors = checkpoint.tensors["masked_predictor"]
+    return _build(lambda: MaskedPredictor(predictor, encoder.embed_dim), tensors, checkpoint, device, dtype)
+
+
+def load_world_model(
+    source: str | Path,
+    config: WorldModelConfig | Words | None = None,
+    weights: str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> LatentWorldModel:
+    """Load an encoder with its action-conditioned predictor.
+
+    Args:
+        source: As in :func:`read_checkpoint`.
+        config: An architecture, or `{"encoder": words, "predictor": words}`.
+        weights: As in :func:`load_encoder`.
+        device: Where to.
+        dtype: In which type.
+
+    Raises:
+        CheckpointError: If there is none, it is broken, or it holds only an encoder.
+        ConfigError: If `config` has an unknown word.
+    """
+    words = {} if config is None else config
+    if isinstance(words, WorldModelConfig):
+        words = {"encoder": words.encoder, "predictor": words.predictor}
+    for word in words:
+        if word not in ("encoder", "predictor"):
+            raise ConfigError(f"config word '{word}' is not known; allowed: encoder, predictor.")
+    parts = {part: _words(words.get(part)) for part in ("encoder", "predictor")}
+    checkpoint = read_checkpoint(source, weights=weights, **parts)
+    architecture = checkpoint.world_model
+    if architecture is None:
+        raise CheckpointError(
+            f"{checkpoint.source} is of kind {checkpoint.name}, but a world model (encoder and action-conditioned "
+            "predictor) is needed; allowed: world_model."
+        )
+    tensors = dict(checkpoint.tensors.get("bounds") or _free_bounds(architecture.action_dim))
+    for part in ("encoder", "predictor"):
+        tensors |= {f"{part}.{name}": tensor for name, tensor in checkpoint.tensors.get(part, {}).items()}
+    return _build(lambda: LatentWorldModel(architecture), tensors, checkpoint, device, dtype)
+
+
+def _free_bounds(actions: int) -> dict[str, Tensor]:
+    """The bounds of a checkpoint that names none: one metre, one radian, the whole closure."""
+    return dict(zip(BOUNDS, (torch.full((actions,), -1.0), torch.full((actions,), 1.0)), strict=True))
+
+
+def _words(config: Any) -> Words | None:
+    if config is None or isinstance(config, Mapping):
+        return config
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+
+
+def _build(
+    make: Callable[[], Model],
+    tensors: dict[str, Tensor],
+    checkpoint: Checkpoint,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> Model:
+    """Make a model without memory and give it the file's tensors: nothing is initialised or held twice."""
+    with torch.device("meta"):
+        model = make()
+    _check_fit(model, tensors, checkpoint.source)
+    placed = {
+        name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in tensors.items()
+    }
+    model.load_state_dict(placed, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def _check_fit(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    own = model.state_dict()
+    problems = [f"missing {name} {list(own[name].shape)}" for name in own if name not in tensors]
+    problems += [f"unexpected {name} {list(tensors[name].shape)}" for name in tensors if name not in own]
+    problems += [
+        f"{name}: file {list(tensors[name].shape)}, model {list(own[name].shape)}"
+        for name in own
+        if name in tensors and own[name].shape != tensors[name].shape
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{source} does not fit its architecture in {len(problems)} tensors: {'; '.join(problems[:10])}. "
+            "A folder's two files may belong to different models: copy it again, whole; of another file, give its "
+            "architecture with config=."
+        )
