@@ -1,0 +1,113 @@
+"""Our encoder beside transformers' VJEPA2, on the same weights and the same clips; and how fast weights load."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vjepa_world.bench import BenchConfig
+from vjepa_world.bench.harness import Row, row, time_pair
+from vjepa_world.bench.machine import matmul_gflops
+from vjepa_world.models.config import EncoderConfig
+
+#: (name, encoder, clips, frames). A CPU gets the smaller ones.
+SMALL = ("ViT-S/16, 2 x 8 x 224", EncoderConfig(image_size=224, embed_dim=384, depth=12, num_heads=6), 2, 8)
+LARGE = (
+    "ViT-L/16, 1 x 16 x 256",
+    EncoderConfig(image_size=256, embed_dim=1024, depth=24, num_heads=16),
+    1,
+    16,
+)
+TURNS = 5
+
+
+def run(config: BenchConfig) -> list[Row]:
+    """Return encoder throughputs in clips/s, by size and precision, and the seconds to load ViT-L."""
+    from vjepa_world.training.hardware import resolve_device, set_threads
+
+    set_threads(0)
+    device = resolve_device(config.device)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for size in (SMALL, LARGE):
+            folder = Path(scratch) / size[0].split("/")[0]
+            _write(size[1], folder, config.seed)
+            rows += _forward_rows(size, folder, device, config)
+        rows.append(_loading_row(folder, config))
+    return rows
+
+
+def _write(encoder: EncoderConfig, folder: Path, seed: int) -> None:
+    """Write random weights as a transformers folder."""
+    from vjepa_world.models.encoder import untrained_encoder
+    from vjepa_world.pretrained.checkpoint import Checkpoint
+    from vjepa_world.pretrained.huggingface import write_huggingface
+
+    tensors = dict(untrained_encoder(encoder, seed).state_dict())
+    write_huggingface(
+        Checkpoint(
+            format="native", name="encoder", source=folder, encoder=encoder, tensors={"encoder": tensors}
+        ),
+        folder,
+    )
+
+
+def _forward_rows(
+    size: tuple[str, EncoderConfig, int, int], folder: Path, device: torch.device, config: BenchConfig
+) -> list[Row]:
+    from transformers import VJEPA2Model
+
+    from vjepa_world.pretrained import load_encoder
+
+    name, encoder, clips, frames = size
+    generator = torch.Generator().manual_seed(config.seed)
+    video = torch.randn(clips, frames, 3, encoder.image_size, encoder.image_size, generator=generator)
+    rows = []
+    for dtype in (torch.float32, torch.bfloat16):
+        ours = load_encoder(folder, device=device, dtype=dtype)
+        theirs: Any = VJEPA2Model.from_pretrained(folder, dtype=dtype)
+        theirs = theirs.to(device).eval()
+        pixels = video.to(device, dtype)
+        with torch.inference_mode():
+            pair = time_pair(
+                partial(ours, pixels),
+                partial(theirs, pixels, skip_predictor=True),
+                repeats=min(config.repeats, TURNS),
+                synchronize=_waiter(device),
+            )
+        limit = 1e9 * matmul_gflops(dtype, device.type) * clips / encoder_flops(encoder, clips, frames)
+        label = f"{name}, {str(dtype).removeprefix('torch.')}"
+        rows.append(row(label, clips / pair.ours, clips / pair.baseline, "clips/s", limit=limit))
+    return rows
+
+
+def encoder_flops(encoder: EncoderConfig, clips: int, frames: int) -> float:
+    """Return the multiplications and additions of one forward pass: its matrix products alone."""
+    tokens = (frames // encoder.tubelet_size) * encoder.grid_size**2
+    dim = encoder.embed_dim
+    patch = 3 * encoder.tubelet_size * encoder.patch_size**2
+    block = dim * dim * (4 + 2 * encoder.mlp_ratio) + 2 * tokens * dim
+    return 2.0 * clips * tokens * (patch * dim + encoder.depth * block)
+
+
+def _loading_row(folder: Path, config: BenchConfig) -> Row:
+    """Loading, until every weight has been touched, beside reading the file's bytes."""
+    from vjepa_world.pretrained import load_encoder
+
+    weights = folder / "model.safetensors"
+
+    def load() -> Tensor:
+        return torch.stack([p.sum() for p in load_encoder(folder).parameters()])
+
+    pair = time_pair(load, weights.read_bytes, repeats=min(config.repeats, TURNS))
+    return row("load ViT-L, beside reading the file", pair.ours, pair.baseline, "s", lower_is_better=True)
+
+
+def _waiter(device: torch.device) -> Callable[[], None] | None:
+    return torch.cuda.synchronize if device.type == "cuda" else None
