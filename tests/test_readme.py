@@ -16,6 +16,11 @@ import pytest
 from vjepa_world.cli import VERBS, job_overrides
 from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
+from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, WorldModelConfig
+from vjepa_world.models.encoder import VideoEncoder
+from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.pretrained import read_checkpoint, save_pretrained
+from vjepa_world.pretrained.meta import write_meta
 
 REPO = Path(__file__).parents[1]
 README = REPO / "README.md"
@@ -151,6 +156,20 @@ def workplace(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     return folder, {**os.environ, "PATH": path, "PYTHONPATH": str(REPO)}
 
 
+def write_released_files(folder: Path) -> None:
+    """Write small files of the same kinds under the names of the released ones that the README loads."""
+    encoder = EncoderConfig(image_size=256, num_frames=16, embed_dim=192, depth=1, num_heads=3)
+    predictor = ActionPredictorConfig(
+        embed_dim=64, depth=1, num_heads=2, residual=False, context_frames=0, positions="tiled"
+    )
+    world_model = LatentWorldModel(
+        WorldModelConfig(encoder=encoder, predictor=predictor, pool=1, action_dim=7, state_dim=7)
+    )
+    for name, model in (("vitl.pt", VideoEncoder(encoder)), ("vjepa2-ac-vitg.pt", world_model)):
+        save_pretrained(model, folder / "native")
+        write_meta(read_checkpoint(folder / "native"), folder / name)
+
+
 def test_blocks_marked_run_do_run(workplace: tuple[Path, dict[str, str]]) -> None:
     folder, environment = workplace
     for block in BASH:
@@ -170,6 +189,7 @@ def test_blocks_marked_run_do_run(workplace: tuple[Path, dict[str, str]]) -> Non
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"line{block.line}")
 def test_python_blocks_execute(block: Block, workplace: tuple[Path, dict[str, str]]) -> None:
     folder, environment = workplace
+    write_released_files(folder)
     done = subprocess.run(
         [sys.executable, "-c", block.text],
         cwd=folder,

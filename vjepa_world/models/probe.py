@@ -1,0 +1,149 @@
+"""Probes: what can be read off the tokens of a frozen encoder.
+
+Legend: B clips, N tokens, D width, h heads, K outputs (classes, or numbers that are regressed).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vjepa_world.errors import ConfigError
+from vjepa_world.models.config import ProbeConfig
+from vjepa_world.models.transformer import Block, Mlp, init_weights
+
+INIT_STD = 0.02
+
+
+class CrossAttention(nn.Module):
+    """Queries look at tokens, several heads side by side; the heads' outputs are not mixed afterwards."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+
+    def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
+        """Attend from `query [B, Q, D]` to `tokens [B, N, D]`; returns `[B, Q, D]`."""
+        q = self.q(query).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        k, v = self.kv(tokens).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+
+
+class CrossAttentionBlock(nn.Module):
+    r"""Let queries gather from tokens: :math:`q' = q + A(q, LN(x))`, then :math:`q' + MLP(LN(q'))`.
+
+    The queries themselves enter the attention without a norm.
+    """
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, eps: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.xattn = CrossAttention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, round(dim * mlp_ratio))
+
+    def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
+        """Carry `query [B, Q, D]` on with what it finds in `tokens [B, N, D]`."""
+        query = query + self.xattn(query, self.norm1(tokens))
+        return query + self.mlp(self.norm2(query))
+
+
+class AttentivePooler(nn.Module):
+    """Self-attention over the tokens, then one learned query that gathers from them."""
+
+    def __init__(self, config: ProbeConfig) -> None:
+        super().__init__()
+        dim, heads = config.embed_dim, config.num_heads
+        self.query_tokens = nn.Parameter(torch.zeros(1, 1, dim))
+        blocks = [Block(dim, heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth - 1)]
+        self.blocks = nn.ModuleList(blocks)
+        self.cross_attention_block = CrossAttentionBlock(dim, heads, config.mlp_ratio, config.norm_eps)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Pool `features [B, N, D]` to `[B, D]`."""
+        for block in self.blocks:
+            features = block(features, None)
+        query = self.query_tokens.expand(len(features), -1, -1)
+        pooled: Tensor = self.cross_attention_block(query, features)
+        return pooled.squeeze(1)
+
+
+class AttentiveProbe(nn.Module):
+    """An attentive pooler and a linear map: classes, or numbers, from all tokens.
+
+    Source: V-JEPA 2 (arXiv:2506.09985, section 4 and appendix): three blocks of self-attention and one of
+    cross-attention. Names and shapes are those of the released probes.
+    """
+
+    def __init__(self, config: ProbeConfig) -> None:
+        super().__init__()
+        _check_kind(config, "attentive")
+        self.config = config
+        self.pooler = AttentivePooler(config)
+        self.linear = nn.Linear(config.embed_dim, config.num_outputs)
+        init_weights(self, self.pooler.blocks, INIT_STD)
+        nn.init.trunc_normal_(self.pooler.query_tokens, std=INIT_STD)
+        with torch.no_grad():  # the block that gathers is scaled as the last block before it
+            last = max(config.depth - 1, 1)
+            self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2 * last))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the outputs `[B, K]` (logits, or numbers) for `features [B, N, D]`."""
+        out: Tensor = self.linear(self.pooler(features))
+        return out
+
+
+class LinearProbe(nn.Module):
+    r"""A linear map of the standardised mean token: :math:`W (\bar x - \mu) / \sigma + b`.
+
+    :math:`\mu` and :math:`\sigma` are those of the training clips' mean tokens and part of the weights. They leave the
+    probe linear, unlike a LayerNorm, and take away the offset that all clips share, beside which the differences
+    between clips are small. So does the affine-free BatchNorm of masked autoencoders' linear probes
+    (arXiv:2111.06377, appendix A); fixed statistics do not depend on the batch.
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(self, config: ProbeConfig) -> None:
+        super().__init__()
+        _check_kind(config, "linear")
+        self.config = config
+        self.linear = nn.Linear(config.embed_dim, config.num_outputs)
+        self.register_buffer("feature_mean", torch.zeros(config.embed_dim))
+        self.register_buffer("feature_std", torch.ones(config.embed_dim))
+        init_weights(self, (), INIT_STD)
+
+    @torch.no_grad()
+    def set_statistics(self, means: Tensor) -> None:
+        """Standardise as the training clips' mean tokens `[M, D]` ask; a feature that never varies keeps its scale."""
+        means = means.float()
+        std = means.std(dim=0, correction=0)
+        self.feature_mean.copy_(means.mean(dim=0))
+        self.feature_std.copy_(torch.where(std > 1e-6, std, 1.0))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the outputs `[B, K]` (logits, or numbers) for `features [B, N, D]`."""
+        mean = features.mean(dim=1)
+        out: Tensor = self.linear((mean - self.feature_mean) / self.feature_std)
+        return out
+
+
+Probe = AttentiveProbe | LinearProbe
+
+
+def build_probe(config: ProbeConfig) -> Probe:
+    """Return a new probe of `config.kind`."""
+    return AttentiveProbe(config) if config.kind == "attentive" else LinearProbe(config)
+
+
+def _check_kind(config: ProbeConfig, kind: str) -> None:
+    if config.kind != kind:
+        raise ConfigError(
+            f"this is a probe of kind '{kind}', its config says '{config.kind}'; use build_probe."
+        )

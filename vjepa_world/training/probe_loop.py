@@ -1,0 +1,98 @@
+"""The loop that trains a sweep of probes into a run folder: batches, schedule, log, checkpoints, resume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from vjepa_world.errors import CheckpointError
+from vjepa_world.models.probe import Probe
+from vjepa_world.ops.schedules import warmup_constant_cooldown
+from vjepa_world.pretrained.native import checkpoint_steps
+from vjepa_world.training.checkpoint import load_state, save_checkpoint
+from vjepa_world.training.metrics import MetricsLog
+from vjepa_world.training.probe import ProbeSweep, Trial
+from vjepa_world.training.probe_config import ProbeTrainerConfig
+from vjepa_world.training.sampling import step_generator
+
+#: Makes the contents of a probe's checkpoint folder.
+ProbeFiles = Callable[[Probe], dict[str, Any]]
+
+
+def train_sweep(
+    sweep: ProbeSweep,
+    config: ProbeTrainerConfig,
+    run: Path,
+    files: ProbeFiles,
+    *,
+    seed: int,
+    resume: bool,
+) -> list[Trial]:
+    """Train the sweep into a run folder.
+
+    Args:
+        sweep: The probes.
+        config: How long.
+        run: Run folder: `metrics.jsonl`, and checkpoints of the probe that is best so far on the validation videos.
+        files: What a checkpoint of a probe holds.
+        seed: Draws the batches.
+        resume: Go on from the newest checkpoint.
+
+    Returns:
+        What each setting reached at the end.
+
+    Raises:
+        TrainingError: If every setting diverges.
+        CheckpointError: If a checkpoint cannot be written or read.
+    """
+    start = _restore(sweep, run) if resume else 0
+    log, train = MetricsLog(run, start), sweep.data.clips["train"]
+    trials = sweep.trials(config.batch_size) if start == config.steps else []
+    bar = tqdm(total=config.steps, initial=start, desc=run.parent.name, unit="step", mininterval=1.0)
+    try:
+        for step in range(start, config.steps):
+            drawn = torch.randint(len(train), (config.batch_size,), generator=step_generator(seed, step))
+            rate = warmup_constant_cooldown(step, config.steps, 1.0, config.warmup, config.cooldown)
+            losses = sweep.step(train[drawn], rate)
+            bar.update()
+            done = step + 1
+            figures = {f"loss_{name}": loss for name, loss in losses.items()} if _is_due(step, config) else {}
+            if done % config.checkpoint_every == 0 or done == config.steps:
+                trials = sweep.trials(config.batch_size)
+                figures |= _validation(sweep, trials)
+                best = sweep.probe(sweep.best(trials))
+                save_checkpoint(run, done, files(best), {"step": done, **sweep.state()})
+            if figures:
+                log.write(step, {**figures, "lr_share": rate})
+    finally:
+        bar.close()
+        log.close()
+    return trials
+
+
+def _is_due(step: int, config: ProbeTrainerConfig) -> bool:
+    return step % config.log_every == 0 or step + 1 == config.steps
+
+
+def _validation(sweep: ProbeSweep, trials: Sequence[Trial]) -> dict[str, float]:
+    word = "accuracy" if sweep.data.is_classification else "error"
+    named = zip(sweep.alive, trials, strict=True)
+    return {f"val_{word}_{trial.setting.name}": trial.score for alive, trial in named if alive}
+
+
+def _restore(sweep: ProbeSweep, run: Path) -> int:
+    state = load_state(run)
+    if state is None:
+        return 0
+    try:
+        sweep.load(state)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{checkpoint_steps(run)[-1]} is of another sweep: {error}. Resume with the settings and the data that the "
+            "run was started with, or give another name=."
+        ) from error
+    return int(state["step"])
