@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import (
     ActionPredictorConfig,
@@ -13,6 +14,8 @@ from vjepa_world.models.config import (
     MaskedPredictorConfig,
     WorldModelConfig,
 )
+from vjepa_world.pretrained.architectures import ARCHITECTURES, Architecture
+from vjepa_world.verbs import pretrain
 
 
 @pytest.mark.parametrize(
@@ -60,3 +63,14 @@ from vjepa_world.models.config import (
 def test_what_cannot_be_built_is_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build()
+
+
+@pytest.mark.parametrize("known", ARCHITECTURES, ids=lambda known: known.name)
+def test_each_size_of_the_family_is_a_model_group(known: Architecture) -> None:
+    config = compose("pretrain", pretrain.Config, [f"model=vit_{known.name}", "data.path=."]).model
+    assert (config.embed_dim, config.depth, config.num_heads) == (
+        known.embed_dim,
+        known.depth,
+        known.num_heads,
+    )
+    assert round(config.embed_dim * config.mlp_ratio) == known.mlp_hidden

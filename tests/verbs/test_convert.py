@@ -1,0 +1,137 @@
+"""`convert` and `inspect` on the command line: every kind there and back, bit by bit, in little memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.pretrained import meta_files
+from tests.verbs.commands import run
+from vjepa_world.models.config import EncoderConfig
+from vjepa_world.models.encoder import untrained_encoder
+from vjepa_world.pretrained import read_checkpoint
+
+#: What each kind is in words, and the formats that can hold all of it.
+KINDS = {
+    "V-JEPA 2": ("V-JEPA 2 training file", ("native", "huggingface", "meta")),
+    "V-JEPA 2-AC": ("V-JEPA 2-AC training file", ("native", "meta")),
+    "V-JEPA 2.1": ("V-JEPA 2.1 training file", ("native", "meta")),
+    "V-JEPA 2.1 distilled": ("V-JEPA 2.1 training file", ("native", "meta")),
+    "V-JEPA 1": ("V-JEPA 1 training file", ("native", "meta")),
+    "I-JEPA": ("I-JEPA training file", ("native", "huggingface", "meta")),
+    "probe": ("attentive probe file", ("native", "meta")),
+}
+
+
+def write(home: Path, kind: str) -> str:
+    meta_files.save(meta_files.FILES[kind](), home / "released.pt")
+    return "released.pt"
+
+
+def numbers(path: Path) -> dict[str, Tensor]:
+    parts = read_checkpoint(path).tensors
+    return {f"{part}.{name}": tensor for part, inside in parts.items() for name, tensor in inside.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_goes_there_and_back_bit_by_bit(kind: str, tmp_path: Path) -> None:
+    formats = KINDS[kind][1]
+    source = original = write(tmp_path, kind)
+    for number, format_name in enumerate((*formats, "native")):
+        target = f"copy_{number}" + (".pt" if format_name == "meta" else "")
+        assert run(tmp_path, "convert", source, target, "--to", format_name) == 0
+        source = target
+    found, expected = numbers(tmp_path / source), numbers(tmp_path / original)
+    assert found.keys() == expected.keys() and len(expected) > 5
+    assert [name for name in expected if not torch.equal(found[name], expected[name])] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inspect_tells_kind_architecture_parameters_and_what_is_unused(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, kind)
+    assert run(tmp_path, "inspect", "released.pt") == 0
+    text = capsys.readouterr().out
+    millions = sum(tensor.numel() for tensor in numbers(tmp_path / "released.pt").values()) / 1e6
+    assert f"released.pt: {KINDS[kind][0]}, {millions:.2f} M numbers (float32)" in text
+    assert "architecture of the " in text and "embed_dim" in text
+    assert "\nunused: opt" in text
+    assert ("target_encoder" in text.split("unused:")[1]) == (kind == "V-JEPA 2-AC")
+
+
+def test_which_encoder_is_converted_is_the_callers_choice(tmp_path: Path) -> None:
+    source = write(tmp_path, "V-JEPA 2")
+    assert run(tmp_path, "convert", source, "online", "--to", "native", "--weights", "encoder") == 0
+    written = torch.load(tmp_path / source, weights_only=True)["encoder"]
+    found = read_checkpoint(tmp_path / "online").tensors["encoder"]
+    assert torch.equal(found["norm.weight"], written["module.backbone.norm.weight"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["released.pt", "released.pt", "--to", "meta"], "released.pt exists; give a new name"),
+        (["nothing.pt", "new", "--to", "native"], "nothing.pt"),
+        (["released.pt", "new", "--to", "huggingface"], "transformers cannot hold released.pt"),
+        (
+            ["released.pt", "new", "--to", "native", "--weights", "ema_encoder"],
+            "there are no weights 'ema_encoder' in this file; there are: encoder, target_encoder",
+        ),
+    ],
+)
+def test_what_cannot_be_is_said_and_nothing_written(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "V-JEPA 2.1")
+    before = (tmp_path / "released.pt").read_bytes()
+    assert run(tmp_path, "convert", *words) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["released.pt"]
+    assert (tmp_path / "released.pt").read_bytes() == before
+
+
+MEASURE = """
+import sys, threading, time
+import torch, vjepa_world.verbs.convert, vjepa_world.pretrained.meta, vjepa_world.pretrained.huggingface
+from vjepa_world import cli
+
+def resident():
+    return 1024 * int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0])
+
+torch.ones(9, 9) @ torch.ones(9, 9)
+before, peak, done = resident(), 0, False
+
+def watch():
+    global peak
+    while not done:
+        peak = max(peak, resident())
+        time.sleep(0.001)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+code = cli.main(["convert", *sys.argv[1:]])
+done = True
+watcher.join()
+print(peak - before)
+sys.exit(code)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_converting_takes_at_most_a_fifth_more_memory_than_the_file(tmp_path: Path) -> None:
+    encoder = untrained_encoder(EncoderConfig(embed_dim=768, depth=8, num_heads=12), seed=0)
+    source = meta_files.save({"target_encoder": encoder.state_dict(), "epoch": 1}, tmp_path / "0.pt")
+    for number, format_name in enumerate(("native", "huggingface", "meta"), start=1):
+        target = tmp_path / f"{number}{'.pt' if format_name == 'meta' else ''}"
+        words = [str(source), str(target), "--to", format_name]
+        done = subprocess.run([sys.executable, "-c", MEASURE, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        weights = source / "model.safetensors" if source.is_dir() else source
+        assert int(done.stdout.splitlines()[-1]) <= 1.2 * weights.stat().st_size
+        source = target
