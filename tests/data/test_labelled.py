@@ -81,6 +81,10 @@ def test_a_list_says_the_classes_of_files_beside_it(folder: Path) -> None:
             "no column 'label' in its first line; it has: path, class. Write 'path,label'",
         ),
         (["label", "x"], "no column 'path' in its first line; it has: label"),
+        (
+            ["path,label,start,end", "a.mp4,x,0,1"],
+            "has a column 'start', but a label is one of a whole video",
+        ),
         (["path,label", "a.mp4,x", "b.mp4,"], r"list.csv, line 3: the label of 'b.mp4' is missing"),
         (["path,label", "a.mp4"], "line 2: the label of 'a.mp4' is missing"),
         (["path,label", ",x"], "line 2: the path of 'x' is missing"),

@@ -119,7 +119,7 @@ def test_levels_must_rise_and_end_with_the_last_block(levels: tuple[int, ...]) -
 
 
 def test_sincos_tables_are_written_out() -> None:
-    """V-JEPA 1: time, rows, columns, a third of the channels each; I-JEPA: rows and columns, a half each."""
+    """V-JEPA 1: time, rows, columns, a third of the channels each; I-JEPA: columns and rows, a half each."""
     table = sincos_positions(2, 3, 4, 12).double()
     for token, place in enumerate(reference.grid(2, 3, 4)):
         expected = [
@@ -128,10 +128,10 @@ def test_sincos_tables_are_written_out() -> None:
         torch.testing.assert_close(
             table[token], torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0
         )
-    image = sincos_positions(1, 3, 4, 8).double()
+    image = sincos_positions(1, 3, 4, 8, image=True).double()
     for token, (_, h, w) in enumerate(reference.grid(1, 3, 4)):
         expected = [
-            wave(p / 10000 ** (i / 2)) for p in (h, w) for wave in (math.sin, math.cos) for i in range(2)
+            wave(p / 10000 ** (i / 2)) for p in (w, h) for wave in (math.sin, math.cos) for i in range(2)
         ]
         torch.testing.assert_close(
             image[token], torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0
@@ -165,7 +165,7 @@ def test_sincos_tables_are_interpolated_to_other_grids() -> None:
     maps = table.view(1, 2, 3, 3, 12).permute(0, 4, 1, 2, 3)
     expected = F.interpolate(maps, scale_factor=(1.0, 2.0, 1.0), mode="trilinear").flatten(2).transpose(1, 2)
     torch.testing.assert_close(larger, expected)
-    image = sincos_positions(1, 3, 3, 12).unsqueeze(0)
+    image = sincos_positions(1, 3, 3, 12, image=True).unsqueeze(0)
     assert resize_positions(image, (1, 3, 3), (2, 4, 5)).shape == (1, 40, 12)
     encoder = encoder_of(dataclasses.replace(TINY, positions="sincos"))
     for frames, height, width, count in ((4, 32, 16, 16), (2, 24, 24, 9), (1, 24, 24, 9)):
@@ -183,25 +183,30 @@ def masked_21() -> MaskedPredictor:
         output_dim=14,
         context_output=True,
         image_embed=True,
+        rope_span=16,
     )
     predictor = MaskedPredictor(config, encoder_dim=10).requires_grad_(False)
     reference.randomise(predictor, seed=0, std=0.5)
     return predictor
 
 
-@pytest.mark.parametrize("frames", [1, 2])
-def test_the_21_predictor_fuses_levels_and_predicts_context_tokens_too(frames: int) -> None:
+@pytest.mark.parametrize(("frames", "image"), [(1, None), (2, None), (1, False)])
+def test_the_21_predictor_fuses_levels_and_predicts_context_tokens_too(
+    frames: int, image: bool | None
+) -> None:
+    """A video of one tubelet has a grid of one step too, and is no image."""
     predictor, grid = masked_21(), (frames, 3, 3)
+    still = frames == 1 if image is None else image
     context, target = torch.tensor([[0, 2, 5]]), torch.tensor([[1, 4, 8, 7]])
     features = randn(1, 3, 20)
     weights = reference.float64_weights(predictor)
-    mode = weights["img_mod_embed" if frames == 1 else "video_mod_embed"][0, 0]
+    mode = weights["img_mod_embed" if still else "video_mod_embed"][0, 0]
     tokens = []
     for x in features[0]:
         hidden = reference.gelu(reference.linear(x.double(), weights, "predictor_embed.0"))
         tokens.append(reference.linear(hidden, weights, "predictor_embed.2") + mode)
     tokens += [weights["mask_tokens.1"][0, 0] + mode] * 4
-    places = reference.grid(*grid)
+    places = [(t, h * 15 / 2, w * 15 / 2) for t, h, w in reference.grid(*grid)]
     positions = [places[i] for i in (0, 2, 5, 1, 4, 8, 7)]
     tokens = reference.transformer(
         tokens, weights, "predictor_blocks", 2, 2, positions, convention="interleaved"
@@ -209,12 +214,14 @@ def test_the_21_predictor_fuses_levels_and_predicts_context_tokens_too(frames: i
     normal = [reference.layer_norm(x, weights, "predictor_norm") for x in tokens]
     seen = torch.stack([reference.linear(x, weights, "predictor_proj_context") for x in normal[:3]])
     hidden_tokens = torch.stack([reference.linear(x, weights, "predictor_proj") for x in normal[3:]])
-    predicted, kept = predictor.dense(features, context, target, grid, 1)
+    predicted, kept = predictor.dense(features, context, target, grid, 1, image=image)
     assert predicted.shape == (1, 4, 14)
     torch.testing.assert_close(predicted[0].double(), hidden_tokens, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(kept[0].double(), seen, atol=1e-3, rtol=1e-4)
-    assert torch.equal(predictor(features, context, target, grid, 1), predicted)
-    assert torch.equal(predictor(features, context, target, grid, 1 + 3), predicted)  # counted round
+    assert torch.equal(predictor(features, context, target, grid, 1, image=image), predicted)
+    assert torch.equal(
+        predictor(features, context, target, grid, 1 + 3, image=image), predicted
+    )  # counted round
 
 
 STEPS, SIDE, WIDTH = 5, 2, 10

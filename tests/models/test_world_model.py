@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 import pytest
 import torch
@@ -41,10 +43,17 @@ def context(model: LatentWorldModel, problems: int = 2, frames: int = 1) -> Cont
     return model.encode(pictures(problems * frames).unflatten(0, (problems, frames)), states)
 
 
-@pytest.mark.parametrize(("residual", "context_frames"), [(True, 0), (True, 1), (False, 0)])
-def test_a_rollout_is_the_predictor_step_by_step(residual: bool, context_frames: int) -> None:
-    predictor = dataclasses.replace(CONFIG.predictor, residual=residual, context_frames=context_frames)
-    model = tiny_model(predictor=predictor)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"context_frames": 0},
+        {},
+        {"residual": False, "context_frames": 0},
+        {"residual": False, "context_frames": 0, "normalize": True, "wrap_angles": True},
+    ],
+)
+def test_a_rollout_is_the_predictor_step_by_step(changes: dict[str, Any]) -> None:
+    model = tiny_model(predictor=dataclasses.replace(CONFIG.predictor, **changes))
     seen = context(model, problems=2)
     actions = torch.randn(2, 3, 4, 7, generator=torch.Generator().manual_seed(4)) * 0.1
     imagined = model.rollout(seen, actions)
@@ -55,11 +64,28 @@ def test_a_rollout_is_the_predictor_step_by_step(residual: bool, context_frames:
             for step in range(4):
                 taken = actions[problem, sample, : step + 1]
                 predicted = model.predictor(torch.cat(features)[None], taken[None], torch.stack(states)[None])
-                features.append(predicted[0, -4:])
-                states.append(advance_state(states[-1], taken[-1]))
+                newest = predicted[0, -4:]
+                if (
+                    "normalize" in changes
+                ):  # without the affine map, and the variance without Bessel's correction
+                    mean, spread = (
+                        newest.mean(dim=-1, keepdim=True),
+                        newest.var(dim=-1, correction=0, keepdim=True),
+                    )
+                    newest = (newest - mean) / (spread + 1e-5).sqrt()
+                features.append(newest)
+                states.append(advance_state(states[-1], taken[-1], wrap="wrap_angles" in changes))
                 torch.testing.assert_close(
                     imagined[problem, sample, step], features[-1], atol=1e-4, rtol=1e-4
                 )
+
+
+def test_imagined_angles_leave_the_circle_only_where_they_may() -> None:
+    """A gripper that points down, turned across pi: V-JEPA 2-AC was shown angles in [-pi, pi] alone."""
+    pose = torch.tensor([0.4, 0.0, 0.3, 3.13, 0.0, 0.0, 0.5])
+    action = torch.tensor([0.0, 0.0, 0.0, 0.05, 0.0, 0.0, 0.0])
+    assert advance_state(pose, action)[3].item() == pytest.approx(3.18, abs=1e-5)
+    assert advance_state(pose, action, wrap=True)[3].item() == pytest.approx(3.18 - 2 * math.pi, abs=1e-5)
 
 
 def test_a_rollout_starts_from_the_last_frame_of_the_context() -> None:

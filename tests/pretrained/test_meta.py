@@ -63,6 +63,7 @@ MASKED_2_1 = MaskedPredictorConfig(
     input_levels=4,
     context_output=True,
     image_embed=True,
+    rope_span=16,
 )
 ACTION = ActionPredictorConfig(
     embed_dim=1024,
@@ -72,6 +73,8 @@ ACTION = ActionPredictorConfig(
     residual=False,
     context_frames=0,
     extrinsics_dim=6,
+    normalize=True,
+    wrap_angles=True,
 )
 ENCODERS = {
     "V-JEPA 2": ENCODER,
@@ -441,10 +444,20 @@ def test_other_content_is_refused(tmp_path: Path, made: Any, text: str) -> None:
         read_meta(save(made, tmp_path / "file"))
 
 
+def test_a_map_that_vjepa1s_probes_never_apply_is_left_over(tmp_path: Path) -> None:
+    unused = meta_files.linear("pooler.cross_attention_block.xattn.proj", 64, 64)
+    path = save({"classifier": state(meta_files.probe(depth=1) | unused, MODULE, 0)}, tmp_path / "v1")
+    checkpoint = read_meta(path)
+    assert checkpoint.probe is not None and checkpoint.probe.depth == 1
+    assert checkpoint.ignored == tuple(f"classifiers.0.{name}" for name in unused)
+
+
 def test_probes_of_other_layouts_are_refused(tmp_path: Path) -> None:
-    older = meta_files.probe(depth=1) | meta_files.linear("pooler.cross_attention_block.xattn.proj", 64, 64)
+    older = meta_files.probe(depth=3) | meta_files.linear("pooler.cross_attention_block.xattn.proj", 64, 64)
     path = save({"classifier": state(older, MODULE, 0)}, tmp_path / "v1")
-    with pytest.raises(CheckpointError, match=r"a further map \(xattn.proj\); only probes of V-JEPA 2"):
+    with pytest.raises(
+        CheckpointError, match="V-JEPA 1 with several blocks, which follow the cross-attention"
+    ):
         read_meta(path)
     several: Shapes = meta_files.probe() | {"pooler.query_tokens": (1, 3, 64)}
     path = save({"classifiers": [state(several, MODULE, 0)]}, tmp_path / "actions")
@@ -566,7 +579,15 @@ def test_table_of_another_clip_comes_back(tmp_path: Path) -> None:
 def small_world(**predictor: Any) -> Checkpoint:
     """A world model of 3 actions, with a standardisation, bounds and no weights for extrinsics."""
     config = ActionPredictorConfig(
-        **{"embed_dim": 24, "depth": 1, "num_heads": 3, "residual": False, "context_frames": 0} | predictor
+        **{
+            "embed_dim": 24,
+            "depth": 1,
+            "num_heads": 3,
+            "residual": False,
+            "context_frames": 0,
+            "normalize": True,
+        }
+        | predictor
     )
     encoder = EncoderConfig(image_size=16, patch_size=8, num_frames=2, embed_dim=16, depth=1, num_heads=2)
     world = WorldModelConfig(encoder=encoder, predictor=config, pool=1, action_dim=3, state_dim=3)

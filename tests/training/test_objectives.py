@@ -52,11 +52,15 @@ def test_weighted_l1_by_hand() -> None:
     assert float(loss) == pytest.approx((0.5 * 1 + 1.5 * 2) / 2)
 
 
-@pytest.mark.parametrize("context_frames", [0, 1])
+@pytest.mark.parametrize(("context_frames", "normalize"), [(0, False), (1, False), (0, True)])
 @pytest.mark.parametrize("horizon", [1, 2, 3])
-def test_rollouts_feed_predictions_back_with_true_states(horizon: int, context_frames: int) -> None:
+def test_rollouts_feed_predictions_back_with_true_states(
+    horizon: int, context_frames: int, normalize: bool
+) -> None:
     batch, frames, tokens, width = 2, 4, 4, 6
-    config = ActionPredictorConfig(embed_dim=16, depth=1, num_heads=2, context_frames=context_frames)
+    config = ActionPredictorConfig(
+        embed_dim=16, depth=1, num_heads=2, context_frames=context_frames, normalize=normalize
+    )
     predictor = ActionPredictor(config, width, grid_size=2, action_dim=3, state_dim=3).requires_grad_(False)
     randomise(predictor, seed=0)
     generator = torch.Generator().manual_seed(1)
@@ -69,7 +73,11 @@ def test_rollouts_feed_predictions_back_with_true_states(horizon: int, context_f
     def predict(window: int, past: list[Tensor]) -> Tensor:
         count = len(past)
         seen = torch.cat(past)[None]
-        return predictor(seen, actions[window, :count][None], states[window, :count][None])[0, -tokens:]
+        newest = predictor(seen, actions[window, :count][None], states[window, :count][None])[0, -tokens:]
+        if not normalize:
+            return newest
+        centred = newest - newest.mean(dim=-1, keepdim=True)
+        return centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
 
     for window in range(batch):
         truth = list(features[window])

@@ -13,6 +13,7 @@ from vjepa_world.errors import DataError
 
 _LISTED = 5  # files that an error names
 _COLUMNS = ("path", "label")
+_PLACES = ("start", "end", "start_s", "end_s")
 
 
 def labelled_videos(
@@ -81,6 +82,12 @@ def _in_list(file: Path) -> list[Segment]:
                 raise DataError(
                     f"{file} has no column '{name}' in its first line; it has: {', '.join(columns) or 'nothing'}. "
                     "Write 'path,label' as the first line, then one video a line."
+                )
+        for name in _PLACES:
+            if name in columns:
+                raise DataError(
+                    f"{file} has a column '{name}', but a label is one of a whole video here; cut the videos, or take "
+                    "the column out."
                 )
         for row in reader:
             line = f"{file}, line {reader.line_num}"

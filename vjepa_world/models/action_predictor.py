@@ -7,6 +7,7 @@ M tokens a step in the order `[action, state, (extrinsics), patches]`.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
@@ -161,6 +162,10 @@ class ActionPredictor(nn.Module):
         positions = positions + positions.new_tensor([first, 0, 0])
         head_dim = self.config.embed_dim // self.config.num_heads
         return rope_rotation(positions, head_dim, self.config.positions)
+
+    def comparable(self, predicted: Tensor) -> Tensor:
+        """Return a prediction `[..., D]` as it is fed back and compared: LayerNormed where `config.normalize`."""
+        return F.layer_norm(predicted, predicted.shape[-1:]) if self.config.normalize else predicted
 
     def _predicted(self, features: Tensor, x: Tensor) -> Tensor:
         """Map transformed tokens `[B, T, M, width]` to predictions of the shape of `features`."""

@@ -112,6 +112,7 @@ class MaskedPredictorConfig:
         output_dim: Width of a prediction; 0 for the input's (all levels).
         context_output: A second projection that predicts the context tokens too (V-JEPA 2.1).
         image_embed: Modality embeddings for images and video (V-JEPA 2.1).
+        rope_span: 0, or the rows and columns that rotary positions are stretched to (V-JEPA 2.1: 16).
     """
 
     embed_dim: int = 96
@@ -124,6 +125,7 @@ class MaskedPredictorConfig:
     output_dim: int = 0
     context_output: bool = False
     image_embed: bool = False
+    rope_span: int = 0
 
     def __post_init__(self) -> None:
         _check_positive(self)
@@ -145,6 +147,8 @@ class ActionPredictorConfig:
         positions: Rotary convention, tiled or interleaved.
         extrinsics_dim: Size of the camera's extrinsics that can be given; 0 has no weights for them (V-JEPA 2-AC: 6).
         use_extrinsics: Put them into each step as a third condition token (V-JEPA 2-AC's release does not).
+        normalize: LayerNorm a prediction before it is fed back or compared, as V-JEPA 2-AC does.
+        wrap_angles: Keep the angles of imagined poses in [-pi, pi], as V-JEPA 2-AC does; else they make no full turns.
     """
 
     embed_dim: int = 192
@@ -156,6 +160,8 @@ class ActionPredictorConfig:
     positions: str = "tiled"
     extrinsics_dim: int = 0
     use_extrinsics: bool = False
+    normalize: bool = False
+    wrap_angles: bool = False
 
     def __post_init__(self) -> None:
         _check_positive(self)

@@ -65,7 +65,8 @@ class VideoEncoder(nn.Module):
             self.img_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
             self.video_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
         if config.positions == "sincos":
-            table = sincos_positions(config.num_frames // config.tubelet_size, *2 * (config.grid_size,), dim)
+            grid = (config.num_frames // config.tubelet_size, config.grid_size, config.grid_size)
+            table = sincos_positions(*grid, dim, image=config.num_frames == 1)
             self.pos_embed = nn.Parameter(table.unsqueeze(0), requires_grad=False)
         blocks = [
             Block(dim, config.num_heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)

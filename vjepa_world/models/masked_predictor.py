@@ -49,7 +49,14 @@ class MaskedPredictor(nn.Module):
         init_weights(self, self.predictor_blocks)
 
     def forward(
-        self, features: Tensor, context: Tensor, target: Tensor, grid: tuple[int, int, int], mask_index: int
+        self,
+        features: Tensor,
+        context: Tensor,
+        target: Tensor,
+        grid: tuple[int, int, int],
+        mask_index: int,
+        *,
+        image: bool | None = None,
     ) -> Tensor:
         """Predict the features of the target tokens.
 
@@ -57,34 +64,50 @@ class MaskedPredictor(nn.Module):
             features: Encoded context tokens, `[B, Nc, E]`, of all levels side by side.
             context: Their indices, `[B, Nc]`.
             target: Indices to predict, `[B, Np]`.
-            grid: Token grid (t, h, w); t = 1 is an image.
+            grid: Token grid (t, h, w).
             mask_index: Which mask family's token stands in.
+            image: Whether the encoder saw a single frame (`config.image_embed`); None takes t = 1 for one.
 
         Returns:
             `[B, Np, O]`.
         """
-        tokens = self._transform(features, context, target, grid, mask_index)
+        tokens = self._transform(features, context, target, grid, mask_index, image)
         out: Tensor = self.predictor_proj(tokens[:, context.shape[1] :])
         return out
 
     def dense(
-        self, features: Tensor, context: Tensor, target: Tensor, grid: tuple[int, int, int], mask_index: int
+        self,
+        features: Tensor,
+        context: Tensor,
+        target: Tensor,
+        grid: tuple[int, int, int],
+        mask_index: int,
+        *,
+        image: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict target and context tokens, `[B, Np, O]` and `[B, Nc, O]`; needs `config.context_output`."""
-        tokens = self._transform(features, context, target, grid, mask_index)
+        tokens = self._transform(features, context, target, grid, mask_index, image)
         seen = context.shape[1]
         return self.predictor_proj(tokens[:, seen:]), self.predictor_proj_context(tokens[:, :seen])
 
     def _transform(
-        self, features: Tensor, context: Tensor, target: Tensor, grid: tuple[int, int, int], mask_index: int
+        self,
+        features: Tensor,
+        context: Tensor,
+        target: Tensor,
+        grid: tuple[int, int, int],
+        mask_index: int,
+        image: bool | None,
     ) -> Tensor:
         x = self.predictor_embed(features)
         token = self.mask_tokens[mask_index % len(self.mask_tokens)]
         queries = token.to(x.dtype).expand(len(x), target.shape[1], -1)
         x = torch.cat([x, queries], dim=1)
         if self.config.image_embed:
-            x = x + (self.img_mod_embed if grid[0] == 1 else self.video_mod_embed)
-        positions = grid_positions(*grid, device=x.device)[torch.cat([context, target], dim=1)]
+            image = grid[0] == 1 if image is None else image
+            x = x + (self.img_mod_embed if image else self.video_mod_embed)
+        table = grid_positions(*grid, device=x.device, span=self.config.rope_span)
+        positions = table[torch.cat([context, target], dim=1)]
         head_dim = self.config.embed_dim // self.config.num_heads
         rotation = rope_rotation(positions, head_dim, self.config.positions).unsqueeze(1)
         for block in self.predictor_blocks:

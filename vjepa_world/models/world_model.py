@@ -118,20 +118,27 @@ class LatentWorldModel(nn.Module):
             past = slice(max(step + 1 - seen, 0), step + 1)
             predicted = self.predictor(features[:, past].flatten(1, 2), flat[:, past], states[:, past])
             newest = predicted.unflatten(1, (past.stop - past.start, -1))[:, -1:]
-            features = torch.cat([features, newest], dim=1)
+            features = torch.cat([features, self.predictor.comparable(newest)], dim=1)
             if step + 1 < horizon:
-                states = torch.cat([states, advance_state(states[:, -1:], flat[:, step : step + 1])], dim=1)
+                wrap = self.config.predictor.wrap_angles
+                following = advance_state(states[:, -1:], flat[:, step : step + 1], wrap=wrap)
+                states = torch.cat([states, following], dim=1)
         return features[:, 1:].unflatten(0, (batch, samples))
 
 
-def advance_state(state: Tensor, action: Tensor) -> Tensor:
+def advance_state(state: Tensor, action: Tensor, *, wrap: bool = False) -> Tensor:
     """Return the state that an action leads to: pose composition for 7 and 7, addition for other equal sizes.
+
+    Args:
+        state: `[..., S]`.
+        action: `[..., A]`.
+        wrap: Keep the angles of poses in [-pi, pi].
 
     Raises:
         ConfigError: If the sizes differ, since then only the data knows how an action changes the state.
     """
     if state.shape[-1] == POSE_SIZE and action.shape[-1] == POSE_SIZE:
-        return apply_action(state, action)
+        return apply_action(state, action, wrap=wrap)
     if state.shape[-1] == action.shape[-1]:
         return state + action
     raise ConfigError(

@@ -62,17 +62,19 @@ def matrix_to_euler(matrix: Tensor) -> Tensor:
     )
 
 
-def apply_action(pose: Tensor, action: Tensor) -> Tensor:
+def apply_action(pose: Tensor, action: Tensor, *, wrap: bool = False) -> Tensor:
     r"""Return the pose that `action` leads to from `pose`, both `[..., 7]`; closure is kept in [0, 1].
 
     Position [m] and closure are added; rotation is :math:`R_\Delta R`. The angles do not jump by full turns: a
-    gripper that points down (first angle near pi) stays near pi.
+    gripper that points down (first angle near pi) stays near pi. With `wrap` they stay in [-pi, pi] instead, which is
+    what V-JEPA 2-AC was trained with.
     """
     before = pose[..., 3:6]
     euler = matrix_to_euler(euler_to_matrix(action[..., 3:6]) @ euler_to_matrix(before))
-    turns = torch.round((before - euler) / (2 * math.pi))
     closure = (pose[..., 6:] + action[..., 6:]).clamp(0, 1)
-    return torch.cat([pose[..., :3] + action[..., :3], euler + 2 * math.pi * turns, closure], dim=-1)
+    if not wrap:
+        euler = euler + 2 * math.pi * torch.round((before - euler) / (2 * math.pi))
+    return torch.cat([pose[..., :3] + action[..., :3], euler, closure], dim=-1)
 
 
 def pose_delta(start: Tensor, end: Tensor) -> Tensor:

@@ -17,22 +17,25 @@ def _axis(positions: Tensor, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def sincos_positions(frames: int, height: int, width: int, dim: int, *, uniform: bool = True) -> Tensor:
+def sincos_positions(
+    frames: int, height: int, width: int, dim: int, *, image: bool = False, uniform: bool = True
+) -> Tensor:
     """Return the table of a grid in token order (time, row, column), `[N, dim]` float32.
 
     Args:
-        frames: T; 1 gives I-JEPA's table, without channels for time.
+        frames: T.
         height: H.
         width: W.
         dim: D.
+        image: I-JEPA's table of one frame: no channels for time, and columns first.
         uniform: A third of the channels an axis (V-JEPA 1's released recipe); else half of them for time.
 
     Source: V-JEPA (arXiv:2404.08471); I-JEPA (arXiv:2301.08243).
     """
     axes = torch.meshgrid(*(torch.arange(n) for n in (frames, height, width)), indexing="ij")
     time, rows, columns = (axis.flatten() for axis in axes)
-    if frames == 1:
-        return torch.cat([_axis(rows, dim // 2), _axis(columns, dim // 2)], dim=-1).float()
+    if image:
+        return torch.cat([_axis(columns, dim // 2), _axis(rows, dim // 2)], dim=-1).float()
     widths = 3 * [-(-dim // 6) * 2] if uniform else [dim // 2, dim // 4, dim // 4]
     parts = [_axis(axis, width) for axis, width in zip((time, rows, columns), widths, strict=True)]
     return torch.cat(parts, dim=-1)[:, :dim].float()

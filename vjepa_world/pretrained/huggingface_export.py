@@ -82,6 +82,9 @@ def _predictor_obstacles(predictor: MaskedPredictorConfig, encoder: EncoderConfi
         ),
         "its predictor does not predict the context": predictor.context_output,
         "its predictor has no modality embeddings": predictor.image_embed,
+        f"its predictor does not stretch positions (rope_span {predictor.rope_span})": bool(
+            predictor.rope_span
+        ),
         f"it has one LayerNorm eps, and the encoder's is {encoder.norm_eps}, the predictor's {NORM_EPS}": (
             encoder.norm_eps != NORM_EPS
         ),

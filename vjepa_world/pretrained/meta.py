@@ -27,7 +27,7 @@ from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.models.probe import AttentiveProbe
 from vjepa_world.pretrained.checkpoint import Checkpoint
-from vjepa_world.pretrained.meta_checks import IGNORABLE_ENTRIES, check_entries, fitting
+from vjepa_world.pretrained.meta_checks import IGNORABLE_ENTRIES, UNUSED_PROJECTION, check_entries, fitting
 from vjepa_world.pretrained.meta_file import is_meta, load_meta_file
 from vjepa_world.pretrained.meta_kinds import (
     ENCODERS,
@@ -211,10 +211,10 @@ class _Reader:
                 f"there is no classifier {number} in this file; there are {len(probes)}, counted from 0."
             )
         state = self._checked(f"classifiers.{number}", probes[number])
-        if "pooler.cross_attention_block.xattn.proj.weight" in state:
+        if UNUSED_PROJECTION in state and "pooler.blocks.0.norm1.weight" in state:
             raise CheckpointError(
-                "the probe is one of V-JEPA 1, whose cross-attention mixes the heads by a further map (xattn.proj); "
-                "only probes of V-JEPA 2 are read."
+                "the probe is one of V-JEPA 1 with several blocks, which follow the cross-attention there and precede "
+                "it here; of V-JEPA 1, only probes of one block are read."
             )
         config = configured(ProbeConfig, probe_words(state), self.words["probe"])
         with torch.device("meta"):

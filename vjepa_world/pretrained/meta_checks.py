@@ -18,8 +18,14 @@ PROBES = ("classifiers", "classifier")
 IGNORABLE_ENTRIES = ("opt", "scaler")
 NUMBERS = ("epoch", "loss", "batch_size", "world_size", "lr")
 
-#: Tensors that may be left over: position tables beside rotary positions, and weights for extrinsics that are not used.
+#: Of some probes of V-JEPA 1: its code has the map, and never applies it.
+UNUSED_PROJECTION = "pooler.cross_attention_block.xattn.proj.weight"
+
+#: Tensors that may be left over: position tables beside rotary positions, weights for extrinsics that are not used, and
+#: the projection.
 IGNORABLE_TENSORS = (
+    UNUSED_PROJECTION,
+    UNUSED_PROJECTION.replace("weight", "bias"),
     "pos_embed",
     "predictor_pos_embed",
     "extrinsics_encoder.weight",

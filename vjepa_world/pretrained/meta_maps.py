@@ -147,6 +147,7 @@ def masked_predictor_words(state: State, encoder_dim: int, positions: str) -> di
         "output_dim": 0 if output == levels * encoder_dim else output,
         "context_output": "predictor_proj_context.weight" in state,
         "image_embed": "img_mod_embed" in state,
+        "rope_span": SPAN_2_1 if "img_mod_embed" in state else 0,
     }
 
 
@@ -163,6 +164,8 @@ def action_predictor_words(state: State) -> dict[str, Any]:
         "residual": False,
         "context_frames": 0,
         "extrinsics_dim": 0 if extrinsics is None else extrinsics.shape[1],
+        "normalize": True,
+        "wrap_angles": True,
     }
 
 

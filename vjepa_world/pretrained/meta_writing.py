@@ -155,6 +155,8 @@ def _masked_predictor_obstacles(config: MaskedPredictorConfig, encoder: EncoderC
     )
     if not encoder.levels and not plain:
         found.append("has levels, another output width or an image embedding, which V-JEPA 2.1 alone has")
+    if config.rope_span != (SPAN_2_1 if encoder.levels else 0):
+        found.append(f"has rope_span {config.rope_span}: V-JEPA 2.1's is {SPAN_2_1}, the others have none")
     if encoder.levels and not config.image_embed:
         found.append("has no modality embeddings, and V-JEPA 2.1's does")
     return found
@@ -167,6 +169,10 @@ def _world_model_obstacles(config: WorldModelConfig) -> list[str]:
         (config.pool != 1, f"pools {config.pool} x {config.pool} tokens, and V-JEPA 2-AC none"),
         (predictor.residual, "predicts the change of the features (residual), and V-JEPA 2-AC the features"),
         (predictor.context_frames != 0, "sees one frame (context_frames=1), and V-JEPA 2-AC all before"),
+        (
+            not predictor.normalize,
+            "predicts features that are not LayerNormed, and V-JEPA 2-AC's are (normalize)",
+        ),
         (predictor.positions != "tiled", f"has positions '{predictor.positions}', V-JEPA 2-AC 'tiled'"),
         (
             config.state_dim != config.action_dim,

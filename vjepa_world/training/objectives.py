@@ -66,11 +66,12 @@ def rollout_predictions(
     """
     steps = features.shape[1] - 1
     forced = predictor(features[:, :steps].flatten(1, 2), actions[:, :steps], states[:, :steps])
-    forced = forced.unflatten(1, (steps, -1))
+    forced = predictor.comparable(forced.unflatten(1, (steps, -1)))
     fed = torch.cat([features[:, :1], forced[:, :1]], dim=1)
     seen = predictor.config.context_frames or horizon
     for length in range(2, horizon + 1):
         past = slice(max(length - seen, 0), length)
         predicted = predictor(fed[:, past].flatten(1, 2), actions[:, past], states[:, past])
-        fed = torch.cat([fed, predicted.unflatten(1, (past.stop - past.start, -1))[:, -1:]], dim=1)
+        newest = predicted.unflatten(1, (past.stop - past.start, -1))[:, -1:]
+        fed = torch.cat([fed, predictor.comparable(newest)], dim=1)
     return forced, fed[:, 2:]

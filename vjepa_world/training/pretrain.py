@@ -108,7 +108,7 @@ class PretrainTask:
         for index, (context, hidden) in enumerate(sample_masks(grid, len(video), self.masks, generator)):
             context, hidden = context.to(self.device), hidden.to(self.device)
             features = self.encoder(video, context)
-            predicted = self.predictor(features, context, hidden, grid, index)
+            predicted = self.predictor(features, context, hidden, grid, index, image=video.shape[1] == 1)
             losses.append(masked_latent_l1(predicted, gather_tokens(targets, hidden)))
         return {"loss": torch.stack(losses).mean(), "loss_short": losses[0], "loss_long": losses[1]}
 
