@@ -12,7 +12,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "EncoderConfig": "vjepa_world.models.config",
     "VJEPAWorldError": "vjepa_world.errors",
+    "WorldModelConfig": "vjepa_world.models.config",
     "load_encoder": "vjepa_world.pretrained",
     "load_masked_predictor": "vjepa_world.pretrained",
     "load_world_model": "vjepa_world.pretrained",
@@ -21,7 +23,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "EncoderConfig",
     "VJEPAWorldError",
+    "WorldModelConfig",
     "__version__",
     "load_encoder",
     "load_masked_predictor",
