@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,15 +18,26 @@ from vjepa_world.bench.machine import matmul_gflops
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
 
-#: (name, encoder, clips, frames). A CPU gets the smaller ones.
-SMALL = ("ViT-S/16, 2 x 8 x 224", EncoderConfig(image_size=224, embed_dim=384, depth=12, num_heads=6), 2, 8)
-LARGE = (
-    "ViT-L/16, 1 x 16 x 256",
-    EncoderConfig(image_size=256, embed_dim=1024, depth=24, num_heads=16),
-    1,
-    16,
+
+class Size(NamedTuple):
+    """What is encoded: `clips` clips of `frames` frames; each side has `turns` turns at most."""
+
+    name: str
+    encoder: EncoderConfig
+    clips: int
+    frames: int
+    turns: int
+
+
+SMALL = Size(
+    "ViT-S/16, 2 x 8 x 224", EncoderConfig(image_size=224, embed_dim=384, depth=12, num_heads=6), 2, 8, 5
 )
-TURNS = 5
+LARGE = Size(
+    "ViT-L/16, 1 x 16 x 256", EncoderConfig(image_size=256, embed_dim=1024, depth=24, num_heads=16), 1, 16, 2
+)
+
+#: Turns of loading.
+LOADS = 5
 
 #: Floats of a memory page.
 PAGE = 1024
@@ -50,8 +61,8 @@ def run(config: BenchConfig) -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for size in (SMALL, LARGE):
-            folder = Path(scratch) / size[0].split("/")[0]
-            save_pretrained(untrained_encoder(size[1], config.seed), folder)
+            folder = Path(scratch) / size.name.split("/")[0]
+            save_pretrained(untrained_encoder(size.encoder, config.seed), folder)
             rows += _forward_rows(size, folder, device, config)
         rows.append(_loading_row("transformers' layout", folder, config))
         write_native(read_checkpoint(folder), Path(scratch) / "own")
@@ -59,14 +70,12 @@ def run(config: BenchConfig) -> list[Row]:
     return rows
 
 
-def _forward_rows(
-    size: tuple[str, EncoderConfig, int, int], folder: Path, device: torch.device, config: BenchConfig
-) -> list[Row]:
+def _forward_rows(size: Size, folder: Path, device: torch.device, config: BenchConfig) -> list[Row]:
     from transformers import VJEPA2Model
 
     from vjepa_world.pretrained import load_encoder
 
-    name, encoder, clips, frames = size
+    name, encoder, clips, frames, turns = size
     generator = torch.Generator().manual_seed(config.seed)
     video = torch.randn(clips, frames, 3, encoder.image_size, encoder.image_size, generator=generator)
     rows = []
@@ -79,7 +88,7 @@ def _forward_rows(
             pair = time_pair(
                 partial(ours, pixels),
                 partial(theirs, pixels, skip_predictor=True),
-                repeats=min(config.repeats, TURNS),
+                repeats=min(config.repeats, turns),
                 synchronize=_waiter(device),
             )
         limit = 1e9 * matmul_gflops(dtype, device.type) * clips / encoder_flops(encoder, clips, frames)
@@ -106,7 +115,7 @@ def _loading_row(layout: str, folder: Path, config: BenchConfig) -> Row:
     def load() -> Tensor:
         return torch.stack([p.flatten()[::PAGE].sum() for p in load_encoder(folder).parameters()])
 
-    pair = time_pair(load, weights.read_bytes, repeats=min(config.repeats, TURNS))
+    pair = time_pair(load, weights.read_bytes, repeats=min(config.repeats, LOADS))
     name = f"load ViT-L ({layout}), beside reading the file"
     return row(name, pair.ours, pair.baseline, "s", lower_is_better=True)
 
