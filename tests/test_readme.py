@@ -160,7 +160,13 @@ def write_released_files(folder: Path) -> None:
     """Write small files of the same kinds under the names of the released ones that the README loads."""
     encoder = EncoderConfig(image_size=256, num_frames=16, embed_dim=192, depth=1, num_heads=3)
     predictor = ActionPredictorConfig(
-        embed_dim=64, depth=1, num_heads=2, residual=False, context_frames=0, positions="tiled"
+        embed_dim=64,
+        depth=1,
+        num_heads=2,
+        residual=False,
+        context_frames=0,
+        positions="tiled",
+        normalize=True,
     )
     world_model = LatentWorldModel(
         WorldModelConfig(encoder=encoder, predictor=predictor, pool=1, action_dim=7, state_dim=7)
