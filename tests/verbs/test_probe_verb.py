@@ -229,6 +229,10 @@ def test_another_encoder_is_noticed(
             "target 'action' names a column of a LeRobot dataset, but videos is",
         ),
         (
+            ["data.path=nowhere", "target=action"],
+            "nowhere does not exist; expected the LeRobot dataset that target=action is of",
+        ),
+        (
             ["data.path=arm"],
             r"arm is a LeRobot dataset: say with target=.*Numeric columns: observation.state, action",
         ),

@@ -93,6 +93,10 @@ def check_target(path: str | Path, target: str) -> bool:
         ConfigError: If it is one and no column is named, or it is none and one is.
     """
     if not is_lerobot(path):
+        if target and not Path(path).exists():
+            raise ConfigError(
+                f"{path} does not exist; expected the LeRobot dataset that target={target} is of."
+            )
         if target:
             raise ConfigError(
                 f"target '{target}' names a column of a LeRobot dataset, but {path} is none; leave target out to "
