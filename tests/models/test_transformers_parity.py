@@ -28,8 +28,11 @@ from tests.models.transformers_models import (
 from vjepa_world.models import encoder as encoder_module
 from vjepa_world.models import masked_predictor as predictor_module
 from vjepa_world.models.config import EncoderConfig
+from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.ops.masking import gather_tokens
 from vjepa_world.ops.rope import grid_positions
+from vjepa_world.pretrained import load_encoder, save_pretrained
+from vjepa_world.pretrained.architectures import ARCHITECTURES, Architecture
 from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.huggingface import read_huggingface, write_huggingface
 
@@ -104,6 +107,19 @@ def test_other_numbers_of_frames(frames: int, tmp_path: Path) -> None:
     ours = our_module(read_huggingface(save(theirs, tmp_path / "a")))
     video = video_for(ENCODER, frames)
     assert error(ours(video), features(theirs, video)) <= TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("known", [a for a in ARCHITECTURES if a.name in ("base", "large")], ids=str)
+def test_encoders_of_their_real_size(known: Architecture, tmp_path: Path) -> None:
+    config = EncoderConfig(
+        image_size=256, num_frames=16, embed_dim=known.embed_dim, depth=known.depth, num_heads=known.num_heads
+    )
+    encoder = untrained_encoder(config, seed=0)
+    save_pretrained(encoder, tmp_path)
+    video = video_for(config, 4)
+    assert error(encoder(video), features(opened(tmp_path), video)) <= TOLERANCE
+    assert error(load_encoder(tmp_path)(video), encoder(video)) == 0
 
 
 def masks() -> tuple[list[Tensor], list[Tensor]]:
