@@ -73,9 +73,37 @@ def test_which_encoder_is_converted_is_the_callers_choice(tmp_path: Path) -> Non
     assert torch.equal(found["norm.weight"], written["module.backbone.norm.weight"])
 
 
+def test_what_the_file_does_not_tell_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = meta_files.training(
+        meta_files.vjepa2_encoder(48), meta_files.vjepa2_predictor(48, 24), meta_files.BACKBONE
+    )
+    meta_files.save(content, tmp_path / "mine.pt")
+    assert run(tmp_path, "inspect", "mine.pt") == 2
+    assert "no tensor tells its heads; give config={'num_heads': ...}" in capsys.readouterr().err
+    (tmp_path / "videos").mkdir()
+    assert run(tmp_path, "inspect", "videos", "--weights", "encoder") == 2
+    assert "--weights and --config are about a checkpoint, and videos is none" in capsys.readouterr().err
+    words = ["--config", "num_heads=2", "predictor.num_heads=3", "image_size=64"]
+    assert run(tmp_path, "inspect", "mine.pt", *words) == 0
+    assert run(tmp_path, "convert", "mine.pt", "mine", "--to", "native", *words) == 0
+    checkpoint = read_checkpoint(tmp_path / "mine")
+    assert checkpoint.encoder is not None and checkpoint.masked_predictor is not None
+    assert (checkpoint.encoder.num_heads, checkpoint.encoder.image_size) == (2, 64)
+    assert checkpoint.masked_predictor.num_heads == 3
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ["released.pt", "new", "--to", "native", "--config", "depth"],
+            "--config got 'depth'; expected WORD=",
+        ),
+        (["released.pt", "new", "--to", "native", "--config", "dept=3"], "did you mean 'depth'?"),
+        (
+            ["released.pt", "new", "--to", "native", "--config", "probe.depth=3"],
+            "--config got 'probe.depth=3'",
+        ),
         (["released.pt", "released.pt", "--to", "meta"], "released.pt exists; give a new name"),
         (["nothing.pt", "new", "--to", "native"], "nothing.pt"),
         (["released.pt", "new", "--to", "huggingface"], "transformers cannot hold released.pt"),

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from vjepa_world.errors import CheckpointError
+from vjepa_world.verbs.checkpoint_options import add_checkpoint_options, reading_options
 
 FORMATS = ("native", "huggingface", "meta")
 
@@ -20,11 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("destination", type=Path, help="a new folder, or for meta a new .pt file")
     parser.add_argument("--to", choices=FORMATS, required=True, help="the format to write")
-    parser.add_argument(
-        "--weights",
-        choices=("encoder", "target_encoder", "ema_encoder"),
-        help="which encoder of a Meta file (default: the reference's)",
-    )
+    add_checkpoint_options(parser)
     return parser
 
 
@@ -32,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the converted checkpoint.
 
     Raises:
+        ConfigError: If `--config` names no architecture.
         CheckpointError: If the source cannot be read, the destination exists, or its format cannot hold the source.
     """
     from vjepa_world.pretrained import read_checkpoint
@@ -42,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     destination: Path = arguments.destination
     if destination.exists():
         raise CheckpointError(f"{destination} exists; give a new name, or remove it first.")
-    checkpoint = read_checkpoint(arguments.source, weights=arguments.weights)
+    checkpoint = read_checkpoint(arguments.source, **reading_options(arguments))
     write = {"native": write_native, "huggingface": write_huggingface, "meta": write_meta}[arguments.to]
     write(checkpoint, destination)
     count = sum(tensor.numel() for part in checkpoint.tensors.values() for tensor in part.values())
