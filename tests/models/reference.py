@@ -181,3 +181,10 @@ def attentive_probe(tokens: list[Tensor], weights: Weights, *, depth: int, heads
         found.append(torch.stack(values).sum(dim=0))
     query = query + torch.cat(found)
     return linear(query + mlp(query, name), weights, "linear")
+
+
+def assert_close(found: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
+    """Raise if the largest difference is more than `tolerance` of the largest value; `expected` is the derivation's."""
+    assert found.shape == expected.shape, f"{tuple(found.shape)} and {tuple(expected.shape)}"
+    worst = float((found.double() - expected.double()).abs().max() / expected.double().abs().max())
+    assert worst <= tolerance, f"{worst:.1e} of the largest value apart, at most {tolerance:.0e} is allowed"

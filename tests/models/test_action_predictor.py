@@ -69,7 +69,7 @@ def test_it_is_the_slow_transformer(residual: bool, context_frames: int) -> None
     predicted = predictor(features, actions, states).double()
     for clip in range(2):
         expected = slow(predictor, features[clip], actions[clip], states[clip])
-        torch.testing.assert_close(predicted[clip], expected, atol=1e-4, rtol=1e-4)
+        reference.assert_close(predicted[clip], expected)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["features", "actions", "states"])
@@ -92,7 +92,7 @@ def test_a_prediction_from_the_current_frame_alone_knows_no_past() -> None:
     whole = predictor(features, actions, states).unflatten(1, (T, N))
     for t in range(T):
         alone = predictor(features[:, t * N : (t + 1) * N], actions[:, t : t + 1], states[:, t : t + 1])
-        torch.testing.assert_close(alone, whole[:, t], atol=1e-5, rtol=1e-4)
+        reference.assert_close(alone, whole[:, t])
 
 
 def test_a_longer_past_does_not_change_the_first_steps() -> None:
@@ -101,7 +101,7 @@ def test_a_longer_past_does_not_change_the_first_steps() -> None:
     whole = predictor(features, actions, states)
     for length in range(1, T):
         part = predictor(features[:, : length * N], actions[:, :length], states[:, :length])
-        torch.testing.assert_close(part, whole[:, : length * N], atol=1e-5, rtol=1e-4)
+        reference.assert_close(part, whole[:, : length * N])
 
 
 def test_with_the_residual_it_starts_as_copy_last_frame() -> None:

@@ -45,14 +45,14 @@ def test_it_is_the_slow_transformer_over_context_and_mask_tokens() -> None:
         assert predicted.shape == (2, 4, 10)
         for clip in range(2):
             expected = slow(predictor, features()[clip], CONTEXT[clip].tolist(), TARGET[clip].tolist(), mask)
-            torch.testing.assert_close(predicted[clip], expected, atol=1e-3, rtol=1e-4)
+            reference.assert_close(predicted[clip], expected)
 
 
 def test_permuted_targets_are_permuted_predictions() -> None:
     predictor, order = tiny_predictor(), [2, 0, 3, 1]
     straight = predictor(features(), CONTEXT, TARGET, GRID, 0)
     permuted = predictor(features(), CONTEXT, TARGET[:, order], GRID, 0)
-    torch.testing.assert_close(permuted, straight[:, order], atol=1e-5, rtol=1e-4)
+    reference.assert_close(permuted, straight[:, order])
     assert (straight[:, 0] - straight[:, 1]).abs().max() > 1e-2
 
 
@@ -60,7 +60,7 @@ def test_the_order_of_the_context_does_not_matter_but_its_places_do() -> None:
     predictor, order = tiny_predictor(), [4, 2, 0, 1, 3]
     straight = predictor(features(), CONTEXT, TARGET, GRID, 0)
     permuted = predictor(features()[:, order], CONTEXT[:, order], TARGET, GRID, 0)
-    torch.testing.assert_close(permuted, straight, atol=1e-5, rtol=1e-4)
+    reference.assert_close(permuted, straight)
     moved = predictor(features()[:, order], CONTEXT, TARGET, GRID, 0)
     assert (moved - straight).abs().max() > 1e-2
 
