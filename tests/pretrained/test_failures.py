@@ -21,7 +21,7 @@ from torch import nn
 
 from tests.pretrained.models import tiny_encoder, tiny_world_model
 from vjepa_world.errors import CheckpointError
-from vjepa_world.pretrained import load_encoder, load_world_model, save_pretrained
+from vjepa_world.pretrained import load_encoder, load_world_model, read_checkpoint, save_pretrained
 from vjepa_world.pretrained.folder import write_folder
 
 REPO = Path(__file__).parents[2]
@@ -118,6 +118,7 @@ def test_a_wrong_description_is_named(
 
 def test_a_description_without_provenance_loads(saved: Path) -> None:
     edit_config(saved, lambda d: d.pop("provenance"))
+    assert read_checkpoint(saved).details == {"provenance": {}}
     load_world_model(saved)
 
 

@@ -65,8 +65,7 @@ class VideoEncoder(nn.Module):
             self.img_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
             self.video_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
         if config.positions == "sincos":
-            grid = (config.num_frames // config.tubelet_size, config.grid_size, config.grid_size)
-            table = sincos_positions(*grid, dim, image=config.num_frames == 1)
+            table = sincos_positions(*self._position_grid(), dim, image=config.num_frames == 1)
             self.pos_embed = nn.Parameter(table.unsqueeze(0), requires_grad=False)
         blocks = [
             Block(dim, config.num_heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)

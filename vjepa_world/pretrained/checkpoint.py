@@ -15,8 +15,6 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 
-FORMATS = ("native", "meta", "huggingface")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -25,7 +23,7 @@ class Checkpoint:
     Tensors may be memory-mapped: nothing is copied before a model takes them.
 
     Attributes:
-        format: One of :data:`FORMATS`.
+        format: native, meta or huggingface.
         name: What kind of file it was recognised as, in words ("V-JEPA 2 training file").
         source: The file or folder.
         encoder: Of a checkpoint with an encoder.

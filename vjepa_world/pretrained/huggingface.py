@@ -44,8 +44,8 @@ from vjepa_world.pretrained.huggingface_names import (
     VJEPA2_PREDICTOR,
     VJEPA2_PROBE,
     PartNames,
-    differences,
 )
+from vjepa_world.pretrained.shapes import differences
 from vjepa_world.pretrained.weight_files import WeightFiles, open_weights
 
 __all__ = ["is_huggingface", "obstacles", "read_huggingface", "resolve_hub", "write_huggingface"]

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Shape = tuple[int, ...]
+from vjepa_world.pretrained.shapes import Shape
+
 Table = Mapping[str, tuple[str, ...]]
 
 #: Our names to theirs, without `.weight` and `.bias`; # is a block's or token's number. Several names of theirs are
@@ -147,14 +148,3 @@ class PartNames:
 
 def _is_mask_token(own: str) -> bool:
     return own.startswith("mask_tokens.")
-
-
-def differences(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> list[str]:
-    """Return in words which tensors are missing, too many or of another shape."""
-    problems = [f"missing {name} {list(shape)}" for name, shape in expected.items() if name not in found]
-    problems += [f"unexpected {name} {list(shape)}" for name, shape in found.items() if name not in expected]
-    return problems + [
-        f"{name}: file {list(found[name])}, architecture {list(shape)}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
-    ]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vjepa_world.errors import CheckpointError, ConfigError, nearest
+from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import EncoderConfig, WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
@@ -20,11 +20,12 @@ from vjepa_world.pretrained.folder import CONFIG
 from vjepa_world.pretrained.huggingface import is_huggingface, read_huggingface, resolve_hub
 from vjepa_world.pretrained.meta import is_meta, read_meta
 from vjepa_world.pretrained.native import BOUNDS, find_checkpoint, read_native
+from vjepa_world.pretrained.shapes import Shape, differences
+from vjepa_world.pretrained.words import Words, as_words, check_words
 
 #: What the only encoder of a folder is called, where its caller insists on a name.
 ONE_ENCODER = "target_encoder"
 
-Words = Mapping[str, Any]
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -93,12 +94,7 @@ def replaced(config: Any, words: Words) -> Any:
     Raises:
         ConfigError: If a word is not one of the architecture's.
     """
-    known = [field.name for field in dataclasses.fields(config)]
-    for word in words:
-        if word not in known:
-            raise ConfigError(
-                f"config word '{word}' is not known to {type(config).__name__}; {nearest(word, known)}"
-            )
+    check_words(type(config), words)
     return dataclasses.replace(config, **words)
 
 
@@ -127,7 +123,7 @@ def load_encoder(
         CheckpointError: If there is none, it is broken, or it does not fit its description.
         ConfigError: If `config` has an unknown word.
     """
-    checkpoint = read_checkpoint(source, weights=weights, encoder=_words(config))
+    checkpoint = read_checkpoint(source, weights=weights, encoder=as_words(config))
     if checkpoint.world_model is not None and checkpoint.world_model.encoder_kind != "vjepa":
         kind = checkpoint.world_model.encoder_kind
         raise CheckpointError(f"{checkpoint.source} has a '{kind}' encoder, which holds no weights to load.")
@@ -184,7 +180,7 @@ def load_world_model(
     for word in words:
         if word not in ("encoder", "predictor"):
             raise ConfigError(f"config word '{word}' is not known; allowed: encoder, predictor.")
-    parts = {part: _words(words.get(part)) for part in ("encoder", "predictor")}
+    parts = {part: as_words(words.get(part)) for part in ("encoder", "predictor")}
     checkpoint = read_checkpoint(source, weights=weights, **parts)
     architecture = checkpoint.world_model
     if architecture is None:
@@ -201,12 +197,6 @@ def load_world_model(
 def _free_bounds(actions: int) -> dict[str, Tensor]:
     """The bounds of a checkpoint that names none: one metre, one radian, the whole closure."""
     return dict(zip(BOUNDS, (torch.full((actions,), -1.0), torch.full((actions,), 1.0)), strict=True))
-
-
-def _words(config: Any) -> Words | None:
-    if config is None or isinstance(config, Mapping):
-        return config
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
 
 def _build(
@@ -229,17 +219,14 @@ def _build(
 
 
 def _check_fit(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    own = model.state_dict()
-    problems = [f"missing {name} {list(own[name].shape)}" for name in own if name not in tensors]
-    problems += [f"unexpected {name} {list(tensors[name].shape)}" for name in tensors if name not in own]
-    problems += [
-        f"{name}: file {list(tensors[name].shape)}, model {list(own[name].shape)}"
-        for name in own
-        if name in tensors and own[name].shape != tensors[name].shape
-    ]
+    problems = differences(_shapes(model.state_dict()), _shapes(tensors), "model")
     if problems:
         raise CheckpointError(
             f"{source} does not fit its architecture in {len(problems)} tensors: {'; '.join(problems[:10])}. "
             "A folder's two files may belong to different models: copy it again, whole; of another file, give its "
             "architecture with config=."
         )
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

@@ -8,7 +8,6 @@ tensors do not tell all of an architecture; the reference's code reads by name a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ from vjepa_world.pretrained.meta_kinds import (
     OWN_ENTRY,
     PATCHES,
     State,
-    Words,
     is_action_predictor,
     kind_of,
     positions_of,
@@ -49,6 +47,7 @@ from vjepa_world.pretrained.meta_maps import (
     world_model_config,
 )
 from vjepa_world.pretrained.meta_writing import write_meta
+from vjepa_world.pretrained.words import Words, as_words
 
 __all__ = ["is_meta", "read_meta", "write_meta"]
 
@@ -89,8 +88,8 @@ def read_meta(
         check_entries(content)
         own = _noted(content)
         words = {
-            "encoder": {**own.get("encoder", {}), **_words(encoder)},
-            "predictor": {**own.get("predictor", {}), **_words(predictor)},
+            "encoder": {**own.get("encoder", {}), **as_words(encoder)},
+            "predictor": {**own.get("predictor", {}), **as_words(predictor)},
             "probe": own.get("probe", {}),
         }
         reader = _Reader(content, words)
@@ -110,12 +109,6 @@ def _noted(content: Mapping[str, Any]) -> Words:
             f"the entry '{OWN_ENTRY}' does not hold words by part; the file is broken, make it again."
         )
     return own
-
-
-def _words(config: Any) -> Words:
-    if is_dataclass(config):
-        return {field.name: getattr(config, field.name) for field in fields(config)}
-    return config or {}
 
 
 class _Reader:

@@ -8,13 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from vjepa_world.errors import CheckpointError
+from vjepa_world.pretrained.words import Words
 
-Words = Mapping[str, Any]
 State = dict[str, Tensor]
 
 ENCODERS = ("encoder", "target_encoder", "ema_encoder")

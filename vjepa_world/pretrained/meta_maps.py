@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from vjepa_world.errors import CheckpointError, ConfigError, nearest
+from vjepa_world.errors import CheckpointError
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     EncoderConfig,
@@ -28,7 +28,8 @@ from vjepa_world.pretrained.architectures import (
     heads_of_width,
     nearest_architecture,
 )
-from vjepa_world.pretrained.meta_kinds import PATCHES, State, Words, count, needed
+from vjepa_world.pretrained.meta_kinds import PATCHES, State, count, needed
+from vjepa_world.pretrained.words import Words, check_words
 
 Config = TypeVar("Config", EncoderConfig, MaskedPredictorConfig, ActionPredictorConfig, ProbeConfig)
 
@@ -222,12 +223,7 @@ def configured(schema: type[Config], found: Words, words: Words) -> Config:
     Raises:
         ConfigError: If a word is unknown or no architecture comes of it.
     """
-    known = [field.name for field in fields(schema)]
-    for word in words:
-        if word not in known:
-            raise ConfigError(
-                f"config word '{word}' is not known to {schema.__name__}; {nearest(word, known)}"
-            )
+    check_words(schema, words)
     return schema(**{**found, **words})
 
 

@@ -1,0 +1,20 @@
+"""Whether tensors are those that an architecture needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Shape = tuple[int, ...]
+
+
+def differences(
+    expected: Mapping[str, Shape], found: Mapping[str, Shape], expected_by: str = "architecture"
+) -> list[str]:
+    """Return in words which tensors are missing, too many or of another shape."""
+    problems = [f"missing {name} {list(shape)}" for name, shape in expected.items() if name not in found]
+    problems += [f"unexpected {name} {list(shape)}" for name, shape in found.items() if name not in expected]
+    return problems + [
+        f"{name}: file {list(found[name])}, {expected_by} {list(shape)}"
+        for name, shape in expected.items()
+        if name in found and found[name] != shape
+    ]
