@@ -6,16 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from vjepa_world.ops.mask_spec import VJEPA2_MASKS, MaskSpec
 from vjepa_world.ops.masking import (
-    VJEPA2_MASKS,
-    MaskSpec,
+    block_shape,
     gather_tokens,
+    over_frames,
+    random_order,
     sample_masks,
     sample_pair_masks,
 )
 
 ONE_BLOCK = MaskSpec(num_blocks=1, scale=0.3)
-HUGE = MaskSpec(num_blocks=4, scale=1.0)
+HUGE = MaskSpec(num_blocks=4, scale=0.99)
 
 
 def draw(grid: tuple[int, int, int], batch: int, spec: MaskSpec, seed: int) -> tuple[Tensor, Tensor]:
@@ -78,6 +80,69 @@ def test_one_block_is_a_rectangle_of_the_asked_area_and_aspect() -> None:
     assert 0.72 < min(aspects) < 0.82 < 1.35 < max(aspects) < 1.57
 
 
+def test_aspects_are_uniform_between_their_ends() -> None:
+    """Their mean is 1.125, and that of their logarithm's uniform distribution would be 1.082."""
+    aspects = []
+    for seed in range(1000):
+        _, target = draw((1, 60, 60), 1, ONE_BLOCK, seed)
+        rows, columns = target[0] // 60, target[0] % 60
+        aspects.append(int(rows.max() - rows.min() + 1) / int(columns.max() - columns.min() + 1))
+    assert sum(aspects) / 1000 == pytest.approx(1.125, abs=3 * (0.75**2 / 12 / 1000) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scale", "aspect", "expected"),
+    [
+        (0.15, 1.0, (6, 6)),  # 38 of 256 tokens
+        (0.7, 0.75, (12, 15)),  # 179
+        (0.7, 1.5, (16, 11)),  # sqrt(179 * 1.5) is 16.4, more than there are
+        (0.001, 1.0, (1, 1)),
+    ],
+)
+def test_the_shape_of_a_block_by_hand(scale: float, aspect: float, expected: tuple[int, int]) -> None:
+    assert block_shape(scale, aspect, 16, 16) == expected
+
+
+def test_a_frame_that_is_all_hidden_is_drawn_again() -> None:
+    """Two tall blocks, 16x11, cover a frame where they lie at its two ends: a 1 in 18 chance a clip.
+
+    Otherwise whole columns are left of it. Such a clip would cut its batch's context to one place.
+    """
+    tall = MaskSpec(num_blocks=2, scale=0.7, aspect_low=1.5, aspect_high=1.5)
+    covered = 0
+    for seed in range(20):
+        context, _ = draw((1, 16, 16), 24, tall, seed)
+        assert context.shape[1] % 16 == 0
+        covered += context.shape[1] == 16
+    assert covered
+
+
+def test_where_no_place_can_be_left_one_at_random_is() -> None:
+    whole = MaskSpec(num_blocks=1, scale=0.99, aspect_low=1.0, aspect_high=1.0)
+    places: set[int] = set()
+    for seed in range(20):
+        context, target = draw((1, 4, 4), 8, whole, seed)
+        assert (context.shape, target.shape) == ((8, 1), (8, 15))
+        places |= set(context.flatten().tolist())
+    assert len(places) == 16
+
+
+def test_a_random_order_has_the_chosen_first_and_every_permutation_alike() -> None:
+    chosen = torch.tensor([[False, True, True, False, True]]).expand(6000, -1)
+    order = random_order(chosen, torch.Generator().manual_seed(0))
+    first, rest = order[:, :3], order[:, 3:]
+    assert {tuple(sorted(row)) for row in first.tolist()} == {(1, 2, 4)}
+    assert {tuple(sorted(row)) for row in rest.tolist()} == {(0, 3)}
+    found = torch.unique(order, dim=0, return_counts=True)[1]
+    assert len(found) == 6 * 2
+    assert float((found - 500).square().sum() / 500) < 31.3  # chi-squared of 11 degrees, one in a thousand
+
+
+def test_places_are_those_of_every_frame() -> None:
+    spread = over_frames(torch.tensor([[[5, 0]], [[3, 2]]]), (3, 2, 3))
+    assert spread.tolist() == [[[0, 5, 6, 11, 12, 17]], [[2, 3, 8, 9, 14, 15]]]
+
+
 def test_the_size_is_drawn_once_a_batch_and_the_place_once_a_clip() -> None:
     grid, shapes, places = (1, 20, 20), set(), set()
     _, target = draw(grid, 16, ONE_BLOCK, 3)
@@ -132,6 +197,16 @@ def test_gather_tokens_picks_by_clip() -> None:
     tokens = torch.arange(2 * 4 * 3).view(2, 4, 3)
     picked = gather_tokens(tokens, torch.tensor([[3, 0], [1, 1]]))
     assert picked.tolist() == [[[9, 10, 11], [0, 1, 2]], [[15, 16, 17], [15, 16, 17]]]
+    same = gather_tokens(tokens[:1].expand(2, -1, -1), torch.tensor([[3, 0], [1, 1]]))
+    assert same.tolist() == [[[9, 10, 11], [0, 1, 2]], [[3, 4, 5], [3, 4, 5]]]
+
+
+def test_gradients_go_back_to_the_tokens_that_were_picked() -> None:
+    tokens = torch.zeros(2, 3, 2, requires_grad=True)
+    picked = gather_tokens(tokens, torch.tensor([[2, 0], [1, 1]]))
+    (picked * torch.tensor([[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]])).sum().backward()
+    assert tokens.grad is not None
+    assert tokens.grad.tolist() == [[[3, 4], [0, 0], [1, 2]], [[0, 0], [12, 14], [0, 0]]]
 
 
 def test_of_a_pair_the_first_frame_and_a_few_of_the_seconds_tokens_are_seen() -> None:

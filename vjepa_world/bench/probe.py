@@ -18,7 +18,7 @@ TRAIN_FRAMES, TEST_FRAMES = 6000, 1000
 
 def run(config: BenchConfig) -> list[Row]:
     """Return the mean errors [cm] of the shipped encoder beside the controls."""
-    from vjepa_world.evaluation.probes import linear_probe
+    from vjepa_world.ops.ridge import linear_probe
     from vjepa_world.pretrained import shipped_checkpoint
     from vjepa_world.training.hardware import set_threads
 

@@ -1,4 +1,4 @@
-"""The objectives, one function an equation.
+"""The objectives of the action-conditioned predictor, one function an equation.
 
 Legend: B batch, T frames, N tokens a frame, D width, A action size, S state size.
 """
@@ -6,22 +6,9 @@ Legend: B batch, T frames, N tokens a frame, D width, A action size, S state siz
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vjepa_world.models.action_predictor import ActionPredictor
-
-
-def masked_latent_l1(predicted: Tensor, target: Tensor) -> Tensor:
-    r"""Return :math:`\frac{1}{BN_pD}\sum |P - \mathrm{LN}(\bar E)|`, the mean L1 to the LayerNormed target.
-
-    Args:
-        predicted: `[B, Np, D]`.
-        target: Features of the EMA encoder at the same tokens, before the affine-free LayerNorm, `[B, Np, D]`.
-
-    Source: V-JEPA 2 (arXiv:2506.09985, section 2).
-    """
-    return F.l1_loss(predicted.float(), F.layer_norm(target.float(), target.shape[-1:]))
 
 
 def motion_weights(current: Tensor, following: Tensor, share: float) -> Tensor:

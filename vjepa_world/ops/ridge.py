@@ -1,13 +1,15 @@
 """Linear probes: what can be read off frozen features with one matrix.
 
-Legend: M frames, F features, K outputs.
+Legend: M frames or clips, F features, K outputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 #: Ridge penalties tried, as shares of the mean eigenvalue of the features' covariance.
@@ -16,19 +18,22 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Errors of a probe on frames it was not fitted to: `errors [M]`, Euclidean, in the target's unit."""
+    """Errors of a probe on frames it was not fitted to.
+
+    `errors [M]`: Euclidean, in the target's unit; of classes 1 where wrong and 0 where right.
+    """
 
     errors: Tensor
     penalty: float
 
     @property
     def mean(self) -> float:
-        """Mean Euclidean error."""
+        """Mean error."""
         return self.errors.mean().item()
 
     @property
     def median(self) -> float:
-        """Median Euclidean error."""
+        """Median error."""
         return self.errors.median().item()
 
 
@@ -41,10 +46,10 @@ def ridge(features: Tensor, targets: Tensor, penalty: float) -> Tensor:
         penalty: :math:`\lambda`, in units of the mean eigenvalue :math:`\bar\sigma`.
 
     Returns:
-        `[F, K]`.
+        `[F, K]`; zeros where the features do not vary at all, as a collapsed encoder's.
     """
     samples, width = features.shape
-    scale = penalty * features.square().sum() / width
+    scale = (penalty * features.square().sum() / width).clamp_min(1e-12)
     if width <= samples:
         gram = features.T @ features
         gram.diagonal().add_(scale)
@@ -69,6 +74,44 @@ def linear_probe(
     Returns:
         The errors on the test frames.
     """
+
+    def euclidean(predicted: Tensor, targets: Tensor) -> Tensor:
+        return (predicted - targets).norm(dim=1)
+
+    return _fit_and_measure(train, test, euclidean, validation_fraction)
+
+
+def linear_classifier(
+    train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, validation_fraction: float = 0.2
+) -> ProbeResult:
+    """Fit a ridge regression to one-hot classes; the largest output is the answer.
+
+    Args:
+        train: Features `[M, F]` and classes `[M]` int64; see :func:`linear_probe`.
+        test: The same, of unseen scenes.
+        validation_fraction: Share of the training frames that chooses the penalty.
+
+    Returns:
+        1 for each test frame whose class is missed, else 0.
+    """
+    classes = int(max(train[1].max(), test[1].max())) + 1
+
+    def one_hot(labels: Tensor) -> Tensor:
+        return F.one_hot(labels, classes).double()
+
+    def missed(predicted: Tensor, targets: Tensor) -> Tensor:
+        return (predicted.argmax(dim=1) != targets.argmax(dim=1)).double()
+
+    hot_train, hot_test = (train[0], one_hot(train[1])), (test[0], one_hot(test[1]))
+    return _fit_and_measure(hot_train, hot_test, missed, validation_fraction)
+
+
+def _fit_and_measure(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    errors: Callable[[Tensor, Tensor], Tensor],
+    validation_fraction: float,
+) -> ProbeResult:
     features, targets = train[0].double(), train[1].double()
     mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     features, offset = (features - mean) / std, targets.mean(dim=0)
@@ -76,9 +119,9 @@ def linear_probe(
 
     def error(penalty: float) -> float:
         weights = ridge(features[:cut], targets[:cut] - offset, penalty)
-        return (features[cut:] @ weights + offset - targets[cut:]).norm(dim=1).mean().item()
+        return errors(features[cut:] @ weights + offset, targets[cut:]).mean().item()
 
     penalty = min(PENALTIES, key=error)
     weights = ridge(features, targets - offset, penalty)
     predicted = (test[0].double() - mean) / std @ weights + offset
-    return ProbeResult((predicted - test[1].double()).norm(dim=1), penalty)
+    return ProbeResult(errors(predicted, test[1].double()), penalty)
