@@ -13,7 +13,7 @@ import pytest
 
 from vjepa_world.config import from_yaml
 from vjepa_world.errors import ConfigError
-from vjepa_world.runs import RunError, run_folder, write_json_atomic, write_text_atomic
+from vjepa_world.runs import RunError, read_metrics, run_folder, write_json_atomic, write_text_atomic
 
 
 @dataclass(frozen=True)
@@ -100,3 +100,15 @@ def test_an_error_of_the_disk_names_the_file_and_leaves_nothing(tmp_path: Path) 
 def test_a_dataclass_is_written_as_an_object(tmp_path: Path) -> None:
     write_json_atomic(tmp_path / "a.json", Config(steps=3))
     assert json.loads((tmp_path / "a.json").read_text()) == {"name": "", "steps": 3, "resume": False}
+
+
+def test_metrics_are_read_by_rising_step_without_what_a_kill_left(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path) == []
+    lines = ['{"step": 0, "loss": 3.0}', '{"step": 10, "loss": 2.0}', '{"step": 20, "loss": 1.0}']
+    again = ['{"step": 10, "loss": 2.5}', '{"step": 30, "lo']
+    (tmp_path / "metrics.jsonl").write_text("\n".join([*lines, *again]))
+    assert read_metrics(tmp_path) == [
+        {"step": 0, "loss": 3.0},
+        {"step": 10, "loss": 2.5},
+        {"step": 20, "loss": 1.0},
+    ]

@@ -18,6 +18,7 @@ from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.jsonl"
 
 
 class RunError(VJEPAWorldError):
@@ -58,6 +59,22 @@ def run_folder(verb: str, name: str, resume: bool, root: str | Path = "runs", co
     if config is not None:
         _write_config(folder, config)
     return folder
+
+
+def read_metrics(folder: str | Path) -> list[dict[str, float]]:
+    """Return the lines of a run's `metrics.jsonl`, by rising step; none if there is no such file.
+
+    Of a step that was logged twice the later line counts, and the half-written last line of a killed run is left out.
+    """
+    path = Path(folder) / METRICS_FILE
+    lines: dict[int, dict[str, float]] = {}
+    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            line = json.loads(text)
+            lines[int(line["step"])] = line
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [lines[step] for step in sorted(lines)]
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:

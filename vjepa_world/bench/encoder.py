@@ -14,9 +14,9 @@ from torch import Tensor
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
-from vjepa_world.bench.machine import matmul_gflops
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
+from vjepa_world.training.machine_rate import matmul_gflops
 
 
 class Size(NamedTuple):

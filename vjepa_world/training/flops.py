@@ -1,0 +1,130 @@
+r"""Floating-point operations of training, counted from the architecture: matrix products and attention alone.
+
+A product of `[n, i]` and `[i, o]` is 2 n i o operations. A backward pass multiplies twice as much as its forward
+pass, for the gradients of inputs and of weights; the first layer needs no gradient of its input. Norms,
+activations, rotations and the optimizer are left out, as is usual: they are a few per cent.
+
+Legend: N tokens of a sequence, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Operations of one forward pass.
+
+    Attributes:
+        first: Of the layer whose input needs no gradient.
+        blocks: Of the transformer's blocks, which may be computed again in the backward pass.
+        ends: Of these, the blocks' last products: nothing waits for them, so they are not computed again.
+        others: Of all else.
+    """
+
+    first: float = 0.0
+    blocks: float = 0.0
+    ends: float = 0.0
+    others: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """Of the forward pass."""
+        return self.first + self.blocks + self.others
+
+    def trained(self, *, recompute: bool = False) -> float:
+        """Return those of forward and backward pass together, with the blocks' forward pass once more if recomputed."""
+        again = self.blocks - self.ends if recompute else 0.0
+        return 2 * self.first + 3 * (self.blocks + self.others) + again
+
+
+class MaskTokens(NamedTuple):
+    """Tokens of a clip in one mask family: visible ones, and those of each of `targets` sets that is predicted."""
+
+    context: int
+    hidden: int
+    targets: int = 1
+
+
+def block_flops(tokens: int, width: int, mlp_ratio: float) -> float:
+    r"""Return :math:`2 N (4 D^2 + 2 D\,D_{mlp}) + 4 N^2 D`, one block on one sequence."""
+    hidden = round(width * mlp_ratio)
+    return 2.0 * tokens * (4 * width**2 + 2 * width * hidden) + 4.0 * tokens**2 * width
+
+
+def encoder_forward(config: EncoderConfig, tokens: int, *, image: bool = False) -> Forward:
+    """Count one sequence's way through the encoder.
+
+    Args:
+        config: The architecture.
+        tokens: Tokens that are seen: of a masked clip the visible ones alone.
+        image: Whether it is a single frame, whose patches have no time.
+    """
+    patch = CHANNELS * (1 if image else config.tubelet_size) * config.patch_size**2
+    return Forward(first=2.0 * tokens * patch * config.embed_dim, **_blocks(config, tokens))
+
+
+def predictor_forward(
+    config: MaskedPredictorConfig, encoder_dim: int, context: int, target: int, *, dense: bool = False
+) -> Forward:
+    """Count one sequence's way through the masked predictor.
+
+    Args:
+        config: The architecture.
+        encoder_dim: Width of the encoder.
+        context: Visible tokens.
+        target: Hidden tokens.
+        dense: Whether the context tokens are predicted too.
+    """
+    width, wide = config.embed_dim, config.input_levels * encoder_dim
+    embed = wide * width if config.input_levels == 1 else wide * encoder_dim + encoder_dim * width
+    out = width * (config.output_dim or wide)
+    ends = 2.0 * (context * embed + (target + (context if dense else 0)) * out)
+    return Forward(others=ends, **_blocks(config, context + target))
+
+
+def _blocks(config: EncoderConfig | MaskedPredictorConfig, tokens: int) -> dict[str, float]:
+    last = 2.0 * tokens * config.embed_dim * round(config.embed_dim * config.mlp_ratio)
+    blocks = block_flops(tokens, config.embed_dim, config.mlp_ratio)
+    return {"blocks": config.depth * blocks, "ends": config.depth * last}
+
+
+def pretrain_flops(
+    encoder: EncoderConfig,
+    predictor: MaskedPredictorConfig,
+    *,
+    clips: int,
+    tokens: int,
+    masks: Sequence[MaskTokens],
+    target: EncoderConfig | None,
+    image: bool = False,
+    dense: bool = False,
+    recompute: bool = False,
+) -> float:
+    """Count one step of masked prediction: the target's forward pass, and each mask family forward and backward.
+
+    Args:
+        encoder: The trained encoder.
+        predictor: The masked predictor.
+        clips: Clips of the batch.
+        tokens: Tokens of a clip, all of which the target sees.
+        masks: Of each mask family; the predictor runs once for each set of hidden tokens.
+        target: The EMA encoder's or teacher's architecture; None where pixels are predicted.
+        image: Whether clips are single frames.
+        dense: Whether the context tokens are predicted too.
+        recompute: Whether the blocks' activations are computed again in the backward pass.
+    """
+    seen_once = encoder_forward(target, tokens, image=image).total if target is not None else 0.0
+    trained = 0.0
+    for context, hidden, targets in masks:
+        seen = encoder_forward(encoder, context, image=image)
+        predicted = predictor_forward(predictor, encoder.embed_dim, context, hidden, dense=dense)
+        trained += seen.trained(recompute=recompute) + targets * predicted.trained(recompute=recompute)
+    return clips * (seen_once + trained)
