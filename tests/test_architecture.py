@@ -28,7 +28,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.cores": (),
     "vjepa_world.ops": ("vjepa_world.errors",),
     "vjepa_world.models": ("vjepa_world.ops", "vjepa_world.errors"),
-    "vjepa_world.data": ("vjepa_world.ops", "vjepa_world.errors"),
+    "vjepa_world.data": ("vjepa_world.ops", "vjepa_world.cores", "vjepa_world.errors"),
     "vjepa_world.pretrained": ("vjepa_world.models", "vjepa_world.ops", "vjepa_world.errors"),
     "vjepa_world.config": ("vjepa_world.errors", "configs"),
     "vjepa_world.runs": ("vjepa_world.config", "vjepa_world.errors"),

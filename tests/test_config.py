@@ -270,3 +270,38 @@ def test_help_shows_groups_keys_defaults_and_meanings(folder: Path) -> None:
 def test_the_shipped_folder_of_yaml_is_found() -> None:
     assert (default_config_dir() / "model").is_dir()
     assert list(default_config_dir().glob("*.yaml"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One of several.
+
+    Args:
+        path: where it lies.
+        weight: how much it counts.
+    """
+
+    path: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """Several sources by name."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+
+
+def test_keys_by_name_hold_dataclasses(tmp_path: Path) -> None:
+    words = ["sources.one.path=a,b", "sources.two.path=c", "sources.two.weight=3"]
+    config = compose("mix", Mixture, words, tmp_path)
+    assert config == Mixture(sources={"one": Source(path="a,b"), "two": Source(path="c", weight=3.0)})
+    assert from_yaml(to_yaml(config), Mixture) == config
+    for word, message in (
+        ("sources.one.wieght=2", "unknown key 'sources.one.wieght'; did you mean 'sources.NAME.weight'?"),
+        ("sources.one.weight=2", "'sources.one.path' is not given and has no default"),
+        ("sources.one=2", "'sources.one' is a set of keys: give one of sources.one.path, sources.one.weight"),
+        ("sources.one={path: a, weight: x}", "'sources.one.weight' got 'x', expected a number"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            compose("mix", Mixture, [word], tmp_path)

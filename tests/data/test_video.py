@@ -285,3 +285,39 @@ def test_the_fallback_is_logged_in_one_line_once(caplog: pytest.LogCaptureFixtur
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == (0 if backend == "torchcodec" else 1)
     assert all("torchcodec did not load" in line and "\n" not in line for line in lines)
+
+
+@pytest.mark.parametrize("size", [(37, 53), (99, 31), (17, 2)])
+def test_odd_sizes_are_read_whole(tmp_path: Path, size: tuple[int, int]) -> None:
+    width, height = size
+    path = tmp_path / "odd.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = width, height, "bgr0"
+        for level in (10, 120, 230):
+            pixels = np.full((height, width, 3), level, np.uint8)
+            pixels[-1, -1] = 0  # the last row and column are there
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode(None))
+    read = open_video(path).frames_by_index([0, 1, 2])
+    assert read.shape == (3, 3, height, width)
+    assert (read[:, :, -1, -1] == 0).all()
+    assert [int(frame[0, 0, 0]) for frame in read] == [10, 120, 230]
+
+
+def test_the_best_of_several_streams_is_read(tmp_path: Path) -> None:
+    coded, small = write_coded(tmp_path / "coded.mp4", STEADY_MS), tmp_path / "small.mp4"
+    write_video(small, np.zeros((20, 32, 32, 3), np.uint8), 10)
+    both = tmp_path / "both.mkv"
+    with av.open(str(coded)) as best, av.open(str(small)) as other, av.open(str(both), "w") as out:
+        sources = (other, best)  # the worse one comes first
+        copies = [out.add_stream_from_template(source.streams.video[0]) for source in sources]
+        for source, copy in zip(sources, copies, strict=True):
+            for packet in source.demux(source.streams.video[0]):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    out.mux(packet)
+    info = probe_video(both)
+    assert (info.width, info.height) == (SIZE, SIZE)
+    assert read_codes(open_video(both).frames_at([0.05, 7.95, 4.01])) == [0, 79, 40]

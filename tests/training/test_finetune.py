@@ -60,15 +60,13 @@ def test_at_the_start_it_copies_the_last_frame() -> None:
 def test_the_first_loss_is_that_of_a_copy() -> None:
     task = finetune_task(objective=PLAIN)
     features, actions, states = next(task.batches(0))
-    losses = task.loss((features, actions, states), step=0)
+    losses = task._loss((features, actions, states))
     teacher = (features[:, 1:] - features[:, :-1]).abs().mean()
     rollout = (features[:, 2] - features[:, 0]).abs().mean()
     torch.testing.assert_close(losses["loss_teacher"], teacher)
     torch.testing.assert_close(losses["loss_rollout"], rollout)
     torch.testing.assert_close(losses["loss"], teacher + rollout)
-    alone = finetune_task(objective=dataclasses.replace(PLAIN, rollout=1)).loss(
-        (features, actions, states), step=0
-    )
+    alone = finetune_task(objective=dataclasses.replace(PLAIN, rollout=1))._loss((features, actions, states))
     assert set(alone) == {"loss", "loss_teacher"}
     torch.testing.assert_close(alone["loss"], teacher)
 
@@ -78,7 +76,7 @@ def test_weight_on_motion_raises_the_share_of_what_moves() -> None:
     task = finetune_task(objective=FinetuneObjective(rollout=1, motion_share=1.0))
     batch = next(task.batches(0))
     change = (batch[0][:, 1:] - batch[0][:, :-1]).abs().mean(dim=-1)
-    torch.testing.assert_close(task.loss(batch, step=0)["loss"], change.square().mean() / change.mean())
+    torch.testing.assert_close(task._loss(batch)["loss"], change.square().mean() / change.mean())
 
 
 def test_bounds_and_statistics_are_those_of_the_training_episodes_actions() -> None:
@@ -132,7 +130,7 @@ def test_a_resumed_finetuning_is_bit_equal(tmp_path: Path) -> None:
 
 def test_only_the_predictor_is_trained() -> None:
     task = finetune_task()
-    task.loss(next(task.batches(0)), step=0)["loss"].backward()
+    task._loss(next(task.batches(0)))["loss"].backward()
     assert all(p.grad is None for p in task.model.encoder.parameters())
     assert any(p.grad is not None and p.grad.any() for p in task.model.predictor.parameters())
 

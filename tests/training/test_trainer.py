@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import shutil
 import signal
 from pathlib import Path
@@ -23,8 +24,9 @@ from tests.training.tiny import (
 )
 from vjepa_world.errors import CheckpointError, ConfigError, TrainingError
 from vjepa_world.ops.schedules import warmup_constant_cooldown
-from vjepa_world.training.checkpoint import load_state, save_checkpoint
-from vjepa_world.training.config import FinetuneObjective, PretrainObjective, TrainerConfig
+from vjepa_world.training.checkpoint import Checkpoints, load_modules, load_tensors
+from vjepa_world.training.config import FinetuneObjective, TrainerConfig
+from vjepa_world.training.pretrain_config import PretrainObjective
 from vjepa_world.training.trainer import Trainer
 
 
@@ -45,7 +47,7 @@ def test_an_interrupted_and_resumed_pretraining_is_bit_equal_to_an_uninterrupted
     straight = pretrain_task(config)
     trainer = fit(straight, config, run_folder(tmp_path, "straight"))
 
-    interrupted = pretrain_task(config, MovingDots(interrupt_at=2 * 4 + 1))  # while step 2's batch is made
+    interrupted = pretrain_task(config, MovingDots(4, interrupt_at=2 * 4 + 1))  # while step 2's batch is made
     with pytest.raises(KeyboardInterrupt):
         fit(interrupted, config, run_folder(tmp_path, "stopped"))
     assert checkpoints(tmp_path / "stopped") == ["step_00000003"]
@@ -102,9 +104,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path) -> No
         fit(task, config, run_folder(tmp_path))
     assert task.stepped == [0, 1, 2, 3]
     assert checkpoints(tmp_path / "run") == ["step_00000002", "step_00000004"]
-    state = load_state(tmp_path / "run")
-    assert state is not None
-    good.modules.load_state_dict(state["modules"])
+    good.modules.load_state_dict(load_modules(tmp_path / "run"))
     assert_same_state(task.modules, good.modules)
 
 
@@ -132,21 +132,55 @@ def test_checkpoints_come_regularly_and_the_newest_two_stay(tmp_path: Path) -> N
     assert sorted(path.name for path in (tmp_path / "run/checkpoints/step_00000007").iterdir()) == [
         "config.json",
         "model.safetensors",
-        "training.pt",
+        "state",
     ]
 
 
-def test_a_broken_training_state_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [".metadata", "__0_0.distcp"])
+def test_a_broken_training_state_is_named(tmp_path: Path, name: str) -> None:
     run = run_folder(tmp_path)
-    assert load_state(run) is None
-    folder = save_checkpoint(run, 3, {}, {"step": 3, "modules": {"a": torch.ones(50)}})
-    content = (folder / "training.pt").read_bytes()
-    for broken in (b"", content[:100], content[:-40], b"text" * 30):
-        (folder / "training.pt").write_bytes(broken)
-        with pytest.raises(
-            CheckpointError, match=r"step_00000003/training.pt cannot be read .*remove .*step_00000003"
-        ):
-            load_state(run)
+    checkpoints = Checkpoints(run)
+    checkpoints.save(3, {}, {"modules.a": torch.ones(50), "modules.b": torch.zeros(2, 3)})
+    checkpoints.wait()
+    folder = run / "checkpoints" / "step_00000003"
+    content = (folder / "state" / name).read_bytes()
+    for broken in (b"", content[:100], b"text" * 30, None):
+        if broken is None:
+            (folder / "state" / name).unlink()
+        else:
+            (folder / "state" / name).write_bytes(broken)
+        with pytest.raises(CheckpointError, match=r"step_00000003 cannot be read .*remove that folder"):
+            load_tensors(folder, {"modules.a": torch.ones(50)})
+
+
+def test_an_index_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Harm:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "harm",))
+
+    checkpoints = Checkpoints(run_folder(tmp_path))
+    checkpoints.save(1, {}, {"modules.a": torch.ones(2)})
+    checkpoints.wait()
+    folder = tmp_path / "run" / "checkpoints" / "step_00000001"
+    (folder / "state" / ".metadata").write_bytes(pickle.dumps(Harm()))
+    with pytest.raises(CheckpointError, match="its index asks for"):
+        load_tensors(folder, {"modules.a": torch.ones(2)})
+    assert not (tmp_path / "harm").exists()
+
+
+def test_what_is_saved_is_of_the_moment_and_every_nth_stays(tmp_path: Path) -> None:
+    checkpoints, tensor = Checkpoints(run_folder(tmp_path), keep_last=1, keep_every=4), torch.zeros(1000)
+    for step in range(1, 8):
+        tensor.fill_(step)
+        checkpoints.save(step, {"model.safetensors": {"w": tensor}}, {"modules.a": tensor})
+        tensor.fill_(-1)  # while it is being written
+    checkpoints.wait()
+    found = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert found == ["step_00000004", "step_00000007"]
+    for name in found:
+        loaded = {"modules.a": torch.empty(1000)}
+        load_tensors(tmp_path / "run" / "checkpoints" / name, loaded)
+        assert loaded["modules.a"].unique().tolist() == [int(name[-1])]
 
 
 def test_the_log_holds_the_figures_the_rate_and_the_throughput(tmp_path: Path) -> None:
@@ -170,7 +204,7 @@ def test_the_first_update_is_adams() -> None:
     task = LineTask(config)
     trainer = Trainer(task, config, Path("unused"), torch.device("cpu"))
     before = {name: value.clone() for name, value in task.modules.state_dict().items()}
-    trainer._step(0, next(task.batches(0)))
+    trainer.step(0, next(task.batches(0)))
     for name, decay in {"weight": 1 - 0.01 * 0.5, "bias": 1.0}.items():
         moved = (task.modules.state_dict()[name] - decay * before[name]).abs()
         torch.testing.assert_close(moved, torch.full_like(moved, 0.01), atol=1e-5, rtol=0)
@@ -180,7 +214,7 @@ def test_a_step_is_taken_with_the_schedules_rate() -> None:
     config = trainer_config(steps=100, lr=0.01, warmup=0.1, cooldown=0.0, weight_decay=0.0)
     task = LineTask(config)
     before = next(task.modules.parameters()).detach().clone()
-    Trainer(task, config, Path("unused"), torch.device("cpu"))._step(4, next(task.batches(4)))
+    Trainer(task, config, Path("unused"), torch.device("cpu")).step(4, next(task.batches(4)))
     moved = (next(task.modules.parameters()) - before).abs()
     torch.testing.assert_close(moved, torch.full_like(moved, 0.005), atol=1e-5, rtol=0)
 
@@ -199,12 +233,12 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(tmp_path: Pa
     folder = run_folder(tmp_path)
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "step_00000004").write_text("in the way")
-    with pytest.raises(CheckpointError, match="step_00000004"):
+    with pytest.raises(CheckpointError, match="could not write a checkpoint of .*Training stopped"):
         fit(LineTask(config), config, folder)
     (folder / "checkpoints" / "step_00000004").unlink()
-    state = load_state(folder)
-    assert state is not None
-    assert state["step"] == 2
+    task = LineTask(config)
+    fit(task, config, folder, resume=True)
+    assert task.stepped == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -221,8 +255,12 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(tmp_path: Pa
         (TrainerConfig, {"lr": 0.0}, "trainer.lr is 0.0; it must be positive"),
         (TrainerConfig, {"lr": math.nan}, "trainer.lr is nan; it must be positive"),
         (TrainerConfig, {"warmup": 1.5}, "trainer.warmup is 1.5; it is a share of the run, from 0 to 1"),
-        (PretrainObjective, {"image_fraction": 2.0}, "objective.image_fraction is 2.0; it is a share"),
-        (PretrainObjective, {"ema": (0.999, 0.99)}, r"objective.ema is \(0.999, 0.99\); give two momenta"),
+        (PretrainObjective, {"image_fraction": 2.0}, "objective.image_fraction is 2.0; allowed: a share"),
+        (
+            PretrainObjective,
+            {"ema": (0.999, 0.99)},
+            r"objective.ema is \(0.999, 0.99\); allowed: two momenta",
+        ),
         (FinetuneObjective, {"rollout": 0}, "objective.rollout is 0; it must be at least 1"),
         (FinetuneObjective, {"motion_share": -0.1}, "objective.motion_share is -0.1; it is a share"),
     ],

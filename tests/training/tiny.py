@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
+from vjepa_world.data.batches import ClipBatch
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
-from vjepa_world.training.config import PretrainObjective, TrainerConfig
-from vjepa_world.training.pretrain import PretrainTask
+from vjepa_world.ops.mask_spec import MaskSpec
+from vjepa_world.training.config import TrainerConfig
+from vjepa_world.training.methods import build_method
+from vjepa_world.training.pretrain import Loader, PretrainTask
+from vjepa_world.training.pretrain_config import PretrainObjective
 from vjepa_world.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -24,6 +27,8 @@ ENCODER = EncoderConfig(
     image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2, mlp_ratio=2.0
 )
 PREDICTOR = MaskedPredictorConfig(embed_dim=16, depth=1, num_heads=2, mlp_ratio=2.0)
+# The published masks leave nothing of 4 x 4 tokens to see.
+MASKS = (MaskSpec(num_blocks=2, scale=0.15), MaskSpec(num_blocks=1, scale=0.4))
 
 
 def trainer_config(**changes: Any) -> TrainerConfig:
@@ -32,41 +37,69 @@ def trainer_config(**changes: Any) -> TrainerConfig:
     )
 
 
-class MovingDots(Dataset[Tensor]):
-    """Clip `i` shows a bright square that moves over a grey field: uint8 `[4, 3, 32, 32]`, any index.
+def moving_dot(number: int) -> Tensor:
+    """Return a bright square that moves over a grey field: uint8 `[4, 3, 32, 32]`."""
+    rng = np.random.default_rng(number)
+    clip = torch.full((4, 3, 32, 32), int(rng.integers(30, 120)), dtype=torch.uint8)
+    place, speed, colour = rng.uniform(4, 22, 2), rng.uniform(-3, 3, 2), rng.integers(150, 256, 3)
+    for frame in range(4):
+        y, x = np.clip(place + frame * speed, 0, 25).astype(int)
+        clip[frame, :, y : y + 7, x : x + 7] = torch.from_numpy(colour.astype(np.uint8)).view(3, 1, 1)
+    return clip
+
+
+class MovingDots:
+    """A loader of moving squares; clip `i` of a run is always the same.
 
     The process gets a Ctrl-C while clip `interrupt_at` is made.
     """
 
-    def __init__(self, interrupt_at: int | None = None) -> None:
-        self.interrupt_at = interrupt_at
+    def __init__(
+        self,
+        batch_size: int,
+        interrupt_at: int | None = None,
+        views: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.batch_size, self.interrupt_at, self.views = batch_size, interrupt_at, views
+        self.rank, self.world_size = rank, world_size
 
-    def __getitem__(self, index: int) -> Tensor:
-        if index == self.interrupt_at:
-            os.kill(os.getpid(), signal.SIGINT)
-        rng = np.random.default_rng(index)
-        clip = torch.full((4, 3, 32, 32), int(rng.integers(30, 120)), dtype=torch.uint8)
-        place, speed, colour = rng.uniform(4, 22, 2), rng.uniform(-3, 3, 2), rng.integers(150, 256, 3)
-        for frame in range(4):
-            y, x = np.clip(place + frame * speed, 0, 25).astype(int)
-            clip[frame, :, y : y + 7, x : x + 7] = torch.from_numpy(colour.astype(np.uint8)).view(3, 1, 1)
-        return clip
+    def batches(self, start_step: int, steps: int) -> Iterator[ClipBatch]:
+        own = self.batch_size // self.world_size
+        for step in range(start_step, steps):
+            first = step * self.batch_size + self.rank * own
+            numbers = range(first, first + own)
+            if self.interrupt_at in numbers:
+                os.kill(os.getpid(), signal.SIGINT)
+            frames = torch.stack([moving_dot(number) for number in numbers])
+            if self.views > 1:
+                frames = torch.stack([frames.roll(3 * view, dims=-1) for view in range(self.views)], dim=1)
+            yield ClipBatch(frames, tuple(f"dot {number}" for number in numbers), ("",) * own)
 
-    def __len__(self) -> int:
-        return 16
+
+# The published masks leave next to nothing of 4 x 4 tokens to see.
+MASKS = (MaskSpec(num_blocks=2, scale=0.15), MaskSpec(num_blocks=1, scale=0.4))
+
+
+def pretrain_objective(**changes: Any) -> PretrainObjective:
+    if changes.get("kind") == "contrastive":
+        return PretrainObjective(**changes)
+    return PretrainObjective(**{"masks": MASKS, **changes})
 
 
 def pretrain_task(
     config: TrainerConfig,
-    clips: Dataset[Tensor] | None = None,
+    loader: Loader | None = None,
     objective: PretrainObjective | None = None,
     seed: int = 0,
 ) -> PretrainTask:
+    objective = objective or pretrain_objective()
+    method = build_method(ENCODER, PREDICTOR, objective, seed=seed)
     return PretrainTask(
-        clips or MovingDots(),
-        ENCODER,
-        PREDICTOR,
-        objective or PretrainObjective(),
+        loader or MovingDots(config.batch_size, views=method.views),
+        method,
+        objective,
         config,
         seed=seed,
         device=CPU,
@@ -78,6 +111,8 @@ class LineTask:
     """Fits a line; step `nan_at` gives a NaN, step `signal_at` gets a signal while its batch is made."""
 
     unit = "points"
+    flops = 0.0
+    flops = 0.0
 
     def __init__(
         self,
@@ -99,12 +134,21 @@ class LineTask:
             batch = torch.randn(self.config.batch_size, 3, generator=torch.Generator().manual_seed(step))
             yield batch * float("nan") if step == self.nan_at else batch
 
-    def loss(self, batch: Tensor, step: int) -> dict[str, Tensor]:
+    def names(self, batch: Tensor) -> Sequence[str]:
+        return [f"point {place}" for place in range(len(batch))]
+
+    def parts(self, batch: Tensor, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
+        return [lambda: self._loss(batch)]
+
+    def _loss(self, batch: Tensor) -> dict[str, Tensor]:
         loss = (self.modules(batch) - batch[:, :2]).square().mean()
         return {"loss": loss, "twice": 2 * loss}
 
     def after_step(self, step: int) -> None:
         self.stepped.append(step)
+
+    def warning(self, figures: dict[str, float]) -> str | None:
+        return None
 
     def monitor(self, batch: Tensor, step: int) -> dict[str, float]:
         return {"weight": next(self.modules.parameters()).sum().item()}
@@ -129,9 +173,10 @@ def fit(task: Any, config: TrainerConfig, folder: Path, resume: bool = False) ->
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl without the throughput, which is never the same twice."""
+    """Return the lines of metrics.jsonl without what is measured with a clock and never the same twice."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if not key.endswith("_per_s")} for line in lines]
+    timed = ("_per_s", "wait_fraction", "matrix_share")
+    return [{key: value for key, value in line.items() if not key.endswith(timed)} for line in lines]
 
 
 def assert_same_state(left: nn.Module, right: nn.Module) -> None:

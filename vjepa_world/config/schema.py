@@ -33,8 +33,10 @@ def unknown_key(key: str, schema: type, groups: Mapping[str, str]) -> str:
 def keys_of(schema: type, prefix: str) -> Iterator[str]:
     """Yield every dotted key of the schema that holds a value."""
     for name, kind in fields_of(schema).items():
-        inner = dataclass_in(kind)
-        if inner is None:
+        inner, keyed = dataclass_in(kind), _dataclass_by_name(kind)
+        if keyed is not None:
+            yield from keys_of(keyed, f"{prefix}{name}.NAME.")
+        elif inner is None:
             yield prefix + name
         else:
             yield from keys_of(inner, f"{prefix}{name}.")
@@ -75,6 +77,11 @@ def dataclass_in(kind: Any) -> Any | None:
     if is_union(kind):
         return next((arm for arm in typing.get_args(kind) if dataclasses.is_dataclass(arm)), None)
     return None
+
+
+def _dataclass_by_name(kind: Any) -> Any | None:
+    """Return the dataclass that an annotation `dict[str, D]` holds."""
+    return dataclass_in(typing.get_args(kind)[1]) if typing.get_origin(kind) is dict else None
 
 
 def is_union(kind: Any) -> bool:

@@ -73,7 +73,7 @@ class VideoClips(Dataset[Tensor | str]):
         segment = self.segments[self.groups[index]]
         try:
             times_s = self.times_s(index)
-            return self.shown.pixels(self._pool.get(segment.path).frames_at(times_s))
+            return self.shown.pixels(self._pool.get(segment.place).frames_at(times_s))
         except DataError as error:
             return str(error)
 
@@ -84,7 +84,7 @@ class VideoClips(Dataset[Tensor | str]):
             DataError: If the video cannot be opened.
         """
         segment = self.segments[self.groups[index]]
-        video = self._pool.get(segment.path)
+        video = self._pool.get(segment.place)
         # The middle of the last frame: the end itself may already be the next episode's first frame.
         last_s = min(segment.end_s or video.duration_s, video.duration_s) - 0.5 / video.fps
         room_s = max(last_s - segment.start_s - self.shown.span_s, 0.0)
@@ -94,7 +94,10 @@ class VideoClips(Dataset[Tensor | str]):
 
     def fingerprint(self) -> list[Any]:
         """Return what changes when the clips do."""
-        rows = [[*_stamp(segment.path), segment.start_s, segment.end_s] for segment in self.segments]
+        rows = [
+            [*_stamp(segment.path), *_inside(segment), segment.start_s, segment.end_s]
+            for segment in self.segments
+        ]
         return ["videos", self.clips_per_video, rows]
 
 
@@ -159,3 +162,8 @@ class EpisodeClips(Dataset[Tensor | str]):
 def _stamp(path: Path) -> list[Any]:
     state = path.stat()
     return [str(path.resolve()), state.st_size, state.st_mtime_ns]
+
+
+def _inside(segment: Segment) -> list[Any]:
+    """Return where in its tar file it lies; nothing for a file of its own, whose fingerprints stay as they were."""
+    return [] if segment.member is None else [segment.member.offset, segment.member.size]

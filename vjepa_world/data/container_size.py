@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import BinaryIO
 
 _EBML = bytes.fromhex("1a45dfa3")
 _MATROSKA_SEGMENT = bytes.fromhex("18538067")
 
 
-def declared_size(path: Path) -> int:
-    """Return how many bytes an MP4, MOV, Matroska or WebM file should have; 0 when it does not say."""
-    with open(path, "rb") as file:
-        head = file.read(4096)
-        if head[:4] == _EBML:
-            return _matroska_size(head)
-        return _mp4_size(file) if head[4:8] == b"ftyp" else 0
+def declared_size(file: BinaryIO) -> int:
+    """Return how many bytes an open MP4, MOV, Matroska, WebM or AVI file should have; 0 when it does not say."""
+    head = file.read(4096)
+    if head[:4] == _EBML:
+        return _matroska_size(head)
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return _riff_size(head)
+    return _mp4_size(file) if head[4:8] == b"ftyp" else 0
+
+
+def _riff_size(head: bytes) -> int:
+    """Read the size of the first chunk, which the file has at least; writers of streams leave it open."""
+    size = int.from_bytes(head[4:8], "little")
+    return 0 if size in (0, 0xFFFFFFFF) else size + 8
 
 
 def _mp4_size(file: BinaryIO) -> int:

@@ -1,22 +1,27 @@
-"""Finds the videos of a corpus, and keeps account of the bad ones.
+"""Finds the videos and images of a corpus, and tells the usable ones from the bad ones.
 
-A corpus is a folder (searched to any depth), a glob, one file, a CSV list, or a LeRobotDataset. It consists of
-segments: a whole ordinary file, or one episode of a dataset whose files hold many, so that no clip crosses from
-one episode into the next.
+A corpus is a folder (searched to any depth), a glob, one file, a CSV or Parquet list, WebDataset shards, or a
+LeRobotDataset. It consists of segments: a whole ordinary file, the piece of one that a list names, or one episode of a
+dataset whose files hold many, so that no clip crosses from one episode into the next.
 """
 
 from __future__ import annotations
 
-import csv
 import glob
 import logging
 import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vjepa_world.data.bad_files import BadFiles
+from vjepa_world.data.images import IMAGE_EXTENSIONS, is_image, probe_image
+from vjepa_world.data.lists import LIST_SUFFIXES, ListedVideo, read_list
+from vjepa_world.data.places import Place, TarMember
+from vjepa_world.data.shards import ShardSample, expand_braces, index_shard
 from vjepa_world.data.trajectories.lerobot_meta import LeRobotMeta, is_lerobot
 from vjepa_world.data.video import TIME_TOLERANCE_S, VideoError, VideoInfo, probe_video
+from vjepa_world.data.worker_pool import guarded_map
 from vjepa_world.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -35,13 +40,12 @@ EXTENSIONS = (
     ".3gp",
     ".ogv",
 )
+SHARD = ".tar"
 
-_LISTED = 10  # bad files that an error names
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a video that clips are cut from.
+    """A piece of a video that clips are cut from, or an image.
 
     Args:
         path: the file.
@@ -49,6 +53,8 @@ class Segment:
         end_s: where it ends; None is the file's end.
         label: a word or sentence about it, where the corpus has one.
         episode: which episode of a dataset the piece is; None is the whole file.
+        member: where in `path` it lies, if that is a tar file.
+        piece: which piece of the file a list names, in words.
     """
 
     path: Path
@@ -56,123 +62,104 @@ class Segment:
     end_s: float | None = None
     label: str = ""
     episode: int | None = None
+    member: TarMember | None = None
+    piece: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where its bytes are."""
+        return self.path if self.member is None else self.member
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is one image."""
+        return is_image(self.place)
 
     @property
     def name(self) -> str:
-        """The file, and the episode where it is a part of the file."""
-        return str(self.path) if self.episode is None else f"{self.path} (episode {self.episode})"
-
-
-@dataclass
-class BadFiles:
-    """Names, counts and reasons of what could not be used; each is logged once.
-
-    Args:
-        max_fraction: the share of bad ones above which `check` stops the run.
-    """
-
-    max_fraction: float
-    reasons: dict[str, str] = field(default_factory=dict)
-
-    def add(self, name: str, reason: str) -> None:
-        """Count `name` as bad; a second time changes nothing."""
-        if name not in self.reasons:
-            self.reasons[name] = reason
-            logger.warning("Skipped: %s", reason)
-
-    def __len__(self) -> int:
-        return len(self.reasons)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.reasons
-
-    def check(self, total: int) -> None:
-        """Stop when too many of `total` are bad.
-
-        Raises:
-            DataError: more than `max_fraction` of them, or all; the first ten are listed with their reasons.
-        """
-        bad = len(self)
-        if bad == 0 or (bad <= self.max_fraction * total and bad < total):
-            return
-        listed = list(self.reasons.values())[:_LISTED]
-        more = [f"... and {bad - _LISTED} more"] if bad > _LISTED else []
-        lines = "\n  ".join(listed + more)
-        raise DataError(
-            f"{bad} of {total} videos are bad; data.max_bad_fraction={self.max_fraction:g} allows "
-            f"{int(self.max_fraction * total)}. Replace or remove them, or raise data.max_bad_fraction:\n  {lines}"
-        )
+        """The file, and the episode or piece where it is a part of the file."""
+        part = self.piece if self.episode is None else f"episode {self.episode}"
+        return f"{self.place} ({part})" if part else str(self.place)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The segments found at `source`, in a fixed order, not looked into yet."""
+    """The segments found at `source`, in a fixed order, not looked into yet; `bad` names shards without an index."""
 
     source: str
     segments: tuple[Segment, ...]
+    bad: tuple[tuple[str, str], ...] = ()
 
-    def usable(self, window_s: float, max_bad_fraction: float) -> tuple[list[Segment], BadFiles]:
+    @property
+    def total(self) -> int:
+        """How many things can be bad."""
+        return len(self.segments) + len(self.bad)
+
+    def usable(
+        self, window_s: float, max_bad_fraction: float, timeout_s: float = 120.0
+    ) -> tuple[list[Segment], BadFiles]:
         """Read every file's header; return the segments that a clip of `window_s` fits in, and the bad ones.
 
         Raises:
-            DataError: more than `max_bad_fraction` of the segments are bad.
+            DataError: more than `max_bad_fraction` of the segments are bad, or a file cannot be read in `timeout_s`.
         """
         bad = BadFiles(max_bad_fraction)
-        headers = probe_all([segment.path for segment in self.segments])
+        for name, reason in self.bad:
+            bad.add(name, reason)
+        headers = probe_all((segment.place for segment in self.segments), timeout_s)
         good = []
         for segment in self.segments:
-            header = headers[segment.path]
-            if isinstance(header, VideoError):
-                bad.add(segment.name, str(header))
-                continue
-            end_s = header.duration_s if segment.end_s is None else min(segment.end_s, header.duration_s)
-            if end_s - segment.start_s < window_s:
-                bad.add(
-                    segment.name,
-                    f"{segment.name} is shorter than the window of {window_s:.2f} s: it lasts "
-                    f"{max(end_s - segment.start_s, 0.0):.2f} s. Take it out, or ask for fewer frames or a higher fps.",
-                )
-                continue
-            good.append(replace(segment, end_s=end_s))
-        bad.check(len(self.segments))
+            header = headers[segment.place]
+            checked = str(header) if isinstance(header, VideoError) else _fitted(segment, header, window_s)
+            if isinstance(checked, str):
+                bad.add(segment.name, checked)
+            else:
+                good.append(checked)
+        bad.check(self.total)
         return good, bad
 
 
-def find_videos(path: str | os.PathLike[str]) -> Corpus:
-    """Find the videos at `path`: a folder, a glob, a video file, a CSV list with a column `path`, a LeRobotDataset.
+def find_videos(path: str | os.PathLike[str], *, images: bool = False) -> Corpus:
+    """Find the videos at `path`.
 
-    Hidden files are left out. Paths in a CSV are relative to its folder.
+    Args:
+        path: a folder, a glob, a video file, a CSV or Parquet list with a column `path`, tar shards (a file, a glob, or
+            a brace list such as {000..009}.tar) or a LeRobotDataset. Hidden files are left out. Paths in a list are
+            relative to its folder.
+        images: whether images are looked for too: those that a list names, and elsewhere where there is no video.
 
     Raises:
         DataError: nothing is there, or no video among it; what was looked for is named.
     """
     text = os.fspath(path)
-    place = Path(text)
-    if place.is_dir():
-        segments = _in_folder(place)
-    elif place.suffix.lower() == ".csv":
-        segments = _in_list(place)
-    elif place.is_file():
-        segments = [Segment(place)]
-    elif glob.has_magic(text):
-        segments = _matching(text)
+    found = _Found()
+    if not os.path.exists(text) and "{" in text:
+        for part in expand_braces(text):
+            _look(part, found)
     else:
+        _look(text, found)
+    found.index_shards()
+    segments = found.chosen(images)
+    left = len(found.listed) - len(segments)
+    if left:
+        logger.info("%d images in %s are left out%s", left, text, ": it has videos" if segments else "")
+    if not segments and not found.bad:
+        kinds = (*EXTENSIONS, *IMAGE_EXTENSIONS) if images else EXTENSIONS
         raise DataError(
-            f"No such file or folder: {text}. Give a folder of videos, a glob, a file or a CSV list."
+            f"No video found in {text}. Looked for {' '.join(kinds)} and {SHARD} in it and in the folders below; give "
+            "a folder that has such files, a glob, one video, a CSV or Parquet list, tar shards or a LeRobotDataset."
         )
-    if not segments:
-        raise DataError(
-            f"No video found in {text}. Looked for {' '.join(EXTENSIONS)} in it and in the folders below; give a "
-            f"folder that has such files, a glob, one video, a CSV list or a LeRobotDataset."
-        )
-    return Corpus(text, tuple(segments))
+    return Corpus(text, tuple(segments), tuple(found.bad))
 
 
-def probe_all(paths: list[Path]) -> dict[Path, VideoInfo | VideoError]:
-    """Read the headers of all files, in a few threads; what cannot be read stands as its error."""
-    unique = list(dict.fromkeys(paths))
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
-        return dict(zip(unique, threads.map(_probe, unique), strict=True))
+def probe_all(places: Iterable[Place], timeout_s: float = 120.0) -> dict[Place, VideoInfo | VideoError]:
+    """Read the headers of all files, in a few processes; what cannot be read stands as its error.
+
+    Raises:
+        DataError: reading one took longer than `timeout_s`.
+    """
+    unique = list(dict.fromkeys(places))
+    return dict(zip(unique, guarded_map(_probe, unique, VideoError, timeout_s), strict=True))
 
 
 def clip_span_s(frames_per_clip: int, fps: float) -> float:
@@ -180,23 +167,103 @@ def clip_span_s(frames_per_clip: int, fps: float) -> float:
     return (frames_per_clip - 1) / fps + 2 * TIME_TOLERANCE_S
 
 
-def _probe(path: Path) -> VideoInfo | VideoError:
+def _probe(place: Place) -> VideoInfo | VideoError:
     try:
-        return probe_video(path)
+        return probe_image(place) if is_image(place) else probe_video(place)
     except VideoError as error:
         return error
 
 
-def _in_folder(folder: Path) -> list[Segment]:
-    segments: list[Segment] = []
+def _fitted(segment: Segment, header: VideoInfo, window_s: float) -> Segment | str:
+    """Return the segment with its end as the file has it, or why no clip of `window_s` fits in it."""
+    if segment.is_image:
+        return segment
+    end_s = header.duration_s if segment.end_s is None else min(segment.end_s, header.duration_s)
+    if segment.start_s >= end_s:
+        return f"{segment.name} starts behind its file's end: that lasts {header.duration_s:.2f} s. Correct its start."
+    if end_s - segment.start_s < window_s:
+        return (
+            f"{segment.name} is shorter than the window of {window_s:.2f} s: it lasts "
+            f"{end_s - segment.start_s:.2f} s. Take it out, or ask for fewer frames or a higher fps."
+        )
+    return replace(segment, end_s=end_s)
+
+
+class _Found:
+    """What a search has come upon, in order."""
+
+    def __init__(self) -> None:
+        self.listed: list[Segment] = []
+        self.is_list = False
+        self.shards: list[Path] = []
+        self.bad: list[tuple[str, str]] = []
+
+    def chosen(self, images: bool) -> list[Segment]:
+        """Return all that a list names; else the videos, or if there are none, the images if they are wanted."""
+        if self.is_list:
+            return self.listed
+        videos = [segment for segment in self.listed if not segment.is_image]
+        return videos or (self.listed if images else [])
+
+    def file(self, path: Path) -> None:
+        """Take a file whose name is that of a video, an image or a shard."""
+        name = path.name.lower()
+        if name.startswith("."):
+            return
+        if name.endswith(SHARD):
+            self.shards.append(path)
+        elif name.endswith((*EXTENSIONS, *IMAGE_EXTENSIONS)):
+            self.listed.append(Segment(path))
+
+    def index_shards(self) -> None:
+        for path, samples in zip(self.shards, guarded_map(_index, self.shards, DataError), strict=True):
+            if isinstance(samples, DataError):
+                self.bad.append((str(path), str(samples)))
+            else:
+                self.listed += [Segment(path, label=s.label, member=s.member) for s in samples]
+
+
+def _index(path: Path) -> list[ShardSample] | DataError:
+    try:
+        return index_shard(path, (*EXTENSIONS, *IMAGE_EXTENSIONS))
+    except DataError as error:
+        return error
+
+
+def _look(text: str, found: _Found) -> None:
+    place = Path(text)
+    if place.is_dir():
+        _look_in_folder(place, found)
+    elif place.suffix.lower() in LIST_SUFFIXES and (place.is_file() or not glob.has_magic(text)):
+        found.is_list = True
+        found.listed += [_listed(place, row) for row in read_list(place)]
+    elif place.is_file():
+        if place.suffix.lower() == SHARD:
+            found.shards.append(place)
+        else:
+            found.listed.append(Segment(place))
+    elif glob.has_magic(text):
+        for match in sorted(glob.glob(text, recursive=True)):
+            if os.path.isdir(match):
+                _look_in_folder(Path(match), found)
+            else:
+                found.file(Path(match))
+    else:
+        raise DataError(
+            f"No such file or folder: {text}. Give a folder of videos, a glob, a file, a CSV or Parquet list, or tar "
+            "shards."
+        )
+
+
+def _look_in_folder(folder: Path, found: _Found) -> None:
     for place, folders, files in os.walk(folder, followlinks=True):
         if is_lerobot(place):
-            segments += _in_dataset(Path(place))
+            found.listed += _in_dataset(Path(place))
             folders.clear()
             continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        segments += [Segment(Path(place) / name) for name in sorted(files) if _is_video(name)]
-    return segments
+        for name in sorted(files):
+            found.file(Path(place) / name)
 
 
 def _in_dataset(folder: Path) -> list[Segment]:
@@ -208,33 +275,8 @@ def _in_dataset(folder: Path) -> list[Segment]:
     ]
 
 
-def _in_list(file: Path) -> list[Segment]:
-    if not file.is_file():
-        raise DataError(
-            f"No such list: {file}. Give a CSV file with a column 'path', and optionally 'label'."
-        )
-    with open(file, encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        columns = reader.fieldnames or []
-        if "path" not in columns:
-            raise DataError(
-                f"{file} has no column 'path' in its first line; it has: {', '.join(columns) or 'nothing'}. Write "
-                f"'path' or 'path,label' as the first line, then one video a line."
-            )
-        rows = [row for row in reader if row["path"]]
-    return [Segment(file.parent / row["path"], label=row.get("label") or "") for row in rows]
-
-
-def _matching(pattern: str) -> list[Segment]:
-    segments: list[Segment] = []
-    for match in sorted(glob.glob(pattern, recursive=True)):
-        place = Path(match)
-        if place.is_dir():
-            segments += _in_folder(place)
-        elif _is_video(place.name):
-            segments.append(Segment(place))
-    return segments
-
-
-def _is_video(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
+def _listed(file: Path, row: ListedVideo) -> Segment:
+    piece = ""
+    if row.start_s or row.end_s is not None:
+        piece = f"{row.start_s:g} s to {'its end' if row.end_s is None else f'{row.end_s:g} s'}"
+    return Segment(file.parent / row.path, row.start_s, row.end_s, row.label, piece=piece)

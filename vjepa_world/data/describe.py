@@ -1,4 +1,4 @@
-"""Says what a folder of videos or a LeRobotDataset holds, for people."""
+"""Says what a corpus of videos or images, or a LeRobotDataset, holds, for people."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from vjepa_world.data.corpus import find_videos, probe_all
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset
 from vjepa_world.data.video import VideoError, VideoInfo, probe_video
 
+_BAR = 30  # characters of the longest bar of a histogram
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideosDescription:
@@ -21,6 +23,7 @@ class VideosDescription:
 
     source: str
     videos: tuple[VideoInfo, ...]
+    images: tuple[VideoInfo, ...]
     bad: tuple[str, ...]
     num_segments: int
 
@@ -31,20 +34,26 @@ class VideosDescription:
 
     def render(self, most: int = 20) -> str:
         """Return the description as text; `most` files are listed one by one."""
+        videos = f"{len(self.videos)} videos, {self.duration_s:.1f} s in all"
+        images = f"{len(self.images)} images"
+        found = [images] if self.images and not self.videos else [videos, images][: 1 + bool(self.images)]
         lines = [
-            f"{self.source}: {len(self.videos)} videos, {self.duration_s:.1f} s in all, {len(self.bad)} bad",
+            f"{self.source}: {', '.join(found)}, {len(self.bad)} bad",
             f"segments to cut clips from: {self.num_segments}",
         ]
+        files = self.videos + self.images
+        if files:
+            lines += [
+                f"codecs: {_counts(Counter(file.codec for file in files))}",
+                f"sizes: {_counts(Counter(f'{file.width}x{file.height}' for file in files))}",
+            ]
         if self.videos:
-            codecs = Counter(video.codec for video in self.videos)
-            sizes = Counter(f"{video.width}x{video.height}" for video in self.videos)
             durations = [video.duration_s for video in self.videos]
             rates = [video.fps for video in self.videos]
             lines += [
-                f"codecs: {_counts(codecs)}",
-                f"sizes: {_counts(sizes)}",
                 f"durations: {min(durations):.1f} to {max(durations):.1f} s, median {np.median(durations):.1f} s",
                 f"rates: {min(rates):.2f} to {max(rates):.2f} frames/s",
+                *_bars(Counter(f"{video.codec} at {video.fps:.2f}/s" for video in self.videos)),
             ]
             rows = [
                 (v.path.name, f"{v.duration_s:.2f} s", f"{v.fps:.2f}/s", f"{v.width}x{v.height}", v.codec)
@@ -114,18 +123,22 @@ class DatasetDescription:
 
 
 def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
-    """Read the headers of all videos at `path` (see `find_videos`).
+    """Read the headers of all videos, or else images, at `path` (see `find_videos`).
 
     Raises:
         DataError: no video is there. Files that cannot be read are listed, not raised.
     """
-    corpus = find_videos(path)
-    headers = probe_all([segment.path for segment in corpus.segments])
-    good = tuple(header for header in headers.values() if isinstance(header, VideoInfo))
-    bad = tuple(str(header) for header in headers.values() if isinstance(header, VideoError))
-    broken = {file for file, header in headers.items() if isinstance(header, VideoError)}
-    usable = sum(segment.path not in broken for segment in corpus.segments)
-    return VideosDescription(source=corpus.source, videos=good, bad=bad, num_segments=usable)
+    corpus = find_videos(path, images=True)
+    headers = probe_all(segment.place for segment in corpus.segments)
+    good = [header for header in headers.values() if isinstance(header, VideoInfo)]
+    broken = {place: str(header) for place, header in headers.items() if isinstance(header, VideoError)}
+    return VideosDescription(
+        source=corpus.source,
+        videos=tuple(header for header in good if header.fps > 0),
+        images=tuple(header for header in good if not header.fps),
+        bad=(*(reason for _, reason in corpus.bad), *broken.values()),
+        num_segments=sum(segment.place not in broken for segment in corpus.segments),
+    )
 
 
 def describe_dataset(path: str | os.PathLike[str]) -> DatasetDescription:
@@ -165,6 +178,16 @@ def _describe(names: Sequence[str], values: np.ndarray) -> tuple[FeatureDescript
 
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counter.most_common())
+
+
+def _bars(counter: Counter[str], most: int = 10) -> list[str]:
+    """Return a histogram, a line for each of the most common values."""
+    shown = counter.most_common(most)
+    width, largest = max(len(name) for name, _ in shown), shown[0][1]
+    lines = [
+        f"  {name:<{width}}  {'#' * max(1, round(_BAR * count / largest))} {count}" for name, count in shown
+    ]
+    return lines + ([f"  ... and {len(counter) - most} more kinds"] if len(counter) > most else [])
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

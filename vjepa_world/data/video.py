@@ -17,7 +17,15 @@ import numpy as np
 from torch import Tensor
 
 from vjepa_world.data.container_size import declared_size
-from vjepa_world.data.video_backends import DecodeError, Decoder, MemoryDecoder, open_decoder
+from vjepa_world.data.places import Place, TarMember, ffmpeg_url, open_place, size_of
+from vjepa_world.data.video_backends import (
+    AV_ERRORS,
+    DecodeError,
+    Decoder,
+    MemoryDecoder,
+    first_line,
+    open_decoder,
+)
 from vjepa_world.errors import DataError
 
 # Containers round presentation times (Matroska to 1 ms), and so do those who ask (float32 timestamps): a time
@@ -45,7 +53,7 @@ class VideoInfo:
     that are stored are not to be displayed (an edit list).
     """
 
-    path: Path
+    path: Place
     duration_s: float
     fps: float
     num_frames: int
@@ -56,55 +64,64 @@ class VideoInfo:
     trimmed: bool
 
 
-def probe_video(path: str | os.PathLike[str]) -> VideoInfo:
+def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
     """Read a file's header, without decoding a frame (about a millisecond).
 
     Raises:
         VideoError: missing, empty, not a video, no video stream, or shorter than its header says.
     """
-    path = Path(path)
-    _check_file(path)
+    place = path if isinstance(path, TarMember) else Path(path)
+    check_file(place)
     try:
-        with av.open(str(path)) as container:
-            _check_whole(path, container)
+        with av.open(ffmpeg_url(place)) as container:
+            _check_whole(place, container)
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 kinds = ", ".join(sorted({s.type for s in container.streams}))
-                raise _unreadable(path, f"it has no video stream (its streams: {kinds or 'none'})")
+                raise unreadable(place, f"it has no video stream (its streams: {kinds or 'none'})")
             if container.format.name in _NO_INDEX:
                 raise VideoError(
-                    f"Cannot read {path} exactly: its container ({container.format.name}) has no index to seek by. "
-                    f"Put it into another: ffmpeg -i {path.name} -c copy {path.stem}.mp4"
+                    f"Cannot read {place} exactly: its container ({container.format.name}) has no index to seek by. "
+                    f"Put it into another: ffmpeg -i {place.name} -c copy {Path(place.name).stem}.mp4"
                 )
-            return _info(path, container, stream)
-    except av.error.FFmpegError as error:
-        reason = f"its header cannot be read ({error.strerror}): it is truncated, or no video at all"
-        raise _unreadable(path, reason) from error
+            return _info(place, container, stream)
+    except (*AV_ERRORS, OSError) as error:
+        reason = f"its header cannot be read ({first_line(error)}): it is truncated, or no video at all"
+        raise unreadable(place, reason) from error
 
 
-def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise VideoError(f"No such video file: {path}. Check the path, or the list that names it.")
-    if not path.is_file():
-        raise VideoError(f"{path} is not a file. Expected one video file; give folders to `find_videos`.")
-    if path.stat().st_size == 0:
-        raise _unreadable(path, "it has zero bytes")
+def check_file(place: Place) -> None:
+    """Refuse what is no file with bytes in it.
+
+    Raises:
+        VideoError: it is missing, a folder, empty, or cut off.
+    """
+    file = place.path if isinstance(place, TarMember) else place
+    if not file.exists():
+        raise VideoError(f"No such video file: {file}. Check the path, or the list that names it.")
+    if not file.is_file():
+        raise VideoError(f"{file} is not a file. Expected one video file; give folders to `find_videos`.")
+    if size_of(place) == 0:
+        raise unreadable(place, "it has zero bytes")
+    if isinstance(place, TarMember) and place.offset + place.size > file.stat().st_size:
+        raise unreadable(place, f"{file} is truncated: it ends before this member does")
 
 
-def _check_whole(path: Path, container: av.container.InputContainer) -> None:
+def _check_whole(place: Place, container: av.container.InputContainer) -> None:
     """Refuse a file that ends before its index does: decoders would hand out fewer, grey or repeated frames."""
     ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
-    needed, size = max([declared_size(path), *ends]), path.stat().st_size
+    with open_place(place) as file:
+        needed, size = max([declared_size(file), *ends]), size_of(place)
     if needed > size:
-        raise _unreadable(path, f"it is truncated: its header speaks of {needed} bytes, the file has {size}")
+        raise unreadable(place, f"it is truncated: its header speaks of {needed} bytes, the file has {size}")
 
 
-def _info(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> VideoInfo:
+def _info(path: Place, container: av.container.InputContainer, stream: av.VideoStream) -> VideoInfo:
     context = stream.codec_context
     rate = stream.average_rate or stream.guessed_rate
     duration_s = _duration_s(container, stream)
     if context is None or not context.width or rate is None or duration_s <= 0:
-        raise _unreadable(path, "its header has no codec, size, frame rate or duration")
+        raise unreadable(path, "its header has no codec, size, frame rate or duration")
     return VideoInfo(
         path=path,
         duration_s=duration_s,
@@ -136,18 +153,21 @@ def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) 
     return max(ends, default=0) * unit_s - start_s
 
 
-def _unreadable(path: Path, reason: str) -> VideoError:
+def unreadable(
+    place: Place | str, reason: str, expected: str = "a whole video file with frames that FFmpeg decodes"
+) -> VideoError:
+    """Return the error for what cannot be read: which, why, what was expected, what to do."""
     return VideoError(
-        f"Cannot read {path}: {reason}. Expected a whole video file with frames that FFmpeg decodes; "
-        f"replace it or take it out of the data."
+        f"Cannot read {place}: {reason}. Expected {expected}; replace it or take it out of the data."
     )
 
 
 class VideoFile:
     """An open video; made by `open_video`, closed by `close` or a `with` block."""
 
-    def __init__(self, info: VideoInfo, decoder: Decoder) -> None:
+    def __init__(self, info: VideoInfo, decoder: Decoder, device: str = "cpu") -> None:
         self.path = info.path
+        self.device = device
         self.codec = info.codec
         self.width = info.width
         self.height = info.height
@@ -175,9 +195,9 @@ class VideoFile:
             )
         decoder = self._opened()
         try:
-            return decoder.at_times(times_s + (decoder.begin_s + tolerance_s))
+            return decoder.at_times(times_s + (decoder.begin_s + tolerance_s)).to(self.device)
         except DecodeError as error:
-            raise _unreadable(self.path, f"decoding failed ({error})") from error
+            raise unreadable(self.path, f"decoding failed ({error})") from error
 
     def frames_by_index(self, indices: Sequence[int]) -> Tensor:
         """Return the frames at these places in presentation order, uint8 [T,C,H,W].
@@ -189,9 +209,9 @@ class VideoFile:
         if bad:
             raise VideoError(f"{self.path} has no frame {bad[0]}: it has {self.num_frames}, counted from 0.")
         try:
-            return self._opened().at_indices(indices)
+            return self._opened().at_indices(indices).to(self.device)
         except DecodeError as error:
-            raise _unreadable(self.path, f"decoding failed ({error})") from error
+            raise unreadable(self.path, f"decoding failed ({error})") from error
 
     @property
     def num_bytes(self) -> int:
@@ -212,7 +232,7 @@ class VideoFile:
         try:
             self._decoder = MemoryDecoder(self._opened())
         except DecodeError as error:
-            raise _unreadable(self.path, f"decoding failed ({error})") from error
+            raise unreadable(self.path, f"decoding failed ({error})") from error
 
     def close(self) -> None:
         """Free the decoder; reading afterwards is an error. Closing twice is not."""
@@ -232,12 +252,15 @@ class VideoFile:
         self.close()
 
 
-def open_video(path: str | os.PathLike[str], *, num_threads: int = 1) -> VideoFile:
+def open_video(
+    path: str | os.PathLike[str] | TarMember, *, num_threads: int = 1, device: str = "cpu"
+) -> VideoFile:
     """Open a video file of any container and codec that FFmpeg knows; its best video stream is read.
 
     Args:
-        path: the file.
+        path: the file, or the member of a tar file.
         num_threads: decoding threads; 1 suits many loader processes.
+        device: where frames are decoded and left: cpu, or cuda (cuda:N), see `check_decode_device`.
 
     Raises:
         VideoError: missing, empty, truncated, not a video, or not decodable; the file is named.
@@ -245,12 +268,18 @@ def open_video(path: str | os.PathLike[str], *, num_threads: int = 1) -> VideoFi
     info = probe_video(path)
     try:
         decoder = open_decoder(
-            info.path, num_threads, codec=info.codec, reordered=info.reordered, trimmed=info.trimmed
+            ffmpeg_url(info.path),
+            num_threads,
+            codec=info.codec,
+            reordered=info.reordered,
+            trimmed=info.trimmed,
+            device=device,
         )
     except DecodeError as error:
-        raise _unreadable(info.path, f"no frame can be decoded ({error})") from error
+        raise unreadable(info.path, f"no frame can be decoded ({error})") from error
     found_s = decoder.end_s - decoder.begin_s
-    if abs(found_s - info.duration_s) > max(_DURATION_SLACK_S, 0.1 * info.duration_s):
+    # "not" rather than "<": a damaged file may give NaN.
+    if not found_s > 0 or not abs(found_s - info.duration_s) <= max(_DURATION_SLACK_S, 0.1 * info.duration_s):
         reason = f"its header promises {info.duration_s:.2f} s of video, its frames span {found_s:.2f} s"
-        raise _unreadable(info.path, reason)
-    return VideoFile(info, decoder)
+        raise unreadable(info.path, reason)
+    return VideoFile(info, decoder, device)

@@ -10,7 +10,6 @@ import functools
 import logging
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import av
@@ -18,12 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.errors import DataError
+from vjepa_world.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
 
 # "[01:02:03] /src/decoder.cc:292: " of decord, "function, /src/Decoder.cpp:1436, " of torchcodec
 _SOURCE_PLACE = re.compile(r"(\[[\d:]+\] |\w+, )?\S+\.(cc|cpp|h):\d+[:,] ")
+
+
+# What PyAV raises on damaged files: FFmpeg's errors, and those of reading senseless numbers and texts in a header.
+AV_ERRORS = (av.error.FFmpegError, ValueError, OverflowError, ZeroDivisionError, MemoryError)
 
 
 class DecodeError(Exception):
@@ -73,13 +76,15 @@ class MemoryDecoder:
 class TorchcodecDecoder:
     """torchcodec's `VideoDecoder` with exact seeks; it applies the rotation flag itself."""
 
-    def __init__(self, path: Path, num_threads: int) -> None:
+    def __init__(self, path: str, num_threads: int, device: str = "cpu") -> None:
         from torchcodec.decoders import VideoDecoder
 
         try:
-            self._decoder = VideoDecoder(str(path), seek_mode="exact", num_ffmpeg_threads=num_threads)
-        except (RuntimeError, ValueError) as error:
-            raise DecodeError(_first_line(error)) from error
+            self._decoder = VideoDecoder(
+                path, seek_mode="exact", num_ffmpeg_threads=num_threads, device=device
+            )
+        except (RuntimeError, ValueError, AssertionError) as error:
+            raise DecodeError(first_line(error)) from error
         begin_s, end_s = (
             self._decoder.metadata.begin_stream_seconds,
             self._decoder.metadata.end_stream_seconds,
@@ -96,21 +101,21 @@ class TorchcodecDecoder:
         try:
             return self._decoder.get_frames_played_at(inside.tolist()).data
         except (RuntimeError, IndexError) as error:
-            raise DecodeError(_first_line(error)) from error
+            raise DecodeError(first_line(error)) from error
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
         try:
             return self._decoder.get_frames_at(list(indices)).data
         except (RuntimeError, IndexError) as error:
-            raise DecodeError(_first_line(error)) from error
+            raise DecodeError(first_line(error)) from error
 
     def everything(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
         try:
             batch = self._decoder.get_frames_in_range(0, self.num_frames)
         except (RuntimeError, IndexError) as error:
-            raise DecodeError(_first_line(error)) from error
+            raise DecodeError(first_line(error)) from error
         return batch.data, batch.pts_seconds.numpy()
 
 
@@ -121,17 +126,17 @@ class DecordDecoder:
     buffers do not fit. Such files are decoded by PyAV.
     """
 
-    def __init__(self, path: Path, num_threads: int) -> None:
+    def __init__(self, path: str, num_threads: int) -> None:
         import decord
 
         self._error: type[Exception] = decord.DECORDError
         self._substitute: AvDecoder | None = None
         self._place = (path, num_threads)
         try:
-            self._reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=num_threads)
+            self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=num_threads)
             spans = self._reader.get_frame_timestamp(range(len(self._reader)))
         except (decord.DECORDError, RuntimeError, AssertionError) as error:
-            raise DecodeError(_first_line(error)) from error
+            raise DecodeError(first_line(error)) from error
         self._starts_s: np.ndarray = spans[:, 0].astype(np.float64)
         self.num_frames = len(spans)
         self.begin_s = float(spans[0, 0])
@@ -151,7 +156,7 @@ class DecordDecoder:
             if "DECORDArrayCopyFromTo" in str(error):
                 self._substitute = AvDecoder(*self._place)
                 return self._substitute.at_indices(indices)
-            raise DecodeError(_first_line(error)) from error
+            raise DecodeError(first_line(error)) from error
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
     def everything(self) -> tuple[Tensor, np.ndarray]:
@@ -162,17 +167,17 @@ class DecordDecoder:
 class AvDecoder:
     """PyAV, frame by frame from the keyframe before: for files that the others do not read exactly."""
 
-    def __init__(self, path: Path, num_threads: int) -> None:
+    def __init__(self, path: str, num_threads: int) -> None:
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(path)
             self._stream = _best_stream(self._container)
             packets = [
                 packet
                 for packet in self._container.demux(self._stream)
                 if packet.pts is not None and not packet.is_discard
             ]
-        except av.error.FFmpegError as error:
-            raise DecodeError(_first_line(error)) from error
+        except AV_ERRORS as error:
+            raise DecodeError(first_line(error)) from error
         if not packets:
             raise DecodeError("no frame has a presentation time")
         self._stream.codec_context.thread_count = num_threads
@@ -229,8 +234,8 @@ class AvDecoder:
                     found[index] = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))
                 if len(found) == len(group):
                     break
-        except av.error.FFmpegError as error:
-            raise DecodeError(_first_line(error)) from error
+        except AV_ERRORS as error:
+            raise DecodeError(first_line(error)) from error
         return found
 
 
@@ -250,7 +255,7 @@ def find_backend() -> str:
     try:
         import torchcodec.decoders  # noqa: F401
     except (ImportError, RuntimeError, OSError) as error:
-        reason = _first_line(error)
+        reason = first_line(error)
     else:
         return "torchcodec"
     try:
@@ -258,7 +263,7 @@ def find_backend() -> str:
     except (ImportError, OSError) as error:
         raise DataError(
             f"No video decoder: torchcodec did not load ({reason}) and decord did not load "
-            f"({_first_line(error)}). Install one: `pip install decord2`, or torchcodec with FFmpeg 4 to 8."
+            f"({first_line(error)}). Install one: `pip install decord2`, or torchcodec with FFmpeg 4 to 8."
         ) from error
     # decord prints FFmpeg's complaints past Python; what matters of them comes back as errors.
     decord.logging.set_level(decord.logging.QUIET)
@@ -266,15 +271,39 @@ def find_backend() -> str:
     return "decord"
 
 
-def open_decoder(path: Path, num_threads: int, *, codec: str, reordered: bool, trimmed: bool) -> Decoder:
+def check_decode_device(device: str) -> None:
+    """Refuse a device that frames cannot be decoded on here.
+
+    Raises:
+        ConfigError: there is no such CUDA device, or torchcodec, which alone decodes on one, does not load.
+    """
+    if device == "cpu":
+        return
+    place = torch.device(device)
+    count = torch.cuda.device_count()
+    if not torch.cuda.is_available() or (place.index or 0) >= count:
+        raise ConfigError(
+            f"data.decode_device is {device}, and this machine has {count} CUDA devices that torch can use; give cpu."
+        )
+    if find_backend() != "torchcodec":
+        raise ConfigError(
+            f"data.decode_device is {device}, and torchcodec does not load here: only it decodes on a graphics card. "
+            "Install it with FFmpeg's shared libraries, or give cpu."
+        )
+
+
+def open_decoder(
+    path: str, num_threads: int, *, codec: str, reordered: bool, trimmed: bool, device: str = "cpu"
+) -> Decoder:
     """Open `path` with the backend that this machine has and that reads this file exactly.
 
     Args:
-        path: the file.
+        path: the file, or another name that FFmpeg opens it by.
         num_threads: decoding threads.
         codec: FFmpeg's name of the codec.
         reordered: whether frames may be stored in another order than they are displayed in.
         trimmed: whether the file has frames that are not to be displayed.
+        device: where torchcodec decodes; the others decode on the CPU.
 
     Raises:
         DecodeError: the file cannot be decoded.
@@ -282,7 +311,7 @@ def open_decoder(path: Path, num_threads: int, *, codec: str, reordered: bool, t
     if trimmed:  # both count the frames that are cut away
         return AvDecoder(path, num_threads)
     if find_backend() == "torchcodec":
-        return TorchcodecDecoder(path, num_threads)
+        return TorchcodecDecoder(path, num_threads, device)
     # After a seek decord counts the frames that come out, so it is off by those that are stored behind the keyframe,
     # displayed before it, and not decodable from there. It also fails on some HEVC streams with B-frames.
     if reordered and (codec != "h264" or has_leading_frames(path)):
@@ -290,11 +319,11 @@ def open_decoder(path: Path, num_threads: int, *, codec: str, reordered: bool, t
     return DecordDecoder(path, num_threads)
 
 
-def has_leading_frames(path: Path) -> bool:
+def has_leading_frames(path: str) -> bool:
     """Whether a keyframe but the first is followed, as stored, by a frame displayed before it ("open GOP")."""
     key_pts: int | None = None
     try:
-        with av.open(str(path)) as container:
+        with av.open(path) as container:
             for packet in container.demux(_best_stream(container)):
                 if packet.pts is None:
                     continue
@@ -302,8 +331,8 @@ def has_leading_frames(path: Path) -> bool:
                     key_pts = packet.pts
                 elif key_pts is not None and packet.pts < key_pts:
                     return True
-    except av.error.FFmpegError as error:
-        raise DecodeError(_first_line(error)) from error
+    except AV_ERRORS as error:
+        raise DecodeError(first_line(error)) from error
     return False
 
 
@@ -315,8 +344,12 @@ def _best_stream(container: av.container.InputContainer) -> av.VideoStream:
     raise DecodeError("it has no video stream")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """Return what went wrong, without the backends' source places, stack traces and lists of likely causes."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # What the system says of it, without the file's name.
+    said = error.strerror if isinstance(error, av.error.FFmpegError | OSError) else None
+    lines = [line.strip() for line in (said or str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
     text = _SOURCE_PLACE.sub("", lines[0]).removeprefix("Check failed: ").partition(". Likely causes")[0]
-    return text.rstrip(":. ") if lines else type(error).__name__
+    return text.rstrip(":. ")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from pathlib import Path
+from typing import Any
 
+from vjepa_world.data.places import Place
 from vjepa_world.data.video import VideoFile, open_video
 
-_left_by_the_parent: list[OrderedDict[Path, VideoFile]] = []
+_left_by_the_parent: list[OrderedDict[Place, VideoFile]] = []
 
 
 class VideoPool:
@@ -18,17 +19,21 @@ class VideoPool:
         size: how many videos stay open.
         num_threads: decoding threads of each.
         memory_bytes: how much may be spent on keeping whole videos decoded; the first ones opened get it.
+        device: where frames are decoded, see `open_video`.
     """
 
-    def __init__(self, size: int = 16, *, num_threads: int = 1, memory_bytes: int = 0) -> None:
+    def __init__(
+        self, size: int = 16, *, num_threads: int = 1, memory_bytes: int = 0, device: str = "cpu"
+    ) -> None:
         self._size = size
+        self._device = device
         self._num_threads = num_threads
         self._memory_bytes = memory_bytes
         self._free_bytes = memory_bytes
-        self._open: OrderedDict[Path, VideoFile] = OrderedDict()
+        self._open: OrderedDict[Place, VideoFile] = OrderedDict()
         self._process = os.getpid()
 
-    def get(self, path: Path) -> VideoFile:
+    def get(self, path: Place) -> VideoFile:
         """Return the open video at `path`.
 
         Raises:
@@ -42,7 +47,7 @@ class VideoPool:
             self._process = os.getpid()
         video = self._open.pop(path, None)
         if video is None:
-            video = open_video(path, num_threads=self._num_threads)
+            video = open_video(path, num_threads=self._num_threads, device=self._device)
             if video.num_bytes <= self._free_bytes:
                 video.preload()
                 self._free_bytes -= video.num_bytes
@@ -64,8 +69,13 @@ class VideoPool:
         self._open.clear()
         self._free_bytes = self._memory_bytes
 
-    def __getstate__(self) -> dict[str, int]:
-        return {"size": self._size, "num_threads": self._num_threads, "memory_bytes": self._memory_bytes}
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "size": self._size,
+            "num_threads": self._num_threads,
+            "memory_bytes": self._memory_bytes,
+            "device": self._device,
+        }
 
-    def __setstate__(self, state: dict[str, int]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

@@ -35,8 +35,7 @@ def write_folder(folder: Path, files: dict[str, Any]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         temporary.chmod(0o755)
-        for name, content in files.items():
-            _write_file(temporary / name, content)
+        write_files(temporary, files)
         _move_into_place(temporary, folder)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
@@ -46,6 +45,17 @@ def write_folder(folder: Path, files: dict[str, Any]) -> None:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_files(folder: Path, files: dict[str, Any]) -> None:
+    """Write `.safetensors`, `.json` and `.pt` files into a folder that nobody sees yet, down to the disk.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written.
+        SafetensorError: If a tensor cannot be stored, or for the same reasons.
+    """
+    for name, content in files.items():
+        _write_file(folder / name, content)
 
 
 def _check_replaceable(folder: Path, files: dict[str, Any]) -> None:

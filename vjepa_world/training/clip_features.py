@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.clip_tables import ClipTable
-from vjepa_world.data.corpus import BadFiles
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained.probes import weights_digest

@@ -5,7 +5,7 @@ Legend: B windows, T frames, N tokens a frame, D width, A action size, S state s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ class FinetuneTask:
     """
 
     unit = "windows"
+    flops = 0.0  # not counted
 
     def __init__(
         self,
@@ -81,7 +82,15 @@ class FinetuneTask:
         features, actions, states = self.data.gather(firsts, self.frames)
         return features.to(self.device), actions.to(self.device), states.to(self.device)
 
-    def loss(self, batch: Window, step: int) -> dict[str, Tensor]:
+    def names(self, batch: Window) -> Sequence[str]:
+        """Return the windows' places in the batch."""
+        return [f"window {place}" for place in range(len(batch[0]))]
+
+    def parts(self, batch: Window, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
+        """Return the one pass of a step."""
+        return [lambda: self._loss(batch)]
+
+    def _loss(self, batch: Window) -> dict[str, Tensor]:
         """Return teacher forcing's and the rollout's weighted L1, and their sum."""
         features, actions, states = batch
         forced, fed = rollout_predictions(
@@ -120,6 +129,10 @@ class FinetuneTask:
     def _error(self, features: Tensor, actions: Tensor, states: Tensor, weights: Tensor) -> float:
         forced, _ = rollout_predictions(self.model.predictor, features, actions, states, horizon=1)
         return weighted_l1(forced, features[:, 1:], weights).item()
+
+    def warning(self, figures: dict[str, float]) -> str | None:
+        """Nothing is watched."""
+        return None
 
     def files(self) -> dict[str, Any]:
         """Return the world model's checkpoint."""

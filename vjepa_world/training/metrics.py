@@ -7,34 +7,28 @@ from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
 
+from vjepa_world.runs import METRICS_FILE, read_metrics, write_text_atomic
+
 
 class MetricsLog:
     """Appends figures to `metrics.jsonl` and to TensorBoard events in a run folder."""
 
     def __init__(self, folder: Path, start_step: int) -> None:
         """Open the log; lines of steps that a resumed run does again are dropped."""
-        self.path = folder / "metrics.jsonl"
+        self.path = folder / METRICS_FILE
         if self.path.exists():
-            lines = [line for line in self.path.read_text().splitlines() if _step(line) < start_step]
-            self.path.write_text("".join(f"{line}\n" for line in lines))
+            kept = [line for line in read_metrics(folder) if line["step"] < start_step]
+            write_text_atomic(self.path, "".join(f"{json.dumps(line)}\n" for line in kept))
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Log the figures of a step."""
+        """Log the figures of a step, with the nine digits that tell float32 numbers apart."""
+        shown = {name: float(f"{value:.9g}") for name, value in values.items()}
         with self.path.open("a") as stream:
-            stream.write(
-                json.dumps({"step": step, **{name: round(v, 6) for name, v in values.items()}}) + "\n"
-            )
+            stream.write(json.dumps({"step": step, **shown}) + "\n")
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush TensorBoard's events."""
         self._events.close()
-
-
-def _step(line: str) -> int:
-    try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):  # the half-written last line of a killed run
-        return 1 << 62

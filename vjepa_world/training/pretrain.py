@@ -1,154 +1,141 @@
-"""Masked latent prediction on clips: V-JEPA 2's objective.
+"""Pretraining: an encoder learns from unlabeled clips by one of the methods.
 
-Legend: B clips, T frames, C channels, H W pixels; N tokens, D width.
+Legend: B clips of this process, V views, T frames, C channels, H W pixels; N tokens, D width.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
-from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
-from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
-from vjepa_world.models.masked_predictor import MaskedPredictor
+from vjepa_world.data.batches import ClipBatch
+from vjepa_world.errors import ConfigError
+from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.ops.feature_statistics import effective_rank, feature_std
-from vjepa_world.ops.masking import MaskSpec, gather_tokens, sample_masks, sample_pair_masks
 from vjepa_world.ops.pixels import normalize_video
-from vjepa_world.ops.schedules import ema_momentum
 from vjepa_world.pretrained.native import checkpoint_files
-from vjepa_world.training.config import PretrainObjective, TrainerConfig
-from vjepa_world.training.objectives import masked_latent_l1
-from vjepa_world.training.sampling import StepBatches, draw_pairs, step_generator
+from vjepa_world.training.collapse import CollapseAlarm
+from vjepa_world.training.config import TrainerConfig
+from vjepa_world.training.distributed import ranks
+from vjepa_world.training.methods import Jepa, Method, Part, StepDraw
+from vjepa_world.training.monitors import ema_distance
+from vjepa_world.training.online_probe import OnlineProbe
+from vjepa_world.training.pretrain_config import PretrainObjective
+from vjepa_world.training.sampling import step_generator
+from vjepa_world.training.views import colored, draw_pairs, stills
 
 #: Clips whose features the monitor looks at.
 MONITORED_CLIPS = 4
 
 
-class PretrainTask:
-    """Learns an encoder by predicting hidden tokens' features from the visible ones.
+class Loader(Protocol):
+    """Where batches come from."""
 
-    Source: V-JEPA 2 (arXiv:2506.09985, section 2).
-    """
+    def batches(self, start_step: int, steps: int) -> Iterator[ClipBatch]:
+        """Yield this process's part of the batches of steps start_step, ..., steps - 1."""
+        ...
+
+
+class PretrainTask:
+    """Joins the clips, a method and what is looked at while it trains."""
 
     unit = "clips"
 
     def __init__(
         self,
-        clips: Dataset[Tensor],
-        encoder: EncoderConfig,
-        predictor: MaskedPredictorConfig,
+        loader: Loader,
+        method: Method,
         objective: PretrainObjective,
         trainer: TrainerConfig,
         *,
         seed: int,
         device: torch.device,
         provenance: dict[str, Any],
+        probe: OnlineProbe | None = None,
+        probe_every: int = 0,
+        alarm: CollapseAlarm | None = None,
     ) -> None:
-        self.clips, self.objective, self.trainer = clips, objective, trainer
+        _check_slices(objective, trainer)
+        self.loader, self.method, self.objective, self.trainer = loader, method, objective, trainer
         self.seed, self.device, self.provenance = seed, device, provenance
-        self.masks = (
-            MaskSpec(num_blocks=objective.short_blocks, scale=objective.short_scale),
-            MaskSpec(num_blocks=objective.long_blocks, scale=objective.long_scale),
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.encoder = VideoEncoder(encoder).to(device)
-            self.predictor = MaskedPredictor(predictor, encoder.embed_dim).to(device)
-        self.target = copy.deepcopy(self.encoder).requires_grad_(False)
-        self.modules: nn.Module = nn.ModuleDict(
-            {"encoder": self.encoder, "predictor": self.predictor, "target": self.target}
-        )
-        self.untrained = untrained_encoder(encoder, seed + 1).to(device)
+        self.probe, self.probe_every, self.alarm = probe, probe_every, alarm
+        self.modules: nn.Module = method.modules.to(device)
+        self.untrained = untrained_encoder(method.encoder.config, seed + 1).to(device)
 
-    def batches(self, start_step: int) -> Iterator[Tensor]:
-        """Yield clips, `[B, T, C, H, W]` uint8."""
-        sampler = StepBatches(start_step, self.trainer.steps, self.trainer.batch_size)
-        workers = self.trainer.workers
-        loader = DataLoader(
-            self.clips,
-            batch_sampler=sampler,
-            num_workers=workers,
-            prefetch_factor=4 if workers else None,
-            generator=step_generator(self.seed, 0),  # else the global generator would depend on the start
-            pin_memory=self.device.type == "cuda",
-        )
-        yield from loader
+    def batches(self, start_step: int) -> Iterator[ClipBatch]:
+        """Yield clips."""
+        return self.loader.batches(start_step, self.trainer.steps)
 
-    def loss(self, batch: Tensor, step: int) -> dict[str, Tensor]:
-        """Return the loss of a step on clips, on their frames as images, or on pairs of their frames."""
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of the parts that were last returned."""
+        return self.method.flops
+
+    def warning(self, figures: dict[str, float]) -> str | None:
+        """Return the collapse alarm, when it goes off."""
+        return None if self.alarm is None else self.alarm.look(figures)
+
+    def names(self, batch: ClipBatch) -> Sequence[str]:
+        """Return the file and place of each clip."""
+        return batch.names
+
+    def parts(self, batch: ClipBatch, step: int) -> Sequence[Part]:
+        """Return the passes of a step on clips, on their frames as images, or on pairs of their frames."""
+        mine = ranks()
         generator = step_generator(self.seed, step)
-        kind = torch.rand((), generator=generator).item()
-        images, pairs = self.objective.image_fraction, self.objective.pair_fraction
-        if kind < images:  # an image fills one tubelet, so one frame is taken of each
-            stills = batch[:, :: self.encoder.config.tubelet_size].flatten(0, 1).unsqueeze(1)
-            return self._masked_loss(self._pixels(stills, generator), generator)
-        if kind < images + pairs:
-            return self._pair_loss(self._pixels(draw_pairs(batch, generator), generator), generator)
-        return self._masked_loss(self._pixels(batch, generator), generator)
+        draw = StepDraw(generator, self._progress(step), mine.rank, mine.world_size, self.trainer.accumulate)
+        frames, pairs = batch.frames, False
+        if self.method.views == 1 and frames.shape[1] > 1:
+            kind = torch.rand((), generator=generator).item()
+            if kind < self.objective.image_fraction:
+                frames = stills(frames, self.method.encoder.config.tubelet_size)
+            elif kind < self.objective.image_fraction + self.objective.pair_fraction:
+                frames, pairs = draw_pairs(frames, draw), True
+        video = colored(frames.to(self.device, non_blocking=True), self.objective.color_jitter, draw)
+        if pairs:
+            assert isinstance(self.method, Jepa)
+            return self.method.pair_parts(video, draw)
+        return self.method.parts(video, draw)
 
-    def _pixels(self, video: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the normalised video, with the colours of each clip changed at random."""
-        pixels = normalize_video(video.to(self.device, non_blocking=True))
-        if not self.objective.color_jitter:
-            return pixels
-        gain, offset = (2 * torch.rand(2, len(pixels), 1, 3, 1, 1, generator=generator) - 1).to(pixels)
-        return pixels * (1 + self.objective.color_jitter * gain) + self.objective.color_jitter * offset
+    def _progress(self, step: int) -> float:
+        return step / max(self.trainer.steps - 1, 1)
 
-    def _masked_loss(self, video: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        grid = self.encoder.token_grid(video)
-        with torch.no_grad():
-            targets = self.target(video)
-        losses = []
-        for index, (context, hidden) in enumerate(sample_masks(grid, len(video), self.masks, generator)):
-            context, hidden = context.to(self.device), hidden.to(self.device)
-            features = self.encoder(video, context)
-            predicted = self.predictor(features, context, hidden, grid, index, image=video.shape[1] == 1)
-            losses.append(masked_latent_l1(predicted, gather_tokens(targets, hidden)))
-        return {"loss": torch.stack(losses).mean(), "loss_short": losses[0], "loss_long": losses[1]}
-
-    def _pair_loss(self, pairs: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Predict the second frame of each pair `[M, 2, C, H, W]` from the first and a few of its own tokens.
-
-        What stands still can be copied; what moved must be understood. The target is the second frame encoded alone,
-        as an image, which is how a frozen encoder is used for planning.
-        """
-        second = pairs[:, 1:]
-        _, rows, columns = self.encoder.token_grid(second)
-        tokens = rows * columns
-        context, hidden = sample_pair_masks(tokens, len(pairs), self.objective.pair_visible, generator)
-        context, hidden = context.to(self.device), hidden.to(self.device)
-        with torch.no_grad():
-            targets = self.target(second)
-        video = pairs.repeat_interleave(self.encoder.config.tubelet_size, dim=1)
-        features = self.encoder(video, context)
-        predicted = self.predictor(features, context, hidden + tokens, (2, rows, columns), len(self.masks))
-        loss = masked_latent_l1(predicted, gather_tokens(targets, hidden))
-        return {"loss": loss, "loss_pair": loss}
-
-    @torch.no_grad()
     def after_step(self, step: int) -> None:
-        """Move the target towards the encoder."""
-        start, end = self.objective.ema
-        weight = 1 - ema_momentum(step, self.trainer.steps, start, end)
-        torch._foreach_lerp_(list(self.target.parameters()), list(self.encoder.parameters()), weight)
+        """Let the method follow the optimizer."""
+        self.method.after_step(self._progress(step))
 
     @torch.no_grad()
-    def monitor(self, batch: Tensor, step: int) -> dict[str, float]:
-        """Return spread and effective rank of the target's LayerNormed features, and an untrained encoder's."""
-        video = normalize_video(batch[:MONITORED_CLIPS].to(self.device))
+    def monitor(self, batch: ClipBatch, step: int) -> dict[str, float]:
+        """Return spread and effective rank of the features beside an untrained encoder's, and what the probe reads."""
+        frames = batch.frames[:MONITORED_CLIPS]
+        video = normalize_video((frames if self.method.views == 1 else frames[:, 0]).to(self.device))
         figures = {}
-        for name, encoder in (("target", self.target), ("untrained", self.untrained)):
-            features = F.layer_norm(encoder(video).float(), (self.encoder.config.embed_dim,)).flatten(0, 1)
+        for name, encoder in (("target", self.method.frozen), ("untrained", self.untrained)):
+            features = self._normalised(encoder(video))
             figures[f"{name}_std"] = feature_std(features)
             figures[f"{name}_rank"] = effective_rank(features)
+        if self.method.frozen is not self.method.encoder:
+            figures["ema_distance"] = ema_distance(self.method.frozen, self.method.encoder)
+        if self.probe is not None and step % self.probe_every == 0:
+            figures |= self.probe.figures(self.method.frozen)
         return figures
 
+    def _normalised(self, features: Tensor) -> Tensor:
+        return F.layer_norm(features.float(), features.shape[-1:]).flatten(0, 1)
+
     def files(self) -> dict[str, Any]:
-        """Return the EMA encoder's checkpoint: the one that is frozen and used."""
-        return checkpoint_files(self.target, provenance=self.provenance)
+        """Return the checkpoint of the encoder that is frozen and used."""
+        return checkpoint_files(self.method.frozen, provenance=self.provenance)
+
+
+def _check_slices(objective: PretrainObjective, trainer: TrainerConfig) -> None:
+    """Refuse slices where a statistic is of the whole batch."""
+    if objective.compares_clips and trainer.accumulate > 1:
+        raise ConfigError(
+            f"trainer.accumulate is {trainer.accumulate}, but the objective compares all clips of a batch with each "
+            "other; use trainer.accumulate=1 and a smaller trainer.batch_size, or more processes."
+        )

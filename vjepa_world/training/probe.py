@@ -10,15 +10,18 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vjepa_world.errors import TrainingError
+from vjepa_world.errors import CheckpointError, TrainingError
 from vjepa_world.models.config import ProbeConfig
 from vjepa_world.models.probe import LinearProbe, Probe, build_probe
+from vjepa_world.pretrained.native import checkpoint_steps
+from vjepa_world.training.checkpoint import load_tensors, restore_training, training_tensors
 from vjepa_world.training.hardware import resolve_precision
 from vjepa_world.training.probe_config import Setting
 from vjepa_world.training.probe_data import ProbeData
@@ -184,30 +187,34 @@ class ProbeSweep:
         probe.linear.bias.mul_(self.std).add_(self.mean)
         return probe
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Tensor]:
         """Return what a resumed run needs."""
-        return {
-            "settings": [setting.name for setting in self.settings],
-            "probes": self.probes.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "alive": list(self.alive),
-        }
+        settings = torch.tensor([(s.lr, s.weight_decay) for s in self.settings], dtype=torch.float64)
+        own = {"settings": settings, "alive": torch.tensor(self.alive)}
+        return own | training_tensors(self.probes, self.optimizer)
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from what :meth:`state` gave.
+    def restore(self, run: Path) -> int:
+        """Go on from a run's newest checkpoint, if it has one; return the steps done.
 
         Raises:
-            ValueError: If the settings are others.
-            RuntimeError: If the weights have other shapes.
+            CheckpointError: If it is broken, or of another sweep.
         """
-        own = [setting.name for setting in self.settings]
-        if state["settings"] != own:
-            raise ValueError(
-                f"its settings are {', '.join(state['settings'])}, now they are {', '.join(own)}"
+        folders = checkpoint_steps(run)
+        if not folders:
+            return 0
+        own = {
+            "settings": torch.zeros(len(self.settings), 2, dtype=torch.float64),
+            "alive": torch.tensor(self.alive),
+        }
+        load_tensors(folders[-1], own)
+        if not torch.equal(own["settings"], self.state()["settings"]):
+            theirs = [Setting(lr, decay).name for lr, decay in own["settings"].tolist()]
+            raise CheckpointError(
+                f"{folders[-1]} is of another sweep: its settings are {', '.join(theirs)}, now they are "
+                f"{', '.join(s.name for s in self.settings)}. Resume with those, or give another name=."
             )
-        self.probes.load_state_dict(state["probes"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.alive = list(state["alive"])
+        self.alive = own["alive"].tolist()
+        return restore_training(run, self.probes, self.optimizer)
 
 
 def video_values(values: Tensor, groups: Tensor) -> Tensor:

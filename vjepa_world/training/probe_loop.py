@@ -9,11 +9,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from vjepa_world.errors import CheckpointError
 from vjepa_world.models.probe import Probe
 from vjepa_world.ops.schedules import warmup_constant_cooldown
-from vjepa_world.pretrained.native import checkpoint_steps
-from vjepa_world.training.checkpoint import load_state, save_checkpoint
+from vjepa_world.training.checkpoint import Checkpoints
 from vjepa_world.training.metrics import MetricsLog
 from vjepa_world.training.probe import ProbeSweep, Trial
 from vjepa_world.training.probe_config import ProbeTrainerConfig
@@ -49,7 +47,7 @@ def train_sweep(
         TrainingError: If every setting diverges.
         CheckpointError: If a checkpoint cannot be written or read.
     """
-    start = _restore(sweep, run) if resume else 0
+    start, checkpoints = sweep.restore(run) if resume else 0, Checkpoints(run)
     log, train = MetricsLog(run, start), sweep.data.clips["train"]
     trials = sweep.trials(config.batch_size) if start == config.steps else []
     bar = tqdm(total=config.steps, initial=start, desc=run.parent.name, unit="step", mininterval=1.0)
@@ -65,10 +63,12 @@ def train_sweep(
                 trials = sweep.trials(config.batch_size)
                 figures |= _validation(sweep, trials)
                 best = sweep.probe(sweep.best(trials))
-                save_checkpoint(run, done, files(best), {"step": done, **sweep.state()})
+                checkpoints.save(done, files(best), sweep.state())
             if figures:
                 log.write(step, {**figures, "lr_share": rate})
+        checkpoints.wait()
     finally:
+        checkpoints.close()
         bar.close()
         log.close()
     return trials
@@ -82,17 +82,3 @@ def _validation(sweep: ProbeSweep, trials: Sequence[Trial]) -> dict[str, float]:
     word = "accuracy" if sweep.data.is_classification else "error"
     named = zip(sweep.alive, trials, strict=True)
     return {f"val_{word}_{trial.setting.name}": trial.score for alive, trial in named if alive}
-
-
-def _restore(sweep: ProbeSweep, run: Path) -> int:
-    state = load_state(run)
-    if state is None:
-        return 0
-    try:
-        sweep.load(state)
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"{checkpoint_steps(run)[-1]} is of another sweep: {error}. Resume with the settings and the data that the "
-            "run was started with, or give another name=."
-        ) from error
-    return int(state["step"])

@@ -1,25 +1,28 @@
-"""The loop that every training shares: precision, schedule, log, checkpoints, exact resume."""
+"""The loop that every training shares: precision, rates, log, checkpoints, exact resume, one process or many."""
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
-from vjepa_world.errors import CheckpointError, TrainingError
-from vjepa_world.ops.schedules import warmup_constant_cooldown
-from vjepa_world.pretrained.native import checkpoint_steps
-from vjepa_world.training.checkpoint import load_state, save_checkpoint
+from vjepa_world.errors import TrainingError
+from vjepa_world.training.checkpoint import Checkpoints, restore_training, training_tensors
 from vjepa_world.training.config import TrainerConfig
+from vjepa_world.training.distributed import any_process, mean_figures, ranks
 from vjepa_world.training.hardware import resolve_precision
+from vjepa_world.training.machine_rate import matrix_rate
 from vjepa_world.training.metrics import MetricsLog
+from vjepa_world.training.monitors import StepClock
+from vjepa_world.training.nonfinite import dump_step
+from vjepa_world.training.optimizer import build_optimizer, learning_rate, set_rates
+from vjepa_world.training.parallel import make_parallel
+from vjepa_world.training.stop_signal import StopSignal
 
 
 class Task(Protocol):
@@ -29,16 +32,28 @@ class Task(Protocol):
     unit: str
 
     @property
+    def flops(self) -> float:
+        """Floating-point operations of the parts that were last returned, for one process; 0 if nobody counts them."""
+        ...
+
+    @property
     def modules(self) -> nn.Module:
         """All weights that a resumed run needs; those that require a gradient are trained."""
         ...
 
     def batches(self, start_step: int) -> Iterator[Any]:
-        """Yield the batches of the steps from `start_step` on."""
+        """Yield this process's part of the batches of the steps from `start_step` on."""
         ...
 
-    def loss(self, batch: Any, step: int) -> dict[str, Tensor]:
-        """Return the figures of a step; `loss` is the one to minimise."""
+    def names(self, batch: Any) -> Sequence[str]:
+        """Return what the batch's entries are called."""
+        ...
+
+    def parts(self, batch: Any, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
+        """Return the forward passes of a step, each giving figures with `loss`; figures and gradients add up.
+
+        A part is backpropagated before the next one is run, so one graph lives at a time.
+        """
         ...
 
     def after_step(self, step: int) -> None:
@@ -47,6 +62,10 @@ class Task(Protocol):
 
     def monitor(self, batch: Any, step: int) -> dict[str, float]:
         """Return figures that are worth their cost only at logged steps."""
+        ...
+
+    def warning(self, figures: dict[str, float]) -> str | None:
+        """Return what the user should hear of, given a logged step's figures."""
         ...
 
     def files(self) -> dict[str, Any]:
@@ -60,12 +79,11 @@ class Trainer:
     def __init__(self, task: Task, config: TrainerConfig, run: Path, device: torch.device) -> None:
         self.task, self.config, self.run, self.device = task, config, run, device
         self.dtype = resolve_precision(config.precision, device)
-        self.trained = [p for p in task.modules.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in self.trained if p.ndim > 1], "weight_decay": config.weight_decay},
-            {"params": [p for p in self.trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95), fused=True)
+        self.ranks = ranks()
+        self.parallel = make_parallel(task.modules, config, self.ranks, device)
+        self.optimizer = build_optimizer(task.modules, config)
+        self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.checkpoints = Checkpoints(run, config.keep_last, config.keep_every)
 
     def fit(self, resume: bool = False) -> None:
         """Train to the last step, from the newest checkpoint if `resume`.
@@ -73,120 +91,132 @@ class Trainer:
         Ctrl-C and SIGTERM finish the step at hand and save before the run ends.
 
         Raises:
-            TrainingError: If the loss is not finite; the step is not taken.
+            TrainingError: If the loss or a gradient is not finite; the step is not taken.
             CheckpointError: If a checkpoint cannot be written or read.
             KeyboardInterrupt: If a signal asked for the end.
         """
-        start = self._restore() if resume else 0
-        log = MetricsLog(self.run, start)
-        bar = tqdm(
-            total=self.config.steps, initial=start, desc=self.run.parent.name, unit="step", mininterval=1.0
-        )
-        clock = _Clock()
+        start = restore_training(self.run, self.task.modules, self.optimizer) if resume else 0
+        report = _Report(self, start)
         try:
-            with _StopSignal() as stop:
-                for step, batch in enumerate(self.task.batches(start), start=start):
-                    figures = self._step(step, batch)
-                    bar.update()
+            with StopSignal() as stop:
+                for step, batch in enumerate(report.clock.watch(self.task.batches(start)), start=start):
+                    figures = self.step(step, batch)
+                    report.step(step, batch, figures)
+                    stopping = any_process(stop.asked or self.checkpoints.failed)
                     last = step + 1 == self.config.steps
-                    if step % self.config.log_every == 0 or last:
-                        values = {name: value.item() for name, value in figures.items()}
-                        values |= self.task.monitor(batch, step)
-                        rate = self.config.batch_size * clock.steps_per_second(step + 1 - start)
-                        log.write(step, {**values, "lr": self._rate(step), f"{self.task.unit}_per_s": rate})
-                        shown = {name: f"{value:.3f}" for name, value in list(values.items())[:3]}
-                        bar.set_postfix({**shown, f"{self.task.unit}/s": f"{rate:.0f}"})
-                    if (step + 1) % self.config.checkpoint_every == 0 or last or stop.asked:
+                    if (step + 1) % self.config.checkpoint_every == 0 or last or stopping:
                         self._save(step + 1)
-                    if stop.asked:
-                        bar.write(f"saved after step {step + 1}; go on with resume=true")
+                    if stopping:
+                        self.checkpoints.wait()
+                        report.say(f"saved after step {step + 1}; go on with resume=true")
                         raise KeyboardInterrupt
+            self.checkpoints.wait()
         finally:
-            bar.close()
-            log.close()
+            self.checkpoints.close()
+            report.close()
 
-    def _rate(self, step: int) -> float:
-        config = self.config
-        return warmup_constant_cooldown(step, config.steps, config.lr, config.warmup, config.cooldown)
+    def step(self, step: int, batch: Any) -> dict[str, Tensor]:
+        """Take one optimizer step and return its figures.
 
-    def _step(self, step: int, batch: Any) -> dict[str, Tensor]:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(step)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            figures = self.task.loss(batch, step)
-        _check_finite("loss", figures["loss"], step)
+        Raises:
+            TrainingError: If the loss or the gradients are not finite; nothing is updated, and the batch is dumped.
+        """
+        set_rates(self.optimizer, self.config, step)
         self.optimizer.zero_grad(set_to_none=True)
-        figures["loss"].backward()
-        gradients = [p.grad for p in self.trained if p.grad is not None]
-        figures["gradient_norm"] = torch.nn.utils.get_total_norm(gradients)
-        _check_finite("gradient norm", figures["gradient_norm"], step)
+        figures: dict[str, Tensor] = {}
+        parts = self.task.parts(batch, step)
+        for index, part in enumerate(parts):
+            found = self.parallel.run(self._in_precision(part), index + 1 == len(parts))
+            for name, value in found.items():
+                figures[name] = figures[name] + value.detach() if name in figures else value.detach()
+        figures["gradient_norm"] = self._clipped_norm()
+        finite = all(bool(torch.isfinite(figures[name])) for name in ("loss", "gradient_norm"))
+        if any_process(not finite):  # all stop, else those whose part is finite would wait for the others
+            raise TrainingError(self._dumped(step, batch, figures))
         self.optimizer.step()
         self.task.after_step(step)
-        return {name: value.detach() for name, value in figures.items()}
+        return figures
 
-    def _save(self, step: int) -> None:
-        state = {
-            "step": step,
-            "modules": self.task.modules.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        save_checkpoint(self.run, step, self.task.files(), state)
+    def _in_precision(self, part: Callable[[], dict[str, Tensor]]) -> Callable[[], dict[str, Tensor]]:
+        def run() -> dict[str, Tensor]:
+            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+                return part()
 
-    def _restore(self) -> int:
-        state = load_state(self.run)
-        if state is None:
-            return 0
-        try:
-            self.task.modules.load_state_dict(state["modules"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
-            raise CheckpointError(
-                f"{checkpoint_steps(self.run)[-1]} is of another architecture: {error}. Resume "
-                "with the model that the run was started with, or give another name=."
-            ) from error
-        return int(state["step"])
+        return run
 
+    def _clipped_norm(self) -> Tensor:
+        """Return the gradients' norm before they are clipped to `clip_norm`."""
+        given = [p for p in self.trained if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in given if p.grad is not None])
+        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        if self.config.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(given, self.config.clip_norm, whole)
+        return whole
 
-def _check_finite(name: str, value: Tensor, step: int) -> None:
-    if not bool(torch.isfinite(value)):
-        raise TrainingError(
-            f"the {name} of step {step} is {value.item()}; stopped before the update. Checkpoints up to then are "
-            "in the run folder: resume from them with a smaller trainer.lr or trainer.precision=float32."
+    def _dumped(self, step: int, batch: Any, figures: dict[str, Tensor]) -> str:
+        values = {name: value.item() for name, value in figures.items()}
+        name = "gradient norm" if torch.isfinite(figures["loss"]) else "loss"
+        place = self.run if self.ranks.world_size == 1 else self.run / f"rank_{self.ranks.rank}"
+        folder = dump_step(place, step, values, self.task.names(batch), batch)
+        return (
+            f"the {name} of step {step} is {values[name.replace(' ', '_')]}; stopped before the update. The batch and "
+            f"its names are in {folder}, the checkpoints up to then in the run folder: resume from them with a smaller "
+            "trainer.lr or trainer.precision=float32."
         )
 
-
-class _Clock:
-    """Steps a second since the last time it was asked."""
-
-    def __init__(self) -> None:
-        self._time, self._steps = time.perf_counter(), 0
-
-    def steps_per_second(self, steps: int) -> float:
-        now = time.perf_counter()
-        rate = (steps - self._steps) / (now - self._time)
-        self._time, self._steps = now, steps
-        return rate
+    def _save(self, step: int) -> None:
+        tensors = training_tensors(self.task.modules, self.optimizer)
+        self.checkpoints.save(step, self.task.files(), tensors)
 
 
-class _StopSignal:
-    """Turns the first SIGINT or SIGTERM into a wish that the loop sees; a second SIGINT interrupts at once."""
+class _Report:
+    """The bar, the log and the clock of a training; the main process alone shows and writes."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    def __init__(self, trainer: Trainer, start: int) -> None:
+        self.trainer, self.clock, self.flops, self.rate = trainer, StepClock(), 0.0, 0.0
+        config, main = trainer.config, trainer.ranks.is_main
+        self.log = MetricsLog(trainer.run, start) if main else None
+        self.bar = tqdm(
+            total=config.steps,
+            initial=start,
+            desc=trainer.run.parent.name,
+            unit="step",
+            mininterval=1.0,
+            disable=not main,
+        )
 
-    def __enter__(self) -> _StopSignal:
-        self._before = {
-            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
+    def step(self, step: int, batch: Any, figures: dict[str, Tensor]) -> None:
+        """Count a step, and log it when its turn has come."""
+        task, config = self.trainer.task, self.trainer.config
+        self.bar.update()
+        self.flops += task.flops
+        if step % config.log_every and step + 1 != config.steps:
+            return
+        values = mean_figures({name: value.item() for name, value in figures.items()})
+        values |= task.monitor(batch, step)
+        values["lr"] = learning_rate(config, step)
+        if self.flops and not self.rate:
+            self.rate = matrix_rate(self.trainer.device, self.trainer.dtype)
+        values |= self.clock.figures(config.batch_size, task.unit, flops=self.flops, rate=self.rate)
+        self.flops = 0.0
+        if self.log is None:
+            return
+        self.log.write(step, values)
+        losses = [name for name in values if name.startswith("loss")]
+        shown = {name: f"{values[name]:.3f}" for name in sorted(losses)[:3]}
+        speed = f"{values[f'{task.unit}_per_s']:.1f}"
+        self.bar.set_postfix({**shown, f"{task.unit}/s": speed})
+        warning = task.warning(values)
+        if warning is not None:
+            self.say(f"warning: {warning}")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    def say(self, text: str) -> None:
+        """Show a line above the bar."""
+        if self.log is not None:
+            self.bar.write(text)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
+    def close(self) -> None:
+        """Take the bar away and flush the log."""
+        self.bar.close()
+        if self.log is not None:
+            self.log.close()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 
 if TYPE_CHECKING:
     import gymnasium
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from planners import GoalL1, RecedingHorizon
     from vjepa_world.evaluation.policies import PlannerPolicy
     from vjepa_world.models.world_model import LatentWorldModel
+    from vjepa_world.training.distributed import Ranks
 
 VARIATIONS = ("train", "test", "none")
 CAMERAS = ("jittered", "fixed")
@@ -68,6 +70,37 @@ class EnvConfig:
             image_size=self.image_size,
             max_steps=self.max_steps,
         )
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def resume(self) -> bool: ...
+
+
+def shared_run_folder(verb: str, config: _Named, ranks: Ranks) -> Path:
+    """Return the run folder, which the main process makes and the others are told of.
+
+    Raises:
+        RunError: If it exists already, or is to be resumed and does not; in every process.
+    """
+    import torch.distributed as dist
+
+    from vjepa_world.runs import RunError, run_folder
+
+    made: list[Path | str] = [""]
+    if ranks.is_main:
+        try:
+            made = [run_folder(verb, config.name, config.resume, config=config)]
+        except VJEPAWorldError as error:
+            made = [str(error)]
+    if ranks.world_size > 1:
+        dist.broadcast_object_list(made)
+    if isinstance(made[0], str):
+        raise RunError(made[0])
+    return made[0]
 
 
 def provenance(verb: str, config: object) -> dict[str, Any]:

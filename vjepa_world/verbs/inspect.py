@@ -1,4 +1,4 @@
-"""`inspect`: say what a path holds: a checkpoint or run, a LeRobot dataset, or videos."""
+"""`inspect`: say what a path holds: a checkpoint or run, a LeRobot dataset, or a corpus of videos or images."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from vjepa_world.verbs.checkpoint_options import add_checkpoint_options, reading
 def build_parser() -> argparse.ArgumentParser:
     """Return the verb's arguments."""
     parser = argparse.ArgumentParser(
-        description="Describe a folder of videos, a LeRobot dataset or a checkpoint."
+        description="Describe a corpus of videos or images, a LeRobot dataset or a checkpoint."
     )
-    parser.add_argument("path", type=Path, help="a checkpoint or run folder, a dataset, videos")
+    parser.add_argument(
+        "path",
+        type=Path,
+        help="a checkpoint or run folder, a dataset, a folder, a glob, a CSV or Parquet list, tar shards",
+    )
     add_checkpoint_options(parser)
     return parser
 
@@ -44,7 +48,7 @@ def describe(path: Path, **options: Any) -> str:
         return describe_checkpoint(path, **options)
     if path.is_file() and is_meta(path):
         return describe_checkpoint(path, **options)
-    if not path.exists() and not any(mark in str(path) for mark in "*?["):
+    if not path.exists() and not any(mark in str(path) for mark in "*?[{"):
         raise DataError(f"{path} does not exist; give a checkpoint or run folder, a dataset, or videos.")
     if any(options.values()):
         raise ConfigError(

@@ -1,50 +1,27 @@
-"""`pretrain`: learn a video encoder from unlabeled clips by masked latent prediction."""
+"""`pretrain`: learn a video encoder from unlabeled clips."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from vjepa_world.errors import ConfigError
+from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
-from vjepa_world.runs import run_folder
-from vjepa_world.training.config import PretrainObjective, TrainerConfig
-from vjepa_world.verbs.common import provenance
+from vjepa_world.training.config import TrainerConfig
+from vjepa_world.training.online_probe_config import OnlineProbeConfig
+from vjepa_world.training.pretrain_config import PretrainObjective
+from vjepa_world.verbs.common import provenance, shared_run_folder
 
 if TYPE_CHECKING:
-    from vjepa_world.data.clips import ClipDataset
+    from pathlib import Path
 
-#: Videos that a loader process keeps open: opening one costs as much as decoding several clips.
-OPEN_VIDEOS = 256
+    import torch
 
-
-@dataclass(frozen=True, kw_only=True)
-class VideoDataConfig:
-    """Where clips come from and how they are cut.
-
-    Attributes:
-        path: A folder (searched through), a glob, a CSV list, a video file, or a LeRobot dataset.
-        fps: Frames a second that a clip shows, whatever the file's rate.
-        crop_scale: Range of the crop's share of the frame's area.
-        crop_ratio: Range of the crop's aspect ratio.
-        flip: Probability of a horizontal flip.
-        max_bad_fraction: Share of unreadable files above which the run stops.
-        memory_gb: Memory that each loader process may spend on keeping whole videos decoded [GB].
-    """
-
-    path: str = field(metadata={"example": "data.path=FOLDER"})
-    fps: float = 4.0
-    crop_scale: tuple[float, float] = (0.3, 1.0)
-    crop_ratio: tuple[float, float] = (0.75, 1.35)
-    flip: float = 0.5
-    max_bad_fraction: float = 0.2
-    memory_gb: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.max_bad_fraction <= 1:
-            raise ConfigError(
-                f"data.max_bad_fraction is {self.max_bad_fraction}; it is a share, from 0 to 1."
-            )
+    from vjepa_world.data.loading import ClipLoader
+    from vjepa_world.data.mixture import ClipMixture
+    from vjepa_world.training.distributed import Ranks
+    from vjepa_world.training.methods import Method
+    from vjepa_world.training.online_probe import OnlineProbe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,65 +32,123 @@ class Config:
         name: The run goes to runs/pretrain/NAME.
         seed: Where all randomness comes from.
         resume: Go on with a run that was stopped.
+        init: A run whose weights this one starts from (a cool-down with longer clips or larger images).
         device: auto, cpu, cuda or cuda:N.
         data: The clips.
         model: The encoder.
         predictor: The masked predictor, which is thrown away afterwards.
         objective: What is minimised.
         trainer: How long and how fast.
+        probe: What is read off the features while they are learned, where the data has labels.
     """
 
     name: str = ""
     seed: int = 0
     resume: bool = False
+    init: str = ""
     device: str = "auto"
     data: VideoDataConfig
     model: EncoderConfig = field(default_factory=EncoderConfig)
     predictor: MaskedPredictorConfig = field(default_factory=MaskedPredictorConfig)
     objective: PretrainObjective = field(default_factory=PretrainObjective)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    probe: OnlineProbeConfig = field(default_factory=OnlineProbeConfig)
 
 
 def run(config: Config) -> None:
     """Train, write checkpoints, and say where they are."""
+    from vjepa_world.training.distributed import local_device, process_group
     from vjepa_world.training.hardware import resolve_device, set_threads
+
+    device = local_device(resolve_device(config.device))
+    set_threads(config.trainer.threads)
+    with process_group(device) as ranks:
+        folder = _train(config, device, ranks)
+    if ranks.is_main:
+        print(f"encoder in {folder}; freeze it with: vjepa-world finetune encoder={folder} data.path=DATASET")
+
+
+def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
+    from vjepa_world.data.mixture import ClipMixture
+    from vjepa_world.runs import read_metrics
+    from vjepa_world.training.collapse import CollapseAlarm, Recipe
+    from vjepa_world.training.methods import build_method
     from vjepa_world.training.pretrain import PretrainTask
     from vjepa_world.training.trainer import Trainer
 
-    device = resolve_device(config.device)
-    clips = clip_dataset(config)
-    folder = run_folder("pretrain", config.name, config.resume, config=config)
-    set_threads(config.trainer.threads)
+    # What can go wrong goes wrong before the run has a folder.
+    method = build_method(config.model, config.predictor, config.objective, seed=config.seed)
+    if config.init and not config.resume:
+        _start_from(config.init, method)
+    mixture = ClipMixture(
+        config.data,
+        num_frames=config.model.num_frames,
+        image_size=config.model.image_size,
+        seed=config.seed,
+        views=method.views,
+    )
+    probe = _open_probe(config)
+    folder = shared_run_folder("pretrain", config, ranks)
     task = PretrainTask(
-        clips,
-        config.model,
-        config.predictor,
+        _loader(config, mixture, ranks, device, folder),
+        method,
         config.objective,
         config.trainer,
         seed=config.seed,
         device=device,
         provenance=provenance("pretrain", config),
+        probe=probe,
+        probe_every=config.probe.every,
+        alarm=CollapseAlarm(Recipe.of(config.objective), read_metrics(folder)),
     )
     Trainer(task, config.trainer, folder, device).fit(config.resume)
-    print(f"encoder in {folder}; freeze it with: vjepa-world finetune encoder={folder} data.path=DATASET")
+    return folder
 
 
-def clip_dataset(config: Config) -> ClipDataset:
-    """Return the clips; raises before anything is written if there are none or too many are bad."""
-    from vjepa_world.data.clips import ClipConfig, ClipDataset
+def _loader(
+    config: Config, mixture: ClipMixture, ranks: Ranks, device: torch.device, folder: Path
+) -> ClipLoader:
+    from vjepa_world.data.loading import ClipLoader
 
-    return ClipDataset(
-        ClipConfig(
-            path=config.data.path,
-            fps=config.data.fps,
-            frames_per_clip=config.model.num_frames,
-            image_size=config.model.image_size,
-            crop_scale=config.data.crop_scale,
-            crop_ratio=config.data.crop_ratio,
-            flip=config.data.flip,
-            max_bad_fraction=config.data.max_bad_fraction,
-        ),
+    return ClipLoader(
+        mixture,
+        batch_size=config.trainer.batch_size,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        workers=config.trainer.workers,
+        pin_memory=device.type == "cuda",
+        bad_files=folder / "bad_files.csv",
+    )
+
+
+def _start_from(source: str, method: Method) -> None:
+    """Put the weights of an earlier run in place."""
+    from vjepa_world.errors import CheckpointError
+    from vjepa_world.training.checkpoint import load_modules
+
+    try:
+        method.modules.load_state_dict(load_modules(source))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"init={source} does not fit: {reason}. Give the model, the predictor and the objective that it was "
+            "trained with; image_size and num_frames may differ where positions are rotary."
+        ) from error
+
+
+def _open_probe(config: Config) -> OnlineProbe | None:
+    if not config.probe.every:
+        return None
+    from vjepa_world.models.encoder import untrained_encoder
+    from vjepa_world.training.online_probe import open_online_probe
+
+    return open_online_probe(
+        config.probe,
+        frames=config.model.num_frames,
+        image_size=config.model.image_size,
+        fps=config.data.fps,
         seed=config.seed,
-        open_videos=OPEN_VIDEOS,
-        memory_bytes=round(config.data.memory_gb * 1e9),
+        untrained=untrained_encoder(config.model, config.seed + 1),
+        workers=config.trainer.workers,
+        max_bad_fraction=config.data.max_bad_fraction,
     )

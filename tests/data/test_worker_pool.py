@@ -1,0 +1,118 @@
+"""A process that dies of an item gives an answer; one that is killed or stalls is an error that names the item."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vjepa_world.data.worker_pool import guarded_map
+from vjepa_world.errors import DataError
+
+
+def double(number: int) -> int | str:
+    """Return twice the number; multiples of 40 read where nothing is, from 7 on."""
+    if number % 40 == 7:
+        faulthandler.disable()
+        ctypes.string_at(0)
+    return 2 * number
+
+
+def aborted(number: int) -> int | str:
+    if number == 1:
+        faulthandler.disable()
+        os.abort()
+    return number
+
+
+def killed(number: int) -> int | str:
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def asleep(number: int) -> int | str:
+    time.sleep(60 if number == 5 else 0.01)
+    return number
+
+
+def wrong(number: int) -> int | str:
+    return 1 // (number - 5)
+
+
+def refused(number: int) -> int | str:
+    if number == 5:
+        raise DataError("five is refused")
+    return number
+
+
+def test_crashes_are_answers() -> None:
+    results = guarded_map(double, range(200), str)
+    for number, result in enumerate(results):
+        if number % 40 == 7:
+            assert f"Cannot read {number}: its decoder crashed (SIGSEGV)" in str(result)
+        else:
+            assert result == 2 * number
+    assert "crashed (SIGABRT)" in str(guarded_map(aborted, range(3), str)[1])
+    assert guarded_map(double, [], str) == []
+
+
+def test_a_kill_a_stall_and_a_fault_of_ours_are_errors() -> None:
+    with pytest.raises(DataError, match="was killed by SIGKILL while it was reading 5"):
+        guarded_map(killed, range(10), str)
+    start = time.monotonic()
+    with pytest.raises(DataError, match="has been reading 5 for more than 0.8 s"):
+        guarded_map(asleep, range(100), str, timeout_s=0.8)
+    assert time.monotonic() - start < 15
+    with pytest.raises(DataError, match="ended with exit code 1 while it was reading 5"):
+        guarded_map(wrong, range(10), str)
+    with pytest.raises(DataError, match="five is refused"):
+        guarded_map(refused, range(10), str)
+    assert multiprocessing.active_children() == []
+
+
+PARENT = """
+import os, sys, time
+from vjepa_world.data.worker_pool import WorkerPool
+def serve(task, failed, note):
+    return os.getpid()
+pool = WorkerPool(serve, 2, 10.0)
+for worker in range(2):
+    pool.submit(worker, 0)
+print(pool.receive(), pool.receive(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_processes_end_with_a_parent_that_is_killed() -> None:
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert parent.stdout is not None
+    children = [int(word) for word in parent.stdout.readline().split()]
+    assert len(children) == 2
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        if not any(is_running(child) for child in children):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{children} outlive their parent")
+
+
+def is_running(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"

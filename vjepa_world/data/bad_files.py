@@ -1,0 +1,113 @@
+"""Keeps account of what could not be used: each named once with its reason, in the log and in `bad_files.csv`."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vjepa_world.data.atomic import atomic_path, write_error
+from vjepa_world.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_LISTED = 10  # bad files that an error names
+_COLUMNS = ["path", "reason", "step"]
+_BEFORE = "start"  # instead of a step: found before the first one
+
+#: File names need not be UTF-8: what is not stands as it is.
+_TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+
+
+@dataclass
+class BadFiles:
+    """Names, counts and reasons of what could not be used; each is logged once.
+
+    Args:
+        max_fraction: the share of bad ones above which `check` stops the run.
+        reasons: by name.
+        steps: the training step at which each was found, None before the first.
+        quiet: logs nothing.
+    """
+
+    max_fraction: float
+    reasons: dict[str, str] = field(default_factory=dict)
+    steps: dict[str, int | None] = field(default_factory=dict)
+    quiet: bool = False
+
+    def add(self, name: str, reason: str, step: int | None = None) -> bool:
+        """Count `name` as bad, and say whether it was not before; a second time changes nothing."""
+        if name in self.reasons:
+            return False
+        self.reasons[name] = reason
+        self.steps[name] = step
+        if not self.quiet:
+            logger.warning("Skipped: %s", reason)
+        return True
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.reasons
+
+    def check(self, total: int) -> None:
+        """Stop when too many of `total` are bad.
+
+        Raises:
+            DataError: more than `max_fraction` of them, or all; the first ten are listed with their reasons.
+        """
+        bad = len(self)
+        if bad == 0 or (bad <= self.max_fraction * total and bad < total):
+            return
+        listed = list(self.reasons.values())[:_LISTED]
+        more = [f"... and {bad - _LISTED} more"] if bad > _LISTED else []
+        lines = "\n  ".join(listed + more)
+        raise DataError(
+            f"{bad} of {total} videos are bad; data.max_bad_fraction={self.max_fraction:g} allows "
+            f"{int(self.max_fraction * total)}. Replace or remove them, or raise data.max_bad_fraction:\n  {lines}"
+        )
+
+    def write(self, path: Path) -> None:
+        """Bring the CSV file `path` (columns path, reason, step) up to date, whole or not at all.
+
+        Rows that stand there already, written before a resume or by another process of the run, stay as they are.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        with _locked(path):
+            rows = _read_rows(path)
+            known = {row[0] for row in rows}
+            for name, reason in self.reasons.items():
+                if name not in known:
+                    step = self.steps.get(name)
+                    rows.append([name, reason, _BEFORE if step is None else str(step)])
+            with (
+                atomic_path(path) as temporary,
+                open(temporary, "w", **_TEXT) as stream,  # type: ignore[call-overload]
+            ):
+                csv.writer(stream).writerows([_COLUMNS, *rows])
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    if not path.exists():
+        return []
+    with open(path, **_TEXT) as stream:  # type: ignore[call-overload]
+        return list(csv.reader(stream))[1:]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Let one process at a time read and replace `path`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise write_error(path, error) from error

@@ -1,0 +1,97 @@
+"""Reads ordinary image files, upright and in 8-bit RGB. Shapes: C = 3 channels (RGB), H W pixels."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from vjepa_world.data.places import Place, open_place, size_of, suffix_of
+from vjepa_world.data.video import VideoError, VideoInfo, check_file, unreadable
+
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+# What Pillow's readers raise on damaged files, and on images so large that they may be an attack.
+_PILLOW_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def is_image(place: Place) -> bool:
+    """Whether its name is that of an image."""
+    return suffix_of(place) in IMAGE_EXTENSIONS
+
+
+def probe_image(place: Place) -> VideoInfo:
+    """Read an image's header, without decoding it; it lasts 0 s.
+
+    Raises:
+        VideoError: missing, empty, no image, or animated.
+    """
+    with _opened(place) as image:
+        width, height = image.size
+        if image.getexif().get(0x0112, 1) >= 5:  # orientations that swap rows and columns
+            width, height = height, width
+        return VideoInfo(
+            path=place,
+            duration_s=0.0,
+            fps=0.0,
+            num_frames=1,
+            codec=(image.format or "image").lower(),
+            width=width,
+            height=height,
+            reordered=False,
+            trimmed=False,
+        )
+
+
+def read_image(place: Place) -> Tensor:
+    """Return an image as uint8 [C,H,W], turned upright as its EXIF orientation says.
+
+    Raises:
+        VideoError: missing, empty, no whole image, or animated.
+    """
+    with _opened(place) as image:
+        pixels = np.array(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+@contextmanager
+def _opened(place: Place) -> Iterator[Image.Image]:
+    check_file(place)
+    try:
+        with open_place(place) as stream, Image.open(stream) as image:
+            if getattr(image, "is_animated", False):
+                raise VideoError(
+                    f"{place} is an animated image, and one frame is expected; make a video of it, or take it out."
+                )
+            yield image
+    except _PILLOW_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "<_io" in reason:  # Pillow names the open file, not the path
+            reason = f"it is no image, or its first bytes are damaged ({size_of(place)} bytes)"
+        raise unreadable(place, reason, "a whole image file") from error
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Bring 16 bits a pixel to 8; Pillow would cut them off at 255."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    return image

@@ -1,0 +1,148 @@
+"""Several processes that train as one: who is who, and figures of them all.
+
+Legend: W processes, M rows of each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vjepa_world.errors import TrainingError
+
+#: How long processes wait for each other before the job stops [s].
+TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Which process this is of how many, and which of those on its machine."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes logs and pictures."""
+        return self.rank == 0
+
+
+def ranks() -> Ranks:
+    """Return this process's place; alone where no process group was begun."""
+    if not dist.is_initialized():
+        return Ranks()
+    return Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextlib.contextmanager
+def process_group(device: torch.device, timeout_s: float = TIMEOUT_S) -> Iterator[Ranks]:
+    """Join the processes that `torchrun` (or Slurm) started, for as long as the block lasts; do nothing when alone.
+
+    Args:
+        device: What is trained on; GPUs talk through NCCL, processors through Gloo.
+        timeout_s: How long to wait for the others.
+
+    Raises:
+        TrainingError: If the group does not come together: no process trains on its own instead.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
+        yield ranks()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+    except (RuntimeError, ValueError) as error:
+        raise TrainingError(_no_group(error, timeout_s)) from error
+    try:
+        yield ranks()
+    finally:
+        dist.destroy_process_group()
+
+
+def local_device(device: torch.device) -> torch.device:
+    """Return the GPU that this process of its machine takes, where `device` names none."""
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def _no_group(error: Exception, timeout_s: float) -> str:
+    words = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    place = ", ".join(f"{word}={os.environ.get(word, 'not set')}" for word in words)
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"the processes did not find each other within {timeout_s:g} s ({place}): {reason}. Start all of them with "
+        "torchrun, with one address that every machine reaches and a free port; no process goes on alone."
+    )
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.detach().clone().contiguous()
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total / dist.get_world_size()
+
+
+class _Rows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        parts = [
+            torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(dist.get_world_size())
+        ]
+        dist.all_gather(parts, x.detach().contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        # Gloo would read a transposed gradient as if it were not.
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+def all_mean(x: Tensor) -> Tensor:
+    """Return the mean of `x` over all processes, differentiably: each process's gradient reaches all of them."""
+    mean: Tensor = _Mean.apply(x) if dist.is_initialized() else x
+    return mean
+
+
+def all_rows(x: Tensor) -> Tensor:
+    """Return the rows of all processes in their order, `[M, ...]` -> `[W*M, ...]`, differentiably."""
+    rows: Tensor = _Rows.apply(x) if dist.is_initialized() else x
+    return rows
+
+
+def any_process(wish: bool) -> bool:
+    """Return whether any process wishes it: all of them get the same answer."""
+    if not dist.is_initialized():
+        return wish
+    flag = torch.tensor(int(wish))
+    dist.all_reduce(flag, dist.ReduceOp.MAX)
+    return bool(flag)
+
+
+def mean_figures(figures: dict[str, float]) -> dict[str, float]:
+    """Return figures averaged over all processes, which must have the same ones."""
+    if not dist.is_initialized():
+        return figures
+    values = torch.tensor([figures[name] for name in sorted(figures)], dtype=torch.float64)
+    dist.all_reduce(values)
+    return dict(zip(sorted(figures), (values / dist.get_world_size()).tolist(), strict=True))
