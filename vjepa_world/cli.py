@@ -64,6 +64,9 @@ VERBS = {
     "predict": Verb("print the classes of a video, or its numbers", "file", "VIDEO --probe FOLDER"),
     "inspect": Verb("describe a video folder, a dataset or a checkpoint", "file", "PATH"),
     "report": Verb("draw a run's curves, masks and features into one HTML file", "file", "RUN"),
+    "compare": Verb(
+        "measure what several encoders tell of unseen scenes, side by side", "file", "RUN RUN ..."
+    ),
     "convert": Verb("convert a checkpoint between formats", "file", "SOURCE DESTINATION --to native"),
     "demo": Verb("watch the shipped model reach goal images", "job", ""),
     "bench": Verb("measure speed beside a baseline and the machine's limit", "job", "NAME", bare_key="bench"),
