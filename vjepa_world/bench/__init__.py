@@ -13,6 +13,7 @@ from vjepa_world.bench.harness import Pair, Row, report, row, time_pair
 from vjepa_world.errors import ConfigError, nearest
 
 BENCHES = {
+    "pretrain": "a pretraining step beside the same step written plainly: speed, share of the matrix rate, memory",
     "encoder": "the video encoder beside transformers' on the same weights, and how fast weights load",
     "collect": "recording episodes with all cores, beside one process",
     "plan": "one planned action of the shipped model, beside the published search budget",

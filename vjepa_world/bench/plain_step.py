@@ -147,4 +147,4 @@ class PlainStep:
         with torch.no_grad():
             for moving, online in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
                 moving.mul_(self.momentum).add_(online, alpha=1 - self.momentum)
-        return float(loss)
+        return loss.item()
