@@ -68,6 +68,12 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.verbs": ("vjepa_world", "planners", "envs", "configs"),
     "vjepa_world.cli": ("vjepa_world", "planners", "envs", "configs"),
     "vjepa_world.__main__": ("vjepa_world.cli",),
+    "vjepa_world.launch": (
+        "vjepa_world.cli",
+        "vjepa_world.config",
+        "vjepa_world.errors",
+        "vjepa_world.verbs",
+    ),
     "scripts": ("vjepa_world.cli",),
 }
 

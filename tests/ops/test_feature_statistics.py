@@ -49,3 +49,9 @@ def test_feature_std_averages_over_channels() -> None:
     features = torch.tensor([[1.0, 10.0, 7.0], [3.0, 10.0, 1.0]])
     assert feature_std(features) == pytest.approx((math.sqrt(2) + 0 + math.sqrt(18)) / 3)
     assert feature_std(features.bfloat16()) == pytest.approx((math.sqrt(2) + math.sqrt(18)) / 3)
+
+
+def test_features_that_are_not_finite_have_no_rank() -> None:
+    features = torch.randn(10, 4, generator=torch.Generator().manual_seed(0))
+    features[3, 2] = math.inf
+    assert math.isnan(effective_rank(features))

@@ -26,19 +26,19 @@ SMALL = [
 
 #: Words that choose an objective; each is tested with one process and with two.
 OBJECTIVES: dict[str, list[str]] = {
-    "vjepa2": ["objective=vjepa2", "predictor.num_mask_tokens=2"],
+    "vjepa2": ["objective=vjepa2", "objective.image_fraction=0.5", "predictor.num_mask_tokens=2"],
     "pairs": ["objective.pair_fraction=0.5"],
     "vjepa2_1": [
         "objective=vjepa2_1",
         "objective.context_ramp=[0,0]",
-        "objective.image_fraction=0.25",
+        "objective.image_fraction=0.5",
         "model.levels=[0,1]",
         "predictor.input_levels=2",
         "model.image_embed=true",
         "predictor.image_embed=true",
     ],
     "vjepa1": ["objective=vjepa1"],
-    "ijepa": ["objective=ijepa", "data.fps=1", "objective.image_fraction=1.0"],
+    "ijepa": ["objective=ijepa", "objective.image_fraction=1.0"],
     "vicreg": ["objective=vicreg"],
     "sigreg": ["objective=sigreg"],
     "mae": ["objective=mae"],

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -35,24 +37,34 @@ def free_port() -> int:
 
 
 def begin(
-    words: Sequence[str], home: Path, world_size: int = 1, **environment: str
+    words: Sequence[str], home: Path, world_size: int = 1, *, file_limit_kb: int = 0, **environment: str
 ) -> list[subprocess.Popen[str]]:
-    """Begin `python WORDS` in folder `home`, `world_size` times, with what torchrun tells each of them."""
+    """Begin `python WORDS` in folder `home`, `world_size` times, with what torchrun tells each of them.
+
+    With `file_limit_kb`, no file can grow larger: what a full disk is like.
+    """
     port = free_port()
+
+    def limit() -> None:
+        if file_limit_kb:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_limit_kb << 10, file_limit_kb << 10))
+
     started = []
     for rank in range(world_size):
-        place = {} if world_size == 1 else {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size}
-        place |= {} if world_size == 1 else {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        place: dict[str, str] = {}
+        if world_size > 1:
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         started.append(
             subprocess.Popen(
                 [sys.executable, *words],
                 cwd=home,
                 env={
                     **os.environ,
-                    "PYTHONPATH": str(REPO),
+                    "PYTHONPATH": os.pathsep.join([str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]),
                     "OMP_NUM_THREADS": "1",
                     "CUDA_VISIBLE_DEVICES": "",
-                    **{name: str(value) for name, value in place.items()},
+                    **place,
                     **environment,
                 },
                 stdout=subprocess.PIPE,
@@ -60,6 +72,7 @@ def begin(
                 text=True,
                 # pytest's own Ctrl-C must not reach them, and theirs not pytest.
                 start_new_session=True,
+                preexec_fn=limit,
             )
         )
     return started
@@ -87,11 +100,23 @@ def kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
         return
 
 
-def command(words: Sequence[str], home: Path, world_size: int = 1) -> list[Ended]:
-    """Run a verb to its end as the command line does."""
-    ended = end(begin(["-m", "vjepa_world", *words], home, world_size))
-    assert [one.code for one in ended] == [0] * world_size, "\n".join(one.error[-2000:] for one in ended)
+def verb(words: Sequence[str], home: Path, world_size: int = 1) -> list[subprocess.Popen[str]]:
+    """Begin a verb as the command line does."""
+    return begin(["-m", "vjepa_world", *words], home, world_size)
+
+
+def succeed(started: Sequence[subprocess.Popen[str]]) -> list[Ended]:
+    """Wait for processes that are to end well."""
+    ended = end(started)
+    assert [one.code for one in ended] == [0] * len(ended), "\n".join(one.error[-2000:] for one in ended)
     return ended
+
+
+def begin_all(commands: Sequence[Sequence[str]], home: Path, world_size: int) -> list[subprocess.Popen[str]]:
+    """Begin to run several verbs, one after the other, in the same processes: torch is imported once."""
+    ports = [free_port() for _ in commands]
+    jobs = json.dumps(list(zip(ports, commands, strict=True)))
+    return begin(["-m", "tests.training.processes", jobs], home, world_size)
 
 
 def when(condition: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
@@ -103,3 +128,17 @@ def when(condition: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
         assert time.monotonic() < deadline, "it never came"
         time.sleep(0.002)
     return True
+
+
+def _run_all(jobs: list[tuple[int, list[str]]]) -> None:
+    from vjepa_world.cli import main
+
+    for port, words in jobs:
+        os.environ["MASTER_PORT"] = str(port)
+        code = main(words)
+        if code:
+            sys.exit(code)
+
+
+if __name__ == "__main__":
+    _run_all(json.loads(sys.argv[1]))

@@ -153,19 +153,39 @@ def test_a_broken_training_state_is_named(tmp_path: Path, name: str) -> None:
             load_tensors(folder, {"modules.a": torch.ones(50)})
 
 
-def test_an_index_that_runs_code_is_refused(tmp_path: Path) -> None:
-    class Harm:
-        def __reduce__(self) -> tuple[Any, ...]:
-            return (Path.touch, (tmp_path / "harm",))
+# What `pickle` would run: a function of its own, and one that an allowed module happens to import.
+HARMFUL = [
+    b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x0atouch harm\x85R.",
+    b"\x80\x04\x8c\x27torch.distributed.checkpoint.filesystem\x8c\x09os.system\x93\x8c\x0atouch harm\x85R.",
+]
 
+
+@pytest.mark.parametrize("index", HARMFUL)
+def test_an_index_that_runs_code_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pickle.loads(index)
+    assert (tmp_path / "harm").exists()  # without a check it would
+    (tmp_path / "harm").unlink()
     checkpoints = Checkpoints(run_folder(tmp_path))
     checkpoints.save(1, {}, {"modules.a": torch.ones(2)})
     checkpoints.wait()
     folder = tmp_path / "run" / "checkpoints" / "step_00000001"
-    (folder / "state" / ".metadata").write_bytes(pickle.dumps(Harm()))
-    with pytest.raises(CheckpointError, match="its index asks for"):
+    (folder / "state" / ".metadata").write_bytes(index)
+    with pytest.raises(CheckpointError, match="its index asks for .*system"):
         load_tensors(folder, {"modules.a": torch.ones(2)})
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_checkpoint_with_more_weights_is_refused(tmp_path: Path) -> None:
+    config = trainer_config(steps=1)
+    deep = LineTask(config)
+    deep.modules = torch.nn.Linear(3, 2)
+    deep.modules.extra = torch.nn.Linear(2, 2)
+    fit(deep, config, run_folder(tmp_path))
+    with pytest.raises(CheckpointError, match="is of another architecture: it has modules.extra.bias"):
+        fit(LineTask(config), config, tmp_path / "run", resume=True)
 
 
 def test_what_is_saved_is_of_the_moment_and_every_nth_stays(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,11 +24,14 @@ def effective_rank(features: Tensor) -> float:
         features: `[M, D]`.
 
     Returns:
-        A number between 1 (collapsed to a line) and min(M, D); 0 if the features do not vary at all.
+        A number between 1 (collapsed to a line) and min(M, D); 0 if the features do not vary at all, NaN if one
+            is not finite.
 
     Source: Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
     """
     features = features.float()
+    if not torch.isfinite(features).all():  # of which there is no decomposition
+        return math.nan
     singular = torch.linalg.svdvals(features - features.mean(dim=0))
     total = singular.sum()
     if total <= torch.finfo(torch.float32).eps * features.abs().sum():  # the mean's rounding, no variation

@@ -6,14 +6,15 @@ torch.distributed.checkpoint, so that any number of processes can go on with the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -34,6 +35,9 @@ STATE = "state"
 
 #: What a checkpoint was before release 0.1 was finished.
 OLD_STATE = "training.pt"
+
+
+_RESUME_WITH = "Resume with the model and the objective that the run was started with, or give another name=."
 
 
 class Checkpoints:
@@ -102,8 +106,7 @@ class Checkpoints:
         hidden = self.run / "checkpoints" / f".step_{step:08d}"
         try:
             self._together(lambda: _begin(hidden, files))
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*in a single process", category=UserWarning)
+            with _quiet():
                 dcp.save(
                     tensors,
                     storage_writer=dcp.FileSystemWriter(hidden / STATE),
@@ -140,6 +143,14 @@ class Checkpoints:
         for old in checkpoint_steps(self.run)[: -self.keep_last]:
             if not (self.keep_every and _step_of(old) % self.keep_every == 0):
                 shutil.rmtree(old.rename(old.with_name(f".{old.name}")))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out the library's warning that a run of one process is one."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*in a single process", category=UserWarning)
+        yield
 
 
 def _begin(hidden: Path, files: dict[str, Any]) -> None:
@@ -194,6 +205,13 @@ def restore_training(run: Path, modules: nn.Module, optimizer: torch.optim.Optim
         if state:
             optimizer.state[parameter] = state
         tensors |= {f"optimizer.{name}.{word}": tensor for word, tensor in state.items()}
+    ours = {name for name in known if name.startswith(("modules.", "optimizer."))}
+    unread = sorted(ours - tensors.keys())
+    if unread:
+        raise CheckpointError(
+            f"{folders[-1]} is of another architecture: it has {unread[0]}, which is not here ({len(unread)} such "
+            f"tensors). {_RESUME_WITH}"
+        )
     load_tensors(folders[-1], tensors)
     return _step_of(folders[-1])
 
@@ -228,11 +246,11 @@ def load_tensors(folder: Path, into: dict[str, Tensor]) -> None:
         name = wrong[0]
         raise CheckpointError(
             f"{folder} is of another architecture: {len(wrong)} tensors differ, {name} is "
-            f"{shapes.get(name, 'missing')} there and {tuple(into[name].shape)} here. Resume with the model that the "
-            "run was started with, or give another name=."
+            f"{shapes.get(name, 'missing')} there and {tuple(into[name].shape)} here. {_RESUME_WITH}"
         )
     try:
-        dcp.load(into, storage_reader=reader, no_dist=not dist.is_initialized())
+        with _quiet():
+            dcp.load(into, storage_reader=reader, no_dist=not dist.is_initialized())
     except _FAILURES as error:
         raise CheckpointError(_broken(folder, error)) from error
 
@@ -297,27 +315,30 @@ class _TensorReader(dcp.FileSystemReader):
         return metadata
 
 
+_INDEX = "torch.distributed.checkpoint.metadata"
+
+#: All classes and functions of an index, in full: a dotted name would lead from an allowed module to anything.
+_ALLOWED = {
+    ("pathlib", "PosixPath"),
+    ("pathlib", "WindowsPath"),
+    ("torch", "Size"),
+    ("torch.serialization", "_get_layout"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    (_INDEX, "BytesStorageMetadata"),
+    (_INDEX, "ChunkStorageMetadata"),
+    (_INDEX, "Metadata"),
+    (_INDEX, "MetadataIndex"),
+    (_INDEX, "StorageMeta"),
+    (_INDEX, "TensorProperties"),
+    (_INDEX, "TensorStorageMetadata"),
+    (_INDEX, "_MEM_FORMAT_ENCODING"),
+}
+
+
 class _IndexUnpickler(pickle.Unpickler):
-    _ALLOWED = (
-        "torch.distributed.checkpoint.metadata",
-        "torch.distributed.checkpoint.filesystem",
-        "torch.distributed.checkpoint.planner",
-    )
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        super().__init__(stream)
-
     def find_class(self, module: str, name: str) -> Any:
-        plain = {
-            ("torch", "Size"),
-            ("torch.serialization", "_get_layout"),
-            ("torch._utils", "_rebuild_tensor_v2"),
-            ("pathlib", "PosixPath"),
-            ("pathlib", "WindowsPath"),
-            ("collections", "OrderedDict"),
-        }
         is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if module in self._ALLOWED or (module, name) in plain or is_dtype:
+        if is_dtype or (module, name) in _ALLOWED:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"its index asks for {module}.{name}")
 

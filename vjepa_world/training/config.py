@@ -36,6 +36,7 @@ class TrainerConfig:
         recompute: Compute activations again in the backward pass, for memory.
         compile: Compile the transformers' blocks.
         parallel: With several processes: ddp (each has all weights) or fsdp (each has a share).
+        timeout_s: How long processes wait for each other, at the start and in a step, before the job stops [s].
         log_every: Steps between lines in metrics.jsonl.
         workers: Processes that decode beside the training.
         threads: Threads of torch; 0 takes one a core.
@@ -62,6 +63,7 @@ class TrainerConfig:
     recompute: bool = False
     compile: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
+    timeout_s: float = 1800.0
     log_every: int = 20
     workers: int = 1
     threads: int = 0
@@ -78,6 +80,8 @@ class TrainerConfig:
         for name in ("lr_start", "lr_end", "clip_norm", "keep_every", "weight_decay"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"trainer.{name} is {getattr(self, name)}; it must be at least 0.")
+        if not self.timeout_s > 0:
+            raise ConfigError(f"trainer.timeout_s is {self.timeout_s}; it must be positive.")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ConfigError(f"trainer.betas is {self.betas}; both are from 0 to below 1.")
         for name in ("warmup", "cooldown"):

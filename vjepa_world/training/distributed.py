@@ -18,9 +18,6 @@ from torch import Tensor
 
 from vjepa_world.errors import TrainingError
 
-#: How long processes wait for each other before the job stops [s].
-TIMEOUT_S = 1800.0
-
 
 @dataclass(frozen=True)
 class Ranks:
@@ -43,8 +40,21 @@ def ranks() -> Ranks:
     return Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def refuse_strangers() -> None:
+    """Stop a process that was begun as one of several and has not joined them: each would train on its own.
+
+    Raises:
+        TrainingError: If torchrun, or Slurm, began several and this training is of one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        raise TrainingError(
+            f"this is process {os.environ.get('RANK', '?')} of {os.environ['WORLD_SIZE']}, but this verb trains in one "
+            "process; start it without torchrun."
+        )
+
+
 @contextlib.contextmanager
-def process_group(device: torch.device, timeout_s: float = TIMEOUT_S) -> Iterator[Ranks]:
+def process_group(device: torch.device, timeout_s: float) -> Iterator[Ranks]:
     """Join the processes that `torchrun` (or Slurm) started, for as long as the block lasts; do nothing when alone.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from torch.utils.tensorboard import SummaryWriter
@@ -22,11 +23,15 @@ class MetricsLog:
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Log the figures of a step, with the nine digits that tell float32 numbers apart."""
-        shown = {name: float(f"{value:.9g}") for name, value in values.items()}
+        """Log the figures of a step, with the nine digits that tell float32 numbers apart.
+
+        A figure that is not finite is left out: JSON has no word for it.
+        """
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        shown = {name: float(f"{value:.9g}") for name, value in finite.items()}
         with self.path.open("a") as stream:
             stream.write(json.dumps({"step": step, **shown}) + "\n")
-        for name, value in values.items():
+        for name, value in finite.items():
             self._events.add_scalar(name, value, step)
 
     def close(self) -> None:

@@ -58,7 +58,7 @@ class Replicas:
         self.model = DistributedDataParallel(
             _Runner(modules),
             device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,
+            forward_sync_buffers=False,
             find_unused_parameters=True,
         )
 
@@ -79,7 +79,8 @@ class Shards:
             for module in root.modules():
                 if isinstance(module, Block):
                     fully_shard(module)
-            fully_shard(root)
+            # A root would stay gathered until its backward pass, and a target has none.
+            fully_shard(root, reshard_after_forward=True)
             for name in FORWARDS:
                 if hasattr(root, name):
                     register_fsdp_forward_method(root, name)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from vjepa_world.errors import TrainingError
 from vjepa_world.training.checkpoint import Checkpoints, restore_training, training_tensors
 from vjepa_world.training.config import TrainerConfig
-from vjepa_world.training.distributed import any_process, mean_figures, ranks
+from vjepa_world.training.distributed import any_process, mean_figures, ranks, refuse_strangers
 from vjepa_world.training.hardware import resolve_precision
 from vjepa_world.training.machine_rate import matrix_rate
 from vjepa_world.training.metrics import MetricsLog
@@ -77,6 +77,7 @@ class Trainer:
     """Trains a :class:`Task` into a run folder."""
 
     def __init__(self, task: Task, config: TrainerConfig, run: Path, device: torch.device) -> None:
+        refuse_strangers()
         self.task, self.config, self.run, self.device = task, config, run, device
         self.dtype = resolve_precision(config.precision, device)
         self.ranks = ranks()

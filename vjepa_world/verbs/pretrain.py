@@ -62,7 +62,7 @@ def run(config: Config) -> None:
 
     device = local_device(resolve_device(config.device))
     set_threads(config.trainer.threads)
-    with process_group(device) as ranks:
+    with process_group(device, config.trainer.timeout_s) as ranks:
         folder = _train(config, device, ranks)
     if ranks.is_main:
         print(f"encoder in {folder}; freeze it with: vjepa-world finetune encoder={folder} data.path=DATASET")
