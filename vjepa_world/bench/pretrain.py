@@ -52,7 +52,7 @@ SMALL = Size(
     "ViT-S/16, 16 x 224",
     EncoderConfig(image_size=224, embed_dim=384, depth=12, num_heads=6),
     MaskedPredictorConfig(embed_dim=192, depth=6, num_heads=6),
-    4,
+    2,
 )
 LARGE = Size(
     "ViT-L/16, 16 x 256",
