@@ -16,6 +16,7 @@ BENCHES = {
     "pretrain": "a pretraining step beside the same step written plainly: speed, share of the matrix rate, memory",
     "encoder": "the video encoder beside transformers' on the same weights, and how fast weights load",
     "collect": "recording episodes with all cores, beside one process",
+    "data": "clips decoded out of h264 beside decord, a loader's clips, and how long a pretraining waits for them",
     "plan": "one planned action of the shipped model, beside the published search budget",
     "probe": "position of the end effector read off the frozen features, beside an untrained encoder and pixels",
     "render": "a frame of the arm, beside MuJoCo's default picture quality",

@@ -1,4 +1,4 @@
-"""Reads ordinary video files by time, exactly, through torchcodec or, where that does not load, decord.
+"""Reads ordinary video files by time, exactly, through torchcodec or, where that does not load, PyAV or decord.
 
 Shapes: T frames, C = 3 channels (RGB), H W pixels. Times are seconds from the first frame.
 """
@@ -17,15 +17,9 @@ import numpy as np
 from torch import Tensor
 
 from vjepa_world.data.container_size import declared_size
+from vjepa_world.data.decoder import AV_ERRORS, DecodeError, Decoder, first_line
 from vjepa_world.data.places import Place, TarMember, ffmpeg_url, open_place, size_of
-from vjepa_world.data.video_backends import (
-    AV_ERRORS,
-    DecodeError,
-    Decoder,
-    MemoryDecoder,
-    first_line,
-    open_decoder,
-)
+from vjepa_world.data.video_backends import MemoryDecoder, open_decoder
 from vjepa_world.errors import DataError
 
 # Containers round presentation times (Matroska to 1 ms), and so do those who ask (float32 timestamps): a time

@@ -1,56 +1,24 @@
-"""The decoders behind `video.py`, torchcodec and decord, brought to one small interface.
+"""The decoders behind `video.py` and the choice between them: torchcodec, decord, and our own over PyAV.
 
-Both hand out frames by time or by index, exactly: by the presentation times that stand in the file, not by
-a frame rate. Shapes: T frames, C = 3 channels (RGB), H W pixels.
+Shapes: T frames, C = 3 channels (RGB), H W pixels.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import re
 from collections.abc import Sequence
-from typing import Protocol
 
-import av
 import numpy as np
 import torch
 from torch import Tensor
 
+from vjepa_world.data import disposable
+from vjepa_world.data.av_decoder import AvDecoder
+from vjepa_world.data.decoder import DecodeError, Decoder, displayed, first_line
 from vjepa_world.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
-
-# "[01:02:03] /src/decoder.cc:292: " of decord, "function, /src/Decoder.cpp:1436, " of torchcodec
-_SOURCE_PLACE = re.compile(r"(\[[\d:]+\] |\w+, )?\S+\.(cc|cpp|h):\d+[:,] ")
-
-
-# What PyAV raises on damaged files: FFmpeg's errors, and those of reading senseless numbers and texts in a header.
-AV_ERRORS = (av.error.FFmpegError, ValueError, OverflowError, ZeroDivisionError, MemoryError)
-
-
-class DecodeError(Exception):
-    """A backend could not decode; `video.py` turns it into an error that names the file."""
-
-
-class Decoder(Protocol):
-    """One open video stream. Times are in seconds on the file's own clock."""
-
-    num_frames: int
-    begin_s: float  # presentation time of the first frame
-    end_s: float  # when the last frame's display ends
-
-    def at_times(self, times_s: np.ndarray) -> Tensor:
-        """Return uint8 [T,C,H,W], for each time the last frame that starts at or before it."""
-        ...
-
-    def at_indices(self, indices: Sequence[int]) -> Tensor:
-        """Return uint8 [T,C,H,W], the frames at these places in presentation order."""
-        ...
-
-    def everything(self) -> tuple[Tensor, np.ndarray]:
-        """Return all frames, uint8 [T,C,H,W], and when each starts [s]."""
-        ...
 
 
 class MemoryDecoder:
@@ -62,7 +30,7 @@ class MemoryDecoder:
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(_displayed(self._starts_s, times_s))
+        return self.at_indices(displayed(self._starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
@@ -144,7 +112,7 @@ class DecordDecoder:
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(_displayed(self._starts_s, times_s))
+        return self.at_indices(displayed(self._starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
@@ -162,87 +130,6 @@ class DecordDecoder:
     def everything(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
         return self.at_indices(range(self.num_frames)), self._starts_s
-
-
-class AvDecoder:
-    """PyAV, frame by frame from the keyframe before: for files that the others do not read exactly."""
-
-    def __init__(self, path: str, num_threads: int) -> None:
-        try:
-            self._container = av.open(path)
-            self._stream = _best_stream(self._container)
-            packets = [
-                packet
-                for packet in self._container.demux(self._stream)
-                if packet.pts is not None and not packet.is_discard
-            ]
-        except AV_ERRORS as error:
-            raise DecodeError(first_line(error)) from error
-        if not packets:
-            raise DecodeError("no frame has a presentation time")
-        self._stream.codec_context.thread_count = num_threads
-        packets.sort(key=lambda packet: packet.pts or 0)
-        self._pts = np.array([packet.pts for packet in packets])
-        self._keys = np.flatnonzero([packet.is_keyframe for packet in packets])
-        unit_s = float(self._stream.time_base or 0)
-        self._starts_s = self._pts * unit_s
-        self.num_frames = len(packets)
-        self.begin_s = float(self._starts_s[0])
-        self.end_s = float(self._starts_s[-1]) + (packets[-1].duration or 0) * unit_s
-
-    def at_times(self, times_s: np.ndarray) -> Tensor:
-        """See `Decoder`."""
-        return self.at_indices(_displayed(self._starts_s, times_s))
-
-    def at_indices(self, indices: Sequence[int]) -> Tensor:
-        """See `Decoder`."""
-        wanted = sorted(set(indices))
-        found: dict[int, np.ndarray] = {}
-        while wanted:
-            # All that is wanted up to the next keyframe after the first needs one seek only.
-            later = self._keys[self._keys > wanted[0]]
-            stop = int(later[0]) if len(later) else self.num_frames
-            group = [index for index in wanted if index < stop]
-            wanted = wanted[len(group) :]
-            found |= self._decode_group(group)
-        return torch.from_numpy(np.stack([found[index] for index in indices])).permute(0, 3, 1, 2)
-
-    def everything(self) -> tuple[Tensor, np.ndarray]:
-        """See `Decoder`."""
-        return self.at_indices(range(self.num_frames)), self._starts_s
-
-    def _decode_group(self, group: list[int]) -> dict[int, np.ndarray]:
-        """Return frames [H,W,C] that lie between two keyframes, by index.
-
-        Some containers seek to the keyframe behind (they go by decoding time); then an earlier one is tried.
-        """
-        earlier = self._keys[self._keys <= group[0]][::-1][:3]
-        for start in [*earlier.tolist(), 0]:
-            found = self._decode_from(start, group)
-            if len(found) == len(group):
-                return found
-        raise DecodeError(f"frame {min(set(group) - set(found))} did not come out of the decoder")
-
-    def _decode_from(self, start: int, group: list[int]) -> dict[int, np.ndarray]:
-        found: dict[int, np.ndarray] = {}
-        try:
-            self._container.seek(int(self._pts[start]), stream=self._stream)
-            for frame in self._container.decode(self._stream):
-                index = int(np.searchsorted(self._pts, frame.pts if frame.pts is not None else -1))
-                if index in group:
-                    # A rotation flag counts degrees against the clock, as rot90 does.
-                    found[index] = np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90))
-                if len(found) == len(group):
-                    break
-        except AV_ERRORS as error:
-            raise DecodeError(first_line(error)) from error
-        return found
-
-
-def _displayed(starts_s: np.ndarray, times_s: np.ndarray) -> list[int]:
-    """Return for each time the index of the last frame that starts at or before it."""
-    indices = np.searchsorted(starts_s, times_s, side="right") - 1
-    return np.clip(indices, 0, len(starts_s) - 1).tolist()
 
 
 @functools.cache
@@ -267,7 +154,7 @@ def find_backend() -> str:
         ) from error
     # decord prints FFmpeg's complaints past Python; what matters of them comes back as errors.
     decord.logging.set_level(decord.logging.QUIET)
-    logger.warning("Videos are read with decord, since torchcodec did not load: %s", reason)
+    logger.warning("Videos are read with PyAV and decord, since torchcodec did not load: %s", reason)
     return "decord"
 
 
@@ -295,7 +182,10 @@ def check_decode_device(device: str) -> None:
 def open_decoder(
     path: str, num_threads: int, *, codec: str, reordered: bool, trimmed: bool, device: str = "cpu"
 ) -> Decoder:
-    """Open `path` with the backend that this machine has and that reads this file exactly.
+    """Open `path` with the backend that reads this file exactly and, of those, fastest.
+
+    torchcodec where it loads. Else our own over PyAV, which leaves out frames that are not needed, for the codecs
+    that tell which those are and for what decord does not read exactly; decord for the rest.
 
     Args:
         path: the file, or another name that FFmpeg opens it by.
@@ -308,48 +198,12 @@ def open_decoder(
     Raises:
         DecodeError: the file cannot be decoded.
     """
-    if trimmed:  # both count the frames that are cut away
+    if trimmed:  # torchcodec and decord count the frames that are cut away
         return AvDecoder(path, num_threads)
     if find_backend() == "torchcodec":
         return TorchcodecDecoder(path, num_threads, device)
     # After a seek decord counts the frames that come out, so it is off by those that are stored behind the keyframe,
-    # displayed before it, and not decodable from there. It also fails on some HEVC streams with B-frames.
-    if reordered and (codec != "h264" or has_leading_frames(path)):
+    # displayed before it, and not decodable from there.
+    if reordered or codec in disposable.CODECS:
         return AvDecoder(path, num_threads)
     return DecordDecoder(path, num_threads)
-
-
-def has_leading_frames(path: str) -> bool:
-    """Whether a keyframe but the first is followed, as stored, by a frame displayed before it ("open GOP")."""
-    key_pts: int | None = None
-    try:
-        with av.open(path) as container:
-            for packet in container.demux(_best_stream(container)):
-                if packet.pts is None:
-                    continue
-                if packet.is_keyframe:
-                    key_pts = packet.pts
-                elif key_pts is not None and packet.pts < key_pts:
-                    return True
-    except AV_ERRORS as error:
-        raise DecodeError(first_line(error)) from error
-    return False
-
-
-def _best_stream(container: av.container.InputContainer) -> av.VideoStream:
-    best = container.streams.best("video")
-    for stream in container.streams.video:
-        if best is not None and stream.index == best.index:
-            return stream
-    raise DecodeError("it has no video stream")
-
-
-def first_line(error: BaseException) -> str:
-    """Return what went wrong, without the backends' source places, stack traces and lists of likely causes."""
-    # What the system says of it, without the file's name.
-    said = error.strerror if isinstance(error, av.error.FFmpegError | OSError) else None
-    lines = [line.strip() for line in (said or str(error)).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    text = _SOURCE_PLACE.sub("", lines[0]).removeprefix("Check failed: ").partition(". Likely causes")[0]
-    return text.rstrip(":. ")

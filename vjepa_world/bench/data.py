@@ -1,0 +1,248 @@
+"""Clips of 16 frames at 4 fps beside decord's, in turns in one process; a loader's; and a pretraining's wait for them.
+
+The videos are made here, at 320 x 240 with x264's default settings: a camera that moves over a texture with as much
+detail at every scale (as in photographs), things that move across it, and the noise of a sensor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vjepa_world.bench import BenchConfig
+from vjepa_world.bench.harness import Pair, Row, row, time_pair
+from vjepa_world.data.config import VideoDataConfig
+from vjepa_world.models.config import EncoderConfig
+
+WIDTH, HEIGHT, FPS, FRAMES = 320, 240, 30, 300
+CLIP, CLIP_FPS = 16, 4.0
+VIDEOS, CLIPS = 3, 12
+
+#: Turns of each side; batches of a loader's turn, and clips of each.
+TURNS, BATCHES, BATCH = 5, 5, 8
+
+#: The share of the time that a training may wait for data.
+MOST_WAITING = 0.05
+
+#: decord's thread goes on decoding when the frames are there; time for it to stop, in which it is still counted [s].
+SETTLE_S = 0.1
+
+
+def run(config: BenchConfig) -> list[Row]:
+    """Return frames/s by the wall and per core, clips/s of a loader, and the share of waiting in a pretraining."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        videos = [_write_video(Path(scratch) / f"{n}.mp4", config.seed + n) for n in range(VIDEOS)]
+        rows = [*_decoding_rows(videos, config), _loader_row(scratch, videos, config)]
+        return [*rows, _waiting_row(scratch, config)]
+
+
+def _decoding_rows(videos: list[Path], config: BenchConfig) -> list[Row]:
+    """Random clips, by the wall and per core.
+
+    Of one open video after another; of all in turn, as a training does that keeps videos open (decord's readers then
+    decode on beside one another, for nothing); and of videos opened for one clip each.
+
+    Raises:
+        RuntimeError: the two sides give different pixels.
+    """
+    times_s = _clip_times(config.seed)
+    ours, theirs = _our_clips(videos, times_s), _decord_clips(videos, times_s)
+    in_turn = list(range(CLIPS))
+    one_by_one = sorted(in_turn, key=lambda number: number % VIDEOS)
+    for number in in_turn:
+        if not np.array_equal(ours(number, False), theirs(number, False)):
+            raise RuntimeError(f"clip {number}: our frames differ from decord's")
+    turns = min(config.repeats, TURNS)
+
+    def sides(numbers: list[int], anew: bool) -> tuple[Callable[[], None], Callable[[], None]]:
+        return partial(_read_all, ours, numbers, anew), partial(_read_all, theirs, numbers, anew)
+
+    pairs = {
+        "one video after another": time_pair(*sides(one_by_one, False), repeats=turns),
+        "one video after another, per core": _core_pair(*sides(one_by_one, False), turns),
+        "open videos in turn, per core": _core_pair(*sides(in_turn, False), turns),
+        "opened for one clip, per core": _core_pair(*sides(in_turn, True), turns),
+    }
+    frames = CLIPS * CLIP
+    return [
+        row(f"decode, {what}, against decord", frames / pair.ours, frames / pair.baseline, "frames/s")
+        for what, pair in pairs.items()
+    ]
+
+
+def _read_all(read: Callable[[int, bool], np.ndarray], numbers: list[int], anew: bool) -> None:
+    for number in numbers:
+        read(number, anew)
+
+
+def _clip_times(seed: int) -> list[np.ndarray]:
+    """Return when the frames of each clip are displayed [s], away from where one frame gives way to the next."""
+    steps = np.arange(CLIP) / CLIP_FPS
+    last = FRAMES - int(steps[-1] * FPS) - 1
+    starts = np.random.default_rng(seed).integers(0, last, CLIPS)
+    # A clip's steps of 7.5 frames would fall between two.
+    return [(start + 0.25) / FPS + steps for start in starts]
+
+
+def _our_clips(videos: list[Path], times_s: list[np.ndarray]) -> Callable[[int, bool], np.ndarray]:
+    from vjepa_world.data.video import open_video
+
+    opened = [open_video(path, num_threads=1) for path in videos]
+
+    def read(number: int, anew: bool) -> np.ndarray:
+        which = number % VIDEOS
+        video = open_video(videos[which], num_threads=1) if anew else opened[which]
+        return video.frames_at(times_s[number]).permute(0, 2, 3, 1).numpy()
+
+    return read
+
+
+def _decord_clips(videos: list[Path], times_s: list[np.ndarray]) -> Callable[[int, bool], np.ndarray]:
+    import decord
+
+    def open_one(path: Path) -> decord.VideoReader:
+        return decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+
+    opened = [open_one(path) for path in videos]
+
+    def read(number: int, anew: bool) -> np.ndarray:
+        which = number % VIDEOS
+        reader = open_one(videos[which]) if anew else opened[which]
+        frames: np.ndarray = reader.get_batch((times_s[number] * FPS).astype(int).tolist()).asnumpy()
+        return frames
+
+    return read
+
+
+def _core_pair(ours: Callable[[], None], baseline: Callable[[], None], turns: int) -> Pair:
+    """Return the processor seconds of either side, all threads together, in turns."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(turns):
+        for side, seconds in zip((ours, baseline), taken, strict=True):
+            start = time.process_time()
+            side()
+            time.sleep(SETTLE_S)
+            seconds.append(time.process_time() - start)
+    return Pair(tuple(taken[0]), tuple(taken[1]))
+
+
+def _loader_row(folder: str, videos: list[Path], config: BenchConfig) -> Row:
+    """Clips/s of a loader with one process, cropping and handing over included, beside decoding alone."""
+    from vjepa_world.data.loading import ClipLoader
+    from vjepa_world.data.mixture import ClipMixture
+
+    mixture = ClipMixture(
+        VideoDataConfig(path=folder, fps=CLIP_FPS), num_frames=CLIP, image_size=224, seed=config.seed
+    )
+    batches: Iterator[object] = ClipLoader(mixture, batch_size=BATCH, workers=1).batches(0, 1 << 30)
+    read = _our_clips(videos, _clip_times(config.seed))
+    for _ in range(6):  # those that are made ahead
+        next(batches)
+    rates: tuple[list[float], list[float]] = ([], [])
+    for _ in range(min(config.repeats, 3)):
+        start = time.perf_counter()
+        for _ in range(BATCHES):
+            next(batches)
+        rates[0].append(BATCHES * BATCH / (time.perf_counter() - start))
+    batches.close()  # type: ignore[attr-defined]
+    for _ in range(min(config.repeats, 3)):
+        start = time.perf_counter()
+        for number in range(CLIPS):
+            read(number, False)
+        rates[1].append(CLIPS / (time.perf_counter() - start))
+    return row(
+        "a loader with 1 process, against decoding alone", median(rates[0]), median(rates[1]), "clips/s"
+    )
+
+
+def _waiting_row(folder: str, config: BenchConfig) -> Row:
+    """The share of waiting in a short pretraining, but for its beginning, against the most that is allowed."""
+    from vjepa_world.runs import read_metrics
+    from vjepa_world.training.config import TrainerConfig
+    from vjepa_world.verbs.pretrain import Config
+    from vjepa_world.verbs.pretrain import run as pretrain
+
+    run_config = Config(
+        name="bench",
+        seed=config.seed,
+        device=config.device,
+        data=VideoDataConfig(path=folder, fps=CLIP_FPS),
+        model=EncoderConfig(image_size=112, num_frames=CLIP, embed_dim=192, depth=12, num_heads=3),
+        trainer=TrainerConfig(steps=12, batch_size=4, log_every=2, checkpoint_every=1000, workers=1),
+    )
+    with (
+        tempfile.TemporaryDirectory() as place,
+        contextlib.chdir(place),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        pretrain(run_config)
+        lines = read_metrics(Path("runs") / "pretrain" / "bench")
+    shares = [line["wait_fraction"] for line in lines if "wait_fraction" in line][1:]
+    # A training that never waits has no ratio.
+    waited = max(sum(shares) / len(shares), 1e-4)
+    name = "waiting for data, pretraining ViT-Ti/16, 16 x 112, against the most allowed"
+    return row(name, waited, MOST_WAITING, "of the time", lower_is_better=True)
+
+
+def _write_video(path: Path, seed: int) -> Path:
+    """Write one video and return its path."""
+    import av
+
+    with av.open(str(path), "w") as container:
+        # FFmpeg's own defaults would override x264's: 23 is x264's quality unless told otherwise.
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "23"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number, pixels in enumerate(_scene(seed)):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _scene(seed: int) -> Iterator[np.ndarray]:
+    """Yield the frames, uint8 [H,W,3]: a panning and zooming camera, six things on their ways, and noise."""
+    generator = torch.Generator().manual_seed(seed)
+    ground = _texture(generator, 2 * HEIGHT, 2 * WIDTH)
+    things = [_texture(generator, 48, 48) for _ in range(6)]
+    ways = torch.rand(6, 4, generator=generator)  # of each: phase and pace down, phase and pace across
+    camera = torch.rand(5, generator=generator)
+    for number in range(FRAMES):
+        t = number / FPS
+        zoom = 0.5 + 0.08 * torch.sin(0.5 * t + 6 * camera[0])
+        across, down = 0.3 * torch.sin(0.4 * t + 6 * camera[1]), 0.3 * torch.sin(0.3 * t + 6 * camera[2])
+        view = torch.tensor([[[zoom, 0.0, across], [0.0, zoom, down]]])
+        grid = torch.nn.functional.affine_grid(view, [1, 3, HEIGHT, WIDTH], align_corners=False)
+        frame = torch.nn.functional.grid_sample(ground[None], grid, align_corners=False)[0]
+        for thing, way in zip(things, ways, strict=True):
+            top = int((HEIGHT - 48) * (0.5 + 0.5 * torch.sin(6 * way[0] + (0.3 + way[1]) * t)))
+            left = int((WIDTH - 48) * (0.5 + 0.5 * torch.sin(6 * way[2] + (0.3 + way[3]) * t)))
+            frame[:, top : top + 48, left : left + 48] = thing
+        noisy = frame + 0.004 * torch.randn(frame.shape, generator=generator)
+        yield (255 * noisy.clamp(0, 1)).permute(1, 2, 0).to(torch.uint8).contiguous().numpy()
+
+
+def _texture(generator: torch.Generator, height: int, width: int) -> Tensor:
+    """Return a picture [3,H,W] from 0 to 1 with detail at every scale.
+
+    Its amplitude falls with the spatial frequency f as f^-1.6, a photograph's f^-1 with some blur of a lens on top:
+    then x264 takes about 30 kB a second, and 12 to 63 for real videos at this size.
+    """
+    noise = torch.fft.rfft2(torch.randn(3, height, width, generator=generator))
+    rows, columns = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
+    distance = torch.sqrt(rows**2 + columns**2).clamp(min=1.0 / max(height, width))
+    picture = torch.fft.irfft2(noise / distance**1.6, s=(height, width))
+    return (0.5 + 0.2 * (picture - picture.mean()) / picture.std()).clamp(0, 1)
