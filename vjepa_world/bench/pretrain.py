@@ -6,7 +6,6 @@ Both sides train on the same clips with the same masks; ours is what `vjepa-worl
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -143,7 +142,6 @@ def _clips(size: Size, seed: int) -> ClipBatch:
 def _peak_gb(side: str, config: BenchConfig) -> float:
     """Return how far memory rises above what is held before the first step, in a process of its own [GB]."""
     words = [sys.executable, "-m", "vjepa_world.bench.pretrain", side, config.device, str(config.seed)]
-    # Freed blocks go back to the system, so that the peak is of what is used.
     ended = subprocess.run(words, capture_output=True, text=True, check=True)
     return float(json.loads(ended.stdout)["gb"])
 
@@ -161,10 +159,16 @@ def _measure_memory(side: str, device_name: str, seed: int) -> float:
         for _ in range(MEMORY_STEPS):
             step()
         return (torch.cuda.max_memory_allocated() - before) / 1e9
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = _high_water_gb()
     for _ in range(MEMORY_STEPS):
         step()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+    return _high_water_gb() - before
+
+
+def _high_water_gb() -> float:
+    """Return the most memory that this program has held; what getrusage says begins with its parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1e6
 
 
 def _word(dtype: torch.dtype) -> str:
