@@ -14,8 +14,9 @@ from vjepa_world.cli import main
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import save_pretrained
+from vjepa_world.training import scene_probes
 from vjepa_world.training.scene_probes import Question, attentive_errors, linear_errors, tokens
-from vjepa_world.verbs.compare_scenes import DIRECTIONS, FRAMES, record_scenes
+from vjepa_world.verbs.compare_scenes import DIRECTIONS, FRAMES, IN_SIGHT, record_scenes
 
 SMALL = EncoderConfig(image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2)
 
@@ -30,6 +31,8 @@ def test_scenes_are_what_they_are_said_to_be() -> None:
     assert set(scenes.direction.tolist()) <= set(range(len(DIRECTIONS)))
     assert (scenes.gripper[:, 2] > 0).all()
     assert scenes.object.shape == (6, 2)
+    assert ((scenes.object - torch.tensor(IN_SIGHT[0])) >= 0).all()
+    assert ((torch.tensor(IN_SIGHT[1]) - scenes.object) >= 0).all()
     # Where the gripper stands says nothing of where it will go.
     many = record_scenes("train", 40, 0, 32)
     ups = many.gripper[many.direction == DIRECTIONS.index("up"), 2]
@@ -54,14 +57,25 @@ def test_probes_read_what_is_there_and_not_what_is_not() -> None:
         (features[:500], places[torch.randperm(500, generator=rng)]), (features[500:], places[500:])
     )
     chance = places[500:].norm(dim=1).mean()
-    for errors in (linear_errors(known, 4), attentive_errors(known, 2, 2, 0)):
+    for errors in (linear_errors(known, 4), attentive_errors(known, 4, 2, 2, 0)):
         assert errors.shape == (100,)
         assert errors.mean() < 0.5 * chance
     assert linear_errors(unknown, 4).mean() > 0.9 * chance
     classes = (places[:, 0] > 0).long()
     side = Question((features[:500], classes[:500]), (features[500:], classes[500:]))
     assert linear_errors(side, 4).mean() < 0.3  # chance is 0.5
-    assert attentive_errors(side, 2, 2, 0).mean() < 0.3
+    assert attentive_errors(side, 4, 2, 2, 0).mean() < 0.3
+
+
+def test_the_attentive_probe_reads_where_a_mark_is() -> None:
+    """The mark is the same everywhere: only its place differs, and no token says its place."""
+    rng = torch.Generator().manual_seed(2)
+    places = torch.randint(16, (600,), generator=rng)
+    features = torch.zeros(600, 16, 24)
+    features[torch.arange(600), places, 3] = 2
+    wanted = torch.stack([places // 4, places % 4], dim=1).float()
+    question = Question((features[:500].half(), wanted[:500]), (features[500:].half(), wanted[500:]))
+    assert attentive_errors(question, 4, 2, 2, 0).mean() < 0.1  # chance, and without their places, 1.5
 
 
 def test_tokens_are_layer_normed_clips() -> None:
@@ -74,8 +88,9 @@ def test_tokens_are_layer_normed_clips() -> None:
 
 
 def test_the_verb_prints_a_table_and_writes_its_figures(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scene_probes, "STEPS", 50)  # it is about the table, not the figures
     save_pretrained(untrained_encoder(SMALL, 5), tmp_path / "mine")
     words = [str(tmp_path / "mine"), "--train-scenes", "100", "--test-scenes", "10", "--threads", "1"]
     assert main(["compare", *words, "--output", str(tmp_path / "figures.json")]) == 0

@@ -16,6 +16,7 @@ from vjepa_world.models.config import ProbeConfig
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.ops.ridge import linear_classifier, linear_probe
 from vjepa_world.ops.schedules import warmup_constant_cooldown
+from vjepa_world.ops.sincos import sincos_positions
 from vjepa_world.training.probe import ProbeSweep
 from vjepa_world.training.probe_config import Setting
 from vjepa_world.training.probe_data import ProbeData
@@ -26,7 +27,7 @@ POOLED = 4
 #: Learning rates of the attentive probe that are tried; the best on held-out training scenes is taken.
 LRS = (1e-3, 3e-3)
 
-STEPS, BATCH = 400, 64
+STEPS, BATCH = 1000, 64
 _AT_ONCE = 64
 
 
@@ -69,17 +70,23 @@ def _pooled(features: Tensor, grid: int) -> Tensor:
     return F.adaptive_avg_pool2d(frames.flatten(0, 1), POOLED).unflatten(0, frames.shape[:2]).flatten(1)
 
 
-def attentive_errors(question: Question, heads: int, outputs: int, seed: int) -> Tensor:
-    """Return the same for an attentive probe of one block, the better of :data:`LRS` on held-out training scenes."""
+def attentive_errors(question: Question, grid: int, heads: int, outputs: int, seed: int) -> Tensor:
+    """Return the same for an attentive probe of one block, the better of :data:`LRS` on held-out training scenes.
+
+    Each channel is standardised and the tokens' places are added: a query that gathers from all tokens could not tell
+    otherwise where in the picture it found something, for rotary features hardly say.
+    """
     (fit, targets), (tested, wanted) = question.train, question.test
     count = len(fit)
+    places = sincos_positions(fit.shape[1] // grid**2, grid, grid, fit.shape[-1])
+    mean, std = _statistics(fit)
     parts = {
         "train": torch.arange(round(0.85 * count)),
         "val": torch.arange(round(0.85 * count), count),
         "test": torch.arange(count, count + len(tested)),
     }
     data = ProbeData(
-        features=torch.cat([fit, tested]),
+        features=((torch.cat([fit, tested]).float() - mean) / std + places).half(),
         targets=torch.cat([targets, wanted]),
         groups=torch.arange(count + len(tested)),
         labels=tuple(str(number) for number in range(outputs)),
@@ -97,3 +104,9 @@ def attentive_errors(question: Question, heads: int, outputs: int, seed: int) ->
     if question.classes:
         return (outputs_.argmax(dim=1) != wanted).double()
     return (outputs_ - wanted).norm(dim=1)
+
+
+def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and spread `[D]` of tokens `[S, N, D]`."""
+    rows = features.float().flatten(0, 1)
+    return rows.mean(dim=0), rows.std(dim=0).clamp_min(1e-3)

@@ -100,7 +100,7 @@ def _rows(
     for what, question, outputs, unit in questions:
         for probe, errors in (
             ("linear", linear_errors(question, grid)),
-            ("attentive", attentive_errors(question, heads, outputs, seed)),
+            ("attentive", attentive_errors(question, grid, heads, outputs, seed)),
         ):
             rows.append(_row(name, what, probe, unit(errors)))
     return rows

@@ -6,17 +6,22 @@ Legend: S scenes, T = 4 frames a quarter of a second apart, C channels, H W pixe
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from envs.tasks.reach import ReachEnv
+
 #: The ways that the gripper is moved, one a scene.
 DIRECTIONS = ("forward", "back", "left", "right", "up", "down")
 
 FRAMES = 4
+
+#: Objects lie between these corners [m]: all that part of the table is in the picture from every camera.
+IN_SIGHT = ((0.3, -0.3), (0.65, 0.3))
 _STEP_M = 0.05
 
 
@@ -65,8 +70,8 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
     env = ReachEnv(variation=room, image_size=image_size, max_steps=FRAMES)
     rng = np.random.default_rng(seed)
     clips, gripper, objects, directions = [], [], [], []
-    for number in np.random.SeedSequence([seed, count]).generate_state(count):
-        observation, info = env.reset(seed=int(number))
+    for _ in range(count):
+        observation, info = _reset_in_sight(env, rng)
         way = int(rng.integers(len(DIRECTIONS)))
         action = np.zeros(7, np.float32)
         action[way // 2] = _STEP_M * (1 if way % 2 == 0 else -1)
@@ -83,3 +88,11 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
         torch.tensor(objects, dtype=torch.float32),
         torch.tensor(directions),
     )
+
+
+def _reset_in_sight(env: ReachEnv, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    while True:
+        observation, info = env.reset(seed=int(rng.integers(2**31)))
+        place = np.array(info["scene"].clutter[0].position_m)
+        if (place >= IN_SIGHT[0]).all() and (place <= IN_SIGHT[1]).all():
+            return observation, info
