@@ -16,6 +16,7 @@ from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import save_pretrained
 from vjepa_world.training import scene_probes
 from vjepa_world.training.scene_probes import Question, attentive_errors, linear_errors, tokens
+from vjepa_world.verbs.compare import _named
 from vjepa_world.verbs.compare_scenes import DIRECTIONS, FRAMES, IN_SIGHT, record_scenes
 
 SMALL = EncoderConfig(image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2)
@@ -85,6 +86,16 @@ def test_tokens_are_layer_normed_clips() -> None:
     assert found.shape == (3, 32, 24)
     np.testing.assert_allclose(found.mean(-1), 0, atol=2e-3)
     np.testing.assert_allclose(found.std(-1, correction=0), 1, atol=2e-3)
+
+
+def test_no_encoder_is_lost_behind_another_of_its_name() -> None:
+    named = _named(["a/first", "b/first", "c/second", "d/untrained"])
+    assert named == {
+        "a/first": "a/first",
+        "b/first": "b/first",
+        "second": "c/second",
+        "d/untrained": "d/untrained",
+    }
 
 
 def test_the_verb_prints_a_table_and_writes_its_figures(

@@ -159,10 +159,10 @@ def _measure_memory(side: str, device_name: str, seed: int) -> float:
         for _ in range(MEMORY_STEPS):
             step()
         return (torch.cuda.max_memory_allocated() - before) / 1e9
-    before = _high_water_gb()
+    held = _high_water_gb()
     for _ in range(MEMORY_STEPS):
         step()
-    return _high_water_gb() - before
+    return _high_water_gb() - held
 
 
 def _high_water_gb() -> float:

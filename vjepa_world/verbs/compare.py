@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from vjepa_world.training.scene_probes import Question
     from vjepa_world.verbs.compare_scenes import SceneClips
 
-UNTRAINED = "untrained"
+UNTRAINED, CHANCE = "untrained", "chance"
+
+#: The gripper, the object, the direction.
+QUESTIONS = 3
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -43,6 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError: If there are too few scenes, or the encoders see pictures of different sizes.
         CheckpointError: If an encoder cannot be read.
     """
+    from tqdm import tqdm
+
     from vjepa_world.models.encoder import untrained_encoder
     from vjepa_world.pretrained import load_encoder
     from vjepa_world.runs import write_json_atomic
@@ -55,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
             "least 100 and 10."
         )
     set_threads(arguments.threads)
-    encoders = {_name(source): load_encoder(source) for source in arguments.encoders}
+    encoders = {name: load_encoder(source) for name, source in _named(arguments.encoders).items()}
     first = next(iter(encoders.values()))
     sizes = {encoder.config.image_size for encoder in encoders.values()}
     if len(sizes) > 1:
@@ -64,21 +69,34 @@ def run(arguments: argparse.Namespace) -> None:
     size = first.config.image_size
     train = record_scenes("train", arguments.train_scenes, arguments.seed, size)
     test = record_scenes("test", arguments.test_scenes, arguments.seed + 1, size)
-    rows = [
-        row for name, encoder in encoders.items() for row in _rows(name, encoder, train, test, arguments.seed)
-    ]
-    rows += _chance(train, test)
+    rows = _chance(train, test)
+    with tqdm(total=QUESTIONS * len(encoders), desc="probes", unit="question") as bar:
+        for name, encoder in encoders.items():
+            rows += _rows(name, encoder, train, test, arguments.seed, bar.update)
+            if arguments.output is not None:  # with those encoders that are done
+                write_json_atomic(
+                    arguments.output, {"scenes": [len(train.clips), len(test.clips)], "rows": rows}
+                )
     print(_table(rows))
-    if arguments.output is not None:
-        write_json_atomic(arguments.output, {"scenes": [len(train.clips), len(test.clips)], "rows": rows})
 
 
-def _name(source: str) -> str:
-    return Path(source).name or source
+def _named(sources: Sequence[str]) -> dict[str, str]:
+    """Return each source by its last part, or by all of it where several end alike or as a row of ours is called."""
+    ends = [Path(source).name for source in sources]
+    taken = (UNTRAINED, CHANCE, "")
+    return {
+        source if ends.count(end) > 1 or end in taken else end: source
+        for source, end in zip(sources, ends, strict=True)
+    }
 
 
 def _rows(
-    name: str, encoder: VideoEncoder, train: SceneClips, test: SceneClips, seed: int
+    name: str,
+    encoder: VideoEncoder,
+    train: SceneClips,
+    test: SceneClips,
+    seed: int,
+    tick: Callable[[], object],
 ) -> list[dict[str, Any]]:
     """Return an encoder's figures for each question and probe."""
     from vjepa_world.training.scene_probes import Question, attentive_errors, linear_errors, tokens
@@ -103,6 +121,7 @@ def _rows(
             ("attentive", attentive_errors(question, grid, heads, outputs, seed)),
         ):
             rows.append(_row(name, what, probe, unit(errors)))
+        tick()
     return rows
 
 
@@ -112,7 +131,7 @@ def _chance(train: SceneClips, test: SceneClips) -> list[dict[str, Any]]:
     missed = (test.direction != train.direction.bincount().argmax()).double()
     what = ("gripper [cm]", "object [cm]", "direction [% missed]")
     errors = (_centimetres(gripper), _centimetres(thing), _percent(missed))
-    return [_row("chance", name, "", error) for name, error in zip(what, errors, strict=True)]
+    return [_row(CHANCE, name, "", error) for name, error in zip(what, errors, strict=True)]
 
 
 def _row(encoder: str, what: str, probe: str, errors: Tensor) -> dict[str, Any]:
@@ -142,7 +161,7 @@ def _percent(missed: Tensor) -> Tensor:
 def _table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the figures, a line an encoder, a column a question and probe."""
     columns = list(dict.fromkeys((row["what"], row["probe"]) for row in rows if row["probe"]))
-    names = list(dict.fromkeys(row["encoder"] for row in rows))
+    names = sorted(dict.fromkeys(row["encoder"] for row in rows), key=lambda name: name == CHANCE)
     width = max(map(len, names))
     heads = [f"{what}, {probe}" for what, probe in columns]
     lines = [" " * width + "  " + "  ".join(heads)]

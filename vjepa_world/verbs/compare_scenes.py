@@ -54,6 +54,7 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
         image_size: H and W.
     """
     import torch
+    from tqdm import tqdm
 
     from envs.tasks.reach import ReachEnv
     from envs.variation import Variation
@@ -70,7 +71,7 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
     env = ReachEnv(variation=room, image_size=image_size, max_steps=FRAMES)
     rng = np.random.default_rng(seed)
     clips, gripper, objects, directions = [], [], [], []
-    for _ in range(count):
+    for _ in tqdm(range(count), desc=f"{variation} scenes", unit="scene", mininterval=1.0):
         observation, info = _reset_in_sight(env, rng)
         way = int(rng.integers(len(DIRECTIONS)))
         action = np.zeros(7, np.float32)
