@@ -60,8 +60,10 @@ def assert_nothing_half(run: Path) -> None:
         load_encoder(folder)
         load_modules(folder)
     done = int(folders[-1].name.removeprefix("step_")) if folders else 0
-    # The save at hand may be lost, not the one before it: that is waited for.
-    assert done >= logged(run) // EVERY * EVERY - EVERY
+    # The save at hand may be lost, not the one before it: that is waited for. A step's line comes before its save, so
+    # only the next line tells that the save has begun.
+    begun = (logged(run) - 1) // EVERY * EVERY
+    assert done >= begun - EVERY
 
 
 def live_and_die(home: Path, name: str, draw: random.Random, steps: int) -> bool:
