@@ -94,3 +94,19 @@ def _encode(
             frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def cut_by_edit_list(whole: Path, cut: Path) -> None:
+    """Copy a video of ten frames a second with keyframes at 0, 24, ... so that frame 31 is the first displayed."""
+    with (
+        av.open(str(whole)) as source,
+        av.open(str(cut), "w", options={"avoid_negative_ts": "disabled"}) as out,
+    ):
+        stream = source.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        assert stream.time_base is not None
+        offset = int(3.05 / float(stream.time_base))  # the keyframe before it, 24, is kept but not displayed
+        for packet in source.demux(stream):
+            if packet.dts is not None and packet.pts is not None and packet.pts * stream.time_base >= 2.35:
+                packet.pts, packet.dts, packet.stream = packet.pts - offset, packet.dts - offset, copy
+                out.mux(packet)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.data.coded_video import read_codes, write_coded
+from tests.data.coded_video import cut_by_edit_list, read_codes, write_coded
 from tests.data.test_video import STEADY_MS, VARIABLE_MS
 from tests.data.test_video import STREAMS as HARD
 from vjepa_world.data.av_decoder import KEPT_BYTES, AvDecoder
@@ -139,18 +139,7 @@ def test_what_is_damaged_or_unknown_is_not_left_out() -> None:
 
 def test_frames_cut_away_by_an_edit_list_are_left_out_too(tmp_path: Path) -> None:
     whole, cut = write_coded(tmp_path / "whole.mp4", STEADY_MS, gop=24, b_frames=3), tmp_path / "cut.mp4"
-    with (
-        av.open(str(whole)) as source,
-        av.open(str(cut), "w", options={"avoid_negative_ts": "disabled"}) as out,
-    ):
-        stream = source.streams.video[0]
-        copy = out.add_stream_from_template(stream)
-        assert stream.time_base is not None
-        offset = int(3.05 / float(stream.time_base))  # the keyframe before it, 24, is kept but not displayed
-        for packet in source.demux(stream):
-            if packet.dts is not None and packet.pts is not None and packet.pts * stream.time_base >= 2.35:
-                packet.pts, packet.dts, packet.stream = packet.pts - offset, packet.dts - offset, copy
-                out.mux(packet)
+    cut_by_edit_list(whole, cut)
     for kept_bytes in (KEPT_BYTES, 0):
         decoder = AvDecoder(str(cut), 1, kept_bytes=kept_bytes)
         assert decoder.num_frames == 80 - 31
