@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.data.coded_video import coded_frame
+from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
 from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
 
 REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "videos"
@@ -24,16 +27,16 @@ def real_videos() -> Path:
     return REAL_VIDEOS
 
 
-def make_writer(root: Path, **changes: object) -> LeRobotWriter:
+def make_writer(root: Path, image_shape: tuple[int, int, int] = (64, 64, 3), **changes: Any) -> LeRobotWriter:
     """Return the writer of the datasets in these tests."""
-    settings: dict[str, object] = {
-        "fps": 5,
-        "image_shape": (64, 64, 3),
-        "state_names": ("x", "y", "closure"),
-        "action_names": ("dx", "dy"),
-        "robot_type": "test_arm",
-    }
-    return LeRobotWriter(root, **(settings | changes))  # type: ignore[arg-type]
+    spec = DatasetSpec(
+        fps=5,
+        state_names=("x", "y", "closure"),
+        action_names=("dx", "dy"),
+        robot_type="test_arm",
+        cameras={"main": VideoSpec.encoded(*image_shape[:2], 5)},
+    )
+    return LeRobotWriter(root, dataclasses.replace(spec, **changes))
 
 
 def episode_arrays(shard: int, start: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

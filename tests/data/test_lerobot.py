@@ -61,6 +61,7 @@ def test_the_layout_is_v3(dataset_root: Path) -> None:
         "meta/info.json",
         "meta/stats.json",
         "meta/tasks.parquet",
+        "meta/vjepa_world.json",
         f"videos/{KEY}/chunk-000/file-000.mp4",
         f"videos/{KEY}/chunk-000/file-001.mp4",
     ]
@@ -239,16 +240,23 @@ def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda f, s, a: (f[:, :32], s, a), r"frames have shape \(6, 32, 64, 3\), expected \(6, 64, 64, 3\)"),
-        (lambda f, s, a: (f[:1], s[:1], a[:0]), r"expected \(2, 64, 64, 3\)"),
-        (lambda f, s, a: (f.astype(float), s, a), "frames are float64, expected uint8"),
-        (lambda f, s, a: (f, s[:5], a), r"states have shape \(5, 3\), expected \(6, 3\)"),
         (
-            lambda f, s, a: (f, s, np.concatenate([a, a[:1]])),
-            r"actions have shape \(6, 2\), expected \(5, 2\)",
+            lambda f, s, a: (f[:, :32], s, a),
+            r"frames of main have shape \[32, 64, 3\], expected \[64, 64, 3\]",
         ),
-        (lambda f, s, a: (f, np.where(s == s[4, 1], np.nan, s), a), "the state of row 4 is not finite"),
-        (lambda f, s, a: (f, s, np.where(a == a[3, 0], np.inf, a)), "the action of row 3 is not finite"),
+        (lambda f, s, a: (f[:1], s[:1], a[:0]), "has 1 rows, expected 2"),
+        (
+            lambda f, s, a: (f.astype(float), s, a),
+            r"frames are float64 of shape \(6, 64, 64, 3\), expected uint8",
+        ),
+        (lambda f, s, a: (f, s[:5], a), "expected uint8 and 5 of them, one for each state"),
+        (lambda f, s, a: (f, s, np.concatenate([a, a[:1]])), "action has 7 rows, expected 6"),
+        (
+            lambda f, s, a: (f, s[:, :2], a),
+            r"observation.state is float32 \[2\] a row, expected float32 \[3\]",
+        ),
+        (lambda f, s, a: (f, np.where(s == s[4, 1], np.nan, s), a), "state of row 4 is not finite"),
+        (lambda f, s, a: (f, s, np.where(a == a[3, 0], np.inf, a)), "action of row 3 is not finite"),
     ],
 )
 def test_wrong_episodes_are_refused(
@@ -257,7 +265,7 @@ def test_wrong_episodes_are_refused(
     writer = make_writer(tmp_path / "set")
     with pytest.raises(DataError, match=expected) as caught, writer.shard(0) as out:
         out.add_episode(*change(*episode_arrays(0, 0, 6)), task="task")
-    assert "Episode 0 of shard" in str(caught.value)
+    assert "episode 0" in str(caught.value)
     assert writer.finished_shards() == []
 
 
@@ -297,14 +305,16 @@ def edit_info(root: Path, **changes: Any) -> None:
     file.write_text(json.dumps({key: value for key, value in info.items() if value is not None}))
 
 
-def edit_table(file: Path, column: str, change: Callable[[list[Any]], list[Any]] | None) -> None:
+def edit_table(
+    file: Path, column: str, change: Callable[[list[Any]], list[Any]] | None, kind: pa.DataType = None
+) -> None:
     """Change a column's values, or take it away."""
     table = pq.read_table(file)
     place = table.schema.get_field_index(column)
     if change is None:
         table = table.drop_columns([column])
     else:
-        values = pa.array(change(table[column].to_pylist()), table.schema.field(column).type)
+        values = pa.array(change(table[column].to_pylist()), kind or table.schema.field(column).type)
         table = table.set_column(place, column, values)
     pq.write_table(table, file)
 
@@ -314,21 +324,28 @@ EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 VIDEO = f"videos/{KEY}/chunk-000/file-001.mp4"
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another version": (
-        lambda r: edit_info(r, codebase_version="v2.1"),
-        "codebase_version v2.1, expected v3.0",
+        lambda r: edit_info(r, codebase_version="v4.0"),
+        "codebase_version v4.0; the versions v3.0, v2.1, v2.0 are read",
     ),
     "info lacks a key": (lambda r: edit_info(r, video_path=None), "info.json lacks video_path"),
-    "info is no JSON": (lambda r: (r / "meta/info.json").write_text("{"), "info.json is not JSON"),
-    "no video feature": (
-        lambda r: edit_info(r, features={"action": {"dtype": "float32"}}),
-        "no video feature",
+    "info is no JSON": (
+        lambda r: (r / "meta/info.json").write_text("{"),
+        "info.json is not readable as JSON",
+    ),
+    "state feature missing": (
+        lambda r: edit_info(r, features={"action": {"dtype": "float32", "shape": [2]}}),
+        "no vector feature 'observation.state'; its features: action",
+    ),
+    "action of another size": (
+        lambda r: edit_table(r / DATA, "action", lambda v: [*v[:4], [0.0], *v[5:]], pa.list_(pa.float32())),
+        "episode 3: column action does not have 2 numbers in each row: row 4 has 1",
     ),
     "counts disagree": (
         lambda r: edit_info(r, total_frames=99),
         "promises 5 episodes and 99 frames; .* 5 and 47",
     ),
-    "video missing": (lambda r: (r / VIDEO).unlink(), rf"{VIDEO} is missing; episode 3 needs it"),
-    "data missing": (lambda r: (r / DATA).unlink(), rf"{DATA} is missing; episode 3 needs it"),
+    "video missing": (lambda r: (r / VIDEO).unlink(), rf"{VIDEO} is missing; .*episode 3 needs it"),
+    "data missing": (lambda r: (r / DATA).unlink(), rf"{DATA} is missing. Copy the dataset whole"),
     "no episodes": (lambda r: shutil.rmtree(r / "meta/episodes"), "Copy the dataset's whole meta folder"),
     "data is no parquet": (lambda r: (r / DATA).write_bytes(b"words"), f"{DATA} cannot be read as parquet"),
     "column missing": (
@@ -342,7 +359,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "rows disagree": (
         lambda r: edit_table(r / EPISODES, "length", lambda v: [12, 7, 9, 9, 10]),
-        "file-001.parquet, episode 3: 8 rows, but meta/episodes says 9",
+        "file-001.parquet, episode 3: 8 rows, but the list of episodes says 9",
     ),
     "state is NaN": (
         lambda r: edit_table(
@@ -382,10 +399,12 @@ def test_what_is_not_there_is_named(dataset_root: Path, tmp_path: Path) -> None:
     dataset = LeRobotDataset(dataset_root)
     with pytest.raises(DataError, match="no episode 5: it has 5"):
         dataset.episode(5)
-    with pytest.raises(DataError, match="no row 12: it has 12"):
+    with pytest.raises(DataError, match="no row 12; it has 12"):
         dataset.episode(0).frames([0, 12])
-    with pytest.raises(DataError, match="no video feature 'wrist'"):
-        LeRobotDataset(dataset_root, camera="wrist")
+    with pytest.raises(DataError, match="no camera 'wrist'; its cameras: main"):
+        LeRobotDataset(dataset_root, cameras=("wrist",))
+    with pytest.raises(DataError, match="no camera 'wrist'; its cameras: main"):
+        dataset.episode(0).frames([0], camera="wrist")
     with pytest.raises(DataError, match="no vector feature 'torque'; its features: observation.images.main"):
         LeRobotDataset(dataset_root, state="torque")
     with pytest.raises(DataError, match="is no LeRobotDataset"):

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.data.v21_files import write_v21
 from tests.pretrained import meta_files
 from tests.verbs.commands import run
+from vjepa_world.data.trajectories.lerobot import LeRobotDataset
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import read_checkpoint
@@ -82,7 +84,7 @@ def test_what_the_file_does_not_tell_can_be_said(tmp_path: Path, capsys: pytest.
     assert "no tensor tells its heads; give config={'num_heads': ...}" in capsys.readouterr().err
     (tmp_path / "videos").mkdir()
     assert run(tmp_path, "inspect", "videos", "--weights", "encoder") == 2
-    assert "--weights and --config are about a checkpoint, and videos is none" in capsys.readouterr().err
+    assert "--weights and --config are about a checkpoint, and videos holds none" in capsys.readouterr().err
     words = ["--config", "num_heads=2", "predictor.num_heads=3", "image_size=64"]
     assert run(tmp_path, "inspect", "mine.pt", *words) == 0
     assert run(tmp_path, "convert", "mine.pt", "mine", "--to", "native", *words) == 0
@@ -163,3 +165,41 @@ def test_converting_takes_at_most_a_fifth_more_memory_than_the_file(tmp_path: Pa
         weights = source / "model.safetensors" if source.is_dir() else source
         assert int(done.stdout.splitlines()[-1]) <= 1.2 * weights.stat().st_size
         source = target
+
+
+def test_trajectories_are_known_by_their_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_v21(tmp_path / "old", (4, 3))
+    words = ["convert", "old", "new", "--workers", "1"]
+    convention = ["position_at=[0,1,2]", "position_unit=mm", "rotation=none", "gripper_at=[3]"]
+    assert run(tmp_path, *words, "--convention", *convention) == 0
+    assert "2 episodes, 7 frames in new" in capsys.readouterr().out
+    dataset = LeRobotDataset(tmp_path / "new")
+    assert dataset.convention.position_unit == "mm" and dataset.convention.gripper_at == (3,)
+    assert dataset.episode(1).states.dtype == "float64"
+    assert run(tmp_path, *words) == 2
+    assert "new is a finished dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["old", "--to", "native"], "--to native is a format of checkpoints, and old holds trajectories"),
+        (["old", "--convention", "rotatoin=XYZ"], "did you mean 'rotation'?"),
+        (["old", "--convention", "XYZ"], "--convention got 'XYZ', expected KEY=VALUE"),
+        (["old", "--crf", "60"], "--crf is 60; allowed is 0 (lossless) to 51 (worst)"),
+        (["old", "--max-bad-fraction", "1"], "--max-bad-fraction is 1.0; allowed is 0 to below 1"),
+        (
+            ["notes.txt"],
+            "notes.txt holds no trajectories of a known format; for a checkpoint say what to write: --to",
+        ),
+        (["nowhere"], "nowhere does not exist"),
+    ],
+)
+def test_trajectories_that_cannot_be_converted(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_v21(tmp_path / "old", (3,))
+    (tmp_path / "notes.txt").write_text("no dataset")
+    assert run(tmp_path, "convert", words[0], "new", *words[1:]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "old"]

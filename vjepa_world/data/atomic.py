@@ -10,6 +10,10 @@ from pathlib import Path
 from vjepa_world.errors import DataError
 
 
+class WriteError(DataError):
+    """A file could not be written: no room, no permission."""
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a hidden temporary path beside `path`; it replaces `path` when the block ends well, else it is removed.
@@ -18,7 +22,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     left by a killed process is not taken for data.
 
     Raises:
-        DataError: the block or the final move met an operating system error (a full disk, no permission).
+        WriteError: the block or the final move met an operating system error (a full disk, no permission).
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
@@ -31,10 +35,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_error(path: Path, error: OSError) -> DataError:
+def write_error(path: Path, error: OSError) -> WriteError:
     """Return the error for a file that could not be written: which, why, and what to do."""
     reason = error.strerror or str(error)
-    return DataError(
+    return WriteError(
         f"Cannot write {path}: {reason}. Expected a writable folder with free space; free some space on "
         f"that disk, or choose another folder, and run again. Nothing half-written was kept."
     )

@@ -115,6 +115,11 @@ class AvDecoder:
         """See `Decoder`."""
         return self.at_indices(range(self.num_frames)), self._starts_s
 
+    def close(self) -> None:
+        """See `Decoder`. Left to itself, the file would stay open until cycles of references are collected."""
+        self._feed, self._packets = iter(()), None
+        self._container.close()
+
     def _key_before(self, index: int) -> int:
         place = int(np.searchsorted(self._keys, index, side="right")) - 1
         return int(self._keys[place]) if place >= 0 else 0

@@ -32,12 +32,16 @@ class BadFiles:
         reasons: by name.
         steps: the training step at which each was found, None before the first.
         quiet: logs nothing.
+        what: what is counted, in the plural.
+        option: what the user calls `max_fraction`.
     """
 
     max_fraction: float
     reasons: dict[str, str] = field(default_factory=dict)
     steps: dict[str, int | None] = field(default_factory=dict)
     quiet: bool = False
+    what: str = "videos"
+    option: str = "data.max_bad_fraction"
 
     def add(self, name: str, reason: str, step: int | None = None) -> bool:
         """Count `name` as bad, and say whether it was not before; a second time changes nothing."""
@@ -68,8 +72,8 @@ class BadFiles:
         more = [f"... and {bad - _LISTED} more"] if bad > _LISTED else []
         lines = "\n  ".join(listed + more)
         raise DataError(
-            f"{bad} of {total} videos are bad; data.max_bad_fraction={self.max_fraction:g} allows "
-            f"{int(self.max_fraction * total)}. Replace or remove them, or raise data.max_bad_fraction:\n  {lines}"
+            f"{bad} of {total} {self.what} are bad; {self.option}={self.max_fraction:g} allows "
+            f"{int(self.max_fraction * total)}. Replace or remove them, or raise {self.option}:\n  {lines}"
         )
 
     def write(self, path: Path) -> None:

@@ -154,9 +154,10 @@ class EpisodeClips(Dataset[Tensor | str]):
 
     def fingerprint(self) -> list[Any]:
         """Return what changes when the clips do."""
-        paths = {path for e in self.dataset.episodes for path in (e.data_path, e.video_path)}
+        episodes = self.dataset.episodes
+        paths = {e.data_path for e in episodes} | {p.path for e in episodes for p in e.videos.values()}
         files = [_stamp(path) for path in sorted(paths)]
-        return ["episodes", self.dataset.camera, files, self.groups.tolist(), self.rows.tolist()]
+        return ["episodes", self.dataset.cameras[0], files, self.groups.tolist(), self.rows.tolist()]
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -268,10 +268,12 @@ def _look_in_folder(folder: Path, found: _Found) -> None:
 
 def _in_dataset(folder: Path) -> list[Segment]:
     meta = LeRobotMeta(folder)
+    episodes = meta.episodes()
     return [
-        Segment(episode.video_path, episode.from_s, episode.to_s, episode.task, episode.index)
-        for camera in meta.cameras
-        for episode in meta.episodes(camera)
+        Segment(piece.path, piece.from_s, piece.to_s, episode.task, episode.index)
+        for key in meta.video_keys
+        for episode in episodes
+        for piece in (episode.videos[key],)
     ]
 
 

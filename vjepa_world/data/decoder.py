@@ -44,6 +44,10 @@ class Decoder(Protocol):
         """Return all frames, uint8 [T,C,H,W], and when each starts [s]."""
         ...
 
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
+        ...
+
 
 def displayed(starts_s: np.ndarray, times_s: np.ndarray) -> list[int]:
     """Return for each time the index of the last frame that starts at or before it."""

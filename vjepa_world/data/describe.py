@@ -1,4 +1,4 @@
-"""Says what a corpus of videos or images, or a LeRobotDataset, holds, for people."""
+"""Says what a corpus of videos or images holds, for people."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from vjepa_world.data.corpus import find_videos, probe_all
-from vjepa_world.data.trajectories.lerobot import LeRobotDataset
-from vjepa_world.data.video import VideoError, VideoInfo, probe_video
+from vjepa_world.data.video import VideoError, VideoInfo
 
 _BAR = 30  # characters of the longest bar of a histogram
 
@@ -59,7 +57,7 @@ class VideosDescription:
                 (v.path.name, f"{v.duration_s:.2f} s", f"{v.fps:.2f}/s", f"{v.width}x{v.height}", v.codec)
                 for v in self.videos[:most]
             ]
-            lines += ["", *_table(("file", "duration", "rate", "size", "codec"), rows)]
+            lines += ["", *text_table(("file", "duration", "rate", "size", "codec"), rows)]
             if len(self.videos) > most:
                 lines.append(f"... and {len(self.videos) - most} more")
         if self.bad:
@@ -67,59 +65,6 @@ class VideosDescription:
             if len(self.bad) > most:
                 lines.append(f"  ... and {len(self.bad) - most} more")
         return "\n".join(lines)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureDescription:
-    """One entry of the state or the action over a whole dataset."""
-
-    name: str
-    low: float
-    high: float
-    mean: float
-    std: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetDescription:
-    """What a LeRobotDataset holds; every row of it was read and checked."""
-
-    path: Path
-    robot_type: str
-    num_episodes: int
-    num_frames: int
-    fps: float
-    episode_lengths: tuple[int, ...]
-    tasks: tuple[str, ...]
-    features: tuple[tuple[str, str, tuple[int, ...]], ...]
-    state: tuple[FeatureDescription, ...]
-    action: tuple[FeatureDescription, ...]
-    camera: str
-    video: VideoInfo
-
-    def render(self) -> str:
-        """Return the description as text."""
-        lengths = self.episode_lengths
-        lines = [
-            f"{self.path}: LeRobotDataset of {self.num_episodes} episodes, {self.num_frames} frames at "
-            f"{self.fps:g}/s ({self.num_frames / self.fps:.1f} s), robot {self.robot_type}",
-            f"episode lengths: {min(lengths)} to {max(lengths)}, median {np.median(lengths):g}",
-            f"tasks: {', '.join(self.tasks[:5])}"
-            + (f" and {len(self.tasks) - 5} more" if len(self.tasks) > 5 else ""),
-            f"camera: {self.camera}, {self.video.width}x{self.video.height}, {self.video.codec}",
-            "",
-            *_table(
-                ("feature", "type", "shape"),
-                [(n, k, "x".join(map(str, shape))) for n, k, shape in self.features],
-            ),
-            "",
-        ]
-        rows = [
-            (kind, f.name, f"{f.low:.4f}", f"{f.high:.4f}", f"{f.mean:.4f}", f"{f.std:.4f}")
-            for kind, group in (("state", self.state), ("action", self.action))
-            for f in group
-        ]
-        return "\n".join(lines + _table(("", "name", "min", "max", "mean", "std"), rows))
 
 
 def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
@@ -141,41 +86,6 @@ def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
     )
 
 
-def describe_dataset(path: str | os.PathLike[str]) -> DatasetDescription:
-    """Read a LeRobotDataset: its features, and the range of every entry of state and action.
-
-    Raises:
-        DataError: the dataset is broken; file, episode and row are named.
-    """
-    dataset = LeRobotDataset(path)
-    episodes = [dataset.episode(i) for i in range(dataset.num_episodes)]
-    features = tuple((n, f["dtype"], tuple(f["shape"])) for n, f in dataset.meta.features.items())
-    with_video = dataset.episodes[0].video_path
-    return DatasetDescription(
-        path=dataset.path,
-        robot_type=str(dataset.meta.info.get("robot_type") or "not named"),
-        num_episodes=dataset.num_episodes,
-        num_frames=dataset.num_frames,
-        fps=dataset.fps,
-        episode_lengths=tuple(len(episode) for episode in episodes),
-        tasks=tuple(dict.fromkeys(episode.task for episode in episodes)),
-        features=features,
-        state=_describe(dataset.state_names, np.concatenate([episode.states for episode in episodes])),
-        action=_describe(dataset.action_names, np.concatenate([episode.actions for episode in episodes])),
-        camera=dataset.camera,
-        video=probe_video(with_video),
-    )
-
-
-def _describe(names: Sequence[str], values: np.ndarray) -> tuple[FeatureDescription, ...]:
-    return tuple(
-        FeatureDescription(
-            name=name, low=float(v.min()), high=float(v.max()), mean=float(v.mean()), std=float(v.std())
-        )
-        for name, v in zip(names, values.T.astype(np.float64), strict=True)
-    )
-
-
 def _counts(counter: Counter[str]) -> str:
     return ", ".join(f"{name} ({count})" for name, count in counter.most_common())
 
@@ -190,7 +100,8 @@ def _bars(counter: Counter[str], most: int = 10) -> list[str]:
     return lines + ([f"  ... and {len(counter) - most} more kinds"] if len(counter) > most else [])
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose columns are aligned."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

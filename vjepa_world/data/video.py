@@ -223,13 +223,17 @@ class VideoFile:
         Raises:
             VideoError: frames that do not decode.
         """
+        file = self._opened()
         try:
-            self._decoder = MemoryDecoder(self._opened())
+            self._decoder = MemoryDecoder(file)
         except DecodeError as error:
             raise unreadable(self.path, f"decoding failed ({error})") from error
+        file.close()
 
     def close(self) -> None:
         """Free the decoder; reading afterwards is an error. Closing twice is not."""
+        if self._decoder is not None:
+            self._decoder.close()
         self._decoder = None
 
     def _opened(self) -> Decoder:

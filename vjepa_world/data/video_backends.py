@@ -40,6 +40,10 @@ class MemoryDecoder:
         """See `Decoder`."""
         return self._frames, self._starts_s
 
+    def close(self) -> None:
+        """See `Decoder`."""
+        self._frames, self._starts_s = self._frames[:0], self._starts_s[:0]
+
 
 class TorchcodecDecoder:
     """torchcodec's `VideoDecoder` with exact seeks; it applies the rotation flag itself."""
@@ -86,6 +90,10 @@ class TorchcodecDecoder:
             raise DecodeError(first_line(error)) from error
         return batch.data, batch.pts_seconds.numpy()
 
+    def close(self) -> None:
+        """See `Decoder`; the decoder closes the file when it is freed."""
+        del self._decoder
+
 
 class DecordDecoder:
     """decord's `VideoReader`, with its table of presentation times searched here.
@@ -130,6 +138,12 @@ class DecordDecoder:
     def everything(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
         return self.at_indices(range(self.num_frames)), self._starts_s
+
+    def close(self) -> None:
+        """See `Decoder`; the reader closes the file when it is freed."""
+        del self._reader
+        if self._substitute is not None:
+            self._substitute.close()
 
 
 @functools.cache

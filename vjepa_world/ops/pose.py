@@ -11,13 +11,36 @@ import math
 import torch
 from torch import Tensor
 
-from vjepa_world.errors import VJEPAWorldError
+from vjepa_world.ops.convention import LENGTHS_M, Convention
+from vjepa_world.ops.rotations import (
+    PoseError,
+    euler_to_matrix,
+    matrix_to_euler,
+    rotation_matrix,
+    write_rotation,
+)
+
+__all__ = [
+    "POSE_SIZE",
+    "PoseError",
+    "apply_action",
+    "compose_actions",
+    "euler_to_matrix",
+    "from_pose",
+    "matrix_to_euler",
+    "pose_delta",
+    "rotation_matrix",
+    "to_pose",
+    "unwrap_angles",
+    "write_rotation",
+]
 
 POSE_SIZE = 7
 
+#: A closure so little outside [0, 1] is a rounding, and is put back.
+ROUNDING = 1e-4
 
-class PoseError(VJEPAWorldError):
-    """A pose or action has the wrong size or an entry that is not finite."""
+_TURN = 2 * math.pi
 
 
 def _check(name: str, value: Tensor) -> None:
@@ -28,38 +51,6 @@ def _check(name: str, value: Tensor) -> None:
         )
     if not bool(torch.isfinite(value).all()):
         raise PoseError(f"{name} holds a NaN or an infinity; remove or repair those rows.")
-
-
-def euler_to_matrix(euler: Tensor) -> Tensor:
-    r"""Return :math:`R = R_z(c) R_y(b) R_x(a)` of extrinsic xyz angles (a, b, c), `[..., 3]` -> `[..., 3, 3]`."""
-    cos, sin = euler.cos(), euler.sin()
-    (ca, cb, cc), (sa, sb, sc) = cos.unbind(-1), sin.unbind(-1)
-    rows = [
-        torch.stack([cc * cb, cc * sb * sa - sc * ca, cc * sb * ca + sc * sa], dim=-1),
-        torch.stack([sc * cb, sc * sb * sa + cc * ca, sc * sb * ca - cc * sa], dim=-1),
-        torch.stack([-sb, cb * sa, cb * ca], dim=-1),
-    ]
-    return torch.stack(rows, dim=-2)
-
-
-def matrix_to_euler(matrix: Tensor) -> Tensor:
-    """Return the extrinsic xyz angles of rotations, `[..., 3, 3]` -> `[..., 3]`, the middle one in [-pi/2, pi/2].
-
-    At the gimbal lock (middle angle +-pi/2) the last angle is set to zero.
-    """
-    sine = (-matrix[..., 2, 0]).clamp(-1, 1)
-    locked = sine.abs() > 1 - 1e-6
-    first = torch.atan2(matrix[..., 2, 1], matrix[..., 2, 2])
-    first_locked = torch.atan2(-matrix[..., 1, 2], matrix[..., 1, 1])
-    last = torch.atan2(matrix[..., 1, 0], matrix[..., 0, 0])
-    return torch.stack(
-        [
-            torch.where(locked, first_locked, first),
-            sine.asin(),
-            torch.where(locked, last.new_zeros(()), last),
-        ],
-        dim=-1,
-    )
 
 
 def apply_action(pose: Tensor, action: Tensor, *, wrap: bool = False) -> Tensor:
@@ -73,7 +64,7 @@ def apply_action(pose: Tensor, action: Tensor, *, wrap: bool = False) -> Tensor:
     euler = matrix_to_euler(euler_to_matrix(action[..., 3:6]) @ euler_to_matrix(before))
     closure = (pose[..., 6:] + action[..., 6:]).clamp(0, 1)
     if not wrap:
-        euler = euler + 2 * math.pi * torch.round((before - euler) / (2 * math.pi))
+        euler = euler + _TURN * torch.round((before - euler) / _TURN)
     return torch.cat([pose[..., :3] + action[..., :3], euler, closure], dim=-1)
 
 
@@ -102,3 +93,136 @@ def pose_delta(start: Tensor, end: Tensor) -> Tensor:
     return torch.cat(
         [end[..., :3] - start[..., :3], matrix_to_euler(rotation), end[..., 6:] - start[..., 6:]], dim=-1
     )
+
+
+def compose_actions(actions: Tensor) -> Tensor:
+    r"""Return the one action that several lead to in turn, `[..., K, 7]` -> `[..., 7]`.
+
+    :math:`R_\Delta = R_K \cdots R_1`; positions [m] and closures add up. An action of zeros changes nothing.
+    """
+    turn = euler_to_matrix(actions[..., 0, 3:6])
+    for k in range(1, actions.shape[-2]):
+        turn = euler_to_matrix(actions[..., k, 3:6]) @ turn
+    added = actions.sum(dim=-2)
+    return torch.cat([added[..., :3], matrix_to_euler(turn), added[..., 6:]], dim=-1)
+
+
+def to_pose(states: Tensor, convention: Convention) -> Tensor:
+    r"""Return the poses that states hold, in our convention.
+
+    With the dataset's frame at :math:`(t_f, R_f)` in the robot's base, :math:`p = R_f p_s + t_f` and
+    :math:`R = R_f R_s`; closure is :math:`(g - g_{open}) / (g_{closed} - g_{open})`, 0 where there is no gripper, and
+    put back into [0, 1] only where a rounding left it. Angles that are ours already are kept as they stand.
+
+    Args:
+        states: `[..., S]`, floating point, written as `convention` says.
+        convention: Where the pose is and how it is written.
+
+    Returns:
+        Poses `[..., 7]` of the same type. Angles may jump by full turns, see :func:`unwrap_angles`.
+
+    Raises:
+        PoseError: The convention has no pose, or places that a state has not; an entry is not finite or no rotation.
+    """
+    _check_places(states, convention)
+    position = states[..., list(convention.position_at)] * LENGTHS_M[convention.position_unit]
+    written = states[..., list(convention.rotation_at)]
+    degrees = convention.angle_unit == "deg"
+    shift, turn = _frame(convention, states)
+    if any(convention.frame):
+        position = (turn @ position.unsqueeze(-1)).squeeze(-1) + shift
+    if convention.rotation == "xyz" and not any(convention.frame[3:]):
+        angles = torch.deg2rad(written) if degrees else written
+    else:
+        angles = matrix_to_euler(turn @ rotation_matrix(written, convention.rotation, degrees))
+    pose = torch.cat([position, angles, _closure(states, convention)], dim=-1)
+    _check("a state, read by its convention,", pose)
+    return pose
+
+
+def from_pose(pose: Tensor, convention: Convention) -> Tensor:
+    """Return states that hold these poses: the inverse of :func:`to_pose`.
+
+    Args:
+        pose: `[..., 7]`, ours.
+        convention: How to write it.
+
+    Returns:
+        `[..., S]`, S the least size that has all of the convention's places; other places are 0. Fingers share the
+        gripper's reading evenly.
+
+    Raises:
+        PoseError: The convention has no pose, the last axis is not 7, or an entry is not finite.
+    """
+    _check("pose", pose)
+    _check_has_pose(convention)
+    shift, turn = _frame(convention, pose)
+    back = turn.transpose(-1, -2)
+    position = pose[..., :3]
+    if any(convention.frame):
+        position = (back @ (position - shift).unsqueeze(-1)).squeeze(-1)
+    degrees = convention.angle_unit == "deg"
+    if convention.rotation == "xyz" and not any(convention.frame[3:]):
+        written = torch.rad2deg(pose[..., 3:6]) if degrees else pose[..., 3:6]
+    else:
+        written = write_rotation(back @ euler_to_matrix(pose[..., 3:6]), convention.rotation, degrees)
+    opened, closed = convention.gripper_open, convention.gripper_closed
+    fingers = len(convention.gripper_at)
+    reading = (opened + pose[..., 6:] * (closed - opened)) / max(fingers, 1)
+    places = (*convention.position_at, *convention.rotation_at, *convention.gripper_at)
+    states = pose.new_zeros(*pose.shape[:-1], max(places) + 1)
+    parts = [
+        position / LENGTHS_M[convention.position_unit],
+        written,
+        reading.expand(*pose.shape[:-1], fingers),
+    ]
+    states[..., list(places)] = torch.cat(parts, dim=-1)
+    return states
+
+
+def unwrap_angles(poses: Tensor) -> Tensor:
+    """Return poses in time `[..., T, 7]` whose angles never change by more than half a turn from one to the next.
+
+    Full turns are added; the first pose stays as it is.
+    """
+    angles = poses[..., 3:6]
+    turns = -torch.round(angles.diff(dim=-2) / _TURN).cumsum(dim=-2)
+    unwrapped = torch.cat([angles[..., :1, :], angles[..., 1:, :] + _TURN * turns], dim=-2)
+    return torch.cat([poses[..., :3], unwrapped, poses[..., 6:]], dim=-1)
+
+
+def _closure(states: Tensor, convention: Convention) -> Tensor:
+    """Return how far the gripper is closed, `[..., 1]`."""
+    if not convention.gripper_at:
+        return torch.zeros_like(states[..., :1])
+    reading = states[..., list(convention.gripper_at)].sum(dim=-1, keepdim=True)
+    closure = (reading - convention.gripper_open) / (convention.gripper_closed - convention.gripper_open)
+    inside = closure.clamp(0, 1)
+    return torch.where((closure - inside).abs() <= ROUNDING, inside, closure)
+
+
+def _frame(convention: Convention, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place `[3]` and the rotation `[3, 3]` of the dataset's frame in the robot's base."""
+    frame = torch.tensor(convention.frame, dtype=like.dtype, device=like.device)
+    return frame[:3], euler_to_matrix(frame[3:])
+
+
+def _check_has_pose(convention: Convention) -> None:
+    if not convention.has_pose:
+        raise PoseError(
+            "the convention has no pose (position_at is empty); name the places of x, y and z in a state."
+        )
+
+
+def _check_places(states: Tensor, convention: Convention) -> None:
+    _check_has_pose(convention)
+    for name in ("position_at", "rotation_at", "gripper_at"):
+        places = getattr(convention, name)
+        outside = [place for place in places if not 0 <= place < states.shape[-1]]
+        if outside:
+            raise PoseError(
+                f"{name} names place {outside[0]}, and a state has {states.shape[-1]} numbers, counted from 0; set "
+                f"{name} to where they are."
+            )
+    if not states.is_floating_point():
+        raise PoseError(f"states are {states.dtype}, expected floating point numbers; convert them before.")

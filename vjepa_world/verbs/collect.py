@@ -129,16 +129,19 @@ def _check_same(folder: Path, config: Config) -> None:
 
 def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:
     """Return the writer of a dataset of this environment."""
+    from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
     from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
+    from vjepa_world.ops.convention import Convention
 
-    return LeRobotWriter(
-        folder,
+    spec = DatasetSpec(
         fps=env.fps,
-        image_shape=(env.image_size, env.image_size, 3),
         state_names=POSE_NAMES,
         action_names=tuple(f"delta_{name}" for name in POSE_NAMES),
         robot_type="panda_simulated",
+        cameras={"main": VideoSpec.encoded(env.image_size, env.image_size, env.fps)},
+        convention=Convention(actions="delta"),
     )
+    return LeRobotWriter(folder, spec)
 
 
 def _pool(workers: int, shards: int) -> Pool:

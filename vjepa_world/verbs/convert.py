@@ -1,12 +1,17 @@
-"""`convert`: bring a checkpoint from one format to another, bit by bit."""
+"""`convert`: bring a checkpoint, or a dataset of trajectories, from one format to another, bit by bit."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from vjepa_world.errors import CheckpointError
+from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.verbs.checkpoint_options import add_checkpoint_options, reading_options
+
+if TYPE_CHECKING:
+    from vjepa_world.ops.convention import Convention
 
 FORMATS = ("native", "huggingface", "meta")
 
@@ -14,24 +19,58 @@ FORMATS = ("native", "huggingface", "meta")
 def build_parser() -> argparse.ArgumentParser:
     """Return the verb's arguments."""
     parser = argparse.ArgumentParser(
-        description="Convert a checkpoint between our format, transformers' and Meta's training files."
+        description="Convert a checkpoint between our format, transformers' and Meta's training files; or trajectories "
+        "of any known format to a LeRobotDataset v3.0."
     )
     parser.add_argument(
-        "source", help="a checkpoint or run folder, a Meta .pt file, a transformers folder or hub id"
+        "source",
+        help="a checkpoint or run folder, a Meta .pt file, a transformers folder or hub id; or a dataset of "
+        "trajectories: LeRobot v3.0 or v2.1, DROID, robomimic, OGBench, RLDS",
     )
     parser.add_argument("destination", type=Path, help="a new folder, or for meta a new .pt file")
-    parser.add_argument("--to", choices=FORMATS, required=True, help="the format to write")
+    parser.add_argument("--to", choices=FORMATS, help="checkpoints: the format to write")
     add_checkpoint_options(parser)
+    parser.add_argument(
+        "--convention",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="trajectories: how the numbers are written, where the dataset does not say: rotation=XYZ, angle_unit=deg, "
+        "gripper_at=[6]",
+    )
+    parser.add_argument(
+        "--reencode",
+        action="store_true",
+        help="trajectories: encode video anew instead of taking files as they are",
+    )
+    parser.add_argument(
+        "--crf",
+        type=int,
+        default=18,
+        help="trajectories: x264 quality of what is encoded, 0 lossless to 51 worst",
+    )
+    parser.add_argument(
+        "--max-bad-fraction", type=float, default=0.2, help="trajectories: share of unusable episodes to bear"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="trajectories: processes; 0 takes one a core")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the converted checkpoint.
+    """Write the converted checkpoint or dataset.
 
     Raises:
-        ConfigError: If `--config` names no architecture.
+        ConfigError: If `--config` names no architecture, a word of `--convention` is not known, or `--to` does not fit.
         CheckpointError: If the source cannot be read, the destination exists, or its format cannot hold the source.
+        DataError: If trajectories cannot be read, or the destination is not theirs.
     """
+    if arguments.to is None:
+        _convert_trajectories(arguments)
+    else:
+        _convert_checkpoint(arguments)
+
+
+def _convert_checkpoint(arguments: argparse.Namespace) -> None:
     from vjepa_world.pretrained import read_checkpoint
     from vjepa_world.pretrained.huggingface import write_huggingface
     from vjepa_world.pretrained.meta import write_meta
@@ -40,7 +79,11 @@ def run(arguments: argparse.Namespace) -> None:
     destination: Path = arguments.destination
     if destination.exists():
         raise CheckpointError(f"{destination} exists; give a new name, or remove it first.")
-    checkpoint = read_checkpoint(arguments.source, **reading_options(arguments))
+    try:
+        checkpoint = read_checkpoint(arguments.source, **reading_options(arguments))
+    except CheckpointError as error:
+        _refuse_trajectories(arguments, error)
+        raise
     write = {"native": write_native, "huggingface": write_huggingface, "meta": write_meta}[arguments.to]
     write(checkpoint, destination)
     count = sum(tensor.numel() for part in checkpoint.tensors.values() for tensor in part.values())
@@ -49,3 +92,78 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if checkpoint.ignored:
         print(f"left behind, since no model uses them: {', '.join(checkpoint.ignored)}")
+
+
+def _refuse_trajectories(arguments: argparse.Namespace, error: CheckpointError) -> None:
+    # Looked at last: what reads trajectories takes more memory than many a checkpoint.
+    from vjepa_world.data.trajectories.open import is_trajectories
+
+    if is_trajectories(arguments.source):
+        raise ConfigError(
+            f"--to {arguments.to} is a format of checkpoints, and {arguments.source} holds trajectories; leave it out: "
+            "they become a LeRobotDataset v3.0."
+        ) from error
+
+
+def _convert_trajectories(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from vjepa_world.data.trajectories.convert import BAD_FILE, Conversion, convert_trajectories
+    from vjepa_world.data.trajectories.open import is_trajectories
+
+    if Path(arguments.source).exists() and not is_trajectories(arguments.source):
+        raise ConfigError(
+            f"{arguments.source} holds no trajectories of a known format; for a checkpoint say what to write: --to "
+            f"{', '.join(FORMATS)}."
+        )
+    if not 0 <= arguments.crf <= 51:
+        raise ConfigError(f"--crf is {arguments.crf}; allowed is 0 (lossless) to 51 (worst).")
+    if not 0 <= arguments.max_bad_fraction < 1:
+        raise ConfigError(f"--max-bad-fraction is {arguments.max_bad_fraction}; allowed is 0 to below 1.")
+    conversion = Conversion(
+        source=Path(arguments.source),
+        destination=arguments.destination,
+        convention=_convention(arguments.source, arguments.convention),
+        reencode=arguments.reencode,
+        crf=arguments.crf,
+    )
+    with tqdm(desc="convert", unit="episode", mininterval=1.0) as bar:
+
+        def show(done: int, total: int) -> None:
+            if bar.total is None and done:
+                bar.reset(total)
+            bar.update(done - bar.n)
+
+        converted = convert_trajectories(
+            conversion,
+            max_bad_fraction=arguments.max_bad_fraction,
+            workers=arguments.workers,
+            progress=show,
+        )
+    print(f"{converted.episodes} episodes, {converted.frames} frames in {arguments.destination}")
+    if converted.bad:
+        print(f"{len(converted.bad)} episodes left out: {arguments.destination / BAD_FILE}")
+
+
+def _convention(source: str, words: list[str]) -> Convention | None:
+    """Return the dataset's convention with the fields that were given replaced; None where none was.
+
+    Raises:
+        ConfigError: If a word is not KEY=VALUE, or no convention comes of them.
+    """
+    from omegaconf import OmegaConf
+
+    from vjepa_world.config.text import from_yaml, to_yaml
+    from vjepa_world.data.trajectories.open import open_trajectories
+    from vjepa_world.ops.convention import Convention
+
+    for word in words:
+        if "=" not in word:
+            raise ConfigError(f"--convention got '{word}', expected KEY=VALUE, such as rotation=XYZ.")
+    if not words:
+        return None
+    dataset = open_trajectories(source)
+    known = dataclasses.asdict(dataset.convention)
+    dataset.close()
+    changed = OmegaConf.to_container(OmegaConf.from_dotlist(words))
+    return from_yaml(to_yaml({**known, **dict(cast("dict[str, Any]", changed))}), Convention, "--convention")

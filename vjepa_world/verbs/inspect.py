@@ -1,20 +1,27 @@
-"""`inspect`: say what a path holds: a checkpoint or run, a LeRobot dataset, or a corpus of videos or images."""
+"""`inspect`: say what a path holds: a checkpoint or run, trajectories of a robot, or a corpus of videos or images."""
 
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.verbs.checkpoint_options import add_checkpoint_options, reading_options
+from vjepa_world.verbs.dataset_options import DatasetOptions, add_dataset_options, dataset_options
+
+if TYPE_CHECKING:
+    from vjepa_world.data.trajectories.base import TrajectoryDataset
+    from vjepa_world.ops.convention import Convention
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the verb's arguments."""
     parser = argparse.ArgumentParser(
-        description="Describe a corpus of videos or images, a LeRobot dataset or a checkpoint."
+        description="Describe a corpus of videos or images, trajectories of a robot or a checkpoint."
     )
     parser.add_argument(
         "path",
@@ -22,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a checkpoint or run folder, a dataset, a folder, a glob, a CSV or Parquet list, tar shards",
     )
     add_checkpoint_options(parser)
+    add_dataset_options(parser)
     return parser
 
 
@@ -29,32 +37,92 @@ def run(arguments: argparse.Namespace) -> None:
     """Print the description.
 
     Raises:
-        ConfigError: If `--config` names no architecture, or the path is no checkpoint.
+        ConfigError: If an option is about something else than what the path holds, or its value is not allowed.
         CheckpointError: If a checkpoint is broken or unknown.
         DataError: If the path does not exist or holds nothing of the three.
     """
-    print(describe(arguments.path, **reading_options(arguments)))
+    print(describe(arguments.path, dataset_options(arguments), **reading_options(arguments)))
 
 
-def describe(path: Path, **options: Any) -> str:
-    """Return the description of what a path holds; `options` are those of `read_checkpoint`."""
-    from vjepa_world.data.describe import describe_dataset, describe_videos
-    from vjepa_world.data.trajectories.lerobot import is_lerobot
+def describe(path: Path, options: DatasetOptions | None = None, **reading: Any) -> str:
+    """Return the description of what a path holds.
+
+    Args:
+        path: A checkpoint, trajectories, videos or images.
+        options: What is asked of trajectories.
+        reading: What `read_checkpoint` is told of a checkpoint.
+    """
+    from vjepa_world.data.describe import describe_videos
+    from vjepa_world.data.trajectories.open import find_format
     from vjepa_world.pretrained.folder import CONFIG
     from vjepa_world.pretrained.meta import is_meta
     from vjepa_world.pretrained.native import checkpoint_steps
 
-    if path.is_dir() and ((path / CONFIG).is_file() or checkpoint_steps(path)):
-        return describe_checkpoint(path, **options)
-    if path.is_file() and is_meta(path):
-        return describe_checkpoint(path, **options)
+    options = options or DatasetOptions()
+    is_folder = path.is_dir() and ((path / CONFIG).is_file() or checkpoint_steps(path))
+    if is_folder or (path.is_file() and is_meta(path)):
+        _refuse(options.given, path, "trajectories")
+        return describe_checkpoint(path, **reading)
     if not path.exists() and not any(mark in str(path) for mark in "*?[{"):
         raise DataError(f"{path} does not exist; give a checkpoint or run folder, a dataset, or videos.")
-    if any(options.values()):
-        raise ConfigError(
-            f"--weights and --config are about a checkpoint, and {path} is none; leave them out."
-        )
-    return describe_dataset(path).render() if is_lerobot(path) else describe_videos(path).render()
+    if any(reading.values()):
+        _refuse(("--weights and --config",), path, "a checkpoint")
+    if find_format(path) is not None:
+        return describe_trajectories(path, options)
+    _refuse(options.given, path, "trajectories")
+    return describe_videos(path).render()
+
+
+def describe_trajectories(path: Path, options: DatasetOptions) -> str:
+    """Return what a dataset holds and what is wrong with it; its picture is written beside."""
+    from vjepa_world.data.trajectories.description import describe_dataset
+    from vjepa_world.data.trajectories.description_text import dataset_text
+    from vjepa_world.data.trajectories.open import open_trajectories
+
+    dataset = open_trajectories(path, **options.reader)
+    try:
+        convention = options.convention_over(dataset.convention)
+        description = describe_dataset(dataset, convention=convention, episodes=options.checks)
+        usable = [index for index in range(dataset.num_episodes) if index not in description.bad]
+        shown = usable[:1] if options.episode is None else [options.episode]
+        picture = None
+        if options.picture is not None and shown:
+            named = options.picture.name != ""
+            picture = options.picture if named else Path("runs") / "inspect" / f"{path.resolve().stem}.png"
+            write_picture(dataset, shown[0], convention, picture)
+    finally:
+        dataset.close()
+    if options.as_json:
+        return json.dumps({**description.to_dict(), "picture": picture}, indent=2, default=str)
+    return dataset_text(description) + (f"\npicture: {picture}" if picture else "")
+
+
+def write_picture(dataset: TrajectoryDataset, index: int, convention: Convention, target: Path) -> None:
+    """Write an episode's film strip and curves as a PNG file.
+
+    Raises:
+        DataError: If there is no such episode, it is unusable, or the file cannot be written.
+    """
+    from PIL import Image
+
+    from vjepa_world.data.atomic import atomic_path
+    from vjepa_world.evaluation.trajectory_picture import trajectory_picture
+
+    picture = trajectory_picture(
+        dataset.episode(index),
+        convention,
+        title=dataset.path.name,
+        state_names=dataset.state_names,
+        action_names=dataset.action_names,
+    )
+    with atomic_path(target) as temporary:
+        Image.fromarray(picture).save(temporary, "PNG")
+
+
+def _refuse(words: Sequence[str], path: Path, about: str) -> None:
+    """Refuse options that are about something else than what the path holds."""
+    if words:
+        raise ConfigError(f"{', '.join(words)} are about {about}, and {path} holds none; leave them out.")
 
 
 def describe_checkpoint(path: Path, **options: Any) -> str:

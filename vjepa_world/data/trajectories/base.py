@@ -5,50 +5,112 @@ Shapes: T observations, S state size, A action size, C = 3 channels (RGB), H W p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
+
+from vjepa_world.errors import DataError
+from vjepa_world.ops.convention import Convention
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPiece:
+    """Where the frames of one camera of an episode lie in a video file, so that the file can be taken as it is.
+
+    Args:
+        path: the file; episodes may share one.
+        from_s: where the episode begins in it.
+        to_s: where it ends, the last frame's time included.
+        times_s: float64 [T], when each row's frame is shown, from `from_s`; None where that is `timestamps_s`.
+    """
+
+    path: Path
+    from_s: float
+    to_s: float
+    times_s: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """One episode: observations 0 .. T-1, and the action that led from each to the next.
 
+    Numbers are as the file has them, in its own types and convention.
+
     Args:
         index: its place in the dataset.
-        task: what the robot did, in words; empty where the dataset does not say.
+        name: what messages call it: the file, and the episode in it.
         fps: observations a second.
-        states: float32 [T,S].
-        actions: float32 [T-1,A]; actions[t] was taken at observation t.
+        states: floating point [T,S].
+        actions: floating point [T-1,A]; actions[t] was taken at observation t.
         timestamps_s: float64 [T], seconds from the first observation.
-        load_frames: decodes the frames at given rows; use `frames`.
+        cameras: names of the cameras, the first one the default.
+        load_frames: decodes a camera's frames at given rows; use `frames`.
+        task: what the robot did, in words; empty where the dataset does not say.
+        extrinsics: by camera, [T,6]: the camera's pose in the robot's base, x y z [m] and extrinsic xyz Euler [rad].
+        intrinsics: by camera, [3,3] pixels.
+        success: whether it was reached, None where the dataset does not say.
+        columns: every other numeric column by name, [T, ...], in its own type.
+        last_action: [A], what the file has for the last observation, though it led to none; None where it has nothing.
+        videos: by camera, the file that its frames are in; empty where frames are no videos (pictures, arrays).
     """
 
     index: int
-    task: str
+    name: str
     fps: float
     states: np.ndarray
     actions: np.ndarray
     timestamps_s: np.ndarray
-    load_frames: Callable[[np.ndarray], Tensor] = field(repr=False)
+    cameras: tuple[str, ...]
+    load_frames: Callable[[str, np.ndarray], Tensor] = field(repr=False)
+    task: str = ""
+    extrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    intrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    success: bool | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    last_action: np.ndarray | None = None
+    videos: Mapping[str, VideoPiece] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.states)
 
-    def frames(self, rows: Sequence[int] | None = None) -> Tensor:
+    def frames(self, rows: Sequence[int] | np.ndarray | None = None, camera: str | None = None) -> Tensor:
         """Return the images at these rows (all, in order, when None), uint8 [len(rows),C,H,W].
 
+        Args:
+            rows: Rows of the episode, from 0.
+            camera: Its name; None takes the first.
+
         Raises:
-            DataError: the images cannot be decoded.
+            DataError: There is no such camera or row, or the images cannot be decoded.
         """
-        return self.load_frames(np.arange(len(self)) if rows is None else np.asarray(rows, dtype=np.int64))
+        name = self.cameras[0] if camera is None and self.cameras else camera
+        if name not in self.cameras:
+            raise DataError(
+                f"{self.name} has no camera '{camera or ''}'; its cameras: {', '.join(self.cameras) or 'none'}."
+            )
+        wanted = np.arange(len(self)) if rows is None else np.asarray(rows, dtype=np.int64)
+        if not wanted.size:
+            raise DataError(f"{self.name}: frames of no rows were asked for; give at least one row.")
+        outside = wanted[(wanted < 0) | (wanted >= len(self))]
+        if outside.size:
+            raise DataError(f"{self.name} has no row {outside[0]}; it has {len(self)}, counted from 0.")
+        return self.load_frames(str(name), wanted)
 
 
 class TrajectoryDataset(Protocol):
-    """A set of trajectories with the same state and action."""
+    """A set of trajectories with the same states, actions and cameras."""
+
+    #: What the format is called.
+    format: str
+
+    @property
+    def path(self) -> Path:
+        """The folder or file."""
+        ...
 
     @property
     def num_episodes(self) -> int:
@@ -70,6 +132,33 @@ class TrajectoryDataset(Protocol):
         """One name for each entry of the action."""
         ...
 
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras, the first one the default; () where there are no images."""
+        ...
+
+    @property
+    def convention(self) -> Convention:
+        """How states and actions are written, as the dataset declares it or its format has it."""
+        ...
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What else is known, for people; `robot` is its name where there is one."""
+        ...
+
     def episode(self, index: int) -> Trajectory:
-        """Return an episode; its frames are decoded when asked for."""
+        """Return an episode; its numbers are read and checked now, its frames when asked for.
+
+        Raises:
+            DataError: there is no such episode, or it is unusable (file, episode and row are named).
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """Return a hash that changes when the dataset's files do; cheap (names, sizes, times)."""
+        ...
+
+    def close(self) -> None:
+        """Close all files."""
         ...

@@ -14,7 +14,7 @@ import numpy as np
 
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset
 from vjepa_world.data.trajectories.lerobot_format import DEFAULT_COLUMNS
-from vjepa_world.data.trajectories.lerobot_meta import LeRobotMeta, read_columns
+from vjepa_world.data.trajectories.lerobot_meta import LeRobotMeta
 from vjepa_world.errors import DataError, nearest
 
 
@@ -38,11 +38,7 @@ class NumericColumn:
         Raises:
             DataError: Rows are missing, or a number is not finite (file, episode and row are named).
         """
-        if self.feature not in DEFAULT_COLUMNS:
-            return dataset.episode(index).states[:, list(self.places)]
-        table = read_columns(dataset.episodes[index].data_path, list(DEFAULT_COLUMNS))
-        rows = table["episode_index"].to_numpy() == index
-        return table[self.feature].to_numpy()[rows].astype(np.float32)[:, None]
+        return dataset.episode(index).states[:, list(self.places)].astype(np.float32)
 
 
 def open_column(path: str | Path, text: str) -> tuple[LeRobotDataset, NumericColumn]:
@@ -72,10 +68,9 @@ def open_column(path: str | Path, text: str) -> tuple[LeRobotDataset, NumericCol
         )
     if feature not in numeric:
         raise DataError(f"{path} has no column '{feature}' for target; {nearest(feature, numeric)}")
-    # States and actions are not needed, and a dataset may lack them: columns that every one has stand in.
-    own = feature not in DEFAULT_COLUMNS
-    dataset = LeRobotDataset(path, state=feature if own else "index", action="task_index")
-    names = dataset.state_names if own else (feature,)
+    # The column is read as the state. Actions are not needed and may be missing: what every dataset has stands in.
+    dataset = LeRobotDataset(path, state=feature, action="task_index")
+    names = (feature,) if feature in DEFAULT_COLUMNS else dataset.state_names
     places = _places(text, inside, numeric[feature])
     return dataset, NumericColumn(feature, places, tuple(names[place] for place in places))
 

@@ -1,62 +1,77 @@
-"""Reads a LeRobotDataset v3.0, whoever wrote it. What is wrong with one is named by file, episode and row.
+"""Reads a LeRobotDataset v3.0 or v2.1, whoever wrote it. What is wrong with one is named by file, episode and row.
 
 Shapes: T observations of an episode, S state size, A action size.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from torch import Tensor
 
-from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories import lerobot_format as layout
+from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
+from vjepa_world.data.trajectories.lerobot_declared import read_declared
 from vjepa_world.data.trajectories.lerobot_format import ACTION, STATE
-from vjepa_world.data.trajectories.lerobot_meta import Episode, LeRobotMeta, is_lerobot, read_columns
+from vjepa_world.data.trajectories.lerobot_meta import Episode, LeRobotMeta, is_lerobot
+from vjepa_world.data.trajectories.lerobot_rows import RowReader, read_images
 from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter, finished_shards
+from vjepa_world.data.trajectories.reading import check_index, check_length, choose_cameras
 from vjepa_world.data.video_pool import VideoPool
 from vjepa_world.errors import DataError
+from vjepa_world.ops.convention import PLAIN, Convention
 
 __all__ = ["Episode", "LeRobotDataset", "LeRobotMeta", "LeRobotWriter", "finished_shards", "is_lerobot"]
 
-_OPEN_DATA_FILES = 8
-
 
 class LeRobotDataset:
-    """The trajectories of a LeRobotDataset v3.0 folder, read when asked for.
+    """The trajectories of a LeRobotDataset folder, read when asked for.
 
     Args:
         path: the folder that has `meta/info.json`.
-        camera: the video feature to read; None takes the first.
+        convention: how states and actions are written; None takes what `meta/vjepa_world.json` says, else nothing is
+            known of them.
+        cameras: names of those to offer, the default first; None takes all.
         state: the feature that is the state.
         action: the feature that is the action.
         open_videos: how many videos stay open.
 
     Raises:
-        DataError: unfinished, of another version, features or files missing, counts that disagree.
+        DataError: unfinished, of another version, features missing, counts that disagree.
     """
+
+    format = "LeRobotDataset"
 
     def __init__(
         self,
         path: str | os.PathLike[str],
         *,
-        camera: str | None = None,
+        convention: Convention | None = None,
+        cameras: tuple[str, ...] | None = None,
         state: str = STATE,
         action: str = ACTION,
         open_videos: int = 16,
     ) -> None:
         self.meta = LeRobotMeta(path)
         self.path = self.meta.path
-        self.camera = self.meta.camera(camera)
+        self._declared = read_declared(self.path)
+        self.convention = convention or self._declared.convention or PLAIN
+        pictures = [
+            key for key in self.meta.features if key in (*self.meta.video_keys, *self.meta.image_keys)
+        ]
+        self._features = {layout.camera_name(key): key for key in pictures}
+        self.cameras = choose_cameras(cameras, tuple(self._features), self.path)
         self._state, self._action = state, action
         self.state_names = self._names(state)
         self.action_names = self._names(action)
-        self.episodes = self.meta.episodes(self.camera)
+        self.episodes = self.meta.episodes()
         self._pool = VideoPool(open_videos)
-        self._columns: dict[Path, dict[str, np.ndarray]] = {}
+        self._reader = RowReader(self.meta.features)
 
     @property
     def num_episodes(self) -> int:
@@ -73,81 +88,99 @@ class LeRobotDataset:
         """Observations a second."""
         return self.meta.fps
 
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The robot, the layout's version, and each feature's type and shape."""
+        features = {
+            name: f"{entry.get('dtype')} {tuple(entry.get('shape', ()))}"
+            for name, entry in self.meta.features.items()
+        }
+        robot = str(self.meta.info.get("robot_type") or "")
+        return {"robot": robot, "version": self.meta.version, "features": features}
+
+    def fingerprint(self) -> str:
+        """Return a hash that changes when the dataset's files do."""
+        return self.meta.fingerprint()
+
+    def close(self) -> None:
+        """Close all videos, and forget the rows that were read."""
+        self._pool.close()
+        self._reader.clear()
+
     def episode(self, index: int) -> Trajectory:
         """Return an episode; its numbers are read and checked now, its frames when asked for.
 
         Raises:
-            DataError: no such episode; rows missing, doubled or not finite (file, episode and row are named).
+            DataError: no such episode; a file or column is missing; rows are missing, doubled or not finite (file,
+                episode and row are named).
         """
-        if not 0 <= index < self.num_episodes:
-            raise DataError(
-                f"{self.path} has no episode {index}: it has {self.num_episodes}, counted from 0."
-            )
+        check_index(self.path, index, self.num_episodes)
         episode = self.episodes[index]
-        rows = self._rows(episode)
-        timestamps_s = rows["timestamp"].astype(np.float64)
+        where = f"{episode.data_path}, episode {index}"
+        check_length(episode.length, where)
+        rows = self._reader.rows(episode)
+        states, actions = (self._vectors(rows, name, where) for name in (self._state, self._action))
+        stamps_s = rows["timestamp"].astype(np.float64)
+        _check_finite(stamps_s, where, "timestamp")
+        flags = next((rows[name] for name in layout.SUCCESS if name in rows), None)
         return Trajectory(
             index=index,
-            task=episode.task,
+            name=f"episode {index} of {self.path}",
             fps=self.fps,
-            states=rows[self._state],
+            states=states,
             # The last row's action leads to no observation.
-            actions=rows[self._action][:-1],
-            timestamps_s=timestamps_s,
-            load_frames=functools.partial(self._frames, episode, timestamps_s),
+            actions=actions[:-1],
+            timestamps_s=rows.get(layout.CLOCK, stamps_s),
+            cameras=self.cameras,
+            load_frames=functools.partial(self._frames, episode, stamps_s),
+            task=episode.task,
+            extrinsics={
+                name.removeprefix(layout.EXTRINSICS): rows[name]
+                for name in rows
+                if name.startswith(layout.EXTRINSICS)
+            },
+            intrinsics=self._declared.intrinsics(index),
+            success=None if flags is None else bool(flags.reshape(-1)[-1]),
+            columns={name: values for name, values in rows.items() if self._is_other(name)},
+            last_action=actions[-1],
+            videos=self._videos(episode, stamps_s, where),
         )
 
-    def _frames(self, episode: Episode, timestamps_s: np.ndarray, rows: np.ndarray) -> Tensor:
-        bad = rows[(rows < 0) | (rows >= episode.length)]
-        if bad.size:
-            raise DataError(
-                f"Episode {episode.index} of {self.path} has no row {bad[0]}: it has {episode.length}."
-            )
-        video = self._pool.get(episode.video_path)
-        last_s = episode.from_s + timestamps_s[-1]
+    def _is_other(self, name: str) -> bool:
+        """Whether a column has no field of its own in a trajectory."""
+        own = (self._state, self._action, layout.CLOCK, *layout.DEFAULT_COLUMNS)
+        return name not in own and not name.startswith(layout.EXTRINSICS)
+
+    def _videos(self, episode: Episode, stamps_s: np.ndarray, where: str) -> dict[str, VideoPiece]:
+        videos = {}
+        for camera in self.cameras:
+            piece = episode.videos.get(self._features[camera])
+            if piece is None:  # its images are in the data file
+                continue
+            if not piece.path.is_file():
+                raise DataError(f"{piece.path} is missing; {where} needs it. Copy the dataset whole.")
+            videos[camera] = dataclasses.replace(piece, times_s=stamps_s)
+        return videos
+
+    def _frames(self, episode: Episode, stamps_s: np.ndarray, camera: str, rows: np.ndarray) -> Tensor:
+        piece = episode.videos.get(self._features[camera])
+        if piece is None:
+            return read_images(episode, self._features[camera], rows)
+        video = self._pool.get(piece.path)
+        last_s = piece.from_s + stamps_s[-1]
         if last_s > video.duration_s - 0.5 / video.fps:
             raise DataError(
-                f"{episode.video_path} ends at {video.duration_s:.3f} s, but episode {episode.index} has "
-                f"{episode.length} rows, the last at {last_s:.3f} s. Copy the dataset whole, or record it again."
+                f"{piece.path} ends at {video.duration_s:.3f} s, but episode {episode.index} has {episode.length} "
+                f"rows, the last at {last_s:.3f} s. Copy the dataset whole, or record it again."
             )
-        return video.frames_at(episode.from_s + timestamps_s[rows])
+        return video.frames_at(piece.from_s + stamps_s[rows])
 
-    def _rows(self, episode: Episode) -> dict[str, np.ndarray]:
-        """Return the episode's columns, checked."""
-        columns = self._read(episode.data_path)
-        rows = np.flatnonzero(columns["episode_index"] == episode.index)
-        where = f"{episode.data_path}, episode {episode.index}"
-        if len(rows) != episode.length:
-            raise DataError(
-                f"{where}: {len(rows)} rows, but meta/episodes says {episode.length}. Copy the dataset whole, or "
-                f"record it again."
-            )
-        result = {name: column[rows] for name, column in columns.items()}
-        if not np.array_equal(result["frame_index"], np.arange(len(rows))):
-            raise DataError(f"{where}: frame_index does not count 0, 1, 2, ... Record the episode again.")
-        for key in (self._state, self._action, "timestamp"):
-            bad = np.flatnonzero(~np.isfinite(result[key]).reshape(len(rows), -1).all(axis=1))
-            if bad.size:
-                raise DataError(
-                    f"{where}, row {bad[0]}: {key} is not finite: {result[key][bad[0]].tolist()}. Take the episode "
-                    f"out of the data, or record it again."
-                )
-        return result
-
-    def _read(self, file: Path) -> dict[str, np.ndarray]:
-        """Return a data file's columns: state and action float32 [rows, n], the others [rows]."""
-        if file not in self._columns:
-            while len(self._columns) >= _OPEN_DATA_FILES:
-                self._columns.pop(next(iter(self._columns)))
-            vectors = (self._state, self._action)
-            table = read_columns(file, [*vectors, "timestamp", "frame_index", "episode_index"])
-            self._columns[file] = {
-                name: _vectors(table[name], file, name, len(self._names(name)))
-                if name in vectors
-                else table[name].to_numpy()
-                for name in table.column_names
-            }
-        return self._columns[file]
+    def _vectors(self, rows: dict[str, np.ndarray], name: str, where: str) -> np.ndarray:
+        """Return a column as floating point [T, n], checked."""
+        values = rows[name].reshape(len(rows[name]), -1)
+        values = values if values.dtype.kind == "f" else values.astype(np.float64)
+        _check_finite(values, where, name)
+        return values
 
     def _names(self, key: str) -> tuple[str, ...]:
         feature = self.meta.features.get(key)
@@ -163,13 +196,10 @@ class LeRobotDataset:
         return tuple(names) if names and len(names) == size else tuple(f"{key}_{i}" for i in range(size))
 
 
-def _vectors(column: pa.ChunkedArray, file: Path, name: str, size: int) -> np.ndarray:
-    """Return a column of lists, or of single numbers, as float32 [rows, size]."""
-    array = column.combine_chunks()
-    lists = isinstance(array, pa.FixedSizeListArray | pa.ListArray)
-    flat = (array.flatten() if lists else array).to_numpy(zero_copy_only=False)
-    if len(flat) != len(array) * size:
+def _check_finite(values: np.ndarray, where: str, name: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    if bad.size:
         raise DataError(
-            f"{file}: column {name} does not have {size} numbers in each row. Record the dataset again."
+            f"{where}, row {bad[0]}: {name} is not finite: {values[bad[0]].tolist()}. Take the episode out of the "
+            f"data, or record it again."
         )
-    return flat.reshape(len(array), size).astype(np.float32)

@@ -1,20 +1,33 @@
-"""The layout of a LeRobotDataset v3.0: paths, features and their types. No reading or writing here."""
+"""The layout of a LeRobotDataset: paths, features and their types. No reading or writing here.
+
+Shapes: T rows of an episode, H W pixels.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+import json
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import numpy as np
 import pyarrow as pa
 
 from vjepa_world.errors import DataError
+from vjepa_world.ops.convention import PLAIN, Convention
 
 VERSION = "v3.0"
+READ_VERSIONS = ("v3.0", "v2.1", "v2.0")
 CHUNK_SIZE = 1000  # most files in one chunk folder
 STATE = "observation.state"
 ACTION = "action"
+CAMERA = "observation.images."  # and the camera's name
+EXTRINSICS = "camera_extrinsics."  # and the camera's name
+SUCCESS = ("next.success", "is_episode_successful")  # the first one is written
+CLOCK = "observation.clock_s"  # when rows were taken, where `timestamp` only says where their frames lie
 INFO_PATH = "meta/info.json"  # written last: a folder without it is unfinished
+DECLARED_PATH = "meta/vjepa_world.json"  # what only our readers know of
 SHARDS = ".shards"  # where a dataset grows until it is finished
 STATS_PATH = "meta/stats.json"
 TASKS_PATH = "meta/tasks.parquet"
@@ -34,103 +47,166 @@ DEFAULT_COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class NumberSpec:
+    """What a numeric column holds in each row: numbers of one type, in one shape; (1,) is a single number."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Self:
+        """Return the specification of a column [T, ...]."""
+        return cls(dtype=values.dtype.name, shape=values.shape[1:] or (1,))
+
+    def feature(self) -> dict[str, Any]:
+        """Return its entry in `meta/info.json`."""
+        names = None if self.names is None else list(self.names)
+        return {"dtype": self.dtype, "shape": list(self.shape), "names": names}
+
+    def arrow_type(self) -> pa.DataType:
+        """Return its type in a data file, as LeRobot expects it for this shape."""
+        kind = pa.from_numpy_dtype(np.dtype(self.dtype))
+        if self.shape == (1,):
+            return kind
+        if len(self.shape) == 1:
+            return pa.list_(kind, self.shape[0])
+        for _ in self.shape:
+            kind = pa.list_(kind)
+        return kind
+
+    def arrow(self, values: np.ndarray) -> pa.Array:
+        """Return a column [T, ...] as it stands in a data file."""
+        flat = pa.array(np.ascontiguousarray(values, dtype=self.dtype).reshape(-1))
+        if self.shape == (1,):
+            return flat
+        if len(self.shape) == 1:
+            return pa.FixedSizeListArray.from_arrays(flat, self.shape[0])
+        for size in reversed(self.shape):
+            flat = pa.ListArray.from_arrays(pa.array(np.arange(0, len(flat) + 1, size, dtype=np.int32)), flat)
+        return flat
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSpec:
+    """The pictures of one camera."""
+
+    height: int
+    width: int
+    fps: float
+    codec: str = "h264"
+    pix_fmt: str = "yuv420p"
+
+    @classmethod
+    def encoded(cls, height: int, width: int, fps: float) -> Self:
+        """Return the specification of pictures that are to be encoded.
+
+        Raises:
+            DataError: a size that cannot be encoded.
+        """
+        if height % 2 or width % 2 or min(height, width) < 16:
+            raise DataError(
+                f"Pictures of {width} x {height} cannot be recorded. Expected even H and W of at least 16."
+            )
+        return cls(height=height, width=width, fps=fps)
+
+    def feature(self) -> dict[str, Any]:
+        """Return its entry in `meta/info.json`."""
+        return {
+            "dtype": "video",
+            "shape": [self.height, self.width, 3],
+            "names": ["height", "width", "channels"],
+            "info": {
+                "video.height": self.height,
+                "video.width": self.width,
+                "video.codec": self.codec,
+                "video.pix_fmt": self.pix_fmt,
+                "video.is_depth_map": False,
+                "video.fps": rate(self.fps),
+                "video.channels": 3,
+                "has_audio": False,
+            },
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
     """What every episode of a dataset has in common.
 
     Args:
         fps: observations a second.
-        image_shape: (H, W, 3).
         state_names: one name for each entry of the state.
         action_names: one name for each entry of the action.
         robot_type: a word for the robot.
-        camera: the image feature is `observation.images.CAMERA`.
+        cameras: by name; their features are `observation.images.NAME`.
+        state_dtype: the type of the states' numbers.
+        action_dtype: the type of the actions' numbers.
+        columns: every other numeric column.
+        convention: how states and actions are written.
 
     Raises:
-        DataError: an image shape that cannot be encoded, or no names.
+        DataError: no rate, or no names.
     """
 
-    fps: int
-    image_shape: tuple[int, int, int]
+    fps: float
     state_names: tuple[str, ...]
     action_names: tuple[str, ...]
     robot_type: str
-    camera: str = "main"
+    cameras: dict[str, VideoSpec] = field(default_factory=dict)
+    state_dtype: str = "float32"
+    action_dtype: str = "float32"
+    columns: dict[str, NumberSpec] = field(default_factory=dict)
+    convention: Convention = PLAIN
 
     def __post_init__(self) -> None:
-        height, width, channels = self.image_shape
-        if channels != 3 or height % 2 or width % 2 or min(height, width) < 16:
+        if self.fps <= 0 or not self.state_names or not self.action_names:
             raise DataError(
-                f"Image shape {self.image_shape} cannot be recorded. Expected (H, W, 3) with even H and W of at "
-                f"least 16."
-            )
-        if self.fps < 1 or not self.state_names or not self.action_names:
-            raise DataError(
-                f"A dataset needs fps of at least 1 and names for state and action; got fps {self.fps}, "
+                f"A dataset needs a positive fps and names for state and action; got fps {self.fps:g}, "
                 f"{len(self.state_names)} state and {len(self.action_names)} action names."
             )
 
     @property
-    def video_key(self) -> str:
-        """The feature name of the camera."""
-        return f"observation.images.{self.camera}"
+    def numbers(self) -> dict[str, NumberSpec]:
+        """The numeric columns by name: state, action and the others."""
+        vectors = (
+            (STATE, self.state_dtype, self.state_names),
+            (ACTION, self.action_dtype, self.action_names),
+        )
+        return {
+            **{
+                name: NumberSpec(dtype=kind, shape=(len(names),), names=names)
+                for name, kind, names in vectors
+            },
+            **self.columns,
+        }
+
+    @property
+    def all_numbers(self) -> dict[str, NumberSpec]:
+        """The numeric columns by name, those of every dataset and the clock included."""
+        default = {name: NumberSpec(dtype=kind, shape=(1,)) for name, kind in DEFAULT_COLUMNS.items()}
+        return {**self.numbers, CLOCK: NumberSpec(dtype="float64", shape=(1,)), **default}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as JSON values."""
-        return {
-            "fps": self.fps,
-            "image_shape": list(self.image_shape),
-            "state_names": list(self.state_names),
-            "action_names": list(self.action_names),
-            "robot_type": self.robot_type,
-            "camera": self.camera,
-        }
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
 
-    def features(self) -> dict[str, dict[str, Any]]:
-        """Return the `features` entry of `meta/info.json`."""
-        height, width, channels = self.image_shape
-        video = {
-            "dtype": "video",
-            "shape": [height, width, channels],
-            "names": ["height", "width", "channels"],
-            "info": {
-                "video.height": height,
-                "video.width": width,
-                "video.codec": "h264",
-                "video.pix_fmt": "yuv420p",
-                "video.is_depth_map": False,
-                "video.fps": self.fps,
-                "video.channels": channels,
-                "has_audio": False,
-            },
-        }
-        columns = {
-            name: {"dtype": kind, "shape": [1], "names": None} for name, kind in DEFAULT_COLUMNS.items()
-        }
-        return {
-            self.video_key: video,
-            STATE: _vector_feature(self.state_names),
-            ACTION: _vector_feature(self.action_names),
-            **columns,
-        }
+    def schema(self) -> pa.Schema:
+        """Return the schema of a shard's rows."""
+        return pa.schema([(name, spec.arrow_type()) for name, spec in self.all_numbers.items()])
 
-    def data_schema(self) -> pa.Schema:
-        """Return the schema of the data files."""
-        vectors = [
-            (STATE, pa.list_(pa.float32(), len(self.state_names))),
-            (ACTION, pa.list_(pa.float32(), len(self.action_names))),
-        ]
-        columns = [
-            (name, pa.float32() if kind == "float32" else pa.int64())
-            for name, kind in DEFAULT_COLUMNS.items()
-        ]
-        return pa.schema(vectors + columns)
+
+def camera_name(feature: str) -> str:
+    """Return what a camera is called, by the name of its feature."""
+    return feature.removeprefix(CAMERA)
+
+
+def rate(fps: float) -> int | float:
+    """Return a rate as LeRobot writes it: whole where it is."""
+    return int(fps) if fps == int(fps) else fps
 
 
 def file_path(template: str, number: int, **keys: str) -> tuple[Path, dict[str, int]]:
     """Return the relative path of file `number` of a dataset, and its chunk and file index."""
     place = {"chunk_index": number // CHUNK_SIZE, "file_index": number % CHUNK_SIZE}
     return Path(template.format(**place, **keys)), place
-
-
-def _vector_feature(names: tuple[str, ...]) -> dict[str, Any]:
-    return {"dtype": "float32", "shape": [len(names)], "names": list(names)}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,56 +14,81 @@ import pyarrow.parquet as pq
 
 from vjepa_world.data.atomic import atomic_path
 from vjepa_world.data.trajectories import lerobot_format as layout
-from vjepa_world.data.trajectories.lerobot_format import ACTION, STATE, DatasetSpec
+from vjepa_world.data.trajectories.lerobot_declared import declaration
+from vjepa_world.data.trajectories.lerobot_format import DatasetSpec
+from vjepa_world.data.trajectories.lerobot_shard import place_file
 from vjepa_world.data.trajectories.statistics import Stats, image_stats, vector_stats
-
-_NUMERIC = (STATE, ACTION, *layout.DEFAULT_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A finished shard: its folder, and length and task of each of its episodes."""
+    """A finished shard: its folder, what is known of each of its episodes, and which were left out."""
 
     folder: Path
-    lengths: tuple[int, ...]
-    tasks: tuple[str, ...]
+    episodes: tuple[Mapping[str, Any], ...]
+    bad: Mapping[str, str]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows of each episode."""
+        return [episode["length"] for episode in self.episodes]
 
 
 def gather(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> None:
     """Write the dataset that consists of `shards`, in their order. Repeating it gives the same files.
 
     Raises:
-        DataError: the disk does not take a file; the dataset then stays unfinished.
+        WriteError: the disk does not take a file; the dataset then stays unfinished.
     """
-    tasks = list(dict.fromkeys(task for shard in shards for task in shard.tasks))
+    words = dict.fromkeys(episode["task"] for shard in shards for episode in shard.episodes)
+    tasks = {task: number for number, task in enumerate(words)}
+    numbers = dict(spec.all_numbers)
+    if not any(episode["clock"] for shard in shards for episode in shard.episodes):
+        del numbers[layout.CLOCK]
+    videos = _place_videos(root, spec, shards)
     rows: list[dict[str, Any]] = []
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in _NUMERIC}
-    histogram = np.zeros((spec.image_shape[2], 256), np.int64)
+    histograms = np.zeros((len(spec.cameras), 3, 256), np.int64)
     for number, shard in enumerate(shards):
         table = _global_table(shard, spec, tasks, first_episode=len(rows), first_row=_end(rows))
-        path, _ = layout.file_path(layout.DATA_PATH, number)
-        _write_table(root / path, table, shard.lengths)
-        path, _ = layout.file_path(layout.VIDEO_PATH, number, video_key=spec.video_key)
-        _place(shard.folder / "video.mp4", root / path)
-        values = {name: _numpy(table, name) for name in _NUMERIC}
-        histograms = np.load(shard.folder / "histograms.npy")
-        rows += _episode_rows(shard, spec, number, len(rows), _end(rows), values, histograms)
-        histogram += histograms.sum(axis=0)
-        for name in _NUMERIC:
-            columns[name].append(values[name])
-    stats = {name: vector_stats(np.concatenate(columns[name])) for name in _NUMERIC}
-    stats[spec.video_key] = image_stats(histogram, _end(rows))
-    _write_meta(root, spec, tasks, rows, stats)
+        table = table.select(list(numbers))
+        _write_table(root / layout.file_path(layout.DATA_PATH, number)[0], table, shard.lengths)
+        of_episodes = np.load(shard.folder / "histograms.npy")
+        histograms += of_episodes.sum(axis=0)
+        rows += _episode_rows(shard, spec, number, (len(rows), _end(rows)), table, of_episodes, videos)
+    stats = {name: _stats_of_all(root, name, kind.shape, len(shards)) for name, kind in numbers.items()}
+    for camera, histogram in zip(spec.cameras, histograms, strict=True):
+        stats[layout.CAMERA + camera] = image_stats(histogram, _end(rows))
+    intrinsics = [episode["intrinsics"] for shard in shards for episode in shard.episodes]
+    _write_json(root / layout.DECLARED_PATH, declaration(spec.convention, intrinsics))
+    features = {layout.CAMERA + camera: video.feature() for camera, video in spec.cameras.items()}
+    features |= {name: kind.feature() for name, kind in numbers.items()}
+    _write_meta(root, spec, features, list(tasks), rows, stats)
+
+
+def _place_videos(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> dict[tuple[str, str], int]:
+    """Put each video file in its place; return its number by camera and by its name among the shards."""
+    numbers: dict[tuple[str, str], int] = {}
+    for camera in spec.cameras:
+        files = dict.fromkeys(
+            episode["videos"][camera]["file"] for shard in shards for episode in shard.episodes
+        )
+        for number, file in enumerate(files):
+            path, _ = layout.file_path(layout.VIDEO_PATH, number, video_key=layout.CAMERA + camera)
+            # Linked, not moved: gathering again must find the shards whole.
+            place_file(root / layout.SHARDS / file, root / path)
+            numbers[camera, file] = number
+    return numbers
 
 
 def _global_table(
-    shard: Shard, spec: DatasetSpec, tasks: list[str], *, first_episode: int, first_row: int
+    shard: Shard, spec: DatasetSpec, tasks: dict[str, int], *, first_episode: int, first_row: int
 ) -> pa.Table:
-    table = pq.read_table(shard.folder / "data.parquet", schema=spec.data_schema())
+    table = pq.read_table(shard.folder / "data.parquet", schema=spec.schema())
+    numbers = [tasks[episode["task"]] for episode in shard.episodes]
     per_row = {
         "episode_index": np.repeat(np.arange(len(shard.lengths)) + first_episode, shard.lengths),
         "index": np.arange(table.num_rows) + first_row,
-        "task_index": np.repeat([tasks.index(task) for task in shard.tasks], shard.lengths),
+        "task_index": np.repeat(numbers, shard.lengths),
     }
     for name, values in per_row.items():
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.int64()))
@@ -80,20 +103,20 @@ def _write_table(path: Path, table: pa.Table, lengths: Sequence[int]) -> None:
             start += length
 
 
-def _place(source: Path, target: Path) -> None:
-    """Give `source` a second name where the file system can, else copy: gathering again must find the shard whole."""
-    with atomic_path(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
+def _stats_of_all(root: Path, name: str, shape: tuple[int, ...], num_files: int) -> Stats:
+    """Return a column's statistics over all rows; one column at a time is in memory."""
+    files = (root / layout.file_path(layout.DATA_PATH, number)[0] for number in range(num_files))
+    return vector_stats(
+        np.concatenate([_numpy(pq.read_table(file, columns=[name]), name, shape) for file in files])
+    )
 
 
-def _numpy(table: pa.Table, name: str) -> np.ndarray:
-    """Return a column as [rows, n]."""
+def _numpy(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return a column as [rows, *shape]."""
     column = table[name].combine_chunks()
-    flat = column.flatten() if isinstance(column, pa.FixedSizeListArray) else column
-    return flat.to_numpy().reshape(table.num_rows, -1)
+    while isinstance(column, pa.FixedSizeListArray | pa.ListArray):
+        column = column.flatten()
+    return column.to_numpy(zero_copy_only=False).reshape(table.num_rows, *shape)
 
 
 def _end(rows: list[dict[str, Any]]) -> int:
@@ -104,46 +127,60 @@ def _episode_rows(
     shard: Shard,
     spec: DatasetSpec,
     number: int,
-    first_episode: int,
-    first_row: int,
-    values: dict[str, np.ndarray],
+    first: tuple[int, int],
+    table: pa.Table,
     histograms: np.ndarray,
+    videos: dict[tuple[str, str], int],
 ) -> list[dict[str, Any]]:
+    """Return the entries of a shard's episodes in `meta/episodes`; `first` are its first episode and row."""
     rows = []
     start = 0
     _, place = layout.file_path(layout.DATA_PATH, number)
-    for i, (length, task) in enumerate(zip(shard.lengths, shard.tasks, strict=True)):
-        stats = {name: vector_stats(values[name][start : start + length]) for name in _NUMERIC}
-        stats[spec.video_key] = image_stats(histograms[i], length)
-        flat = {
-            f"stats/{key}/{name}": value.tolist()
-            for key, entry in stats.items()
-            for name, value in entry.items()
-        }
+    values = {name: _numpy(table, name, spec.all_numbers[name].shape) for name in table.column_names}
+    for i, episode in enumerate(shard.episodes):
+        end = start + episode["length"]
+        stats = {name: vector_stats(column[start:end]) for name, column in values.items()}
+        for camera, histogram in zip(spec.cameras, histograms[i], strict=True):
+            stats[layout.CAMERA + camera] = image_stats(histogram, end - start)
         rows.append(
             {
-                "episode_index": first_episode + i,
-                "tasks": [task],
-                "length": length,
+                "episode_index": first[0] + i,
+                "tasks": [episode["task"]],
+                "length": end - start,
                 "data/chunk_index": place["chunk_index"],
                 "data/file_index": place["file_index"],
-                "dataset_from_index": first_row + start,
-                "dataset_to_index": first_row + start + length,
-                f"videos/{spec.video_key}/chunk_index": place["chunk_index"],
-                f"videos/{spec.video_key}/file_index": place["file_index"],
-                f"videos/{spec.video_key}/from_timestamp": start / spec.fps,
-                f"videos/{spec.video_key}/to_timestamp": (start + length) / spec.fps,
-                **flat,
+                "dataset_from_index": first[1] + start,
+                "dataset_to_index": first[1] + end,
+                **_video_columns(episode["videos"], videos),
+                **{f"stats/{key}/{n}": v.tolist() for key, entry in stats.items() for n, v in entry.items()},
                 "meta/episodes/chunk_index": 0,
                 "meta/episodes/file_index": 0,
             }
         )
-        start += length
+        start = end
     return rows
 
 
+def _video_columns(
+    places: Mapping[str, Mapping[str, Any]], numbers: dict[tuple[str, str], int]
+) -> dict[str, int | float]:
+    columns: dict[str, int | float] = {}
+    for camera, piece in places.items():
+        prefix = f"videos/{layout.CAMERA}{camera}"
+        _, place = layout.file_path(layout.VIDEO_PATH, numbers[camera, piece["file"]], video_key=camera)
+        columns |= {f"{prefix}/{name}": index for name, index in place.items()}
+        columns[f"{prefix}/from_timestamp"] = piece["from_s"]
+        columns[f"{prefix}/to_timestamp"] = piece["to_s"]
+    return columns
+
+
 def _write_meta(
-    root: Path, spec: DatasetSpec, tasks: list[str], rows: list[dict[str, Any]], stats: dict[str, Stats]
+    root: Path,
+    spec: DatasetSpec,
+    features: dict[str, Any],
+    tasks: list[str],
+    rows: list[dict[str, Any]],
+    stats: dict[str, Stats],
 ) -> None:
     path, _ = layout.file_path(layout.EPISODES_PATH, 0)
     with atomic_path(root / path) as temporary:
@@ -161,11 +198,11 @@ def _write_meta(
         "chunks_size": layout.CHUNK_SIZE,
         "data_files_size_in_mb": 100,
         "video_files_size_in_mb": 200,
-        "fps": spec.fps,
+        "fps": layout.rate(spec.fps),
         "splits": {"train": f"0:{len(rows)}"},
         "data_path": layout.DATA_PATH,
-        "video_path": layout.VIDEO_PATH,
-        "features": spec.features(),
+        "video_path": layout.VIDEO_PATH if spec.cameras else None,
+        "features": features,
     }
     _write_json(root / layout.INFO_PATH, info)
 

@@ -13,24 +13,36 @@ Stats = dict[str, np.ndarray]
 
 
 def vector_stats(values: np.ndarray) -> Stats:
-    """Return the statistics of `values` [T, n] over T; every entry is float64 [n], `count` int64 [1]."""
+    """Return the statistics of `values` [T, ...] over T; every entry is float64 [...], `count` int64 [1].
+
+    Rows with a number that is not finite are left out; statistics of no row are zeros.
+    """
     values = values.astype(np.float64)
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        values = values[finite]
+        if not len(values):
+            values = np.zeros((1, *values.shape[1:]))
     stats: Stats = {
         "min": values.min(axis=0),
         "max": values.max(axis=0),
         "mean": values.mean(axis=0),
         "std": values.std(axis=0),
-        "count": np.array([len(values)]),
+        "count": np.array([finite.sum()]),
     }
     for quantile, row in zip(QUANTILES, np.quantile(values, QUANTILES, axis=0), strict=True):
         stats[_quantile_name(quantile)] = row
     return stats
 
 
+def sampled_rows(length: int) -> np.ndarray:
+    """Return the rows of an episode, first and last among them, whose images enter the statistics."""
+    return np.unique(np.linspace(0, length - 1, min(length, _FRAMES_PER_EPISODE)).astype(np.int64))
+
+
 def image_histogram(frames: np.ndarray) -> np.ndarray:
-    """Count the values of some frames and pixels of uint8 [T,H,W,C]; return int64 [C, 256]."""
-    picked = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _FRAMES_PER_EPISODE)).astype(int))
-    pixels = frames[picked, ::_PIXEL_STRIDE, ::_PIXEL_STRIDE]
+    """Count the values of some pixels of frames, uint8 [T,H,W,C]; return int64 [C, 256]."""
+    pixels = frames[:, ::_PIXEL_STRIDE, ::_PIXEL_STRIDE]
     return np.stack([np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(pixels.shape[-1])])
 
 

@@ -1,0 +1,191 @@
+"""States of other conventions become our poses, and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+import torch
+
+from vjepa_world.errors import ConfigError
+from vjepa_world.ops.convention import LENGTHS_M, PLAIN, ROTATIONS, Convention
+from vjepa_world.ops.pose import PoseError, euler_to_matrix, from_pose, to_pose, unwrap_angles
+
+PI = math.pi
+
+
+def tensor(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def random_poses(count: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    angles = (torch.rand(count, 3, generator=generator, dtype=torch.float64) * 2 - 1) * tensor(PI, 1.5, PI)
+    position = torch.randn(count, 3, generator=generator, dtype=torch.float64)
+    return torch.cat([position, angles, torch.rand(count, 1, generator=generator, dtype=torch.float64)], 1)
+
+
+def test_ours_stays_as_it_is() -> None:
+    states = random_poses(50)
+    states[:, 4] += 3  # angles that we write otherwise are not rewritten
+    assert torch.equal(to_pose(states, Convention()), states)
+    assert torch.equal(from_pose(states, Convention()), states)
+
+
+@pytest.mark.parametrize(
+    ("convention", "state", "pose"),
+    [
+        (
+            {"position_unit": "mm", "angle_unit": "deg", "gripper_open": 100, "gripper_closed": 0},
+            (400, -50, 300, 180, 0, -90, 25),
+            (0.4, -0.05, 0.3, PI, 0, -PI / 2, 0.75),
+        ),
+        # A gripper that points down, turned by a quarter about the vertical: (c, s, 0, 0) with c = s = sqrt(1/2).
+        (
+            {"rotation": "quat_xyzw", "rotation_at": (3, 4, 5, 6), "gripper_at": (7,)},
+            (0.1, 0.2, 0.3, 0.5**0.5, 0.5**0.5, 0, 0, 1),
+            (0.1, 0.2, 0.3, PI, 0, PI / 2, 1),
+        ),
+        (
+            {"rotation": "quat_wxyz", "rotation_at": (3, 4, 5, 6), "gripper_at": ()},
+            (0.1, 0.2, 0.3, 0.5**0.5, 0, 0, 0.5**0.5),
+            (0.1, 0.2, 0.3, 0, 0, PI / 2, 0),
+        ),
+        # Two fingers of 4 cm each, places in any order, numbers between that are no pose.
+        (
+            {
+                "position_at": (5, 4, 3),
+                "rotation": "none",
+                "rotation_at": (),
+                "gripper_at": (0, 1),
+                "gripper_open": 0.08,
+                "gripper_closed": 0.0,
+            },
+            (0.02, 0.02, 9, 3, 2, 1),
+            (1, 2, 3, 0, 0, 0, 0.5),
+        ),
+        # The dataset's frame lies at (1, 0, 0.5) in the base, turned by a quarter about z: its x is the base's y.
+        (
+            {"frame": (1, 0, 0.5, 0, 0, PI / 2)},
+            (0.2, 0.3, 0.1, 0, 0, 0.1, 0),
+            (0.7, 0.2, 0.6, 0, 0, PI / 2 + 0.1, 0),
+        ),
+    ],
+)
+def test_worked_cases(convention: dict[str, Any], state: tuple[float, ...], pose: tuple[float, ...]) -> None:
+    declared = Convention(**convention)
+    found = to_pose(tensor(*state), declared)
+    torch.testing.assert_close(found[[0, 1, 2, 6]], tensor(*pose)[[0, 1, 2, 6]], atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        euler_to_matrix(found[3:6]), euler_to_matrix(tensor(*pose[3:6])), atol=1e-12, rtol=0
+    )
+    back = from_pose(found, declared)
+    used = [*declared.position_at, *declared.rotation_at]
+    torch.testing.assert_close(back[used], tensor(*state)[used], atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("rotation", list(ROTATIONS))
+@pytest.mark.parametrize("unit", list(LENGTHS_M))
+@pytest.mark.parametrize("angle_unit", ["rad", "deg"])
+@pytest.mark.parametrize("frame", [(0.0,) * 6, (0.3, -1.0, 0.2, 0.4, -0.7, 2.5)])
+def test_from_pose_and_to_pose_are_inverses(
+    rotation: str, unit: Any, angle_unit: Any, frame: tuple[float, ...]
+) -> None:
+    numbers = ROTATIONS[rotation]
+    convention = Convention(
+        position_at=(2, 0, 1),
+        position_unit=unit,
+        rotation=rotation,
+        rotation_at=tuple(range(4, 4 + numbers)),
+        angle_unit=angle_unit,
+        gripper_at=(4 + numbers, 5 + numbers),
+        gripper_open=0.04,
+        gripper_closed=-0.01,
+        frame=frame,  # type: ignore[arg-type]
+    )
+    poses = random_poses(40, 1)
+    if rotation == "none":
+        poses[:, 3:6] = tensor(*frame[3:])  # all that can be told of it
+    states = from_pose(poses, convention)
+    assert states.shape == (40, 6 + numbers)
+    assert not states[:, 3].any()
+    found = to_pose(states, convention)
+    torch.testing.assert_close(found[:, [0, 1, 2, 6]], poses[:, [0, 1, 2, 6]], atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        euler_to_matrix(found[:, 3:6]), euler_to_matrix(poses[:, 3:6]), atol=1e-9, rtol=0
+    )
+    again = to_pose(states.view(4, 10, -1).float(), convention)
+    assert again.shape == (4, 10, 7)
+    assert again.dtype == torch.float32
+
+
+def test_only_a_rounding_is_put_back_into_the_range_of_a_closure() -> None:
+    states = torch.zeros(4, 7)
+    states[:, 6] = torch.tensor([-5e-5, 1.00005, -0.2, 1.3])
+    torch.testing.assert_close(to_pose(states, Convention())[:, 6], torch.tensor([0.0, 1.0, -0.2, 1.3]))
+
+
+def test_unwrapped_angles_never_jump_and_mean_the_same() -> None:
+    generator = torch.Generator().manual_seed(2)
+    steps = torch.randn(2, 300, 3, generator=generator, dtype=torch.float64)
+    smooth = torch.tensor([3.0, 0.0, -3.0]) + (0.4 * steps).cumsum(1)
+    wrapped = torch.remainder(smooth + PI, 2 * PI) - PI
+    assert (wrapped.diff(dim=1).abs() > PI).any()
+    poses = torch.cat([torch.randn(2, 300, 3, generator=generator), wrapped, torch.rand(2, 300, 1)], dim=-1)
+    found = unwrap_angles(poses)
+    first_turns = (wrapped - smooth)[:, :1]
+    torch.testing.assert_close(found[..., 3:6], smooth + first_turns, atol=1e-9, rtol=0)
+    assert torch.equal(found[..., [0, 1, 2, 6]], poses[..., [0, 1, 2, 6]])
+    assert torch.equal(found[:, 0], poses[:, 0])
+    assert torch.equal(unwrap_angles(poses[:, :1]), poses[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("convention", "states", "message"),
+    [
+        (PLAIN, torch.zeros(2, 7), "has no pose.*name the places of x, y and z"),
+        (Convention(), torch.zeros(2, 6), "gripper_at names place 6, and a state has 6 numbers"),
+        (Convention(), torch.zeros(2, 7, dtype=torch.int64), "states are torch.int64"),
+        (Convention(), torch.full((2, 7), math.nan), "holds a NaN or an infinity"),
+        (
+            Convention(rotation="quat_xyzw", rotation_at=(3, 4, 5, 6), gripper_at=()),
+            torch.zeros(2, 7),
+            r"a quaternion has length 0 at \[0\]",
+        ),
+    ],
+)
+def test_states_that_do_not_fit_are_named(convention: Convention, states: torch.Tensor, message: str) -> None:
+    with pytest.raises(PoseError, match=message):
+        to_pose(states, convention)
+
+
+def test_a_pose_needs_a_place_to_be_written() -> None:
+    with pytest.raises(PoseError, match="has no pose"):
+        from_pose(torch.zeros(7), PLAIN)
+    with pytest.raises(PoseError, match="pose has 6 entries"):
+        from_pose(torch.zeros(6), Convention())
+
+
+def test_a_convention_comes_back_from_json() -> None:
+    declared = Convention(rotation="quat_wxyz", rotation_at=(3, 4, 5, 6), gripper_at=())
+    from_json: dict[str, Any] = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in asdict(declared).items()
+    }
+    assert Convention(**from_json) == declared
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rotation": "quat"}, "rotation 'quat' is not known; did you mean 'quat_"),
+        ({"position_at": (0, 1)}, "position_at has 2 places; give 3"),
+        ({"rotation": "rot6d"}, "rotation_at has 3 places, and rotation rot6d is written in 6"),
+        ({"gripper_closed": 0.0}, "gripper_open and gripper_closed are both 0"),
+        ({"position_at": ()}, "actions 'derived' are made from poses"),
+    ],
+)
+def test_a_convention_that_means_nothing_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Convention(**changes)

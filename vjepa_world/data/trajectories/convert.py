@@ -1,0 +1,260 @@
+"""Brings trajectories of any format to a LeRobotDataset v3.0: numbers bit by bit, video files as they are.
+
+It works in shards of episodes, so that a conversion that was stopped goes on when it is started again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from vjepa_world.cores import available_cores
+from vjepa_world.data.atomic import WriteError, atomic_path
+from vjepa_world.data.bad_files import BadFiles
+from vjepa_world.data.trajectories import lerobot_format as layout
+from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
+from vjepa_world.data.trajectories.lerobot_columns import numbers_of
+from vjepa_world.data.trajectories.lerobot_format import ACTION, STATE, DatasetSpec, NumberSpec, VideoSpec
+from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter, finished_shards
+from vjepa_world.data.trajectories.open import open_trajectories
+from vjepa_world.data.trajectories.reading import first_readable, read_json
+from vjepa_world.data.video import probe_video
+from vjepa_world.errors import DataError
+from vjepa_world.ops.convention import Convention
+
+BAD_FILE = "bad_episodes.csv"
+_SHARD_EPISODES = 25
+_WORDS_FILE = f"{layout.SHARDS}/conversion.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """What is converted, and how; started again with the same, it goes on.
+
+    Attributes:
+        source: A dataset of any known format.
+        destination: A new folder.
+        convention: How its numbers are written, where it does not say so itself.
+        reencode: Encode frames anew even where the source has video files.
+        crf: x264 quality of frames that are encoded, 0 lossless to 51 worst.
+    """
+
+    source: Path
+    destination: Path
+    convention: Convention | None = None
+    reencode: bool = False
+    crf: int = 18
+
+    def open(self) -> TrajectoryDataset:
+        """Open the source."""
+        return open_trajectories(self.source, convention=self.convention)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """What a conversion came to: the episodes and frames written, and those left out with their reasons."""
+
+    episodes: int
+    frames: int
+    bad: dict[str, str]
+
+
+def convert_trajectories(
+    conversion: Conversion,
+    *,
+    max_bad_fraction: float = 0.2,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Converted:
+    """Write the LeRobotDataset v3.0 that has the same episodes; unusable ones are left out and listed in a CSV.
+
+    Args:
+        conversion: What is converted.
+        max_bad_fraction: Share of unusable episodes above which to stop.
+        workers: Processes; 0 takes one a core, 1 none but this one.
+        progress: Called with the episodes done so far and with how many there are.
+
+    Raises:
+        DataError: The destination is a finished or a foreign one, the source cannot be read or has too many unusable
+            episodes, or a process died.
+        WriteError: The disk does not take it.
+    """
+    dataset = conversion.open()
+    try:
+        total = dataset.num_episodes
+        _claim(conversion, dataset)
+        spec = first_readable(
+            total, lambda index: spec_of(dataset, dataset.episode(index), conversion.reencode), dataset.path
+        )
+        writer = LeRobotWriter(conversion.destination, spec, crf=conversion.crf)
+        done = set(writer.finished_shards())
+        bad = BadFiles(max_bad_fraction, writer.skipped(), what="episodes", option="--max-bad-fraction")
+        finished = sum(len(_episodes(shard, total)) for shard in done)
+        work = [
+            _Shard(writer, conversion, shard, total) for shard in range(_count(total)) if shard not in done
+        ]
+        try:
+            for count, skipped in _run(work, dataset, workers or available_cores()):
+                finished += count
+                for name, reason in skipped.items():
+                    bad.add(name, reason)
+                bad.check(total)
+                if progress is not None:
+                    progress(finished, total)
+            bad.check(total)
+        finally:
+            if len(bad):
+                bad.write(conversion.destination / BAD_FILE)
+        episodes, frames = writer.num_recorded()
+        writer.finalize()
+        return Converted(episodes=episodes, frames=frames, bad=bad.reasons)
+    finally:
+        dataset.close()
+
+
+def spec_of(dataset: TrajectoryDataset, first: Trajectory, reencode: bool) -> DatasetSpec:
+    """Return what a LeRobotDataset of these trajectories has in common, as one of them shows it.
+
+    Raises:
+        DataError: Its frames cannot be read or encoded.
+    """
+    numbers = numbers_of(first)
+    return DatasetSpec(
+        fps=dataset.fps,
+        state_names=dataset.state_names,
+        action_names=dataset.action_names,
+        robot_type=str(dataset.about.get("robot") or "unknown"),
+        cameras={camera: _video_spec(dataset, first, camera, reencode) for camera in dataset.cameras},
+        state_dtype=first.states.dtype.name,
+        action_dtype=first.actions.dtype.name,
+        columns={
+            name: NumberSpec.of(values) for name, values in numbers.items() if name not in (STATE, ACTION)
+        },
+        convention=dataset.convention,
+    )
+
+
+def _video_spec(dataset: TrajectoryDataset, first: Trajectory, camera: str, reencode: bool) -> VideoSpec:
+    if reencode or camera not in first.videos:
+        _, _, height, width = first.frames([0], camera).shape
+        return VideoSpec.encoded(height, width, dataset.fps)
+    path = first.videos[camera].path
+    info = probe_video(path)
+    with av.open(str(path)) as container:
+        pix_fmt = container.streams.video[0].codec_context.pix_fmt or "unknown"
+    return VideoSpec(height=info.height, width=info.width, fps=info.fps, codec=info.codec, pix_fmt=pix_fmt)
+
+
+def _claim(conversion: Conversion, dataset: TrajectoryDataset) -> None:
+    """Make the destination this conversion's, or see that it is.
+
+    Raises:
+        DataError: It is something else, or a conversion of other words.
+    """
+    destination, file = conversion.destination, conversion.destination / _WORDS_FILE
+    words = {
+        "source": str(conversion.source.resolve()),
+        "files": dataset.fingerprint(),
+        "convention": json.loads(json.dumps(dataclasses.asdict(dataset.convention))),
+        "reencode": conversion.reencode,
+        "crf": conversion.crf,
+    }
+    if file.is_file():
+        before = read_json(file)
+        differing = [
+            f"{name} was {before.get(name)}, is now {word}"
+            for name, word in words.items()
+            if before.get(name) != word
+        ]
+        if differing:
+            raise DataError(
+                f"{destination} is a stopped conversion with other words ({'; '.join(differing)}). Use the same to go "
+                "on, or give another folder."
+            )
+        return
+    if (destination / layout.INFO_PATH).exists():
+        raise DataError(f"{destination} is a finished dataset. Give a new folder, or remove it first.")
+    others = [entry.name for entry in destination.iterdir()] if destination.is_dir() else []
+    if set(others) - {layout.SHARDS} or finished_shards(destination) or destination.is_file():
+        raise DataError(f"{destination} is there already and no stopped conversion. Give a new folder.")
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(words, indent=2), encoding="utf-8")
+
+
+def _count(total: int) -> int:
+    return -(-total // _SHARD_EPISODES)
+
+
+def _episodes(shard: int, total: int) -> range:
+    return range(shard * _SHARD_EPISODES, min((shard + 1) * _SHARD_EPISODES, total))
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A shard that is to be written; small, and sent to worker processes."""
+
+    writer: LeRobotWriter
+    conversion: Conversion
+    index: int
+    total: int
+
+    def write(self, dataset: TrajectoryDataset) -> tuple[int, dict[str, str]]:
+        """Write it; return how many episodes were tried, and those left out with their reasons."""
+        episodes, skipped = _episodes(self.index, self.total), {}
+        with self.writer.shard(self.index) as out:
+            for index in episodes:
+                try:
+                    out.add(dataset.episode(index), reencode=self.conversion.reencode)
+                except WriteError:
+                    raise
+                except DataError as error:
+                    skipped[f"episode {index} of {self.conversion.source}"] = str(error)
+            for name, reason in skipped.items():
+                out.skip(name, reason)
+        return len(episodes), skipped
+
+
+def _run(
+    work: Sequence[_Shard], dataset: TrajectoryDataset, workers: int
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Write the shards, in this process or in several; yield what each gave."""
+    if workers == 1 or len(work) < 2:
+        yield from (shard.write(dataset) for shard in work)
+        return
+    # Forked processes would share the threads and files of decoders.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(workers, len(work)), context, initializer=_open_source, initargs=(work[0].conversion,)
+    ) as pool:
+        futures = [pool.submit(_write_shard, shard) for shard in work]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                f"A process that converted {work[0].conversion.source} died, maybe for want of memory. Start the same "
+                "conversion again with fewer --workers; it goes on."
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+#: What a worker process reads from; opened there, since open files cannot be sent.
+_source: list[Any] = []
+
+
+def _open_source(conversion: Conversion) -> None:
+    _source[:] = [conversion.open()]
+
+
+def _write_shard(shard: _Shard) -> tuple[int, dict[str, str]]:
+    return shard.write(_source[0])

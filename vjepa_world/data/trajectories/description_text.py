@@ -1,0 +1,130 @@
+"""A dataset's description as text."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vjepa_world.data.describe import text_table
+from vjepa_world.data.trajectories.checks import Finding
+from vjepa_world.data.trajectories.description import DatasetDescription
+from vjepa_world.ops.convention import Convention
+
+_ACTIONS = {
+    "derived": "changes of the pose from row to row (the file's actions are not used)",
+    "delta": "changes of the pose, in our convention",
+    "target": "the pose to reach, written as the state is",
+    "given": "taken as they are",
+}
+_WRITTEN = {
+    "rotvec": "rotation vector",
+    "quat_xyzw": "quaternion x y z w",
+    "quat_wxyz": "quaternion w x y z",
+    "rot6d": "first two columns of the matrix",
+}
+
+
+def dataset_text(description: DatasetDescription, most: int = 5) -> str:
+    """Return the description; of each kind of finding, and of bad episodes, `most` are listed one by one."""
+    names = [feature.name for feature in description.state]
+    lines = [
+        *_head(description, most),
+        "convention:",
+        *(f"  {name:<8}  {words}" for name, words in convention_words(description.convention, names).items()),
+        "",
+    ]
+    rows = [
+        (kind, f.name, f"{f.low:.4f}", f"{f.high:.4f}", f"{f.mean:.4f}", f"{f.std:.4f}")
+        for kind, group in (("state", description.state), ("action", description.action))
+        for f in group
+    ]
+    lines += [*text_table(("", "name", "min", "max", "mean", "std"), rows), ""]
+    if description.bad:
+        lines += [f"bad episodes: {len(description.bad)}"]
+        lines += _listed([f"  {index}: {reason}" for index, reason in description.bad.items()], most)
+    return "\n".join([*lines, *_findings(description, most)])
+
+
+def convention_words(convention: Convention, state_names: Sequence[str] = ()) -> dict[str, str]:
+    """Return a convention in words, a line for each part.
+
+    Args:
+        convention: How numbers are written.
+        state_names: What the entries of a state are called.
+    """
+    if not convention.has_pose:
+        return {
+            "pose": "none is declared; numbers are taken as they are (name it with --convention position_at=...)",
+            "actions": _ACTIONS[convention.actions],
+        }
+
+    def places(wanted: Sequence[int]) -> str:
+        named = [state_names[place] for place in wanted if place < len(state_names)]
+        words = f"{', '.join(named)} " if len(named) == len(wanted) else ""
+        return f"{words}(state {', '.join(map(str, wanted))})"
+
+    rotation = convention.rotation
+    fixed = "fixed" if rotation.islower() else "moving"
+    written = _WRITTEN.get(rotation, f"Euler angles about the {fixed} axes {' '.join(rotation)}")
+    unit = "" if rotation.startswith(("quat", "rot6d")) else f" in {convention.angle_unit}"
+    gripper = f": {convention.gripper_open:g} open, {convention.gripper_closed:g} closed"
+    shift = ", ".join(f"{value:g}" for value in convention.frame)
+    return {
+        "position": f"{places(convention.position_at)} in {convention.position_unit}",
+        "rotation": "none" if rotation == "none" else f"{places(convention.rotation_at)}: {written}{unit}",
+        "gripper": places(convention.gripper_at) + gripper if convention.gripper_at else "none",
+        "frame": f"{shift} in the robot's base" if any(convention.frame) else "the robot's base",
+        "actions": _ACTIONS[convention.actions],
+    }
+
+
+def _head(description: DatasetDescription, most: int) -> list[str]:
+    """Return what there is, without the numbers."""
+    about = dict(description.about)
+    robot = about.pop("robot", "") or "not named"
+    lengths = description.lengths
+    looked = len(lengths) + len(description.bad)
+    part = "" if looked == description.num_episodes else f" ({looked} of them read)"
+    lines = [
+        f"{description.path}: {description.format} of {description.num_episodes} episodes{part}, "
+        f"{description.num_frames} frames at {description.fps:g}/s ({description.num_frames / description.fps:.1f} "
+        f"s), robot {robot}"
+    ]
+    if lengths:
+        lines.append(f"episode lengths: {min(lengths)} to {max(lengths)}, median {np.median(lengths):g}")
+    tasks = [f"{task} ({count})" for task, count in description.tasks.items()]
+    more = f" and {len(tasks) - most} more" if len(tasks) > most else ""
+    lines.append(f"tasks: {', '.join(tasks[:most]) or 'not said'}{more}")
+    known, succeeded = description.successes
+    lines.append(f"success: {f'{succeeded} of {known} episodes' if known else 'not said'}")
+    lines += [f"camera: {c.name}, {c.width}x{c.height}, {c.codec}" for c in description.cameras] or [
+        "cameras: none"
+    ]
+    for name, value in about.items():
+        if isinstance(value, Mapping):
+            lines += [f"{name}:", *(f"  {key:<32}  {inner}" for key, inner in value.items())]
+        else:
+            lines.append(f"{name}: {value}")
+    return lines
+
+
+def _findings(description: DatasetDescription, most: int) -> list[str]:
+    looked = f"{len(description.lengths)} episodes' numbers, {description.frame_episodes} episodes' frames"
+    if not description.findings:
+        return [f"findings: none ({looked} looked at)"]
+    counts = Counter(finding.severity for finding in description.findings)
+    total = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in description.findings:
+        groups.setdefault((finding.severity, finding.check), []).append(finding)
+    lines = [f"findings: {total} ({looked} looked at)"]
+    for (severity, check), group in groups.items():
+        lines += _listed([f"  {severity}, {check}, {f.place}: {f.message}" for f in group], most)
+    return lines
+
+
+def _listed(lines: Sequence[str], most: int) -> list[str]:
+    more = [f"  ... and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *more]

@@ -1,0 +1,168 @@
+"""Rows of a LeRobotDataset's parquet files as arrays, in the file's own types, and the images kept in them.
+
+Shapes: T rows of an episode, H W pixels, C = 3 channels (RGB).
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from vjepa_world.data.trajectories.lerobot_meta import Episode, read_columns
+from vjepa_world.errors import DataError
+
+_OPEN_FILES = 8
+_NEEDED = ("timestamp", "frame_index", "episode_index")
+
+
+class RowReader:
+    """The numeric columns of a dataset's episodes; the last few files stay in memory.
+
+    Args:
+        features: as in `meta/info.json`.
+    """
+
+    def __init__(self, features: dict[str, dict[str, Any]]) -> None:
+        self._shapes = {
+            name: tuple(feature.get("shape", ()))
+            for name, feature in features.items()
+            if str(feature.get("dtype")).startswith(("float", "int", "uint", "bool"))
+        } | dict.fromkeys(_NEEDED, (1,))
+        self._tables: dict[Path, tuple[pa.Table, np.ndarray]] = {}
+
+    def rows(self, episode: Episode) -> dict[str, np.ndarray]:
+        """Return an episode's numeric columns by name, [T, ...] each; single numbers are [T].
+
+        Raises:
+            DataError: the file is broken, lacks a column or rows, or a row has too few or too many numbers.
+        """
+        table, owners = self._table(episode.data_path)
+        rows = np.flatnonzero(owners == episode.index)
+        where = f"{episode.data_path}, episode {episode.index}"
+        if len(rows) != episode.length:
+            raise DataError(
+                f"{where}: {len(rows)} rows, but the list of episodes says {episode.length}. Copy the dataset whole, "
+                f"or record it again."
+            )
+        together = len(rows) and rows[-1] - rows[0] == len(rows) - 1
+        part = table.slice(rows[0], len(rows)) if together else table.take(rows)
+        found = {
+            name: _numbers(part[name], f"{where}: column {name}", self._shapes.get(name))
+            for name in part.column_names
+        }
+        if not np.array_equal(found["frame_index"], np.arange(len(rows))):
+            raise DataError(f"{where}: frame_index does not count 0, 1, 2, ... Record the episode again.")
+        return found
+
+    def clear(self) -> None:
+        """Forget what was read."""
+        self._tables.clear()
+
+    def _table(self, file: Path) -> tuple[pa.Table, np.ndarray]:
+        """Return all numeric columns of a file, declared or not, and whose each row is."""
+        if file not in self._tables:
+            while len(self._tables) >= _OPEN_FILES:
+                self._tables.pop(next(iter(self._tables)))
+            table = read_columns(file, _numeric_columns(file, list(self._shapes)))
+            self._tables[file] = table, table["episode_index"].to_numpy()
+        return self._tables[file]
+
+
+def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
+    """Return the images that a data file has at rows of an episode, uint8 [len(rows),C,H,W].
+
+    Raises:
+        DataError: the file is broken, or a row has no whole image.
+    """
+    file = episode.data_path
+    owners = read_columns(file, ["episode_index"])["episode_index"].to_numpy()
+    places = np.flatnonzero(owners == episode.index)[rows]
+    once, back = np.unique(places, return_inverse=True)
+    try:
+        with pq.ParquetFile(file) as parquet:
+            sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+            ends = np.cumsum(sizes)
+            groups = np.unique(np.searchsorted(ends, once, side="right")).tolist()
+            column = parquet.read_row_groups(groups, columns=[feature])[feature]
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{file} cannot be read as parquet ({error}). Copy it again.") from error
+    starts = np.concatenate([np.arange(ends[group] - sizes[group], ends[group]) for group in groups])
+    cells = column.take(np.searchsorted(starts, once)).to_pylist()
+    where = f"{file}, episode {episode.index}, row"
+    images = [
+        _image(cell, f"{where} {rows[np.flatnonzero(back == i)[0]]}: {feature}")
+        for i, cell in enumerate(cells)
+    ]
+    return torch.from_numpy(np.stack(images)[back]).permute(0, 3, 1, 2)
+
+
+def _image(cell: dict[str, Any] | None, where: str) -> np.ndarray:
+    content = (cell or {}).get("bytes")
+    if not content:
+        raise DataError(
+            f"{where} holds no image, but a reference to a file. Save the dataset with images embedded."
+        )
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise DataError(
+            f"{where} is no whole image ({error}). Copy the file again, or take the episode out."
+        ) from error
+
+
+def _numeric_columns(file: Path, declared: list[str]) -> list[str]:
+    try:
+        schema = pq.read_schema(file)
+    except (pa.ArrowException, OSError):
+        return declared  # reading them says what is wrong
+    extra = [field.name for field in schema if _is_numeric(field.type) and field.name not in declared]
+    return [*declared, *extra]
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None) -> np.ndarray:
+    """Return a column as [T, ...]: in the shape that is declared, else with as many numbers as its rows have."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    length, is_list = len(array), False
+    while isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        _check_lengths(array, where, shape if not is_list and shape and len(shape) == 1 else None)
+        array, is_list = array.flatten(), True
+    if array.null_count and not pa.types.is_floating(array.type):
+        raise DataError(f"{where} has empty cells. Take the episode out, or record it again.")
+    flat = array.to_numpy(zero_copy_only=False)
+    if not is_list:
+        return flat
+    inner = shape if shape and int(np.prod(shape)) * length == len(flat) else (-1,)
+    if length == 0 or (inner == (-1,) and len(flat) % length):
+        raise DataError(f"{where} has rows of different sizes. Record the dataset again.")
+    return flat.reshape(length, *inner)
+
+
+def _check_lengths(array: pa.Array, where: str, shape: tuple[int, ...] | None) -> None:
+    """Refuse rows of another size than the declared one, or than the first one."""
+    lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
+    expected = shape[0] if shape else (lengths[0] if len(lengths) else 0)
+    bad = np.flatnonzero(lengths != expected)
+    if bad.size:
+        got = "none" if np.isnan(lengths[bad[0]]) else f"{int(lengths[bad[0]])}"
+        raise DataError(
+            f"{where} does not have {int(expected)} numbers in each row: row {bad[0]} has {got}. Take the episode "
+            f"out, or record it again."
+        )

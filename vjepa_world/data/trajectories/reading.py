@@ -1,0 +1,201 @@
+"""What the readers of trajectories share: numbers checked row by row, indices, and a dataset's fingerprint.
+
+Shapes: T rows of an episode, K numbers of a row, H W pixels, C = 3 channels (RGB).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vjepa_world.errors import ConfigError, DataError
+
+_Found = TypeVar("_Found")
+
+
+def number_rows(
+    values: np.ndarray, *, where: str, what: str, rows: int | None = None, size: int | None = None
+) -> np.ndarray:
+    """Return numbers as floating point [T,K], in their own precision, whole numbers in float32.
+
+    Args:
+        values: One entry a row, [T] or [T, ...].
+        where: The file and the episode, for messages.
+        what: The column, for messages.
+        rows: How many rows there must be; None takes any.
+        size: How many numbers a row must have; None takes any.
+
+    Raises:
+        DataError: Not numbers, another shape, or one that is not finite (its row is named).
+    """
+    if values.dtype.kind not in "fiub" or values.ndim == 0:
+        raise DataError(
+            f"{where}: {what} holds {values.dtype} of shape {values.shape}, expected numbers for each row. Choose "
+            "another column, or repair the file."
+        )
+    if rows is not None and len(values) != rows:
+        raise DataError(
+            f"{where}: {what} has {len(values)} rows, and the episode has {rows}. Take the episode out, or record "
+            "it again."
+        )
+    table = values.reshape(len(values), -1) if values.size else values.reshape(len(values), 0)
+    if size is not None and table.shape[1] != size:
+        raise DataError(
+            f"{where}: {what} has {table.shape[1]} numbers a row, and {size} elsewhere in the dataset. Take the "
+            "episode out, or record it again."
+        )
+    if table.dtype.kind != "f":
+        return table.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if bad.size:
+        raise DataError(
+            f"{where}, row {bad[0]}: {what} is not finite: {table[bad[0]].tolist()}. Take the episode out, or "
+            "record it again."
+        )
+    return table
+
+
+def joined(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return columns [T,K] side by side, in the highest precision among them."""
+    return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+
+def names_of(columns: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...]:
+    """Return a name for each number: the column's, numbered where it has several."""
+    return tuple(
+        name if size == 1 else f"{name}_{place}"
+        for name, size in zip(columns, sizes, strict=True)
+        for place in range(size)
+    )
+
+
+def check_length(rows: int, where: str) -> None:
+    """Refuse an episode in which nothing happens.
+
+    Raises:
+        DataError: It has fewer than two rows.
+    """
+    if rows < 2:
+        raise DataError(f"{where} has {rows} rows; an action needs the one before and the one after it.")
+
+
+def check_index(path: Path, index: int, count: int) -> None:
+    """Refuse an episode that is not there.
+
+    Raises:
+        DataError: `index` is outside [0, count).
+    """
+    if not 0 <= index < count:
+        raise DataError(f"{path} has no episode {index}: it has {count}, counted from 0.")
+
+
+def check_fps(fps: float | None, default: float) -> float:
+    """Return the rate that was given, or the default.
+
+    Raises:
+        ConfigError: It is no positive number.
+    """
+    if fps is None:
+        return default
+    if not 0 < fps < float("inf"):
+        raise ConfigError(f"fps is {fps}; give the observations a second, a positive number.")
+    return float(fps)
+
+
+def choose_cameras(wanted: Sequence[str] | None, there: Sequence[str], path: Path) -> tuple[str, ...]:
+    """Return the cameras to read: all, or those named, in that order.
+
+    Raises:
+        DataError: One is not there; those that are, are listed.
+    """
+    if wanted is None:
+        return tuple(there)
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise DataError(
+            f"{path} has no camera '{missing[0]}'; its cameras: {', '.join(there) or 'none'}. Choose among them."
+        )
+    return tuple(wanted)
+
+
+def first_readable(count: int, read: Callable[[int], _Found], path: Path) -> _Found:
+    """Return what the first readable episode gives; it says what all have in common.
+
+    Raises:
+        DataError: None is readable; the first one's reason is given.
+    """
+    return some_readable(count, read, path, most=1)[0]
+
+
+def some_readable(count: int, read: Callable[[int], _Found], path: Path, *, most: int) -> list[_Found]:
+    """Return what the first readable episodes give, at least one and at most so many.
+
+    Raises:
+        DataError: None is readable; the first one's reason is given.
+    """
+    found: list[_Found] = []
+    first: DataError | None = None
+    for index in range(count):
+        try:
+            found.append(read(index))
+        except DataError as error:
+            first = first or error
+        if len(found) == most:
+            break
+    if found:
+        return found
+    if first is None:
+        raise DataError(f"{path} has no episode; expected at least one.")
+    raise DataError(f"{path} has {count} episodes, and none is readable. The first: {first}") from first
+
+
+def fingerprint(files: Iterable[Path], root: Path) -> str:
+    """Return a hash over the names, sizes and times of files, in the order given; that one is missing counts too."""
+    digest = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(root) if file.is_relative_to(root) else file
+        try:
+            stat = file.stat()
+            state = f"{stat.st_size} {stat.st_mtime_ns}"
+        except OSError:
+            state = "missing"
+        digest.update(f"{name}\0{state}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def read_json(file: Path) -> Mapping[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        DataError: It cannot be read, or holds something else.
+    """
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is not readable as JSON ({error}). Copy it again.") from error
+    if not isinstance(found, dict):
+        raise DataError(
+            f"{file} holds a {type(found).__name__}, expected a JSON object. Copy the dataset again."
+        )
+    return found
+
+
+def pictures(images: np.ndarray, rows: np.ndarray) -> Tensor:
+    """Return rows of an array of images on disk, uint8 [T,H,W,C], as uint8 [len(rows),C,H,W]; each is read once.
+
+    `images` is anything that slices as an array: a memory map, or an HDF5 dataset.
+    """
+    once, places = np.unique(rows, return_inverse=True)
+    first, last = int(once[0]), int(once[-1])
+    if last - first + 1 == len(once):
+        block = np.asarray(images[first : last + 1])
+    else:
+        block = np.stack([images[int(row)] for row in once])
+    return torch.from_numpy(np.ascontiguousarray(block.transpose(0, 3, 1, 2)[places]))
