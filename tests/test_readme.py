@@ -16,7 +16,14 @@ import pytest
 from vjepa_world.cli import VERBS, job_overrides
 from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
-from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, WorldModelConfig
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    DecoderConfig,
+    EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
+    WorldModelConfig,
+)
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import read_checkpoint, save_pretrained
@@ -169,7 +176,13 @@ def write_released_files(folder: Path) -> None:
         normalize=True,
     )
     world_model = LatentWorldModel(
-        WorldModelConfig(encoder=encoder, predictor=predictor, pool=1, action_dim=7, state_dim=7)
+        WorldModelConfig(
+            encoder=encoder,
+            predictor=predictor,
+            latents=LatentsConfig(kind="none"),
+            inverse=InverseConfig(horizon=0),
+            decoder=DecoderConfig(image_size=0),
+        )
     )
     for name, model in (("vitl.pt", VideoEncoder(encoder)), ("vjepa2-ac-vitg.pt", world_model)):
         save_pretrained(model, folder / "native")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.models import reference
 from vjepa_world.models.action_predictor import ActionPredictor
-from vjepa_world.models.config import ActionPredictorConfig
+from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
 
 T, SIDE, D, A, S = 3, 2, 10, 7, 6
 N = SIDE * SIDE
@@ -18,7 +18,7 @@ def tiny_predictor(residual: bool = True, seed: int | None = 0, context_frames: 
     config = ActionPredictorConfig(
         embed_dim=24, depth=2, num_heads=2, mlp_ratio=2.0, residual=residual, context_frames=context_frames
     )
-    predictor = ActionPredictor(config, feature_dim=D, grid_size=SIDE, action_dim=A, state_dim=S)
+    predictor = ActionPredictor(config, D, (SIDE, SIDE), [EmbodimentConfig(action_dim=A, state_dim=S)])
     if seed is not None:
         reference.randomise(predictor, seed)
     return predictor.requires_grad_(False)
@@ -43,8 +43,9 @@ def slow(predictor: ActionPredictor, features: Tensor, actions: Tensor, states: 
     for t in range(T):
         time = 0 if seen == 1 else t  # a step that sees no other has no time
         for name, value in (("action", actions[t]), ("state", states[t])):
-            standard = (value.double() - weights[f"{name}_mean"]) / weights[f"{name}_std"]
-            tokens.append(reference.linear(standard, weights, f"{name}_encoder"))
+            robot = "embodiments.default."
+            standard = (value.double() - weights[f"{robot}{name}_mean"]) / weights[f"{robot}{name}_std"]
+            tokens.append(reference.linear(standard, weights, f"{robot}{name}_encoder"))
             positions.append((time, 0, 0))
         for place, patch in zip(reference.grid(1, SIDE, SIDE), features[t * N : (t + 1) * N], strict=True):
             tokens.append(reference.linear(patch.double(), weights, "predictor_embed"))
@@ -64,7 +65,7 @@ def test_it_is_the_slow_transformer(residual: bool, context_frames: int) -> None
     predictor = tiny_predictor(residual, context_frames=context_frames)
     generator = torch.Generator().manual_seed(2)
     actions = torch.randn(50, A, generator=generator) * 0.05 + 0.01
-    predictor.set_statistics(actions, torch.randn(50, S, generator=generator) * 3 + 1)
+    predictor.selected.set_statistics(actions, torch.randn(50, S, generator=generator) * 3 + 1)
     features, actions, states = inputs()
     predicted = predictor(features, actions, states).double()
     for clip in range(2):
@@ -116,9 +117,9 @@ def test_statistics_make_the_units_irrelevant() -> None:
     """The same motion in metres or in millimetres, from here or from there."""
     predictor = tiny_predictor()
     features, actions, states = inputs()
-    predictor.set_statistics(actions.flatten(0, 1), states.flatten(0, 1))
+    predictor.selected.set_statistics(actions.flatten(0, 1), states.flatten(0, 1))
     metres = predictor(features, actions, states)
-    predictor.set_statistics(1000 * actions.flatten(0, 1) + 5, 20 * states.flatten(0, 1) - 3)
+    predictor.selected.set_statistics(1000 * actions.flatten(0, 1) + 5, 20 * states.flatten(0, 1) - 3)
     torch.testing.assert_close(
         predictor(features, 1000 * actions + 5, 20 * states - 3), metres, atol=1e-3, rtol=1e-3
     )
@@ -128,8 +129,8 @@ def test_statistics_make_the_units_irrelevant() -> None:
 def test_statistics_are_the_mean_and_spread_but_noise_keeps_its_scale() -> None:
     predictor = tiny_predictor()
     actions = torch.tensor([[-0.02, 0.001, 7.0], [0.06, 0.003, 7.0]]).repeat(1, 3)[:, :A]
-    predictor.set_statistics(actions[:, [0, 1, 2, 0, 1, 2, 0]], torch.zeros(2, S))
-    torch.testing.assert_close(predictor.action_mean[:3], torch.tensor([0.02, 0.002, 7.0]))
-    torch.testing.assert_close(predictor.action_std[:3], torch.tensor([0.08 / 2**0.5, 1.0, 1.0]))
-    assert predictor.state_std.tolist() == [1.0] * S
-    assert {"action_mean", "action_std", "state_mean", "state_std"} <= set(predictor.state_dict())
+    predictor.selected.set_statistics(actions[:, [0, 1, 2, 0, 1, 2, 0]], torch.zeros(2, S))
+    torch.testing.assert_close(predictor.selected.action_mean[:3], torch.tensor([0.02, 0.002, 7.0]))
+    torch.testing.assert_close(predictor.selected.action_std[:3], torch.tensor([0.08 / 2**0.5, 1.0, 1.0]))
+    assert predictor.selected.state_std.tolist() == [1.0] * S
+    assert {"action_mean", "action_std", "state_mean", "state_std"} <= set(predictor.selected.state_dict())

@@ -10,7 +10,11 @@ from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import (
     ActionPredictorConfig,
+    DecoderConfig,
+    EmbodimentConfig,
     EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
     MaskedPredictorConfig,
     WorldModelConfig,
 )
@@ -54,10 +58,35 @@ from vjepa_world.verbs import pretrain
             "encoder_kind 'pixel' is not known; allowed: vjepa, pixels",
         ),
         (
-            lambda: WorldModelConfig(pool=3),
-            "pool 3 does not divide the 8 tokens along a side; choose a divisor",
+            lambda: WorldModelConfig(latents=LatentsConfig(side=3)),
+            "latents.side 3 does not divide the 8 tokens along a side; choose a divisor",
         ),
-        (lambda: WorldModelConfig(pool=0), "pool 0 does not divide the 8 tokens"),
+        (
+            lambda: WorldModelConfig(latents=LatentsConfig(side=16)),
+            "latents.side 16 does not divide the 8 tokens",
+        ),
+        (
+            lambda: WorldModelConfig(latents=LatentsConfig(kind="queries", side=9)),
+            "latents.side 9 is more than the 8 tokens along a side; choose fewer queries",
+        ),
+        (lambda: LatentsConfig(side=0), "side is 0; it must be more than 0"),
+        (lambda: LatentsConfig(kind="pooled"), "kind 'pooled' of latents is not known; did you mean 'pool'"),  # type: ignore[arg-type]
+        (lambda: LatentsConfig(embed_dim=30, num_heads=3), "embed_dim 30 of latents is not a multiple of 4"),
+        (lambda: WorldModelConfig(views=0), "views is 0; it must be more than 0"),
+        (lambda: WorldModelConfig(embodiments=()), "embodiments are ..; at least one is needed"),
+        (
+            lambda: WorldModelConfig(embodiments=(EmbodimentConfig(), EmbodimentConfig())),
+            "embodiments are .'default', 'default'.; at least one is needed, and each name once",
+        ),
+        (lambda: EmbodimentConfig(name="my.arm"), "'my.arm' cannot name an embodiment; allowed: letters"),
+        (lambda: EmbodimentConfig(action_dim=0), "action_dim is 0; it must be more than 0"),
+        (lambda: InverseConfig(horizon=-1), "horizon is -1; it must be at least 0"),
+        (lambda: DecoderConfig(image_size=-1), "image_size is -1; it must be at least 0"),
+        (lambda: EncoderConfig(image_size=0), "image_size is 0; it must be more than 0"),
+        (
+            lambda: ActionPredictorConfig(condition="adaptive"),  # type: ignore[arg-type]
+            "condition 'adaptive' is not known; did you mean 'adaln'",
+        ),
     ],
 )
 def test_what_cannot_be_built_is_refused(build: Callable[[], object], message: str) -> None:

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from tests.models import reference
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor
-from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, MaskedPredictorConfig
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    EmbodimentConfig,
+    EncoderConfig,
+    MaskedPredictorConfig,
+)
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.ops.attention import step_causal_attention
@@ -231,16 +236,21 @@ def action_predictor(**changes: object) -> ActionPredictor:
     config = ActionPredictorConfig(
         **{"embed_dim": 24, "depth": 2, "num_heads": 2, "residual": False, "context_frames": 0, **changes}  # type: ignore[arg-type]
     )
-    predictor = ActionPredictor(config, feature_dim=WIDTH, grid_size=SIDE, action_dim=7, state_dim=7)
+    predictor = ActionPredictor(config, WIDTH, (SIDE, SIDE), [EmbodimentConfig()])
     reference.randomise(predictor, 0)
     return predictor.requires_grad_(False)
 
 
 @pytest.mark.parametrize("context_frames", [0, 1])
 @pytest.mark.parametrize("positions", ["tiled", "interleaved"])
-def test_steps_with_a_cache_are_the_full_pass(positions: str, context_frames: int) -> None:
+@pytest.mark.parametrize("condition", ["tokens", "adaln"])
+def test_steps_with_a_cache_are_the_full_pass(condition: str, positions: str, context_frames: int) -> None:
     predictor = action_predictor(
-        positions=positions, context_frames=context_frames, extrinsics_dim=6, use_extrinsics=True
+        condition=condition,
+        positions=positions,
+        context_frames=context_frames,
+        extrinsics_dim=6,
+        use_extrinsics=True,
     )
     features, actions, states, camera = (
         randn(2, STEPS * SIDE**2, WIDTH),
@@ -272,7 +282,11 @@ def test_extrinsics_are_a_third_condition_token() -> None:
     weights = reference.float64_weights(predictor)
     tokens = [
         reference.linear(value[0, 0].double(), weights, f"{name}_encoder")
-        for name, value in (("action", given[1]), ("state", given[2]), ("extrinsics", camera))
+        for name, value in (
+            ("embodiments.default.action", given[1]),
+            ("embodiments.default.state", given[2]),
+            ("extrinsics", camera),
+        )
     ]
     tokens += [reference.linear(x.double(), weights, "predictor_embed") for x in given[0][0]]
     positions: list[reference.Position] = [(0, 0, 0)] * 3

@@ -15,7 +15,15 @@ import planners
 from planners.protocols import WorldModel
 from tests.models import reference
 from vjepa_world.errors import CheckpointError, ConfigError
-from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, WorldModelConfig
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    DecoderConfig,
+    EmbodimentConfig,
+    EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
+    WorldModelConfig,
+)
 from vjepa_world.models.world_model import Context, LatentWorldModel, advance_state
 from vjepa_world.ops.pixels import normalize_video, resize_frames
 from vjepa_world.ops.pose import pose_delta
@@ -23,6 +31,9 @@ from vjepa_world.ops.pose import pose_delta
 CONFIG = WorldModelConfig(
     encoder=EncoderConfig(image_size=32, patch_size=8, num_frames=2, embed_dim=16, depth=1, num_heads=2),
     predictor=ActionPredictorConfig(embed_dim=24, depth=1, num_heads=2),
+    latents=LatentsConfig(side=2),
+    inverse=InverseConfig(horizon=2, embed_dim=16, depth=1, num_heads=2),
+    decoder=DecoderConfig(image_size=8, embed_dim=16, depth=1, num_heads=2),
 )
 
 
@@ -39,7 +50,7 @@ def pictures(count: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> Ten
 
 def context(model: LatentWorldModel, problems: int = 2, frames: int = 1) -> Context:
     generator = torch.Generator().manual_seed(3)
-    states = torch.rand(problems, frames, model.config.state_dim, generator=generator)
+    states = torch.rand(problems, frames, model.predictor.selected.config.state_dim, generator=generator)
     return model.encode(pictures(problems * frames).unflatten(0, (problems, frames)), states)
 
 
@@ -123,7 +134,7 @@ def test_other_states_advance_by_addition_and_unequal_ones_not_at_all() -> None:
         ConfigError, match="states of size 9 cannot be advanced by actions of size 7.*equal sizes"
     ):
         advance_state(torch.zeros(9), torch.zeros(7))
-    model = tiny_model(state_dim=9)
+    model = tiny_model(embodiments=(EmbodimentConfig(state_dim=9),))
     assert model.rollout(context(model), torch.zeros(2, 1, 1, 7)).shape == (2, 1, 1, 4, 16)
     with pytest.raises(ConfigError, match="imagining several steps needs equal sizes"):
         model.rollout(context(model), torch.zeros(2, 1, 2, 7))
@@ -131,7 +142,7 @@ def test_other_states_advance_by_addition_and_unequal_ones_not_at_all() -> None:
 
 @pytest.mark.parametrize("pool", [1, 2, 4])
 def test_pooling_is_the_mean_of_neighbouring_tokens(pool: int) -> None:
-    model = tiny_model(pool=pool)
+    model = tiny_model(latents=LatentsConfig(side=4 // pool))
     frames = pictures(3)
     tokens = model.encoder(normalize_video(frames).unsqueeze(1))
     tokens = F.layer_norm(tokens, (16,))
@@ -148,11 +159,11 @@ def test_pooling_is_the_mean_of_neighbouring_tokens(pool: int) -> None:
 
 
 def test_features_are_layer_normed_but_pixels_are_not() -> None:
-    features = tiny_model(pool=1).encode_frames(pictures(2))
+    features = tiny_model(latents=LatentsConfig(kind="none")).encode_frames(pictures(2))
     torch.testing.assert_close(features.mean(dim=-1), torch.zeros(2, 16), atol=1e-5, rtol=0)
     torch.testing.assert_close(features.std(dim=-1, correction=0), torch.ones(2, 16), atol=1e-3, rtol=0)
     white = torch.full((1, 3, 32, 32), 255, dtype=torch.uint8)
-    pixels = tiny_model(encoder_kind="pixels", pool=1).encode_frames(white)
+    pixels = tiny_model(encoder_kind="pixels", latents=LatentsConfig(kind="none")).encode_frames(white)
     torch.testing.assert_close(pixels[0, :, 0], torch.full((16,), (1 - 0.485) / 0.229))
 
 
@@ -184,7 +195,8 @@ def test_a_wrong_state_is_refused() -> None:
 def test_the_encoder_is_frozen_and_the_predictor_is_not() -> None:
     model = LatentWorldModel(CONFIG)
     assert not any(p.requires_grad for p in model.encoder.parameters())
-    assert all(p.requires_grad for p in model.predictor.parameters())
+    assert sorted(model.trained()) == ["decoder", "inverse", "predictor"]
+    assert all(p.requires_grad for p in model.trained().parameters())
 
 
 def test_it_is_a_world_model_to_planners() -> None:

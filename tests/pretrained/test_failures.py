@@ -91,13 +91,23 @@ def test_broken_json_is_named(saved: Path, text: str) -> None:
         ),
         (lambda d: d.update(kind="encoder"), "config.json has the unknown key 'encoder'; .*Allowed: depth, "),
         (
-            lambda d: d.update(format_version=2),
-            "has format_version 2, this release reads 1; use the release that",
+            lambda d: d.update(format_version=3),
+            "has format_version 3, and of kind world_model this release reads 2; use the release that",
+        ),
+        (
+            lambda d: d.update(format_version=1),
+            "has format_version 1, and of kind world_model .*make the checkpoint again .a world model: `vjepa",
         ),
         (lambda d: d.pop("config"), "config.json has no 'config' object"),
         (lambda d: d["config"].pop("encoder"), "config.json describes no EncoderConfig"),
         (lambda d: d["config"].update(predictor=[1]), "config.json describes no ActionPredictorConfig"),
-        (lambda d: d["config"].update(poll=2), r"has the unknown key 'poll'; did you mean 'pool'\?"),
+        (lambda d: d["config"].update(vies=2), r"has the unknown key 'vies'; did you mean 'views'\?"),
+        (lambda d: d["config"].pop("latents"), "config.json describes no LatentsConfig"),
+        (lambda d: d["config"].pop("embodiments"), "config.json lists no embodiments"),
+        (
+            lambda d: d["config"]["embodiments"][0].update(actions=2),
+            r"has the unknown key 'actions'; did you mean 'action_dim'\?",
+        ),
         (
             lambda d: d["config"]["encoder"].update(dept=2),
             r"has the unknown key 'dept'; did you mean 'depth'\?",
@@ -124,18 +134,18 @@ def test_a_description_without_provenance_loads(saved: Path) -> None:
 
 def test_tensors_that_do_not_fit_are_named_with_their_shapes(saved: Path) -> None:
     def edit(tensors: dict[str, torch.Tensor]) -> None:
-        del tensors["action_low"]
+        del tensors["predictor.embodiments.default.action_low"]
         tensors["extra.weight"] = torch.zeros(2, 3)
-        tensors["predictor.action_mean"] = torch.zeros(4)
+        tensors["predictor.embodiments.default.action_mean"] = torch.zeros(4)
 
     edit_weights(saved, edit)
     with pytest.raises(CheckpointError) as caught:
         load_world_model(saved)
     for part in (
         "does not fit its architecture in 3 tensors",
-        "missing action_low [3]",
+        "missing predictor.embodiments.default.action_low [3]",
         "unexpected extra.weight [2, 3]",
-        "predictor.action_mean: file [4], model [3]",
+        "predictor.embodiments.default.action_mean: file [4], model [3]",
     ):
         assert part in str(caught.value)
 

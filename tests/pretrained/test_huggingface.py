@@ -31,6 +31,7 @@ from vjepa_world.errors import CheckpointError
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     EncoderConfig,
+    LatentsConfig,
     MaskedPredictorConfig,
     ProbeConfig,
     WorldModelConfig,
@@ -350,7 +351,9 @@ def test_all_obstacles_are_named_at_once(tmp_path: Path) -> None:
 
 def test_a_world_model_and_a_lonely_probe_are_refused(tmp_path: Path) -> None:
     world = WorldModelConfig(
-        encoder=ENCODER, predictor=ActionPredictorConfig(embed_dim=32, num_heads=2), pool=1
+        encoder=ENCODER,
+        predictor=ActionPredictorConfig(embed_dim=32, num_heads=2),
+        latents=LatentsConfig(kind="none"),
     )
     with pytest.raises(
         CheckpointError, match="no action-conditioned predictor; the encoder alone can be written"

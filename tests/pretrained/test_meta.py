@@ -19,7 +19,11 @@ from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import (
     ActionPredictorConfig,
+    DecoderConfig,
+    EmbodimentConfig,
     EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
     MaskedPredictorConfig,
     ProbeConfig,
     WorldModelConfig,
@@ -91,7 +95,13 @@ MASKED_PREDICTORS = {
     "V-JEPA 2.1": MASKED_2_1,
     "V-JEPA 2.1 distilled": dataclasses.replace(MASKED_2_1, input_levels=1, output_dim=1664),
 }
-WORLD_MODEL = WorldModelConfig(encoder=ENCODER, predictor=ACTION, pool=1)
+WITHOUT_HEADS: dict[str, Any] = {
+    "latents": LatentsConfig(kind="none"),
+    "inverse": InverseConfig(horizon=0),
+    "decoder": DecoderConfig(image_size=0),
+}
+WORLD_MODEL = WorldModelConfig(encoder=ENCODER, predictor=ACTION, **WITHOUT_HEADS)
+ROBOT = "embodiments.default."
 PROBE = ProbeConfig(embed_dim=64, num_heads=16, depth=4, mlp_ratio=1.5, num_outputs=5, norm_eps=1e-5)
 
 #: The encoder that the reference takes, and the names that are left over.
@@ -177,10 +187,19 @@ def test_predictor_and_its_architecture_are_read_from_the_shapes(folder: Path, k
 
 def test_action_predictor_gets_the_standardisation_that_changes_nothing(folder: Path) -> None:
     tensors = read_meta(file_of(folder, "V-JEPA 2-AC")).tensors["predictor"]
-    buffers = {f"{part}_mean": torch.zeros(7) for part in ("action", "state")}
-    buffers |= {f"{part}_std": torch.ones(7) for part in ("action", "state")}
-    assert_same(tensors, bare(content("V-JEPA 2-AC")["predictor"], MODULE) | buffers)
-    ActionPredictor(ACTION, 192, 16, 7, 7).load_state_dict(tensors)
+    buffers = {f"{ROBOT}{part}_mean": torch.zeros(7) for part in ("action", "state")}
+    buffers |= {f"{ROBOT}{part}_std": torch.ones(7) for part in ("action", "state")}
+    buffers |= {f"{ROBOT}action_low": -torch.ones(7), f"{ROBOT}action_high": torch.ones(7)}
+    theirs = bare(content("V-JEPA 2-AC")["predictor"], MODULE)
+    for name in (
+        "action_encoder.weight",
+        "action_encoder.bias",
+        "state_encoder.weight",
+        "state_encoder.bias",
+    ):
+        theirs[ROBOT + name] = theirs.pop(name)
+    assert_same(tensors, theirs | buffers)
+    ActionPredictor(ACTION, 192, (16, 16), [EmbodimentConfig()]).load_state_dict(tensors)
 
 
 def test_models_load_through_the_public_functions(folder: Path) -> None:
@@ -344,7 +363,10 @@ def test_world_model_of_unknown_width_needs_its_heads(tmp_path: Path) -> None:
     path = save(made, tmp_path / "file")
     with pytest.raises(CheckpointError, match=r"width 24 is not a known one.*world model"):
         load_world_model(path, {"encoder": SMALL})
-    assert load_world_model(path, {"encoder": SMALL, "predictor": {"num_heads": 3}}).config.pool == 1
+    assert (
+        load_world_model(path, {"encoder": SMALL, "predictor": {"num_heads": 3}}).config.latents.kind
+        == "none"
+    )
 
 
 def test_levels_of_an_unknown_depth_must_be_given(tmp_path: Path) -> None:
@@ -590,13 +612,15 @@ def small_world(**predictor: Any) -> Checkpoint:
         | predictor
     )
     encoder = EncoderConfig(image_size=16, patch_size=8, num_frames=2, embed_dim=16, depth=1, num_heads=2)
-    world = WorldModelConfig(encoder=encoder, predictor=config, pool=1, action_dim=3, state_dim=3)
+    robot = EmbodimentConfig(name="arm", action_dim=3, state_dim=3)
+    world = WorldModelConfig(encoder=encoder, predictor=config, embodiments=(robot,), **WITHOUT_HEADS)
     torch.manual_seed(0)
-    model = ActionPredictor(config, 16, 2, 3, 3)
+    model = ActionPredictor(config, 16, world.grid, world.embodiments)
     for name in ("action", "state"):
-        getattr(model, f"{name}_mean").normal_()
-        getattr(model, f"{name}_std").uniform_(0.1, 2)
-    bounds = {"action_low": -torch.ones(3) / 8, "action_high": torch.ones(3) / 8}
+        getattr(model.selected, f"{name}_mean").normal_()
+        getattr(model.selected, f"{name}_std").uniform_(0.1, 2)
+    model.selected.action_low.fill_(-1 / 8)
+    model.selected.action_high.fill_(1 / 8)
     return Checkpoint(
         format="native",
         name="world_model",
@@ -606,7 +630,6 @@ def small_world(**predictor: Any) -> Checkpoint:
         tensors={
             "encoder": VideoEncoder(encoder).state_dict(),
             "predictor": model.state_dict(),
-            "bounds": bounds,
         },
     )
 
@@ -616,7 +639,8 @@ def test_standardisation_is_folded_into_the_linear_maps(tmp_path: Path) -> None:
     write_meta(world, tmp_path / "file")
     again = read_meta(tmp_path / "file")
     assert again.world_model == world.world_model and again.encoder == world.encoder
-    assert_same(again.tensors["bounds"], world.tensors["bounds"])
+    for bound in ("embodiments.arm.action_low", "embodiments.arm.action_high"):
+        assert torch.equal(again.tensors["predictor"][bound], world.tensors["predictor"][bound])
     assert again.ignored == (
         "target_encoder",
         "predictor.extrinsics_encoder.weight",
@@ -626,12 +650,13 @@ def test_standardisation_is_folded_into_the_linear_maps(tmp_path: Path) -> None:
     features, actions, states = torch.randn(2, 12, 16), torch.randn(2, 3, 3), torch.randn(2, 3, 3)
     for checkpoint in (world, again):
         assert checkpoint.world_model is not None
-        model = ActionPredictor(checkpoint.world_model.predictor, 16, 2, 3, 3)
+        config = checkpoint.world_model
+        model = ActionPredictor(config.predictor, 16, config.grid, config.embodiments)
         model.load_state_dict(checkpoint.tensors["predictor"])
         predictions.append(model(features, actions, states).detach())
     assert not torch.equal(
-        again.tensors["predictor"]["action_encoder.weight"],
-        world.tensors["predictor"]["action_encoder.weight"],
+        again.tensors["predictor"]["embodiments.arm.action_encoder.weight"],
+        world.tensors["predictor"]["embodiments.arm.action_encoder.weight"],
     )
     torch.testing.assert_close(predictions[1], predictions[0], atol=1e-5, rtol=0)
 
@@ -651,8 +676,22 @@ def test_action_predictor_has_all_that_the_references_loads_strictly(tmp_path: P
         ({"context_frames": 1}, {}, "sees one frame"),
         ({"positions": "interleaved"}, {}, "has positions 'interleaved'"),
         ({"extrinsics_dim": 6}, {}, "has extrinsics of size 6"),
-        ({}, {"pool": 2}, "pools 2 x 2 tokens"),
-        ({}, {"state_dim": 5}, "has states of size 5 and actions of 3"),
+        ({"condition": "adaln"}, {}, "has condition 'adaln'"),
+        ({"predict_state": True}, {}, "predicts states"),
+        ({}, {"latents": LatentsConfig(side=1)}, "has latents of kind pool, 1 x 1 tokens a view"),
+        (
+            {},
+            {"embodiments": (EmbodimentConfig(action_dim=3, state_dim=5),)},
+            "has states of size 5 and actions of 3",
+        ),
+        (
+            {},
+            {"embodiments": (EmbodimentConfig(name="a"), EmbodimentConfig(name="b"))},
+            "knows the embodiments a, b, and V-JEPA 2-AC one",
+        ),
+        ({}, {"views": 2}, "sees 2 views"),
+        ({}, {"inverse": InverseConfig()}, "has an inverse model"),
+        ({}, {"decoder": DecoderConfig()}, "has a decoder"),
         ({}, {"encoder_kind": "pixels"}, "has the encoder 'pixels', which holds no weights"),
     ],
 )

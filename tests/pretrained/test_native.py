@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.pretrained.models import ENCODER, tiny_encoder, tiny_world_model
-from vjepa_world.errors import CheckpointError
+from tests.pretrained.models import (
+    ENCODER,
+    WORLD_MODEL,
+    random_world_model,
+    tiny_encoder,
+    tiny_world_model,
+)
+from vjepa_world.errors import CheckpointError, ConfigError
+from vjepa_world.models.config import DecoderConfig, EmbodimentConfig, InverseConfig, LatentsConfig
+from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import load_encoder, load_world_model, read_checkpoint, save_pretrained
-from vjepa_world.pretrained.native import find_checkpoint
+from vjepa_world.pretrained.native import find_checkpoint, write_native
 
 
 def assert_same_weights(left: nn.Module, right: nn.Module) -> None:
@@ -41,7 +51,7 @@ def test_a_world_model_comes_back_with_its_bounds_and_statistics(tmp_path: Path,
     assert_same_weights(saved, loaded)
     assert loaded.config == saved.config
     assert torch.equal(loaded.action_low, saved.action_low)
-    assert loaded.predictor.action_std.any()
+    assert torch.equal(loaded.predictor.selected.action_std, saved.predictor.selected.action_std)
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
@@ -89,6 +99,63 @@ def test_the_description_says_what_it_is(tmp_path: Path) -> None:
     save_pretrained(tiny_world_model(), tmp_path / "a")
     description = json.loads((tmp_path / "a" / "config.json").read_text())
     assert description["kind"] == "world_model"
-    assert description["format_version"] == 1
-    assert description["config"]["action_dim"] == 3
+    assert description["format_version"] == 2
+    assert description["config"]["embodiments"] == [{"name": "default", "action_dim": 3, "state_dim": 5}]
     assert description["config"]["encoder"]["patch_size"] == 8
+
+
+NO_HEADS = {"inverse": InverseConfig(horizon=0), "decoder": DecoderConfig(image_size=0)}
+ROBOTS = (EmbodimentConfig(name="arm"), EmbodimentConfig(name="cart-2", action_dim=2, state_dim=5))
+
+
+@pytest.mark.parametrize("condition", ["tokens", "adaln"])
+@pytest.mark.parametrize("kind", ["none", "pool", "queries"])
+@pytest.mark.parametrize("heads", [{}, NO_HEADS], ids=["heads", "no_heads"])
+@pytest.mark.parametrize("more", [False, True], ids=["plain", "more"])
+def test_every_combination_comes_back(
+    tmp_path: Path, condition: str, kind: str, heads: dict[str, Any], more: bool
+) -> None:
+    words: dict[str, Any] = {
+        "condition": condition,
+        "predict_state": more,
+        "extrinsics_dim": 6 * more,
+        "use_extrinsics": more,
+    }
+    config = dataclasses.replace(
+        WORLD_MODEL,
+        predictor=dataclasses.replace(WORLD_MODEL.predictor, **words),
+        latents=LatentsConfig(kind=kind, side=2, embed_dim=24, num_heads=2),  # type: ignore[arg-type]
+        views=1 + more,
+        embodiments=ROBOTS if more else WORLD_MODEL.embodiments,
+        **heads,
+    )
+    saved = random_world_model(config)
+    save_pretrained(saved, tmp_path / "a")
+    loaded = load_world_model(tmp_path / "a", embodiment="cart-2" if more else None)
+    assert loaded.config == config
+    assert_same_weights(saved, loaded)
+    if more:
+        assert (loaded.embodiment, len(loaded.action_low)) == ("cart-2", 2)
+    robot = loaded.predictor.selected.config
+    seen = loaded.encode_frames(torch.zeros(2, 3, 32, 32 * config.views, dtype=torch.uint8))
+    given = seen, torch.zeros(2, 1, robot.action_dim), torch.zeros(2, 1, robot.state_dim)
+    loaded.predictor(*given, torch.zeros(2, 1, 6) if more else None)
+    write_native(read_checkpoint(tmp_path / "a"), tmp_path / "b")
+    assert_same_weights(load_world_model(tmp_path / "b"), saved)
+
+
+def test_an_embodiment_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    save_pretrained(tiny_world_model(), tmp_path / "a")
+    with pytest.raises(ConfigError, match="embodiment 'arm' is not known; .*Allowed: default"):
+        load_world_model(tmp_path / "a", embodiment="arm")
+
+
+def test_an_encoder_of_the_first_version_still_loads(tmp_path: Path) -> None:
+    """Its layout did not change when that of world models did."""
+    encoder = untrained_encoder(dataclasses.replace(ENCODER, positions="interleaved"), 0)
+    save_pretrained(encoder, tmp_path / "a")
+    path = tmp_path / "a" / "config.json"
+    description = json.loads(path.read_text())
+    assert description["kind"] == "encoder"
+    path.write_text(json.dumps(description | {"format_version": 1}))
+    assert_same_weights(load_encoder(tmp_path / "a"), encoder)

@@ -1,17 +1,22 @@
 """The action-conditioned predictor: given what is seen and an action, the features of what will be seen.
 
 Legend: B batch, T frames, N patch tokens a frame, D feature width, A action size, S state size, X extrinsics size;
-M tokens a step in the order `[action, state, (extrinsics), patches]`.
+M tokens a step: `[action, state, (extrinsics), patches]`, or with AdaLN the patches alone.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vjepa_world.errors import ConfigError
-from vjepa_world.models.config import ActionPredictorConfig
+from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.models.adaln import AdaLNBlock
+from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
+from vjepa_world.models.embodiment import Embodiment, build_embodiments
 from vjepa_world.models.transformer import NORM_EPS, Block, KeyValues, init_weights, run_block
 from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
 
@@ -23,63 +28,92 @@ class StepCache:
         self.layers, self.steps = layers, steps
 
 
+class _Steps(NamedTuple):
+    """What a predictor is given: `features [B, T, N, D]`, `actions [B, T, A]`, `states [B, T, S]`, extrinsics."""
+
+    features: Tensor
+    actions: Tensor
+    states: Tensor
+    extrinsics: Tensor | None
+
+
 class ActionPredictor(nn.Module):
     """A frame-causal transformer over the tokens of each step.
 
-    Actions and states are standardised with the training data's statistics, which are part of the weights:
-    metres and radians of the order 0.05 would otherwise be lost beside unit-variance features.
+    Several robots share it: what is one robot's own (the maps of its actions and states, their statistics and bounds)
+    is an :class:`Embodiment`. Actions, states and extrinsics come in as tokens of each step, or modulate every block's
+    LayerNorms (`config.condition`).
 
     Attributes:
+        embodiments: The robots by name.
+        embodiment: The name of the selected one, whose actions and states are given.
         recompute: Set it to trade time for memory in training.
 
-    Source: V-JEPA 2-AC (arXiv:2506.09985, section 3); the residual and the standardisation are additions.
+    Args:
+        config: Sizes and kinds.
+        feature_dim: D.
+        grid: Rows and columns of a frame's patch tokens.
+        embodiments: The robots; the first is selected.
+
+    Source: V-JEPA 2-AC (arXiv:2506.09985, section 3); AdaLN as in LeWM (arXiv:2603.19312). The residual, the
+    standardisation and the predicted states are additions.
     """
 
-    action_mean: Tensor
-    action_std: Tensor
-    state_mean: Tensor
-    state_std: Tensor
-
     def __init__(
-        self, config: ActionPredictorConfig, feature_dim: int, grid_size: int, action_dim: int, state_dim: int
+        self,
+        config: ActionPredictorConfig,
+        feature_dim: int,
+        grid: tuple[int, int],
+        embodiments: Sequence[EmbodimentConfig],
     ) -> None:
         super().__init__()
-        self.config, self.grid_size = config, grid_size
-        self.action_dim, self.state_dim = action_dim, state_dim
+        self.config, self.grid, self.embodiment = config, grid, embodiments[0].name
         self.recompute = False
         dim = config.embed_dim
         self.predictor_embed = nn.Linear(feature_dim, dim)
-        self.action_encoder = nn.Linear(action_dim, dim)
-        self.state_encoder = nn.Linear(state_dim, dim)
+        self.embodiments = build_embodiments(embodiments, dim, predict_state=config.predict_state)
         if config.extrinsics_dim:
             self.extrinsics_encoder = nn.Linear(config.extrinsics_dim, dim)
-        blocks = [Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
+        kind = AdaLNBlock if config.condition == "adaln" else Block
+        blocks = [kind(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
         self.predictor_blocks = nn.ModuleList(blocks)
         self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.predictor_proj = nn.Linear(dim, feature_dim)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
         init_weights(self, self.predictor_blocks)
-        for encoder in (self.action_encoder, self.state_encoder):
-            nn.init.trunc_normal_(encoder.weight, std=encoder.in_features**-0.5)
-        if config.residual:
+        for module in (*self.embodiments.values(), *self.predictor_blocks):
+            if isinstance(module, Embodiment):
+                module.init_weights()
+            elif isinstance(module, AdaLNBlock):
+                module.zero_modulation()
+        if self.config.residual:
             nn.init.zeros_(self.predictor_proj.weight)
-        for name, size in (("action", action_dim), ("state", state_dim)):
-            self.register_buffer(f"{name}_mean", torch.zeros(size))
-            self.register_buffer(f"{name}_std", torch.ones(size))
 
     @property
     def condition_tokens(self) -> int:
         """Tokens of a step that stand before its patches."""
+        if self.config.condition == "adaln":
+            return 0
         return 3 if self.config.use_extrinsics else 2
 
-    def set_statistics(self, actions: Tensor, states: Tensor) -> None:
-        """Standardise with the mean and spread of `actions [M, A]` and `states [M, S]`.
+    @property
+    def selected(self) -> Embodiment:
+        """The embodiment whose actions and states are given."""
+        chosen = self.embodiments[self.embodiment]
+        assert isinstance(chosen, Embodiment)
+        return chosen
 
-        An entry that hardly varies (less than 5 mm or 0.3 degrees: measurement noise) keeps its own scale.
+    def select(self, name: str) -> None:
+        """Choose the embodiment whose actions and states are given from now on.
+
+        Raises:
+            ConfigError: If there is none of this name.
         """
-        for name, values in (("action", actions), ("state", states)):
-            std = values.float().std(dim=0)
-            getattr(self, f"{name}_mean").copy_(values.float().mean(dim=0))
-            getattr(self, f"{name}_std").copy_(torch.where(std > 5e-3, std, 1.0))
+        if name not in self.embodiments:
+            raise ConfigError(f"embodiment '{name}' is not known; {nearest(name, tuple(self.embodiments))}")
+        self.embodiment = name
 
     def forward(
         self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None = None
@@ -96,18 +130,25 @@ class ActionPredictor(nn.Module):
             `[B, T*N, D]`: entry t is the prediction of frame t + 1.
 
         Raises:
-            ConfigError: If extrinsics are needed and missing, or given and not used.
+            ConfigError: If extrinsics are needed and missing, or given and not used, or a size is not the
+                embodiment's.
         """
-        frames = actions.shape[1]
-        if self.config.context_frames == 1 and frames > 1:  # steps that do not see each other are a batch
-            parts = (features.unflatten(1, (frames, -1)), actions, states, extrinsics)
-            apart = (None if part is None else _apart(part) for part in parts)
-            return self(*apart).reshape(features.shape)
-        x = self._tokens(features, actions, states, extrinsics).flatten(1, 2)
-        rotation = self._rotation(0, frames, x.device)
-        for block in self.predictor_blocks:
-            x = run_block(block, x, rotation, frames, recompute=self.recompute)
-        return self._predicted(features, x.unflatten(1, (frames, -1)))
+        return self._predicted(features, self._run(features, actions, states, extrinsics))
+
+    def forward_with_state(
+        self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Predict each next frame's features and state; arguments as in :meth:`forward`.
+
+        Returns:
+            Features as :meth:`forward` gives them, and states `[B, T, S]` in the data's units: entry t is the
+            prediction of frame t + 1.
+
+        Raises:
+            ConfigError: As :meth:`forward`, and if this predictor predicts no states.
+        """
+        x = self._run(features, actions, states, extrinsics)
+        return self._predicted(features, x), self._next_states(states, x)
 
     def step(
         self,
@@ -130,33 +171,88 @@ class ActionPredictor(nn.Module):
             `[B, N, D]`, as :meth:`forward` gives for this frame, and the cache for the next step; the one given stays
             valid.
         """
+        x, cache = self._run_step(features, action, state, extrinsics, cache)
+        return self._predicted(features, x), cache
+
+    def step_with_state(
+        self,
+        features: Tensor,
+        action: Tensor,
+        state: Tensor,
+        extrinsics: Tensor | None = None,
+        cache: StepCache | None = None,
+    ) -> tuple[Tensor, Tensor, StepCache]:
+        """Predict the newest frame's follower and its state `[B, S]`; otherwise as :meth:`step`.
+
+        Raises:
+            ConfigError: If this predictor predicts no states.
+        """
+        x, cache = self._run_step(features, action, state, extrinsics, cache)
+        return self._predicted(features, x), self._next_states(state.unsqueeze(1), x).squeeze(1), cache
+
+    def _run(self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None) -> Tensor:
+        """Return the transformed tokens by step, `[B, T, M, width]`."""
+        batch, frames = actions.shape[:2]
+        given = _Steps(features.unflatten(1, (frames, -1)), actions, states, extrinsics)
+        if self.config.context_frames == 1:  # steps that do not see each other are a batch
+            given, frames = _apart(given), 1
+        tokens, condition = self._tokens(given)
+        x, rotation = tokens.flatten(1, 2), self._rotation(0, frames, tokens.device)
+        for block in self.predictor_blocks:
+            x = run_block(block, x, rotation, frames, *condition, recompute=self.recompute)
+        return x.unflatten(1, (frames, -1)).reshape(batch, actions.shape[1], *tokens.shape[2:])
+
+    def _run_step(
+        self,
+        features: Tensor,
+        action: Tensor,
+        state: Tensor,
+        extrinsics: Tensor | None,
+        cache: StepCache | None,
+    ) -> tuple[Tensor, StepCache]:
+        """Return the newest step's transformed tokens, `[B, 1, M, width]`, and what is remembered from now on."""
         seen = cache.steps if cache is not None and self.config.context_frames != 1 else 0
         camera = None if extrinsics is None else extrinsics.unsqueeze(1)
-        x = self._tokens(features, action.unsqueeze(1), state.unsqueeze(1), camera).squeeze(1)
-        rotation = self._rotation(seen, 1, x.device)
+        given = _Steps(features.unsqueeze(1), action.unsqueeze(1), state.unsqueeze(1), camera)
+        tokens, condition = self._tokens(given)
+        x, rotation = tokens.squeeze(1), self._rotation(seen, 1, tokens.device)
         layers = []
         for index, block in enumerate(self.predictor_blocks):
-            assert isinstance(block, Block)
-            x, memory = block.step(x, rotation, cache.layers[index] if cache is not None and seen else None)
+            assert isinstance(block, Block | AdaLNBlock)
+            past = cache.layers[index] if cache is not None and seen else None
+            x, memory = block.step(x, rotation, past, *condition)
             layers.append(memory)
-        return self._predicted(features, x.unsqueeze(1)), StepCache(layers, seen + 1)
+        return x.unsqueeze(1), StepCache(layers, seen + 1)
 
-    def _tokens(self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None) -> Tensor:
-        """Return the embedded tokens by step, `[B, T, M, width]`."""
+    def _tokens(self, given: _Steps) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the embedded tokens by step, `[B, T, M, width]`, and what modulates the blocks, `[B, T, width]`."""
+        patches = self.predictor_embed(given.features.flatten(1, 2)).unflatten(1, given.features.shape[1:3])
+        conditions = self.selected.embed(given.actions, given.states)
+        self.check_extrinsics(given.extrinsics)
+        if given.extrinsics is not None:
+            conditions.append(self.extrinsics_encoder(given.extrinsics))
+        if self.config.condition == "adaln":
+            return patches, (torch.stack(conditions).sum(dim=0),)
+        return torch.cat([torch.stack(conditions, dim=2), patches], dim=2), ()
+
+    def check_extrinsics(self, extrinsics: Tensor | None) -> None:
+        """Refuse camera extrinsics `[..., X]` that are needed and missing, not used, or of another size.
+
+        Raises:
+            ConfigError: If they are.
+        """
         if (extrinsics is not None) != self.config.use_extrinsics:
             need = "needs the camera's extrinsics" if extrinsics is None else "takes no extrinsics"
             raise ConfigError(f"this predictor {need}: use_extrinsics is {self.config.use_extrinsics}.")
-        patches = self.predictor_embed(features).unflatten(1, (actions.shape[1], -1))
-        action = self.action_encoder((actions - self.action_mean) / self.action_std)
-        state = self.state_encoder((states - self.state_mean) / self.state_std)
-        conditions = [action.unsqueeze(2), state.unsqueeze(2)]
-        if extrinsics is not None:
-            conditions.append(self.extrinsics_encoder(extrinsics).unsqueeze(2))
-        return torch.cat([*conditions, patches], dim=2)
+        if extrinsics is not None and extrinsics.shape[-1] != self.config.extrinsics_dim:
+            raise ConfigError(
+                f"this predictor takes extrinsics of size {self.config.extrinsics_dim}, got "
+                f"{extrinsics.shape[-1]}; give the camera's pose as in its training data."
+            )
 
     def _rotation(self, first: int, steps: int, device: torch.device) -> Rotation:
         """Patches turn by time, row and column; condition tokens by time alone: their row and column are 0."""
-        patches = grid_positions(steps, self.grid_size, self.grid_size, device).unflatten(0, (steps, -1))
+        patches = grid_positions(steps, *self.grid, device).unflatten(0, (steps, -1))
         conditions = patches[:, :1].expand(-1, self.condition_tokens, -1)  # the patch at row 0, column 0
         positions = torch.cat([conditions, patches], dim=1).flatten(0, 1)
         positions = positions + positions.new_tensor([first, 0, 0])
@@ -173,7 +269,19 @@ class ActionPredictor(nn.Module):
         change: Tensor = self.predictor_proj(self.predictor_norm(patches))
         return features + change if self.config.residual else change
 
+    def _next_states(self, states: Tensor, x: Tensor) -> Tensor:
+        """Read the states after `states [B, T, S]` off the state's token, or with AdaLN off the mean of the patches."""
+        if not self.config.predict_state:
+            raise ConfigError(
+                "this predictor predicts no states; fine-tune one with predictor.predict_state=true."
+            )
+        normal = self.predictor_norm(x)
+        token = normal.mean(dim=2) if self.config.condition == "adaln" else normal[:, :, 1]
+        return self.selected.next_states(states, token)
 
-def _apart(steps: Tensor) -> Tensor:
-    """`[B, T, ...]` to `[B*T, 1, ...]`, patches of a step (a fourth axis) to `[B*T, N, D]`."""
-    return steps.flatten(0, 1) if steps.ndim == 4 else steps.flatten(0, 1).unsqueeze(1)
+
+def _apart(given: _Steps) -> _Steps:
+    """Return T steps of B problems as one step of B*T."""
+    extrinsics = None if given.extrinsics is None else given.extrinsics.flatten(0, 1).unsqueeze(1)
+    features, actions, states = (part.flatten(0, 1).unsqueeze(1) for part in given[:3])
+    return _Steps(features, actions, states, extrinsics)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, fields
+from typing import Literal, get_args
 
 from vjepa_world.errors import ConfigError, nearest
 
@@ -11,17 +13,20 @@ PROBE_KINDS = ("attentive", "linear")
 ROPE_CONVENTIONS = ("tiled", "interleaved")
 POSITIONS = (*ROPE_CONVENTIONS, "sincos")
 
+LatentKind = Literal["none", "pool", "queries"]
+ConditionKind = Literal["tokens", "adaln"]
+
 #: Numbers for which 0 means "none", or "as it comes".
 _MAY_BE_ZERO = ("rope_span", "extrinsics_dim", "output_dim")
 
 
-def _check_positive(config: AnyConfig) -> None:
+def _check_positive(config: AnyConfig, may_be_zero: tuple[str, ...] = _MAY_BE_ZERO) -> None:
     for item in fields(config):
         if item.type not in ("int", "float") or item.name == "context_frames":
             continue
         value = getattr(config, item.name)
-        if value < 0 or (value == 0 and item.name not in _MAY_BE_ZERO):
-            least = "at least 0" if item.name in _MAY_BE_ZERO else "more than 0"
+        if value < 0 or (value == 0 and item.name not in may_be_zero):
+            least = "at least 0" if item.name in may_be_zero else "more than 0"
             raise ConfigError(f"{item.name} is {value}; it must be {least}.")
 
 
@@ -30,7 +35,7 @@ def _check_positions(got: str, allowed: tuple[str, ...]) -> None:
         raise ConfigError(f"positions '{got}' is not known; {nearest(got, allowed)}")
 
 
-def _check_heads(config: AnyConfig) -> None:
+def _check_heads(config: _WithHeads) -> None:
     if config.embed_dim % (2 * config.num_heads):
         raise ConfigError(
             f"embed_dim {config.embed_dim} does not give {config.num_heads} heads of an even width; change either."
@@ -149,6 +154,9 @@ class ActionPredictorConfig:
         use_extrinsics: Put them into each step as a third condition token (V-JEPA 2-AC's release does not).
         normalize: LayerNorm a prediction before it is fed back or compared, as V-JEPA 2-AC does.
         wrap_angles: Keep the angles of imagined poses in [-pi, pi], as V-JEPA 2-AC does; else they make no full turns.
+        condition: How actions and states come in: as tokens beside the patches (V-JEPA 2-AC), or by modulating every
+            block's LayerNorms (adaln), which leaves the patches alone as tokens.
+        predict_state: Predict the next state too, as a change of the standardised one, zero at the start.
     """
 
     embed_dim: int = 192
@@ -162,11 +170,17 @@ class ActionPredictorConfig:
     use_extrinsics: bool = False
     normalize: bool = False
     wrap_angles: bool = False
+    condition: ConditionKind = "tokens"
+    predict_state: bool = False
 
     def __post_init__(self) -> None:
         _check_positive(self)
         _check_heads(self)
         _check_positions(self.positions, ROPE_CONVENTIONS)
+        if self.condition not in get_args(ConditionKind):
+            raise ConfigError(
+                f"condition '{self.condition}' is not known; {nearest(self.condition, get_args(ConditionKind))}"
+            )
         if self.use_extrinsics and not self.extrinsics_dim:
             raise ConfigError(
                 "use_extrinsics is on and extrinsics_dim is 0; give their size, 6 for a camera pose."
@@ -177,6 +191,102 @@ class ActionPredictorConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbodimentConfig:
+    """One robot, as far as its numbers go: what a data set's actions and states are.
+
+    Attributes:
+        name: Letters, digits, `_` and `-`; it is part of the weights' names.
+        action_dim: Size of an action.
+        state_dim: Size of a state.
+    """
+
+    name: str = "default"
+    action_dim: int = 7
+    state_dim: int = 7
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
+            raise ConfigError(
+                f"'{self.name}' cannot name an embodiment; allowed: letters, digits, '_' and '-', at least one."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentsConfig:
+    """The stage between frozen features and the predictor: how many tokens a frame has from there on.
+
+    Attributes:
+        kind: none (the encoder's grid), pool (its mean over side x side areas) or queries (learned tokens that attend
+            to it, trained with the predictor).
+        side: Tokens along each side of a view; of no effect with none. Must divide the encoder's grid for pool.
+        embed_dim: Width of the attention of queries; tokens keep the features' width.
+        depth: Blocks of cross-attention of queries, each way.
+        num_heads: Attention heads of queries.
+    """
+
+    kind: LatentKind = "pool"
+    side: int = 4
+    embed_dim: int = 192
+    depth: int = 1
+    num_heads: int = 4
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        _check_heads(self)
+        if self.kind not in get_args(LatentKind):
+            raise ConfigError(
+                f"kind '{self.kind}' of latents is not known; {nearest(self.kind, get_args(LatentKind))}"
+            )
+        if self.embed_dim % 4:
+            raise ConfigError(
+                f"embed_dim {self.embed_dim} of latents is not a multiple of 4, as positions need; change it."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InverseConfig:
+    """Architecture of an inverse model: which actions lead from one frame to a later one.
+
+    Attributes:
+        horizon: The furthest later frame [steps]; 0: no inverse model.
+        embed_dim: Width.
+        depth: Blocks.
+        num_heads: Attention heads.
+    """
+
+    horizon: int = 2
+    embed_dim: int = 128
+    depth: int = 2
+    num_heads: int = 4
+
+    def __post_init__(self) -> None:
+        _check_positive(self, may_be_zero=("horizon",))
+        _check_heads(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Architecture of a decoder from features to small pictures, to look at what is imagined.
+
+    Attributes:
+        image_size: Height and width of a view's picture [pixels]; 0: no decoder.
+        embed_dim: Width.
+        depth: Blocks.
+        num_heads: Attention heads.
+    """
+
+    image_size: int = 64
+    embed_dim: int = 128
+    depth: int = 2
+    num_heads: int = 4
+
+    def __post_init__(self) -> None:
+        _check_positive(self, may_be_zero=("image_size",))
+        _check_heads(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorldModelConfig:
     """Architecture of a latent world model.
 
@@ -184,27 +294,57 @@ class WorldModelConfig:
         encoder: The frozen encoder.
         predictor: The action-conditioned predictor.
         encoder_kind: vjepa, or pixels for the raw-pixel control.
-        pool: Tokens averaged along each side before the predictor; 1 keeps them all.
-        action_dim: Size of an action.
-        state_dim: Size of a state.
+        latents: What becomes of the encoder's tokens before the predictor.
+        embodiments: The robots it knows, each with sizes, statistics and bounds of its own; the first is the default.
+        views: Pictures of a frame, side by side, all of one size.
+        inverse: From two frames' features to the actions between them; horizon=0 for none.
+        decoder: From features to small pictures; image_size=0 for none.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     predictor: ActionPredictorConfig = field(default_factory=ActionPredictorConfig)
     encoder_kind: str = "vjepa"
-    pool: int = 2
-    action_dim: int = 7
-    state_dim: int = 7
+    latents: LatentsConfig = field(default_factory=LatentsConfig)
+    embodiments: tuple[EmbodimentConfig, ...] = (EmbodimentConfig(),)
+    views: int = 1
+    inverse: InverseConfig = field(default_factory=InverseConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
     def __post_init__(self) -> None:
+        _check_positive(self)
         if self.encoder_kind not in ENCODER_KINDS:
             raise ConfigError(
                 f"encoder_kind '{self.encoder_kind}' is not known; allowed: {', '.join(ENCODER_KINDS)}."
             )
-        if self.pool < 1 or self.encoder.grid_size % self.pool:
+        object.__setattr__(self, "embodiments", tuple(self.embodiments))  # JSON has no tuples
+        names = [embodiment.name for embodiment in self.embodiments]
+        if not names or len(set(names)) < len(names):
+            raise ConfigError(f"embodiments are {names}; at least one is needed, and each name once.")
+        size, side = self.encoder.grid_size, self.latents.side
+        if self.latents.kind == "pool" and (side > size or size % side):
             raise ConfigError(
-                f"pool {self.pool} does not divide the {self.encoder.grid_size} tokens along a side; choose a divisor."
+                f"latents.side {side} does not divide the {size} tokens along a side; choose a divisor, "
+                "or latents.kind=none."
             )
+        if self.latents.kind == "queries" and side > size:
+            raise ConfigError(
+                f"latents.side {side} is more than the {size} tokens along a side; choose fewer queries."
+            )
+
+    @property
+    def frozen_side(self) -> int:
+        """Tokens along a side of one view as the frozen encoder (and the mean over areas) gives them."""
+        return self.latents.side if self.latents.kind == "pool" else self.encoder.grid_size
+
+    @property
+    def side(self) -> int:
+        """Tokens along a side of one view as the predictor sees them."""
+        return self.encoder.grid_size if self.latents.kind == "none" else self.latents.side
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of a frame's tokens as the predictor sees them; views stand side by side."""
+        return self.side, self.side * self.views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,4 +378,13 @@ class ProbeConfig:
         _check_heads(self)
 
 
-AnyConfig = EncoderConfig | MaskedPredictorConfig | ActionPredictorConfig | ProbeConfig
+_WithHeads = (
+    EncoderConfig
+    | MaskedPredictorConfig
+    | ActionPredictorConfig
+    | LatentsConfig
+    | InverseConfig
+    | DecoderConfig
+    | ProbeConfig
+)
+AnyConfig = _WithHeads | EmbodimentConfig | WorldModelConfig

@@ -91,13 +91,18 @@ class Block(nn.Module):
 
 
 def run_block(
-    block: nn.Module, x: Tensor, rotation: Rotation | None, steps: int = 1, *, recompute: bool = False
+    block: nn.Module,
+    x: Tensor,
+    rotation: Rotation | None,
+    steps: int = 1,
+    *condition: Tensor,
+    recompute: bool = False,
 ) -> Tensor:
     """Run a block; with `recompute` its inner activations are dropped and computed again in the backward pass."""
     if recompute and torch.is_grad_enabled():
-        result: Tensor = checkpoint(block, x, rotation, steps, use_reentrant=False)
+        result: Tensor = checkpoint(block, x, rotation, steps, *condition, use_reentrant=False)
         return result
-    out: Tensor = block(x, rotation, steps)
+    out: Tensor = block(x, rotation, steps, *condition)
     return out
 
 
@@ -110,6 +115,6 @@ def init_weights(module: nn.Module, blocks: Iterable[nn.Module], std: float = 0.
                 nn.init.zeros_(layer.bias)
     with torch.no_grad():
         for depth, block in enumerate(blocks, start=1):
-            assert isinstance(block, Block)
+            assert isinstance(block.attn, Attention) and isinstance(block.mlp, Mlp)
             block.attn.proj.weight.div_(math.sqrt(2 * depth))
             block.mlp.fc2.weight.div_(math.sqrt(2 * depth))

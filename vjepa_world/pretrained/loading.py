@@ -19,7 +19,7 @@ from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.folder import CONFIG
 from vjepa_world.pretrained.huggingface import is_huggingface, read_huggingface, resolve_hub
 from vjepa_world.pretrained.meta import is_meta, read_meta
-from vjepa_world.pretrained.native import BOUNDS, find_checkpoint, read_native
+from vjepa_world.pretrained.native import PARTS, STRAY, find_checkpoint, read_native
 from vjepa_world.pretrained.shapes import Shape, differences
 from vjepa_world.pretrained.words import Words, as_words, check_words
 
@@ -158,6 +158,7 @@ def load_world_model(
     config: WorldModelConfig | Words | None = None,
     weights: str | None = None,
     *,
+    embodiment: str | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> LatentWorldModel:
@@ -167,12 +168,13 @@ def load_world_model(
         source: As in :func:`read_checkpoint`.
         config: An architecture, or `{"encoder": words, "predictor": words}`.
         weights: As in :func:`load_encoder`.
+        embodiment: The robot whose states and actions will be given; None selects the model's first.
         device: Where to.
         dtype: In which type.
 
     Raises:
         CheckpointError: If there is none, it is broken, or it holds only an encoder.
-        ConfigError: If `config` has an unknown word.
+        ConfigError: If `config` has an unknown word, or the model knows no such embodiment.
     """
     words = {} if config is None else config
     if isinstance(words, WorldModelConfig):
@@ -188,15 +190,13 @@ def load_world_model(
             f"{checkpoint.source} is of kind {checkpoint.name}, but a world model (encoder and action-conditioned "
             "predictor) is needed; allowed: world_model."
         )
-    tensors = dict(checkpoint.tensors.get("bounds") or _free_bounds(architecture.action_dim))
-    for part in ("encoder", "predictor"):
+    tensors = dict(checkpoint.tensors.get(STRAY, {}))
+    for part in PARTS["world_model"]:
         tensors |= {f"{part}.{name}": tensor for name, tensor in checkpoint.tensors.get(part, {}).items()}
-    return _build(lambda: LatentWorldModel(architecture), tensors, checkpoint, device, dtype)
-
-
-def _free_bounds(actions: int) -> dict[str, Tensor]:
-    """The bounds of a checkpoint that names none: one metre, one radian, the whole closure."""
-    return dict(zip(BOUNDS, (torch.full((actions,), -1.0), torch.full((actions,), 1.0)), strict=True))
+    model = _build(lambda: LatentWorldModel(architecture), tensors, checkpoint, device, dtype)
+    if embodiment is not None:
+        model.select(embodiment)
+    return model
 
 
 def _build(

@@ -26,6 +26,7 @@ from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.models.probe import AttentiveProbe
 from vjepa_world.pretrained.checkpoint import Checkpoint
+from vjepa_world.pretrained.meta_actions import robot_of, with_embodiment
 from vjepa_world.pretrained.meta_checks import IGNORABLE_ENTRIES, UNUSED_PROJECTION, check_entries, fitting
 from vjepa_world.pretrained.meta_file import is_meta, load_meta_file
 from vjepa_world.pretrained.meta_kinds import (
@@ -92,19 +93,20 @@ def read_meta(
             "predictor": {**own.get("predictor", {}), **as_words(predictor)},
             "probe": own.get("probe", {}),
         }
-        reader = _Reader(content, words)
+        reader = _Reader(content, words, own)
         reader.read_training(weights)
         reader.read_probe(classifier)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return reader.checkpoint(path, own)
+    return reader.checkpoint(path)
 
 
 def _noted(content: Mapping[str, Any]) -> Words:
-    """Return what our own writer noted: words by part, labels, bounds of actions."""
+    """Return what our own writer noted: words by part, labels, the robot's name and bounds of actions."""
     own = content.get(OWN_ENTRY, {})
     parts = ("encoder", "predictor", "probe", "bounds")
-    if not isinstance(own, Mapping) or not all(isinstance(own.get(part, {}), Mapping) for part in parts):
+    fits = isinstance(own, Mapping) and all(isinstance(own.get(part, {}), Mapping) for part in parts)
+    if not fits or not all(isinstance(bound, Tensor) for bound in own.get("bounds", {}).values()):
         raise CheckpointError(
             f"the entry '{OWN_ENTRY}' does not hold words by part; the file is broken, make it again."
         )
@@ -114,8 +116,8 @@ def _noted(content: Mapping[str, Any]) -> Words:
 class _Reader:
     """Takes a file's entries one by one, and keeps account of what was used."""
 
-    def __init__(self, content: dict[str, Any], words: dict[str, Words]) -> None:
-        self.content, self.words = content, words
+    def __init__(self, content: dict[str, Any], words: dict[str, Words], own: Words) -> None:
+        self.content, self.words, self.own = content, words, own
         self.name = ""
         self.configs: dict[str, Any] = {}
         self.tensors: dict[str, State] = {}
@@ -172,13 +174,12 @@ class _Reader:
         if not self._known_heads(found):
             return
         config = configured(ActionPredictorConfig, found, self.words["predictor"])
-        world = world_model_config(state, encoder, config)
-        for name, size in (("action", world.action_dim), ("state", world.state_dim)):
-            state[f"{name}_mean"], state[f"{name}_std"] = torch.zeros(size), torch.ones(size)
+        robot = robot_of(state, self.own.get("embodiment"))
+        world = world_model_config(encoder, config, robot)
         with torch.device("meta"):
-            sizes = (encoder.embed_dim, encoder.grid_size, world.action_dim, world.state_dim)
-            model = ActionPredictor(config, *sizes)
-        self._take("predictor", "predictor", state, model)
+            model = ActionPredictor(config, encoder.embed_dim, world.grid, world.embodiments)
+        named = with_embodiment(state, robot, self.own.get("bounds", {}))
+        self._take("predictor", "predictor", named, model)
         self.configs["world_model"] = world
 
     def _known_heads(self, found: dict[str, Any]) -> bool:
@@ -233,12 +234,10 @@ class _Reader:
         self.tensors[part] = used
         self.ignored += [f"{entry}.{name}" for name in left]
 
-    def checkpoint(self, source: Path, own: Words) -> Checkpoint:
+    def checkpoint(self, source: Path) -> Checkpoint:
         """Return what was read, with what our own writer noted."""
-        if "bounds" in own:
-            self.tensors["bounds"] = dict(own["bounds"])
-        if "labels" in own:
-            self.details["labels"] = own["labels"]
+        if "labels" in self.own:
+            self.details["labels"] = self.own["labels"]
         return Checkpoint(
             format="meta",
             name=self.name,

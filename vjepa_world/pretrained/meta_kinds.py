@@ -19,7 +19,7 @@ State = dict[str, Tensor]
 ENCODERS = ("encoder", "target_encoder", "ema_encoder")
 PATCHES = "patch_embed.proj.weight"
 
-#: Where our own writer puts what the tensors do not tell: words by part, labels, bounds of actions.
+#: Where our own writer puts what the tensors do not tell: words by part, labels, the robot's name and bounds.
 OWN_ENTRY = "vjepa_world"
 
 #: What data-parallel training and the multi-mask wrappers put before a name.

@@ -14,7 +14,11 @@ from typing import Any, TypeVar
 from vjepa_world.errors import CheckpointError
 from vjepa_world.models.config import (
     ActionPredictorConfig,
+    DecoderConfig,
+    EmbodimentConfig,
     EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
     MaskedPredictorConfig,
     ProbeConfig,
     WorldModelConfig,
@@ -177,15 +181,16 @@ def _predictor_words(state: State, width: int, heads: Mapping[int, int]) -> dict
 
 
 def world_model_config(
-    state: State, encoder: EncoderConfig, predictor: ActionPredictorConfig
+    encoder: EncoderConfig, predictor: ActionPredictorConfig, robot: EmbodimentConfig
 ) -> WorldModelConfig:
-    """Return the architecture of an encoder with the action-conditioned predictor that `state` is of."""
+    """Return the architecture of V-JEPA 2-AC: an encoder and a predictor on all of its tokens."""
     return WorldModelConfig(
         encoder=encoder,
         predictor=predictor,
-        pool=1,
-        action_dim=needed(state, "action_encoder.weight", "predictor").shape[1],
-        state_dim=needed(state, "state_encoder.weight", "predictor").shape[1],
+        latents=LatentsConfig(kind="none"),
+        embodiments=(robot,),
+        inverse=InverseConfig(horizon=0),
+        decoder=DecoderConfig(image_size=0),
     )
 
 

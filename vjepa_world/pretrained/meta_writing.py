@@ -11,8 +11,14 @@ import torch
 from torch import Tensor
 
 from vjepa_world.errors import CheckpointError
-from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig, WorldModelConfig
+from vjepa_world.models.config import (
+    EmbodimentConfig,
+    EncoderConfig,
+    MaskedPredictorConfig,
+    WorldModelConfig,
+)
 from vjepa_world.pretrained.checkpoint import Checkpoint
+from vjepa_world.pretrained.meta_actions import free_bounds, without_embodiment
 from vjepa_world.pretrained.meta_kinds import OWN_ENTRY, PATCHES, State, kind_of, positions_of
 from vjepa_world.pretrained.meta_maps import (
     SPAN_2_1,
@@ -23,9 +29,6 @@ from vjepa_world.pretrained.meta_maps import (
     untold,
 )
 
-#: A predictor's standardisation: each linear map and the buffers that stand before it.
-STANDARDISED = {"action_encoder": ("action_mean", "action_std"), "state_encoder": ("state_mean", "state_std")}
-
 
 def write_meta(checkpoint: Checkpoint, path: Path) -> None:
     """Write a file that the reference's code loads, whole or not at all, every tensor bit by bit.
@@ -33,7 +36,7 @@ def write_meta(checkpoint: Checkpoint, path: Path) -> None:
     The one encoder goes under both names that the reference reads, `encoder` and `target_encoder` (`ema_encoder` of a
     distilled V-JEPA 2.1), stored once. Optimiser state is not kept: the reference can evaluate such a file, not resume
     from it. What its code takes as arguments (heads, clip, LayerNorm eps) and no tensor tells goes into an entry of our
-    own, which its code passes by, with labels and the bounds of actions.
+    own, which its code passes by, with labels, the robot's name and the bounds of actions.
 
     A predictor's standardisation of actions and states, which the reference does not have, is folded into its linear
     maps: exact but for rounding. Unused weights for extrinsics, which the reference always has, are written as zeros.
@@ -53,8 +56,6 @@ def write_meta(checkpoint: Checkpoint, path: Path) -> None:
         state = checkpoint.tensors["probe"]
         content["classifiers"] = [_wrapped(state, "module.")]
         notes["probe"] = untold(checkpoint.probe, probe_words(state))
-    if "bounds" in checkpoint.tensors:
-        notes["bounds"] = {name: _own_storage(value) for name, value in checkpoint.tensors["bounds"].items()}
     notes["labels"] = checkpoint.details.get("labels")
     content |= {"epoch": checkpoint.details.get("epoch", 0)}
     notes = {key: value for key, value in notes.items() if value}
@@ -68,7 +69,7 @@ def _add_training(
     state = dict(checkpoint.tensors["encoder"])
     if config.num_frames == 1:  # the reference's image models have a flat kernel
         state[PATCHES] = state[PATCHES].squeeze(2)
-    predictor, told = _predictor(checkpoint, config)
+    predictor, told, bounds = _predictor(checkpoint, config)
     positions = positions_of(state, predictor, {})
     kind = kind_of(state, predictor, config.positions)
     notes["encoder"] = untold(config, encoder_words(state, config.positions))
@@ -81,39 +82,33 @@ def _add_training(
     content |= {"encoder": wrapped, averaged: wrapped}
     if predictor:
         content["predictor"] = _wrapped(predictor, kind.prefix)
-        notes["predictor"] = told
-
-
-def _predictor(checkpoint: Checkpoint, encoder: EncoderConfig) -> tuple[State, dict[str, Any]]:
-    """Return a predictor's tensors as the reference has them, and the words that they do not tell."""
+        notes["predictor"], notes["bounds"] = told, bounds
     if checkpoint.world_model is not None:
-        state = _folded(checkpoint.tensors["predictor"])
-        config = checkpoint.world_model.predictor
+        name = checkpoint.world_model.embodiments[0].name
+        notes["embodiment"] = name if name != EmbodimentConfig.name else None
+
+
+def _predictor(
+    checkpoint: Checkpoint, encoder: EncoderConfig
+) -> tuple[State, dict[str, Any], dict[str, Tensor]]:
+    """Return a predictor's tensors as the reference has them, the words that they do not tell, and its bounds."""
+    if checkpoint.world_model is not None:
+        config, robot = checkpoint.world_model.predictor, checkpoint.world_model.embodiments[0]
+        state, bounds = without_embodiment(checkpoint.tensors["predictor"], robot.name)
+        free = free_bounds(robot.action_dim)
+        if all(torch.equal(bounds[name].float(), free[name]) for name in free):
+            bounds = {}
         if not config.extrinsics_dim:
             weight = state["action_encoder.weight"]
             state["extrinsics_encoder.weight"] = torch.zeros_like(weight[:, 1:])
             state["extrinsics_encoder.bias"] = torch.zeros_like(weight[:, 0])
-        return state, untold(config, action_predictor_words(state))
+        own = {name: _own_storage(tensor) for name, tensor in bounds.items()}
+        return state, untold(config, action_predictor_words(state)), own
     if checkpoint.masked_predictor is not None:
         state = checkpoint.tensors["masked_predictor"]
         found = masked_predictor_words(state, encoder.embed_dim, encoder.positions)
-        return state, untold(checkpoint.masked_predictor, found)
-    return {}, {}
-
-
-def _folded(state: State) -> State:
-    r"""Return a predictor without its standardisation: :math:`W (x - \mu) / \sigma + b = W' x + b'`."""
-    buffers = {name for pair in STANDARDISED.values() for name in pair}
-    folded = {name: tensor for name, tensor in state.items() if name not in buffers}
-    for layer, (mean_name, std_name) in STANDARDISED.items():
-        mean, std = state[mean_name].double(), state[std_name].double()
-        if not mean.any() and bool((std == 1).all()):
-            continue
-        weight, bias = state[f"{layer}.weight"], state[f"{layer}.bias"]
-        scaled = weight.double() / std
-        folded[f"{layer}.weight"] = scaled.to(weight.dtype)
-        folded[f"{layer}.bias"] = (bias.double() - scaled @ mean).to(bias.dtype)
-    return folded
+        return state, untold(checkpoint.masked_predictor, found), {}
+    return {}, {}, {}
 
 
 def _obstacles(checkpoint: Checkpoint) -> list[tuple[str, str]]:
@@ -163,10 +158,19 @@ def _masked_predictor_obstacles(config: MaskedPredictorConfig, encoder: EncoderC
 
 
 def _world_model_obstacles(config: WorldModelConfig) -> list[str]:
-    predictor = config.predictor
+    predictor, robot = config.predictor, config.embodiments[0]
+    names = ", ".join(embodiment.name for embodiment in config.embodiments)
     checks = (
         (config.encoder_kind != "vjepa", f"has the encoder '{config.encoder_kind}', which holds no weights"),
-        (config.pool != 1, f"pools {config.pool} x {config.pool} tokens, and V-JEPA 2-AC none"),
+        (
+            config.latents.kind != "none",
+            f"has latents of kind {config.latents.kind}, {config.side} x {config.side} tokens a view, and V-JEPA 2-AC "
+            "takes the encoder's",
+        ),
+        (config.views != 1, f"sees {config.views} views, and V-JEPA 2-AC one"),
+        (len(config.embodiments) != 1, f"knows the embodiments {names}, and V-JEPA 2-AC one"),
+        (bool(config.inverse.horizon), "has an inverse model (inverse.horizon), and V-JEPA 2-AC none"),
+        (bool(config.decoder.image_size), "has a decoder (decoder.image_size), and V-JEPA 2-AC none"),
         (predictor.residual, "predicts the change of the features (residual), and V-JEPA 2-AC the features"),
         (predictor.context_frames != 0, "sees one frame (context_frames=1), and V-JEPA 2-AC all before"),
         (
@@ -175,11 +179,16 @@ def _world_model_obstacles(config: WorldModelConfig) -> list[str]:
         ),
         (predictor.positions != "tiled", f"has positions '{predictor.positions}', V-JEPA 2-AC 'tiled'"),
         (
-            config.state_dim != config.action_dim,
-            f"has states of size {config.state_dim} and actions of {config.action_dim}, V-JEPA 2-AC's are equal",
+            predictor.condition != "tokens",
+            f"has condition '{predictor.condition}', and V-JEPA 2-AC takes actions and states as tokens",
+        ),
+        (predictor.predict_state, "predicts states (predict_state), and V-JEPA 2-AC none"),
+        (
+            robot.state_dim != robot.action_dim,
+            f"has states of size {robot.state_dim} and actions of {robot.action_dim}, V-JEPA 2-AC's are equal",
         ),
         (
-            predictor.extrinsics_dim not in (0, config.action_dim - 1),
+            predictor.extrinsics_dim not in (0, robot.action_dim - 1),
             f"has extrinsics of size {predictor.extrinsics_dim}, V-JEPA 2-AC's are one less than an action's",
         ),
     )

@@ -14,7 +14,11 @@ from torch import Tensor
 from vjepa_world.errors import CheckpointError, nearest
 from vjepa_world.models.config import (
     ActionPredictorConfig,
+    DecoderConfig,
+    EmbodimentConfig,
     EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
     MaskedPredictorConfig,
     ProbeConfig,
     WorldModelConfig,
@@ -24,19 +28,22 @@ from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.folder import CONFIG, WEIGHTS, write_folder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+#: Versions whose layout is still that of today, by kind; of a world model only the newest.
+READABLE_VERSIONS = (1, FORMAT_VERSION)
 
 #: The parts of each kind. An encoder's tensors have no prefix; elsewhere a part's name is its tensors' prefix.
 PARTS = {
     "encoder": ("encoder",),
-    "world_model": ("encoder", "predictor"),
+    "world_model": ("encoder", "predictor", "latents", "inverse", "decoder"),
     "pretraining": ("encoder", "masked_predictor"),
     "classifier": ("encoder", "probe"),
     "probe": ("probe",),
 }
 
-#: Tensors of a world model that belong to neither part.
-BOUNDS = ("action_low", "action_high")
+#: Where :class:`Checkpoint.tensors` has what belongs to no part: mistakes, which strict loading names.
+STRAY = "stray"
 
 
 def checkpoint_files(
@@ -58,13 +65,14 @@ def write_native(checkpoint: Checkpoint, folder: Path) -> None:
         CheckpointError: If the folder cannot be written.
     """
     kind = native_kind(checkpoint)
-    parts = {part: getattr(checkpoint, part) for part in PARTS[kind] if part != "predictor"}
-    config: dict[str, Any] = {part: dataclasses.asdict(value) for part, value in parts.items()}
+    config: dict[str, Any]
+    if checkpoint.world_model is not None:
+        config = dataclasses.asdict(checkpoint.world_model)
+    else:
+        config = {part: dataclasses.asdict(getattr(checkpoint, part)) for part in PARTS[kind]}
     if kind == "encoder":
         config = config["encoder"]
-    elif checkpoint.world_model is not None:
-        config = dataclasses.asdict(checkpoint.world_model)
-    tensors = dict(checkpoint.tensors.get("bounds", {}))
+    tensors = dict(checkpoint.tensors.get(STRAY, {}))
     for part in PARTS[kind]:
         prefix = "" if kind == "encoder" else f"{part}."
         tensors |= {prefix + name: tensor for name, tensor in checkpoint.tensors.get(part, {}).items()}
@@ -136,14 +144,21 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if not isinstance(description, dict) or description.get("kind") not in PARTS:
         kind = description.get("kind") if isinstance(description, dict) else None
         raise CheckpointError(f"{path} describes kind {kind!r}; {nearest(str(kind), PARTS)}")
-    if description.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path} has format_version {description.get('format_version')!r}, this release reads {FORMAT_VERSION}; "
-            "use the release that wrote it, or make the checkpoint again."
-        )
+    _check_version(path, description)
     if not isinstance(description.get("config"), dict):
         raise CheckpointError(f"{path} has no 'config' object; the checkpoint is broken, make it again.")
     return {"provenance": {}, **description}
+
+
+def _check_version(path: Path, description: dict[str, Any]) -> None:
+    version, kind = description.get("format_version"), description["kind"]
+    readable = (FORMAT_VERSION,) if kind == "world_model" else READABLE_VERSIONS
+    if version not in readable:
+        allowed = " and ".join(map(str, readable))
+        raise CheckpointError(
+            f"{path} has format_version {version!r}, and of kind {kind} this release reads {allowed}; use the release "
+            "that wrote it, or make the checkpoint again (a world model: `vjepa-world finetune` with its encoder)."
+        )
 
 
 def read_native(source: str | Path) -> Checkpoint:
@@ -185,8 +200,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 def _by_part(tensors: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
     """Sort tensors by the part that their name begins with; without parts, all are the encoder's.
 
-    Names that begin with no part keep their place under "bounds": a world model's, or mistakes that strict loading
-    will name.
+    Names that begin with no part keep their place under :data:`STRAY`.
     """
     if not parts:
         return {"encoder": tensors}
@@ -196,7 +210,7 @@ def _by_part(tensors: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, di
         if part in parts and rest:
             sorted_tensors.setdefault(part, {})[rest] = tensor
         else:
-            sorted_tensors.setdefault("bounds", {})[name] = tensor
+            sorted_tensors.setdefault(STRAY, {})[name] = tensor
     return sorted_tensors
 
 
@@ -227,6 +241,19 @@ def world_model_config(values: dict[str, Any], source: Path) -> WorldModelConfig
         CheckpointError: If a part or key is missing, unknown or of the wrong type.
     """
     parts = dict(values)
-    parts["encoder"] = _build(EncoderConfig, parts.get("encoder"), source)
-    parts["predictor"] = _build(ActionPredictorConfig, parts.get("predictor"), source)
+    schemas = {
+        "encoder": EncoderConfig,
+        "predictor": ActionPredictorConfig,
+        "latents": LatentsConfig,
+        "inverse": InverseConfig,
+        "decoder": DecoderConfig,
+    }
+    for part, schema in schemas.items():
+        parts[part] = _build(schema, parts.get(part), source)
+    embodiments = parts.get("embodiments")
+    if not isinstance(embodiments, list):
+        raise CheckpointError(
+            f"{source / CONFIG} lists no embodiments; the checkpoint is broken, make it again."
+        )
+    parts["embodiments"] = tuple(_build(EmbodimentConfig, robot, source) for robot in embodiments)
     return _build(WorldModelConfig, parts, source)
