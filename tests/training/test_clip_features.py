@@ -108,6 +108,24 @@ def test_other_clips_weights_or_precision_are_computed_anew(
     assert len(set(folders)) == 6
 
 
+def test_a_limit_removes_what_was_used_longest_ago(
+    encoder: VideoEncoder, counter: Counter, tmp_path: Path
+) -> None:
+    first, second = encode(Clips(), encoder, tmp_path), encode(Clips(seed=1), encoder, tmp_path)
+    assert encode(Clips(), encoder, tmp_path).folder == first.folder  # used again
+    first.lease.close()
+    second.lease.close()
+    limit_gb = 2.5e-9 * sum(file.stat().st_size for file in first.folder.iterdir())
+    third = encode(Clips(seed=2), encoder, tmp_path, limit_gb=limit_gb)
+    assert sorted(tmp_path.iterdir()) == sorted([first.folder, third.folder])
+    assert counter.clips == 30
+    with pytest.raises(DataError, match="in use, or another user's"):
+        encode(Clips(seed=3), encoder, tmp_path, limit_gb=limit_gb / 2)
+    with pytest.raises(ConfigError, match="limit_gb=1e-09 allows less"):
+        encode(Clips(seed=3), encoder, tmp_path, limit_gb=1e-9)
+    assert counter.clips == 30
+
+
 def test_a_truncated_file_is_computed_anew(encoder: VideoEncoder, counter: Counter, tmp_path: Path) -> None:
     first = encode(Clips(), encoder, tmp_path)
     expected = first.features.clone()

@@ -9,10 +9,11 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +25,7 @@ from tqdm import tqdm
 
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.clip_tables import ClipTable
+from vjepa_world.data.feature_limits import Lease, check_disk, in_gb, make_room
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained.probes import weights_digest
@@ -44,11 +46,13 @@ class ClipFeatures:
         features: `[M, N, D]` float16, memory-mapped; rows of bad groups are zeros.
         bad: Groups (videos, episodes) with a clip that could not be read, and why.
         folder: Where they lie.
+        lease: Keeps the folder from being removed to make room.
     """
 
     features: Tensor
     bad: dict[int, str]
     folder: Path
+    lease: Lease = field(repr=False, compare=False)
 
 
 def encode_clips(
@@ -61,6 +65,7 @@ def encode_clips(
     workers: int,
     cache: Path,
     max_bad_fraction: float,
+    limit_gb: float = math.inf,
 ) -> ClipFeatures:
     """Encode every clip, or find what an earlier run wrote for the same clips, weights and settings.
 
@@ -73,10 +78,11 @@ def encode_clips(
         workers: Processes that decode.
         cache: Folder of all features.
         max_bad_fraction: Share of unreadable videos or episodes above which to stop.
+        limit_gb: How large all of `cache` may be [10^9 bytes]; the least recently used features are removed.
 
     Raises:
-        DataError: If too many videos or episodes are unreadable.
-        ConfigError: If the clips do not divide into the encoder's tubelets and patches.
+        DataError: If too many videos or episodes are unreadable, or there is too little room.
+        ConfigError: If the clips do not divide into the encoder's tubelets and patches, or take more than `limit_gb`.
     """
     video = torch.empty(1, clips.shown.frames, 3, *2 * (clips.shown.image_size,), device="meta")
     tokens = 1 if pooled else int(np.prod(encoder.token_grid(video)))
@@ -87,10 +93,14 @@ def encode_clips(
     what = json.dumps([dataclasses.asdict(clips.shown), clips.fingerprint()])
     folder = cache / hashlib.blake2b((key + what).encode(), digest_size=16).hexdigest()
     account = BadFiles(max_bad_fraction)
+    size = 2 * int(np.prod(shape))
     if not _is_whole(folder, shape):
         folder.parent.mkdir(parents=True, exist_ok=True)
+        make_room(folder, size, limit_gb)
+        check_disk(folder, size)
         temporary = Path(tempfile.mkdtemp(dir=cache, prefix=f".{folder.name}."))
         temporary.chmod(0o755)
+        lease = Lease(temporary)
         try:
             blocks = _encoded(clips, encoder, shape, dtype, batch_size, workers, account)
             write_blocks(temporary / FEATURES, blocks)
@@ -100,8 +110,8 @@ def encode_clips(
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-    size_mb = 2 * np.prod(shape) / 1e6
-    logger.info("features of %d clips are in %s (%.1f MB)", len(clips), folder, size_mb)
+            lease.close()
+    logger.info("features of %d clips are in %s (%s)", len(clips), folder, in_gb(size))
     return _read(folder, shape, clips, max_bad_fraction)
 
 
@@ -175,8 +185,9 @@ def _is_whole(folder: Path, shape: tuple[int, int, int]) -> bool:
 def _read(
     folder: Path, shape: tuple[int, int, int], clips: ClipTable, max_bad_fraction: float
 ) -> ClipFeatures:
+    lease = Lease(folder)
     numbers = np.memmap(folder / FEATURES, dtype=np.float16, mode="c", shape=shape)
     reasons = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["bad"]
     BadFiles(max_bad_fraction, dict(reasons)).check(len(clips.names))
     bad = {number: reasons[name] for number, name in enumerate(clips.names) if name in reasons}
-    return ClipFeatures(torch.from_numpy(numbers), bad, folder)
+    return ClipFeatures(torch.from_numpy(numbers), bad, folder, lease)

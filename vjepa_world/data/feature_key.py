@@ -1,0 +1,101 @@
+"""What decides the features of a dataset's frames: same key, same features.
+
+Legend: F frames, N tokens a frame, D width, s side of a thumbnail [pixels].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.errors import ConfigError, DataError
+
+#: Part of every key: features written in another layout are not found again.
+LAYOUT = 1
+
+#: What a part that differs means.
+_CAUSES = {
+    "layout": "another version of this program wrote them",
+    "encoder": "the encoder has other weights",
+    "preprocessing": "frames are prepared otherwise",
+    "dataset": "the dataset's files have changed since, or it is another dataset",
+    "cameras": "other cameras were asked for",
+    "tokens": "a frame has another number of tokens",
+    "width": "tokens have another width",
+    "thumbnail": "other thumbnails were asked for",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureKey:
+    """Names the features of a dataset.
+
+    Attributes:
+        encoder: Hash of the encoder's weights.
+        preprocessing: How frames become its input, and what becomes of its output, in words.
+        dataset: The dataset's fingerprint.
+        cameras: Which cameras are encoded.
+        tokens: N.
+        width: D.
+        thumbnail: s; 0 keeps none.
+
+    Raises:
+        ConfigError: A number is out of range, or no camera is named.
+    """
+
+    encoder: str
+    preprocessing: str
+    dataset: str
+    cameras: tuple[str, ...]
+    tokens: int
+    width: int
+    thumbnail: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cameras", tuple(self.cameras))
+        if not self.cameras or len(set(self.cameras)) < len(self.cameras):
+            raise ConfigError(
+                f"cameras of a feature cache are {list(self.cameras)}; name at least one, each once."
+            )
+        for name, least in (("tokens", 1), ("width", 1), ("thumbnail", 0)):
+            if getattr(self, name) < least:
+                raise ConfigError(
+                    f"{name} of a feature cache is {getattr(self, name)}; give at least {least}."
+                )
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes that all cameras of one row take."""
+        return len(self.cameras) * (2 * self.tokens * self.width + 3 * self.thumbnail**2)
+
+    def parts(self) -> dict[str, Any]:
+        """Return all parts as JSON has them, the layout among them."""
+        return {"layout": LAYOUT, **dataclasses.asdict(self), "cameras": list(self.cameras)}
+
+    def folder(self, root: Path, dataset: TrajectoryDataset) -> Path:
+        """Return where under `root` these features lie: the dataset's name and a short hash."""
+        digest = hashlib.blake2b(json.dumps(self.parts(), sort_keys=True).encode(), digest_size=6)
+        return root / f"{dataset.path.resolve().name}-{digest.hexdigest()}"
+
+    def refuse_others(self, folder: Path, there: Mapping[str, Any]) -> None:
+        """Stop when a folder's features are not those of this key.
+
+        Raises:
+            DataError: Parts differ; each is named with what was got and expected.
+        """
+        differing = [
+            f"{name} is {there.get(name)!r} there and {here!r} here ({_CAUSES[name]})"
+            for name, here in self.parts().items()
+            if there.get(name) != here
+        ]
+        if differing:
+            raise DataError(
+                f"{folder} holds other features: {'; '.join(differing)}. Give what they were computed with, or build "
+                "the features anew: they get a folder of their own."
+            )

@@ -1,0 +1,197 @@
+"""The files of a feature cache: which episodes go where, and how a file is written, checked and mapped.
+
+    FOLDER/plan.json              written first: rows of each episode, and the episodes of each shard
+    FOLDER/shard-00000.safetensors
+        features.CAMERA [F,N,D] bfloat16, thumbnails.CAMERA [F,3,s,s] uint8; which episodes, in the metadata
+    FOLDER/about.json             written last: the key, and what the shards hold
+
+Legend: F frames of a shard, N tokens a frame, D width, s side of a thumbnail [pixels].
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vjepa_world.data.atomic import atomic_path
+from vjepa_world.errors import DataError
+
+PLAN, ABOUT = "plan.json", "about.json"
+
+#: A shard is closed when it has this many frames or bytes: what a killed build loses, and what it keeps in memory.
+SHARD_FRAMES, SHARD_BYTES = 2048, 128_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a dataset is cut.
+
+    Attributes:
+        lengths: Rows of each episode whose numbers can be read.
+        bad: Why the others cannot.
+        shards: Episodes of each shard.
+    """
+
+    lengths: dict[int, int]
+    bad: dict[int, str]
+    shards: tuple[tuple[int, ...], ...]
+
+    def frames(self, shard: int) -> int:
+        """Return how many rows a shard's episodes have."""
+        return sum(self.lengths[episode] for episode in self.shards[shard])
+
+    @classmethod
+    def cut(cls, lengths: dict[int, int], bad: dict[int, str], frame_bytes: int) -> Plan:
+        """Put whole episodes into shards, in order, until one is large enough."""
+        full = min(SHARD_FRAMES, SHARD_BYTES // frame_bytes)
+        shards: list[list[int]] = []
+        filled = full
+        for episode, length in lengths.items():
+            if filled >= full:
+                shards.append([])
+                filled = 0
+            shards[-1].append(episode)
+            filled += length
+        return cls(lengths, bad, tuple(map(tuple, shards)))
+
+    def write(self, folder: Path) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            DataError: The disk is full or the folder cannot be written.
+        """
+        content = {"lengths": pairs(self.lengths), "bad": pairs(self.bad), "shards": self.shards}
+        write_json(folder / PLAN, content)
+
+    @classmethod
+    def read(cls, folder: Path) -> Plan:
+        """Read it.
+
+        Raises:
+            DataError: It is not there, or broken.
+        """
+        content = read_json(folder / PLAN)
+        shards = tuple(map(tuple, content["shards"]))
+        return cls(dict(content["lengths"]), dict(content["bad"]), shards)
+
+
+@dataclass(frozen=True)
+class ShardContent:
+    """What is in a shard.
+
+    Attributes:
+        episodes: Episode and rows of each that is in it, in order.
+        bad: Why the others of its episodes are not.
+    """
+
+    episodes: tuple[tuple[int, int], ...]
+    bad: dict[int, str]
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Return where shard `number` lies."""
+    return folder / f"shard-{number:05d}.safetensors"
+
+
+def write_shard(path: Path, tensors: Mapping[str, Tensor], content: ShardContent) -> None:
+    """Write a shard, whole or not at all.
+
+    Args:
+        path: Where.
+        tensors: `features.CAMERA` and `thumbnails.CAMERA`.
+        content: Whose they are.
+
+    Raises:
+        DataError: The disk is full or the folder cannot be written.
+    """
+    # One entry: several are stored in an order that differs from run to run.
+    metadata = {"content": json.dumps({"episodes": content.episodes, "bad": pairs(content.bad)})}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(dict(tensors), metadata))
+
+
+def read_content(path: Path) -> ShardContent | None:
+    """Return what a shard holds; None where there is none, or not a whole one."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (FileNotFoundError, SafetensorError):
+        return None
+    if "content" not in metadata:
+        return None
+    content = json.loads(metadata["content"])
+    episodes = tuple((episode, length) for episode, length in content["episodes"])
+    return ShardContent(episodes, dict(content["bad"]))
+
+
+def is_whole(path: Path, plan: Plan, number: int) -> bool:
+    """Return whether a shard is there and holds the episodes that it was planned for."""
+    content = read_content(path)
+    if content is None:
+        return False
+    lengths = {episode: plan.lengths[episode] for episode in plan.shards[number]}
+    return dict(content.episodes) == {e: n for e, n in lengths.items() if e not in content.bad}
+
+
+def map_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    """Return tensors of a shard that are read from the disk when they are indexed.
+
+    Raises:
+        DataError: The file is gone, cut off or without one of them.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in names}
+    except (OSError, SafetensorError) as error:
+        raise broken_shard(path, str(error)) from error
+
+
+def broken_shard(path: Path, reason: str) -> DataError:
+    """Return the error for a shard that cannot be used."""
+    return DataError(
+        f"{path} is broken ({reason}). Build the features again: what is whole is kept, this file is computed anew."
+    )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all.
+
+    Raises:
+        DataError: The disk is full or the folder cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read an object of a cache.
+
+    Raises:
+        DataError: It is not there, or broken.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} is not there: the features are not built, or not yet, or the processes that build them do not "
+            "share this folder. Build them first, in a folder that all processes see."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}). Remove its folder; it is then built anew."
+        ) from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is no JSON object. Remove its folder; it is then built anew.")
+    return content
+
+
+def pairs(values: Mapping[int, Any]) -> list[tuple[int, Any]]:
+    """Return a mapping as JSON can have it: its keys are words there."""
+    return list(values.items())

@@ -1,0 +1,229 @@
+"""Windows of trajectories: which rows make one, by time, and the states and actions between them.
+
+Shapes: B windows, T frames of a window, W windows in all, R rows of an episode, S state size, A action size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from vjepa_world.data.bad_files import BadFiles
+from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
+from vjepa_world.data.trajectories.standard import standardise
+from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.ops.convention import Convention
+from vjepa_world.ops.pose import compose_actions
+
+#: Of two rows that are equally near, but for rounding, the earlier one is taken [s].
+_TIE_S = 1e-9
+
+
+@dataclass(frozen=True)
+class EpisodeNumbers:
+    """An episode without its pictures, in our convention.
+
+    Attributes:
+        index: Its place in the dataset.
+        name: What messages call it.
+        states: float32 `[R, S]`.
+        actions: float32 `[R-1, A]`.
+        timestamps_s: float64 `[R]`.
+        composes: Whether actions are pose deltas, which can be put together.
+        extrinsics: By camera, float32 `[R, 6]`.
+        task: What the robot did, in words.
+    """
+
+    index: int
+    name: str
+    states: np.ndarray
+    actions: np.ndarray
+    timestamps_s: np.ndarray
+    composes: bool
+    extrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    task: str = ""
+
+
+def read_episodes(
+    dataset: TrajectoryDataset, *, max_bad_fraction: float, indices: Sequence[int] | None = None
+) -> tuple[list[EpisodeNumbers], BadFiles]:
+    """Read the numbers of all episodes, or of some, and bring them to our convention.
+
+    Args:
+        dataset: The trajectories.
+        max_bad_fraction: Share of unusable episodes above which to stop.
+        indices: Which episodes; None reads all.
+
+    Returns:
+        The usable episodes, and the account of the others.
+
+    Raises:
+        DataError: Too many are unusable, or all.
+    """
+    wanted = range(dataset.num_episodes) if indices is None else indices
+    bad = BadFiles(max_bad_fraction, what="episodes")
+    found = []
+    for index in tqdm(wanted, desc="numbers", unit="episode", mininterval=1.0, delay=2.0):
+        try:
+            found.append(_numbers(dataset.episode(index), dataset.convention))
+        except DataError as error:
+            bad.add(f"{dataset.path} episode {index}", str(error))
+            bad.check(len(wanted))
+    bad.check(len(wanted))
+    return found, bad
+
+
+def _numbers(trajectory: Trajectory, convention: Convention) -> EpisodeNumbers:
+    ours = standardise(trajectory, convention)
+    return EpisodeNumbers(
+        index=ours.index,
+        name=ours.name,
+        states=ours.states,
+        actions=ours.actions,
+        timestamps_s=ours.timestamps_s,
+        composes=convention.has_pose and convention.actions != "given",
+        extrinsics={name: values.astype(np.float32) for name, values in ours.extrinsics.items()},
+        task=ours.task,
+    )
+
+
+class WindowTable:
+    """All windows of some episodes: frame i of a window is the row nearest to its first row's time plus i / fps.
+
+    A window whose rows are not there when they should be (the end of the episode, a jump of the clock) is none.
+
+    Args:
+        episodes: What `read_episodes` gave.
+        frames: Frames of a window, at least 2.
+        fps: Frames a second; 0 takes every row.
+
+    Attributes:
+        rows: int64 `[W, T]`, rows in the episode.
+        episodes: int64 `[W]`, places in the list of episodes.
+        fps: Frames a second of the windows.
+
+    Raises:
+        ConfigError: `fps` is above the data's.
+        DataError: Actions of no known meaning would have to be put together in different numbers.
+    """
+
+    def __init__(self, episodes: Sequence[EpisodeNumbers], *, frames: int, fps: float = 0.0) -> None:
+        self.frames = frames
+        self.source = list(episodes)
+        own = _data_fps(self.source)
+        if fps > own * (1 + 1e-3):
+            raise ConfigError(
+                f"data.fps is {fps:g}, and the data has {own:g} frames a second; give at most that, or 0 for all rows."
+            )
+        self.fps = fps or own
+        tables = [_rows(episode.timestamps_s, frames, self.fps, own) for episode in self.source]
+        empty = np.empty((0, frames), np.int64)
+        self.rows = torch.from_numpy(np.concatenate([empty, *tables]))
+        self.episodes = torch.repeat_interleave(
+            torch.arange(len(tables)), torch.tensor([len(t) for t in tables])
+        )
+        lengths = [len(episode.states) for episode in self.source]
+        self._starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
+        self._composes = bool(self.source) and self.source[0].composes
+        self._states = torch.from_numpy(_joined([e.states for e in self.source]))
+        # One row of zeros ends each episode, so that actions and states have the same places.
+        self._actions = torch.from_numpy(_joined([np.pad(e.actions, ((0, 1), (0, 0))) for e in self.source]))
+        self.stride = self._stride()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def state_dim(self) -> int:
+        """Size of a state, S."""
+        return self._states.shape[1]
+
+    @property
+    def action_dim(self) -> int:
+        """Size of an action from frame to frame, A."""
+        return self._actions.shape[1] * (1 if self._composes else self.stride)
+
+    def numbers(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states and actions of windows `[B]`: float32 `[B, T, S]` and `[B, T-1, A]`.
+
+        Where rows are skipped, an action carries from frame to frame: pose deltas are composed, others stand one
+        after the other.
+        """
+        places = self.places(windows)
+        states = self._states[places]
+        if self.stride == 1:
+            return states, self._actions[places[:, :-1]]
+        each = places[:, :-1, None] + torch.arange(self.stride)
+        actions = self._actions[each.clamp_max(len(self._actions) - 1)]
+        if not self._composes:
+            return states, actions.flatten(2)
+        taken = each < places[:, 1:, None]
+        return states, compose_actions(actions * taken.unsqueeze(-1))
+
+    def places(self, windows: Tensor) -> Tensor:
+        """Return the rows of windows `[B]` as places among all rows of all episodes, int64 `[B, T]`."""
+        return self._starts[self.episodes[windows]].unsqueeze(1) + self.rows[windows]
+
+    def extrinsics(self, windows: Tensor, cameras: Sequence[str]) -> Tensor:
+        """Return the pose of one camera a window at each frame, float32 `[B, T, 6]`.
+
+        Raises:
+            DataError: An episode has none for its camera.
+        """
+        found = []
+        for window, camera in zip(windows.tolist(), cameras, strict=True):
+            episode = self.source[int(self.episodes[window])]
+            if camera not in episode.extrinsics:
+                raise DataError(
+                    f"{episode.name} has no extrinsics of camera '{camera}' (it has those of: "
+                    f"{', '.join(episode.extrinsics) or 'none'}); set predictor.use_extrinsics=false, or give other "
+                    "data."
+                )
+            found.append(torch.from_numpy(episode.extrinsics[camera])[self.rows[window]])
+        return torch.stack(found)
+
+    def of_episodes(self, places: Sequence[int]) -> Tensor:
+        """Return the windows of the episodes at these places of the list, int64."""
+        return torch.isin(self.episodes, torch.tensor(list(places), dtype=torch.long)).nonzero().squeeze(1)
+
+    def _stride(self) -> int:
+        """Return how many rows lie between frames, at most.
+
+        Raises:
+            DataError: It differs, and actions are not of a kind that can be put together.
+        """
+        steps = torch.diff(self.rows, dim=1)
+        low, high = (int(steps.min()), int(steps.max())) if steps.numel() else (1, 1)
+        if low != high and not self._composes:
+            raise DataError(
+                f"at data.fps={self.fps:g} between {low} and {high} rows lie between two frames, and actions of no "
+                "known meaning cannot be put together in different numbers; choose a data.fps that divides the data's."
+            )
+        return high
+
+
+def _data_fps(episodes: Sequence[EpisodeNumbers]) -> float:
+    intervals = [np.median(np.diff(e.timestamps_s)) for e in episodes if len(e.timestamps_s) > 1]
+    return float(1 / np.median(intervals)) if intervals else 1.0
+
+
+def _rows(times_s: np.ndarray, frames: int, fps: float, own: float) -> np.ndarray:
+    """Return the rows of every window of an episode, int64 [w, T]."""
+    targets = times_s[:, None] + np.arange(frames) / fps
+    after = np.searchsorted(times_s, targets).clip(max=len(times_s) - 1)
+    before = np.maximum(after - 1, 0)
+    late, early = np.abs(times_s[after] - targets), np.abs(times_s[before] - targets)
+    nearest = np.where(late < early - _TIE_S, after, before)
+    there = np.abs(times_s[nearest] - targets).max(axis=1) <= 0.5 / own * (1 + 1e-6)
+    onwards = (np.diff(nearest, axis=1) > 0).all(axis=1)
+    kept: np.ndarray = nearest[there & onwards].astype(np.int64)
+    return kept
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
