@@ -1,7 +1,8 @@
 # Sourced by quickstart.sh and controls.sh.
 
 # How the predictor is trained, the same for the encoder learned here and for the controls.
-finetuning=(trainer.steps=1600 trainer.batch_size=64 trainer.lr=1e-3)
+finetuning=(trainer.steps=2400 trainer.batch_size=32 trainer.lr=1e-3 data.frames=5 objective.rollout=4
+    objective.rollout_ramp=0.3 inverse.horizon=4)
 
 # stage VERB NAME key=value ... runs one verb and says how long it took. A run that was begun before goes on.
 stage() {

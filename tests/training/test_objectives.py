@@ -8,37 +8,9 @@ from torch import Tensor
 
 from tests.models.reference import randomise
 from vjepa_world.models.action_predictor import ActionPredictor
-from vjepa_world.models.config import ActionPredictorConfig
-from vjepa_world.training.objectives import motion_weights, rollout_predictions, weighted_l1
-
-
-def test_motion_weights_by_hand() -> None:
-    current = torch.zeros(1, 1, 2, 2)
-    following = torch.tensor([[[[1.0, -1.0], [3.0, 3.0]]]])  # changes 1 and 3, mean 2
-    torch.testing.assert_close(motion_weights(current, following, 1.0), torch.tensor([[[0.5, 1.5]]]))
-    torch.testing.assert_close(motion_weights(current, following, 0.5), torch.tensor([[[0.75, 1.25]]]))
-    assert motion_weights(current, following, 0.0).tolist() == [[[1.0, 1.0]]]
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.8, 1.0])
-def test_motion_weights_have_mean_one(share: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    current, following = torch.randn(2, 3, 4, 5, 6, generator=generator)
-    weights = motion_weights(current, following, share)
-    assert weights.shape == (3, 4, 5)
-    assert float(weights.mean()) == pytest.approx(1, abs=1e-5)
-    assert float(weights.min()) >= 1 - share
-
-
-def test_where_nothing_moves_the_weights_stay_finite() -> None:
-    still = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(motion_weights(still, still, 0.8), torch.full((1, 2, 3), 0.2))
-
-
-def test_weighted_l1_by_hand() -> None:
-    predicted = torch.tensor([[[1.0, 1.0], [0.0, 4.0]]])
-    loss = weighted_l1(predicted, torch.zeros(1, 2, 2), torch.tensor([[0.5, 1.5]]))
-    assert float(loss) == pytest.approx((0.5 * 1 + 1.5 * 2) / 2)
+from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
+from vjepa_world.training.objectives import Predictions, prediction_losses, predictions
+from vjepa_world.training.window_piece import Piece
 
 
 @pytest.mark.parametrize(("context_frames", "normalize"), [(0, False), (1, False), (0, True)])
@@ -50,14 +22,16 @@ def test_rollouts_feed_predictions_back_with_true_states(
     config = ActionPredictorConfig(
         embed_dim=16, depth=1, num_heads=2, context_frames=context_frames, normalize=normalize
     )
-    predictor = ActionPredictor(config, width, grid_size=2, action_dim=3, state_dim=3).requires_grad_(False)
+    robot = EmbodimentConfig(action_dim=3, state_dim=3)
+    predictor = ActionPredictor(config, width, (2, 2), (robot,)).requires_grad_(False)
     randomise(predictor, seed=0)
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(batch, frames, tokens, width, generator=generator)
     actions, states = torch.randn(2, batch, frames, 3, generator=generator)
-    forced, fed = rollout_predictions(predictor, features, actions, states, horizon)
+    found = predictions(predictor, features, actions[:, :-1], states, horizon)
+    forced, fed = found.forced, found.fed
     assert forced.shape == (batch, frames - 1, tokens, width)
-    assert fed.shape == (batch, horizon - 1, tokens, width)
+    assert fed.shape == (batch, horizon if horizon > 1 else 0, tokens, width)
 
     def predict(window: int, past: list[Tensor]) -> Tensor:
         count = len(past)
@@ -77,4 +51,28 @@ def test_rollouts_feed_predictions_back_with_true_states(
         imagined = [truth[0], predict(window, truth[:1])]
         for t in range(1, horizon):
             imagined.append(predict(window, imagined))
-            torch.testing.assert_close(fed[window, t - 1], imagined[-1], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(fed[window, t], imagined[-1], atol=1e-4, rtol=1e-4)
+
+
+def test_losses_by_hand() -> None:
+    """Two tokens of width 2: errors 1 and 2 in the forced step, 3 and 0, then 0 and 1 in the fed ones."""
+    forced = torch.tensor([[[[1.0, 1.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]])
+    fed = torch.tensor([[[[3.0, -3.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]]])
+    true, none = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2)
+    piece = Piece(
+        embodiment="default",
+        frozen=true,
+        features=true,
+        actions=none[:, 1:],
+        states=none,
+        extrinsics=None,
+        pictures=None,
+        forced_weights=torch.tensor([[[0.5, 1.5], [1.0, 1.0]]]),
+        fed_weights=torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]),
+        kept_weights=none,
+        later=torch.ones(1, dtype=torch.long),
+        shown=torch.zeros(1, dtype=torch.long),
+    )
+    losses = prediction_losses(Predictions(forced, fed), piece)
+    assert losses["loss_teacher"].item() == pytest.approx((0.5 * 1 + 1.5 * 2) / 4)
+    assert losses["loss_rollout"].item() == pytest.approx((2 * 3 + 4 * 1) / 4)

@@ -25,7 +25,8 @@ from tests.training.tiny import (
 from vjepa_world.errors import CheckpointError, ConfigError, TrainingError
 from vjepa_world.ops.schedules import warmup_constant_cooldown
 from vjepa_world.training.checkpoint import Checkpoints, load_modules, load_tensors
-from vjepa_world.training.config import FinetuneObjective, TrainerConfig
+from vjepa_world.training.config import TrainerConfig
+from vjepa_world.training.finetune_config import FinetuneObjective
 from vjepa_world.training.pretrain_config import PretrainObjective
 from vjepa_world.training.trainer import Trainer
 

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.verbs.commands import COLLECT, EVALUATE, FINETUNE, MODEL, PRETRAIN, run
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset
 from vjepa_world.data.video import open_video
-from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, WorldModelConfig
+from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig, EncoderConfig, WorldModelConfig
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import load_encoder, load_world_model, save_pretrained
 
@@ -143,7 +143,7 @@ def test_plan_prints_actions_inside_the_bounds(home: Path, capsys: pytest.Captur
         (DATA, ["LeRobotDataset of 2 episodes, 14 frames", "64x64", "delta_x"]),
         (f"{DATA}/videos", ["1 videos", "h264", "64x64"]),
         (ENCODER, ["encoder, 0.0", "embed_dim", "config.data.path"]),
-        (WORLD_MODEL, ["world_model, 0.0", "predictor.embed_dim", "action_dim", "config.encoder"]),
+        (WORLD_MODEL, ["world_model, 0.", "predictor.embed_dim", "action_dim", "config.encoder"]),
         (f"{WORLD_MODEL}/checkpoints/step_00000002", ["world_model"]),
     ],
 )
@@ -176,7 +176,7 @@ def other_robot(home: Path, action_dim: int) -> str:
     config = WorldModelConfig(
         encoder=EncoderConfig(image_size=64, num_frames=2, embed_dim=24, depth=1, num_heads=2),
         predictor=ActionPredictorConfig(embed_dim=24, depth=1, num_heads=2),
-        action_dim=action_dim,
+        embodiments=(EmbodimentConfig(action_dim=action_dim),),
     )
     save_pretrained(LatentWorldModel(config), home / f"robot_{action_dim}")
     return f"robot_{action_dim}"
@@ -216,14 +216,14 @@ def test_a_state_of_another_size_is_refused(home: Path, capsys: pytest.CaptureFi
             [*FINETUNE, f"data.path={DATA}", "encoder=nowhere"],
             "nowhere does not exist.*encoder=untrained or encoder=pix",
         ),
-        ([*FINETUNE, "data.path=empty", f"encoder={ENCODER}"], "empty is no LeRobotDataset"),
+        ([*FINETUNE, "data.path=empty", f"encoder={ENCODER}"], "empty holds trajectories of no known format"),
         (
             [*FINETUNE, f"data.path={DATA}", f"encoder={ENCODER}", "objective.rollout=3"],
             "rollout 3 needs windows of 4",
         ),
         (
-            [*FINETUNE, f"data.path={DATA}", f"encoder={ENCODER}", "pool=3"],
-            "pool 3 does not divide the 4 tokens",
+            [*FINETUNE, f"data.path={DATA}", f"encoder={ENCODER}", "latents.side=3"],
+            "latents.side 3 does not divide the 4 tokens",
         ),
         ([*EVALUATE, "name=kind", f"checkpoint={ENCODER}"], "is of kind encoder, but a world model"),
         (

@@ -89,22 +89,3 @@ class TrainerConfig:
                 raise ConfigError(
                     f"trainer.{name} is {getattr(self, name)}; it is a share of the run, from 0 to 1."
                 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneObjective:
-    """V-JEPA 2-AC's objective, with weight on what moves.
-
-    Attributes:
-        rollout: Steps of the rollout that is added to teacher forcing; 1 adds nothing.
-        motion_share: 0 counts all tokens alike; towards 1 the loss is about the tokens that change.
-    """
-
-    rollout: int = 2
-    motion_share: float = 0.8
-
-    def __post_init__(self) -> None:
-        if self.rollout < 1:
-            raise ConfigError(f"objective.rollout is {self.rollout}; it must be at least 1.")
-        if not 0 <= self.motion_share <= 1:
-            raise ConfigError(f"objective.motion_share is {self.motion_share}; it is a share, from 0 to 1.")

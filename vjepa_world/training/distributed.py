@@ -149,6 +149,12 @@ def any_process(wish: bool) -> bool:
     return bool(flag)
 
 
+def barrier() -> None:
+    """Wait until every process is here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
 def mean_figures(figures: dict[str, float]) -> dict[str, float]:
     """Return figures averaged over all processes, which must have the same ones."""
     if not dist.is_initialized():

@@ -1,101 +1,89 @@
-"""A trajectory dataset seen through a frozen encoder, once: features, states and actions of every frame.
-
-Legend: F frames in all, N tokens a frame, D width, A action size, S state size.
-"""
+"""A fine-tuning's datasets through its frozen encoder, computed once: which cache is the right one, and its making."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from dataclasses import asdict
+from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from vjepa_world.data.feature_store import FeatureStore
+from vjepa_world.data.features import FeatureKey, build_features, open_features
 from vjepa_world.data.trajectories.base import TrajectoryDataset
-from vjepa_world.errors import DataError
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class FrozenFeatures:
-    """Every frame of a dataset in features.
-
-    `features [F, N, D]` float16, `states [F, S]`, `actions [F, A]` (zeros at an episode's last frame),
-    `starts`: first frame of each episode and, last, F.
-    """
-
-    features: Tensor
-    states: Tensor
-    actions: Tensor
-    starts: Tensor
-
-    def windows(self, frames: int, episodes: slice) -> Tensor:
-        """Return the first frames of all windows of `frames` frames inside the given episodes."""
-        starts = zip(self.starts[:-1][episodes].tolist(), self.starts[1:][episodes].tolist(), strict=True)
-        ranges = [torch.arange(begin, end - frames + 1) for begin, end in starts if end - begin >= frames]
-        return torch.cat(ranges) if ranges else torch.empty(0, dtype=torch.long)
-
-    def gather(self, firsts: Tensor, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return windows: features `[B, T, N, D]` float32, actions `[B, T, A]`, states `[B, T, S]`."""
-        index = firsts.unsqueeze(1) + torch.arange(frames)
-        return self.features[index].float(), self.actions[index], self.states[index]
+from vjepa_world.data.trajectory_config import FeaturesConfig
+from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.pretrained.probes import weights_digest
+from vjepa_world.training.distributed import Ranks, barrier
 
 
-class _Episodes(Dataset[tuple[Tensor, Tensor, Tensor] | str]):
-    """Reads whole episodes; one that cannot be read becomes the reason."""
+def feature_key(
+    model: LatentWorldModel, dataset: TrajectoryDataset, cameras: tuple[str, ...], *, dtype: torch.dtype
+) -> FeatureKey:
+    """Return what the features of a dataset's frames depend on, one view at a time."""
+    config = model.config
+    how = {
+        "encoder": asdict(config.encoder),
+        "kind": config.encoder_kind,
+        "tokens": "mean over areas" if config.latents.kind == "pool" else "all",
+        "computed in": str(dtype),
+    }
+    return FeatureKey(
+        encoder=weights_digest(model.encoder),
+        preprocessing=json.dumps(how, sort_keys=True),
+        dataset=dataset.fingerprint(),
+        cameras=cameras,
+        tokens=config.frozen_side**2,
+        width=model.feature_dim,
+        thumbnail=config.decoder.image_size,
+    )
 
-    def __init__(self, source: TrajectoryDataset, indices: Sequence[int]) -> None:
-        self.source, self.indices = source, indices
 
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor] | str:
-        try:
-            episode = self.source.episode(self.indices[index])
-            return episode.frames(), torch.from_numpy(episode.states), torch.from_numpy(episode.actions)
-        except DataError as error:
-            return str(error)
-
-
-def encode_dataset(
-    source: TrajectoryDataset, encode: Callable[[Tensor], Tensor], *, workers: int, max_bad_fraction: float
-) -> FrozenFeatures:
-    """Encode every frame of every readable episode.
+def frozen_features(
+    model: LatentWorldModel,
+    dataset: TrajectoryDataset,
+    cameras: tuple[str, ...],
+    config: FeaturesConfig,
+    *,
+    dtype: torch.dtype,
+    workers: int,
+    max_bad_fraction: float,
+    ranks: Ranks,
+) -> FeatureStore:
+    """Return the frozen features of every frame of a dataset, computing those that no cache has.
 
     Args:
-        source: The dataset.
-        encode: Frames `[T, C, H, W]` uint8 to features `[T, N, D]`.
+        model: Its encoder, on its device.
+        dataset: The trajectories.
+        cameras: Those that are used.
+        config: Where caches are, and how large they may be.
+        dtype: What the encoder computes in.
         workers: Processes that decode.
         max_bad_fraction: Share of unreadable episodes above which to stop.
+        ranks: Which process this is; all of them share the work.
 
     Raises:
-        DataError: If too many episodes are unreadable, or none is left.
+        DataError: `config.folder` is a cache of something else (said of what), too many episodes are unreadable, or
+            the disk is too small.
     """
-    dataset = _Episodes(source, range(source.num_episodes))
-    loader = DataLoader(dataset, batch_size=None, num_workers=workers, prefetch_factor=8 if workers else None)
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    bad: list[str] = []
-    for item in tqdm(loader, desc="features", unit="episode", mininterval=1.0):
-        if isinstance(item, str):
-            bad.append(item)
-            logger.warning("episode skipped: %s", item)
-            if len(bad) > max_bad_fraction * source.num_episodes:
-                break
-            continue
-        frames, states, actions = item
-        padded = torch.cat([actions.float(), actions.new_zeros(1, actions.shape[-1]).float()])
-        parts.append((encode(frames).half().cpu(), states.float(), padded))
-    if len(bad) > max_bad_fraction * source.num_episodes or not parts:
-        listed = "; ".join(bad[:10])
-        raise DataError(
-            f"{len(bad)} of {source.num_episodes} episodes are unreadable, more than data.max_bad_fraction="
-            f"{max_bad_fraction}: {listed}. Repair them, or raise data.max_bad_fraction."
-        )
-    features, states, actions = (torch.cat(column) for column in zip(*parts, strict=True))
-    starts = torch.tensor([0, *(len(part[1]) for part in parts)]).cumsum(0)
-    return FrozenFeatures(features, states, actions, starts)
+    key = feature_key(model, dataset, cameras, dtype=dtype)
+    if config.folder:
+        return open_features(Path(config.folder), key)
+
+    def encode(frames: Tensor) -> Tensor:
+        with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            return model.view_features(frames)
+
+    return build_features(
+        dataset,
+        encode,
+        key,
+        root=Path(config.root),
+        workers=workers,
+        ranks_=(ranks.rank, ranks.world_size),
+        barrier=barrier,
+        batch_frames=config.batch_frames,
+        max_bad_fraction=max_bad_fraction,
+        limit_gb=config.limit_gb,
+    )

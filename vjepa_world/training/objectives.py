@@ -1,64 +1,91 @@
-"""The objectives of the action-conditioned predictor, one function an equation.
+"""The predictions that the action-conditioned predictor is trained on.
 
-Legend: B batch, T frames, N tokens a frame, D width, A action size, S state size.
+Legend: B batch, T frames, N tokens a frame, D width, A action size, S state size, X extrinsics size.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vjepa_world.models.action_predictor import ActionPredictor
+from vjepa_world.ops.token_error import token_error
+from vjepa_world.training.window_piece import Piece
 
 
-def motion_weights(current: Tensor, following: Tensor, share: float) -> Tensor:
-    r"""Return token weights of mean one, :math:`1 - \alpha + \alpha\,c_n / \bar c`, c the L1 change of a token.
+@dataclass(frozen=True)
+class Predictions:
+    """What was predicted of a window.
 
-    With :math:`\alpha = 0` all tokens count alike; towards one the loss is about what moves.
+    Attributes:
+        forced: Frames 1..T-1, each from the true frames before it, `[B, T-1, N, D]`.
+        fed: Frames 1..K, each from the first true frame and the predictions between, `[B, K, N, D]`; `[B, 0, N, D]`
+            where no rollout was asked for.
+        states: States at frames 1..T-1, as `forced`, `[B, T-1, S]`; None where the predictor predicts none.
+    """
+
+    forced: Tensor
+    fed: Tensor
+    states: Tensor | None = None
+
+
+def prediction_losses(found: Predictions, piece: Piece, kind: str = "l1") -> dict[str, Tensor]:
+    r"""Return the error of teacher forcing, and that of the rollout where there is one: :math:`\mathrm{mean}\,w\,e`.
 
     Args:
-        current: Features before, `[B, T, N, D]`.
-        following: Features after, the same shape.
-        share: :math:`\alpha` in [0, 1].
-
-    Returns:
-        `[B, T, N]`.
+        found: What was predicted.
+        piece: The true features, and the weights of their tokens.
+        kind: Of :func:`vjepa_world.ops.token_error.token_error`.
     """
-    change = (following - current).abs().mean(dim=-1)
-    return 1 - share + share * change / change.mean().clamp_min(1e-8)
+    true = piece.features
+    losses = {"loss_teacher": (token_error(found.forced, true[:, 1:], kind) * piece.forced_weights).mean()}
+    steps = found.fed.shape[1]
+    if steps:
+        target = true[:, 1 : steps + 1]
+        losses["loss_rollout"] = (token_error(found.fed, target, kind) * piece.fed_weights).mean()
+    return losses
 
 
-def weighted_l1(predicted: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    r"""Return :math:`\mathrm{mean}_n\, w_n\, \mathrm{mean}_d |p_{nd} - z_{nd}|` for `[..., N, D]` and `[..., N]`."""
-    return ((predicted.float() - target).abs().mean(dim=-1) * weights).mean()
-
-
-def rollout_predictions(
-    predictor: ActionPredictor, features: Tensor, actions: Tensor, states: Tensor, horizon: int
-) -> tuple[Tensor, Tensor]:
+def predictions(
+    predictor: ActionPredictor,
+    features: Tensor,
+    actions: Tensor,
+    states: Tensor,
+    horizon: int,
+    extrinsics: Tensor | None = None,
+) -> Predictions:
     """Predict with teacher forcing, and by feeding predictions back from the first frame.
+
+    The rollout goes on from the keys and values of the steps before, so it costs one step a step.
 
     Args:
         predictor: The action-conditioned predictor.
         features: True features, `[B, T, N, D]`, T >= horizon + 1.
-        actions: `[B, T, A]`, the last one unused.
+        actions: From frame to frame, `[B, T-1, A]`.
         states: True states, `[B, T, S]`.
-        horizon: Steps of the rollout; 1 adds nothing to teacher forcing.
-
-    Returns:
-        Teacher-forced predictions of frames 1..T-1, `[B, T-1, N, D]`, and rolled-out predictions of frames
-        2..horizon, `[B, horizon-1, N, D]`.
+        horizon: Steps K of the rollout, the first of which is teacher forcing's; 1 asks for none.
+        extrinsics: Of the camera, `[B, T, X]`.
 
     Source: V-JEPA 2-AC (arXiv:2506.09985, section 3): teacher forcing and a two-step rollout with true states.
     """
     steps = features.shape[1] - 1
-    forced = predictor(features[:, :steps].flatten(1, 2), actions[:, :steps], states[:, :steps])
-    forced = predictor.comparable(forced.unflatten(1, (steps, -1)))
-    fed = torch.cat([features[:, :1], forced[:, :1]], dim=1)
-    seen = predictor.config.context_frames or horizon
-    for length in range(2, horizon + 1):
-        past = slice(max(length - seen, 0), length)
-        predicted = predictor(fed[:, past].flatten(1, 2), actions[:, past], states[:, past])
-        newest = predicted.unflatten(1, (past.stop - past.start, -1))[:, -1:]
-        fed = torch.cat([fed, predictor.comparable(newest)], dim=1)
-    return forced, fed[:, 2:]
+    camera = None if extrinsics is None else extrinsics[:, :steps]
+    given = (features[:, :steps].flatten(1, 2), actions, states[:, :steps], camera)
+    following = None
+    if predictor.config.predict_state:
+        flat, following = predictor.forward_with_state(*given)
+    else:
+        flat = predictor(*given)
+    forced = predictor.comparable(flat.unflatten(1, (steps, -1)))
+    fed, cache = [forced[:, 0]], None
+    for step in range(horizon):
+        seen = features[:, 0] if step == 0 else fed[-1]
+        if step == 0 and (horizon == 1 or predictor.config.context_frames == 1):
+            continue  # the first step is teacher forcing's; only a longer memory needs its keys and values
+        at = None if extrinsics is None else extrinsics[:, step]
+        newest, cache = predictor.step(seen, actions[:, step], states[:, step], at, cache)
+        if step:
+            fed.append(predictor.comparable(newest))
+    return Predictions(forced, torch.stack(fed, dim=1) if horizon > 1 else forced[:, :0], following)

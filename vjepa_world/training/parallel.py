@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
+from vjepa_world.models.adaln import AdaLNBlock
 from vjepa_world.models.transformer import Block
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.distributed import Ranks
@@ -18,7 +19,7 @@ from vjepa_world.training.distributed import Ranks
 Part = Callable[[], dict[str, Tensor]]
 
 #: Methods beside `forward` that read a module's weights.
-FORWARDS = ("features", "dense")
+FORWARDS = ("features", "dense", "forward_with_state", "step", "reconstruct")
 
 
 class Parallel(Protocol):
@@ -77,8 +78,9 @@ class Shards:
         self.sharded: list[FSDPModule] = []
         for root in modules.children() if isinstance(modules, nn.ModuleDict) else [modules]:
             for module in root.modules():
-                if isinstance(module, Block):
+                if isinstance(module, Block | AdaLNBlock):
                     fully_shard(module)
+                    register_fsdp_forward_method(module, "step")
             # A root would stay gathered until its backward pass, and a target has none.
             fully_shard(root, reshard_after_forward=True)
             for name in FORWARDS:
@@ -101,7 +103,7 @@ def make_parallel(modules: nn.Module, config: TrainerConfig, ranks: Ranks, devic
     _set_recompute(modules.modules(), config.recompute)
     if config.compile:
         for module in modules.modules():
-            if isinstance(module, Block):
+            if isinstance(module, Block | AdaLNBlock):
                 module.compile(dynamic=True)
     if ranks.world_size == 1:
         return Alone()

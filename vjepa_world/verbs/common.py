@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import gymnasium
     import torch
 
-    from planners import GoalL1, RecedingHorizon
+    from planners import GoalL1, Planner
     from vjepa_world.evaluation.policies import PlannerPolicy
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.training.distributed import Ranks
@@ -130,6 +130,8 @@ class PlannerConfig:
         discount: 0 counts the last imagined step alone, 1 all steps alike.
         replan_every: Actions carried out from one plan.
         warm_start: Whether a search starts from the last plan, shifted.
+        camera_rotation_deg: Turns planned motions about the base's z axis before they are carried out,
+            counter-clockwise seen from above; `evaluate mode=open_loop` says by how much, where it is needed.
     """
 
     horizon: int = 1
@@ -141,16 +143,16 @@ class PlannerConfig:
     discount: float = 0.0
     replan_every: int = 1
     warm_start: bool = True
+    camera_rotation_deg: float = 0.0
 
-    def build(
-        self, checkpoint: str, device: torch.device
-    ) -> tuple[LatentWorldModel, RecedingHorizon, GoalL1]:
+    def build(self, checkpoint: str, device: torch.device) -> tuple[LatentWorldModel, Planner, GoalL1]:
         """Return a checkpoint's world model, the planner over it, and the energy that it minimises.
 
         Raises:
             CheckpointError: If the checkpoint is missing or broken.
         """
         from planners import CEM, GoalL1, RecedingHorizon
+        from vjepa_world.evaluation.camera_rotation import RotatedPlanner
         from vjepa_world.pretrained import load_world_model, shipped_checkpoint
 
         model = load_world_model(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint, device=device)
@@ -165,11 +167,10 @@ class PlannerConfig:
             momentum_mean=self.momentum_mean,
             momentum_std=self.momentum_std,
         )
-        return (
-            model,
-            RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start),
-            objective,
-        )
+        planner: Planner = RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start)
+        if self.camera_rotation_deg:
+            planner = RotatedPlanner(planner, self.camera_rotation_deg, model)
+        return model, planner, objective
 
     def policy(self, checkpoint: str, env: gymnasium.Env[Any, Any], device: torch.device) -> PlannerPolicy:
         """Return the policy that plans with a checkpoint's world model in an environment.

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vjepa_world.data.trajectory_config import FeaturesConfig, TrajectoryDataConfig
 from vjepa_world.errors import CheckpointError, ConfigError
-from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig
-from vjepa_world.runs import run_folder
-from vjepa_world.training.config import FinetuneObjective, TrainerConfig
-from vjepa_world.verbs.common import provenance
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    DecoderConfig,
+    EmbodimentConfig,
+    EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
+)
+from vjepa_world.training.config import TrainerConfig
+from vjepa_world.training.finetune_config import FinetuneObjective
+from vjepa_world.verbs.common import provenance, shared_run_folder
 
 if TYPE_CHECKING:
+    import torch
+
+    from vjepa_world.data.feature_store import FeatureStore
     from vjepa_world.models.world_model import LatentWorldModel
+    from vjepa_world.training.distributed import Ranks
+    from vjepa_world.training.trajectory_sources import TrajectorySource
+    from vjepa_world.training.window_batches import WindowReader
 
 logger = logging.getLogger(__name__)
 
 #: Encoders that are no checkpoint: the controls.
 UNTRAINED, PIXELS = "untrained", "pixels"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrajectoryDataConfig:
-    """Where trajectories come from and how windows are cut.
-
-    Attributes:
-        path: A LeRobotDataset v3.0 folder.
-        frames: Frames of a training window.
-        val_fraction: Share of the episodes, the last ones, that is held out.
-        max_bad_fraction: Share of unreadable episodes above which the run stops.
-    """
-
-    path: str = field(metadata={"example": "data.path=runs/collect/first"})
-    frames: int = 3
-    val_fraction: float = 0.05
-    max_bad_fraction: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.frames < 2:
-            raise ConfigError(f"data.frames is {self.frames}; a window needs at least 2 frames.")
-        for name in ("val_fraction", "max_bad_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"data.{name} is {getattr(self, name)}; it is a share, from 0 to below 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +47,13 @@ class Config:
         resume: Go on with a run that was stopped.
         device: auto, cpu, cuda or cuda:N.
         encoder: A pretrain run or checkpoint folder; or a control, untrained or pixels.
-        pool: Tokens averaged along each side before the predictor; 1 keeps them all.
         data: The trajectories.
+        features: The cache of the frozen encoder's features.
         model: The encoder's architecture, for the controls alone; a checkpoint brings its own.
+        latents: What becomes of the encoder's tokens before the predictor.
         predictor: The action-conditioned predictor.
+        inverse: From two frames' features to the actions between them, trained beside; inverse.horizon=0 for none.
+        decoder: From features to small pictures, to look at, trained beside; decoder.image_size=0 for none.
         objective: What is minimised.
         trainer: How long and how fast.
     """
@@ -69,10 +63,13 @@ class Config:
     resume: bool = False
     device: str = "auto"
     encoder: str = field(metadata={"example": "encoder=runs/pretrain/first"})
-    pool: int = 2
     data: TrajectoryDataConfig
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
     model: EncoderConfig = field(default_factory=EncoderConfig)
+    latents: LatentsConfig = field(default_factory=LatentsConfig)
     predictor: ActionPredictorConfig = field(default_factory=ActionPredictorConfig)
+    inverse: InverseConfig = field(default_factory=InverseConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
     objective: FinetuneObjective = field(default_factory=FinetuneObjective)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
 
@@ -82,40 +79,145 @@ class Config:
                 f"objective.rollout {self.objective.rollout} needs windows of {self.objective.rollout + 1} frames, "
                 f"data.frames is {self.data.frames}; raise it or lower the rollout."
             )
+        if self.predictor.use_extrinsics and self.data.views == "all":
+            raise ConfigError(
+                "predictor.use_extrinsics takes one camera's pose, and data.views=all shows several; choose one."
+            )
+
+    @property
+    def cached(self) -> bool:
+        """Whether features come out of the cache."""
+        return self.features.cache and not self.data.needs_pixels
 
 
 def run(config: Config) -> None:
-    """Encode the dataset once, train the predictor, and say where it is."""
-    from vjepa_world.data.trajectories.lerobot import LeRobotDataset
-    from vjepa_world.training.finetune import FinetuneTask
-    from vjepa_world.training.frozen_features import encode_dataset
+    """Train what stands behind the frozen encoder, alone or as one of several processes, and say where it is."""
+    from vjepa_world.training.distributed import local_device, process_group
     from vjepa_world.training.hardware import resolve_device, set_threads
-    from vjepa_world.training.trainer import Trainer
 
-    device = resolve_device(config.device)
-    dataset = LeRobotDataset(config.data.path)
+    device = local_device(resolve_device(config.device))
     set_threads(config.trainer.threads)
-    model = build_model(config, len(dataset.action_names), len(dataset.state_names)).to(device)
-    folder = run_folder("finetune", config.name, config.resume, config=config)
-    data = encode_dataset(
-        dataset,
-        model.encode_frames,
-        workers=config.trainer.workers,
-        max_bad_fraction=config.data.max_bad_fraction,
-    )
+    if config.features.cache and config.data.needs_pixels:
+        logger.warning(
+            "the cache of features is off: data.crop_scale and data.color_jitter need pixels at each step"
+        )
+    with process_group(device, config.trainer.timeout_s) as ranks:
+        folder = _train(config, device, ranks)
+    if ranks.is_main:
+        print(f"world model in {folder}; try it with: vjepa-world evaluate checkpoint={folder}")
+
+
+def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
+    from vjepa_world.training.finetune import FinetuneTask
+    from vjepa_world.training.trainer import Trainer
+    from vjepa_world.training.trajectory_sources import open_sources
+
+    # What can go wrong goes wrong before the run has a folder.
+    sources = open_sources(config.data, seed=config.seed)
+    model = build_model(config, embodiments_of(sources), views_of(config, sources)).to(device)
+    folder = shared_run_folder("finetune", config, ranks)
+    stores = _stores(config, model, sources, ranks) if config.cached else []
+    for number, store in enumerate(stores):
+        sources[number] = sources[number].without(store.bad)
     task = FinetuneTask(
         model,
-        data,
-        frames=config.data.frames,
-        val_fraction=config.data.val_fraction,
+        sources,
+        _reader(config, model, sources, stores),
         objective=config.objective,
         trainer=config.trainer,
+        views=config.data.views,
         seed=config.seed,
         device=device,
         provenance=provenance("finetune", config) | _origins(config),
+        bad_episodes=folder / "bad_episodes.csv",
     )
     Trainer(task, config.trainer, folder, device).fit(config.resume)
-    print(f"world model in {folder}; try it with: vjepa-world evaluate checkpoint={folder}")
+    return folder
+
+
+def embodiments_of(sources: Sequence[TrajectorySource]) -> tuple[EmbodimentConfig, ...]:
+    """Return the robots of some datasets, in their order.
+
+    Raises:
+        ConfigError: If two datasets of one robot have actions or states of different sizes.
+    """
+    found: dict[str, EmbodimentConfig] = {}
+    for source in sources:
+        table = source.table
+        robot = EmbodimentConfig(
+            name=source.embodiment, action_dim=table.action_dim, state_dim=table.state_dim
+        )
+        other = found.setdefault(source.embodiment, robot)
+        if other != robot:
+            raise ConfigError(
+                f"source {source.name} has actions of size {robot.action_dim} and states of size {robot.state_dim}, "
+                f"and another of its embodiment '{robot.name}' {other.action_dim} and {other.state_dim}; give it an "
+                f"embodiment of its own: data.sources.{source.name}.embodiment=NAME."
+            )
+    return tuple(found.values())
+
+
+def views_of(config: Config, sources: Sequence[TrajectorySource]) -> int:
+    """Return how many pictures a frame has.
+
+    Raises:
+        ConfigError: If the datasets have different numbers of cameras.
+    """
+    counts = {source.name: len(source.cameras) if config.data.views == "all" else 1 for source in sources}
+    if len(set(counts.values())) > 1:
+        raise ConfigError(
+            f"with data.views=all every source needs as many cameras, got {counts}; name them with "
+            "data.sources.NAME.cameras."
+        )
+    return next(iter(counts.values()))
+
+
+def _stores(
+    config: Config, model: LatentWorldModel, sources: Sequence[TrajectorySource], ranks: Ranks
+) -> list[FeatureStore]:
+    from vjepa_world.training.frozen_features import frozen_features
+    from vjepa_world.training.hardware import resolve_precision
+
+    return [
+        frozen_features(
+            model,
+            source.dataset,
+            source.cameras,
+            config.features,
+            dtype=resolve_precision(config.trainer.precision, model.device),
+            workers=config.trainer.workers,
+            max_bad_fraction=config.data.max_bad_fraction,
+            ranks=ranks,
+        )
+        for source in sources
+    ]
+
+
+def _reader(
+    config: Config,
+    model: LatentWorldModel,
+    sources: Sequence[TrajectorySource],
+    stores: Sequence[FeatureStore],
+) -> WindowReader:
+    from vjepa_world.training.window_batches import Augmentation, CachedWindows, DecodedWindows
+
+    if stores:
+        return CachedWindows(
+            sources,
+            stores,
+            side=model.config.frozen_side,
+            pictures=model.decoder is not None,
+            extrinsics=config.predictor.use_extrinsics,
+        )
+    return DecodedWindows(
+        sources,
+        image_size=model.config.encoder.image_size,
+        picture_size=config.decoder.image_size,
+        augmentation=Augmentation(config.data.crop_scale, config.data.color_jitter),
+        extrinsics=config.predictor.use_extrinsics,
+        seed=config.seed,
+        workers=config.trainer.workers,
+    )
 
 
 def _origins(config: Config) -> dict[str, Any]:
@@ -129,14 +231,15 @@ def _origins(config: Config) -> dict[str, Any]:
     if config.encoder not in (UNTRAINED, PIXELS):
         checkpoint = read_checkpoint(config.encoder)
         origins["encoder"] = checkpoint.details.get("provenance", f"{checkpoint.name}: {config.encoder}")
-    recorded = Path(config.data.path) / CONFIG_FILE
-    if recorded.is_file():
-        origins["data"] = OmegaConf.to_container(OmegaConf.load(recorded))
+    for source in config.data.all_sources().values():
+        recorded = Path(source.path) / CONFIG_FILE
+        if recorded.is_file():
+            origins.setdefault("data", {})[source.path] = OmegaConf.to_container(OmegaConf.load(recorded))
     return origins
 
 
-def build_model(config: Config, action_dim: int, state_dim: int) -> LatentWorldModel:
-    """Return the world model with its frozen encoder and a new predictor.
+def build_model(config: Config, embodiments: tuple[EmbodimentConfig, ...], views: int) -> LatentWorldModel:
+    """Return the world model with its frozen encoder and new weights behind it.
 
     Raises:
         CheckpointError: If the encoder is neither a checkpoint nor a control.
@@ -165,9 +268,11 @@ def build_model(config: Config, action_dim: int, state_dim: int) -> LatentWorldM
             encoder=encoder.config if encoder else config.model,
             predictor=config.predictor,
             encoder_kind="vjepa" if encoder else "pixels",
-            pool=config.pool,
-            action_dim=action_dim,
-            state_dim=state_dim,
+            latents=config.latents,
+            embodiments=embodiments,
+            views=views,
+            inverse=config.inverse,
+            decoder=config.decoder,
         )
     )
     if encoder is not None:
