@@ -99,7 +99,7 @@ def is_text(kind: Any) -> bool:
 
 
 def help_of(schema: type, key: str) -> str:
-    """Return what the docstring of the key's dataclass says of it, on one line."""
+    """Return what the docstring of the key's dataclass, or of one it is made from, says of it, on one line."""
     *parents, last = key.split(".")
     kind: Any = schema
     for parent in parents:
@@ -108,6 +108,11 @@ def help_of(schema: type, key: str) -> str:
             return ""
         kind = fields_of(inner).get(parent)
     owner = dataclass_in(kind)
-    documentation = inspect.getdoc(owner) if owner is not None else None
-    found = re.search(rf"^( +){re.escape(last)}: (.*(?:\n\1 +.*)*)$", documentation or "", flags=re.MULTILINE)
-    return " ".join(found.group(2).split()).rstrip(".") if found else ""
+    for described in (
+        owner.__mro__ if owner is not None else ()
+    ):  # a key that is inherited is described where it is from
+        documentation = inspect.getdoc(described) or ""
+        found = re.search(rf"^( +){re.escape(last)}: (.*(?:\n\1 +.*)*)$", documentation, flags=re.MULTILINE)
+        if found:
+            return " ".join(found.group(2).split()).rstrip(".")
+    return ""

@@ -1,13 +1,13 @@
 """Curves of a run's figures as drawings (SVG) that need no library to be seen.
 
-Legend: a series is a list of (step, value), by rising step.
+Legend: a series is a list of (step, value), by rising step; a band is a list of (step, low, high).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 
 Point = tuple[float, float]
@@ -28,10 +28,11 @@ NOISY, MEAN_SHARE = 60, 0.04
 
 @dataclass(frozen=True)
 class Chart:
-    """One drawing: what it is called, and its series by name."""
+    """One drawing: what it is called, its series by name, and the intervals around some of them."""
 
     title: str
     series: Mapping[str, Sequence[Point]]
+    bands: Mapping[str, Sequence[tuple[float, float, float]]] = field(default_factory=dict)
 
 
 #: Headings of the report, and how the figures below each are told and put together: parts of names by chart.
@@ -92,7 +93,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 def is_logarithmic(chart: Chart) -> bool:
     """Return whether all values are positive and most of them spread further than a linear axis shows."""
     values = sorted(value for points in chart.series.values() for _, value in points)
-    if not values or values[0] <= 0:
+    if not values or min([values[0], *(low for band in chart.bands.values() for _, low, _ in band)]) <= 0:
         return False
     low, high = (values[round(share * (len(values) - 1))] for share in (0.02, 0.98))
     return high / low > WIDE
@@ -101,14 +102,18 @@ def is_logarithmic(chart: Chart) -> bool:
 def svg(chart: Chart) -> str:
     """Return the chart as an inline drawing, colours left to the page's style."""
     logarithmic = is_logarithmic(chart)
-    axis = _Axis.over([v for points in chart.series.values() for _, v in points], logarithmic)
+    values = [v for points in chart.series.values() for _, v in points]
+    values += [end for band in chart.bands.values() for _, *ends in band for end in ends]
+    axis = _Axis.over(values, logarithmic)
     steps = _Axis.over([s for points in chart.series.values() for s, _ in points], False, margin=0.0)
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)} over steps">',
         *_grid(axis, steps),
     ]
-    for number, points in enumerate(chart.series.values()):
+    for number, (name, points) in enumerate(chart.series.items()):
         colour = f"c{number % COLOURS}"
+        if name in chart.bands:
+            parts.append(_band(chart.bands[name], axis, steps, colour))
         front = _running_mean(points)
         faint = " faint" if front is not points else ""
         parts.append(_line(_thinned(points), axis, steps, colour + faint))
@@ -172,6 +177,12 @@ def _line(points: Sequence[Point], axis: _Axis, steps: _Axis, style: str) -> str
         x, y = places[0].split(",")
         return f'<circle class="dot {style}" cx="{x}" cy="{y}" r="3"/>'
     return f'<polyline class="{style}" points="{" ".join(places)}"/>'
+
+
+def _band(band: Sequence[tuple[float, float, float]], axis: _Axis, steps: _Axis, style: str) -> str:
+    there = [(step, low) for step, low, _ in band] + [(step, high) for step, _, high in reversed(band)]
+    places = [f"{_x(steps, step):.1f},{_y(axis, value):.1f}" for step, value in there]
+    return f'<polygon class="band {style}" points="{" ".join(places)}"/>'
 
 
 def _x(steps: _Axis, step: float) -> float:

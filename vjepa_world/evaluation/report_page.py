@@ -28,7 +28,8 @@ p { margin: 6px 0 } .dim { color: var(--dim) }
 .alarm { border-color: #c0392b } .good { border-color: #3c9d63 }
 svg { width: 100%; height: auto; display: block } svg text { font-size: 11px; fill: var(--dim) }
 svg .grid { stroke: var(--line); fill: none } svg polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round }
-svg .faint { stroke-opacity: .28; stroke-width: 1 } .legend { font-size: 12px; color: var(--dim) }
+svg .faint { stroke-opacity: .28; stroke-width: 1 } svg .band { stroke: none; fill-opacity: .18 }
+.legend { font-size: 12px; color: var(--dim) }
 .legend span { white-space: nowrap; margin-right: 12px } .legend i { display: inline-block; width: 10px; height: 10px;
   border-radius: 2px; margin-right: 5px } .legend b { color: var(--ink); font-weight: 600 }
 img { max-width: 100%; height: auto; image-rendering: pixelated; background: #fff; border-radius: 3px }
@@ -71,16 +72,20 @@ def folded(title: str, content: str) -> str:
 
 def curves(lines: Sequence[Mapping[str, float]]) -> dict[str, str]:
     """Return the curves of a log, by heading."""
-    return {
-        heading: f'<div class="cards">{"".join(_card(chart) for chart in charts)}</div>'
-        for heading, charts in grouped(lines).items()
+    return {heading: cards(charts) for heading, charts in grouped(lines).items()}
+
+
+def cards(charts: Iterable[Chart], *, last_values: bool = True) -> str:
+    """Return charts side by side, with the last value of each series in the legend where asked for."""
+    return f'<div class="cards">{"".join(_card(chart, last_values) for chart in charts)}</div>'
+
+
+def _card(chart: Chart, last_values: bool) -> str:
+    last = {
+        name: f" <b>{points[-1][1]:.4g}</b>" if last_values else "" for name, points in chart.series.items()
     }
-
-
-def _card(chart: Chart) -> str:
-    last = {name: points[-1][1] for name, points in chart.series.items()}
     legend = "".join(
-        f'<span><i style="background:{_HUES[number % COLOURS]}"></i>{escape(name)} <b>{value:.4g}</b></span>'
+        f'<span><i style="background:{_HUES[number % COLOURS]}"></i>{escape(name)}{value}</span>'
         for number, (name, value) in enumerate(last.items())
     )
     scale = " (logarithmic)" if is_logarithmic(chart) else ""
@@ -97,7 +102,8 @@ def page(title: str, subtitle: str, sections: Mapping[str, str]) -> str:
         sections: HTML by heading, in order; empty ones are left out.
     """
     hues = "".join(
-        f"svg .c{k} {{ stroke: {hue} }} svg .dot.c{k} {{ fill: {hue} }}" for k, hue in enumerate(_HUES)
+        f"svg .c{k} {{ stroke: {hue} }} svg .dot.c{k}, svg .band.c{k} {{ fill: {hue} }}"
+        for k, hue in enumerate(_HUES)
     )
     body = "".join(f"<h2>{escape(heading)}</h2>{content}" for heading, content in sections.items() if content)
     return (

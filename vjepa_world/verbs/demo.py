@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vjepa_world.runs import run_folder
-from vjepa_world.verbs.evaluate import Config as EvaluateConfig
-from vjepa_world.verbs.evaluate import evaluate_into
+from vjepa_world.verbs.evaluate import ClosedLoopConfig, evaluate_into
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(EvaluateConfig):
+class Config(ClosedLoopConfig):
     """The evaluation of the shipped model, in short; see `evaluate` for all its keys.
 
     Attributes:

@@ -1,4 +1,7 @@
-"""`evaluate`: drive the arm to goal images in unseen scenes, and count, with the controls beside the result."""
+"""`evaluate`: drive the arm to goal images in unseen scenes, and count, with the controls beside the result.
+
+With `mode=open_loop`: judge a world model on recorded episodes, see `evaluate_open_loop`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from vjepa_world.errors import ConfigError
+from vjepa_world.evaluation.open_loop_config import OpenLoopConfig
 from vjepa_world.runs import run_folder, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig, PlannerConfig
+from vjepa_world.verbs.evaluate_open_loop import OpenLoopDataConfig, evaluate_open_loop
 
 if TYPE_CHECKING:
     import gymnasium
@@ -38,8 +43,8 @@ class ControlsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """What to evaluate.
+class ClosedLoopConfig:
+    """What to evaluate in the simulator.
 
     Attributes:
         name: The run goes to runs/evaluate/NAME.
@@ -72,12 +77,31 @@ class Config:
             raise ConfigError(f"episodes is {self.episodes}; it must be at least 1.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config(ClosedLoopConfig):
+    """What to evaluate.
+
+    Attributes:
+        mode: closed_loop drives the arm in the simulator; open_loop judges predictions on recorded episodes.
+        seed: Where the episodes come from; in an open loop the windows.
+        data: The recorded episodes of an open loop.
+        open_loop: What an open loop measures.
+    """
+
+    mode: Literal["closed_loop", "open_loop"] = "closed_loop"
+    data: OpenLoopDataConfig = field(default_factory=OpenLoopDataConfig)
+    open_loop: OpenLoopConfig = field(default_factory=OpenLoopConfig)
+
+
 def run(config: Config) -> None:
-    """Evaluate, write `result.json` and the videos, and print the table."""
+    """Evaluate, write `result.json` and the videos (or the report of an open loop), and print the table."""
+    if config.mode == "open_loop":
+        evaluate_open_loop(config)
+        return
     evaluate_into(lambda: run_folder("evaluate", config.name, config.resume, config=config), config)
 
 
-def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
+def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
     import torch
 

@@ -1,0 +1,178 @@
+"""Everything that an open loop says of a model, in one go: the figures, and what the report draws them from.
+
+Legend: W windows, A action size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from vjepa_world.evaluation.action_axes import POSITION, action_axes, is_pose
+from vjepa_world.evaluation.bootstrap import mean, median
+from vjepa_world.evaluation.camera_rotation import CameraRotation, fit_rotation
+from vjepa_world.evaluation.energy_landscape import (
+    AxisLandscape,
+    Energy,
+    RankCorrelations,
+    axis_landscapes,
+    free_axes,
+    rank_correlations,
+)
+from vjepa_world.evaluation.open_loop import (
+    HorizonErrors,
+    ImaginingModel,
+    Tick,
+    Windows,
+    horizon_figures,
+    open_loop,
+)
+from vjepa_world.evaluation.open_loop_config import OpenLoopConfig
+from vjepa_world.evaluation.policies import ObjectiveLike, PlannerLike
+from vjepa_world.evaluation.recovered_actions import Recovered, recover_actions, recovered_figures
+
+#: Opens a progress bar: what is done, and how many windows there are to do.
+Progress = Callable[[str, int], Tick]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """What was found.
+
+    Attributes:
+        figures: Ready for JSON: horizons, rank_correlation, valley_offset, recovered, camera_rotation, outside_bounds.
+        errors: By window and horizon.
+        ranks: By window.
+        landscapes: Along each axis that varies.
+        recovered: The planner's actions beside the true ones.
+        rotation: None where actions are no pose deltas, or nothing moves.
+    """
+
+    figures: dict[str, Any]
+    errors: HorizonErrors
+    ranks: RankCorrelations
+    landscapes: list[AxisLandscape]
+    recovered: Recovered
+    rotation: CameraRotation | None
+
+
+def judge(
+    model: ImaginingModel,
+    planner: PlannerLike,
+    objective: ObjectiveLike,
+    windows: Windows,
+    config: OpenLoopConfig,
+    *,
+    seed: int,
+    progress: Progress = lambda what, total: lambda count: None,
+) -> Judgement:
+    """Measure a model on windows; the same seed gives the same figures.
+
+    Args:
+        model: What imagines.
+        planner: Plans with it, one step ahead.
+        objective: The energy that the planner minimises.
+        windows: Frames and true actions.
+        config: What is measured.
+        seed: Where all randomness comes from, each part's own.
+        progress: Opens a progress bar.
+
+    Raises:
+        EvaluationError: If the true actions do not vary at all.
+    """
+    generators = [torch.Generator().manual_seed(seed + k) for k in range(3)]
+    count = len(windows)
+    energy = Energy(model, objective, config.rollouts)
+    axes = int(free_axes(energy, windows)[0].sum())
+    together = max(config.rollouts // 16, 1)
+    errors = open_loop(
+        model,
+        windows,
+        generator=generators[0],
+        motion_share=config.motion_share,
+        batch=together,
+        tick=progress("rolling out", 2 * count),
+    )
+    ranks = rank_correlations(
+        energy,
+        windows,
+        samples=config.samples,
+        generator=generators[1],
+        tick=progress("ranking actions", count * (2 if is_pose(windows.actions.shape[2]) else 1)),
+    )
+    landscapes = axis_landscapes(
+        energy, windows, points=config.points, tick=progress("landscapes", count * (1 + axes))
+    )
+    recovered = recover_actions(
+        model,
+        planner,
+        windows,
+        generator=generators[2],
+        batch=max(config.rollouts // 64, 1),
+        tick=progress("planning", count),
+    )
+    rng = np.random.default_rng(seed)
+    rotation = _rotation(recovered, windows, rng)
+    figures = _figures(errors, ranks, landscapes, recovered, windows, rng)
+    figures["camera_rotation"] = None if rotation is None else rotation.as_json()
+    figures["outside_bounds"] = _outside(energy, windows)
+    return Judgement(figures, errors, ranks, landscapes, recovered, rotation)
+
+
+def _figures(
+    errors: HorizonErrors,
+    ranks: RankCorrelations,
+    landscapes: list[AxisLandscape],
+    recovered: Recovered,
+    windows: Windows,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
+    episodes = windows.episodes.numpy()
+    axes = action_axes(windows.actions.shape[2])
+    position = None if ranks.position is None else mean(ranks.position.numpy(), episodes, rng).as_json()
+    return {
+        "horizons": horizon_figures(errors, episodes, rng),
+        "rank_correlation": {
+            "position": position,
+            "all_axes": mean(ranks.all_axes.numpy(), episodes, rng).as_json(),
+            "by_axis": {
+                axes[found.axis].name: mean(found.rank_correlation().numpy(), episodes, rng).as_json()
+                for found in landscapes
+            },
+        },
+        "valley_offset": {
+            axes[found.axis].name: {
+                "unit": axes[found.axis].unit,
+                "median": median(_offsets(found, axes[found.axis].scale), episodes, rng).as_json(),
+                "absolute_median": float(np.median(np.abs(_offsets(found, axes[found.axis].scale)))),
+            }
+            for found in landscapes
+        },
+        "recovered": recovered_figures(recovered, episodes, rng),
+    }
+
+
+def _offsets(found: AxisLandscape, scale: float) -> np.ndarray:
+    return found.valley_offset().double().numpy() * scale
+
+
+def _rotation(recovered: Recovered, windows: Windows, rng: np.random.Generator) -> CameraRotation | None:
+    planned, true = recovered.planned, recovered.true
+    if not is_pose(true.shape[1]) or not planned[:, :2].any() or not true[:, :2].any():
+        return None
+    return fit_rotation(
+        planned[:, POSITION].numpy(), true[:, POSITION].numpy(), windows.episodes.numpy(), rng
+    )
+
+
+def _outside(energy: Energy, windows: Windows) -> float:
+    """Return the share of true first actions that no planner can find, as they are outside of the model's bounds."""
+    low, high = energy.bounds()
+    first = windows.actions[:, 0]
+    # Bounds are the least and largest of training, in float32.
+    outside = (first < low - 1e-5) | (first > high + 1e-5)
+    return float(outside.any(dim=1).double().mean())

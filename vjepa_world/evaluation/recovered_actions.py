@@ -1,0 +1,127 @@
+"""Whether a planner finds the action that was taken, from the frame before it and the one after.
+
+Legend: W windows, A action size, K horizon.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from vjepa_world.evaluation.action_axes import POSITION, ROTATION, is_pose, rotation_angle
+from vjepa_world.evaluation.bootstrap import median
+from vjepa_world.evaluation.open_loop import ImaginingModel, Tick, Windows
+from vjepa_world.evaluation.policies import PlannerLike
+from vjepa_world.evaluation.statistics import percentiles
+
+#: Percentiles of the errors that are reported.
+PERCENTILES = (10, 25, 50, 75, 90)
+
+
+@dataclass(frozen=True, eq=False)
+class Recovered:
+    """The first action of each window, and what stands for it, `[W, A]` each.
+
+    Attributes:
+        true: What was done.
+        planned: What the planner finds, from the first frame to the second.
+        random: Uniform in the model's bounds.
+    """
+
+    true: Tensor
+    planned: Tensor
+    random: Tensor
+
+    @property
+    def zero(self) -> Tensor:
+        """Doing nothing."""
+        return torch.zeros_like(self.true)
+
+
+@torch.no_grad()
+def recover_actions(
+    model: ImaginingModel,
+    planner: PlannerLike,
+    windows: Windows,
+    *,
+    generator: Generator,
+    batch: int = 16,
+    tick: Tick = lambda count: None,
+) -> Recovered:
+    """Plan one step from each window's first frame to its second one.
+
+    Each window is a problem with a generator of its own, so that no plan depends on what is planned beside it.
+
+    Args:
+        model: What the planner plans with.
+        planner: Plans at least one step; the first one counts.
+        windows: Where.
+        generator: Draws the random actions and each problem's seed.
+        batch: Problems planned together.
+        tick: Told of progress.
+    """
+    device = model.action_low.device
+    seeds = torch.randint(2**62, (len(windows),), generator=generator).tolist()
+    low, high = model.action_low.float().cpu(), model.action_high.float().cpu()
+    random = low + (high - low) * torch.rand(len(windows), len(low), generator=generator)
+    planned = []
+    for places in windows.batches(batch):
+        planner.reset()
+        plan = planner.plan(
+            windows.context(places, device),
+            windows.features[places, 1].to(device),
+            generators=[Generator().manual_seed(seeds[place]) for place in places.tolist()],
+        )
+        planned.append(plan.actions[:, 0].float().cpu())
+        tick(len(places))
+    planner.reset()
+    return Recovered(windows.actions[:, 0].clone(), torch.cat(planned), random)
+
+
+def action_errors(true: Tensor, guessed: Tensor) -> dict[str, Tensor]:
+    """Return the errors of actions `[W, A]` by what they are of, `[W]` each.
+
+    Pose deltas have `position_cm`, `rotation_deg` (the angle of the rotation between the two) and `gripper`; other
+    actions `distance`, in their own units.
+    """
+    if not is_pose(true.shape[1]):
+        return {"distance": (guessed - true).norm(dim=1)}
+    turned = rotation_angle(true[:, ROTATION], guessed[:, ROTATION])
+    return {
+        "position_cm": 100 * (guessed - true)[:, POSITION].norm(dim=1),
+        "rotation_deg": turned * (180 / math.pi),
+        "gripper": (guessed - true)[:, 6].abs(),
+    }
+
+
+def recovered_figures(
+    recovered: Recovered, episodes: np.ndarray, rng: np.random.Generator
+) -> dict[str, dict[str, Any]]:
+    """Return the errors' medians with 95 % intervals over episodes and percentiles, by who guesses and by kind."""
+    guesses = {
+        "planner": recovered.planned,
+        "zero_action": recovered.zero,
+        "random_action": recovered.random,
+    }
+    return {
+        who: {
+            kind: _summary(errors.double().numpy(), episodes, rng)
+            for kind, errors in action_errors(recovered.true, guess).items()
+        }
+        for who, guess in guesses.items()
+    }
+
+
+def _summary(errors: np.ndarray, episodes: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    found = median(errors, episodes, rng)
+    values = percentiles(errors.tolist(), PERCENTILES)
+    return {
+        "median": found.value,
+        "interval": [found.low, found.high],
+        "percentiles": {str(at): value for at, value in zip(PERCENTILES, values, strict=True)},
+    }

@@ -1,0 +1,270 @@
+"""`evaluate mode=open_loop`: a world model on recorded episodes that it was not trained on, without a simulator."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vjepa_world.errors import CheckpointError, ConfigError, DataError
+from vjepa_world.ops.convention import Convention
+from vjepa_world.runs import run_folder, write_json_atomic, write_text_atomic
+from vjepa_world.verbs.common import SHIPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vjepa_world.data.bad_files import BadFiles
+    from vjepa_world.data.trajectories.base import TrajectoryDataset
+    from vjepa_world.data.windows import WindowTable
+    from vjepa_world.evaluation.open_loop import Tick, Windows
+    from vjepa_world.evaluation.open_loop_windows import Encoding
+    from vjepa_world.models.world_model import LatentWorldModel
+    from vjepa_world.verbs.evaluate import Config
+
+logger = logging.getLogger(__name__)
+
+REPORT, RESULT, BAD_EPISODES = "report.html", "result.json", "bad_episodes.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLoopDataConfig:
+    """The recorded episodes; of mode=open_loop alone.
+
+    Attributes:
+        path: A trajectory dataset of any known format.
+        cameras: Cameras that are shown, as many as the model has views; () takes the first ones.
+        convention: How the numbers are written, whole; nothing takes what the dataset declares or its format has.
+        fps: Frames a second; 0 takes what the checkpoint was trained with, else every row.
+        windows: Windows that are measured, drawn by the seed.
+        split: held_out takes the episodes that the checkpoint was not trained on (all of an unknown dataset), all every
+            one.
+        embodiment: Which of the checkpoint's robots it is of; empty for the first.
+        max_bad_fraction: Share of unusable episodes above which the run stops.
+    """
+
+    path: str = ""
+    cameras: tuple[str, ...] = ()
+    convention: Convention | None = None
+    fps: float = 0.0
+    windows: int = 256
+    split: Literal["held_out", "all"] = "held_out"
+    embodiment: str = ""
+    max_bad_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.windows < 2:
+            raise ConfigError(f"data.windows is {self.windows}; it must be at least 2.")
+        if self.fps < 0:
+            raise ConfigError(f"data.fps is {self.fps}; it must be more than 0, or 0 for the checkpoint's.")
+        if not 0 <= self.max_bad_fraction < 1:
+            raise ConfigError(
+                f"data.max_bad_fraction is {self.max_bad_fraction}; it is a share, from 0 to below 1."
+            )
+
+
+def evaluate_open_loop(config: Config) -> dict[str, Any]:
+    """Judge, write `result.json` and `report.html`, print the verdicts, and return what `result.json` holds.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read or does not fit the data.
+        ConfigError: If `data.path` is missing, or several steps are to be planned.
+        DataError: If the data cannot be used.
+    """
+    from tqdm import tqdm
+
+    from vjepa_world.data.trajectories.open import open_trajectories
+    from vjepa_world.evaluation.open_loop_windows import draw_windows, read_windows
+    from vjepa_world.training.hardware import resolve_device, set_threads
+
+    if not config.data.path:
+        raise ConfigError("'data.path' is not given, and mode=open_loop needs it: give data.path=DATASET")
+    if config.planner.horizon != 1:
+        raise ConfigError(
+            f"planner.horizon is {config.planner.horizon}, and an open loop looks for single actions; leave it at 1."
+        )
+    set_threads(config.threads)
+    dataset = open_trajectories(config.data.path, convention=config.data.convention)
+    model, planner, objective = config.planner.build(config.checkpoint, resolve_device(config.device))
+    if config.data.embodiment:
+        model.select(config.data.embodiment)
+    known = _provenance(config.checkpoint)
+    table, bad, notes = _table(config, dataset, known)
+    _check_fit(model, table, dataset)
+    chosen = draw_windows(table, config.data.windows, config.seed)
+    encoding = _encoding(config, dataset, model)
+    folder = run_folder("evaluate", config.name, config.resume, config=config)
+    with tqdm(total=len(chosen), desc="reading", unit="window", mininterval=1.0) as bar:
+        windows = read_windows(dataset, table, chosen, encoding, bad, bar.update)
+    dataset.close()
+    judgement, page = _judge(config, model, planner, objective, windows, table, notes)
+    result = {
+        "mode": "open_loop",
+        "checkpoint": config.checkpoint,
+        "data": config.data.path,
+        "split": config.data.split,
+        "episodes": len(windows.episodes.unique()),
+        "windows": len(windows),
+        "fps": table.fps,
+        "bad_episodes": len(bad),
+        "notes": list(notes),
+        **judgement,
+    }
+    write_json_atomic(folder / RESULT, result)
+    write_text_atomic(folder / REPORT, page)
+    if len(bad):
+        bad.write(folder / BAD_EPISODES)
+    print(table_of(result))
+    print(f"{folder / REPORT}; figures in {folder / RESULT}")
+    return result
+
+
+def table_of(result: dict[str, Any]) -> str:
+    """Return the verdicts as text, with what was measured below."""
+    from vjepa_world.evaluation.open_loop_verdicts import summary_table
+
+    lines = [summary_table(result)]
+    lines.append(
+        f"{result['windows']} windows of {result['episodes']} episodes at {result['fps']:g} frames a second; "
+        "in brackets: 95 % intervals over episodes"
+    )
+    return "\n".join([*lines, *result["notes"]])
+
+
+def _provenance(checkpoint: str) -> dict[str, Any]:
+    from vjepa_world.pretrained import read_checkpoint, shipped_checkpoint
+
+    details = read_checkpoint(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint).details
+    known = details.get("provenance")
+    return known if isinstance(known, dict) else {}
+
+
+def _table(
+    config: Config, dataset: TrajectoryDataset, known: dict[str, Any]
+) -> tuple[WindowTable, BadFiles, list[str]]:
+    """Return the windows of the episodes that are to be judged on, and what a reader has to know about them."""
+    from vjepa_world.data.windows import WindowTable, read_episodes
+
+    indices, notes = _episodes(config, known)
+    episodes, bad = read_episodes(dataset, max_bad_fraction=config.data.max_bad_fraction, indices=indices)
+    settings = known.get("config")
+    trained = float(settings.get("data.fps", 0) or 0) if isinstance(settings, dict) else 0.0
+    table = WindowTable(episodes, frames=config.open_loop.horizon + 1, fps=config.data.fps or trained)
+    return table, bad, notes
+
+
+def _episodes(config: Config, known: dict[str, Any]) -> tuple[list[int] | None, list[str]]:
+    """Return the episodes to read, None for all, and what is to be said of that."""
+    if config.data.split == "all":
+        return None, ["All episodes were taken, those that the model may have been trained on as well."]
+    held_out = known.get("held_out") or {}
+    here = Path(config.data.path).resolve()
+    for path, episodes in held_out.items():
+        if path == config.data.path or Path(path).resolve() == here:
+            return [int(episode) for episode in episodes], []
+    trained_on = ", ".join(held_out) or "datasets that it does not name"
+    note = (
+        f"All episodes were taken: the checkpoint was trained on {trained_on}, "
+        f"and {config.data.path} counts as unseen."
+    )
+    logger.info("%s", note)
+    return None, [note]
+
+
+def _check_fit(model: LatentWorldModel, table: WindowTable, dataset: TrajectoryDataset) -> None:
+    robot = next(e for e in model.config.embodiments if e.name == model.embodiment)
+    for what, got, expected in (
+        ("actions", table.action_dim, robot.action_dim),
+        ("states", table.state_dim, robot.state_dim),
+    ):
+        if len(table) and got != expected:
+            raise CheckpointError(
+                f"the {what} of {dataset.path} have {got} numbers, those of the checkpoint's robot '{robot.name}' "
+                f"{expected}; choose data.embodiment or data.fps, or fine-tune on this data."
+            )
+
+
+def _encoding(config: Config, dataset: TrajectoryDataset, model: LatentWorldModel) -> Encoding:
+    from vjepa_world.evaluation.open_loop_windows import Encoding
+
+    return Encoding(
+        model.encode_frames,
+        model.config.encoder.image_size,
+        _cameras(dataset, config.data.cameras, model.config.views),
+        extrinsics=model.config.predictor.use_extrinsics,
+    )
+
+
+def _cameras(dataset: TrajectoryDataset, wanted: tuple[str, ...], views: int) -> tuple[str, ...]:
+    cameras = wanted or dataset.cameras[:views]
+    missing = [name for name in cameras if name not in dataset.cameras]
+    if missing or len(cameras) != views:
+        raise DataError(
+            f"data.cameras is {', '.join(cameras) or 'empty'}, and the model sees {views} of the cameras of "
+            f"{dataset.path}: {', '.join(dataset.cameras) or 'none'}. Name as many."
+        )
+    return cameras
+
+
+def _judge(
+    config: Config,
+    model: LatentWorldModel,
+    planner: Any,
+    objective: Any,
+    windows: Windows,
+    table: WindowTable,
+    notes: Sequence[str],
+) -> tuple[dict[str, Any], str]:
+    """Return the figures and the report."""
+    from vjepa_world.evaluation.energy_landscape import Energy
+    from vjepa_world.evaluation.open_loop_judgement import judge
+    from vjepa_world.evaluation.open_loop_report import open_loop_page
+    from vjepa_world.evaluation.open_loop_strips import Shown
+
+    bars = _Bars()
+    judgement = judge(
+        model, planner, objective, windows, config.open_loop, seed=config.seed, progress=bars.open
+    )
+    bars.close()
+    places = _evenly(len(windows), config.open_loop.pictures)
+    material = Shown(
+        energy=Energy(model, objective, config.open_loop.rollouts),
+        windows=windows,
+        places=places,
+        grid=model.config.grid,
+        are_places=model.config.latents.kind != "queries",
+        decode=model.picture if model.decoder is not None else None,
+        seconds=1 / table.fps,
+    )
+    subtitle = (
+        f"{config.checkpoint} on {config.data.path}: {len(windows)} windows of "
+        f"{len(windows.episodes.unique())} episodes, {windows.horizon} steps at {table.fps:g} frames a second"
+    )
+    return judgement.figures, open_loop_page("Open loop", subtitle, judgement, material, notes)
+
+
+def _evenly(count: int, wanted: int) -> list[int]:
+    """Return `wanted` places among `count`, far from one another."""
+    return sorted({(2 * k + 1) * count // (2 * wanted) for k in range(min(wanted, count))})
+
+
+class _Bars:
+    """Progress bars, one after the other."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def open(self, what: str, total: int) -> Tick:
+        """Close the bar before and open one."""
+        from tqdm import tqdm
+
+        self.close()
+        self._bar = tqdm(total=total, desc=what, unit="window", mininterval=1.0)
+        return lambda count: self._bar.update(count)
+
+    def close(self) -> None:
+        """Close the open bar."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
