@@ -14,6 +14,7 @@ from vjepa_world.errors import ConfigError, nearest
 
 BENCHES = {
     "pretrain": "a pretraining step beside the same step written plainly: speed, share of the matrix rate, memory",
+    "finetune": "a fine-tuning step beside the same step written plainly: speed, memory; with its cache beside none",
     "encoder": "the video encoder beside transformers' on the same weights, and how fast weights load",
     "collect": "recording episodes with all cores, beside one process",
     "data": "clips decoded out of h264 beside decord, a loader's clips, and how long a pretraining waits for them",

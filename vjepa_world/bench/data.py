@@ -1,5 +1,7 @@
 """Clips of 16 frames at 4 fps beside decord's, in turns in one process; a loader's; and a pretraining's wait for them.
 
+Then windows of robot trajectories out of a LeRobotDataset.
+
 The videos are made here, at 320 x 240 with x264's default settings: a camera that moves over a texture with as much
 detail at every scale (as in photographs), things that move across it, and the noise of a sensor.
 """
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Pair, Row, row, time_pair
+from vjepa_world.bench.trajectory_windows import windows_row
 from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.models.config import EncoderConfig
 
@@ -45,7 +48,7 @@ def run(config: BenchConfig) -> list[Row]:
     with tempfile.TemporaryDirectory() as scratch:
         videos = [_write_video(Path(scratch) / f"{n}.mp4", config.seed + n) for n in range(VIDEOS)]
         rows = [*_decoding_rows(videos, config), _loader_row(scratch, videos, config)]
-        return [*rows, _waiting_row(scratch, config)]
+        return [*rows, _waiting_row(scratch, config), windows_row(Path(scratch), videos, config)]
 
 
 def _decoding_rows(videos: list[Path], config: BenchConfig) -> list[Row]:

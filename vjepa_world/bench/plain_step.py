@@ -40,12 +40,14 @@ class PlainBlock(nn.Module):
         hidden = round(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
-    def forward(self, x: Tensor, tokens: Tensor, grid: Grid) -> Tensor:
-        """Transform `x [B, n, D]`, the tokens `[B, n]` of the grid."""
+    def forward(self, x: Tensor, tokens: Tensor, grid: Grid, mask: Tensor | None = None) -> Tensor:
+        """Transform `x [B, n, D]`, the tokens `[B, n]` of the grid; `mask [n, n]` is true where one sees another."""
         batch, count, dim = x.shape
         q, k, v = self.qkv(self.norm1(x)).reshape(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k = self._rotate(q, tokens, grid), self._rotate(k, tokens, grid)
-        out = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, count, dim)
+        out = (
+            F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(batch, count, dim)
+        )
         x = x + self.proj(out)
         return x + self.mlp(self.norm2(x))
 

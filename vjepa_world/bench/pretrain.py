@@ -5,8 +5,6 @@ Both sides train on the same clips with the same masks; ours is what `vjepa-worl
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
 from functools import partial
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
+from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
 from vjepa_world.bench.plain_step import PlainStep
 from vjepa_world.data.batches import ClipBatch
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
@@ -78,7 +77,8 @@ def run(config: BenchConfig) -> list[Row]:
         limit = size.clips * rate / ours.task.flops
         label = f"{size.name}, {_word(ours.trainer.dtype)} beside plain {_word(dtype)}"
         rows.append(row(label, size.clips / pair.ours, size.clips / pair.baseline, "clips/s", limit=limit))
-    mine, theirs = (_peak_gb(side, config) for side in ("ours", "plain"))
+    words = (config.device, str(config.seed))
+    mine, theirs = (measured_by(__name__, side, *words) for side in ("ours", "plain"))
     rows.append(row(f"{size.name}, memory of a step", mine, theirs, "GB", lower_is_better=True))
     return rows
 
@@ -139,13 +139,6 @@ def _clips(size: Size, seed: int) -> ClipBatch:
     return ClipBatch(frames, ("noise",) * size.clips, ("",) * size.clips)
 
 
-def _peak_gb(side: str, config: BenchConfig) -> float:
-    """Return how far memory rises above what is held before the first step, in a process of its own [GB]."""
-    words = [sys.executable, "-m", "vjepa_world.bench.pretrain", side, config.device, str(config.seed)]
-    ended = subprocess.run(words, capture_output=True, text=True, check=True)
-    return float(json.loads(ended.stdout)["gb"])
-
-
 def _measure_memory(side: str, device_name: str, seed: int) -> float:
     from vjepa_world.training.hardware import resolve_device, set_threads
 
@@ -153,22 +146,7 @@ def _measure_memory(side: str, device_name: str, seed: int) -> float:
     device = resolve_device(device_name)
     size = LARGE if device.type == "cuda" else SMALL
     step = Ours(size, device, seed) if side == "ours" else Plain(size, device, seed, torch.float32)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        for _ in range(MEMORY_STEPS):
-            step()
-        return (torch.cuda.max_memory_allocated() - before) / 1e9
-    held = _high_water_gb()
-    for _ in range(MEMORY_STEPS):
-        step()
-    return _high_water_gb() - held
-
-
-def _high_water_gb() -> float:
-    """Return the most memory that this program has held; what getrusage says begins with its parent's."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1e6
+    return rise_gb(step, MEMORY_STEPS, device)
 
 
 def _word(dtype: torch.dtype) -> str:
@@ -180,4 +158,4 @@ def _waiter(device: torch.device) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"gb": _measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3]))}))  # noqa: T201
+    show_gb(_measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,0 +1,131 @@
+"""Windows of robot trajectories at random places of a LeRobotDataset, read by processes: how many a second, and exact.
+
+Shapes: T = 8 frames of a window, C = 3 channels (RGB), H W pixels.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vjepa_world.bench import BenchConfig
+from vjepa_world.bench.harness import Row, row
+from vjepa_world.data.trajectories.lerobot import LeRobotDataset, LeRobotWriter
+from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
+from vjepa_world.data.video import open_video
+
+WINDOW, SIDE, FPS, ROWS = 8, 128, 10, 100
+
+#: Processes that read, and the windows/s that are asked of them.
+READERS, LEAST = 2, 40.0
+
+BATCH, WINDOWS, TURNS = 8, 400, 3
+
+
+def windows_row(scratch: Path, videos: list[Path], config: BenchConfig) -> Row:
+    """Return windows/s out of a LeRobotDataset whose episodes show the videos, against those that are asked for.
+
+    Raises:
+        RuntimeError: A window's frames are not those that decoding from end to end gives.
+    """
+    dataset = write_trajectories(scratch / "trajectories", videos)
+    seeds = range(config.seed, config.seed + min(config.repeats, TURNS))
+    rates = [windows_per_second(dataset, WINDOWS, seed) for seed in seeds]
+    name = f"windows of {WINDOW} frames of {SIDE} pixels, {READERS} processes, against those asked for"
+    return row(name, median(rates), LEAST, "windows/s")
+
+
+def windows_per_second(path: Path, count: int, seed: int) -> float:
+    """Return how many windows of consecutive rows are read a second.
+
+    Args:
+        path: The dataset's folder; it has one camera, and nothing but its episodes in the videos.
+        count: How many windows to read.
+        seed: Decides which.
+
+    Raises:
+        RuntimeError: A window's frames are not those that decoding from end to end gives.
+    """
+    windows = _Windows(path, count, seed)
+    loader = DataLoader(
+        cast("Dataset[Tensor]", windows), batch_size=BATCH, num_workers=READERS, drop_last=True
+    )
+    before = 2 * READERS  # batches that are made while processes start
+    read, start = [], 0.0
+    for number, batch in enumerate(loader):
+        if number == before:
+            start = time.perf_counter()
+        read.append(batch)
+    seconds = time.perf_counter() - start
+    _compare(path, windows, torch.cat(read))
+    return (len(read) - before - 1) * BATCH / seconds
+
+
+def write_trajectories(path: Path, videos: list[Path]) -> Path:
+    """Write the middle of each video as an episode, and return the dataset's folder."""
+    spec = DatasetSpec(
+        fps=FPS,
+        state_names=("x", "y"),
+        action_names=("dx", "dy"),
+        robot_type="none",
+        cameras={"main": VideoSpec.encoded(SIDE, SIDE, FPS)},
+    )
+    writer = LeRobotWriter(path, spec)
+    with writer.shard(0) as shard:
+        for number, file in enumerate(videos):
+            video = open_video(file)
+            frames = video.frames_at((np.arange(ROWS) + 0.25) / FPS)
+            video.close()
+            top, left = ((size - SIDE) // 2 for size in frames.shape[-2:])
+            middle = frames[..., top : top + SIDE, left : left + SIDE].permute(0, 2, 3, 1).numpy()
+            states = np.random.default_rng(number).normal(size=(ROWS, 2)).astype(np.float32)
+            shard.add_episode(middle, states, np.diff(states, axis=0), task="look")
+    return writer.finalize()
+
+
+class _Windows:
+    """Windows at random places, uint8 `[T, C, H, W]` each."""
+
+    def __init__(self, path: Path, count: int, seed: int) -> None:
+        self.dataset = LeRobotDataset(path)
+        self.lengths = [len(self.dataset.episode(index)) for index in range(self.dataset.num_episodes)]
+        generator = np.random.default_rng(seed)
+        self.episodes = generator.choice(np.flatnonzero(np.array(self.lengths) >= WINDOW), count)
+        self.firsts = [generator.integers(self.lengths[episode] - WINDOW + 1) for episode in self.episodes]
+
+    def __len__(self) -> int:
+        return len(self.firsts)
+
+    def __getitem__(self, index: int) -> Tensor:
+        rows = self.firsts[index] + np.arange(WINDOW)
+        return self.dataset.episode(int(self.episodes[index])).frames(rows)
+
+
+def _compare(path: Path, windows: _Windows, read: Tensor) -> None:
+    """Hold windows `[B, T, C, H, W]` against decord's frames of the whole files, one after the other."""
+    import decord
+
+    starts = np.concatenate([[0], np.cumsum(windows.lengths)])
+    wanted: dict[int, list[tuple[int, int]]] = {}
+    for number in range(len(read)):
+        first = int(starts[windows.episodes[number]] + windows.firsts[number])
+        for t in range(WINDOW):
+            wanted.setdefault(first + t, []).append((number, t))
+    place = 0
+    for file in sorted(path.glob("videos/**/*.mp4")):
+        reader = decord.VideoReader(str(file), ctx=decord.cpu(0), num_threads=1)
+        for _ in range(len(reader)):
+            frame = torch.from_numpy(reader.next().asnumpy()).permute(2, 0, 1)
+            for number, t in wanted.get(place, ()):
+                if not torch.equal(read[number, t], frame):
+                    raise RuntimeError(f"window {number}, frame {t}: it is not frame {place} of {path}")
+            place += 1
+    if place != starts[-1]:
+        raise RuntimeError(f"the videos of {path} have {place} frames, and its rows are {starts[-1]}")
