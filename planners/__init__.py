@@ -11,6 +11,7 @@ action = plan.actions[:, 0]
 from planners.cem import CEM
 from planners.errors import PlannerError
 from planners.objectives import GoalL1
+from planners.proposing import Proposing
 from planners.protocols import Context, Iteration, Objective, Plan, Planner, WorldModel
 from planners.receding_horizon import RecedingHorizon, shift
 from planners.sampling import make_generators
@@ -24,6 +25,7 @@ __all__ = [
     "Plan",
     "Planner",
     "PlannerError",
+    "Proposing",
     "RecedingHorizon",
     "WorldModel",
     "make_generators",

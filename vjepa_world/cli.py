@@ -54,7 +54,9 @@ VERBS = {
     ),
     "plan": Verb("plan the actions from a picture to a goal picture", "file", "--help"),
     "evaluate": Verb(
-        "drive the arm to goal images and count successes", "job", "checkpoint=FOLDER name=first"
+        "drive the arm to goal images and count successes, or judge a model on recorded episodes",
+        "job",
+        "checkpoint=FOLDER name=first",
     ),
     "probe": Verb(
         "measure what a frozen encoder's features tell of labelled videos",
@@ -62,12 +64,14 @@ VERBS = {
         "encoder=FOLDER data.path=FOLDER name=first",
     ),
     "predict": Verb("print the classes of a video, or its numbers", "file", "VIDEO --probe FOLDER"),
-    "inspect": Verb("describe a video folder, a dataset or a checkpoint", "file", "PATH"),
+    "inspect": Verb("describe videos, trajectories or a checkpoint, and what looks wrong", "file", "PATH"),
     "report": Verb("draw a run's curves, masks and features into one HTML file", "file", "RUN"),
     "compare": Verb(
         "measure what several encoders tell of unseen scenes, side by side", "file", "RUN RUN ..."
     ),
-    "convert": Verb("convert a checkpoint between formats", "file", "SOURCE DESTINATION --to native"),
+    "convert": Verb(
+        "convert a checkpoint between formats, or trajectories to LeRobot v3.0", "file", "SOURCE DESTINATION"
+    ),
     "demo": Verb("watch the shipped model reach goal images", "job", ""),
     "bench": Verb("measure speed beside a baseline and the machine's limit", "job", "NAME", bare_key="bench"),
 }

@@ -218,7 +218,7 @@ class LatentsConfig:
 
     Attributes:
         kind: none (the encoder's grid), pool (its mean over side x side areas) or queries (learned tokens that attend
-            to it, trained with the predictor).
+            to it, trained beside the predictor to give it back).
         side: Tokens along each side of a view; of no effect with none. Must divide the encoder's grid for pool.
         embed_dim: Width of the attention of queries; tokens keep the features' width.
         depth: Blocks of cross-attention of queries, each way.

@@ -130,6 +130,7 @@ class PlannerConfig:
         discount: 0 counts the last imagined step alone, 1 all steps alike.
         replan_every: Actions carried out from one plan.
         warm_start: Whether a search starts from the last plan, shifted.
+        propose: Whether it starts from what the checkpoint's inverse model proposes instead.
         camera_rotation_deg: Turns planned motions about the base's z axis before they are carried out,
             counter-clockwise seen from above; `evaluate mode=open_loop` says by how much, where it is needed.
     """
@@ -143,6 +144,7 @@ class PlannerConfig:
     discount: float = 0.0
     replan_every: int = 1
     warm_start: bool = True
+    propose: bool = False
     camera_rotation_deg: float = 0.0
 
     def build(self, checkpoint: str, device: torch.device) -> tuple[LatentWorldModel, Planner, GoalL1]:
@@ -150,8 +152,9 @@ class PlannerConfig:
 
         Raises:
             CheckpointError: If the checkpoint is missing or broken.
+            ConfigError: If proposals are asked for and it has no inverse model.
         """
-        from planners import CEM, GoalL1, RecedingHorizon
+        from planners import CEM, GoalL1, Proposing, RecedingHorizon
         from vjepa_world.evaluation.camera_rotation import RotatedPlanner
         from vjepa_world.pretrained import load_world_model, shipped_checkpoint
 
@@ -168,6 +171,13 @@ class PlannerConfig:
             momentum_std=self.momentum_std,
         )
         planner: Planner = RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start)
+        if self.propose:
+            if model.inverse is None:
+                raise ConfigError(
+                    f"planner.propose is true, and {checkpoint} has no inverse model; fine-tune with "
+                    "inverse.horizon of 1 or more, or leave it out."
+                )
+            planner = Proposing(planner, lambda context, goal: model.propose(context, goal, self.horizon))
         if self.camera_rotation_deg:
             planner = RotatedPlanner(planner, self.camera_rotation_deg, model)
         return model, planner, objective

@@ -82,7 +82,7 @@ class DROIDDataset:
         convention: Convention | None = None,
         cameras: Sequence[str] | None = None,
         fps: float | None = None,
-        open_videos: int = 16,
+        open_videos: int = 128,
     ) -> None:
         self.path = Path(path)
         self.convention = convention or Convention()

@@ -55,7 +55,7 @@ class LeRobotDataset:
         cameras: tuple[str, ...] | None = None,
         state: str = STATE,
         action: str = ACTION,
-        open_videos: int = 16,
+        open_videos: int = 128,
     ) -> None:
         self.meta = LeRobotMeta(path)
         self.path = self.meta.path

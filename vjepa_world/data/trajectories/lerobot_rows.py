@@ -20,7 +20,7 @@ from torch import Tensor
 from vjepa_world.data.trajectories.lerobot_meta import Episode, read_columns
 from vjepa_world.errors import DataError
 
-_OPEN_FILES = 8
+_OPEN_FILES = 32
 _NEEDED = ("timestamp", "frame_index", "episode_index")
 
 
