@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.processes import begin_all, succeed
+from tests.training.processes import begin_all, end, succeed, verb
 from tests.training.tiny import metrics
 from tests.verbs.commands import COLLECT, FINETUNE, PRETRAIN, run
 from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
@@ -160,3 +160,11 @@ def test_two_processes_draw_the_curve_of_one(home: Path, parallel: str) -> None:
     ):
         found = [line[figure] for line in two]
         assert found == pytest.approx([line[figure] for line in one], rel=1e-4), figure
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(home: Path) -> None:
+    words = [*WORDS, f"data.path={DATA}", "trainer.batch_size=3", "name=uneven"]
+    ended = end(verb(words, home, world_size=2))
+    assert [one.code for one in ended] == [2, 2]
+    assert "trainer.batch_size 3 cannot be shared by 2 processes" in ended[0].error
+    assert not (home / "runs/finetune/uneven").exists()

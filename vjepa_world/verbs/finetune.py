@@ -113,6 +113,11 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
     from vjepa_world.training.trajectory_sources import open_sources
 
     # What can go wrong goes wrong before the run has a folder.
+    if config.trainer.batch_size % ranks.world_size:
+        raise ConfigError(
+            f"trainer.batch_size {config.trainer.batch_size} cannot be shared by {ranks.world_size} processes; give a "
+            "multiple of that."
+        )
     sources = open_sources(config.data, seed=config.seed)
     model = build_model(config, embodiments_of(sources), views_of(config, sources)).to(device)
     folder = shared_run_folder("finetune", config, ranks)
