@@ -5,21 +5,21 @@ Legend: M frames, C channels, H W pixels, N tokens a frame, D width, s side of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.feature_key import FeatureKey
 from vjepa_world.data.feature_shards import Plan, ShardContent, shard_path, write_shard
 from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.worker_pool import Key, Note, WorkerPool
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.pixels import resize_frames
 
@@ -27,6 +27,12 @@ Encode = Callable[[Tensor], Tensor]
 
 #: Frames and thumbnails, or why they cannot be decoded.
 Decoded = tuple[Tensor, Tensor] | str
+
+#: The same on its way between processes.
+_Sent = tuple[np.ndarray, np.ndarray] | str
+
+#: How long a process may stay at one piece while it is waited for [s].
+_TIMEOUT_S = 600.0
 
 #: Rows that a process decodes in one go: a long episode is not handed over whole.
 _PIECE = 256
@@ -42,16 +48,16 @@ class Piece:
     stop: int
 
 
-class _Pieces(Dataset[Decoded]):
+@dataclass(frozen=True)
+class _Pieces:
     """Decodes pieces: frames uint8 `[M, C, H, W]` and thumbnails `[M, 3, s, s]`, or why it cannot."""
 
-    def __init__(self, dataset: TrajectoryDataset, pieces: Sequence[Piece], thumbnail: int) -> None:
-        self.dataset, self.pieces, self.thumbnail = dataset, pieces, thumbnail
+    dataset: TrajectoryDataset
+    pieces: Sequence[Piece]
+    thumbnail: int
 
-    def __len__(self) -> int:
-        return len(self.pieces)
-
-    def __getitem__(self, index: int) -> Decoded:
+    def load(self, index: int) -> Decoded:
+        """Decode a piece in this process."""
         piece = self.pieces[index]
         try:
             episode = self.dataset.episode(piece.episode)
@@ -60,6 +66,41 @@ class _Pieces(Dataset[Decoded]):
             return str(error)
         small = resize_frames(frames, self.thumbnail) if self.thumbnail else frames[:, :, :0, :0]
         return frames, small.contiguous()
+
+    def __call__(self, index: int, failed: Mapping[Key, str], note: Note) -> tuple[int, _Sent]:
+        """Decode a piece for another process, which gets arrays: tensors would take file handles on their way."""
+        if (index,) in failed:
+            return index, failed[index,]
+        piece = self.pieces[index]
+        note.write((index,), f"camera '{piece.camera}' of episode {piece.episode} of {self.dataset.path}")
+        found = self.load(index)
+        return index, found if isinstance(found, str) else (found[0].numpy(), found[1].numpy())
+
+    def decoded(self, workers: int) -> Iterator[Decoded]:
+        """Yield all pieces in order, decoded by as many processes; 0 decodes in this one.
+
+        A piece at which a decoder crashes becomes the reason.
+
+        Raises:
+            DataError: A process was killed, or stays at a piece for too long; it is named.
+        """
+        if not workers:
+            yield from map(self.load, range(len(self.pieces)))
+            return
+        with WorkerPool[int, tuple[int, _Sent]](self, workers, _TIMEOUT_S) as pool:
+            ahead, waiting = 2 * workers, dict[int, _Sent]()
+            for index in range(min(ahead, len(self.pieces))):
+                pool.submit(index % workers, index)
+            for index in range(len(self.pieces)):
+                while index not in waiting:
+                    place, found = pool.receive()
+                    waiting[place] = found
+                if index + ahead < len(self.pieces):
+                    pool.submit(index % workers, index + ahead)
+                sent = waiting.pop(index)
+                yield (
+                    sent if isinstance(sent, str) else (torch.from_numpy(sent[0]), torch.from_numpy(sent[1]))
+                )
 
 
 class _Shard:
@@ -184,12 +225,7 @@ class ShardEncoder:
             for camera in self.key.cameras
         }
         pieces = [piece for part in parts.values() for piece in part]
-        loader: Iterable[Decoded] = DataLoader(
-            cast("Dataset[Decoded]", _Pieces(self.dataset, pieces, self.key.thumbnail)),
-            batch_size=None,
-            num_workers=workers,
-        )
-        decoded = iter(loader)
+        decoded = _Pieces(self.dataset, pieces, self.key.thumbnail).decoded(workers)
         frames = sum(piece.stop - piece.start for piece in pieces)
         with tqdm(total=frames, desc="features", unit="frame", mininterval=1.0, disable=quiet) as bar:
             for number in numbers:
@@ -218,7 +254,7 @@ class ShardEncoder:
         what = f"camera '{camera}' of episodes {episodes[0]} to {episodes[-1]} of {self.dataset.path}"
         batches = _Batches(self.encode, self.key, self.batch_frames, shard.features[camera], what)
         for piece in pieces:
-            found = _next(decoded)
+            found = next(decoded)
             bar.update(piece.stop - piece.start)
             if isinstance(found, str):
                 shard.bad.setdefault(piece.episode, found)
@@ -231,20 +267,3 @@ class ShardEncoder:
                     shard.thumbnails[camera][first : first + len(small)] = small
                 batches.add(frames, first)
         batches.finish()
-
-
-def _next(decoded: Iterator[Decoded]) -> Decoded:
-    """Return the next piece.
-
-    Raises:
-        DataError: The process that was to decode it died.
-    """
-    try:
-        return next(decoded)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DataError(
-            f"a process that decodes frames died: {error} Perhaps memory ran out (or shared memory, /dev/shm); lower "
-            "trainer.workers and run again: finished shards are kept."
-        ) from error
