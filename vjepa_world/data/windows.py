@@ -105,6 +105,7 @@ class WindowTable:
     Attributes:
         rows: int64 `[W, T]`, rows in the episode.
         episodes: int64 `[W]`, places in the list of episodes.
+        indices: int64 `[W]`, the same episodes' places in the dataset.
         fps: Frames a second of the windows.
 
     Raises:
@@ -127,6 +128,9 @@ class WindowTable:
         self.episodes = torch.repeat_interleave(
             torch.arange(len(tables)), torch.tensor([len(t) for t in tables])
         )
+        self.indices = torch.tensor([episode.index for episode in self.source], dtype=torch.long)[
+            self.episodes
+        ]
         lengths = [len(episode.states) for episode in self.source]
         self._starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
         self._composes = bool(self.source) and self.source[0].composes

@@ -68,8 +68,7 @@ class TrajectorySource:
 
     def episodes(self, windows: Tensor) -> Tensor:
         """Return the indices in the dataset of the windows' episodes, int64 `[B]`."""
-        index = torch.tensor([episode.index for episode in self.table.source])
-        return index[self.table.episodes[windows]]
+        return self.table.indices[windows]
 
     def without(self, episodes: Collection[int]) -> TrajectorySource:
         """Return the source without the windows of some episodes (indices in the dataset).

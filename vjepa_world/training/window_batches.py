@@ -238,9 +238,7 @@ class _Windows(Dataset[Tensor | str]):
     ) -> None:
         self.datasets = [source.dataset for source in sources]
         self.rows = [source.table.rows for source in sources]
-        self.indices = [
-            torch.tensor([e.index for e in source.table.source])[source.table.episodes] for source in sources
-        ]
+        self.indices = [source.table.indices for source in sources]
         self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
 
     def __getitem__(self, entry: _Entry) -> Tensor | str:

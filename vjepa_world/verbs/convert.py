@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.verbs.checkpoint_options import add_checkpoint_options, reading_options
@@ -151,11 +151,10 @@ def _convention(source: str, words: list[str]) -> Convention | None:
     Raises:
         ConfigError: If a word is not KEY=VALUE, or no convention comes of them.
     """
-    from omegaconf import OmegaConf
-
-    from vjepa_world.config.text import from_yaml, to_yaml
+    from vjepa_world.config.building import build
     from vjepa_world.data.trajectories.open import open_trajectories
     from vjepa_world.ops.convention import Convention
+    from vjepa_world.verbs.dataset_options import key_values
 
     for word in words:
         if "=" not in word:
@@ -165,5 +164,7 @@ def _convention(source: str, words: list[str]) -> Convention | None:
     dataset = open_trajectories(source)
     known = dataclasses.asdict(dataset.convention)
     dataset.close()
-    changed = OmegaConf.to_container(OmegaConf.from_dotlist(words))
-    return from_yaml(to_yaml({**known, **dict(cast("dict[str, Any]", changed))}), Convention, "--convention")
+    found: Convention = build(
+        Convention, {**known, **key_values("convention", words)}, "convention", "--convention"
+    )
+    return found

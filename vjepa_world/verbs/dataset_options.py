@@ -96,8 +96,8 @@ def dataset_options(arguments: argparse.Namespace) -> DatasetOptions:
     names = ("convention", "reader", "picture", "no_picture", "episode", "checks", "json")
     given = [name for name in names if getattr(arguments, name) not in (None, False, [])]
     return DatasetOptions(
-        convention=_pairs("convention", arguments.convention),
-        reader=_pairs("reader", arguments.reader),
+        convention=key_values("convention", arguments.convention),
+        reader=key_values("reader", arguments.reader),
         picture=None if arguments.no_picture else arguments.picture or Path(),
         episode=arguments.episode,
         checks=arguments.checks,
@@ -106,7 +106,7 @@ def dataset_options(arguments: argparse.Namespace) -> DatasetOptions:
     )
 
 
-def _pairs(option: str, words: Sequence[str]) -> dict[str, Any]:
+def key_values(option: str, words: Sequence[str]) -> dict[str, Any]:
     """Return `KEY=VALUE` words; numbers and lists as Python writes them, `a,b` as a list, anything else as a word."""
     pairs = {}
     for word in words:
