@@ -8,25 +8,39 @@ plan = planner.plan(model.encode(frames, states), goal, generators=generators)
 action = plan.actions[:, 0]
 """
 
+from planners.box import Fixed
 from planners.cem import CEM
 from planners.errors import PlannerError
+from planners.gradient import GradientDescent
+from planners.icem import ICEM
+from planners.mppi import MPPI
 from planners.objectives import GoalL1
+from planners.predictive_sampling import PredictiveSampling
 from planners.proposing import Proposing
 from planners.protocols import Context, Iteration, Objective, Plan, Planner, WorldModel
+from planners.random_shooting import RandomShooting
 from planners.receding_horizon import RecedingHorizon, shift
+from planners.replicas import Replicas
 from planners.sampling import make_generators
 
 __all__ = [
     "CEM",
+    "ICEM",
+    "MPPI",
     "Context",
+    "Fixed",
     "GoalL1",
+    "GradientDescent",
     "Iteration",
     "Objective",
     "Plan",
     "Planner",
     "PlannerError",
+    "PredictiveSampling",
     "Proposing",
+    "RandomShooting",
     "RecedingHorizon",
+    "Replicas",
     "WorldModel",
     "make_generators",
     "shift",

@@ -10,7 +10,6 @@ import torch
 from torch import Generator, Tensor
 
 from planners.errors import PlannerError
-from planners.protocols import WorldModel
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -43,6 +42,22 @@ def check_positive(name: str, got: float) -> float:
     return got
 
 
+def check_at_least(name: str, got: float, least: float) -> float:
+    """Return `got` if it is finite and at least `least`."""
+    if not (math.isfinite(got) and got >= least):
+        raise PlannerError(
+            f"{name} is {got!r}; allowed is a finite number of at least {least:g}. Change {name}."
+        )
+    return got
+
+
+def check_share(name: str, got: float) -> float:
+    """Return `got` if it is above 0 and at most 1."""
+    if not 0 < got <= 1:
+        raise PlannerError(f"{name} is {got!r}; allowed is a number above 0 and at most 1. Change {name}.")
+    return got
+
+
 def check_choice(name: str, got: Choice, allowed: Sequence[Choice]) -> Choice:
     """Return `got` if it is one of `allowed`."""
     if got not in allowed:
@@ -50,18 +65,6 @@ def check_choice(name: str, got: Choice, allowed: Sequence[Choice]) -> Choice:
             f"{name} is {got!r}; allowed are {', '.join(map(repr, allowed))}. Choose one of them."
         )
     return got
-
-
-def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
-    """Return the model's `action_low` and `action_high`, `[A]` each, if they span a box."""
-    low, high = model.action_low, model.action_high
-    fits = low.ndim == 1 and len(low) > 0 and low.shape == high.shape
-    if not fits or not bool((torch.isfinite(low) & torch.isfinite(high) & (low <= high)).all()):
-        raise PlannerError(
-            f"The world model's bounds are action_low={low.tolist()} and action_high={high.tolist()}; allowed "
-            "are two finite vectors of the same length with low <= high. Set them to the robot's limits."
-        )
-    return low, high
 
 
 def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: float | None) -> None:
@@ -82,17 +85,19 @@ def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: fl
         )
 
 
-def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> None:
-    """Check that a warm start is finite and `[B, K, A]`."""
-    if tuple(warm_start.shape) != shape:
+def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """Return a warm start as `[B, M, K, A]` if it is finite and that, or `[B, K, A]`."""
+    several = warm_start if warm_start.ndim == 4 else warm_start.unsqueeze(1)
+    if several.ndim != 4 or (len(several), *several.shape[2:]) != shape or not several.shape[1]:
         raise PlannerError(
-            f"warm_start has shape {tuple(warm_start.shape)}; allowed is [B, K, A] = {list(shape)}. "
-            "Pass the actions of an earlier plan of the same planner and batch."
+            f"warm_start has shape {tuple(warm_start.shape)}; allowed is [B, K, A] = {list(shape)}, or [B, M, K, A] "
+            "with M sequences a problem. Pass the actions of an earlier plan of the same planner and batch."
         )
     if not bool(torch.isfinite(warm_start).all()):
         raise PlannerError(
             "warm_start has NaN or infinite entries; allowed are finite actions. Pass none instead."
         )
+    return several
 
 
 def check_rollout(predicted: Tensor, actions: Tensor) -> None:

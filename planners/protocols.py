@@ -1,14 +1,14 @@
 """What a planner sees of the world, and what it gives back.
 
 Shapes: B problems, S samples, K steps of the horizon, A action size, N tokens a frame, D width,
-T frames, C channels, H W pixels.
+T frames, C channels, H W pixels, P state size, M sequences that a search starts from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import Generator, Tensor
 
@@ -28,17 +28,45 @@ class WorldModel(Protocol):
         """Highest allowed action, `[A]`. An entry equal to `action_low` is frozen at that value."""
 
     def encode(self, frames: Tensor, states: Tensor | None) -> Context:
-        """Encode what was seen: uint8 `[B, T, C, H, W]` and states `[B, T, S]`."""
+        """Encode what was seen: uint8 `[B, T, C, H, W]` and states `[B, T, P]`."""
 
     def encode_goal(self, frames: Tensor) -> Tensor:
         """Encode goal images: uint8 `[B, C, H, W]` to features `[B, N, D]`."""
 
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
-        """Imagine: actions `[B, S, K, A]` to predicted features `[B, S, K, N, D]`, one for each action."""
+        """Imagine: actions `[B, S, K, A]` to predicted features `[B, S, K, N, D]`, one for each action.
+
+        A planner that follows the gradient needs the graph where `actions` require it; others call it
+        under `torch.no_grad`.
+        """
+
+
+@runtime_checkable
+class SlicedWorldModel(Protocol):
+    """A world model that knows how many samples it imagines best at once; others are given all of them."""
+
+    def samples_at_once(self, context: Context, horizon: int) -> int:
+        """Return how many samples of a problem are imagined in one call, by memory and by speed."""
+
+
+@runtime_checkable
+class StatefulWorldModel(Protocol):
+    """A world model that imagines the robot's state too, as objectives with `needs_states` ask."""
+
+    def rollout_with_states(self, context: Context, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Imagine: actions `[B, S, K, A]` to features `[B, S, K, N, D]` and states `[B, S, K, P]`."""
+
+
+@runtime_checkable
+class JudgingWorldModel(Protocol):
+    """A world model that brings imagining and judging together, where the predictions lie."""
+
+    def energy(self, objective: Objective, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
+        """Return the energies `[B, S]` of actions `[B, S, K, A]`."""
 
 
 class Objective(Protocol):
-    """What is minimised."""
+    """What is minimised. One that has a true attribute `needs_states` is called with `states` too."""
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
         """Return energies `[B, S]` of predictions `[B, S, K, N, D]` for goals `[B, N, D]`."""
@@ -46,18 +74,23 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Iteration:
-    """How one iteration of a search went; each field is `[B]`.
+    """How one iteration of a search went; the first three fields are `[B]`.
 
     Attributes:
         best_energy: Lowest energy among this iteration's samples.
         mean_energy: Mean energy of the samples whose energy is finite.
-        spread: Standard deviation sampled from, in half-widths of the box, averaged over steps and
-            the axes that are not frozen.
+        spread: Standard deviation sampled from, in half-widths of the box, averaged over what is free.
+        samples: What was tried, `[B, S, K, A]`.
+        energies: Of the samples, `[B, S]`; +inf for NaN, and where the deadline came first.
+        chosen: The samples that the next iteration was made from, bool `[B, S]`.
     """
 
     best_energy: Tensor
     mean_energy: Tensor
     spread: Tensor
+    samples: Tensor
+    energies: Tensor
+    chosen: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +101,13 @@ class Plan:
         actions: `[B, K, A]`, inside the model's bounds.
         energy: `[B]`, the objective's value for `actions` as the model imagined them.
         trace: One entry for each iteration that was run.
+        kept: Further good sequences, `[B, M, K, A]`, for the next search to start from; None of most planners.
     """
 
     actions: Tensor
     energy: Tensor
     trace: tuple[Iteration, ...]
+    kept: Tensor | None = None
 
 
 class Planner(Protocol):
@@ -86,8 +121,19 @@ class Planner(Protocol):
         generators: Sequence[Generator],
         deadline_s: float | None = None,
         warm_start: Tensor | None = None,
+        prefix: Tensor | None = None,
     ) -> Plan:
-        """Plan for B problems; `goal` is `[B, N, D]`, one generator a problem, `warm_start` `[B, K, A]`."""
+        """Plan for B problems.
+
+        Args:
+            context: What the model's `encode` returned.
+            goal: `[B, N, D]`.
+            generators: One a problem.
+            deadline_s: Time [s] after which the best plan so far is returned.
+            warm_start: Sequences to start from, `[B, K, A]` or `[B, M, K, A]`: the search begins around the first
+                and tries them all.
+            prefix: Actions that are under way already, `[B, J, A]` with J < K: every plan begins with them.
+        """
 
     def reset(self) -> None:
         """Forget what earlier calls left behind, before a new episode."""

@@ -1,4 +1,4 @@
-"""Noise, bounds and elites for planners that sample.
+"""Noise, elites and Gaussians for planners that sample.
 
 Whatever mixes numbers is done one problem at a time, so that no result can depend on the batch.
 Shapes as in `planners.protocols`; E elites.
@@ -7,11 +7,20 @@ Shapes as in `planners.protocols`; E elites.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
 
+from planners.box import Box
 from planners.errors import PlannerError
+
+
+class Gaussian(NamedTuple):
+    """An independent normal distribution over every number of a sequence: `mean`, `std` `[B, K, A]`."""
+
+    mean: Tensor
+    std: Tensor
 
 
 def make_generators(seeds: Sequence[int]) -> list[Generator]:
@@ -19,36 +28,78 @@ def make_generators(seeds: Sequence[int]) -> list[Generator]:
     return [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
 
 
-def sample_bounded_gaussian(
-    mean: Tensor, std: Tensor, low: Tensor, high: Tensor, num_samples: int, generators: Sequence[Generator]
+def white_noise(like: Tensor, num_samples: int, generators: Sequence[Generator]) -> Tensor:
+    """Return standard normal numbers `[B, S, K, A]` for a mean `like [B, K, A]`.
+
+    Problem b draws from `generators[b]` alone, `[S, K, A]` numbers at once.
+    """
+    shape = (num_samples, *like.shape[1:])
+    drawn = [torch.randn(shape, generator=g, device=g.device, dtype=like.dtype) for g in generators]
+    return torch.stack([noise.to(like.device) for noise in drawn])
+
+
+def coloured_noise(
+    like: Tensor, num_samples: int, generators: Sequence[Generator], exponent: float
 ) -> Tensor:
-    r"""Return samples :math:`a = \mathrm{clip}(\mu + \sigma \epsilon, low, high)`, `[B, S, K, A]`.
+    r"""Return normal numbers `[B, S, K, A]` of unit variance whose power falls as :math:`f^{-\beta}` along the steps.
+
+    A spectrum of independent normal numbers is scaled by :math:`f^{-\beta/2}` (the constant part as the lowest
+    frequency) and turned back into time. With :math:`\beta = 0` the noise is white; larger exponents make sequences
+    that keep their direction.
 
     Args:
-        mean: `[B, K, A]`.
-        std: `[B, K, A]`.
-        low: `[A]`.
-        high: `[A]`.
+        like: The mean, `[B, K, A]`.
         num_samples: S.
-        generators: One a problem; problem b draws from `generators[b]` only, `[S, K, A]` numbers at once.
+        generators: One a problem.
+        exponent: :math:`\beta`, at least 0.
+
+    Source:
+        Timmer and Koenig (1995); in planning Pinneri et al. (arXiv:2008.06389).
     """
-    shape = (num_samples, *mean.shape[1:])
-    noise = torch.stack(
-        [
-            torch.randn(shape, generator=g, device=g.device, dtype=mean.dtype).to(mean.device)
-            for g in generators
-        ]
-    )
-    return torch.clamp(mean[:, None] + std[:, None] * noise, low, high)
+    steps, size = like.shape[1:]
+    if exponent == 0 or steps == 1:
+        return white_noise(like, num_samples, generators)
+    frequency = torch.fft.rfftfreq(steps, dtype=torch.float32)
+    frequency[0] = frequency[1]
+    scale = frequency ** (-exponent / 2)
+    # Each frequency but the constant and the highest one of an even number stands for two.
+    weights = torch.full_like(scale, 2.0)
+    weights[0] = 1.0
+    if steps % 2 == 0:
+        weights[-1] = 1.0
+    scale = scale / (weights * scale.square()).sum().sqrt()
+    drawn = []
+    for generator in generators:
+        shape = (2, num_samples, size, len(scale))
+        real, imaginary = torch.randn(shape, generator=generator, device=generator.device).cpu()
+        single = weights == 1
+        real = torch.where(single, real, real * 0.5**0.5)
+        imaginary = torch.where(single, 0.0, imaginary * 0.5**0.5)
+        series = torch.fft.irfft(torch.complex(real, imaginary) * scale, n=steps, norm="forward")
+        drawn.append(series.transpose(1, 2).to(like))
+    return torch.stack(drawn)
+
+
+def uniform(box: Box, num_samples: int, generators: Sequence[Generator]) -> Tensor:
+    """Return samples `[B, S, K, A]`, uniform in a box of problems; problem b draws from `generators[b]` alone."""
+    shape = (num_samples, *box.low.shape[1:])
+    drawn = [torch.rand(shape, generator=g, device=g.device, dtype=box.low.dtype) for g in generators]
+    edges = box.per_sample()
+    share = torch.stack([numbers.to(box.low.device) for numbers in drawn])
+    return edges.clamp(edges.low + (edges.high - edges.low) * share)
+
+
+def within(gaussian: Gaussian, noise: Tensor, box: Box) -> Tensor:
+    r"""Return samples :math:`a = \mathrm{clip}(\mu + \sigma \epsilon, low, high)` for noise `[B, S, K, A]`."""
+    return box.per_sample().clamp(gaussian.mean[:, None] + gaussian.std[:, None] * noise)
 
 
 def usable_energy(energy: Tensor) -> Tensor:
-    """Return energies `[B, S]` with NaN counted as +inf.
+    """Return energies `[B, S]` if every problem has one below +inf.
 
     Raises:
-        PlannerError: If a problem has no energy below +inf.
+        PlannerError: If a problem has none.
     """
-    energy = torch.where(torch.isnan(energy), torch.inf, energy)
     hopeless = (energy == torch.inf).all(dim=1)
     if hopeless.any():
         problems = torch.nonzero(hopeless).flatten().tolist()
@@ -60,26 +111,33 @@ def usable_energy(energy: Tensor) -> Tensor:
     return energy
 
 
-def select_elites(samples: Tensor, energy: Tensor, num_elites: int) -> list[Tensor]:
-    """Return the best samples of each problem, `[E, K, A]`, best first.
+def elites_of(energy: Tensor, num_elites: int) -> Tensor:
+    """Return the places of each problem's best samples, best first, int64 `[B, E]`, and -1 where there is none.
 
-    A problem with fewer than `num_elites` energies below +inf returns only those: a diverged sample
-    is never an elite.
+    A problem with fewer than `num_elites` energies below +inf has only those: a diverged sample is never an elite.
+
+    Args:
+        energy: `[B, S]`, without NaN.
+        num_elites: E; no more than S are taken.
+    """
+    lowest = torch.topk(energy, min(num_elites, energy.shape[1]), dim=1, largest=False)
+    return torch.where(lowest.values < torch.inf, lowest.indices, -1)
+
+
+def chosen_of(elites: Tensor, num_samples: int) -> Tensor:
+    """Return places `[B, E]` (-1 for none) as a mask `[B, S]`."""
+    chosen = torch.zeros(len(elites), num_samples + 1, dtype=torch.bool, device=elites.device)
+    return chosen.scatter(1, torch.where(elites < 0, num_samples, elites), True)[:, :num_samples]
+
+
+def fit_gaussian(samples: Tensor, elites: Tensor) -> Gaussian:
+    """Return mean and standard deviation of the elites (Bessel-corrected; 0 for a single one).
 
     Args:
         samples: `[B, S, K, A]`.
-        energy: `[B, S]`, without NaN.
-        num_elites: E.
+        elites: Places `[B, E]`, -1 for none.
     """
-    elites = []
-    for problem_samples, problem_energy in zip(samples, energy, strict=True):
-        lowest = torch.topk(problem_energy, num_elites, largest=False)
-        elites.append(problem_samples[lowest.indices[lowest.values < torch.inf]])
-    return elites
-
-
-def fit_gaussian(elites: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation (Bessel-corrected; 0 for a single elite), `[B, K, A]` each."""
-    mean = torch.stack([e.mean(dim=0) for e in elites])
-    std = torch.stack([e.std(dim=0) if len(e) > 1 else torch.zeros_like(e[0]) for e in elites])
-    return mean, std
+    groups = [s[places[places >= 0]] for s, places in zip(samples, elites, strict=True)]
+    mean = torch.stack([group.mean(dim=0) for group in groups])
+    std = torch.stack([g.std(dim=0) if len(g) > 1 else torch.zeros_like(g[0]) for g in groups])
+    return Gaussian(mean, std)

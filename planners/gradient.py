@@ -1,0 +1,138 @@
+"""Gradient descent through the world model. Shapes as in `planners.protocols`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from planners.box import Box, Fixed
+from planners.checks import check_positive
+from planners.errors import PlannerError
+from planners.protocols import Objective, WorldModel
+from planners.sampling import chosen_of, uniform
+from planners.scoring import Scorer
+from planners.search import Scored, Search
+
+
+@dataclass
+class Descent:
+    """Where the restarts are.
+
+    Attributes:
+        place: In half-widths from the box's centre, `[B, S, K, A]`, from -1 to 1; its gradient is the energy's.
+        optimizer: Adam over `place`.
+    """
+
+    place: Tensor
+    optimizer: torch.optim.Adam
+
+
+class GradientDescent(Search[Descent]):
+    r"""Follow the energy's gradient down from several starts at once, each by Adam, inside the box.
+
+    .. math:: u \leftarrow \mathrm{clip}\big(u - \alpha \, \mathrm{Adam}(\nabla_u E), -1, 1\big), \qquad
+              a = centre + half \cdot u
+
+    The first restart begins at the box's centre (or the warm start), the others uniformly in the box. The model's
+    `rollout` must keep the graph of actions that require a gradient. Where an energy or its gradient is not finite, the
+    gradient counts as zero.
+
+    Args:
+        model: As in `Search`; so are objective, horizon, num_iterations, fixed and slice_size.
+        objective: What is minimised; it must be differentiable.
+        horizon: K.
+        num_samples: S, restarts.
+        num_iterations: Steps of Adam.
+        lr: Its rate :math:`\alpha`, in half-widths of the box.
+        fixed: Axes that are not searched.
+        slice_size: Restarts imagined at once.
+
+    Raises:
+        PlannerError: If an argument is not allowed or the model's bounds are not a box; at the first plan, if the
+            energy does not depend on the actions.
+
+    Source:
+        Adam: Kingma and Ba (arXiv:1412.6980). Through a latent world model: Zhou et al., DINO-WM (arXiv:2411.04983,
+        appendix).
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        *,
+        objective: Objective,
+        horizon: int = 1,
+        num_samples: int = 8,
+        num_iterations: int = 20,
+        lr: float = 0.1,
+        fixed: Fixed | None = None,
+        slice_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            objective=objective,
+            horizon=horizon,
+            num_samples=num_samples,
+            num_iterations=num_iterations,
+            fixed=fixed,
+            slice_size=slice_size,
+        )
+        self.lr = check_positive("lr", lr)
+
+    def _begin(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> Descent:
+        if torch.is_inference_mode_enabled():
+            raise PlannerError(
+                "gradient descent was called under torch.inference_mode, where nothing has a gradient; allowed is "
+                "torch.no_grad. Encode and plan outside of inference_mode."
+            )
+        first = box.centre.unsqueeze(1) if starts is None else starts
+        begun = torch.cat([first, uniform(box, self.num_samples, generators)[:, first.shape[1] :]], dim=1)
+        edges = box.per_sample()
+        place = torch.where(edges.half > 0, (begun - edges.centre) / edges.half, 0.0)
+        parameter = torch.nn.Parameter(place)
+        return Descent(parameter, torch.optim.Adam([parameter], lr=self.lr))
+
+    def _sample(self, belief: Descent, box: Box, iteration: int, generators: Sequence[Generator]) -> Tensor:
+        edges = box.per_sample()
+        return edges.clamp(edges.centre + edges.half * belief.place.detach())
+
+    def _energies(self, scorer: Scorer, belief: Descent, box: Box, samples: Tensor) -> Tensor:
+        gradients: list[Tensor] = []
+
+        def judge(part: Tensor) -> Tensor:
+            with torch.enable_grad():
+                actions = part.detach().requires_grad_()
+                energy = scorer.energy(actions)
+                _check_graph(energy)
+                gradients.extend(torch.autograd.grad(energy.sum(), actions))
+            return energy.detach()
+
+        energies = scorer(samples, judge)
+        gradient = torch.zeros_like(samples)
+        gradient[:, : sum(part.shape[1] for part in gradients)] = torch.cat(gradients, dim=1)
+        usable = torch.isfinite(gradient).all(-1).all(-1) & torch.isfinite(energies)
+        belief.place.grad = torch.where(usable[:, :, None, None], gradient * box.per_sample().half, 0.0)
+        return energies
+
+    def _refit(self, belief: Descent, box: Box, scored: Scored) -> tuple[Descent, Tensor]:
+        belief.optimizer.step()
+        belief.place.clamp_(-1, 1)
+        return belief, chosen_of(scored.energies.argmin(dim=1, keepdim=True), scored.samples.shape[1])
+
+    def _spread(self, belief: Descent, box: Box) -> Tensor:
+        if self.num_samples == 1:
+            return belief.place.new_zeros(len(belief.place))
+        between = [place.std(dim=0)[half > 0] for place, half in zip(belief.place, box.half, strict=True)]
+        return torch.stack([b.mean() if b.numel() else b.new_zeros(()) for b in between]).detach()
+
+
+def _check_graph(energy: Tensor) -> None:
+    if not energy.requires_grad:
+        raise PlannerError(
+            "The energy does not depend on the actions in a way that has a gradient; gradient descent needs a world "
+            "model whose rollout keeps the graph, and a differentiable objective. Choose another planner, or remove "
+            "no_grad from the model's rollout."
+        )

@@ -1,0 +1,89 @@
+"""Model-predictive path integral control. Shapes as in `planners.protocols`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from planners.box import Box, Fixed
+from planners.checks import check_choice, check_positive, check_share
+from planners.gaussian_search import GaussianSearch
+from planners.protocols import Objective, WorldModel
+from planners.sampling import Gaussian
+from planners.search import Scored
+
+
+class MPPI(GaussianSearch):
+    r"""Move the mean to the average of all samples, weighted by how good they are.
+
+    .. math:: \mu \leftarrow \sum_s w_s a_s, \qquad
+              w_s = \frac{\exp(-(E_s - \min_r E_r) / \lambda)}{\sum_q \exp(-(E_q - \min_r E_r) / \lambda)}
+
+    The published method has one standard deviation for good; here it may shrink by `std_decay` with every iteration
+    (1 is the published choice), and the temperature is by default in units of the energies' standard deviation,
+    since distances of features have no scale of their own (`temperature_of="energy"` is the published choice).
+
+    Args:
+        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
+        objective: What is minimised.
+        horizon: K.
+        num_samples: S.
+        num_iterations: Iterations.
+        temperature: :math:`\lambda`, above 0: the smaller, the more the best sample alone counts.
+        temperature_of: "spread": of the standard deviation of the finite energies of an iteration; "energy": of
+            the energy itself.
+        initial_std: First standard deviation in half-widths of the box.
+        std_decay: What it is multiplied with after an iteration, above 0 and at most 1.
+        fixed: Axes that are not searched.
+        slice_size: Samples imagined at once.
+
+    Raises:
+        PlannerError: If an argument is not allowed or the model's bounds are not a box.
+
+    Source:
+        Williams et al., Information Theoretic MPC for Model-Based Reinforcement Learning (ICRA 2017, algorithm 2).
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        *,
+        objective: Objective,
+        horizon: int = 1,
+        num_samples: int = 256,
+        num_iterations: int = 6,
+        temperature: float = 0.1,
+        temperature_of: str = "spread",
+        initial_std: float = 0.5,
+        std_decay: float = 0.6,
+        fixed: Fixed | None = None,
+        slice_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            objective=objective,
+            horizon=horizon,
+            num_samples=num_samples,
+            num_iterations=num_iterations,
+            initial_std=initial_std,
+            fixed=fixed,
+            slice_size=slice_size,
+        )
+        self.temperature = check_positive("temperature", temperature)
+        self.temperature_of = check_choice("temperature_of", temperature_of, ("spread", "energy"))
+        self.std_decay = check_share("std_decay", std_decay)
+
+    def _update(self, belief: Gaussian, box: Box, scored: Scored) -> tuple[Gaussian, Tensor]:
+        weights = torch.stack([self._weights(energies) for energies in scored.energies])
+        pairs = zip(weights, scored.samples, strict=True)
+        mean = torch.stack([(w[:, None, None] * samples).sum(dim=0) for w, samples in pairs])
+        chosen = weights > 1 / weights.shape[1]  # they count for more than their number
+        return Gaussian(mean, belief.std * self.std_decay), chosen
+
+    def _weights(self, energies: Tensor) -> Tensor:
+        """Return the weights `[S]` of one problem's samples; a diverged one has none."""
+        temperature = self.temperature
+        finite = energies[energies < torch.inf]
+        if self.temperature_of == "spread" and len(finite) > 1:
+            temperature = temperature * max(float(finite.std()), torch.finfo(torch.float32).tiny)
+        return torch.softmax(-(energies - finite.min()) / temperature, dim=0)

@@ -1,0 +1,70 @@
+"""Predictive sampling. Shapes as in `planners.protocols`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from planners.box import Box, Fixed
+from planners.gaussian_search import GaussianSearch
+from planners.protocols import Objective, WorldModel
+from planners.sampling import Gaussian, chosen_of
+from planners.search import Scored
+
+
+class PredictiveSampling(GaussianSearch):
+    r"""Draw around the best sequence so far, and go on from the best of what was drawn and of itself.
+
+    .. math:: \mu \leftarrow \arg\min_{a \in \{\mu, a_1, ..., a_S\}} E(a)
+
+    Args:
+        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
+        objective: What is minimised.
+        horizon: K.
+        num_samples: S.
+        num_iterations: Iterations; the published method has one for each action.
+        initial_std: Standard deviation in half-widths of the box, the same throughout.
+        fixed: Axes that are not searched.
+        slice_size: Samples imagined at once.
+
+    Raises:
+        PlannerError: If an argument is not allowed or the model's bounds are not a box.
+
+    Source:
+        Howell et al., Predictive Sampling: Real-time Behaviour Synthesis with MuJoCo (arXiv:2212.00541, section 4).
+        The published one draws the knots of splines; here every step is drawn.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        *,
+        objective: Objective,
+        horizon: int = 1,
+        num_samples: int = 64,
+        num_iterations: int = 4,
+        initial_std: float = 0.4,
+        fixed: Fixed | None = None,
+        slice_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            objective=objective,
+            horizon=horizon,
+            num_samples=num_samples,
+            num_iterations=num_iterations,
+            initial_std=initial_std,
+            fixed=fixed,
+            slice_size=slice_size,
+        )
+
+    def _update(self, belief: Gaussian, box: Box, scored: Scored) -> tuple[Gaussian, Tensor]:
+        best = scored.energies.argmin(dim=1, keepdim=True)
+        nominal = scored.samples[torch.arange(len(best), device=best.device), best[:, 0]]
+        return Gaussian(nominal, belief.std), chosen_of(best, scored.samples.shape[1])
+
+    def _carried(self, scored: Scored) -> Scored | None:
+        return scored.best()
+
+    def _centre(self, belief: Gaussian) -> Tensor | None:
+        return None  # it is the best sample, which is scored already

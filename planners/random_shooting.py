@@ -1,0 +1,63 @@
+"""Random shooting, the control of every other planner. Shapes as in `planners.protocols`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from planners.box import Box, Fixed
+from planners.protocols import Objective, WorldModel
+from planners.sampling import chosen_of, uniform
+from planners.search import Scored, Search
+
+
+class RandomShooting(Search[None]):
+    """Draw uniformly from the box, and take the best: what search has to beat at the same number of samples.
+
+    Args:
+        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
+        objective: What is minimised.
+        horizon: K.
+        num_samples: S.
+        num_iterations: Iterations, which differ in nothing; the deadline is looked at between them.
+        fixed: Axes that are not searched.
+        slice_size: Samples imagined at once.
+
+    Raises:
+        PlannerError: If an argument is not allowed or the model's bounds are not a box.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        *,
+        objective: Objective,
+        horizon: int = 1,
+        num_samples: int = 256,
+        num_iterations: int = 1,
+        fixed: Fixed | None = None,
+        slice_size: int | None = None,
+    ) -> None:
+        super().__init__(
+            model,
+            objective=objective,
+            horizon=horizon,
+            num_samples=num_samples,
+            num_iterations=num_iterations,
+            fixed=fixed,
+            slice_size=slice_size,
+        )
+
+    def _begin(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> None:
+        return None
+
+    def _sample(self, belief: None, box: Box, iteration: int, generators: Sequence[Generator]) -> Tensor:
+        return uniform(box, self.num_samples, generators)
+
+    def _refit(self, belief: None, box: Box, scored: Scored) -> tuple[None, Tensor]:
+        return None, chosen_of(scored.energies.argmin(dim=1, keepdim=True), scored.samples.shape[1])
+
+    def _spread(self, belief: None, box: Box) -> Tensor:
+        return torch.full((len(box.low),), 3.0**-0.5, device=box.low.device)  # of a uniform distribution

@@ -1,0 +1,210 @@
+"""The loop that all planners share: sample, score, refit. Shapes as in `planners.protocols`.
+
+A planner is its own equation: how samples are drawn from what is believed, and what is believed after their energies
+are known. Everything else (bounds, deadlines, warm starts, the best so far, the trace) is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Generator, Tensor
+
+from planners.box import Box, Fixed, make_box, with_prefix
+from planners.checks import check_count, check_problems, check_warm_start
+from planners.protocols import Context, Iteration, Objective, Plan, WorldModel
+from planners.sampling import usable_energy
+from planners.scoring import Clock, Scorer
+
+Belief = TypeVar("Belief")
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What an iteration found out.
+
+    Attributes:
+        samples: `[B, S, K, A]`.
+        energies: `[B, S]`, without NaN.
+    """
+
+    samples: Tensor
+    energies: Tensor
+
+    def best(self, count: int = 1) -> Scored:
+        """Return the `count` best of each problem, best first."""
+        lowest = torch.topk(self.energies, min(count, self.energies.shape[1]), dim=1, largest=False)
+        at = lowest.indices[:, :, None, None].expand(-1, -1, *self.samples.shape[2:])
+        return Scored(self.samples.gather(1, at), lowest.values)
+
+    def beside(self, other: Scored | None) -> Scored:
+        """Return these samples followed by others."""
+        if other is None:
+            return self
+        return Scored(
+            torch.cat([self.samples, other.samples], dim=1), torch.cat([self.energies, other.energies], dim=1)
+        )
+
+
+class Search(ABC, Generic[Belief]):
+    """A planner that samples, scores and refits.
+
+    Args:
+        model: What imagines. Its bounds are read at each call.
+        objective: What is minimised.
+        horizon: K, steps planned ahead, at least 1.
+        num_samples: S, sequences tried in an iteration, at least 1.
+        num_iterations: At least 1.
+        fixed: Axes that are not searched: their value, or one for each step (None where it is free). A rotation is
+            switched off by `{3: 0, 4: 0, 5: 0}`, a gripper told to close at the third of three steps by
+            `{6: (None, None, 0.75)}`.
+        slice_size: Samples imagined at once; None asks the model (`samples_at_once`), which without a word of its own
+            gets all.
+
+    Raises:
+        PlannerError: If an argument is not allowed or the model's bounds are not a box.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        *,
+        objective: Objective,
+        horizon: int,
+        num_samples: int,
+        num_iterations: int,
+        fixed: Fixed | None = None,
+        slice_size: int | None = None,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.horizon = check_count("horizon", horizon)
+        self.num_samples = check_count("num_samples", num_samples)
+        self.num_iterations = check_count("num_iterations", num_iterations)
+        self.fixed = dict(fixed or {})
+        self.slice_size = None if slice_size is None else check_count("slice_size", slice_size)
+        make_box(model, horizon, self.fixed)
+
+    @abstractmethod
+    def _begin(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> Belief:
+        """Return what is believed before any sample; around the first of `starts [B, M, K, A]` where there are any."""
+
+    @abstractmethod
+    def _sample(self, belief: Belief, box: Box, iteration: int, generators: Sequence[Generator]) -> Tensor:
+        """Return samples `[B, S, K, A]` inside the box; `generators` are used by problem."""
+
+    @abstractmethod
+    def _refit(self, belief: Belief, box: Box, scored: Scored) -> tuple[Belief, Tensor]:
+        """Return what is believed now, and which samples it was made from, bool `[B, S]`."""
+
+    @abstractmethod
+    def _spread(self, belief: Belief, box: Box) -> Tensor:
+        """Return how wide the search is, `[B]`, in half-widths of the box over what is free."""
+
+    def _centre(self, belief: Belief) -> Tensor | None:
+        """Return a last candidate `[B, K, A]`, to be scored when the iterations are over; None for none."""
+        return None
+
+    def _energies(self, scorer: Scorer, belief: Belief, box: Box, samples: Tensor) -> Tensor:
+        """Return the samples' energies `[B, S]`."""
+        return scorer(samples)
+
+    def _carried(self, scored: Scored) -> Scored | None:
+        """Return samples that stay in the running for the next refit without being imagined again."""
+        return None
+
+    def _kept(self, scored: Scored) -> Tensor | None:
+        """Return sequences `[B, M, K, A]` for the next search to start from."""
+        return None
+
+    def _answer(self, best: Scored, centre: Scored | None) -> Scored:
+        """Return the plan: the better of the best sample and the last candidate."""
+        return best.beside(centre).best()
+
+    def reset(self) -> None:
+        """Nothing to forget: each call starts anew."""
+
+    @torch.no_grad()
+    def plan(
+        self,
+        context: Context,
+        goal: Tensor,
+        *,
+        generators: Sequence[Generator],
+        deadline_s: float | None = None,
+        warm_start: Tensor | None = None,
+        prefix: Tensor | None = None,
+    ) -> Plan:
+        """Search for the action sequences of lowest energy, one search a problem.
+
+        Args:
+            context: What `model.encode` returned for B problems.
+            goal: Features of B goal images, `[B, N, D]`.
+            generators: B different generators.
+            deadline_s: Time [s] after which the best plan so far is returned. A batch of samples is not begun when the
+                longest one took longer than what is left; the first one always runs. How many run then depends on the
+                machine, and so does the plan.
+            warm_start: Sequences to start from, `[B, K, A]` or `[B, M, K, A]`, clipped to the box: the search begins
+                around the first, and all are tried in place of the first samples.
+            prefix: Actions under way already, `[B, J, A]` with J < K: every sample begins with them.
+
+        Raises:
+            PlannerError: If shapes do not belong together, a generator serves two problems, or all
+                samples of a problem have NaN or infinite energy.
+        """
+        clock = Clock(deadline_s)
+        check_problems(goal, generators, deadline_s)
+        box = with_prefix(self.model, make_box(self.model, self.horizon, self.fixed), prefix, len(generators))
+        starts = self._starts(box, warm_start)
+        scorer = Scorer(self.model, self.objective, context, goal, clock, self.slice_size)
+        belief = self._begin(box, starts, generators)
+        best: Scored | None = None
+        carried: Scored | None = None
+        trace: list[Iteration] = []
+        for iteration in range(self.num_iterations):
+            if trace and clock.is_up():
+                break
+            samples = self._sample(belief, box, iteration, generators)
+            if starts is not None and iteration == 0:
+                samples = torch.cat([starts, samples[:, starts.shape[1] :]], dim=1)
+            drawn = Scored(samples, usable_energy(self._energies(scorer, belief, box, samples)))
+            scored = drawn.beside(carried)
+            best = scored.beside(best).best()
+            spread = self._spread(belief, box)
+            belief, chosen = self._refit(belief, box, scored)
+            trace.append(_summary(scored, spread, chosen))
+            carried = self._carried(scored)
+        assert best is not None  # num_iterations >= 1
+        answer = self._answer(best, self._last(scorer, belief, box))
+        return Plan(answer.samples[:, 0], answer.energies[:, 0], tuple(trace), self._kept(scored))
+
+    def _starts(self, box: Box, warm_start: Tensor | None) -> Tensor | None:
+        """Return the sequences to start from, `[B, M, K, A]`, inside the box and no more than there are samples."""
+        if warm_start is None:
+            return None
+        several = check_warm_start(warm_start, (*box.low.shape,))[:, : self.num_samples]
+        return box.per_sample().clamp(several.to(box.low))
+
+    def _last(self, scorer: Scorer, belief: Belief, box: Box) -> Scored | None:
+        """Return the last candidate with its energy, where there is one and time for it."""
+        centre = self._centre(belief)
+        if centre is None or scorer.clock.is_up():
+            return None
+        candidate = box.clamp(centre).unsqueeze(1)
+        return Scored(candidate, scorer(candidate))
+
+
+def _summary(scored: Scored, spread: Tensor, chosen: Tensor) -> Iteration:
+    energies = scored.energies
+    return Iteration(
+        best_energy=energies.min(dim=1).values,
+        mean_energy=torch.stack([e[e < torch.inf].mean() for e in energies]),
+        spread=spread,
+        samples=scored.samples,
+        energies=energies,
+        chosen=chosen,
+    )
