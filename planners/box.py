@@ -1,4 +1,4 @@
-"""Where actions may be: the model's bounds, what is held fixed, and what is under way. Shapes as in `planners.protocols`."""
+"""Where actions may be: bounds, what is held fixed, what is under way. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 

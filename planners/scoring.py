@@ -1,4 +1,4 @@
-"""Energies of samples: imagined in slices that fit the machine, until the time is up. Shapes as in `planners.protocols`."""
+"""Energies of samples: imagined slice by slice, until the time is up. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
