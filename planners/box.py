@@ -98,8 +98,9 @@ def with_prefix(model: WorldModel, box: Box, prefix: Tensor | None, batch: int) 
         raise PlannerError(
             "prefix has NaN or infinite entries; allowed are finite actions. Pass none instead."
         )
-    under_way = prefix.to(low)
-    _check_inside(under_way, *read_box(model))
+    bounds = read_box(model)
+    _check_inside(prefix.to(low), *bounds)
+    under_way = torch.clamp(prefix.to(low), *bounds)
     return Box(*(torch.cat([under_way, bound[:, prefix.shape[1] :]], dim=1) for bound in (low, high)))
 
 

@@ -12,22 +12,40 @@ from planners.box import Box, Fixed
 from planners.checks import check_positive
 from planners.errors import PlannerError
 from planners.protocols import Objective, WorldModel
-from planners.sampling import chosen_of, uniform
+from planners.sampling import uniform
 from planners.scoring import Scorer
 from planners.search import Scored, Search
+
+MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
+"""Adam's, as published."""
 
 
 @dataclass
 class Descent:
-    """Where the restarts are.
+    """Where the restarts are, and what Adam remembers of their way; every tensor is `[B, S, K, A]`.
 
     Attributes:
-        place: In half-widths from the box's centre, `[B, S, K, A]`, from -1 to 1; its gradient is the energy's.
-        optimizer: Adam over `place`.
+        place: In half-widths from the box's centre, from -1 to 1.
+        gradient: The energy's by `place`, where it was scored last.
+        mean: Of the gradients so far.
+        square: Of the gradients' squares so far.
+        steps: Steps made.
     """
 
     place: Tensor
-    optimizer: torch.optim.Adam
+    gradient: Tensor
+    mean: Tensor
+    square: Tensor
+    steps: int = 0
+
+    def step(self, lr: float) -> None:
+        """Make a step of Adam, written out: to import `torch.optim`'s takes seconds at the first plan."""
+        self.steps += 1
+        self.mean = MEAN_DECAY * self.mean + (1 - MEAN_DECAY) * self.gradient
+        self.square = SQUARE_DECAY * self.square + (1 - SQUARE_DECAY) * self.gradient.square()
+        mean = self.mean / (1 - MEAN_DECAY**self.steps)
+        root = (self.square / (1 - SQUARE_DECAY**self.steps)).sqrt()
+        self.place = (self.place - lr * mean / (root + EPSILON)).clamp(-1, 1)
 
 
 class GradientDescent(Search[Descent]):
@@ -92,12 +110,12 @@ class GradientDescent(Search[Descent]):
         begun = torch.cat([first, uniform(box, self.num_samples, generators)[:, first.shape[1] :]], dim=1)
         edges = box.per_sample()
         place = torch.where(edges.half > 0, (begun - edges.centre) / edges.half, 0.0)
-        parameter = torch.nn.Parameter(place)
-        return Descent(parameter, torch.optim.Adam([parameter], lr=self.lr))
+        none = torch.zeros_like(place)
+        return Descent(place, none, none, none)
 
     def _sample(self, belief: Descent, box: Box, iteration: int, generators: Sequence[Generator]) -> Tensor:
         edges = box.per_sample()
-        return edges.clamp(edges.centre + edges.half * belief.place.detach())
+        return edges.clamp(edges.centre + edges.half * belief.place)
 
     def _energies(self, scorer: Scorer, belief: Descent, box: Box, samples: Tensor) -> Tensor:
         gradients: list[Tensor] = []
@@ -106,33 +124,36 @@ class GradientDescent(Search[Descent]):
             with torch.enable_grad():
                 actions = part.detach().requires_grad_()
                 energy = scorer.energy(actions)
-                _check_graph(energy)
-                gradients.extend(torch.autograd.grad(energy.sum(), actions))
+                gradients.append(_gradient(energy, actions))
             return energy.detach()
 
         energies = scorer(samples, judge)
         gradient = torch.zeros_like(samples)
         gradient[:, : sum(part.shape[1] for part in gradients)] = torch.cat(gradients, dim=1)
         usable = torch.isfinite(gradient).all(-1).all(-1) & torch.isfinite(energies)
-        belief.place.grad = torch.where(usable[:, :, None, None], gradient * box.per_sample().half, 0.0)
+        belief.gradient = torch.where(usable[:, :, None, None], gradient * box.per_sample().half, 0.0)
         return energies
 
     def _refit(self, belief: Descent, box: Box, scored: Scored) -> tuple[Descent, Tensor]:
-        belief.optimizer.step()
-        belief.place.clamp_(-1, 1)
-        return belief, chosen_of(scored.energies.argmin(dim=1, keepdim=True), scored.samples.shape[1])
+        belief.step(self.lr)
+        return belief, torch.ones_like(scored.energies, dtype=torch.bool)  # every restart goes on
 
     def _spread(self, belief: Descent, box: Box) -> Tensor:
         if self.num_samples == 1:
             return belief.place.new_zeros(len(belief.place))
         between = [place.std(dim=0)[half > 0] for place, half in zip(belief.place, box.half, strict=True)]
-        return torch.stack([b.mean() if b.numel() else b.new_zeros(()) for b in between]).detach()
+        return torch.stack([b.mean() if b.numel() else b.new_zeros(()) for b in between])
 
 
-def _check_graph(energy: Tensor) -> None:
-    if not energy.requires_grad:
+def _gradient(energy: Tensor, actions: Tensor) -> Tensor:
+    """Return the gradient `[B, S, K, A]` of energies `[B, S]`, each by its own actions."""
+    gradient = None
+    if energy.requires_grad:
+        [gradient] = torch.autograd.grad(energy.sum(), actions, allow_unused=True)
+    if gradient is None:
         raise PlannerError(
             "The energy does not depend on the actions in a way that has a gradient; gradient descent needs a world "
             "model whose rollout keeps the graph, and a differentiable objective. Choose another planner, or remove "
             "no_grad from the model's rollout."
         )
+    return gradient

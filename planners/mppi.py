@@ -82,8 +82,8 @@ class MPPI(GaussianSearch):
 
     def _weights(self, energies: Tensor) -> Tensor:
         """Return the weights `[S]` of one problem's samples; a diverged one has none."""
-        temperature = self.temperature
         finite = energies[energies < torch.inf]
+        worse = energies - finite.min()
         if self.temperature_of == "spread" and len(finite) > 1:
-            temperature = temperature * max(float(finite.std()), torch.finfo(torch.float32).tiny)
-        return torch.softmax(-(energies - finite.min()) / temperature, dim=0)
+            worse = worse / finite.std().clamp(min=torch.finfo(worse.dtype).tiny)
+        return torch.softmax(-worse / self.temperature, dim=0)

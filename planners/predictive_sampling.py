@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from planners.box import Box, Fixed
 from planners.gaussian_search import GaussianSearch
@@ -57,6 +59,12 @@ class PredictiveSampling(GaussianSearch):
             fixed=fixed,
             slice_size=slice_size,
         )
+
+    def _noise(self, like: Tensor, iteration: int, generators: Sequence[Generator]) -> Tensor:
+        noise = super()._noise(like, iteration, generators)
+        if iteration == 0:
+            noise[:, 0] = 0.0  # what it begins with is tried too
+        return noise
 
     def _update(self, belief: Gaussian, box: Box, scored: Scored) -> tuple[Gaussian, Tensor]:
         best = scored.energies.argmin(dim=1, keepdim=True)

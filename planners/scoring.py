@@ -35,8 +35,10 @@ class Clock:
         self._deadline_s = deadline_s
         self._longest_s = 0.0
 
-    def tick(self) -> None:
-        """Note that a batch has ended."""
+    def tick(self, energy: Tensor) -> None:
+        """Note that a batch has ended, whose energies an accelerator may hand out before it has them."""
+        if self._deadline_s is not None:
+            energy.cpu()
         now = time.perf_counter()
         self._longest_s = max(self._longest_s, now - self._last)
         self._last = now
@@ -56,7 +58,7 @@ class Scorer:
         objective: What judges.
         context: B problems.
         goal: `[B, N, D]`.
-        clock: Told of each slice, and asked before all but the first.
+        clock: Told of each slice, and asked before all but the first of a call.
         slice_size: Samples imagined at once; None asks the model, which without a word of its own gets all.
     """
 
@@ -73,10 +75,9 @@ class Scorer:
         self.context, self.goal = context, goal
         self.clock = clock
         self._slice_size = slice_size
-        self._begun = False
 
     def __call__(self, actions: Tensor, judge: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return energies `[B, S]` of actions `[B, S, K, A]`: NaN counts as +inf, as does what time was lacking for.
+        """Return energies `[B, S]` of actions `[B, S, K, A]`, float32: +inf for NaN, and where there was no time.
 
         Args:
             actions: What is tried.
@@ -86,15 +87,13 @@ class Scorer:
         energies: list[Tensor] = []
         count = actions.shape[1]
         for part in actions.split(self._size(count, actions.shape[2]), dim=1):
-            if self._begun and self.clock.is_up():
+            if energies and self.clock.is_up():
                 break
             energy = judge(part)
-            energies.append(torch.where(torch.isnan(energy), torch.inf, energy))
-            self._begun = True
-            self.clock.tick()
-        scored = torch.cat(energies, dim=1) if energies else actions.new_empty(len(actions), 0)
-        missing = scored.new_full((len(actions), count - scored.shape[1]), torch.inf)
-        return torch.cat([scored, missing], dim=1)
+            energies.append(torch.where(torch.isnan(energy), torch.inf, energy).float())
+            self.clock.tick(energies[-1])
+        scored = torch.cat(energies, dim=1)
+        return torch.nn.functional.pad(scored, (0, count - scored.shape[1]), value=torch.inf)
 
     def energy(self, actions: Tensor) -> Tensor:
         """Return the energies `[B, S]` of actions `[B, S, K, A]`, imagined at once.

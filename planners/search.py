@@ -153,8 +153,8 @@ class Search(ABC, Generic[Belief]):
             prefix: Actions under way already, `[B, J, A]` with J < K: every sample begins with them.
 
         Raises:
-            PlannerError: If shapes do not belong together, a generator serves two problems, or all
-                samples of a problem have NaN or infinite energy.
+            PlannerError: If shapes do not belong together, a generator serves two problems, or all samples of a
+                problem's first iteration have NaN or infinite energy. In later ones it goes on from its best so far.
         """
         clock = Clock(deadline_s)
         check_problems(goal, generators, deadline_s)
@@ -171,8 +171,8 @@ class Search(ABC, Generic[Belief]):
             samples = self._sample(belief, box, iteration, generators)
             if starts is not None and iteration == 0:
                 samples = torch.cat([starts, samples[:, starts.shape[1] :]], dim=1)
-            drawn = Scored(samples, usable_energy(self._energies(scorer, belief, box, samples)))
-            scored = drawn.beside(carried)
+            drawn = Scored(samples, self._energies(scorer, belief, box, samples))
+            scored = _usable(drawn.beside(carried), best)
             best = scored.beside(best).best()
             spread = self._spread(belief, box)
             belief, chosen = self._refit(belief, box, scored)
@@ -196,6 +196,22 @@ class Search(ABC, Generic[Belief]):
             return None
         candidate = box.clamp(centre).unsqueeze(1)
         return Scored(candidate, scorer(candidate))
+
+
+def _usable(scored: Scored, best: Scored | None) -> Scored:
+    """Return the samples; a problem with none below +inf has its best so far in place of the first.
+
+    Raises:
+        PlannerError: If it has no best so far either.
+    """
+    if best is None:
+        usable_energy(scored.energies)
+        return scored
+    hopeless = (scored.energies == torch.inf).all(dim=1, keepdim=True)
+    samples, energies = scored.samples.clone(), scored.energies.clone()
+    samples[:, :1] = best.samples.where(hopeless[:, :, None, None], samples[:, :1])
+    energies[:, :1] = best.energies.where(hopeless, energies[:, :1])
+    return Scored(samples, energies)
 
 
 def _summary(scored: Scored, spread: Tensor, chosen: Tensor) -> Iteration:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -67,6 +69,21 @@ class PointWorld:
         return torch.stack(predicted, dim=2)
 
 
+class WatchedWorld(PointWorld):
+    """Keeps what it was asked to imagine, and may take its time for it."""
+
+    def __init__(self, low: list[float], high: list[float], pause_s: float = 0.0) -> None:
+        super().__init__(low, high)
+        self.pause_s = pause_s
+        self.seen: list[Tensor] = []
+
+    def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+        self.seen.append(actions.detach())
+        if self.pause_s:
+            time.sleep(self.pause_s)
+        return super().rollout(context, actions)
+
+
 class ActionCost:
     """An objective that looks at the actions only: `cost([..., K, A]) -> [...]`."""
 
@@ -75,3 +92,29 @@ class ActionCost:
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
         return self.cost(actions)
+
+
+World = TypeVar("World", bound=LinearWorld | PointWorld)
+
+
+def moved(world: World, to: torch.device | torch.dtype) -> World:
+    """Move a world's tensors to a device or a type, and return it."""
+    for name, value in list(vars(world).items()):
+        if isinstance(value, Tensor):
+            setattr(world, name, value.to(to))
+    return world
+
+
+def slow_energy(
+    weights: list[float], start: list[float], goal: list[list[float]], plan: list[list[float]]
+) -> float:
+    """Return `GoalL1` of one sequence in a `PointWorld`, one number at a time: goal `[N, D]`, plan `[K, A]`."""
+    position = list(start)
+    for action in plan:
+        position = [p + a for p, a in zip(position, action, strict=True)]
+    distances = [
+        abs(w * p - g)
+        for w, row in zip(weights, goal, strict=True)
+        for p, g in zip(position, row, strict=True)
+    ]
+    return sum(distances) / len(distances)

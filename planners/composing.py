@@ -1,0 +1,134 @@
+"""Objectives that add up: `GoalL1() + 0.1 * Smoothness()`. Shapes as in `planners.protocols`."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from planners.checks import check_energy
+from planners.errors import PlannerError
+from planners.protocols import Objective
+
+SHOWN = 8
+"""So many numbers of a tensor are written out by `repr`; of a longer one, its shape is."""
+
+
+class Composable(ABC):
+    """An objective that can be added to others and multiplied by a finite number of at least 0.
+
+    Attributes:
+        needs_states: Whether it is called with the imagined `states [B, S, K, P]` too.
+    """
+
+    needs_states: bool = False
+    __array_ufunc__ = None  # a NumPy array on the left would multiply entry by entry
+
+    @abstractmethod
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        """Return energies `[B, S]` of predictions `[B, S, K, N, D]` for goals `[B, N, D]`."""
+
+    def _settings(self) -> Mapping[str, Any]:
+        """Return what `repr` shows; entries that are None are left out."""
+        return {}
+
+    def __repr__(self) -> str:
+        shown = [f"{name}={_shown(value)}" for name, value in self._settings().items() if value is not None]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __add__(self, other: Objective) -> WeightedSum:
+        return WeightedSum((*_terms(self), *_terms(other)))
+
+    def __radd__(self, other: Objective | int) -> Composable:
+        if isinstance(other, int) and other == 0:  # where Python's sum() begins
+            return self
+        return WeightedSum((*_terms(other), *_terms(self)))
+
+    def __mul__(self, multiple: float) -> WeightedSum:
+        if not isinstance(multiple, Real) or not (math.isfinite(multiple) and multiple >= 0):
+            raise PlannerError(
+                f"{self!r} was multiplied by {multiple!r}; allowed is a finite number of at least 0. Change the number."
+            )
+        return WeightedSum(tuple(Term(float(multiple) * m, objective) for m, objective in _terms(self)))
+
+    __rmul__ = __mul__
+
+
+class Term(NamedTuple):
+    """One objective of a sum, and how much it counts."""
+
+    multiple: float
+    objective: Objective
+
+
+class WeightedSum(Composable):
+    r"""A sum of objectives.
+
+    .. math:: E = \sum_i c_i E_i
+
+    A term whose multiple is 0 is computed all the same. `needs_states` is true if a term's is, and only such terms are
+    given the states.
+
+    Args:
+        terms: :math:`c_i` and :math:`E_i`.
+    """
+
+    def __init__(self, terms: tuple[Term, ...]) -> None:
+        self.terms = terms
+        self.needs_states = any(_needs_states(term.objective) for term in terms)
+
+    def __call__(
+        self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor | None = None
+    ) -> Tensor:
+        """Return energies `[B, S]`.
+
+        Args:
+            predicted: `[B, S, K, N, D]`.
+            goal: `[B, N, D]`.
+            actions: `[B, S, K, A]`.
+            states: `[B, S, K, P]`, where a term needs them.
+
+        Raises:
+            PlannerError: If a term does not return `[B, S]`, or as the terms do.
+        """
+        energies = []
+        for multiple, objective in self.terms:
+            if _needs_states(objective):
+                energy = objective(predicted, goal, actions, states=states)  # type: ignore[call-arg]
+            else:
+                energy = objective(predicted, goal, actions)
+            check_energy(energy, actions)
+            energies.append(multiple * energy)
+        return sum(energies[1:], start=energies[0])
+
+    def __repr__(self) -> str:
+        return " + ".join(repr(o) if m == 1 else f"{m:g} * {o!r}" for m, o in self.terms)
+
+
+def _terms(objective: Any) -> tuple[Term, ...]:
+    if isinstance(objective, WeightedSum):
+        return objective.terms
+    if not callable(objective):
+        raise PlannerError(
+            f"{objective!r} was added to an objective; allowed are objectives. Multiply by a number, or add an object "
+            "that is called as objective(predicted, goal, actions)."
+        )
+    return (Term(1.0, objective),)
+
+
+def _needs_states(objective: Objective) -> bool:
+    return bool(getattr(objective, "needs_states", False))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Tensor):
+        if value.numel() > SHOWN:
+            return f"<{' x '.join(map(str, value.shape))} numbers>"
+        value = value.tolist()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return f"{value:g}" if isinstance(value, float) else repr(value)

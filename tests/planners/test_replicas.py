@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from planners import (
+    CEM,
+    ICEM,
+    MPPI,
+    GoalL1,
+    GradientDescent,
+    Planner,
+    PlannerError,
+    PredictiveSampling,
+    RandomShooting,
+    Replicas,
+    make_generators,
+)
+from planners.protocols import Plan, WorldModel
+from tests.planners.worlds import WatchedWorld
+
+LOW, HIGH = [-0.5, -0.2], [0.5, 0.7]
+STARTS = torch.tensor([[0.0, 0.1], [0.4, -0.3]])
+TARGETS = torch.tensor([[0.7, 0.0], [-0.2, 0.3]])
+KINDS = [CEM, ICEM, MPPI, GradientDescent, PredictiveSampling, RandomShooting]
+
+
+def copies(count: int) -> tuple[list[WatchedWorld], Replicas]:
+    worlds = [WatchedWorld(LOW, HIGH) for _ in range(count)]
+    return worlds, Replicas(worlds)
+
+
+def solve(kind: type[Any], model: WorldModel, objective: Any = None) -> Plan:
+    planner: Planner = kind(
+        model, objective=objective or GoalL1(1.0), horizon=3, num_samples=21, num_iterations=4
+    )
+    context = model.encode(torch.empty(0), STARTS[:, None])
+    goal = WatchedWorld(LOW, HIGH).features(TARGETS)
+    return planner.plan(context, goal, generators=make_generators([0, 1]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_copies_give_bit_for_bit_the_plan_of_one(kind: type[Any], count: int) -> None:
+    alone, together = solve(kind, WatchedWorld(LOW, HIGH)), solve(kind, copies(count)[1])
+    assert torch.equal(together.actions, alone.actions)
+    assert torch.equal(together.energy, alone.energy)
+    for mine, theirs in zip(together.trace, alone.trace, strict=True):
+        assert torch.equal(mine.samples, theirs.samples)
+        assert torch.equal(mine.energies, theirs.energies)
+
+
+def test_samples_are_shared_out_evenly() -> None:
+    worlds, replicas = copies(2)
+    solve(RandomShooting, replicas)
+    assert [[actions.shape[1] for actions in world.seen] for world in worlds] == [[11] * 4, [10] * 4]
+
+
+@pytest.mark.parametrize(("kind", "graph"), [(CEM, False), (GradientDescent, True)])
+def test_copies_keep_a_graph_only_where_the_planner_asks_for_it(kind: type[Any], graph: bool) -> None:
+    class Asking(WatchedWorld):
+        def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+            modes.append(torch.is_grad_enabled())
+            return super().rollout(context, actions)
+
+    modes: list[bool] = []
+    solve(kind, Replicas([Asking(LOW, HIGH), Asking(LOW, HIGH)]))
+    assert set(modes) == {graph}
+
+
+def test_one_sample_is_imagined_by_one() -> None:
+    worlds, replicas = copies(3)
+    actions = torch.zeros(2, 1, 3, 2)
+    context = replicas.encode(torch.empty(0), STARTS[:, None])
+    assert torch.equal(replicas.rollout(context, actions), worlds[0].rollout(STARTS, actions))
+    assert [len(world.seen) for world in worlds] == [2, 0, 0]
+
+
+def test_predictions_come_back_in_order() -> None:
+    worlds, replicas = copies(2)
+    actions = torch.randn(2, 7, 3, 2, generator=torch.Generator().manual_seed(0))
+    context = replicas.encode(torch.empty(0), STARTS[:, None])
+    assert torch.equal(replicas.rollout(context, actions), worlds[0].rollout(STARTS, actions))
+
+
+class Stateful(WatchedWorld):
+    def rollout_with_states(self, context: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rollout(context, actions), context[:, None, None] + actions.cumsum(dim=2)
+
+    def samples_at_once(self, context: Tensor, horizon: int) -> int:
+        return 5
+
+
+class StateCost:
+    needs_states = True
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor) -> Tensor:
+        return (states[:, :, -1] - TARGETS[:, None]).square().sum(-1)
+
+
+def test_objectives_that_need_states_get_them_from_each_copy() -> None:
+    worlds = [Stateful(LOW, HIGH) for _ in range(2)]
+    alone, together = solve(CEM, worlds[0], StateCost()), solve(CEM, Replicas(worlds), StateCost())
+    assert torch.equal(together.actions, alone.actions)
+    reached = STARTS + together.actions.sum(dim=1)
+    torch.testing.assert_close(together.energy, (reached - TARGETS).square().sum(-1))
+
+
+def test_slices_are_as_large_as_all_copies_together_like() -> None:
+    worlds = [Stateful(LOW, HIGH) for _ in range(2)]
+    solve(RandomShooting, Replicas(worlds))
+    # 21 samples, 10 at once: three slices of 7.
+    assert [[actions.shape[1] for actions in world.seen[:3]] for world in worlds] == [[4] * 3, [3] * 3]
+
+
+def test_an_error_in_a_copy_reaches_the_caller() -> None:
+    class Broken(WatchedWorld):
+        def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+            raise RuntimeError("out of memory on the second device")
+
+    replicas = Replicas([WatchedWorld(LOW, HIGH), Broken(LOW, HIGH)])
+    with pytest.raises(RuntimeError, match="out of memory on the second device"):
+        solve(CEM, replicas)
+
+
+def test_a_wrong_shape_in_a_copy_is_named() -> None:
+    class Short(WatchedWorld):
+        def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+            return super().rollout(context, actions)[:, :, :-1]
+
+    with pytest.raises(PlannerError, match=r"shape \(2, 10, 2, 3, 2\) for actions of shape \(2, 10, 3, 2\)"):
+        solve(CEM, Replicas([WatchedWorld(LOW, HIGH), Short(LOW, HIGH)]))
+
+
+def test_models_with_different_bounds_are_no_copies() -> None:
+    with pytest.raises(
+        PlannerError, match=r"2 world models with the bounds .*-0\.25.*allowed are copies of one"
+    ):
+        Replicas([WatchedWorld([-0.5], [0.5]), WatchedWorld([-0.25], [0.5])])
+    with pytest.raises(PlannerError, match="got 0 world models"):
+        Replicas([])
