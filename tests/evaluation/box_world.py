@@ -101,6 +101,10 @@ class BoxModel:
     def encode_goal(self, frames: Tensor) -> Tensor:
         return frames[:, 0, ::4, ::4].flatten(1)[..., None] / 255.0
 
+    def imagine(self, context: Tensor, actions: Tensor) -> Tensor:
+        """`[B, K, A]` to `[B, K, N, D]`."""
+        return self.rollout(context, actions.unsqueeze(1)).squeeze(1)
+
     def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
         position = context[:, None, None] + actions.cumsum(dim=2)
         at = (torch.arange(0, SIZE, 4) + 0.5) / SIZE

@@ -48,6 +48,10 @@ class PoseModel:
     def encode_goal(self, frames: Tensor) -> Tensor:
         raise NotImplementedError("goals are given as features")
 
+    def imagine(self, context: Context, actions: Tensor) -> Tensor:
+        """`[B, K, A]` to `[B, K, N, D]`."""
+        return self.rollout(context, actions.unsqueeze(1)).squeeze(1)
+
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
         x, y = actions[..., 0], actions[..., 1]
         turned = actions.clone()

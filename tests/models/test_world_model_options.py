@@ -135,7 +135,7 @@ def test_without_rule_or_prediction_the_error_says_what_to_train() -> None:
 
 @pytest.mark.parametrize("condition", ["tokens", "adaln"])
 def test_the_camera_stays_where_it_was_last(condition: str) -> None:
-    predictor = with_predictor(condition=condition, context_frames=0, extrinsics_dim=6, use_extrinsics=True)
+    predictor = with_predictor(condition=condition, context_frames=1, extrinsics_dim=6, use_extrinsics=True)
     model = tiny_model(**predictor)
     frames, states = pictures(4).unflatten(0, (2, 2)), torch.rand(2, 2, 7)
     cameras = torch.randn(2, 2, 6, generator=torch.Generator().manual_seed(2))

@@ -173,8 +173,18 @@ class RotatedPlanner:
         generators: Sequence[Generator],
         deadline_s: float | None = None,
         warm_start: Tensor | None = None,
+        prefix: Tensor | None = None,
     ) -> Plan:
-        """Plan, then turn; the energy stays that of the plan before."""
+        """Plan, then turn; the energy stays that of the plan before.
+
+        Raises:
+            EvaluationError: If there is a prefix: actions under way were turned already.
+        """
+        if prefix is not None:
+            raise EvaluationError(
+                "a planner whose motions are turned got actions under way, which were turned already; put what plans "
+                "in the background inside of RotatedPlanner, or leave the prefix out."
+            )
         plan = self.planner.plan(
             context, goal, generators=generators, deadline_s=deadline_s, warm_start=warm_start
         )

@@ -27,6 +27,10 @@ class StepCache:
     def __init__(self, layers: list[KeyValues], steps: int) -> None:
         self.layers, self.steps = layers, steps
 
+    def expand(self, batch: int) -> StepCache:
+        """Return what one problem remembers as that of `batch` samples of it, without a copy."""
+        return StepCache([layer.expand(batch) for layer in self.layers], self.steps)
+
 
 class _Steps(NamedTuple):
     """What a predictor is given: `features [B, T, N, D]`, `actions [B, T, A]`, `states [B, T, S]`, extrinsics."""
@@ -148,7 +152,7 @@ class ActionPredictor(nn.Module):
             ConfigError: As :meth:`forward`, and if this predictor predicts no states.
         """
         x = self._run(features, actions, states, extrinsics)
-        return self._predicted(features, x), self._next_states(states, x)
+        return self._predicted(features, x), self.next_states(states, x)
 
     def step(
         self,
@@ -188,7 +192,7 @@ class ActionPredictor(nn.Module):
             ConfigError: If this predictor predicts no states.
         """
         x, cache = self._run_step(features, action, state, extrinsics, cache)
-        return self._predicted(features, x), self._next_states(state.unsqueeze(1), x).squeeze(1), cache
+        return self._predicted(features, x), self.next_states(state.unsqueeze(1), x).squeeze(1), cache
 
     def _run(self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None) -> Tensor:
         """Return the transformed tokens by step, `[B, T, M, width]`."""
@@ -197,7 +201,7 @@ class ActionPredictor(nn.Module):
         if self.config.context_frames == 1:  # steps that do not see each other are a batch
             given, frames = _apart(given), 1
         tokens, condition = self._tokens(given)
-        x, rotation = tokens.flatten(1, 2), self._rotation(0, frames, tokens.device)
+        x, rotation = tokens.flatten(1, 2), self.rotation(0, frames, tokens.device)
         for block in self.predictor_blocks:
             x = run_block(block, x, rotation, frames, *condition, recompute=self.recompute)
         return x.unflatten(1, (frames, -1)).reshape(batch, actions.shape[1], *tokens.shape[2:])
@@ -215,7 +219,7 @@ class ActionPredictor(nn.Module):
         camera = None if extrinsics is None else extrinsics.unsqueeze(1)
         given = _Steps(features.unsqueeze(1), action.unsqueeze(1), state.unsqueeze(1), camera)
         tokens, condition = self._tokens(given)
-        x, rotation = tokens.squeeze(1), self._rotation(seen, 1, tokens.device)
+        x, rotation = tokens.squeeze(1), self.rotation(seen, 1, tokens.device)
         layers = []
         for index, block in enumerate(self.predictor_blocks):
             assert isinstance(block, Block | AdaLNBlock)
@@ -250,8 +254,11 @@ class ActionPredictor(nn.Module):
                 f"{extrinsics.shape[-1]}; give the camera's pose as in its training data."
             )
 
-    def _rotation(self, first: int, steps: int, device: torch.device) -> Rotation:
-        """Patches turn by time, row and column; condition tokens by time alone: their row and column are 0."""
+    def rotation(self, first: int, steps: int, device: torch.device | None) -> Rotation:
+        """Return how the tokens of `steps` steps turn, the first of them at time `first`.
+
+        Patches turn by time, row and column; condition tokens by time alone: their row and column are 0.
+        """
         patches = grid_positions(steps, *self.grid, device).unflatten(0, (steps, -1))
         conditions = patches[:, :1].expand(-1, self.condition_tokens, -1)  # the patch at row 0, column 0
         positions = torch.cat([conditions, patches], dim=1).flatten(0, 1)
@@ -269,7 +276,7 @@ class ActionPredictor(nn.Module):
         change: Tensor = self.predictor_proj(self.predictor_norm(patches))
         return features + change if self.config.residual else change
 
-    def _next_states(self, states: Tensor, x: Tensor) -> Tensor:
+    def next_states(self, states: Tensor, x: Tensor) -> Tensor:
         """Read the states after `states [B, T, S]` off the state's token, or with AdaLN off the mean of the patches."""
         if not self.config.predict_state:
             raise ConfigError(

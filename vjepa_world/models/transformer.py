@@ -27,6 +27,10 @@ class KeyValues:
     keys: Tensor
     values: Tensor
 
+    def expand(self, batch: int) -> KeyValues:
+        """Return the keys and values of one problem (B = 1) as those of `batch`, without a copy."""
+        return KeyValues(*(part.expand(batch, -1, -1, -1) for part in (self.keys, self.values)))
+
 
 class Attention(nn.Module):
     """Multi-head self-attention, with rotary positions where a rotation is given."""

@@ -6,7 +6,8 @@ them, D width, S samples, K horizon, A action size, X extrinsics size.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -17,19 +18,13 @@ from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import WorldModelConfig
 from vjepa_world.models.decoder import FrameDecoder
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
+from vjepa_world.models.imagination import Imagination, samples_that_fit
 from vjepa_world.models.inverse import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
+from vjepa_world.models.rollout import Context, Imagined, advance_state, imagine_each, imagine_with_gradient
 from vjepa_world.ops.pixels import normalize_video, resize_frames
-from vjepa_world.ops.pose import POSE_SIZE, apply_action
 
-
-@dataclass(frozen=True)
-class Context:
-    """What a problem looks like now: `features [B, T, N, D]`, `states [B, T, S]`, cameras' `extrinsics [B, T, X]`."""
-
-    features: Tensor
-    states: Tensor
-    extrinsics: Tensor | None = None
+__all__ = ["Context", "LatentWorldModel", "advance_state"]
 
 
 class LatentWorldModel(nn.Module):
@@ -68,6 +63,7 @@ class LatentWorldModel(nn.Module):
         if config.decoder.image_size:
             self.decoder = FrameDecoder(config.decoder, width, config.grid)
         self.encoder.requires_grad_(False)
+        self._imagination = Imagination(self.predictor, torch.float32)
 
     @property
     def device(self) -> torch.device:
@@ -149,8 +145,21 @@ class LatentWorldModel(nn.Module):
         return self.compact(self.frozen_features(frames))
 
     @torch.no_grad()
-    def encode(self, frames: Tensor, states: Tensor | None, extrinsics: Tensor | None = None) -> Context:
-        """Encode what is seen: `frames [B, T, C, H, V*W]` uint8, `states [B, T, S]`, cameras' `extrinsics [B, T, X]`.
+    def encode(
+        self,
+        frames: Tensor,
+        states: Tensor | None,
+        extrinsics: Tensor | None = None,
+        actions: Tensor | None = None,
+    ) -> Context:
+        """Encode what is seen.
+
+        Args:
+            frames: `[B, T, C, H, V*W]` uint8.
+            states: `[B, T, S]`.
+            extrinsics: Cameras', `[B, T, X]`.
+            actions: What was done between the frames, `[B, T-1, A]`; without them it is derived from the states where a
+                predictor needs it.
 
         Raises:
             CheckpointError: If the state size is not the one this model was trained with.
@@ -166,22 +175,38 @@ class LatentWorldModel(nn.Module):
             )
         self.predictor.check_extrinsics(extrinsics)
         features = self.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        cameras = None if extrinsics is None else extrinsics.to(self.device).float()
-        return Context(features.float(), states.to(self.device).float(), cameras)
+        cameras, done = (
+            None if part is None else part.to(self.device).float() for part in (extrinsics, actions)
+        )
+        return Context(features.float(), states.to(self.device).float(), cameras, done)
 
     @torch.no_grad()
     def encode_goal(self, frames: Tensor) -> Tensor:
         """Encode goal images: `[B, C, H, V*W]` uint8 to `[B, N, D]`."""
         return self.encode_frames(frames).float()
 
-    @torch.no_grad()
+    def prepare(self, dtype: torch.dtype, *, compiled: bool = False) -> Self:
+        """Choose how rollouts are computed from now on, and return this model.
+
+        Args:
+            dtype: float32, which is where a model begins, or bfloat16: predictions are then near the float32 ones, and
+                energies are still summed in float32.
+            compiled: Whether the predictor's blocks go through `torch.compile`, once for each number of samples and
+                step; it takes seconds the first time, and a C++ compiler on a processor.
+        """
+        self._imagination = Imagination(self.predictor, dtype, compiled=compiled)
+        return self
+
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
         """Imagine where actions lead from the last frame of the context.
 
-        The state follows from the actions where a rule says so (:func:`advance_state`), or is predicted too.
+        The past is remembered, not computed again, and shared by all samples; the state follows from the actions where
+        a rule says so (:func:`advance_state`), or is predicted too. Problems are imagined one after another, so what
+        is imagined of one does not depend on the others. The graph is kept where `actions` require a gradient.
 
         Args:
-            context: B problems. Only the last frame is used; its camera stays where it is.
+            context: B problems. A predictor with `context_frames=1` sees the last frame alone. The camera stays where
+                it is in the last one.
             actions: `[B, S, K, A]`.
 
         Returns:
@@ -189,41 +214,43 @@ class LatentWorldModel(nn.Module):
 
         Raises:
             ConfigError: If several steps are asked for, no rule says how an action changes the state, and the predictor
-                predicts no states.
+                predicts no states; or as :meth:`Context.frames` does.
         """
-        batch, samples, horizon, _ = actions.shape
-        flat = actions.flatten(0, 1)
-        seen = self.config.predictor.context_frames or horizon
-        features = context.features[:, -1:].repeat_interleave(samples, dim=0)
-        states = context.states[:, -1:].repeat_interleave(samples, dim=0)
-        camera = context.extrinsics
-        if camera is not None:
-            camera = camera[:, -1:].repeat_interleave(samples, dim=0).expand(-1, horizon, -1)
-        for step in range(horizon):
-            past = slice(max(step + 1 - seen, 0), step + 1)
-            cameras = None if camera is None else camera[:, past]
-            newest, following = self._imagined(features[:, past], flat[:, past], states[:, past], cameras)
-            features = torch.cat([features, newest], dim=1)
-            if step + 1 < horizon:
-                if following is None:
-                    wrap = self.config.predictor.wrap_angles
-                    following = advance_state(states[:, -1:], flat[:, step : step + 1], wrap=wrap)
-                states = torch.cat([states, following], dim=1)
-        return features[:, 1:].unflatten(0, (batch, samples))
+        return torch.stack([self._rolled_out(context, b, part)[0] for b, part in enumerate(actions)])
 
-    def _imagined(
-        self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None
+    def rollout_with_states(self, context: Context, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Imagine features `[B, S, K, N, D]` and states `[B, S, K, P]` after each action; otherwise as `rollout`."""
+        found = [self._rolled_out(context, b, part, states=True) for b, part in enumerate(actions)]
+        features, states = zip(*found, strict=True)
+        return torch.stack(features), torch.stack(states)
+
+    @torch.no_grad()
+    def imagine(self, context: Context, actions: Tensor) -> Tensor:
+        """Imagine one sequence for each problem, all problems in one batch: `[B, K, A]` to `[B, K, N, D]`.
+
+        For evaluations on many windows: quicker there than :meth:`rollout`, from the last frame alone, and not equal to
+        the last bit whatever the batch is.
+        """
+        self.predictor.selected.check(actions, context.states)
+        return imagine_each(self._imagination.predictor, context, actions)
+
+    def samples_at_once(self, context: Context, horizon: int) -> int:
+        """Return how many samples of a problem are imagined best in one call, see :func:`samples_that_fit`."""
+        frames = 1 if self.config.predictor.context_frames == 1 else context.features.shape[1] + horizon - 1
+        return samples_that_fit(self.predictor, self._imagination.dtype, frames, context.features.shape[2])
+
+    def _rolled_out(
+        self, context: Context, problem: int, actions: Tensor, *, states: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the features `[B, 1, N, D]` after the newest step, and the state where no rule gives it."""
-        given = features.flatten(1, 2), actions, states, extrinsics
-        following = None
-        if self.config.predictor.predict_state and not has_rule(states.shape[-1], actions.shape[-1]):
-            predicted, after = self.predictor.forward_with_state(*given)
-            following = after[:, -1:]
+        """Return features `[S, K, N, D]` and, where asked for, states `[S, K, P]` of one problem's `[S, K, A]`."""
+        self.predictor.selected.check(actions, context.states)
+        steps: Iterable[Imagined]
+        if actions.requires_grad and torch.is_grad_enabled():
+            steps = imagine_with_gradient(self.predictor, context, problem, actions)
         else:
-            predicted = self.predictor(*given)
-        newest = predicted.unflatten(1, (actions.shape[1], -1))[:, -1:]
-        return self.predictor.comparable(newest), following
+            steps = self._imagination(context, problem, actions, states=states)
+        features, following = zip(*steps, strict=True)
+        return torch.stack(features, dim=1), torch.stack(following, dim=1) if states else None
 
     @torch.no_grad()
     def propose(self, context: Context, goal: Tensor, horizon: int) -> Tensor:
@@ -266,30 +293,3 @@ class LatentWorldModel(nn.Module):
             raise ConfigError("this model has no decoder; fine-tune one with decoder.image_size of 64, say.")
         pictures = self.decoder(features.reshape(-1, *features.shape[-2:]))
         return (pictures * 255).round().to(torch.uint8).reshape(*features.shape[:-2], *pictures.shape[1:])
-
-
-def has_rule(state_dim: int, action_dim: int) -> bool:
-    """Return whether :func:`advance_state` knows how such an action changes such a state."""
-    return state_dim == action_dim
-
-
-def advance_state(state: Tensor, action: Tensor, *, wrap: bool = False) -> Tensor:
-    """Return the state that an action leads to: pose composition for 7 and 7, addition for other equal sizes.
-
-    Args:
-        state: `[..., S]`.
-        action: `[..., A]`.
-        wrap: Keep the angles of poses in [-pi, pi].
-
-    Raises:
-        ConfigError: If the sizes differ, since then only the data knows how an action changes the state.
-    """
-    if state.shape[-1] == POSE_SIZE and action.shape[-1] == POSE_SIZE:
-        return apply_action(state, action, wrap=wrap)
-    if has_rule(state.shape[-1], action.shape[-1]):
-        return state + action
-    raise ConfigError(
-        f"states of size {state.shape[-1]} cannot be advanced by actions of size {action.shape[-1]}; "
-        "imagining several steps needs equal sizes (or poses and pose deltas of size 7), or a predictor that predicts "
-        "states: fine-tune one with predictor.predict_state=true."
-    )

@@ -1,0 +1,70 @@
+"""Linear maps for inference: weights in one number format, laid out once as the processor's matrix product wants them.
+
+Legend: R rows, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Rows that the layout is chosen for; oneDNN's is the same for all but very few.
+_TYPICAL_ROWS = 1024
+
+
+class PackedLinear(nn.Module):
+    """A frozen copy of a linear map, with a GELU after it where asked for.
+
+    On a processor oneDNN packs the weight once and applies bias and GELU while the product is still in a register:
+    measured 1.1 to 1.4 times the speed of `F.linear` at 192 to 1,536 inputs in bfloat16. Where torch was built without
+    it, on other devices, and in functions that are to be compiled (`pack=False`), it is `F.linear`.
+
+    Attributes:
+        weight: `[O, I]`, packed or not.
+        bias: `[O]`.
+
+    Args:
+        linear: What is copied.
+        dtype: Number format of weights, inputs and outputs.
+        rows: Order of the outputs, int64 `[O]`; None leaves it.
+        gelu: Whether a GELU follows.
+        pack: Whether to pack.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        linear: nn.Linear,
+        dtype: torch.dtype,
+        *,
+        rows: Tensor | None = None,
+        gelu: bool = False,
+        pack: bool = True,
+    ) -> None:
+        super().__init__()
+        weight, bias = linear.weight.detach(), linear.bias.detach()
+        if rows is not None:
+            weight, bias = weight[rows], bias[rows]
+        weight, bias = weight.to(dtype).contiguous(), bias.to(dtype).contiguous()
+        self.gelu = gelu
+        self.packed = pack and weight.device.type == "cpu" and _can_pack()
+        if self.packed:
+            weight = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_ROWS)
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x [..., I]` to `[..., O]`."""
+        if self.packed:
+            kind = "gelu" if self.gelu else "none"
+            out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, kind, [], "none")
+            return out
+        mapped = F.linear(x, self.weight, self.bias)
+        return F.gelu(mapped) if self.gelu else mapped
+
+
+def _can_pack() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

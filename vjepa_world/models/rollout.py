@@ -1,0 +1,207 @@
+"""Imagining several steps: each imagined frame is fed back, with the state that the action leads to.
+
+Legend: B problems, T frames, N tokens a frame, D width, R samples of one problem, K horizon, A action size, S state
+size, X extrinsics size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vjepa_world.errors import ConfigError
+from vjepa_world.models.action_predictor import ActionPredictor, StepCache
+from vjepa_world.models.config import ActionPredictorConfig
+from vjepa_world.models.fast_predictor import FastPredictor, Memory, Opening, Step
+from vjepa_world.ops.pose import POSE_SIZE, apply_action, pose_delta
+
+Imagined = tuple[Tensor, Tensor | None]
+"""Features `[R, N, D]` after a step, and the state `[R, S]` that goes with them where it was asked for."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a problem looks like now, and before.
+
+    Attributes:
+        features: `[B, T, N, D]`.
+        states: `[B, T, S]`.
+        extrinsics: The camera's at each frame, `[B, T, X]`.
+        actions: What was done between the frames, `[B, T-1, A]`; None derives it from the states where a rule can.
+    """
+
+    features: Tensor
+    states: Tensor
+    extrinsics: Tensor | None = None
+    actions: Tensor | None = None
+
+    def frames(self, problem: int, config: ActionPredictorConfig, action_dim: int) -> list[Step]:
+        """Return the frames of a problem that its predictor sees, oldest first; the newest with an action of zeros.
+
+        Raises:
+            ConfigError: If actions between the frames are needed, and neither given nor told by the states.
+        """
+        count = self.features.shape[1]
+        first = count - 1 if config.context_frames == 1 else 0
+        actions = self.features.new_zeros(count, action_dim)
+        if first < count - 1:
+            actions[:-1] = self._actions(problem, action_dim)
+        here = slice(problem, problem + 1)
+        return [
+            Step(
+                self.features[here, t],
+                actions[t : t + 1],
+                self.states[here, t],
+                None if self.extrinsics is None else self.extrinsics[here, t],
+            )
+            for t in range(first, count)
+        ]
+
+    def _actions(self, problem: int, action_dim: int) -> Tensor:
+        if self.actions is not None:
+            return self.actions[problem]
+        return actions_between(self.states[problem], action_dim)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A problem, prepared once for all its samples.
+
+    Attributes:
+        frame: The newest one.
+        memory: Of those before it.
+        opening: What the first step has in common, where anything.
+    """
+
+    frame: Step
+    memory: Memory
+    opening: Opening | None
+
+
+def prepare(predictor: FastPredictor, context: Context, problem: int) -> Scene:
+    """Prepare a problem: its past is remembered, and what its first step has in common worked out."""
+    robot = predictor.source.selected.config
+    *past, frame = context.frames(problem, predictor.config, robot.action_dim)
+    memory = predictor.remember(past)
+    return Scene(frame, memory, predictor.open(frame, memory))
+
+
+def imagine(
+    predictor: FastPredictor, scene: Scene, actions: Tensor, *, states: bool = False
+) -> Iterator[Imagined]:
+    """Yield what is imagined after each of `actions [R, K, A]` of one problem.
+
+    Args:
+        predictor: What imagines.
+        scene: The problem.
+        actions: In the data's units.
+        states: Whether the state after the last action is asked for too.
+    """
+    samples, horizon, _ = actions.shape
+    frame, memory = scene.frame, scene.memory
+    features, state = (part.expand(samples, *part.shape[1:]) for part in (frame.features, frame.states))
+    camera = None if frame.extrinsics is None else frame.extrinsics.expand(samples, -1)
+    for k in range(horizon):
+        if k == 0 and scene.opening is not None:
+            x, memory = predictor.begin(scene.opening, actions[:, k], memory)
+        else:
+            x, memory = predictor.step(Step(features, actions[:, k], state, camera), memory)
+        features = predictor.features(features, x)
+        following = None
+        if states or k + 1 < horizon:
+            following = _following(predictor, state, actions[:, k], x)
+            state = following
+        yield features, following
+
+
+def imagine_each(predictor: FastPredictor, context: Context, actions: Tensor) -> Tensor:
+    """Imagine a sequence for each problem from its last frame, all together: `actions [B, K, A]` to `[B, K, N, D]`."""
+    newest = Step(
+        context.features[:, -1],
+        actions[:, 0],
+        context.states[:, -1],
+        None if context.extrinsics is None else context.extrinsics[:, -1],
+    )
+    scene = Scene(newest, Memory(), None)
+    return torch.stack([features for features, _ in imagine(predictor, scene, actions)], dim=1)
+
+
+def imagine_with_gradient(
+    predictor: ActionPredictor, context: Context, problem: int, actions: Tensor
+) -> Iterator[Imagined]:
+    """Yield as :func:`imagine` does, with the graph from `actions [R, K, A]` on; slower, and in the weights' format."""
+    samples, horizon, _ = actions.shape
+    cache: StepCache | None = None
+    *past, frame = context.frames(problem, predictor.config, predictor.selected.config.action_dim)
+    for step in past:
+        _, cache = predictor.step(step.features, step.actions, step.states, step.extrinsics, cache)
+    cache = None if cache is None else cache.expand(samples)
+    features, state = (part.expand(samples, *part.shape[1:]) for part in (frame.features, frame.states))
+    camera = None if frame.extrinsics is None else frame.extrinsics.expand(samples, -1)
+    for k in range(horizon):
+        given = features, actions[:, k], state, camera, cache
+        if _predicts_state(predictor, state, actions):
+            features, state, cache = predictor.step_with_state(*given)
+        else:
+            features, cache = predictor.step(*given)
+            if has_rule(state.shape[-1], actions.shape[-1]) or k + 1 < horizon:
+                state = advance_state(state, actions[:, k], wrap=predictor.config.wrap_angles)
+        features = predictor.comparable(features)
+        yield features, state
+
+
+def _following(predictor: FastPredictor, state: Tensor, action: Tensor, x: Tensor) -> Tensor:
+    """Return the state `[R, S]` after an action: by a rule where there is one, else as it is predicted."""
+    if _predicts_state(predictor.source, state, action):
+        return predictor.states(state, x)
+    return advance_state(state, action, wrap=predictor.config.wrap_angles)
+
+
+def _predicts_state(predictor: ActionPredictor, state: Tensor, action: Tensor) -> bool:
+    return predictor.config.predict_state and not has_rule(state.shape[-1], action.shape[-1])
+
+
+def has_rule(state_dim: int, action_dim: int) -> bool:
+    """Return whether :func:`advance_state` knows how such an action changes such a state."""
+    return state_dim == action_dim
+
+
+def advance_state(state: Tensor, action: Tensor, *, wrap: bool = False) -> Tensor:
+    """Return the state that an action leads to: pose composition for 7 and 7, addition for other equal sizes.
+
+    Args:
+        state: `[..., S]`.
+        action: `[..., A]`.
+        wrap: Keep the angles of poses in [-pi, pi].
+
+    Raises:
+        ConfigError: If the sizes differ, since then only the data knows how an action changes the state.
+    """
+    if state.shape[-1] == POSE_SIZE and action.shape[-1] == POSE_SIZE:
+        return apply_action(state, action, wrap=wrap)
+    if has_rule(state.shape[-1], action.shape[-1]):
+        return state + action
+    raise ConfigError(
+        f"states of size {state.shape[-1]} cannot be advanced by actions of size {action.shape[-1]}; "
+        "imagining several steps needs equal sizes (or poses and pose deltas of size 7), or a predictor that predicts "
+        "states: fine-tune one with predictor.predict_state=true."
+    )
+
+
+def actions_between(states: Tensor, action_dim: int) -> Tensor:
+    """Return the actions `[T-1, A]` that lead from each of `states [T, S]` to the next: the inverse of the rule.
+
+    Raises:
+        ConfigError: If no rule is known for these sizes.
+    """
+    if states.shape[-1] == POSE_SIZE and action_dim == POSE_SIZE:
+        return pose_delta(states[:-1], states[1:])
+    if has_rule(states.shape[-1], action_dim):
+        return states.diff(dim=0)
+    raise ConfigError(
+        f"states of size {states.shape[-1]} do not tell what actions of size {action_dim} were taken between them, and "
+        "this predictor sees the past; give the context's actions [B, T-1, A], or its last frame alone."
+    )
