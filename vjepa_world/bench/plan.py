@@ -27,7 +27,7 @@ def run(config: BenchConfig) -> list[Row]:
         policy = planner.policy(SHIPPED, env, device)
         policy.reset(info["goal_image"], np.random.default_rng(config.seed))
         sides.append(policy)
-    with torch.inference_mode():
+    with torch.no_grad():
         pair = time_pair(
             lambda: sides[0].act(observation),
             lambda: sides[1].act(observation),

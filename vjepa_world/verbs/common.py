@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import gymnasium
     import torch
 
-    from planners import GoalL1, Planner
+    from planners import Objective, Planner, RecedingHorizon, WorldModel
+    from planners.composing import Composable
+    from vjepa_world.evaluation.camera_rotation import RotatedPlanner
     from vjepa_world.evaluation.policies import PlannerPolicy
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.training.distributed import Ranks
@@ -116,71 +120,145 @@ def provenance(verb: str, config: object) -> dict[str, Any]:
     }
 
 
+PLANNERS = ("cem", "icem", "mppi", "gradient", "predictive", "random")
+DISTANCES = ("l1", "l2", "cosine")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlannerConfig:
-    """The cross-entropy method and how it is used while acting.
+    """A planner and how it is used while acting. What a kind of planner does not have is of no effect on it.
 
     Attributes:
+        kind: cem, icem, mppi, gradient, predictive or random; `docs/planning.md` says when to use which.
         horizon: Steps planned ahead.
-        num_samples: Action sequences tried in an iteration.
-        num_iterations: Iterations of a search.
-        num_elites: Best samples that the next iteration is fitted to.
-        momentum_mean: Share of the old mean that is kept.
-        momentum_std: Share of the old standard deviation that is kept.
+        num_samples: Action sequences tried in an iteration; of gradient the restarts.
+        num_iterations: Iterations of a search; of gradient the steps of Adam.
+        num_elites: Best samples that the next iteration is fitted to (cem, icem).
+        momentum_mean: Share of the old mean that is kept (cem, icem).
+        momentum_std: Share of the old standard deviation that is kept (cem, icem).
+        initial_std: First standard deviation in half-widths of the actions' box; 0 for the kind's own.
+        noise_exponent: How smooth sequences are drawn (icem); 0 is white noise.
+        temperature: How much worse samples count, in standard deviations of the energies (mppi).
+        lr: Rate of Adam in half-widths of the box (gradient).
+        distance: Of features to the goal's: l1, l2 or cosine.
         discount: 0 counts the last imagined step alone, 1 all steps alike.
+        action_penalty: Weight of the actions' mean size beside the distance.
+        smoothness: Weight of the mean change from action to action.
+        frozen: Axes of the action that are held at zero, as 3,4,5 for no rotation.
         replan_every: Actions carried out from one plan.
         warm_start: Whether a search starts from the last plan, shifted.
-        propose: Whether it starts from what the checkpoint's inverse model proposes instead.
+        propose: Whether it starts from what the checkpoint's inverse model proposes, beside the last plan.
+        deadline_s: Time for a plan [s], after which the best so far is taken; 0 for as long as it takes.
+        precision: auto, float32 or bfloat16: what the predictor imagines in.
+        compile: Whether the predictor goes through torch.compile: some faster, after seconds of warming up.
         camera_rotation_deg: Turns planned motions about the base's z axis before they are carried out,
             counter-clockwise seen from above; `evaluate mode=open_loop` says by how much, where it is needed.
     """
 
+    kind: str = "cem"
     horizon: int = 1
     num_samples: int = 64
     num_iterations: int = 4
     num_elites: int = 8
     momentum_mean: float = 0.1
     momentum_std: float = 0.1
+    initial_std: float = 0.0
+    noise_exponent: float = 2.0
+    temperature: float = 0.1
+    lr: float = 0.1
+    distance: str = "l1"
     discount: float = 0.0
+    action_penalty: float = 0.0
+    smoothness: float = 0.0
+    frozen: tuple[int, ...] = ()
     replan_every: int = 1
     warm_start: bool = True
     propose: bool = False
+    deadline_s: float = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
     camera_rotation_deg: float = 0.0
 
-    def build(self, checkpoint: str, device: torch.device) -> tuple[LatentWorldModel, Planner, GoalL1]:
+    def __post_init__(self) -> None:
+        for name, allowed in (("kind", PLANNERS), ("distance", DISTANCES)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(f"planner.{name} '{value}' is not known; {nearest(value, allowed)}")
+        if self.deadline_s < 0:
+            raise ConfigError(f"planner.deadline_s is {self.deadline_s}; it must be 0 (none) or more.")
+
+    def build(
+        self, checkpoint: str, device: torch.device
+    ) -> tuple[LatentWorldModel, RecedingHorizon | RotatedPlanner, Objective]:
         """Return a checkpoint's world model, the planner over it, and the energy that it minimises.
 
         Raises:
             CheckpointError: If the checkpoint is missing or broken.
             ConfigError: If proposals are asked for and it has no inverse model.
+            PlannerError: If a number is not allowed.
         """
-        from planners import CEM, GoalL1, Proposing, RecedingHorizon
+        from planners import Proposing, RecedingHorizon
         from vjepa_world.evaluation.camera_rotation import RotatedPlanner
         from vjepa_world.pretrained import load_world_model, shipped_checkpoint
+        from vjepa_world.training.hardware import resolve_precision
 
         model = load_world_model(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint, device=device)
-        objective = GoalL1(self.discount)
-        cem = CEM(
-            model,
-            objective=objective,
-            horizon=self.horizon,
-            num_samples=self.num_samples,
-            num_iterations=self.num_iterations,
-            num_elites=self.num_elites,
-            momentum_mean=self.momentum_mean,
-            momentum_std=self.momentum_std,
-        )
-        planner: Planner = RecedingHorizon(cem, replan_every=self.replan_every, warm_start=self.warm_start)
+        model.prepare(resolve_precision(self.precision, device), compiled=self.compile)
+        objective = self.objective()
+        search: Planner = self.search(model, objective)
         if self.propose:
             if model.inverse is None:
                 raise ConfigError(
                     f"planner.propose is true, and {checkpoint} has no inverse model; fine-tune with "
                     "inverse.horizon of 1 or more, or leave it out."
                 )
-            planner = Proposing(planner, lambda context, goal: model.propose(context, goal, self.horizon))
+            search = Proposing(search, lambda context, goal: model.propose(context, goal, self.horizon))
+        planner = RecedingHorizon(search, replan_every=self.replan_every, warm_start=self.warm_start)
         if self.camera_rotation_deg:
-            planner = RotatedPlanner(planner, self.camera_rotation_deg, model)
+            return model, RotatedPlanner(planner, self.camera_rotation_deg, model), objective
         return model, planner, objective
+
+    def objective(self) -> Objective:
+        """Return the energy that is minimised."""
+        from planners import ActionPenalty, GoalCosine, GoalL1, GoalL2, Smoothness
+
+        distances: dict[str, Callable[[float], Composable]]
+        distances = {"l1": GoalL1, "l2": GoalL2, "cosine": GoalCosine}
+        energy: Composable = distances[self.distance](self.discount)
+        if self.action_penalty:
+            energy = energy + self.action_penalty * ActionPenalty()
+        if self.smoothness:
+            energy = energy + self.smoothness * Smoothness()
+        return energy
+
+    def search(self, model: WorldModel, objective: Objective) -> Planner:
+        """Return the planner of this kind over a world model, without what is around it while acting."""
+        import planners
+
+        common: dict[str, Any] = {
+            "objective": objective,
+            "horizon": self.horizon,
+            "num_samples": self.num_samples,
+            "num_iterations": self.num_iterations,
+            "fixed": dict.fromkeys(self.frozen, 0.0),
+        }
+        spread: dict[str, Any] = {"initial_std": self.initial_std} if self.initial_std else {}
+        elites: dict[str, Any] = {
+            "num_elites": self.num_elites,
+            "momentum_mean": self.momentum_mean,
+            "momentum_std": self.momentum_std,
+        }
+        if self.kind == "cem":
+            return planners.CEM(model, **common, **elites, **spread)
+        if self.kind == "icem":
+            return planners.ICEM(model, **common, **elites, **spread, noise_exponent=self.noise_exponent)
+        if self.kind == "mppi":
+            return planners.MPPI(model, **common, **spread, temperature=self.temperature)
+        if self.kind == "gradient":
+            return planners.GradientDescent(model, **common, lr=self.lr)
+        if self.kind == "predictive":
+            return planners.PredictiveSampling(model, **common, **spread)
+        return planners.RandomShooting(model, **common)
 
     def policy(self, checkpoint: str, env: gymnasium.Env[Any, Any], device: torch.device) -> PlannerPolicy:
         """Return the policy that plans with a checkpoint's world model in an environment.
@@ -192,4 +270,11 @@ class PlannerConfig:
 
         model, planner, objective = self.build(checkpoint, device)
         box = cast("gymnasium.spaces.Box", env.action_space)
-        return PlannerPolicy(model, planner, objective=objective, action_low=box.low, action_high=box.high)
+        return PlannerPolicy(
+            model,
+            planner,
+            objective=objective,
+            action_low=box.low,
+            action_high=box.high,
+            deadline_s=self.deadline_s or None,
+        )

@@ -119,7 +119,7 @@ def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> 
     draws = draw_episodes(env, config.seed, config.episodes)
     bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
     random_episodes = _run_all("random actions", env, RandomPolicy(*bounds), draws)
-    with torch.inference_mode():
+    with torch.no_grad():
         save = _video_writer(folder, config.videos)
         episodes = _run_all("world model", env, policy, draws, save)
         result = summarise(episodes, random_episodes)

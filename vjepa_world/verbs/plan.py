@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import DataError
-from vjepa_world.verbs.common import SHIPPED, PlannerConfig
+from vjepa_world.verbs.common import PLANNERS, SHIPPED, PlannerConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vjepa_world.evaluation.plan_report import PlanShown
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the verb's arguments."""
-    defaults = PlannerConfig()
     parser = argparse.ArgumentParser(description="Plan the actions from a picture to a goal picture.")
+    # Before Python 3.14 a negative number in scientific notation counts as an option, and states are printed so.
+    parser._negative_number_matcher = re.compile(r"-\.?\d")
     parser.add_argument("--image", type=Path, required=True, help="what the camera sees now (PNG or JPEG)")
     parser.add_argument("--goal", type=Path, required=True, help="what it should see")
     parser.add_argument(
@@ -33,6 +38,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, help="where the planner's randomness comes from")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _add_search(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page: the search, and what the model imagines"
+    )
+    return parser
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    defaults = PlannerConfig()
+    parser.add_argument(
+        "--planner",
+        choices=PLANNERS,
+        default=defaults.kind,
+        help=f"how it searches (default: {defaults.kind})",
+    )
     parser.add_argument("--horizon", type=int, default=defaults.horizon, help="steps planned ahead")
     parser.add_argument(
         "--samples", type=int, default=defaults.num_samples, help="action sequences an iteration"
@@ -40,40 +61,116 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--iterations", type=int, default=defaults.num_iterations, help="iterations of the search"
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
+    parser.add_argument(
+        "--deadline-s",
+        type=float,
+        default=defaults.deadline_s,
+        metavar="SECONDS",
+        help="time after which the best plan so far is taken; 0 for as long as it takes",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Plan, and print the actions with their energy.
+    """Plan, print the actions with their energy, and write the page if asked for.
 
     Raises:
-        DataError: If an image is missing or no image.
+        DataError: If an image is missing or no image, or no file can be at the page's path.
         CheckpointError: If the checkpoint is missing, broken, or of another state size.
+        ConfigError: If the device is not there, or the deadline is negative.
+        PlannerError: If a setting of the search is not allowed.
     """
     import torch
 
     from planners import make_generators
+    from vjepa_world.evaluation.plan_report import gather
     from vjepa_world.training.hardware import resolve_device
 
+    if arguments.html is not None:
+        check_page(arguments.html)
     image, goal_image = read_image(arguments.image), read_image(arguments.goal)
-    config = PlannerConfig(
+    config = planner_config(arguments)
+    model, planner, objective = config.build(arguments.checkpoint, resolve_device(arguments.device))
+    clock = [time.perf_counter()]
+    goal = model.encode_goal(goal_image[None])
+    context = model.encode(image[None, None], torch.tensor(arguments.state)[None, None])
+    context.features.flatten()[0].item()  # an accelerator is handed work, and answers before it is done
+    clock.append(time.perf_counter())
+    plan = planner.plan(
+        context, goal, generators=make_generators([arguments.seed]), deadline_s=config.deadline_s or None
+    )
+    result: dict[str, Any] = {"actions": _rounded(plan.actions[0]), "energy": plan.energy[0].item()}
+    clock.append(time.perf_counter())
+    shown = gather(model, objective, context, goal, plan, image=image, goal_image=goal_image)
+    result["energy_now"] = shown.energy_now
+    if arguments.html is not None:
+        times_s = (clock[1] - clock[0], clock[2] - clock[1])
+        write_page(arguments, shown, config, times_s, str(model.device))
+        result["page"] = str(arguments.html)
+    print(json.dumps(result) if arguments.json else _text(result))
+
+
+def planner_config(arguments: argparse.Namespace) -> PlannerConfig:
+    """Return the planner's configuration.
+
+    Raises:
+        ConfigError: If the deadline is negative.
+    """
+    return PlannerConfig(
+        kind=arguments.planner,
         horizon=arguments.horizon,
         num_samples=arguments.samples,
         num_iterations=arguments.iterations,
         num_elites=min(PlannerConfig().num_elites, arguments.samples),
+        deadline_s=arguments.deadline_s,
     )
-    model, planner, objective = config.build(arguments.checkpoint, resolve_device(arguments.device))
-    goal = model.encode_goal(goal_image[None])
-    context = model.encode(image[None, None], torch.tensor(arguments.state)[None, None])
-    plan = planner.plan(context, goal, generators=make_generators([arguments.seed]))
-    here = objective(context.features[:, None], goal, plan.actions.new_zeros(1, 1, 1, plan.actions.shape[-1]))
-    result: dict[str, Any] = {
-        "actions": [[round(value, 5) for value in step] for step in plan.actions[0].tolist()],
-        "energy": plan.energy[0].item(),
-        "energy_now": here[0, 0].item(),
+
+
+def check_page(path: Path) -> None:
+    """Check that a page can be written, before anything is computed; its folder need not exist.
+
+    Raises:
+        DataError: If it is a folder, or below a file.
+    """
+    if path.is_dir():
+        raise DataError(f"--html {path} is a folder; give a file in it, such as {path / 'plan.html'}.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise DataError(
+            f"--html {path} would lie below {above}, which is a file; give a path below a folder."
+        )
+
+
+def write_page(
+    arguments: argparse.Namespace,
+    shown: PlanShown,
+    config: PlannerConfig,
+    times_s: tuple[float, float],
+    device: str,
+) -> None:
+    """Write the page of a plan; `times_s` are those of encoding and of searching."""
+    from vjepa_world.config import flatten
+    from vjepa_world.evaluation.plan_report import plan_page
+    from vjepa_world.runs import write_text_atomic
+
+    settings = {
+        "checkpoint": arguments.checkpoint,
+        "picture of now": arguments.image,
+        "picture of the goal": arguments.goal,
+        "state": " ".join(f"{number + 0.0:g}" for number in arguments.state),
+        "planner": config.kind,
+        "horizon [steps]": config.horizon,
+        "samples an iteration": config.num_samples,
+        "iterations": f"{len(shown.plan.trace)} of {config.num_iterations}",
+        "seed": arguments.seed,
+        "deadline [s]": config.deadline_s or "none",
+        "device": device,
+        "time to encode both pictures [s]": times_s[0],
+        "time to search [s]": times_s[1],
     }
-    print(json.dumps(result) if arguments.json else _text(result))
+    subtitle = f"{arguments.image} to {arguments.goal}, checkpoint: {arguments.checkpoint}"
+    text = plan_page("Plan", subtitle, shown, settings, flatten(config))
+    arguments.html.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(arguments.html, text)
 
 
 def read_image(path: Path) -> Tensor:
@@ -96,6 +193,10 @@ def read_image(path: Path) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
+def _rounded(actions: Tensor) -> list[list[float]]:
+    return [[round(value, 5) for value in step] for step in actions.tolist()]
+
+
 def _text(result: dict[str, Any]) -> str:
     lines = [
         f"action {step}: " + " ".join(f"{value:+.4f}" for value in action)
@@ -104,4 +205,6 @@ def _text(result: dict[str, Any]) -> str:
     lines.append(
         f"energy: {result['energy_now']:.4f} now, {result['energy']:.4f} imagined after these actions"
     )
+    if "page" in result:
+        lines.append(f"page: {result['page']}")
     return "\n".join(lines)
