@@ -18,7 +18,7 @@ BENCHES = {
     "encoder": "the video encoder beside transformers' on the same weights, and how fast weights load",
     "collect": "recording episodes with all cores, beside one process",
     "data": "clips decoded out of h264 beside decord, a loader's clips, and how long a pretraining waits for them",
-    "plan": "one planned action of the shipped model, beside the published search budget",
+    "planner": "a plan beside the published loop written plainly: speed, memory; actions of the shipped model",
     "probe": "position of the end effector read off the frozen features, beside an untrained encoder and pixels",
     "render": "a frame of the arm, beside MuJoCo's default picture quality",
     "machine": "what this machine can do: matrix products in bfloat16 beside float32, and copying memory",

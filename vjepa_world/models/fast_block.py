@@ -66,7 +66,7 @@ class FastBlock(nn.Module):
         self.norm1, self.norm2 = FastNorm(block.norm1, dtype), FastNorm(block.norm2, dtype)
         self.qkv = PackedLinear(attn.qkv, dtype, rows=_halves_first(attn), pack=pack)
         self.proj = PackedLinear(attn.proj, dtype, pack=pack)
-        self.fc1 = PackedLinear(mlp.fc1, dtype, gelu=True, pack=pack)
+        self.fc1 = PackedLinear(mlp.fc1, dtype, pack=pack)
         self.fc2 = PackedLinear(mlp.fc2, dtype, pack=pack)
         self.modulation: PackedLinear | None = None
         if isinstance(block, AdaLNBlock):
@@ -93,17 +93,16 @@ class FastBlock(nn.Module):
     def project(self, x: Tensor, turn: Turn, parts: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """Return turned queries and keys, and values, of `x [R, M, W]`: `[h, R, M, d]` each."""
         normal = _modulated(self.norm1(x), parts[:2])
-        mixed = self.qkv(normal).unflatten(-1, (3, self.heads, -1)).permute(2, 3, 0, 1, 4)
-        both, values = mixed[:2], mixed[2]
-        first, second = both.chunk(2, dim=-1)
+        mixed = self.qkv(normal).unflatten(-1, (3, self.heads, -1)).permute(2, 3, 0, 1, 4).contiguous()
+        first, second = mixed[:2].chunk(2, dim=-1)
         swapped = torch.cat([second, first], dim=-1)
-        turned = torch.addcmul(both * turn.straight, swapped, turn.crossed).contiguous()
-        return turned[0], turned[1], values.contiguous()
+        q, k = (mixed[:2] * turn.straight).addcmul_(swapped, turn.crossed)
+        return q, k, mixed[2]
 
     def finish(self, x: Tensor, attended: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
         """Add to the stream `x [R, M, W]` what was attended to, and the MLP of the sum."""
         x = x + _gated(self.proj(attended), parts[2:3])
-        return x + _gated(self.fc2(self.fc1(_modulated(self.norm2(x), parts[3:5]))), parts[5:])
+        return x + _gated(self.fc2(F.gelu(self.fc1(_modulated(self.norm2(x), parts[3:5])))), parts[5:])
 
 
 class FastNorm(nn.Module):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
+from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, MaskedPredictorConfig
 
 CHANNELS = 3
 
@@ -128,3 +128,33 @@ def pretrain_flops(
         predicted = predictor_forward(predictor, encoder.embed_dim, context, hidden, dense=dense)
         trained += seen.trained(recompute=recompute) + targets * predicted.trained(recompute=recompute)
     return clips * (seen_once + trained)
+
+
+def rollout_flops(
+    config: ActionPredictorConfig, width: int, tokens: int, horizon: int, frames: int = 1
+) -> float:
+    """Count what one sample of a rollout cannot do without: each imagined step once, against all keys before it.
+
+    What samples share (the frames before, the first step's first layer but for the action's token) is left out.
+
+    Args:
+        config: The predictor.
+        width: D, of the features.
+        tokens: N, patch tokens a frame; every step has as many and two more.
+        horizon: K, steps imagined.
+        frames: T, frames seen; with `context_frames=1` only the last one counts.
+    """
+    dim, step = config.embed_dim, tokens + 2
+    hidden = round(dim * config.mlp_ratio)
+    count = 0.0
+    for k in range(horizon):
+        keys = step * (1 if config.context_frames == 1 else frames + k)
+        # A block's products: queries, keys and values, the way back, the MLP; and attention.
+        mixing, rest = (
+            2.0 * step * 3 * dim**2 + 4.0 * step * keys * dim,
+            2.0 * step * (dim**2 + 2 * dim * hidden),
+        )
+        shared = mixing if k == 0 and config.condition == "tokens" else 0.0
+        embedding = 0.0 if k == 0 else 2.0 * tokens * width * dim
+        count += config.depth * (mixing + rest) - shared + embedding + 2.0 * tokens * dim * width
+    return count

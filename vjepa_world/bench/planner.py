@@ -1,0 +1,250 @@
+"""Planning beside the published loop written plainly: the same weights, samples and iterations, in one run.
+
+And one planned action of the shipped model: how long it takes, and how long at worst.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from planners import CEM, GoalL1, make_generators
+from vjepa_world.bench import BenchConfig
+from vjepa_world.bench.harness import Row, row
+from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
+from vjepa_world.bench.plain_planning import PlainPlanner, PlainSearch, plain_predictor
+from vjepa_world.bench.shipped_planner import shipped_rows
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    DecoderConfig,
+    EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
+    WorldModelConfig,
+)
+from vjepa_world.models.rollout import Context
+from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.training.flops import rollout_flops
+from vjepa_world.training.hardware import resolve_device, set_threads
+from vjepa_world.training.machine_rate import matrix_rate
+
+PATCH = 16
+ELITES = 10
+
+#: The published box: 7.5 cm an axis, no rotation, three quarters of the gripper's way.
+BOX = (0.075, 0.075, 0.075, 0.0, 0.0, 0.0, 0.75)
+
+
+class Size(NamedTuple):
+    """What is planned.
+
+    Attributes:
+        name: Of the row.
+        predictor: Width, depth and heads of V-JEPA 2-AC's kind of predictor.
+        side: Tokens along a side of a frame.
+        width: Of the features.
+        samples: In an iteration.
+        iterations: Of the search.
+        run: Iterations that are run on both sides: each takes as long, and the plain loop takes minutes.
+        horizon: Steps planned ahead.
+        frames: Of the context.
+        turns: Of each side.
+    """
+
+    name: str
+    predictor: tuple[int, int, int]
+    side: int
+    width: int
+    samples: int
+    iterations: int
+    run: int
+    horizon: int
+    frames: int
+    turns: int
+
+
+SMALL, MIDDLE, LARGE = (192, 6, 6), (384, 12, 6), (1024, 24, 16)
+SIZES = {
+    "cpu": (
+        Size("2.7M, 64 tokens, 64 x 3, H=1", SMALL, 8, 192, 64, 3, 3, 1, 1, 5),
+        Size("2.7M, 64 tokens, 64 x 3, H=5", SMALL, 8, 192, 64, 3, 3, 5, 1, 2),
+        Size("22M, 256 tokens, 64 x 2, H=2", MIDDLE, 16, 384, 64, 2, 2, 2, 1, 1),
+        Size("2.7M, 64 tokens, 300 x 10, H=5, 4 frames seen", SMALL, 8, 192, 300, 10, 1, 5, 4, 1),
+    ),
+    "cuda": (
+        Size("2.7M, 64 tokens, 300 x 10, H=5, 4 frames seen", SMALL, 8, 192, 300, 10, 10, 5, 4, 3),
+        Size("305M, 256 tokens, 800 x 10, H=1", LARGE, 16, 1408, 800, 10, 10, 1, 1, 2),
+    ),
+}
+
+
+def run(config: BenchConfig) -> list[Row]:
+    """Return seconds a plan beside the plain loop's, by size; memory; what compiling gives; the shipped model."""
+    set_threads(0)
+    device = resolve_device(config.device)
+    rows = [_speed(size, device, config) for size in SIZES[device.type]]
+    first = SIZES[device.type][0]
+    words = (config.device, str(config.seed))
+    for word in ("bfloat16", "float32"):
+        mine, theirs = (measured_by(__name__, side, word, *words) for side in ("ours", "plain"))
+        rows.append(row(f"{first.name}, memory in {word}", mine, theirs, "GB", lower_is_better=True))
+    rows += _compiled(first, device, config)
+    return [*rows, *shipped_rows(config, device)]
+
+
+class Problem:
+    """One planning problem of a size: random weights, features and noise, which change no figure.
+
+    Args:
+        size: What is planned.
+        device: Where.
+        seed: Of everything drawn.
+    """
+
+    def __init__(self, size: Size, device: torch.device, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.size, self.seed = size, seed
+        self.model = _model(size).eval().requires_grad_(False).to(device)
+        generator = torch.Generator().manual_seed(seed)
+        tokens, frames = size.side**2, size.frames
+        features = torch.randn(1, frames, tokens, size.width, generator=generator)
+        states = torch.rand(1, frames, 7, generator=generator)
+        done = 0.05 * torch.randn(1, frames - 1, 7, generator=generator)
+        self.context = Context(features.to(device), states.to(device), None, done.to(device))
+        self.goal = torch.randn(1, tokens, size.width, generator=generator).to(device)
+
+    def ours(self, dtype: torch.dtype, *, compiled: bool = False) -> Callable[[int], object]:
+        """Return our search, called with the number of iterations."""
+        self.model.prepare(dtype, compiled=compiled)
+
+        def plan(iterations: int) -> object:
+            cem = CEM(
+                self.model,
+                objective=GoalL1(),
+                horizon=self.size.horizon,
+                num_samples=self.size.samples,
+                num_iterations=iterations,
+                num_elites=ELITES,
+                answer="mean",
+            )
+            return cem.plan(self.context, self.goal, generators=make_generators([self.seed]))
+
+        return plan
+
+    def plain(self, dtype: torch.dtype) -> Callable[[int], object]:
+        """Return the plain search with the same weights and, up to rounding, the same samples."""
+        predictor = plain_predictor(self.model)
+        planner = PlainPlanner(predictor, PlainSearch(elites=ELITES, gripper_std=BOX[-1]), dtype)
+
+        def plan(iterations: int) -> object:
+            past = self.context.actions if self.size.frames > 1 else None
+            noise = self._noise(iterations)
+            return planner.plan(self.context.features, self.context.states, self.goal, noise, past)
+
+        return plan
+
+    def _noise(self, iterations: int) -> Tensor:
+        """Return what our search draws, `[I, S, K, A]`."""
+        (generator,) = make_generators([self.seed])
+        shape = (self.size.samples, self.size.horizon, len(BOX))
+        drawn = [torch.randn(shape, generator=generator) for _ in range(iterations)]
+        return torch.stack(drawn).to(self.model.device)
+
+
+def _model(size: Size) -> LatentWorldModel:
+    dim, depth, heads = size.predictor
+    predictor = ActionPredictorConfig(
+        embed_dim=dim,
+        depth=depth,
+        num_heads=heads,
+        residual=False,
+        context_frames=0,
+        normalize=True,
+        wrap_angles=True,
+    )
+    heads_seen = max(1, size.width // 64)
+    encoder = EncoderConfig(image_size=PATCH * size.side, embed_dim=size.width, depth=1, num_heads=heads_seen)
+    model = LatentWorldModel(
+        WorldModelConfig(
+            encoder=encoder,
+            predictor=predictor,
+            latents=LatentsConfig(kind="none"),
+            inverse=InverseConfig(horizon=0),
+            decoder=DecoderConfig(image_size=0),
+        )
+    )
+    high = torch.tensor(BOX)
+    model.action_low.copy_(-high)
+    model.action_high.copy_(high)
+    return model
+
+
+def _speed(size: Size, device: torch.device, config: BenchConfig) -> Row:
+    problem = Problem(size, device, config.seed)
+    sides = problem.ours(torch.bfloat16), problem.plain(torch.bfloat16)
+    ours, plain = _in_turn(sides, size.run, min(config.repeats, size.turns), device)
+    predictor = problem.model.config.predictor
+    count = size.run * size.samples
+    flops = count * rollout_flops(predictor, size.width, size.side**2, size.horizon, size.frames)
+    limit = flops / matrix_rate(device, torch.bfloat16)
+    note = "" if size.run == size.iterations else f" ({size.run} of the iterations run)"
+    return row(f"{size.name}{note}", ours, plain, "s a plan", limit=limit, lower_is_better=True)
+
+
+def _compiled(size: Size, device: torch.device, config: BenchConfig) -> list[Row]:
+    """Return what compiling gives and costs, beside the same search without it."""
+    compiled, eager = (
+        Problem(size, device, config.seed).ours(torch.bfloat16, compiled=kind) for kind in (True, False)
+    )
+    first = _seconds(compiled, 1, device), _seconds(eager, 1, device)
+    pair = _in_turn((compiled, eager), size.run, min(config.repeats, size.turns), device)
+    return [
+        row(f"{size.name}, compiled beside not", *pair, unit="s a plan", lower_is_better=True),
+        row(f"{size.name}, first iteration, compiled beside not", *first, unit="s", lower_is_better=True),
+    ]
+
+
+def _in_turn(
+    sides: tuple[Callable[[int], object], Callable[[int], object]],
+    count: int,
+    turns: int,
+    device: torch.device,
+) -> tuple[float, float]:
+    """Return the median seconds of either side, called in turn.
+
+    A plan takes up to minutes, so a side is warmed up by one iteration and timed once a turn.
+    """
+    for side in sides:
+        side(1)
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(turns):
+        for side, times in zip(sides, taken, strict=True):
+            times.append(_seconds(side, count, device))
+    return median(taken[0]), median(taken[1])
+
+
+def _seconds(side: Callable[[int], object], count: int, device: torch.device) -> float:
+    started = time.perf_counter()
+    side(count)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def _measure_memory(side: str, dtype_name: str, device_name: str, seed: int) -> float:
+    set_threads(0)
+    device = resolve_device(device_name)
+    problem = Problem(SIZES[device.type][0], device, seed)
+    dtype = getattr(torch, dtype_name)
+    search = problem.ours(dtype) if side == "ours" else problem.plain(dtype)
+    return rise_gb(lambda: search(1), 1, device)
+
+
+if __name__ == "__main__":
+    show_gb(_measure_memory(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))

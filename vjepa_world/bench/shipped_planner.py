@@ -1,0 +1,65 @@
+"""One planned action of the shipped model, from a picture to the action: how long, and how long at worst."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from vjepa_world.bench import BenchConfig
+from vjepa_world.bench.harness import Row, row, time_pair
+from vjepa_world.verbs.common import SHIPPED, EnvConfig, PlannerConfig
+
+#: Actions whose times make the percentiles.
+ACTIONS = 300
+
+#: Turns of the published search.
+TURNS = 3
+
+#: V-JEPA 2-AC's search (arXiv:2506.09985).
+PUBLISHED = PlannerConfig(horizon=1, num_samples=800, num_iterations=10, num_elites=10)
+
+#: What reaches as often as the default with a fifth of its samples (docs/planning.md has the figures).
+QUICK = PlannerConfig(kind="icem", propose=True, num_samples=17, num_iterations=3, num_elites=5)
+
+
+def shipped_rows(config: BenchConfig, device: torch.device) -> list[Row]:
+    """Return the rows of the shipped model: seconds an action, encoding included."""
+    env = EnvConfig(variation="test").make()
+    observation, info = env.reset(seed=config.seed)
+
+    def actor(planner: PlannerConfig) -> Callable[[], Any]:
+        policy = planner.policy(SHIPPED, env, device)
+        policy.reset(info["goal_image"], np.random.default_rng(config.seed))
+        return lambda: policy.act(observation)
+
+    default, published, quick = (actor(planner) for planner in (PlannerConfig(), PUBLISHED, QUICK))
+    exact = actor(replace(PlannerConfig(), precision="float32"))
+    wait = torch.cuda.synchronize if device.type == "cuda" else None
+    rows = []
+    with torch.no_grad():
+        for name, side in (("published", published), ("float32's", exact), ("quick", quick)):
+            repeats = TURNS if side is published else config.repeats
+            pair = time_pair(default, side, repeats=repeats, synchronize=wait)
+            label = f"planned action, default search beside the {name}"
+            rows.append(row(label, pair.ours, pair.baseline, "s", lower_is_better=True))
+        times = _seconds(default, ACTIONS)
+    env.close()
+    middle, *worst = np.percentile(times, [50, 95, 99])
+    for percent, seconds in zip((95, 99), worst, strict=True):
+        label = f"planned action, {percent} of 100 within, beside the median"
+        rows.append(row(label, float(seconds), float(middle), "s", lower_is_better=True))
+    return rows
+
+
+def _seconds(side: Callable[[], Any], count: int) -> list[float]:
+    taken = []
+    for _ in range(count):
+        started = time.perf_counter()
+        side()  # an action is in the processor's memory: there is nothing more to wait for
+        taken.append(time.perf_counter() - started)
+    return taken
