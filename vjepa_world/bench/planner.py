@@ -31,7 +31,7 @@ from vjepa_world.models.config import (
 from vjepa_world.models.rollout import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.training.flops import rollout_flops
-from vjepa_world.training.hardware import resolve_device, set_threads
+from vjepa_world.training.hardware import keep_freed_memory, resolve_device, set_threads
 from vjepa_world.training.machine_rate import matrix_rate
 
 PATCH = 16
@@ -87,6 +87,7 @@ SIZES = {
 def run(config: BenchConfig) -> list[Row]:
     """Return seconds a plan beside the plain loop's, by size; memory; what compiling gives; the shipped model."""
     set_threads(0)
+    keep_freed_memory()
     device = resolve_device(config.device)
     rows = [_speed(size, device, config) for size in SIZES[device.type]]
     first = SIZES[device.type][0]

@@ -15,9 +15,9 @@ from vjepa_world.models.rollout import Context, Imagined, Scene, imagine, prepar
 #: Share of a GPU's free memory that a slice of samples may take.
 GPU_SHARE = 0.4
 
-#: Bytes that a slice may touch in one block, in second-level caches of all threads. Measured on row 1 and 3 of
-#: `vjepa-world bench planner`: smaller slices wait for each other at the end of each operation, larger ones for memory.
-CACHES = 2.0
+#: Bytes that a slice may touch in one block, in second-level caches of all threads: measured, more samples at once no
+#: longer gained and fewer waited for each other at the end of each operation.
+CACHES = 8.0
 
 #: Taken where the processor does not say.
 USUAL_CACHE = 2**20
@@ -82,7 +82,7 @@ def samples_that_fit(predictor: ActionPredictor, dtype: torch.dtype, frames: int
     config = predictor.config
     step = tokens + predictor.condition_tokens
     wide = step * (5 * config.embed_dim + round(config.embed_dim * config.mlp_ratio))
-    scores = 2 * config.num_heads * step * step * frames
+    scores = config.num_heads * step * step * frames
     remembered = 2 * config.depth * config.embed_dim * step * frames
     device = predictor.predictor_norm.weight.device
     size = torch.finfo(dtype).bits // 8

@@ -200,8 +200,10 @@ class PlannerConfig:
         from planners import Proposing, RecedingHorizon
         from vjepa_world.evaluation.camera_rotation import RotatedPlanner
         from vjepa_world.pretrained import load_world_model, shipped_checkpoint
-        from vjepa_world.training.hardware import resolve_precision
+        from vjepa_world.training.hardware import keep_freed_memory, resolve_precision
 
+        if device.type == "cpu":
+            keep_freed_memory()
         model = load_world_model(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint, device=device)
         model.prepare(resolve_precision(self.precision, device), compiled=self.compile)
         objective = self.objective()
