@@ -5,9 +5,11 @@ And one planned action of the shipped model: how long it takes, and how long at 
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from statistics import median
 from typing import NamedTuple
 
@@ -83,19 +85,22 @@ SIZES = {
     ),
 }
 
+#: Numbers of the sizes whose memory is measured.
+MEMORY = {"cpu": (1, 2), "cuda": (0, 1)}
+
 
 def run(config: BenchConfig) -> list[Row]:
-    """Return seconds a plan beside the plain loop's, by size; memory; what compiling gives; the shipped model."""
+    """Return seconds a plan and memory beside the plain loop's, by size; what compiling gives; the shipped model."""
     set_threads(0)
-    keep_freed_memory()
     device = resolve_device(config.device)
-    rows = [_speed(size, device, config) for size in SIZES[device.type]]
-    first = SIZES[device.type][0]
-    words = (config.device, str(config.seed))
-    for word in ("bfloat16", "float32"):
-        mine, theirs = (measured_by(__name__, side, word, *words) for side in ("ours", "plain"))
-        rows.append(row(f"{first.name}, memory in {word}", mine, theirs, "GB", lower_is_better=True))
-    rows += _compiled(first, device, config)
+    sizes = SIZES[device.type]
+    rows = [_speed(number, config, device) for number in range(len(sizes))]
+    for number in MEMORY[device.type]:
+        words = (config.device, str(config.seed), str(number))
+        mine, theirs = (measured_by(__name__, side, *words) for side in ("ours", "plain"))
+        rows.append(row(f"{sizes[number].name}, memory", mine, theirs, "GB", lower_is_better=True))
+    rows += _compiled(config, device)
+    keep_freed_memory()
     return [*rows, *shipped_rows(config, device)]
 
 
@@ -120,8 +125,16 @@ class Problem:
         self.context = Context(features.to(device), states.to(device), None, done.to(device))
         self.goal = torch.randn(1, tokens, size.width, generator=generator).to(device)
 
+    def side(self, kind: str) -> Callable[[int], object]:
+        """Return a search in bfloat16, called with the number of iterations: ours, compiled or plain."""
+        if kind == "plain":
+            return self.plain(torch.bfloat16)
+        if self.model.device.type == "cpu":
+            keep_freed_memory()
+        return self.ours(torch.bfloat16, compiled=kind == "compiled")
+
     def ours(self, dtype: torch.dtype, *, compiled: bool = False) -> Callable[[int], object]:
-        """Return our search, called with the number of iterations."""
+        """Return our search."""
         self.model.prepare(dtype, compiled=compiled)
 
         def plan(iterations: int) -> object:
@@ -186,66 +199,128 @@ def _model(size: Size) -> LatentWorldModel:
     return model
 
 
-def _speed(size: Size, device: torch.device, config: BenchConfig) -> Row:
-    problem = Problem(size, device, config.seed)
-    sides = problem.ours(torch.bfloat16), problem.plain(torch.bfloat16)
-    ours, plain = _in_turn(sides, size.run, min(config.repeats, size.turns), device)
-    predictor = problem.model.config.predictor
-    count = size.run * size.samples
-    flops = count * rollout_flops(predictor, size.width, size.side**2, size.horizon, size.frames)
+class Side:
+    """One side of a pair in a process of its own, so that it has the memory settings that it comes with.
+
+    It waits while the other one works.
+
+    Args:
+        kind: ours, compiled or plain.
+        number: Of the size.
+        config: Device and seed.
+    """
+
+    def __init__(self, kind: str, number: int, config: BenchConfig) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._here, there = spawn.Pipe()
+        self._process = spawn.Process(
+            target=_serve, args=(there, kind, number, config.device, config.seed), daemon=True
+        )
+        self._process.start()
+        there.close()
+
+    def seconds(self, iterations: int) -> float:
+        """Return how long a plan takes."""
+        self._here.send(iterations)
+        try:
+            taken: float = self._here.recv()
+        except EOFError as error:
+            raise RuntimeError("a side of the benchmark has died; what it said is above") from error
+        return taken
+
+    def close(self) -> None:
+        """End the process."""
+        self._here.close()
+        self._process.join()
+
+
+def _serve(pipe: Connection, kind: str, number: int, device_name: str, seed: int) -> None:
+    """Plan as often as the pipe asks for, and answer with the seconds."""
+    set_threads(0)
+    device = resolve_device(device_name)
+    problem = Problem(SIZES[device.type][number], device, seed)
+    search = problem.side(kind)
+    while True:
+        try:
+            iterations = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_seconds(search, iterations, device))
+
+
+def _speed(number: int, config: BenchConfig, device: torch.device) -> Row:
+    size = SIZES[device.type][number]
+    ours, plain = _in_turn("ours", "plain", number, config, device)
+    predictor = _model(size).config.predictor
+    flops = (
+        size.run
+        * size.samples
+        * rollout_flops(predictor, size.width, size.side**2, size.horizon, size.frames)
+    )
     limit = flops / matrix_rate(device, torch.bfloat16)
     note = "" if size.run == size.iterations else f" ({size.run} of the iterations run)"
-    return row(f"{size.name}{note}", ours, plain, "s a plan", limit=limit, lower_is_better=True)
-
-
-def _compiled(size: Size, device: torch.device, config: BenchConfig) -> list[Row]:
-    """Return what compiling gives and costs, beside the same search without it."""
-    compiled, eager = (
-        Problem(size, device, config.seed).ours(torch.bfloat16, compiled=kind) for kind in (True, False)
+    return row(
+        f"{size.name}{note}", median(ours), median(plain), "s a plan", limit=limit, lower_is_better=True
     )
-    first = _seconds(compiled, 1, device), _seconds(eager, 1, device)
-    pair = _in_turn((compiled, eager), size.run, min(config.repeats, size.turns), device)
+
+
+def _compiled(config: BenchConfig, device: torch.device) -> list[Row]:
+    """Return what compiling gives and costs, beside the same search without it."""
+    name = SIZES[device.type][0].name
+    first: list[float] = []
+    compiled, eager = _in_turn("compiled", "ours", 0, config, device, first)
+    label = f"{name}, compiled beside not"
     return [
-        row(f"{size.name}, compiled beside not", *pair, unit="s a plan", lower_is_better=True),
-        row(f"{size.name}, first iteration, compiled beside not", *first, unit="s", lower_is_better=True),
+        row(label, median(compiled), median(eager), "s a plan", lower_is_better=True),
+        row(f"{label}, the first iteration", first[0], first[1], "s", lower_is_better=True),
     ]
 
 
 def _in_turn(
-    sides: tuple[Callable[[int], object], Callable[[int], object]],
-    count: int,
-    turns: int,
+    one: str,
+    other: str,
+    number: int,
+    config: BenchConfig,
     device: torch.device,
-) -> tuple[float, float]:
-    """Return the median seconds of either side, called in turn.
+    first: list[float] | None = None,
+) -> tuple[list[float], list[float]]:
+    """Return the seconds of either side's plans, made in turn.
 
-    A plan takes up to minutes, so a side is warmed up by one iteration and timed once a turn.
+    A plan takes up to minutes, so a side is warmed up by one iteration (whose seconds go to `first`) and timed once a
+    turn.
     """
-    for side in sides:
-        side(1)
+    size = SIZES[device.type][number]
+    sides = Side(one, number, config), Side(other, number, config)
+    warm = [side.seconds(1) for side in sides]
+    if first is not None:
+        first += warm
     taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(turns):
+    for _ in range(min(config.repeats, size.turns)):
         for side, times in zip(sides, taken, strict=True):
-            times.append(_seconds(side, count, device))
-    return median(taken[0]), median(taken[1])
+            times.append(side.seconds(size.run))
+    for side in sides:
+        side.close()
+    return taken
 
 
-def _seconds(side: Callable[[int], object], count: int, device: torch.device) -> float:
+def _seconds(search: Callable[[int], object], iterations: int, device: torch.device) -> float:
     started = time.perf_counter()
-    side(count)
+    search(iterations)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
 
 
-def _measure_memory(side: str, dtype_name: str, device_name: str, seed: int) -> float:
+def _measure_memory(kind: str, device_name: str, seed: int, number: int) -> float:
+    """Return how far one iteration raises memory above what the first few samples took, the code itself among it."""
     set_threads(0)
     device = resolve_device(device_name)
-    problem = Problem(SIZES[device.type][0], device, seed)
-    dtype = getattr(torch, dtype_name)
-    search = problem.ours(dtype) if side == "ours" else problem.plain(dtype)
-    return rise_gb(lambda: search(1), 1, device)
+    size = SIZES[device.type][number]
+    few = Problem(size._replace(samples=ELITES), device, seed).side(kind)
+    few(1)
+    many = Problem(size, device, seed).side(kind)
+    return rise_gb(lambda: many(1), 1, device)
 
 
 if __name__ == "__main__":
-    show_gb(_measure_memory(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    show_gb(_measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

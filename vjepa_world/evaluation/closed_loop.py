@@ -209,7 +209,7 @@ def summarise(episodes: Sequence[Episode], random_episodes: Sequence[Episode]) -
     random_successes = sum(e.success for e in random_episodes)
     random_low, random_high = wilson_interval(random_successes, n)
     median, p90 = percentiles([e.final_distance_m for e in episodes], (50, 90))
-    p50, p95 = percentiles([s for e in episodes for s in e.seconds_per_action], (50, 95))
+    p50, p95, p99 = percentiles([s for e in episodes for s in e.seconds_per_action], (50, 95, 99))
     [initial_median] = percentiles([e.initial_distance_m for e in episodes], (50,))
     [random_median] = percentiles([e.final_distance_m for e in random_episodes], (50,))
     return {
@@ -225,7 +225,7 @@ def summarise(episodes: Sequence[Episode], random_episodes: Sequence[Episode]) -
         "initial_distance_m": {"median": initial_median},
         "final_distance_m": {"median": median, "p90": p90},
         "random_final_distance_m": {"median": random_median},
-        "seconds_per_action": {"p50": p50, "p95": p95},
+        "seconds_per_action": {"p50": p50, "p95": p95, "p99": p99},
     }
 
 

@@ -172,7 +172,8 @@ def _video_writer(folder: Path, videos: int) -> Callable[[int, Episode], None]:
 
 def table(result: dict[str, Any]) -> str:
     """Return the figures as a table: the world model, random actions, and the controls that were run."""
-    header = f"{'':18}  {'success':>8}  {'95 % interval':>15}  {'final distance':>14}  {'s/action':>8}"
+    header = f"{'':18}  {'success':>8}  {'95 % interval':>15}  {'final distance':>14}"
+    header += f"  {'s/action':>8}  {'p95':>5}  {'p99':>5}"
     lines = [header, _line("world model", result), _random_line(result)]
     lines += [_line(name, figures) for name, figures in result["controls"].items()]
     lines.append(
@@ -185,8 +186,9 @@ def table(result: dict[str, Any]) -> str:
 def _line(name: str, figures: dict[str, Any]) -> str:
     interval = f"{100 * figures['wilson_low']:.0f} - {100 * figures['wilson_high']:.0f} %"
     distance = f"{100 * figures['final_distance_m']['median']:.1f} cm"
-    seconds = f"{figures['seconds_per_action']['p50']:.2f}"
-    return f"{name:18}  {100 * figures['success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {seconds:>8}"
+    p50, p95, p99 = (figures["seconds_per_action"][percent] for percent in ("p50", "p95", "p99"))
+    seconds = f"{p50:>8.2f}  {p95:>5.2f}  {p99:>5.2f}"
+    return f"{name:18}  {100 * figures['success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {seconds}"
 
 
 def _random_line(result: dict[str, Any]) -> str:
