@@ -14,10 +14,12 @@ import torch
 from torch import Generator, Tensor
 
 from planners.box import ROUNDING, read_box
-from planners.checks import check_count, check_positive
+from planners.checks import check_count, check_positive, is_number
 from planners.errors import PlannerError
+from planners.nesting import inside, layers
 from planners.protocols import Context, Plan, Planner
 from planners.receding_horizon import Latency, RecedingHorizon, await_result, check_batch, starts_of
+from planners.subgoals import SubGoals
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,8 @@ class BackgroundPlanner:
     the deadline leaves time for the whole search.
 
     Args:
-        planner: What searches; no `RecedingHorizon`, whose work is done here.
+        planner: What searches; no `RecedingHorizon`, whose work is done here, and no `SubGoals`, nor one within another
+            planner: they count calls as steps. Sub-goals are given to `act` in turn, with a `reset` between them.
         period_s: Time between calls of `act` [s].
         replan_every: n, from 1 to half the planner's horizon. It is the time that a search has, in periods.
         hold: `[A]`, sent when there is no plan; None for no motion, zeros, or as near as the model's bounds allow.
@@ -103,11 +106,7 @@ class BackgroundPlanner:
         warm_start: bool = True,
         wait_first: bool = True,
     ) -> None:
-        if isinstance(planner, RecedingHorizon):
-            raise PlannerError(
-                "BackgroundPlanner got a RecedingHorizon, which counts its calls as steps; allowed is the planner "
-                "within it. Pass that, and replan_every to BackgroundPlanner."
-            )
+        _check_counts_no_calls(planner)
         self.planner = planner
         self.period_s = check_positive("period_s", period_s)
         self.replan_every = check_count("replan_every", replan_every)
@@ -115,7 +114,7 @@ class BackgroundPlanner:
         self.warm_start = warm_start
         self.wait_first = wait_first
         self.hold = _hold_action(planner, hold)
-        horizon = _inside(planner, "horizon")
+        horizon = inside(planner, "horizon")
         if horizon is not None:
             self._check_horizon(horizon)
         self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="planner")
@@ -264,17 +263,27 @@ class BackgroundPlanner:
             )
 
 
-def _inside(planner: object, name: str) -> Any:
-    """Return an attribute of a planner, or of the one that it stands around; None if there is none."""
-    while not hasattr(planner, name) and hasattr(planner, "planner"):
-        planner = planner.planner
-    return getattr(planner, name, None)
+def _check_counts_no_calls(planner: Planner) -> None:
+    """Check that no layer of a planner takes a call for a step: here a call is a search."""
+    around: list[str] = []
+    for layer in layers(planner):
+        name = type(layer).__name__
+        if isinstance(layer, RecedingHorizon | SubGoals):
+            instead = (
+                "replan_every" if isinstance(layer, RecedingHorizon) else "the goal whose turn it is to act"
+            )
+            where = "".join(f" within {outer}" for outer in reversed(around))
+            raise PlannerError(
+                f"BackgroundPlanner got a {name}, which counts its calls as steps{where and f',{where}'}; "
+                f"allowed is a planner without {name}. Leave it out, and pass {instead} to BackgroundPlanner."
+            )
+        around.append(name)
 
 
 def _check_margin(margin_s: float | None, period_s: float) -> float:
     if margin_s is None:
         return 0.1 * period_s
-    if not 0 <= margin_s < period_s:
+    if not is_number(margin_s) or not 0 <= margin_s < period_s:
         raise PlannerError(
             f"margin_s is {margin_s!r}; allowed is None or a time [s] of at least 0 and below "
             f"period_s={period_s:g}. Change margin_s."
@@ -284,7 +293,7 @@ def _check_margin(margin_s: float | None, period_s: float) -> float:
 
 def _hold_action(planner: Planner, hold: Tensor | Sequence[float] | None) -> Tensor:
     """Return the hold action `[A]`, on the world model's device where one is found."""
-    model = _inside(planner, "model")
+    model = inside(planner, "model")
     if model is None and hold is None:
         raise PlannerError(
             f"hold is None, and {type(planner).__name__} has no world model whose bounds say how long an action is; "

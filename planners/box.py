@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from numbers import Integral
+from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from planners.checks import check_tensor, is_number, listed, plain
 from planners.errors import PlannerError
 from planners.protocols import WorldModel
 
-Fixed: TypeAlias = Mapping[int, float | Sequence[float | None]]
+Fixed: TypeAlias = Mapping[int, float | Sequence[float | None] | Tensor | np.ndarray]
 """Axis of the action to its value: one number for all steps, or one for each step, None where it is free."""
-
 
 ROUNDING = 1e-6
 """A bound that was stored in float32 may be this far from the number that is meant."""
@@ -61,6 +63,20 @@ def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
     return low, high
 
 
+def read_fixed(fixed: Fixed | None) -> dict[int, float | tuple[float | None, ...]]:
+    """Return what is fixed as plain numbers.
+
+    Raises:
+        PlannerError: If it is no mapping of whole numbers to numbers.
+    """
+    if fixed is not None and not isinstance(fixed, Mapping):
+        raise PlannerError(
+            f"fixed is {fixed!r}; allowed is None or a mapping of an action's axes to values, as {{3: 0.0}}. Change "
+            "fixed."
+        )
+    return {_read_axis(axis): _read_values(axis, values) for axis, values in (fixed or {}).items()}
+
+
 def make_box(model: WorldModel, horizon: int, fixed: Fixed | None) -> Box:
     """Return the box of every step `[K, A]`: the model's, shrunk to a point where an action is fixed.
 
@@ -69,7 +85,7 @@ def make_box(model: WorldModel, horizon: int, fixed: Fixed | None) -> Box:
     """
     bounds = read_box(model)
     low, high = (bound.expand(horizon, -1).clone() for bound in bounds)
-    for axis, values in (fixed or {}).items():
+    for axis, values in read_fixed(fixed).items():
         for step, value in enumerate(_by_step(axis, values, horizon, len(bounds[0]))):
             if value is None:
                 continue
@@ -88,6 +104,7 @@ def with_prefix(model: WorldModel, box: Box, prefix: Tensor | None, batch: int) 
     if prefix is None:
         return Box(low, high)
     steps, size = box.low.shape
+    check_tensor("prefix", prefix, "[B, J, A]")
     fits = prefix.ndim == 3 and len(prefix) == batch and prefix.shape[2] == size
     if not fits or not 0 < prefix.shape[1] < steps:
         raise PlannerError(
@@ -104,14 +121,33 @@ def with_prefix(model: WorldModel, box: Box, prefix: Tensor | None, batch: int) 
     return Box(*(torch.cat([under_way, bound[:, prefix.shape[1] :]], dim=1) for bound in (low, high)))
 
 
+def _read_axis(axis: object) -> int:
+    if not isinstance(axis, Integral) or isinstance(axis, bool):
+        raise PlannerError(
+            f"fixed names axis {axis!r}; allowed are whole numbers, counted from 0. Change the axis."
+        )
+    return int(axis)
+
+
+def _read_values(axis: int, values: Any) -> float | tuple[float | None, ...]:
+    read = plain(values)
+    numbers = tuple(map(plain, read)) if listed(read) else (read,)
+    if not all(is_number(n) or (n is None and listed(read)) for n in numbers):
+        raise PlannerError(
+            f"fixed sets axis {axis} to {values!r}; allowed is a finite number, or one for each step (None where it is "
+            "free). Change the value."
+        )
+    return numbers if listed(read) else numbers[0]
+
+
 def _by_step(
-    axis: int, values: float | Sequence[float | None], horizon: int, size: int
-) -> Sequence[float | None]:
+    axis: int, values: float | tuple[float | None, ...], horizon: int, size: int
+) -> tuple[float | None, ...]:
     if not 0 <= axis < size:
         raise PlannerError(
             f"fixed names axis {axis}, and an action has {size} numbers, counted from 0. Name one of them."
         )
-    if not isinstance(values, Sequence):
+    if not isinstance(values, tuple):
         return (values,) * horizon
     if len(values) != horizon:
         raise PlannerError(

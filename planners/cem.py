@@ -26,22 +26,17 @@ class CEM(GaussianSearch):
 
     Two departures. The published planner returns the last mean without looking at it: two good modes
     can average to a bad mean. Here the mean is scored too, and `answer="best"` returns the better of
-    the mean and the best sample seen; `answer="mean"` is the published choice. And the box's centre
+    the mean and the best sample seen; `answer="mean"` is the published choice, but where the mean's energy is
+    not finite, or a deadline leaves no time to score it: then the best sample is returned. And the box's centre
     replaces zero, which is the same for a symmetric box.
 
     Args:
-        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
-        objective: What is minimised.
-        horizon: K.
-        num_samples: S.
-        num_iterations: Iterations.
+        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
         num_elites: Samples refitted to, from 1 to `num_samples`.
         momentum_mean: Share of the old mean kept, in [0, 1]: a number, or one for each of A axes.
         momentum_std: Share of the old standard deviation kept, likewise.
         initial_std: First standard deviation in half-widths of the box, above 0.
         answer: "best" or "mean", as above.
-        fixed: Axes that are not searched.
-        slice_size: Samples imagined at once.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box.
@@ -92,11 +87,11 @@ class CEM(GaussianSearch):
         )
         return updated, chosen_of(elites, scored.samples.shape[1])
 
-    def _answer(self, best: Scored, centre: Scored | None) -> Scored:
-        if self.answer == "best" or centre is None:
-            return super()._answer(best, centre)
-        diverged = centre.energies == float("inf")
+    def _answer(self, best: Scored, last: Scored | None) -> Scored:
+        if self.answer == "best" or last is None:
+            return super()._answer(best, last)
+        diverged = last.energies == float("inf")
         return Scored(
-            best.samples.where(diverged[:, :, None, None], centre.samples),
-            best.energies.where(diverged, centre.energies),
+            best.samples.where(diverged[:, :, None, None], last.samples),
+            best.energies.where(diverged, last.energies),
         )

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from numbers import Real
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from planners.errors import PlannerError
 
 Choice = TypeVar("Choice", bound=str)
+
+
+def is_number(got: object) -> bool:
+    """Return whether something is a real number: of Python or NumPy, no bool, no tensor."""
+    return isinstance(got, Real) and not isinstance(got, bool)
+
+
+def plain(got: Any) -> Any:
+    """Return a tensor or an array as Python's numbers, in lists where it has axes; anything else as it is."""
+    return got.tolist() if isinstance(got, Tensor | np.ndarray | np.generic) else got
+
+
+def listed(got: object) -> bool:
+    """Return whether something is a list, a tuple or the like, and no text."""
+    return isinstance(got, Sequence) and not isinstance(got, str | bytes)
 
 
 def check_count(name: str, got: int, *, most: int | None = None, most_name: str = "") -> int:
@@ -24,10 +41,13 @@ def check_count(name: str, got: int, *, most: int | None = None, most_name: str 
     return got
 
 
-def check_fraction(name: str, got: float | Sequence[float], action_size: int) -> tuple[float, ...]:
+def check_fraction(
+    name: str, got: float | Sequence[float] | Tensor | np.ndarray, action_size: int
+) -> tuple[float, ...]:
     """Return one share in [0, 1] for each action axis, from a number or `action_size` numbers."""
-    numbers = tuple(got) if isinstance(got, Sequence) else (got,) * action_size
-    if len(numbers) != action_size or not all(0.0 <= n <= 1.0 for n in numbers):
+    read = plain(got)
+    numbers = tuple(map(plain, read)) if listed(read) else (read,) * action_size
+    if len(numbers) != action_size or not all(is_number(n) and 0.0 <= n <= 1.0 for n in numbers):
         raise PlannerError(
             f"{name} is {got!r}; allowed is a number in [0, 1], or one for each of the model's {action_size} "
             f"action axes. Change {name}."
@@ -37,14 +57,14 @@ def check_fraction(name: str, got: float | Sequence[float], action_size: int) ->
 
 def check_positive(name: str, got: float) -> float:
     """Return `got` if it is finite and above 0."""
-    if not (math.isfinite(got) and got > 0):
+    if not (is_number(got) and math.isfinite(got) and got > 0):
         raise PlannerError(f"{name} is {got!r}; allowed is a finite number above 0. Change {name}.")
     return got
 
 
 def check_at_least(name: str, got: float, least: float) -> float:
     """Return `got` if it is finite and at least `least`."""
-    if not (math.isfinite(got) and got >= least):
+    if not (is_number(got) and math.isfinite(got) and got >= least):
         raise PlannerError(
             f"{name} is {got!r}; allowed is a finite number of at least {least:g}. Change {name}."
         )
@@ -53,14 +73,14 @@ def check_at_least(name: str, got: float, least: float) -> float:
 
 def check_share(name: str, got: float) -> float:
     """Return `got` if it is above 0 and at most 1."""
-    if not 0 < got <= 1:
+    if not (is_number(got) and 0 < got <= 1):
         raise PlannerError(f"{name} is {got!r}; allowed is a number above 0 and at most 1. Change {name}.")
     return got
 
 
 def check_choice(name: str, got: Choice, allowed: Sequence[Choice]) -> Choice:
     """Return `got` if it is one of `allowed`."""
-    if got not in allowed:
+    if not isinstance(got, str) or got not in allowed:
         raise PlannerError(
             f"{name} is {got!r}; allowed are {', '.join(map(repr, allowed))}. Choose one of them."
         )
@@ -69,6 +89,7 @@ def check_choice(name: str, got: Choice, allowed: Sequence[Choice]) -> Choice:
 
 def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: float | None) -> None:
     """Check that there is one goal and one generator of its own for each problem."""
+    check_tensor("goal", goal, "[B, N, D]")
     if goal.ndim != 3 or len(goal) != len(generators) or not generators:
         raise PlannerError(
             f"plan got goals of shape {tuple(goal.shape)} and {len(generators)} generators; allowed are "
@@ -79,7 +100,12 @@ def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: fl
             f"plan got {len(generators)} generators of which some are the same object; each problem needs "
             "its own, or its result would depend on the batch. Make them with planners.make_generators(seeds)."
         )
-    if deadline_s is not None and not deadline_s > 0:
+    check_deadline(deadline_s)
+
+
+def check_deadline(deadline_s: float | None) -> None:
+    """Check that a deadline is None or above 0."""
+    if deadline_s is not None and not (is_number(deadline_s) and deadline_s > 0):
         raise PlannerError(
             f"deadline_s is {deadline_s!r}; allowed is None or a time [s] above 0. Change deadline_s."
         )
@@ -87,7 +113,8 @@ def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: fl
 
 def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Return a warm start as `[B, M, K, A]` if it is finite and that, or `[B, K, A]`."""
-    several = warm_start if warm_start.ndim == 4 else warm_start.unsqueeze(1)
+    check_tensor("warm_start", warm_start, "[B, K, A] or [B, M, K, A]")
+    several = warm_start.unsqueeze(1) if warm_start.ndim == 3 else warm_start
     if several.ndim != 4 or (len(several), *several.shape[2:]) != shape or not several.shape[1]:
         raise PlannerError(
             f"warm_start has shape {tuple(warm_start.shape)}; allowed is [B, K, A] = {list(shape)}, or [B, M, K, A] "
@@ -98,6 +125,14 @@ def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
             "warm_start has NaN or infinite entries; allowed are finite actions. Pass none instead."
         )
     return several
+
+
+def check_tensor(name: str, got: object, shape: str) -> None:
+    """Check that something is a tensor at all."""
+    if not isinstance(got, Tensor):
+        raise PlannerError(
+            f"{name} is a {type(got).__name__}; allowed is a tensor {shape}. Convert it with torch.as_tensor."
+        )
 
 
 def check_rollout(predicted: Tensor, actions: Tensor) -> None:

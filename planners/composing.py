@@ -12,7 +12,7 @@ from torch import Tensor
 
 from planners.checks import check_energy
 from planners.errors import PlannerError
-from planners.protocols import Objective
+from planners.protocols import Objective, judge, needs_states
 
 SHOWN = 8
 """So many numbers of a tensor are written out by `repr`; of a longer one, its shape is."""
@@ -79,7 +79,7 @@ class WeightedSum(Composable):
 
     def __init__(self, terms: tuple[Term, ...]) -> None:
         self.terms = terms
-        self.needs_states = any(_needs_states(term.objective) for term in terms)
+        self.needs_states = any(needs_states(term.objective) for term in terms)
 
     def __call__(
         self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor | None = None
@@ -97,10 +97,7 @@ class WeightedSum(Composable):
         """
         energies = []
         for multiple, objective in self.terms:
-            if _needs_states(objective):
-                energy = objective(predicted, goal, actions, states=states)  # type: ignore[call-arg]
-            else:
-                energy = objective(predicted, goal, actions)
+            energy = judge(objective, predicted, goal, actions, states)
             check_energy(energy, actions)
             energies.append(multiple * energy)
         return sum(energies[1:], start=energies[0])
@@ -118,10 +115,6 @@ def _terms(objective: Any) -> tuple[Term, ...]:
             "that is called as objective(predicted, goal, actions)."
         )
     return (Term(1.0, objective),)
-
-
-def _needs_states(objective: Objective) -> bool:
-    return bool(getattr(objective, "needs_states", False))
 
 
 def _shown(value: Any) -> str:

@@ -21,14 +21,8 @@ class GaussianSearch(Search[Gaussian]):
     It begins at the box's centre (or the warm start) with `initial_std` half-widths.
 
     Args:
-        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
-        objective: What is minimised.
-        horizon: K.
-        num_samples: S.
-        num_iterations: Iterations.
+        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
         initial_std: First standard deviation in half-widths of the box, above 0.
-        fixed: Axes that are not searched.
-        slice_size: Samples imagined at once.
 
     Raises:
         PlannerError: If an argument is not allowed.
@@ -76,8 +70,8 @@ class GaussianSearch(Search[Gaussian]):
         (mean, std), chosen = self._update(belief, box, scored)
         return Gaussian(box.clamp(mean), std), chosen
 
-    def _centre(self, belief: Gaussian) -> Tensor | None:
-        return belief.mean
+    def _candidates(self, belief: Gaussian, box: Box) -> Tensor | None:
+        return belief.mean.unsqueeze(1)
 
     def _spread(self, belief: Gaussian, box: Box) -> Tensor:
         widths = zip(belief.std, box.half, strict=True)

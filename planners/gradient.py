@@ -56,17 +56,15 @@ class GradientDescent(Search[Descent]):
 
     The first restart begins at the box's centre (or the warm start), the others uniformly in the box. The model's
     `rollout` must keep the graph of actions that require a gradient. Where an energy or its gradient is not finite, the
-    gradient counts as zero.
+    gradient counts as zero. Iteration i of the trace is scored before step i; where the last step leads is scored at
+    the end, without a gradient, if the deadline leaves time for it. The plan is the best of all that was scored.
 
     Args:
-        model: As in `Search`; so are objective, horizon, num_iterations, fixed and slice_size.
+        model, horizon, fixed, slice_size: As in `Search`.
         objective: What is minimised; it must be differentiable.
-        horizon: K.
         num_samples: S, restarts.
-        num_iterations: Steps of Adam.
+        num_iterations: Steps of Adam, at least 1.
         lr: Its rate :math:`\alpha`, in half-widths of the box.
-        fixed: Axes that are not searched.
-        slice_size: Restarts imagined at once.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box; at the first plan, if the
@@ -114,20 +112,23 @@ class GradientDescent(Search[Descent]):
         return Descent(place, none, none, none)
 
     def _sample(self, belief: Descent, box: Box, iteration: int, generators: Sequence[Generator]) -> Tensor:
+        return self._candidates(belief, box)
+
+    def _candidates(self, belief: Descent, box: Box) -> Tensor:
         edges = box.per_sample()
         return edges.clamp(edges.centre + edges.half * belief.place)
 
     def _energies(self, scorer: Scorer, belief: Descent, box: Box, samples: Tensor) -> Tensor:
         gradients: list[Tensor] = []
 
-        def judge(part: Tensor) -> Tensor:
+        def energy_of(part: Tensor) -> Tensor:
             with torch.enable_grad():
                 actions = part.detach().requires_grad_()
                 energy = scorer.energy(actions)
                 gradients.append(_gradient(energy, actions))
             return energy.detach()
 
-        energies = scorer(samples, judge)
+        energies = scorer(samples, energy_of)
         gradient = torch.zeros_like(samples)
         gradient[:, : sum(part.shape[1] for part in gradients)] = torch.cat(gradients, dim=1)
         usable = torch.isfinite(gradient).all(-1).all(-1) & torch.isfinite(energies)

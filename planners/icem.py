@@ -20,15 +20,13 @@ class ICEM(CEM):
 
     Noise is coloured (power :math:`f^{-\beta}` along the steps); iteration i draws
     :math:`\max(S \gamma^{-i}, 2 E)` samples; a share of the elites stays in the running for the next
-    refit, and in `Plan.kept` for the next search, where `RecedingHorizon` shifts them by what was done. The model is
-    deterministic, so elites that stay are not imagined again.
+    refit, and in `Plan.kept` for the next search, where `RecedingHorizon` shifts them by what was done (the best
+    one in place of any without a finite energy). The model is deterministic, so elites that stay are not imagined
+    again.
 
     Args:
-        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
-        objective: What is minimised.
-        horizon: K.
+        model, objective, horizon, num_iterations, fixed, slice_size: As in `Search`.
         num_samples: S of the first iteration.
-        num_iterations: Iterations.
         num_elites: E, from 1 to `num_samples`.
         noise_exponent: :math:`\beta`, at least 0; of no effect with a horizon of 1.
         sample_decay: :math:`\gamma`, at least 1.
@@ -36,8 +34,6 @@ class ICEM(CEM):
         momentum_mean: Share of the old mean kept: a number, or one for each of A axes.
         momentum_std: Share of the old standard deviation kept, likewise.
         initial_std: First standard deviation in half-widths of the box.
-        fixed: Axes that are not searched.
-        slice_size: Samples imagined at once.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box.
@@ -95,4 +91,7 @@ class ICEM(CEM):
 
     def _kept(self, scored: Scored) -> Tensor | None:
         stay = self._carried(scored)
-        return None if stay is None else stay.samples
+        if stay is None:
+            return None
+        usable = stay.energies < math.inf
+        return stay.samples.where(usable[:, :, None, None], stay.samples[:, :1])  # the first is the best

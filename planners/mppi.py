@@ -19,23 +19,19 @@ class MPPI(GaussianSearch):
     .. math:: \mu \leftarrow \sum_s w_s a_s, \qquad
               w_s = \frac{\exp(-(E_s - \min_r E_r) / \lambda)}{\sum_q \exp(-(E_q - \min_r E_r) / \lambda)}
 
-    The published method has one standard deviation for good; here it may shrink by `std_decay` with every iteration
-    (1 is the published choice), and the temperature is by default in units of the energies' standard deviation,
-    since distances of features have no scale of their own (`temperature_of="energy"` is the published choice).
+    Departures from the published algorithm: it has one standard deviation for good, and here it may shrink by
+    `std_decay` with every iteration (1 is the published choice); the temperature is by default in units of the
+    energies' standard deviation, since distances of features have no scale of their own (`temperature_of="energy"` is
+    the published choice); there is no term for the cost of control, so that the energy alone weighs; and samples are
+    clipped to the box, and averaged as clipped.
 
     Args:
-        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
-        objective: What is minimised.
-        horizon: K.
-        num_samples: S.
-        num_iterations: Iterations.
+        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
         temperature: :math:`\lambda`, above 0: the smaller, the more the best sample alone counts.
         temperature_of: "spread": of the standard deviation of the finite energies of an iteration; "energy": of
             the energy itself.
         initial_std: First standard deviation in half-widths of the box.
         std_decay: What it is multiplied with after an iteration, above 0 and at most 1.
-        fixed: Axes that are not searched.
-        slice_size: Samples imagined at once.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box.

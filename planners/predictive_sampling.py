@@ -20,14 +20,9 @@ class PredictiveSampling(GaussianSearch):
     .. math:: \mu \leftarrow \arg\min_{a \in \{\mu, a_1, ..., a_S\}} E(a)
 
     Args:
-        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
-        objective: What is minimised.
-        horizon: K.
-        num_samples: S.
+        model, objective, horizon, num_samples, fixed, slice_size: As in `Search`.
         num_iterations: Iterations; the published method has one for each action.
         initial_std: Standard deviation in half-widths of the box, the same throughout.
-        fixed: Axes that are not searched.
-        slice_size: Samples imagined at once.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box.
@@ -74,5 +69,5 @@ class PredictiveSampling(GaussianSearch):
     def _carried(self, scored: Scored) -> Scored | None:
         return scored.best()
 
-    def _centre(self, belief: Gaussian) -> Tensor | None:
+    def _candidates(self, belief: Gaussian, box: Box) -> Tensor | None:
         return None  # it is the best sample, which is scored already

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Generator, Tensor
 
+from planners.checks import check_deadline, check_tensor
 from planners.errors import PlannerError
+from planners.nesting import inside
 from planners.protocols import Context, Plan, Planner
+
+LEAST_DEADLINE_S = 0.001
+"""What the planner is given [s] where the proposal took all the time: its first batch runs whatever it has."""
 
 
 class Proposing:
@@ -21,6 +27,8 @@ class Proposing:
 
     A `prefix` goes to the planner alone: a `Search` clips what it starts from to its box, whose first steps are the
     prefix, so that the proposal's first actions give way to those under way.
+
+    The time that the proposal takes is part of `deadline_s`; the planner has what is left.
 
     Args:
         planner: What searches.
@@ -49,25 +57,55 @@ class Proposing:
         """Plan; arguments as the planner's. A `warm_start` that is given is tried after the proposal.
 
         Raises:
-            PlannerError: If the proposal has another shape than the warm start's sequences, or as the planner does.
+            PlannerError: If the proposal is not `[B, K, A]` and finite, the warm start's sequences have another shape,
+                or as the planner does.
         """
-        starts = _starts(self.propose(context, goal), warm_start)
+        started = time.perf_counter()
+        check_deadline(deadline_s)
+        proposal = self.propose(context, goal)
+        self._check(proposal, len(generators))
+        starts = _starts(proposal, warm_start)
+        if deadline_s is not None:
+            deadline_s = max(deadline_s - (time.perf_counter() - started), LEAST_DEADLINE_S)
         return self.planner.plan(
             context, goal, generators=generators, deadline_s=deadline_s, warm_start=starts, prefix=prefix
         )
+
+    def _check(self, proposal: Tensor, batch: int) -> None:
+        """Check a proposal against the batch, and the planner's horizon and world model where it has them."""
+        check_tensor("What propose returned", proposal, "[B, K, A]")
+        model = inside(self.planner, "model")
+        wanted = (batch, inside(self.planner, "horizon"), None if model is None else len(model.action_low))
+        shape = tuple(proposal.shape)
+        fits = len(shape) == 3 and all(
+            size is None or size == got for size, got in zip(wanted, shape, strict=True)
+        )
+        if not fits:
+            known = ", ".join(
+                name if size is None else f"{name}={size}" for name, size in zip("BKA", wanted, strict=True)
+            )
+            raise PlannerError(
+                f"propose returned shape {shape}; allowed is [B, K, A] with {known}. Propose as many actions as the "
+                "planner's horizon for each problem."
+            )
+        if not bool(torch.isfinite(proposal).all()):
+            raise PlannerError(
+                "propose returned NaN or infinite entries; allowed are finite actions. Check what proposes and the "
+                "observation that it was given."
+            )
 
 
 def _starts(proposal: Tensor, warm_start: Tensor | None) -> Tensor:
     """Return a proposal `[B, K, A]` and after it what else there is to start from, `[B, 1+M, K, A]`."""
     first = proposal.unsqueeze(1)
     if warm_start is None:
-        given, fits, rest = "no warm start", True, first[:, :0]
-    else:
-        rest = warm_start if warm_start.ndim == 4 else warm_start.unsqueeze(1)
-        given, fits = f"a warm start of {tuple(warm_start.shape)}", rest[:, :1].shape == first.shape
-    if first.ndim != 4 or not fits:
+        return first
+    check_tensor("warm_start", warm_start, "[B, K, A] or [B, M, K, A]")
+    rest = warm_start.unsqueeze(1) if warm_start.ndim == 3 else warm_start
+    if rest.ndim != 4 or (len(rest), *rest.shape[2:]) != proposal.shape:
         raise PlannerError(
-            f"propose returned shape {tuple(proposal.shape)} beside {given}; allowed is [B, K, A], and a warm start "
-            "[B, K, A] or [B, M, K, A] of the same B, K and A. Propose as many steps as the planner's horizon."
+            f"propose returned shape {tuple(proposal.shape)} beside a warm start of {tuple(warm_start.shape)}; allowed "
+            "is [B, K, A], and a warm start [B, K, A] or [B, M, K, A] of the same B, K and A. Give both the planner's "
+            "horizon."
         )
     return torch.cat([first, rest.to(first)], dim=1)

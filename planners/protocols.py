@@ -61,7 +61,7 @@ class StatefulWorldModel(Protocol):
 class JudgingWorldModel(Protocol):
     """A world model that brings imagining and judging together, where the predictions lie."""
 
-    def energy(self, objective: Objective, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
+    def judged_energy(self, objective: Objective, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
         """Return the energies `[B, S]` of actions `[B, S, K, A]`."""
 
 
@@ -72,15 +72,41 @@ class Objective(Protocol):
         """Return energies `[B, S]` of predictions `[B, S, K, N, D]` for goals `[B, N, D]`."""
 
 
+def needs_states(objective: Objective) -> bool:
+    """Return whether an objective is called with the imagined states too."""
+    return bool(getattr(objective, "needs_states", False))
+
+
+def judge(
+    objective: Objective, predicted: Tensor, goal: Tensor, actions: Tensor, states: Tensor | None = None
+) -> Tensor:
+    """Call an objective, with states if it needs them, and return its energies `[B, S]`.
+
+    Args:
+        objective: What judges.
+        predicted: `[B, S, K, N, D]`.
+        goal: `[B, N, D]`.
+        actions: `[B, S, K, A]`.
+        states: `[B, S, K, P]`; an objective that needs them is given None where there are none, and says so.
+    """
+    if not needs_states(objective):
+        return objective(predicted, goal, actions)
+    energy: Tensor = objective(predicted, goal, actions, states=states)  # type: ignore[call-arg]
+    return energy
+
+
 @dataclass(frozen=True, eq=False)
 class Iteration:
     """How one iteration of a search went; the first three fields are `[B]`.
 
+    Samples are those that this iteration drew and, after them, those that stayed in the running from the one before,
+    of planners that keep some (`ICEM`, `PredictiveSampling`); every field counts both.
+
     Attributes:
-        best_energy: Lowest energy among this iteration's samples.
+        best_energy: Lowest energy among the samples.
         mean_energy: Mean energy of the samples whose energy is finite.
         spread: Standard deviation sampled from, in half-widths of the box, averaged over what is free.
-        samples: What was tried, `[B, S, K, A]`.
+        samples: `[B, S, K, A]`; S is larger than `num_samples` where some stayed.
         energies: Of the samples, `[B, S]`; +inf for NaN, and where the deadline came first.
         chosen: The samples that the next iteration was made from, bool `[B, S]`.
     """

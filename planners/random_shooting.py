@@ -17,13 +17,8 @@ class RandomShooting(Search[None]):
     """Draw uniformly from the box, and take the best: what search has to beat at the same number of samples.
 
     Args:
-        model: As in `Search`; so are objective, horizon, num_samples, num_iterations, fixed and slice_size.
-        objective: What is minimised.
-        horizon: K.
-        num_samples: S.
+        model, objective, horizon, num_samples, fixed, slice_size: As in `Search`.
         num_iterations: Iterations, which differ in nothing; the deadline is looked at between them.
-        fixed: Axes that are not searched.
-        slice_size: Samples imagined at once.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box.

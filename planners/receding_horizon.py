@@ -185,6 +185,7 @@ def await_result(plan: Plan) -> None:
 def _begins_with(plan: Plan, prefix: Tensor | None) -> bool:
     if prefix is None:
         return True
-    begun = plan.actions[:, : prefix.shape[1]] if prefix.ndim == 3 else plan.actions
-    # One of a wrong shape is no beginning, and the planner says what is wrong.
+    if not isinstance(prefix, Tensor) or prefix.ndim != 3:
+        return False  # the planner says what is wrong, here and with a wrong shape
+    begun = plan.actions[:, : prefix.shape[1]]
     return begun.shape == prefix.shape and torch.allclose(begun, prefix.to(begun), rtol=0.0, atol=ROUNDING)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +20,9 @@ class Replicas:
     """Copies of a world model, one a device, that imagine side by side; a world model itself.
 
     Each is given an even share of the samples and judges it where it lies, so that only actions go out and energies
-    come back. Plans live on the first one's device.
+    come back. Plans live on the first one's device. A copy imagines in a thread of its own, always the same one, since
+    compiled CUDA graphs belong to the thread that made them. The threads end with `close`, and with the object or the
+    process if it was not called.
 
     Args:
         models: The copies, each on its device. Their weights must be the same.
@@ -34,7 +39,7 @@ class Replicas:
                 "model, at least one. Load the same checkpoint on each device."
             )
         self.models = tuple(models)
-        self._threads = ThreadPoolExecutor(len(models), thread_name_prefix="replica")
+        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"replica{i}") for i in range(len(models))]
 
     @property
     def action_low(self) -> Tensor:
@@ -46,9 +51,9 @@ class Replicas:
         """Highest allowed action, `[A]`."""
         return self.models[0].action_high
 
-    def encode(self, frames: Tensor, states: Tensor | None) -> Context:
-        """Encode what was seen on every device."""
-        return [model.encode(frames, states) for model in self.models]
+    def encode(self, frames: Tensor, states: Tensor | None, *further: Any, **named: Any) -> Context:
+        """Encode what was seen on every device; `further` and `named` arguments go to every copy's `encode` as well."""
+        return [model.encode(frames, states, *further, **named) for model in self.models]
 
     def encode_goal(self, frames: Tensor) -> Tensor:
         """Encode goal images on the first device."""
@@ -62,26 +67,44 @@ class Replicas:
 
         return self._shared_out(imagine, context, actions)
 
-    def energy(self, objective: Objective, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
+    def judged_energy(self, objective: Objective, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
         """Return the energies `[B, S]` of actions `[B, S, K, A]`, imagined and judged on all devices."""
 
-        def judge(model: WorldModel, context: Context, part: Tensor) -> Tensor:
+        def energies(model: WorldModel, context: Context, part: Tensor) -> Tensor:
             return imagined_energy(model, objective, context, goal.to(part.device), part)
 
-        return self._shared_out(judge, context, actions)
+        return self._shared_out(energies, context, actions)
 
     def samples_at_once(self, context: Context, horizon: int) -> int:
-        """Return how many samples all devices together imagine at once."""
+        """Return how many samples all devices together imagine at once: shares are even, so the smallest decides."""
         best = [
-            m.samples_at_once(c, horizon)
-            for m, c in zip(self.models, context, strict=True)
-            if isinstance(m, SlicedWorldModel)
+            model.samples_at_once(place, horizon)
+            for model, place in zip(self.models, context, strict=True)
+            if isinstance(model, SlicedWorldModel)
         ]
-        return sum(best) if len(best) == len(self.models) else 2**62
+        return len(self.models) * min(best, default=2**62)
+
+    def close(self) -> None:
+        """End the threads; nothing can be imagined any more."""
+        for thread in self._threads:
+            thread.shutdown()
+        self._threads = []
+
+    def __enter__(self) -> Replicas:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _shared_out(
         self, work: Callable[[WorldModel, Context, Tensor], Tensor], context: Context, actions: Tensor
     ) -> Tensor:
+        if not self._threads:
+            raise PlannerError(
+                "Replicas were asked to imagine after close(), which ended their threads. Make them anew."
+            )
         graph = torch.is_grad_enabled()
 
         def run(model: WorldModel, context: Context, part: Tensor) -> Tensor:
@@ -89,8 +112,10 @@ class Replicas:
                 return work(model, context, part.to(model.action_low.device)).to(actions.device)
 
         parts = [p for p in actions.tensor_split(len(self.models), dim=1) if p.shape[1]]
-        places = zip(self.models, context, strict=True)
+        places = zip(self._threads, self.models, context, strict=True)
         running = [
-            self._threads.submit(run, *place, part) for place, part in zip(places, parts, strict=False)
+            thread.submit(run, model, place, part)
+            for (thread, model, place), part in zip(places, parts, strict=False)
         ]
+        wait_for(running)  # all of them, so that an error leaves no copy at work
         return torch.cat([each.result() for each in running], dim=1)

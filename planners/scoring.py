@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -17,14 +18,22 @@ from planners.protocols import (
     SlicedWorldModel,
     StatefulWorldModel,
     WorldModel,
+    judge,
+    needs_states,
 )
+
+LEAST_S = 0.005
+"""A batch is judged to take at least so long [s], however few its samples are, unless a larger one took less."""
 
 
 class Clock:
     """Says whether there is time for one more batch.
 
-    A batch is not begun when the longest one so far took longer than what is left; the first one always is. So a
-    deadline is overrun by no more than a batch.
+    A batch is not begun when it would take longer than what is left; the first one always is. How long it would take
+    is judged by what a sample took in the latest two batches, in the quicker of them: so a batch that was slow once,
+    for warming up, does not count for long, and a batch of one sample is judged by one sample's time, but by no less
+    than `LEAST_S` (or the quicker batch, if that took less). Since none is begun after the deadline, it is overrun by
+    no more than a batch.
 
     Args:
         deadline_s: Time [s] from now on; None for no end.
@@ -33,21 +42,27 @@ class Clock:
     def __init__(self, deadline_s: float | None) -> None:
         self._started = self._last = time.perf_counter()
         self._deadline_s = deadline_s
-        self._longest_s = 0.0
+        self._latest: deque[tuple[float, int]] = deque(maxlen=2)  # seconds and samples
 
     def tick(self, energy: Tensor) -> None:
-        """Note that a batch has ended, whose energies an accelerator may hand out before it has them."""
+        """Note that a batch has ended, whose energies `[B, S]` an accelerator may hand out before it has them."""
         if self._deadline_s is not None:
             energy.cpu()
         now = time.perf_counter()
-        self._longest_s = max(self._longest_s, now - self._last)
+        self._latest.append((now - self._last, energy.shape[1]))
         self._last = now
 
-    def is_up(self) -> bool:
-        """Return whether no further batch would be in time."""
+    def is_up(self, samples: int) -> bool:
+        """Return whether a further batch of so many samples a problem would not be in time."""
         if self._deadline_s is None:
             return False
-        return time.perf_counter() + self._longest_s - self._started > self._deadline_s
+        return time.perf_counter() + self._expected_s(samples) - self._started > self._deadline_s
+
+    def _expected_s(self, samples: int) -> float:
+        if not self._latest:
+            return 0.0
+        sample_s = min(seconds / count for seconds, count in self._latest)
+        return max(samples * sample_s, min(LEAST_S, *(seconds for seconds, _ in self._latest)))
 
 
 class Scorer:
@@ -76,20 +91,24 @@ class Scorer:
         self.clock = clock
         self._slice_size = slice_size
 
-    def __call__(self, actions: Tensor, judge: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    def has_time_for(self, actions: Tensor) -> bool:
+        """Return whether the first slice of actions `[B, S, K, A]` would be in time."""
+        return not self.clock.is_up(self._size(*actions.shape[1:3]))
+
+    def __call__(self, actions: Tensor, energy_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return energies `[B, S]` of actions `[B, S, K, A]`, float32: +inf for NaN, and where there was no time.
 
         Args:
             actions: What is tried.
-            judge: Returns the energies of a slice, in place of :meth:`energy`.
+            energy_of: Returns the energies of a slice, in place of :meth:`energy`.
         """
-        judge = judge or self.energy
+        energy_of = energy_of or self.energy
         energies: list[Tensor] = []
         count = actions.shape[1]
         for part in actions.split(self._size(count, actions.shape[2]), dim=1):
-            if energies and self.clock.is_up():
+            if energies and self.clock.is_up(part.shape[1]):
                 break
-            energy = judge(part)
+            energy = energy_of(part)
             energies.append(torch.where(torch.isnan(energy), torch.inf, energy).float())
             self.clock.tick(energies[-1])
         scored = torch.cat(energies, dim=1)
@@ -103,7 +122,7 @@ class Scorer:
                 that imagines none.
         """
         if isinstance(self.model, JudgingWorldModel):
-            energy = self.model.energy(self.objective, self.context, self.goal, actions)
+            energy = self.model.judged_energy(self.objective, self.context, self.goal, actions)
         else:
             energy = imagined_energy(self.model, self.objective, self.context, self.goal, actions)
         check_energy(energy, actions)
@@ -121,10 +140,10 @@ def imagined_energy(
     model: WorldModel, objective: Objective, context: Context, goal: Tensor, actions: Tensor
 ) -> Tensor:
     """Return the energies `[B, S]` of what a model imagines of actions `[B, S, K, A]`."""
-    if not getattr(objective, "needs_states", False):
+    if not needs_states(objective):
         predicted = model.rollout(context, actions)
         check_rollout(predicted, actions)
-        return objective(predicted, goal, actions)
+        return judge(objective, predicted, goal, actions)
     if not isinstance(model, StatefulWorldModel):
         raise PlannerError(
             f"{type(objective).__name__} needs the imagined states, and {type(model).__name__} has no "
@@ -132,5 +151,4 @@ def imagined_energy(
         )
     predicted, states = model.rollout_with_states(context, actions)
     check_rollout(predicted, actions)
-    judged: Tensor = objective(predicted, goal, actions, states=states)  # type: ignore[call-arg]
-    return judged
+    return judge(objective, predicted, goal, actions, states)

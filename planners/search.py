@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from planners.box import Box, Fixed, make_box, with_prefix
+from planners.box import Box, Fixed, make_box, read_fixed, with_prefix
 from planners.checks import check_count, check_problems, check_warm_start
 from planners.protocols import Context, Iteration, Objective, Plan, WorldModel
 from planners.sampling import usable_energy
@@ -85,7 +85,7 @@ class Search(ABC, Generic[Belief]):
         self.horizon = check_count("horizon", horizon)
         self.num_samples = check_count("num_samples", num_samples)
         self.num_iterations = check_count("num_iterations", num_iterations)
-        self.fixed = dict(fixed or {})
+        self.fixed = read_fixed(fixed)
         self.slice_size = None if slice_size is None else check_count("slice_size", slice_size)
         make_box(model, horizon, self.fixed)
 
@@ -105,8 +105,8 @@ class Search(ABC, Generic[Belief]):
     def _spread(self, belief: Belief, box: Box) -> Tensor:
         """Return how wide the search is, `[B]`, in half-widths of the box over what is free."""
 
-    def _centre(self, belief: Belief) -> Tensor | None:
-        """Return a last candidate `[B, K, A]`, to be scored when the iterations are over; None for none."""
+    def _candidates(self, belief: Belief, box: Box) -> Tensor | None:
+        """Return what is scored when the iterations are over, `[B, M, K, A]`; None for nothing."""
         return None
 
     def _energies(self, scorer: Scorer, belief: Belief, box: Box, samples: Tensor) -> Tensor:
@@ -121,9 +121,9 @@ class Search(ABC, Generic[Belief]):
         """Return sequences `[B, M, K, A]` for the next search to start from."""
         return None
 
-    def _answer(self, best: Scored, centre: Scored | None) -> Scored:
-        """Return the plan: the better of the best sample and the last candidate."""
-        return best.beside(centre).best()
+    def _answer(self, best: Scored, last: Scored | None) -> Scored:
+        """Return the plan: the best of the best sample and the last candidates."""
+        return best.beside(last).best()
 
     def reset(self) -> None:
         """Nothing to forget: each call starts anew."""
@@ -145,9 +145,10 @@ class Search(ABC, Generic[Belief]):
             context: What `model.encode` returned for B problems.
             goal: Features of B goal images, `[B, N, D]`.
             generators: B different generators.
-            deadline_s: Time [s] after which the best plan so far is returned. A batch of samples is not begun when the
-                longest one took longer than what is left; the first one always runs. How many run then depends on the
-                machine, and so does the plan.
+            deadline_s: Time [s] after which the best plan so far is returned. A batch of samples is not begun when,
+                by what a sample took in the latest two, it would take longer than what is left; the first one always
+                runs. So the deadline is overrun by no more than one batch. How many run depends on the machine, and so
+                does the plan.
             warm_start: Sequences to start from, `[B, K, A]` or `[B, M, K, A]`, clipped to the box: the search begins
                 around the first, and all are tried in place of the first samples.
             prefix: Actions under way already, `[B, J, A]` with J < K: every sample begins with them.
@@ -166,9 +167,9 @@ class Search(ABC, Generic[Belief]):
         carried: Scored | None = None
         trace: list[Iteration] = []
         for iteration in range(self.num_iterations):
-            if trace and clock.is_up():
-                break
             samples = self._sample(belief, box, iteration, generators)
+            if trace and not scorer.has_time_for(samples):
+                break
             if starts is not None and iteration == 0:
                 samples = torch.cat([starts, samples[:, starts.shape[1] :]], dim=1)
             drawn = Scored(samples, self._energies(scorer, belief, box, samples))
@@ -190,12 +191,12 @@ class Search(ABC, Generic[Belief]):
         return box.per_sample().clamp(several.to(box.low))
 
     def _last(self, scorer: Scorer, belief: Belief, box: Box) -> Scored | None:
-        """Return the last candidate with its energy, where there is one and time for it."""
-        centre = self._centre(belief)
-        if centre is None or scorer.clock.is_up():
+        """Return the last candidates with their energies, where there are some and time for them."""
+        candidates = self._candidates(belief, box)
+        if candidates is None or not scorer.has_time_for(candidates):
             return None
-        candidate = box.clamp(centre).unsqueeze(1)
-        return Scored(candidate, scorer(candidate))
+        inside = box.per_sample().clamp(candidates)
+        return Scored(inside, scorer(inside))
 
 
 def _usable(scored: Scored, best: Scored | None) -> Scored:

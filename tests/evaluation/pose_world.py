@@ -48,7 +48,7 @@ class PoseModel:
     def encode_goal(self, frames: Tensor) -> Tensor:
         raise NotImplementedError("goals are given as features")
 
-    def imagine(self, context: Context, actions: Tensor) -> Tensor:
+    def imagine_each(self, context: Context, actions: Tensor) -> Tensor:
         """`[B, K, A]` to `[B, K, N, D]`."""
         return self.rollout(context, actions.unsqueeze(1)).squeeze(1)
 

@@ -74,7 +74,7 @@ def test_errors_by_hand() -> None:
         def rollout(self, context: Context, actions: torch.Tensor) -> torch.Tensor:
             return torch.zeros(*actions.shape[:3], 2, 1)
 
-        def imagine(self, context: Context, actions: torch.Tensor) -> torch.Tensor:
+        def imagine_each(self, context: Context, actions: torch.Tensor) -> torch.Tensor:
             return torch.zeros(*actions.shape[:2], 2, 1)
 
     seen = torch.tensor([[5.0, 5.0], [6.0, 5.0], [8.0, 5.0]])[None, :, :, None].repeat(2, 1, 1, 1)

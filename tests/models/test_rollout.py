@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -174,7 +175,9 @@ def test_a_plan_is_the_same_alone_and_among_sixteen(kind: str) -> None:
 def test_many_problems_of_one_sequence_are_imagined_in_one_batch() -> None:
     model = model_of("V-JEPA 2-AC")
     context, actions = context_of(model, problems=5), drawn(5, 1, 3)
-    reference.assert_close(model.imagine(context, actions[:, 0]), model.rollout(context, actions)[:, 0], 1e-5)
+    reference.assert_close(
+        model.imagine_each(context, actions[:, 0]), model.rollout(context, actions)[:, 0], 1e-5
+    )
 
 
 def test_states_are_imagined_beside_the_features() -> None:
@@ -323,11 +326,73 @@ def test_bfloat16_chooses_the_same_elites_as_often_as_the_plain_pass_in_it_does(
 
 def test_slices_are_as_many_as_fit() -> None:
     predictor = model_of("V-JEPA 2-AC").predictor
-    one, eight = (samples_that_fit(predictor, torch.float32, frames, 4) for frames in (1, 8))
-    half = samples_that_fit(predictor, torch.bfloat16, 1, 4)
-    assert one > eight >= 1
-    assert half == pytest.approx(2 * one, abs=1)
-    assert samples_that_fit(predictor, torch.float32, 1, 10**7) == 1
+    sizes = {"problems": 1, "frames": 1, "tokens": 4, "horizon": 1}
+
+    def fit(dtype: torch.dtype = torch.float32, **changes: int) -> int:
+        return samples_that_fit(predictor, dtype, **{**sizes, **changes})
+
+    assert fit() > fit(frames=8) >= 1
+    assert fit() > fit(horizon=8) == fit(frames=8)
+    assert fit(torch.bfloat16) == pytest.approx(2 * fit(), abs=1)
+    assert fit(tokens=10**7) == 1
+    assert fit(problems=16) == fit(), "a slice must not depend on what is planned beside it"
+
+
+def test_another_robot_and_other_statistics_are_seen_with_the_same_context() -> None:
+    model = model_of("one frame", embodiments=(EmbodimentConfig(name="a"), EmbodimentConfig(name="b")))
+    context, actions = context_of(model), drawn(1, 2, 1)
+    first = model.rollout(context, actions)
+    model.select("b")
+    second = model.rollout(context, actions)
+    reference.assert_close(second[0, 0], plainly(model, context, 0, actions[0, 0]), 1e-5)
+    assert not torch.allclose(first, second, atol=1e-3)
+    model.predictor.selected.set_statistics(3 * drawn(1, 9, 1)[0, :, 0] + 1, torch.rand(9, 7) + 2)
+    third = model.rollout(context, actions)
+    reference.assert_close(third[0, 0], plainly(model, context, 0, actions[0, 0]), 1e-5)
+    assert not torch.allclose(second, third, atol=1e-3)
+
+
+def test_threads_with_contexts_of_their_own_do_not_mix_them_up() -> None:
+    model, actions = model_of("V-JEPA 2-AC"), drawn(1, 2, 1)
+    contexts = [context_of(model, problems=8, frames=2) for _ in range(2)]
+    contexts[1] = dataclasses.replace(contexts[1], features=contexts[1].features.flip(0))
+    parts = [
+        Context(c.features[b : b + 1], c.states[b : b + 1], None, c.actions[b : b + 1])  # type: ignore[index]
+        for c in contexts
+        for b in range(8)
+    ]
+    expected = [model.rollout(part, actions) for part in parts]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            found = list(threads.map(lambda part: model.rollout(part, actions), parts))
+            assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"states": torch.zeros(2, 2, 7)}, r"states of shape \[2, 2, 7\] came with 3 frames of 2 problems"),
+        (
+            {"actions": torch.zeros(2, 1, 7)},
+            r"actions of shape \[2, 1, 7\] .* give \[2, 2, size\].*between frames",
+        ),
+        ({"extrinsics": torch.zeros(1, 3, 6)}, r"extrinsics of shape \[1, 3, 6\] .* give \[2, 3, size\]"),
+    ],
+)
+def test_a_context_whose_parts_do_not_belong_together_is_refused(
+    changes: dict[str, Tensor], message: str
+) -> None:
+    parts = {"features": torch.zeros(2, 3, 4, 16), "states": torch.zeros(2, 3, 7)}
+    with pytest.raises(ConfigError, match=message):
+        Context(**{**parts, **changes})
+
+
+def test_actions_for_another_number_of_problems_are_refused() -> None:
+    model = model_of("one frame")
+    with pytest.raises(
+        ConfigError, match=r"actions of shape \[3, 1, 1, 7\] came with a context of 2 problems"
+    ):
+        model.rollout(context_of(model, problems=2), torch.zeros(3, 1, 1, 7))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from planners import (
     PlannerError,
     Proposing,
     RecedingHorizon,
+    SubGoals,
     make_generators,
 )
 from planners.background import Action, BackgroundPlanner
@@ -434,6 +436,8 @@ def test_no_motion_is_as_near_to_zero_as_the_bounds_allow() -> None:
             {"margin_s": 1.0},
             "margin_s is 1.0; allowed is None or a time .* of at least 0 and below period_s=1",
         ),
+        ({"period_s": "1"}, "period_s is '1'; allowed is a finite number above 0"),
+        ({"margin_s": "0"}, "margin_s is '0'; allowed is None or a time"),
         ({"hold": [0.0, 0.0, 0.1]}, r"hold is \[0.0, 0.0, 0.10.*\]; allowed is an action \[A\] inside"),
         ({"hold": [0.0]}, r"hold is \[0.0\]; allowed is an action \[A\] inside the world model's bounds"),
     ],
@@ -443,9 +447,34 @@ def test_what_is_not_allowed_is_refused(options: dict[str, object], message: str
         BackgroundPlanner(cem(), **{"period_s": 1.0, **options})  # type: ignore[arg-type]
 
 
-def test_a_planner_that_counts_calls_or_has_no_known_bounds_is_refused() -> None:
-    with pytest.raises(PlannerError, match="got a RecedingHorizon, which counts its calls as steps"):
-        BackgroundPlanner(RecedingHorizon(cem()), period_s=1.0)
+def around(planner: Any) -> Planner:
+    return Proposing(planner, lambda context, goal: torch.zeros(1, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("planner", "message"),
+    [
+        (
+            RecedingHorizon(cem()),
+            "got a RecedingHorizon, which counts its calls as steps; .*pass replan_every",
+        ),
+        (
+            around(around(RecedingHorizon(cem()))),
+            "got a RecedingHorizon, .* as steps, within Proposing within Proposing; allowed is a planner without",
+        ),
+        (
+            SubGoals(cem()),
+            "got a SubGoals, which counts its calls as steps; .*pass the goal whose turn it is",
+        ),
+        (around(SubGoals(cem())), "got a SubGoals, which counts its calls as steps, within Proposing"),
+    ],
+)
+def test_a_planner_that_counts_calls_is_refused_wherever_it_stands(planner: Any, message: str) -> None:
+    with pytest.raises(PlannerError, match=message):
+        BackgroundPlanner(planner, period_s=1.0)
+
+
+def test_a_planner_without_known_bounds_needs_a_hold_action() -> None:
     with pytest.raises(PlannerError, match="hold is None, and GatedPlanner has no world model"):
         BackgroundPlanner(GatedPlanner(2), period_s=1.0)
 

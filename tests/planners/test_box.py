@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from planners import PlannerError
-from planners.box import make_box, with_prefix
+from planners.box import make_box, read_fixed, with_prefix
 from tests.planners.worlds import PointWorld
 
 WORLD = PointWorld([-0.1, -0.2, 0.3], [0.1, 0.4, 0.3])
@@ -32,8 +32,35 @@ def test_a_value_that_is_a_bound_but_for_rounding_is_that_bound() -> None:
 
 
 @pytest.mark.parametrize(
+    "values",
+    [
+        (0.25, -0.125),
+        [0.25, torch.tensor(-0.125)],
+        torch.tensor([0.25, -0.125]),
+        np.array([0.25, -0.125]),
+    ],
+)
+def test_values_may_be_tensors_and_arrays(values: Any) -> None:
+    box = make_box(WORLD, 2, {np.int64(1): values})  # type: ignore[dict-item]
+    assert box.low[:, 1].tolist() == box.high[:, 1].tolist() == [0.25, -0.125]
+    for value in (torch.tensor(0.25), np.float64(0.25), np.array(0.25)):
+        assert make_box(WORLD, 2, {1: value}).low[:, 1].tolist() == [0.25, 0.25]
+    assert read_fixed({1: values}) == {1: (0.25, -0.125)}
+
+
+@pytest.mark.parametrize(
     ("fixed", "message"),
     [
+        ([0.0, 0.0], r"fixed is \[0\.0, 0\.0\]; allowed is None or a mapping"),
+        ({1.0: 0.0}, r"fixed names axis 1\.0; allowed are whole numbers"),
+        ({True: 0.0}, r"fixed names axis True; allowed are whole numbers"),
+        ({"1": 0.0}, r"fixed names axis '1'; allowed are whole numbers"),
+        ({1: "0."}, r"fixed sets axis 1 to '0\.'; allowed is a finite number, or one for each step"),
+        ({1: ("0", None)}, r"fixed sets axis 1 to \('0', None\); allowed is a finite number"),
+        ({1: None}, r"fixed sets axis 1 to None; allowed is a finite number"),
+        ({1: torch.zeros(1, 1)}, r"fixed sets axis 1 to tensor.*allowed is a finite number"),
+        ({1: torch.tensor([0.0, torch.nan])}, r"fixed sets axis 1 to nan; the world model's bounds"),
+        ({1: torch.zeros(3)}, r"fixed gives axis 1 3 values"),
         ({3: 0.0}, r"fixed names axis 3, and an action has 3 numbers, counted from 0"),
         ({-1: 0.0}, r"fixed names axis -1"),
         ({1: (0.0, None, 0.1)}, r"fixed gives axis 1 3 values; .*horizon's 2 steps"),
@@ -70,6 +97,8 @@ def test_a_prefix_that_leaves_the_bounds_by_rounding_is_put_inside() -> None:
             torch.zeros(1, 3),
             r"prefix has shape \(1, 3\); allowed is \[B, J, A\] with B=1, A=3 and J from 1 to 1",
         ),
+        (torch.zeros(()), r"prefix has shape \(\)"),
+        ([[[0.0, 0.0, 0.3]]], r"prefix is a list; allowed is a tensor \[B, J, A\]"),
         (torch.zeros(2, 1, 3), r"prefix has shape \(2, 1, 3\)"),
         (torch.zeros(1, 1, 2), r"prefix has shape \(1, 1, 2\)"),
         (torch.zeros(1, 0, 3), r"prefix has shape \(1, 0, 3\)"),
@@ -78,6 +107,6 @@ def test_a_prefix_that_leaves_the_bounds_by_rounding_is_put_inside() -> None:
         (torch.tensor([[[0.2, 0.5, 0.3]]]), r"leaves the world model's bounds on axis 0, 1;"),
     ],
 )
-def test_a_prefix_that_does_not_fit_is_refused(prefix: Tensor, message: str) -> None:
+def test_a_prefix_that_does_not_fit_is_refused(prefix: Any, message: str) -> None:
     with pytest.raises(PlannerError, match=message):
         with_prefix(WORLD, make_box(WORLD, 2, None), prefix, 1)

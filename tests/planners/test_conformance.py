@@ -300,11 +300,29 @@ def test_no_more_sequences_are_started_from_than_there_are_samples(make: Make) -
         ((1, HORIZON, 4), torch.nan),
         ((2, 1, HORIZON, 4), 0.0),
         ((1, 0, HORIZON, 4), 0.0),
+        ((4,), 0.0),
+        ((), 0.0),
     ],
 )
 def test_a_warm_start_that_does_not_fit_is_refused(make: Make, shape: tuple[int, ...], value: float) -> None:
     with pytest.raises(PlannerError, match="warm_start has"):
         solve(make, [0], warm_start=torch.full(shape, value))
+
+
+@pytest.mark.parametrize("name", ["warm_start", "prefix"])
+def test_what_is_no_tensor_is_refused_also_while_a_plan_is_held(make: Make, name: str) -> None:
+    world, starts, goals = problems(1)
+    planner = make(world, GoalL1(1.0))
+    none: list[tuple[Any, str]] = [
+        ([[[0.0]]], "is a list; allowed is a tensor"),
+        (torch.zeros(()), "has shape"),
+    ]
+    for _ in range(2):
+        for given, message in none:
+            asked = {name: given}
+            with pytest.raises(PlannerError, match=f"{name} {message}"):
+                planner.plan(starts, goals, generators=make_generators([0]), **asked)
+        planner.plan(starts, goals, generators=make_generators([0]))
 
 
 # Time.
@@ -351,9 +369,10 @@ def test_nothing_is_made_from_what_was_not_scored(name: str) -> None:
     assert only.chosen.nonzero()[:, 1].max() < 2
 
 
-def test_a_deadline_that_is_not_positive_is_refused(make: Make) -> None:
-    with pytest.raises(PlannerError, match="deadline_s is 0; allowed is None or a time"):
-        solve(make, [0], deadline_s=0)
+@pytest.mark.parametrize("deadline_s", [0, "1"])
+def test_a_deadline_that_is_not_positive_is_refused(make: Make, deadline_s: Any) -> None:
+    with pytest.raises(PlannerError, match=f"deadline_s is {deadline_s!r}; allowed is None or a time"):
+        solve(make, [0], deadline_s=deadline_s)
 
 
 # Energies that are none.
@@ -421,6 +440,12 @@ def test_an_objective_of_the_wrong_shape_is_refused(make: Make) -> None:
         PlannerError, match=r"objective returned shape \(1, 39, 3\).*allowed is \[B, S\] = \[1, 39\]"
     ):
         make(world, ActionCost(lambda a: a.sum(-1))).plan(starts, goals, generators=make_generators([0]))
+
+
+def test_goals_must_be_a_tensor(make: Make) -> None:
+    world, starts, _ = problems(1)
+    with pytest.raises(PlannerError, match=r"goal is a list; allowed is a tensor \[B, N, D\]"):
+        make(world, GoalL1()).plan(starts, [[[0.0]]], generators=make_generators([0]))  # type: ignore[arg-type]
 
 
 def test_the_number_of_generators_must_be_the_batch(make: Make) -> None:

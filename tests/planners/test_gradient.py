@@ -47,6 +47,34 @@ def test_the_way_down_a_quadratic_is_that_of_adam() -> None:
     assert bool((plan.trace[-1].samples[..., 1] == 0.5).all())  # against the wall
 
 
+def test_the_last_step_counts() -> None:
+    # Adam's first step is as long as its rate, against the gradient.
+    planner = GradientDescent(
+        PointWorld([-2.0], [2.0]),
+        objective=ActionCost(lambda actions: (actions - 1.5).square().sum((-1, -2))),
+        num_samples=1,
+        num_iterations=1,
+        lr=0.1,
+    )
+    plan = planner.plan(*ONE, generators=make_generators([0]))
+    assert plan.trace[0].samples.item() == 0.0
+    assert plan.actions.item() == pytest.approx(0.2)  # 0.1 half-widths
+    assert plan.energy.item() == pytest.approx(1.3**2)
+
+
+def test_the_plan_is_the_best_restart_after_the_last_step() -> None:
+    world = WatchedWorld([-1.0], [1.0])
+    cost = ActionCost(lambda actions: (actions - 2.0).square().sum((-1, -2)))
+    planner = GradientDescent(world, objective=cost, num_samples=7, num_iterations=3, lr=0.01)
+    plan = planner.plan(*ONE, generators=make_generators([0]))
+    places = [actions.flatten() for actions in world.seen]
+    assert [len(place) for place in places] == [7] * 4
+    # All go up, and none comes as far as the wall at 1.
+    assert all(bool((after > before).all()) for before, after in zip(places[:-1], places[1:], strict=True))
+    assert plan.actions.item() == places[-1].max().item() < 1.0
+    assert plan.energy < plan.trace[-1].best_energy
+
+
 def test_the_first_restart_begins_at_the_centre_and_the_others_anywhere() -> None:
     planner = GradientDescent(
         PointWorld([-1.0], [3.0]), objective=GoalL1(), num_samples=200, num_iterations=1

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from planners import ICEM, GoalL1, Plan, PlannerError, RecedingHorizon, make_generators, shift
 from planners.sampling import coloured_noise
-from tests.planners.worlds import PointWorld, WatchedWorld, slow_energy
+from tests.planners.worlds import ActionCost, PointWorld, WatchedWorld, slow_energy
 
 LOW, HIGH = [-0.075, -0.03, -0.75], [0.075, 0.06, 0.75]
 START, TARGET = torch.tensor([[0.3, -0.2, 0.0]]), torch.tensor([[0.48, -0.23, 0.9]])
@@ -113,6 +113,28 @@ def test_the_best_elites_compete_again_and_are_kept_for_the_next_search() -> Non
     assert best == sorted(best, reverse=True)  # the best one is never lost
     assert plan.kept is not None
     assert torch.equal(plan.kept[0], best_of(plan, -1, 3))
+
+
+def test_what_is_kept_has_an_energy_though_few_samples_do() -> None:
+    def cost(actions: Tensor) -> Tensor:
+        return torch.where(actions[..., 0, 0] > 0.06, actions[..., 0, 2], torch.nan)
+
+    planner = ICEM(
+        PointWorld(LOW, HIGH),
+        objective=ActionCost(cost),
+        num_samples=40,
+        num_iterations=1,
+        num_elites=20,
+        kept_share=1.0,
+    )
+    plan = planner.plan(START, torch.zeros(1, 3, 3), generators=make_generators([0]))
+    finite = int(plan.trace[0].energies.isfinite().sum())
+    assert 1 < finite < 20
+    assert plan.kept is not None
+    assert plan.kept.shape == (1, 20, 1, 3)
+    best = plan.trace[0].samples[0, plan.trace[0].energies[0].argmin()]
+    assert torch.equal(plan.kept[0, :finite], best_of(plan, 0, finite))
+    assert torch.equal(plan.kept[0, finite:], best.expand(20 - finite, -1, -1))
 
 
 def test_nothing_stays_with_a_share_of_zero() -> None:

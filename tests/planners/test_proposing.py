@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
-from planners import CEM, ICEM, GoalL1, PlannerError, Proposing, RecedingHorizon, make_generators, shift
+from planners import CEM, ICEM, GoalL1, Plan, PlannerError, Proposing, RecedingHorizon, make_generators, shift
+from planners.proposing import LEAST_DEADLINE_S
 from tests.planners.worlds import PointWorld
 
 WORLD = PointWorld(low=[-1.0, -1.0], high=[1.0, 1.0])
@@ -114,6 +119,66 @@ def test_a_warm_start_that_is_not_as_the_proposal_is_refused(shape: tuple[int, .
         distances(Proposing(search(), exact), torch.zeros(shape))
 
 
-def test_a_proposal_without_steps_is_refused() -> None:
-    with pytest.raises(PlannerError, match=r"propose returned shape \(2, 2\) beside no warm start"):
-        distances(Proposing(search(), lambda context, goal: exact(context, goal)[:, 0]))
+@pytest.mark.parametrize("warm_start", [None, torch.zeros(2, 1, 2)])
+@pytest.mark.parametrize(
+    ("proposal", "message"),
+    [
+        (torch.zeros(2, 2), r"propose returned shape \(2, 2\); allowed is \[B, K, A\] with B=2, K=1, A=2"),
+        (torch.zeros(()), r"propose returned shape \(\)"),
+        (torch.zeros(2, 3, 2), r"propose returned shape \(2, 3, 2\).* the planner's horizon"),
+        (torch.zeros(1, 1, 2), r"propose returned shape \(1, 1, 2\)"),
+        (torch.zeros(2, 1, 3), r"propose returned shape \(2, 1, 3\)"),
+        (torch.full((2, 1, 2), torch.nan), "propose returned NaN or infinite entries"),
+        ([[[0.0, 0.0]]] * 2, "What propose returned is a list; allowed is a tensor"),
+    ],
+)
+def test_a_proposal_that_is_none_is_refused_under_its_own_name(
+    proposal: Any, message: str, warm_start: Tensor | None
+) -> None:
+    for planner in (search(), RecedingHorizon(search())):
+        with pytest.raises(PlannerError, match=message):
+            distances(Proposing(planner, lambda context, goal: proposal), warm_start)
+
+
+def test_a_warm_start_that_is_no_tensor_is_refused() -> None:
+    for warm_start, message in (([[[0.0]]], "warm_start is a list"), (torch.zeros(()), "a warm start of")):
+        with pytest.raises(PlannerError, match=message):
+            distances(Proposing(search(), exact), warm_start)  # type: ignore[arg-type]
+
+
+@dataclass
+class Told:
+    """Keeps the deadlines that its planner is given."""
+
+    planner: CEM
+    deadlines_s: list[float | None] = field(default_factory=list)
+
+    def plan(self, *args: Any, deadline_s: float | None = None, **rest: Any) -> Plan:
+        self.deadlines_s.append(deadline_s)
+        return self.planner.plan(*args, deadline_s=deadline_s, **rest)
+
+    def reset(self) -> None:
+        self.planner.reset()
+
+
+def test_the_time_of_the_proposal_is_part_of_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s[0])
+
+    def propose(context: Tensor, goal: Tensor) -> Tensor:
+        now_s[0] += 0.25
+        return exact(context, goal)
+
+    told = Told(search())
+    for deadline_s in (1.0, 0.2, None):
+        planner = Proposing(told, propose)
+        planner.plan(START, FEATURES, generators=make_generators([0, 1]), deadline_s=deadline_s)
+    assert told.deadlines_s == [0.75, LEAST_DEADLINE_S, None]
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, "1"])
+def test_a_deadline_that_is_none_is_refused(deadline_s: Any) -> None:
+    with pytest.raises(PlannerError, match=f"deadline_s is {deadline_s!r}; allowed is None or a time"):
+        Proposing(search(), exact).plan(
+            START, FEATURES, generators=make_generators([0, 1]), deadline_s=deadline_s
+        )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import threading
 from typing import Any
 
 import pytest
@@ -68,7 +70,9 @@ def test_copies_keep_a_graph_only_where_the_planner_asks_for_it(kind: type[Any],
 
     modes: list[bool] = []
     solve(kind, Replicas([Asking(LOW, HIGH), Asking(LOW, HIGH)]))
-    assert set(modes) == {graph}
+    # Where the last step led, or the last mean, is imagined by one of them or both, and without a graph.
+    assert set(modes[:8]) == {graph}
+    assert set(modes[8:]) == {False}
 
 
 def test_one_sample_is_imagined_by_one() -> None:
@@ -90,8 +94,10 @@ class Stateful(WatchedWorld):
     def rollout_with_states(self, context: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         return self.rollout(context, actions), context[:, None, None] + actions.cumsum(dim=2)
 
+    best = 5
+
     def samples_at_once(self, context: Tensor, horizon: int) -> int:
-        return 5
+        return self.best
 
 
 class StateCost:
@@ -114,6 +120,89 @@ def test_slices_are_as_large_as_all_copies_together_like() -> None:
     solve(RandomShooting, Replicas(worlds))
     # 21 samples, 10 at once: three slices of 7.
     assert [[actions.shape[1] for actions in world.seen[:3]] for world in worlds] == [[4] * 3, [3] * 3]
+
+
+@pytest.mark.parametrize("bests", [(2, 8), (8, 2), (2, None)])
+def test_no_copy_is_given_more_than_it_likes(bests: tuple[int, int | None]) -> None:
+    worlds: list[WatchedWorld] = []
+    for best in bests:
+        worlds.append(WatchedWorld(LOW, HIGH) if best is None else Stateful(LOW, HIGH))
+        worlds[-1].best = best  # type: ignore[attr-defined]
+    solve(RandomShooting, Replicas(worlds))
+    # 21 samples, 4 at once: in slices of 4, 2 for each.
+    assert [world.seen[0].shape[1] for world in worlds] == [2, 2]
+    assert max(actions.shape[1] for world in worlds for actions in world.seen) == 2
+
+
+def test_a_copy_imagines_in_one_thread_always() -> None:
+    class Placed(WatchedWorld):
+        def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+            threads.setdefault(id(self), set()).add(threading.get_ident())
+            return super().rollout(context, actions)
+
+    # The slower of two is the first to be asked next time, and the last to be free.
+    threads: dict[int, set[int]] = {}
+    solve(CEM, Replicas([Placed(LOW, HIGH, pause_s=0.01), Placed(LOW, HIGH)]))
+    first, second = threads.values()
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
+def test_further_things_that_were_seen_are_encoded_by_every_copy() -> None:
+    class Further(WatchedWorld):
+        def encode(
+            self, frames: Tensor, states: Tensor | None, extrinsics: Any = None, actions: Any = None
+        ) -> Tensor:
+            return super().encode(frames, states) + extrinsics + 10 * actions
+
+    replicas = Replicas([Further(LOW, HIGH) for _ in range(2)])
+    for context in replicas.encode(torch.empty(0), STARTS[:, None], 1.0, actions=2.0):
+        torch.testing.assert_close(context, STARTS + 21.0)
+
+
+def replica_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("replica")]
+
+
+def test_threads_end_with_close_and_then_nothing_is_imagined() -> None:
+    before = replica_threads()
+    with copies(2)[1] as replicas:
+        solve(CEM, replicas)
+        begun = [thread for thread in replica_threads() if thread not in before]
+        assert len(begun) == 2
+    assert not any(thread.is_alive() for thread in begun)
+    replicas.close()
+    with pytest.raises(PlannerError, match=r"after close\(\), which ended their threads"):
+        solve(CEM, replicas)
+
+
+def test_threads_of_copies_that_nobody_has_any_more_end() -> None:
+    before = replica_threads()
+    solve(CEM, copies(2)[1])
+    begun = [thread for thread in replica_threads() if thread not in before]
+    gc.collect()
+    for thread in begun:
+        thread.join(timeout=10.0)
+        assert not thread.is_alive()
+
+
+def test_an_error_in_a_copy_is_raised_when_no_other_is_at_work() -> None:
+    class Broken(WatchedWorld):
+        def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+            raise RuntimeError("out of memory on the first device")
+
+    class Slow(WatchedWorld):
+        ended = 0
+
+        def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+            predicted = super().rollout(context, actions)
+            self.ended += 1
+            return predicted
+
+    slow = Slow(LOW, HIGH, pause_s=0.05)
+    with pytest.raises(RuntimeError, match="out of memory on the first device"):
+        solve(CEM, Replicas([Broken(LOW, HIGH), slow]))
+    assert slow.ended == 1
 
 
 def test_an_error_in_a_copy_reaches_the_caller() -> None:

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import GoalL1, Objective, PlannerError
-from planners.scoring import Clock, Scorer
+from planners import CEM, GoalL1, Objective, PlannerError, make_generators
+from planners.protocols import judge, needs_states
+from planners.scoring import LEAST_S, Clock, Scorer
 from tests.planners.worlds import ActionCost, WatchedWorld
 
 ACTIONS = torch.linspace(-1.0, 1.0, 10).reshape(1, 10, 1, 1)
@@ -74,20 +75,85 @@ def test_the_first_slice_of_a_call_always_runs_and_no_further_one_when_time_is_u
         assert len(world.seen) == calls
 
 
-def test_a_clock_is_up_when_the_longest_batch_would_not_end_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = [5.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now_s[0])
+class Watch:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 5.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.now_s)
+
+    def batch(self, clock: Clock, seconds: float, samples: int) -> None:
+        self.now_s += seconds
+        clock.tick(torch.zeros(1, samples))
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    return Watch(monkeypatch)
+
+
+def test_a_clock_is_up_when_a_batch_would_not_end_in_time(watch: Watch) -> None:
     endless, clock = Clock(None), Clock(1.0)
-    up = []
-    for at_s, ended in ((5.3, False), (5.3, True), (5.5, True), (5.69, False), (5.71, False), (7.0, True)):
-        now_s[0] = at_s
-        if ended:
-            clock.tick(torch.zeros(1, 1))
-            endless.tick(torch.zeros(1, 1))
-        up.append(clock.is_up())
-        assert not endless.is_up()
-    # The longest batch takes 0.3 s, so that none is begun after 0.7 s.
-    assert up == [False, False, False, False, True, True]
+    assert not clock.is_up(10**6)  # nothing is known yet
+    watch.batch(clock, 0.3, samples=6)  # 0.05 s each
+    endless.tick(torch.zeros(1, 6))
+    assert not clock.is_up(6)
+    watch.now_s = 5.69
+    assert [clock.is_up(samples) for samples in (1, 6, 7)] == [False, False, True]
+    watch.now_s = 5.71
+    assert [clock.is_up(samples) for samples in (1, 5, 6)] == [False, False, True]
+    watch.now_s = 6.0001
+    assert clock.is_up(1)
+    assert not endless.is_up(10**6)
+
+
+def test_a_batch_that_was_slow_once_is_forgotten(watch: Watch) -> None:
+    clock = Clock(1.0)
+    watch.batch(clock, 0.6, samples=10)
+    assert clock.is_up(10)
+    watch.batch(clock, 0.1, samples=10)  # now at 0.7
+    assert [clock.is_up(samples) for samples in (29, 31)] == [False, True]
+    watch.batch(clock, 0.2, samples=10)  # now at 0.9: the quicker of the last two counts
+    assert [clock.is_up(samples) for samples in (9, 11)] == [False, True]
+
+
+def test_a_small_batch_takes_the_least_time_or_that_of_a_quicker_large_one(watch: Watch) -> None:
+    clock = Clock(1.0)
+    watch.batch(clock, 0.2, samples=1000)
+    watch.now_s = 5.0 + 1.0 - 1.01 * LEAST_S
+    assert not clock.is_up(1)
+    watch.now_s = 5.0 + 1.0 - 0.99 * LEAST_S
+    assert clock.is_up(1)
+    clock = Clock(0.003)
+    watch.batch(clock, 0.001, samples=1000)
+    assert not clock.is_up(1)
+
+
+def test_a_slow_start_leaves_time_for_what_is_quick_and_for_the_last_mean(watch: Watch) -> None:
+    class Warming(WatchedWorld):
+        def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+            watch.now_s += 0.01 * actions.shape[1] + (0.0 if self.seen else 0.5)
+            return super().rollout(context, actions)
+
+    world = Warming([-1.0], [1.0])
+    planner = CEM(world, objective=GoalL1(), num_samples=10, num_elites=5, num_iterations=99, answer="mean")
+    plan = planner.plan(START, world.features(START), generators=make_generators([0]), deadline_s=1.55)
+    # 0.6 s, then 0.1 s each until 1.5 s; the mean takes 0.01 s.
+    assert [actions.shape[1] for actions in world.seen] == [10] * 10 + [1]
+    assert torch.equal(plan.actions, world.seen[-1][:, 0])
+
+
+def test_without_time_for_the_mean_the_best_sample_is_the_answer(watch: Watch) -> None:
+    class Slow(WatchedWorld):
+        def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+            watch.now_s += 1.0
+            return super().rollout(context, actions)
+
+    world = Slow([-1.0], [1.0])
+    planner = CEM(world, objective=GoalL1(), num_samples=10, num_elites=5, num_iterations=1, answer="mean")
+    plan = planner.plan(START, world.features(START), generators=make_generators([0]), deadline_s=1.0)
+    assert len(world.seen) == 1
+    assert plan.energy == plan.trace[0].best_energy
 
 
 class Stateful(WatchedWorld):
@@ -100,7 +166,10 @@ class Stateful(WatchedWorld):
 class StateCost:
     needs_states = True
 
-    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor) -> Tensor:
+    def __call__(
+        self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor | None = None
+    ) -> Tensor:
+        assert states is not None
         return states[:, :, -1].square().sum(-1)
 
 
@@ -116,8 +185,28 @@ def test_a_model_without_states_is_refused_by_objectives_that_need_them() -> Non
 
 def test_a_model_that_judges_itself_is_asked_for_energies() -> None:
     class Judging(WatchedWorld):
-        def energy(self, objective: Objective, context: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        def judged_energy(
+            self, objective: Objective, context: Tensor, goal: Tensor, actions: Tensor
+        ) -> Tensor:
             return 10 * objective(self.rollout(context, actions), goal, actions)
 
     energies = scorer(Judging([-1.0], [1.0]), GoalL1())(ACTIONS)
     torch.testing.assert_close(energies, 10 * ACTIONS[:, :, 0, 0].abs())
+
+
+def test_a_world_that_has_an_energy_of_its_own_is_imagined_as_any_other() -> None:
+    class Charged(WatchedWorld):
+        energy = 0.7
+
+    world = Charged([-1.0], [1.0])
+    torch.testing.assert_close(scorer(world, GoalL1())(ACTIONS), ACTIONS[:, :, 0, 0].abs())
+
+
+def test_an_objective_is_called_with_states_only_if_it_needs_them() -> None:
+    states = torch.tensor([[[[3.0]], [[-2.0]]]])
+    actions = torch.tensor([[[[0.5]], [[0.25]]]])
+    plain = ActionCost(lambda actions: actions[:, :, 0, 0])
+    assert needs_states(StateCost())
+    assert not needs_states(plain)
+    assert judge(StateCost(), actions, actions, actions, states).tolist() == [[9.0, 4.0]]
+    assert judge(plain, actions, actions, actions, states).tolist() == [[0.5, 0.25]]

@@ -9,6 +9,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from statistics import median
 from typing import NamedTuple
@@ -147,7 +148,8 @@ class Problem:
                 num_elites=ELITES,
                 answer="mean",
             )
-            return cem.plan(self.context, self.goal, generators=make_generators([self.seed]))
+            seen = replace(self.context)  # a new one: what is prepared of it is paid for
+            return cem.plan(seen, self.goal, generators=make_generators([self.seed]))
 
         return plan
 

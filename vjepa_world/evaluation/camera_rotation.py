@@ -182,8 +182,8 @@ class RotatedPlanner:
         """
         if prefix is not None:
             raise EvaluationError(
-                "a planner whose motions are turned got actions under way, which were turned already; put what plans "
-                "in the background inside of RotatedPlanner, or leave the prefix out."
+                "a planner whose motions are turned got actions under way, which were turned already; turning and "
+                "planning in the background do not go together. Turn the action that BackgroundPlanner returns instead."
             )
         plan = self.planner.plan(
             context, goal, generators=generators, deadline_s=deadline_s, warm_start=warm_start

@@ -27,7 +27,7 @@ class Energy:
     Attributes:
         model: What imagines.
         objective: What a planner minimises.
-        batch: Rollouts made together.
+        batch: Actions asked for at once.
     """
 
     model: ImaginingModel

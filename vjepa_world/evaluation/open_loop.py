@@ -37,7 +37,7 @@ class ImaginingModel(Protocol):
     def rollout(self, context: Any, actions: Tensor) -> Tensor:
         """Imagine actions `[B, S, K, A]` from a context: features `[B, S, K, N, D]`."""
 
-    def imagine(self, context: Any, actions: Tensor) -> Tensor:
+    def imagine_each(self, context: Any, actions: Tensor) -> Tensor:
         """Imagine one sequence for each problem, all in one batch: `[B, K, A]` to `[B, K, N, D]`."""
 
 
@@ -216,4 +216,4 @@ def _token_errors(model: ImaginingModel, windows: Windows, actions: Tensor, batc
 
 def _rolled_out(model: ImaginingModel, windows: Windows, actions: Tensor, places: Tensor) -> Tensor:
     device = model.action_low.device
-    return model.imagine(windows.context(places, device), actions[places].to(device)).float().cpu()
+    return model.imagine_each(windows.context(places, device), actions[places].to(device)).float().cpu()

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from planners.protocols import Iteration, Plan
+from planners.protocols import Iteration, Plan, judge, needs_states
 from vjepa_world.evaluation import report_page as html
 from vjepa_world.evaluation.action_axes import action_axes, is_pose
 from vjepa_world.evaluation.open_loop_pictures import shown_frames
@@ -115,7 +115,7 @@ def _imagined(
     model: LatentWorldModel, objective: ObjectiveLike, context: Context, actions: Tensor
 ) -> tuple[Tensor, Tensor | None]:
     """Return features `[1, 1, K, N, D]`, and states `[1, 1, K, P]` where the objective judges them."""
-    if getattr(objective, "needs_states", False):
+    if needs_states(objective):
         return model.rollout_with_states(context, actions)
     return model.rollout(context, actions), None
 
@@ -127,8 +127,8 @@ def _energies(
     energies = []
     for step in range(imagined.shape[2]):
         part = slice(step, step + 1)
-        more = {} if states is None else {"states": states[:, :, part]}
-        energies.append(objective(imagined[:, :, part], goal, actions[:, :, part], **more)[0, 0])
+        state = None if states is None else states[:, :, part]
+        energies.append(judge(objective, imagined[:, :, part], goal, actions[:, :, part], state)[0, 0])
     return torch.stack(energies).float().cpu()
 
 

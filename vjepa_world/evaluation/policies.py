@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from planners.protocols import judge
 from vjepa_world.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -172,7 +173,9 @@ class PlannerPolicy:
         """Return the objective of the current features, as if the model had predicted them."""
         features = self.model.encode_goal(self._picture(observation["image"]))
         no_action = torch.zeros(1, 1, 1, len(self.action_low), device=self._device)
-        return float(self.objective(features[:, None, None], self._goal, no_action)[0, 0])
+        state = torch.from_numpy(np.array(observation["state"], dtype=np.float32)).to(self._device)
+        there = features[:, None, None], self._goal, no_action, state[None, None, None]
+        return float(judge(self.objective, *there)[0, 0])
 
     @property
     def _device(self) -> torch.device:

@@ -20,6 +20,9 @@ from vjepa_world.models.fast_block import FastBlock, FastNorm, OwnPast, Turn, ma
 from vjepa_world.models.packed_linear import PackedLinear
 from vjepa_world.models.step_attention import SharedPast, SharedStep
 
+#: Shapes that may be compiled: of each slice of samples, at each step of the horizon.
+SHAPES = 256
+
 
 @dataclass(frozen=True)
 class Step:
@@ -138,16 +141,18 @@ class FastPredictor(nn.Module):
         attended = opening.layer.attend(q[:, :, 0], k[:, :, 0], v[:, :, 0])
         tokens = torch.cat([action, opening.tokens.expand(len(actions), -1, -1)], dim=1)
         x = block.finish(tokens, attended, ())
-        own = OwnPast(_after(k, opening.keys), _after(v, opening.values))
         x, later = self._layers(x, None, turn, list(memory.shared)[1:], [], 1)
-        return x, self._following(memory, [own, *later])
+        if not self.sees_past:
+            return x, memory
+        own = OwnPast(_after(k, opening.keys), _after(v, opening.values))
+        return x, Memory(memory.shared, [own, *later], memory.frames + 1)
 
     def step(self, given: Step, memory: Memory) -> tuple[Tensor, Memory]:
         """Imagine the step after `given`: transformed tokens `[R, M, W]`, and what is remembered from now on."""
         tokens, condition = self.tokens(given)
         shared, own = list(memory.shared), list(memory.own)
         x, after = self._layers(tokens, condition, self.turn(memory.frames), shared, own, 0)
-        return x, self._following(memory, after)
+        return x, Memory(shared, after, memory.frames + 1) if self.sees_past else memory
 
     def tokens(self, given: Step) -> tuple[Tensor, Tensor | None]:
         """Return a step's tokens `[R, M, W]`, and with AdaLN what modulates the blocks, `[R, W]`."""
@@ -197,11 +202,6 @@ class FastPredictor(nn.Module):
             remembered.append(after)
         return x, remembered
 
-    def _following(self, memory: Memory, own: list[OwnPast]) -> Memory:
-        if not self.sees_past:
-            return memory
-        return Memory(memory.shared, own, memory.frames + 1)
-
 
 def _after(own: Tensor, common: Tensor) -> Tensor:
     """Put common keys or values `[h, 1, M-1, d]` behind each sample's own `[h, R, 1, d]`."""
@@ -211,16 +211,22 @@ def _after(own: Tensor, common: Tensor) -> Tensor:
 def compile_layers(
     through: Callable[..., tuple[Tensor, list[OwnPast]]], device: torch.device
 ) -> Callable[..., tuple[Tensor, list[OwnPast]]]:
-    """Return the blocks compiled for fixed shapes: with packed constants on a processor, as CUDA graphs on a GPU."""
-    options: dict[str, Any] = {"triton.cudagraphs": True} if device.type == "cuda" else {"freezing": True}
+    """Return the blocks compiled for fixed shapes: with constant weights on a processor, as CUDA graphs on a GPU."""
+    graphs = device.type == "cuda"
+    options: dict[str, Any] = {"triton.cudagraphs": graphs}
     compiled = torch.compile(through, dynamic=False, options=options)
-    if device.type != "cuda":
-        return compiled
 
-    def kept(*given: object) -> tuple[Tensor, list[OwnPast]]:
-        torch.compiler.cudagraph_mark_step_begin()
-        x, own = compiled(*given)
-        # A graph writes its outputs to the same place each time.
-        return x.clone(), [OwnPast(o.keys.clone(), o.values.clone()) for o in own]
+    def run(*given: object) -> tuple[Tensor, list[OwnPast]]:
+        # Whether weights are constants is looked up while tracing; every horizon, past and slice is a shape of its own.
+        with (
+            torch._inductor.config.patch(freezing=not graphs),
+            torch._dynamo.config.patch(recompile_limit=SHAPES),
+        ):
+            if not graphs:
+                return compiled(*given)
+            torch.compiler.cudagraph_mark_step_begin()
+            x, own = compiled(*given)
+            # A graph writes its outputs to the same place each time.
+            return x.clone(), [OwnPast(o.keys.clone(), o.values.clone()) for o in own]
 
-    return kept
+    return run

@@ -48,7 +48,7 @@ class PackedLinear(nn.Module):
         if rows is not None:
             weight, bias = weight[rows], bias[rows]
         weight, bias = weight.to(dtype).contiguous(), bias.to(dtype).contiguous()
-        self.packed = pack and weight.device.type == "cpu" and _can_pack()
+        self.packed = pack and weight.device.type == "cpu" and _can_pack(dtype)
         if self.packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_ROWS)
         self.register_buffer("weight", weight)
@@ -62,5 +62,9 @@ class PackedLinear(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
-def _can_pack() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def _can_pack(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    if dtype == torch.bfloat16:  # refused where the processor has no instructions for it
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32

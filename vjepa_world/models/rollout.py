@@ -38,6 +38,18 @@ class Context:
     extrinsics: Tensor | None = None
     actions: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        batch, frames = self.features.shape[:2]
+        given = {"states": self.states, "extrinsics": self.extrinsics, "actions": self.actions}
+        for name, part in given.items():
+            count = frames - 1 if name == "actions" else frames
+            if part is not None and (part.ndim != 3 or part.shape[:2] != (batch, count)):
+                raise ConfigError(
+                    f"{name} of shape {list(part.shape)} came with {frames} frames of {batch} problems; give "
+                    f"[{batch}, {count}, size]: one row for each "
+                    + ("step between frames." if count < frames else "frame.")
+                )
+
     def frames(self, problem: int, config: ActionPredictorConfig, action_dim: int) -> list[Step]:
         """Return the frames of a problem that its predictor sees, oldest first; the newest with an action of zeros.
 
@@ -81,7 +93,7 @@ class Scene:
     opening: Opening | None
 
 
-def prepare(predictor: FastPredictor, context: Context, problem: int) -> Scene:
+def make_scene(predictor: FastPredictor, context: Context, problem: int) -> Scene:
     """Prepare a problem: its past is remembered, and what its first step has in common worked out."""
     robot = predictor.source.selected.config
     *past, frame = context.frames(problem, predictor.config, robot.action_dim)
@@ -130,9 +142,9 @@ def imagine_each(predictor: FastPredictor, context: Context, actions: Tensor) ->
 
 
 def imagine_with_gradient(
-    predictor: ActionPredictor, context: Context, problem: int, actions: Tensor
+    predictor: ActionPredictor, context: Context, problem: int, actions: Tensor, *, states: bool = False
 ) -> Iterator[Imagined]:
-    """Yield as :func:`imagine` does, with the graph from `actions [R, K, A]` on; slower, and in the weights' format."""
+    """Yield as :func:`imagine` does, keeping the graph of `actions [R, K, A]`; slower, in the weights' own format."""
     samples, horizon, _ = actions.shape
     cache: StepCache | None = None
     *past, frame = context.frames(problem, predictor.config, predictor.selected.config.action_dim)
@@ -142,25 +154,27 @@ def imagine_with_gradient(
     features, state = (part.expand(samples, *part.shape[1:]) for part in (frame.features, frame.states))
     camera = None if frame.extrinsics is None else frame.extrinsics.expand(samples, -1)
     for k in range(horizon):
-        given = features, actions[:, k], state, camera, cache
-        if _predicts_state(predictor, state, actions):
-            features, state, cache = predictor.step_with_state(*given)
+        given, following = (features, actions[:, k], state, camera, cache), None
+        if predicts_state(predictor, state, actions):
+            features, following, cache = predictor.step_with_state(*given)
         else:
             features, cache = predictor.step(*given)
-            if has_rule(state.shape[-1], actions.shape[-1]) or k + 1 < horizon:
-                state = advance_state(state, actions[:, k], wrap=predictor.config.wrap_angles)
+            if states or k + 1 < horizon:
+                following = advance_state(state, actions[:, k], wrap=predictor.config.wrap_angles)
         features = predictor.comparable(features)
-        yield features, state
+        state = state if following is None else following
+        yield features, following
 
 
 def _following(predictor: FastPredictor, state: Tensor, action: Tensor, x: Tensor) -> Tensor:
     """Return the state `[R, S]` after an action: by a rule where there is one, else as it is predicted."""
-    if _predicts_state(predictor.source, state, action):
+    if predicts_state(predictor.source, state, action):
         return predictor.states(state, x)
     return advance_state(state, action, wrap=predictor.config.wrap_angles)
 
 
-def _predicts_state(predictor: ActionPredictor, state: Tensor, action: Tensor) -> bool:
+def predicts_state(predictor: ActionPredictor, state: Tensor, action: Tensor) -> bool:
+    """Return whether the state after an action is predicted, for want of a rule."""
     return predictor.config.predict_state and not has_rule(state.shape[-1], action.shape[-1])
 
 

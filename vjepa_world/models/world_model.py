@@ -18,7 +18,7 @@ from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import WorldModelConfig
 from vjepa_world.models.decoder import FrameDecoder
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
-from vjepa_world.models.imagination import Imagination, samples_that_fit
+from vjepa_world.models.imagination import Imagination
 from vjepa_world.models.inverse import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
 from vjepa_world.models.rollout import Context, Imagined, advance_state, imagine_each, imagine_with_gradient
@@ -192,7 +192,8 @@ class LatentWorldModel(nn.Module):
             dtype: float32, which is where a model begins, or bfloat16: predictions are then near the float32 ones, and
                 energies are still summed in float32.
             compiled: Whether the predictor's blocks go through `torch.compile`, once for each number of samples and
-                step; it takes seconds the first time, and a C++ compiler on a processor.
+                step, on a GPU as CUDA graphs. It takes seconds each time, and on a processor a C++ compiler, where it
+                gained nothing over the packed weights that are used without it (`vjepa-world bench planner`).
         """
         self._imagination = Imagination(self.predictor, dtype, compiled=compiled)
         return self
@@ -216,16 +217,18 @@ class LatentWorldModel(nn.Module):
             ConfigError: If several steps are asked for, no rule says how an action changes the state, and the predictor
                 predicts no states; or as :meth:`Context.frames` does.
         """
+        self._check_problems(context, actions)
         return torch.stack([self._rolled_out(context, b, part)[0] for b, part in enumerate(actions)])
 
     def rollout_with_states(self, context: Context, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Imagine features `[B, S, K, N, D]` and states `[B, S, K, P]` after each action; otherwise as `rollout`."""
+        self._check_problems(context, actions)
         found = [self._rolled_out(context, b, part, states=True) for b, part in enumerate(actions)]
         features, states = zip(*found, strict=True)
         return torch.stack(features), torch.stack(states)
 
     @torch.no_grad()
-    def imagine(self, context: Context, actions: Tensor) -> Tensor:
+    def imagine_each(self, context: Context, actions: Tensor) -> Tensor:
         """Imagine one sequence for each problem, all problems in one batch: `[B, K, A]` to `[B, K, N, D]`.
 
         For evaluations on many windows: quicker there than :meth:`rollout`, from the last frame alone, and not equal to
@@ -235,18 +238,26 @@ class LatentWorldModel(nn.Module):
         return imagine_each(self._imagination.predictor, context, actions)
 
     def samples_at_once(self, context: Context, horizon: int) -> int:
-        """Return how many samples of a problem are imagined best in one call, see :func:`samples_that_fit`."""
-        frames = 1 if self.config.predictor.context_frames == 1 else context.features.shape[1] + horizon - 1
-        return samples_that_fit(self.predictor, self._imagination.dtype, frames, context.features.shape[2])
+        """Return how many samples of a problem are imagined best in one call: by caches, or a GPU's memory."""
+        return self._imagination.samples_at_once(context, horizon)
+
+    @staticmethod
+    def _check_problems(context: Context, actions: Tensor) -> None:
+        if actions.ndim != 4 or len(actions) != len(context.features) or not actions.shape[2]:
+            raise ConfigError(
+                f"actions of shape {list(actions.shape)} came with a context of {len(context.features)} problems; give "
+                "[B, S, K, A]: S sequences of at least one action for each problem."
+            )
 
     def _rolled_out(
         self, context: Context, problem: int, actions: Tensor, *, states: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Return features `[S, K, N, D]` and, where asked for, states `[S, K, P]` of one problem's `[S, K, A]`."""
         self.predictor.selected.check(actions, context.states)
+        self.predictor.check_extrinsics(context.extrinsics)
         steps: Iterable[Imagined]
         if actions.requires_grad and torch.is_grad_enabled():
-            steps = imagine_with_gradient(self.predictor, context, problem, actions)
+            steps = imagine_with_gradient(self.predictor, context, problem, actions, states=states)
         else:
             steps = self._imagination(context, problem, actions, states=states)
         features, following = zip(*steps, strict=True)

@@ -140,11 +140,11 @@ def rollout_flops(
     Args:
         config: The predictor.
         width: D, of the features.
-        tokens: N, patch tokens a frame; every step has as many and two more.
+        tokens: N, patch tokens a frame; a step has two more for action and state, and none with AdaLN.
         horizon: K, steps imagined.
         frames: T, frames seen; with `context_frames=1` only the last one counts.
     """
-    dim, step = config.embed_dim, tokens + 2
+    dim, step = config.embed_dim, tokens + (0 if config.condition == "adaln" else 2)
     hidden = round(dim * config.mlp_ratio)
     count = 0.0
     for k in range(horizon):

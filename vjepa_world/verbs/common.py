@@ -120,7 +120,16 @@ def provenance(verb: str, config: object) -> dict[str, Any]:
     }
 
 
-PLANNERS = ("cem", "icem", "mppi", "gradient", "predictive", "random")
+#: Samples and iterations of each kind of planner, where none are given.
+BUDGETS = {
+    "cem": (64, 4),
+    "icem": (32, 3),
+    "mppi": (64, 4),
+    "gradient": (8, 20),
+    "predictive": (64, 4),
+    "random": (256, 1),
+}
+PLANNERS = tuple(BUDGETS)
 DISTANCES = ("l1", "l2", "cosine")
 
 
@@ -131,9 +140,9 @@ class PlannerConfig:
     Attributes:
         kind: cem, icem, mppi, gradient, predictive or random; `docs/planning.md` says when to use which.
         horizon: Steps planned ahead.
-        num_samples: Action sequences tried in an iteration; of gradient the restarts.
-        num_iterations: Iterations of a search; of gradient the steps of Adam.
-        num_elites: Best samples that the next iteration is fitted to (cem, icem).
+        num_samples: Action sequences tried in an iteration (of gradient the restarts); null for the kind's own.
+        num_iterations: Iterations of a search (of gradient the steps of Adam); null for the kind's own.
+        num_elites: Best samples that the next iteration is fitted to (cem, icem), at most as many as there are.
         momentum_mean: Share of the old mean that is kept (cem, icem).
         momentum_std: Share of the old standard deviation that is kept (cem, icem).
         initial_std: First standard deviation in half-widths of the actions' box; 0 for the kind's own.
@@ -157,8 +166,8 @@ class PlannerConfig:
 
     kind: str = "cem"
     horizon: int = 1
-    num_samples: int = 64
-    num_iterations: int = 4
+    num_samples: int | None = None
+    num_iterations: int | None = None
     num_elites: int = 8
     momentum_mean: float = 0.1
     momentum_std: float = 0.1
@@ -184,13 +193,29 @@ class PlannerConfig:
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"planner.{name} '{value}' is not known; {nearest(value, allowed)}")
+        if self.replan_every > self.horizon >= 1:
+            raise ConfigError(
+                f"planner.replan_every is {self.replan_every} and planner.horizon {self.horizon}; no plan has so many "
+                "actions. Lower the first or raise the second."
+            )
         if self.deadline_s < 0:
             raise ConfigError(f"planner.deadline_s is {self.deadline_s}; it must be 0 (none) or more.")
+
+    @property
+    def budget(self) -> tuple[int, int]:
+        """Samples of an iteration and iterations: those given, or the kind's own."""
+        samples, iterations = BUDGETS[self.kind]
+        return (
+            samples if self.num_samples is None else self.num_samples,
+            iterations if self.num_iterations is None else self.num_iterations,
+        )
 
     def build(
         self, checkpoint: str, device: torch.device
     ) -> tuple[LatentWorldModel, RecedingHorizon | RotatedPlanner, Objective]:
         """Return a checkpoint's world model, the planner over it, and the energy that it minimises.
+
+        On a processor the process keeps its freed memory from then on (:func:`keep_freed_memory`).
 
         Raises:
             CheckpointError: If the checkpoint is missing or broken.
@@ -237,16 +262,17 @@ class PlannerConfig:
         """Return the planner of this kind over a world model, without what is around it while acting."""
         import planners
 
+        samples, iterations = self.budget
         common: dict[str, Any] = {
             "objective": objective,
             "horizon": self.horizon,
-            "num_samples": self.num_samples,
-            "num_iterations": self.num_iterations,
+            "num_samples": samples,
+            "num_iterations": iterations,
             "fixed": dict.fromkeys(self.frozen, 0.0),
         }
         spread: dict[str, Any] = {"initial_std": self.initial_std} if self.initial_std else {}
         elites: dict[str, Any] = {
-            "num_elites": self.num_elites,
+            "num_elites": min(self.num_elites, samples) if samples > 0 else self.num_elites,
             "momentum_mean": self.momentum_mean,
             "momentum_std": self.momentum_std,
         }

@@ -56,10 +56,10 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--horizon", type=int, default=defaults.horizon, help="steps planned ahead")
     parser.add_argument(
-        "--samples", type=int, default=defaults.num_samples, help="action sequences an iteration"
+        "--samples", type=int, default=None, help="action sequences an iteration (default: the planner's own)"
     )
     parser.add_argument(
-        "--iterations", type=int, default=defaults.num_iterations, help="iterations of the search"
+        "--iterations", type=int, default=None, help="iterations of the search (default: the planner's own)"
     )
     parser.add_argument(
         "--deadline-s",
@@ -120,7 +120,6 @@ def planner_config(arguments: argparse.Namespace) -> PlannerConfig:
         horizon=arguments.horizon,
         num_samples=arguments.samples,
         num_iterations=arguments.iterations,
-        num_elites=min(PlannerConfig().num_elites, arguments.samples),
         deadline_s=arguments.deadline_s,
     )
 
@@ -159,8 +158,8 @@ def write_page(
         "state": " ".join(f"{number + 0.0:g}" for number in arguments.state),
         "planner": config.kind,
         "horizon [steps]": config.horizon,
-        "samples an iteration": config.num_samples,
-        "iterations": f"{len(shown.plan.trace)} of {config.num_iterations}",
+        "samples an iteration": config.budget[0],
+        "iterations": f"{len(shown.plan.trace)} of {config.budget[1]}",
         "seed": arguments.seed,
         "deadline [s]": config.deadline_s or "none",
         "device": device,
