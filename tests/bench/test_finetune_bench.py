@@ -20,6 +20,7 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.training.hardware import resolve_precision
 from vjepa_world.training.objectives import predictions
 
 FRAMES = 4
@@ -121,7 +122,9 @@ def test_the_cache_holds_what_is_decoded_and_encoded(tmp_path: Path) -> None:
     cached, decoded = both.cached.read(draw), both.decoded.read(draw)
     assert cached.features is not None and decoded.frames is not None
     assert cached.pictures is not None and decoded.pictures is not None
-    fresh = both.model.frozen_features(decoded.frames.flatten(0, 1)).unflatten(0, (3, FRAMES))
+    own = resolve_precision("auto", torch.device("cpu"))  # the machine's own, as the cache was made
+    with torch.autocast("cpu", own, enabled=own != torch.float32):
+        fresh = both.model.frozen_features(decoded.frames.flatten(0, 1)).unflatten(0, (3, FRAMES))
     torch.testing.assert_close(cached.features, fresh.float(), rtol=2**-8, atol=1e-6)
     assert torch.equal(cached.pictures, decoded.pictures)
     assert torch.equal(cached.actions, decoded.actions)

@@ -20,6 +20,7 @@ DATA, ENCODER = "runs/collect/arm", "runs/pretrain/arm"
 SMALL = ["inverse.embed_dim=24", "inverse.depth=1", "inverse.num_heads=2"]
 SMALL += ["decoder.image_size=16", "decoder.embed_dim=24", "decoder.depth=1", "decoder.num_heads=2"]
 WORDS = [*FINETUNE, *SMALL, f"encoder={ENCODER}", "latents.side=2", "data.frames=4", "objective.rollout=3"]
+WORDS += ["trainer.precision=float32"]  # curves are compared, on hardware with bfloat16 too
 
 
 @pytest.fixture(scope="module")
