@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Unpack
 
 from torch import Tensor
 
-from planners.box import Box, Fixed, read_box
+from planners.box import Box, read_box
 from planners.checks import check_choice, check_count, check_fraction
 from planners.gaussian_search import GaussianSearch
-from planners.protocols import Objective, WorldModel
+from planners.protocols import WorldModel
 from planners.sampling import Gaussian, chosen_of, elites_of, fit_gaussian
-from planners.search import Scored
+from planners.search import Scored, SearchOptions
 
 
 class CEM(GaussianSearch):
@@ -31,11 +31,11 @@ class CEM(GaussianSearch):
     replaces zero, which is the same for a symmetric box.
 
     Args:
-        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
+        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`; 800 x 10.
         num_elites: Samples refitted to, from 1 to `num_samples`.
         momentum_mean: Share of the old mean kept, in [0, 1]: a number, or one for each of A axes.
         momentum_std: Share of the old standard deviation kept, likewise.
-        initial_std: First standard deviation in half-widths of the box, above 0.
+        initial_std: First standard deviation in half-widths of the box, above 0; None for 1.
         answer: "best" or "mean", as above.
 
     Raises:
@@ -45,34 +45,24 @@ class CEM(GaussianSearch):
         V-JEPA 2-AC (arXiv:2506.09985, section 4 and appendix).
     """
 
+    SAMPLES, ITERATIONS, STD = 800, 10, 1.0
+
     def __init__(
         self,
         model: WorldModel,
         *,
-        objective: Objective,
-        horizon: int = 1,
-        num_samples: int = 800,
-        num_iterations: int = 10,
         num_elites: int = 10,
         momentum_mean: float | Sequence[float] = 0.15,
         momentum_std: float | Sequence[float] = 0.75,
-        initial_std: float = 1.0,
+        initial_std: float | None = None,
         answer: Literal["best", "mean"] = "best",
-        fixed: Fixed | None = None,
-        slice_size: int | None = None,
+        **options: Unpack[SearchOptions],
     ) -> None:
-        super().__init__(
-            model,
-            objective=objective,
-            horizon=horizon,
-            num_samples=num_samples,
-            num_iterations=num_iterations,
-            initial_std=initial_std,
-            fixed=fixed,
-            slice_size=slice_size,
-        )
+        super().__init__(model, initial_std=initial_std, **options)
         size = len(read_box(model)[0])
-        self.num_elites = check_count("num_elites", num_elites, most=num_samples, most_name="num_samples")
+        self.num_elites = check_count(
+            "num_elites", num_elites, most=self.num_samples, most_name="num_samples"
+        )
         self.momentum_mean = check_fraction("momentum_mean", momentum_mean, size)
         self.momentum_std = check_fraction("momentum_std", momentum_std, size)
         self.answer = check_choice("answer", answer, ("best", "mean"))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Generator, Tensor
 
-from planners.box import Box, Fixed
+from planners.box import Box
 from planners.checks import check_positive
-from planners.protocols import Objective, WorldModel
+from planners.protocols import WorldModel
 from planners.sampling import Gaussian, white_noise, within
-from planners.search import Scored, Search
+from planners.search import Scored, Search, SearchOptions
 
 
 class GaussianSearch(Search[Gaussian]):
@@ -22,34 +23,19 @@ class GaussianSearch(Search[Gaussian]):
 
     Args:
         model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
-        initial_std: First standard deviation in half-widths of the box, above 0.
+        initial_std: First standard deviation in half-widths of the box, above 0; None for `STD` of the planner.
 
     Raises:
         PlannerError: If an argument is not allowed.
     """
 
+    STD: ClassVar[float]
+
     def __init__(
-        self,
-        model: WorldModel,
-        *,
-        objective: Objective,
-        horizon: int,
-        num_samples: int,
-        num_iterations: int,
-        initial_std: float,
-        fixed: Fixed | None = None,
-        slice_size: int | None = None,
+        self, model: WorldModel, *, initial_std: float | None = None, **options: Unpack[SearchOptions]
     ) -> None:
-        super().__init__(
-            model,
-            objective=objective,
-            horizon=horizon,
-            num_samples=num_samples,
-            num_iterations=num_iterations,
-            fixed=fixed,
-            slice_size=slice_size,
-        )
-        self.initial_std = check_positive("initial_std", initial_std)
+        super().__init__(model, **options)
+        self.initial_std = check_positive("initial_std", self.STD if initial_std is None else initial_std)
 
     @abstractmethod
     def _update(self, belief: Gaussian, box: Box, scored: Scored) -> tuple[Gaussian, Tensor]:

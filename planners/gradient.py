@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Generator, Tensor
 
-from planners.box import Box, Fixed
+from planners.box import Box
 from planners.checks import check_positive
 from planners.errors import PlannerError
-from planners.protocols import Objective, WorldModel
+from planners.protocols import WorldModel
 from planners.sampling import uniform
 from planners.scoring import Scorer
-from planners.search import Scored, Search
+from planners.search import Scored, Search, SearchOptions
 
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 """Adam's, as published."""
@@ -62,8 +63,8 @@ class GradientDescent(Search[Descent]):
     Args:
         model, horizon, fixed, slice_size: As in `Search`.
         objective: What is minimised; it must be differentiable.
-        num_samples: S, restarts.
-        num_iterations: Steps of Adam, at least 1.
+        num_samples: S, restarts; 8 by default.
+        num_iterations: Steps of Adam, at least 1; 20 by default.
         lr: Its rate :math:`\alpha`, in half-widths of the box.
 
     Raises:
@@ -75,27 +76,16 @@ class GradientDescent(Search[Descent]):
         appendix).
     """
 
+    SAMPLES, ITERATIONS = 8, 20
+
     def __init__(
         self,
         model: WorldModel,
         *,
-        objective: Objective,
-        horizon: int = 1,
-        num_samples: int = 8,
-        num_iterations: int = 20,
         lr: float = 0.1,
-        fixed: Fixed | None = None,
-        slice_size: int | None = None,
+        **options: Unpack[SearchOptions],
     ) -> None:
-        super().__init__(
-            model,
-            objective=objective,
-            horizon=horizon,
-            num_samples=num_samples,
-            num_iterations=num_iterations,
-            fixed=fixed,
-            slice_size=slice_size,
-        )
+        super().__init__(model, **options)
         self.lr = check_positive("lr", lr)
 
     def _begin(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> Descent:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Unpack
 
 from torch import Generator, Tensor
 
-from planners.box import Fixed
 from planners.cem import CEM
 from planners.checks import check_at_least, check_fraction
-from planners.protocols import Objective, WorldModel
+from planners.protocols import WorldModel
 from planners.sampling import coloured_noise
-from planners.search import Scored
+from planners.search import Scored, SearchOptions
 
 
 class ICEM(CEM):
@@ -26,14 +26,14 @@ class ICEM(CEM):
 
     Args:
         model, objective, horizon, num_iterations, fixed, slice_size: As in `Search`.
-        num_samples: S of the first iteration.
+        num_samples: S of the first iteration, 64; 3 iterations.
         num_elites: E, from 1 to `num_samples`.
         noise_exponent: :math:`\beta`, at least 0; of no effect with a horizon of 1.
         sample_decay: :math:`\gamma`, at least 1.
         kept_share: Share of the elites that stays, in [0, 1].
         momentum_mean: Share of the old mean kept: a number, or one for each of A axes.
         momentum_std: Share of the old standard deviation kept, likewise.
-        initial_std: First standard deviation in half-widths of the box.
+        initial_std: First standard deviation in half-widths of the box; None for 0.5.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box.
@@ -42,36 +42,28 @@ class ICEM(CEM):
         Pinneri et al., Sample-efficient Cross-Entropy Method for Real-time Planning (arXiv:2008.06389).
     """
 
+    SAMPLES, ITERATIONS, STD = 64, 3, 0.5
+
     def __init__(
         self,
         model: WorldModel,
         *,
-        objective: Objective,
-        horizon: int = 1,
-        num_samples: int = 64,
-        num_iterations: int = 3,
         num_elites: int = 8,
         noise_exponent: float = 2.0,
         sample_decay: float = 1.25,
         kept_share: float = 0.3,
         momentum_mean: float | Sequence[float] = 0.1,
         momentum_std: float | Sequence[float] = 0.1,
-        initial_std: float = 0.5,
-        fixed: Fixed | None = None,
-        slice_size: int | None = None,
+        initial_std: float | None = None,
+        **options: Unpack[SearchOptions],
     ) -> None:
         super().__init__(
             model,
-            objective=objective,
-            horizon=horizon,
-            num_samples=num_samples,
-            num_iterations=num_iterations,
             num_elites=num_elites,
             momentum_mean=momentum_mean,
             momentum_std=momentum_std,
             initial_std=initial_std,
-            fixed=fixed,
-            slice_size=slice_size,
+            **options,
         )
         self.noise_exponent = check_at_least("noise_exponent", noise_exponent, 0.0)
         self.sample_decay = check_at_least("sample_decay", sample_decay, 1.0)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
-from planners.box import Box, Fixed
+from planners.box import Box
 from planners.checks import check_choice, check_positive, check_share
 from planners.gaussian_search import GaussianSearch
-from planners.protocols import Objective, WorldModel
+from planners.protocols import WorldModel
 from planners.sampling import Gaussian
-from planners.search import Scored
+from planners.search import Scored, SearchOptions
 
 
 class MPPI(GaussianSearch):
@@ -26,11 +28,11 @@ class MPPI(GaussianSearch):
     clipped to the box, and averaged as clipped.
 
     Args:
-        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
+        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`; 256 x 6.
         temperature: :math:`\lambda`, above 0: the smaller, the more the best sample alone counts.
         temperature_of: "spread": of the standard deviation of the finite energies of an iteration; "energy": of
             the energy itself.
-        initial_std: First standard deviation in half-widths of the box.
+        initial_std: First standard deviation in half-widths of the box; None for 0.5.
         std_decay: What it is multiplied with after an iteration, above 0 and at most 1.
 
     Raises:
@@ -40,31 +42,19 @@ class MPPI(GaussianSearch):
         Williams et al., Information Theoretic MPC for Model-Based Reinforcement Learning (ICRA 2017, algorithm 2).
     """
 
+    SAMPLES, ITERATIONS, STD = 256, 6, 0.5
+
     def __init__(
         self,
         model: WorldModel,
         *,
-        objective: Objective,
-        horizon: int = 1,
-        num_samples: int = 256,
-        num_iterations: int = 6,
         temperature: float = 0.1,
         temperature_of: str = "spread",
-        initial_std: float = 0.5,
         std_decay: float = 0.6,
-        fixed: Fixed | None = None,
-        slice_size: int | None = None,
+        initial_std: float | None = None,
+        **options: Unpack[SearchOptions],
     ) -> None:
-        super().__init__(
-            model,
-            objective=objective,
-            horizon=horizon,
-            num_samples=num_samples,
-            num_iterations=num_iterations,
-            initial_std=initial_std,
-            fixed=fixed,
-            slice_size=slice_size,
-        )
+        super().__init__(model, initial_std=initial_std, **options)
         self.temperature = check_positive("temperature", temperature)
         self.temperature_of = check_choice("temperature_of", temperature_of, ("spread", "energy"))
         self.std_decay = check_share("std_decay", std_decay)

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from planners.box import Box, Fixed
+from planners.box import Box
 from planners.gaussian_search import GaussianSearch
-from planners.protocols import Objective, WorldModel
 from planners.sampling import Gaussian, chosen_of
 from planners.search import Scored
 
@@ -20,9 +19,9 @@ class PredictiveSampling(GaussianSearch):
     .. math:: \mu \leftarrow \arg\min_{a \in \{\mu, a_1, ..., a_S\}} E(a)
 
     Args:
-        model, objective, horizon, num_samples, fixed, slice_size: As in `Search`.
-        num_iterations: Iterations; the published method has one for each action.
-        initial_std: Standard deviation in half-widths of the box, the same throughout.
+        model, objective, horizon, num_samples, fixed, slice_size: As in `Search`; 64 samples.
+        num_iterations: Iterations, 4; the published method has one for each action.
+        initial_std: Standard deviation in half-widths of the box, 0.4, the same throughout.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box.
@@ -32,28 +31,7 @@ class PredictiveSampling(GaussianSearch):
         The published one draws the knots of splines; here every step is drawn.
     """
 
-    def __init__(
-        self,
-        model: WorldModel,
-        *,
-        objective: Objective,
-        horizon: int = 1,
-        num_samples: int = 64,
-        num_iterations: int = 4,
-        initial_std: float = 0.4,
-        fixed: Fixed | None = None,
-        slice_size: int | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            objective=objective,
-            horizon=horizon,
-            num_samples=num_samples,
-            num_iterations=num_iterations,
-            initial_std=initial_std,
-            fixed=fixed,
-            slice_size=slice_size,
-        )
+    SAMPLES, ITERATIONS, STD = 64, 4, 0.4
 
     def _noise(self, like: Tensor, iteration: int, generators: Sequence[Generator]) -> Tensor:
         noise = super()._noise(like, iteration, generators)

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from planners.box import Box, Fixed
-from planners.protocols import Objective, WorldModel
+from planners.box import Box
 from planners.sampling import chosen_of, uniform
 from planners.search import Scored, Search
 
@@ -17,33 +16,14 @@ class RandomShooting(Search[None]):
     """Draw uniformly from the box, and take the best: what search has to beat at the same number of samples.
 
     Args:
-        model, objective, horizon, num_samples, fixed, slice_size: As in `Search`.
-        num_iterations: Iterations, which differ in nothing; the deadline is looked at between them.
+        model, objective, horizon, num_samples, fixed, slice_size: As in `Search`; 256 samples.
+        num_iterations: Iterations, 1, which differ in nothing; the deadline is looked at between them.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's bounds are not a box.
     """
 
-    def __init__(
-        self,
-        model: WorldModel,
-        *,
-        objective: Objective,
-        horizon: int = 1,
-        num_samples: int = 256,
-        num_iterations: int = 1,
-        fixed: Fixed | None = None,
-        slice_size: int | None = None,
-    ) -> None:
-        super().__init__(
-            model,
-            objective=objective,
-            horizon=horizon,
-            num_samples=num_samples,
-            num_iterations=num_iterations,
-            fixed=fixed,
-            slice_size=slice_size,
-        )
+    SAMPLES, ITERATIONS = 256, 1
 
     def _begin(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> None:
         return None

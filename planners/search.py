@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, Required, TypedDict, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -50,6 +50,17 @@ class Scored:
         )
 
 
+class SearchOptions(TypedDict, total=False):
+    """What every planner takes beside its own; see `Search`."""
+
+    objective: Required[Objective]
+    horizon: int
+    num_samples: int | None
+    num_iterations: int | None
+    fixed: Fixed | None
+    slice_size: int | None
+
+
 class Search(ABC, Generic[Belief]):
     """A planner that samples, scores and refits.
 
@@ -57,8 +68,8 @@ class Search(ABC, Generic[Belief]):
         model: What imagines. Its bounds are read at each call.
         objective: What is minimised.
         horizon: K, steps planned ahead, at least 1.
-        num_samples: S, sequences tried in an iteration, at least 1.
-        num_iterations: At least 1.
+        num_samples: S, sequences tried in an iteration, at least 1; None for `SAMPLES` of the planner.
+        num_iterations: At least 1; None for `ITERATIONS` of the planner.
         fixed: Axes that are not searched: their value, or one for each step (None where it is free). A rotation is
             switched off by `{3: 0, 4: 0, 5: 0}`, a gripper told to close at the third of three steps by
             `{6: (None, None, 0.75)}`.
@@ -69,22 +80,27 @@ class Search(ABC, Generic[Belief]):
         PlannerError: If an argument is not allowed or the model's bounds are not a box.
     """
 
+    SAMPLES: ClassVar[int]
+    ITERATIONS: ClassVar[int]
+
     def __init__(
         self,
         model: WorldModel,
         *,
         objective: Objective,
-        horizon: int,
-        num_samples: int,
-        num_iterations: int,
+        horizon: int = 1,
+        num_samples: int | None = None,
+        num_iterations: int | None = None,
         fixed: Fixed | None = None,
         slice_size: int | None = None,
     ) -> None:
         self.model = model
         self.objective = objective
         self.horizon = check_count("horizon", horizon)
-        self.num_samples = check_count("num_samples", num_samples)
-        self.num_iterations = check_count("num_iterations", num_iterations)
+        samples = self.SAMPLES if num_samples is None else num_samples
+        iterations = self.ITERATIONS if num_iterations is None else num_iterations
+        self.num_samples = check_count("num_samples", samples)
+        self.num_iterations = check_count("num_iterations", iterations)
         self.fixed = read_fixed(fixed)
         self.slice_size = None if slice_size is None else check_count("slice_size", slice_size)
         make_box(model, horizon, self.fixed)
