@@ -119,6 +119,6 @@ def samples_that_fit(
         room = torch.cuda.mem_get_info(device)[0]
         room += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return max(1, int(GPU_SHARE * room) // (size * (wide + remembered) + features))
-    scores = config.num_heads * step * step * seen
+    scores = step * step * seen  # of one head: attention takes as many heads at once as fit
     cache = torch.cpu.get_capabilities().get("l2_cache_size", USUAL_CACHE) * torch.get_num_threads()
     return max(1, int(CACHES * cache) // (size * (wide + scores)))
