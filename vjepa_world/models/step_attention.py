@@ -61,7 +61,9 @@ def _by_exponentials(q: Tensor, k: Tensor, v: Tensor, past: SharedPast | None) -
     Without the maximum, shared and own keys need not come together before the end, and an exponential and a sum take
     half the time of a softmax over both on a processor. As many heads go together as leave their scores in the caches.
     """
-    keys = k.shape[2] if past is None else max(k.shape[2], past.keys.shape[1])  # the two are scored one after the other
+    keys = (
+        k.shape[2] if past is None else max(k.shape[2], past.keys.shape[1])
+    )  # the two are scored one after the other
     at_once = max(1, int(IN_CACHE / (q.shape[1] * q.shape[2] * keys * q.element_size())))
     parts = []
     for first in range(0, len(q), at_once):
