@@ -111,7 +111,7 @@ class PlainFinetuneStep:
         prefix = f"embodiments.{model.predictor.embodiment}."
         for ours, theirs in ((self.encoder, model.encoder), (self.predictor, model.predictor)):
             weights = {
-                _plain_name(name, prefix): weight.detach() for name, weight in theirs.named_parameters()
+                plain_name(name, prefix): weight.detach() for name, weight in theirs.named_parameters()
             }
             with torch.no_grad():
                 for name, parameter in ours.named_parameters():
@@ -152,7 +152,8 @@ class PlainFinetuneStep:
         return (predicted - features[:, n : n + predicted.shape[1]]).abs().mean()
 
 
-def _plain_name(name: str, prefix: str) -> str:
+def plain_name(name: str, prefix: str) -> str:
+    """Return what a weight of a world model is called here; `prefix` is that of its selected robot."""
     plain = name.removeprefix(prefix)
     for theirs, ours in NAMES.items():
         plain = plain.replace(theirs, ours)

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vjepa_world.bench.plain_finetune import NAMES, PlainActionPredictor
+from vjepa_world.bench.plain_finetune import PlainActionPredictor, plain_name
 from vjepa_world.bench.plain_step import Grid, PlainBlock
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor
@@ -339,11 +339,8 @@ def _distance(features: Tensor, goal: Tensor) -> Tensor:
 @torch.no_grad()
 def _copy_weights(plain: PlainPlanningPredictor, predictor: ActionPredictor) -> None:
     """Take over the weights; what standardises actions and states becomes part of the maps that embed them."""
-    weights = {}
-    for name, weight in predictor.named_parameters():
-        for theirs, ours in NAMES.items():
-            name = name.replace(theirs, ours)
-        weights[name] = weight
+    prefix = f"embodiments.{predictor.embodiment}."
+    weights = {plain_name(name, prefix): weight for name, weight in predictor.named_parameters()}
     robot = predictor.selected
     for name in ("action", "state"):
         embed, mean, std = (getattr(robot, f"{name}_{part}") for part in ("encoder", "mean", "std"))

@@ -101,7 +101,6 @@ def run(config: BenchConfig) -> list[Row]:
         mine, theirs = (measured_by(__name__, side, *words) for side in ("ours", "plain"))
         rows.append(row(f"{sizes[number].name}, memory", mine, theirs, "GB", lower_is_better=True))
     rows += _compiled(config, device)
-    keep_freed_memory()
     return [*rows, *shipped_rows(config, device)]
 
 

@@ -12,6 +12,7 @@ import torch
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
+from vjepa_world.evaluation.statistics import percentiles
 from vjepa_world.verbs.common import SHIPPED, EnvConfig, PlannerConfig
 
 #: Actions whose times make the percentiles.
@@ -51,10 +52,10 @@ def shipped_rows(config: BenchConfig, device: torch.device) -> list[Row]:
             rows.append(row(label, pair.ours, pair.baseline, "s", lower_is_better=True))
         times = _seconds(default, ACTIONS)
     env.close()
-    middle, *worst = np.percentile(times, [50, 95, 99])
+    middle, *worst = percentiles(times, (50, 95, 99))
     for percent, seconds in zip((95, 99), worst, strict=True):
         label = f"planned action, {percent} of 100 within, beside the median"
-        rows.append(row(label, float(seconds), float(middle), "s", lower_is_better=True))
+        rows.append(row(label, seconds, middle, "s", lower_is_better=True))
     return rows
 
 

@@ -92,8 +92,6 @@ def gather(
     """
     now, actions = context.features[:, -1], plan.actions[:, None]
     imagined, states = _imagined(model, objective, context, actions)
-    state = None if states is None else context.states[:, None, -1:]
-    here = _energies(objective, now[:, None, None], goal, torch.zeros_like(actions[:, :, :1]), state)
     distances = None
     if model.config.latents.kind != "queries":
         seen = torch.cat([now, imagined[0, 0]])
@@ -104,11 +102,18 @@ def gather(
         bounds=torch.stack([model.action_low, model.action_high]).float().cpu(),
         image=image,
         goal_image=goal_image,
-        energy_now=float(here[0]),
+        energy_now=energy_now(objective, context, goal, plan),
         energies=_energies(objective, imagined, goal, actions, states),
         distances=distances,
         decoded=_decoded(model, now[0], goal[0], imagined[0, 0]),
     )
+
+
+def energy_now(objective: ObjectiveLike, context: Context, goal: Tensor, plan: Plan) -> float:
+    """Return the energy of what is seen, as if it had been imagined, with no action; arguments as in :func:`gather`."""
+    nothing = torch.zeros_like(plan.actions[:, None, :1])
+    here = context.features[:, None, -1:], goal, nothing, context.states[:, None, -1:]
+    return float(_energies(objective, *here)[0])
 
 
 def _imagined(

@@ -103,9 +103,8 @@ class FastBlock(nn.Module):
         """Add to the stream `x [R, M, W]` what was attended to, and the MLP of the sum."""
         x = x + _gated(self.proj(attended), parts[2:3])
         hidden = self.fc1(_modulated(self.norm2(x), parts[3:5]))
-        return x + _gated(
-            self.fc2(torch.ops.aten.gelu_(hidden)), parts[5:]
-        )  # in place: half the memory traffic
+        torch.ops.aten.gelu_(hidden)  # in place: half the memory traffic
+        return x + _gated(self.fc2(hidden), parts[5:])
 
 
 class FastNorm(nn.Module):

@@ -113,9 +113,8 @@ def imagine(
         states: Whether the state after the last action is asked for too.
     """
     samples, horizon, _ = actions.shape
-    frame, memory = scene.frame, scene.memory
-    features, state = (part.expand(samples, *part.shape[1:]) for part in (frame.features, frame.states))
-    camera = None if frame.extrinsics is None else frame.extrinsics.expand(samples, -1)
+    memory = scene.memory
+    features, state, camera = _for_samples(scene.frame, samples)
     for k in range(horizon):
         if k == 0 and scene.opening is not None:
             x, memory = predictor.begin(scene.opening, actions[:, k], memory)
@@ -151,8 +150,7 @@ def imagine_with_gradient(
     for step in past:
         _, cache = predictor.step(step.features, step.actions, step.states, step.extrinsics, cache)
     cache = None if cache is None else cache.expand(samples)
-    features, state = (part.expand(samples, *part.shape[1:]) for part in (frame.features, frame.states))
-    camera = None if frame.extrinsics is None else frame.extrinsics.expand(samples, -1)
+    features, state, camera = _for_samples(frame, samples)
     for k in range(horizon):
         given, following = (features, actions[:, k], state, camera, cache), None
         if predicts_state(predictor, state, actions):
@@ -164,6 +162,12 @@ def imagine_with_gradient(
         features = predictor.comparable(features)
         state = state if following is None else following
         yield features, following
+
+
+def _for_samples(frame: Step, samples: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return a frame's features, state and extrinsics for each of R samples, without a copy."""
+    camera = None if frame.extrinsics is None else frame.extrinsics.expand(samples, -1)
+    return frame.features.expand(samples, -1, -1), frame.states.expand(samples, -1), camera
 
 
 def _following(predictor: FastPredictor, state: Tensor, action: Tensor, x: Tensor) -> Tensor:

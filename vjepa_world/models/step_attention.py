@@ -61,11 +61,10 @@ def _by_exponentials(q: Tensor, k: Tensor, v: Tensor, past: SharedPast | None) -
     Without the maximum, shared and own keys need not come together before the end, and an exponential and a sum take
     half the time of a softmax over both on a processor. As many heads go together as leave their scores in the caches.
     """
-    keys = (
-        k.shape[2] if past is None else max(k.shape[2], past.keys.shape[1])
-    )  # the two are scored one after the other
+    # Own and shared keys are scored one after the other.
+    keys = k.shape[2] if past is None else max(k.shape[2], past.keys.shape[1])
     at_once = max(1, int(IN_CACHE / (q.shape[1] * q.shape[2] * keys * q.element_size())))
-    parts = []
+    out = torch.empty_like(q)
     for first in range(0, len(q), at_once):
         heads = slice(first, first + at_once)
         total, summed = _summed(q[heads].flatten(0, 1), k[heads].flatten(0, 1), v[heads].flatten(0, 1))
@@ -74,8 +73,8 @@ def _by_exponentials(q: Tensor, k: Tensor, v: Tensor, past: SharedPast | None) -
             total, summed = total + before.view_as(total), summed + earlier.view_as(summed)
         if not SMALLEST < float(total.min()) <= float(total.max()) < LARGEST:
             return None
-        parts.append((summed / total).to(v.dtype))
-    return torch.cat(parts).view(q.shape)
+        out[heads] = (summed / total).view_as(out[heads])
+    return out
 
 
 def _summed(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

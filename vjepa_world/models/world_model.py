@@ -254,7 +254,6 @@ class LatentWorldModel(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return features `[S, K, N, D]` and, where asked for, states `[S, K, P]` of one problem's `[S, K, A]`."""
         self.predictor.selected.check(actions, context.states)
-        self.predictor.check_extrinsics(context.extrinsics)
         steps: Iterable[Imagined]
         if actions.requires_grad and torch.is_grad_enabled():
             steps = imagine_with_gradient(self.predictor, context, problem, actions, states=states)

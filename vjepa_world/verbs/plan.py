@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from planners import make_generators
-    from vjepa_world.evaluation.plan_report import gather
+    from vjepa_world.evaluation.plan_report import energy_now, gather
     from vjepa_world.training.hardware import resolve_device
 
     if arguments.html is not None:
@@ -100,9 +100,9 @@ def run(arguments: argparse.Namespace) -> None:
     )
     result: dict[str, Any] = {"actions": _rounded(plan.actions[0]), "energy": plan.energy[0].item()}
     clock.append(time.perf_counter())
-    shown = gather(model, objective, context, goal, plan, image=image, goal_image=goal_image)
-    result["energy_now"] = shown.energy_now
+    result["energy_now"] = energy_now(objective, context, goal, plan)
     if arguments.html is not None:
+        shown = gather(model, objective, context, goal, plan, image=image, goal_image=goal_image)
         times_s = (clock[1] - clock[0], clock[2] - clock[1])
         write_page(arguments, shown, config, times_s, str(model.device))
         result["page"] = str(arguments.html)
