@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from torch import Generator, Tensor
+
+from planners.errors import PlannerError
 
 Context: TypeAlias = Any
 """What `WorldModel.encode` returned. A planner only hands it back to `rollout` and never looks inside."""
@@ -63,6 +65,37 @@ class JudgingWorldModel(Protocol):
 
     def judged_energy(self, objective: Objective, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
         """Return the energies `[B, S]` of actions `[B, S, K, A]`."""
+
+
+ActionType: TypeAlias = Literal["delta", "absolute"]
+"""What an action is: a change, zeros being no motion, or a target, written as where the robot is."""
+
+
+def action_type(model: object) -> ActionType | None:
+    """Return what a model declares its actions to be (its optional attribute `action_type`); None if it does not."""
+    declared: ActionType | None = getattr(model, "action_type", None)
+    if declared not in (None, "delta", "absolute"):
+        raise PlannerError(
+            f"The world model's action_type is {declared!r}; allowed are 'delta' (zeros are no motion), 'absolute' "
+            "(targets) and None (not known). Change it."
+        )
+    return declared
+
+
+@runtime_checkable
+class HoldingWorldModel(Protocol):
+    """A world model that knows which action leaves a robot where it is, and how far an action may lead from there.
+
+    Searches of a model whose `action_type` is "absolute" begin around the hold action, and their actions never lead
+    further than `action_step` from it, or from the action before.
+    """
+
+    @property
+    def action_step(self) -> Tensor | None:
+        """Largest change from one action to the next, `[A]`, +inf where there is no limit; None for none at all."""
+
+    def hold_action(self, context: Context) -> Tensor | None:
+        """Return the actions that leave the robots where they are in the newest frame, `[B, A]`; None if not known."""
 
 
 class Objective(Protocol):
