@@ -13,20 +13,30 @@ from torch import Tensor
 
 from planners.checks import check_tensor, is_number, listed, plain
 from planners.errors import PlannerError
-from planners.protocols import WorldModel
+from planners.protocols import Context, HoldingWorldModel, WorldModel, action_type
 
-Fixed: TypeAlias = Mapping[int, float | Sequence[float | None] | Tensor | np.ndarray]
-"""Axis of the action to its value: one number for all steps, or one for each step, None where it is free."""
+Fixed: TypeAlias = Mapping[int, float | Sequence[float | None] | Tensor | np.ndarray | str]
+"""Axis of the action to its value: one number for all steps, or one for each step, None where it is free.
+
+`HOLD` in place of a number keeps the axis as the model's hold action has it.
+"""
+
+HOLD = "hold"
 
 ROUNDING = 1e-6
 """A bound that was stored in float32 may be this far from the number that is meant."""
 
 
 class Box(NamedTuple):
-    """Lowest and highest action of every step, `[K, A]`, or of every problem's, `[B, K, A]`."""
+    """Lowest and highest action of every step, `[K, A]`, or of every problem's, `[B, K, A]`.
+
+    With a `step`, an action is no further than that from the one before, and the first no further from `start`.
+    """
 
     low: Tensor
     high: Tensor
+    start: Tensor | None = None
+    step: Tensor | None = None
 
     @property
     def centre(self) -> Tensor:
@@ -39,12 +49,24 @@ class Box(NamedTuple):
         return (self.high - self.low) / 2
 
     def clamp(self, actions: Tensor) -> Tensor:
-        """Return actions `[..., K, A]` (for a box of problems `[B, K, A]`), each at its nearest allowed value."""
-        return torch.clamp(actions, self.low, self.high)
+        """Return actions `[..., K, A]` (for a box of problems `[B, K, A]`), each at its nearest allowed value.
+
+        Steps are taken in turn: each is brought near enough to the allowed one before it.
+        """
+        inside = torch.clamp(actions, self.low, self.high)
+        if self.start is None or self.step is None:
+            return inside
+        before, found = self.start, []
+        for k, action in enumerate(inside.unbind(dim=-2)):
+            near = torch.clamp(action, before - self.step, before + self.step)
+            before = torch.clamp(near, self.low[..., k, :], self.high[..., k, :])  # what is fixed stays
+            found.append(before)
+        return torch.stack(found, dim=-2)
 
     def per_sample(self) -> Box:
         """Return the box of problems with an axis for samples, `[B, 1, K, A]`."""
-        return Box(self.low.unsqueeze(1), self.high.unsqueeze(1))
+        start = None if self.start is None else self.start.unsqueeze(1)
+        return Box(self.low.unsqueeze(1), self.high.unsqueeze(1), start, self.step)
 
 
 def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
@@ -63,7 +85,11 @@ def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def read_fixed(fixed: Fixed | None) -> dict[int, float | tuple[float | None, ...]]:
+Values: TypeAlias = float | tuple[float | None, ...] | str
+"""What an axis is fixed at, as plain numbers."""
+
+
+def read_fixed(fixed: Fixed | None) -> dict[int, Values]:
     """Return what is fixed as plain numbers.
 
     Raises:
@@ -86,21 +112,27 @@ def make_box(model: WorldModel, horizon: int, fixed: Fixed | None) -> Box:
     bounds = read_box(model)
     low, high = (bound.expand(horizon, -1).clone() for bound in bounds)
     for axis, values in read_fixed(fixed).items():
+        if values == HOLD:
+            _check_axis(axis, len(bounds[0]))
+            continue  # where that is, a context says
         for step, value in enumerate(_by_step(axis, values, horizon, len(bounds[0]))):
             if value is None:
                 continue
             _check_value(axis, value, float(bounds[0][axis]), float(bounds[1][axis]))
             low[step, axis] = high[step, axis] = value
-    return Box(*(torch.clamp(edge, *bounds) for edge in (low, high)))
+    return Box(torch.clamp(low, *bounds), torch.clamp(high, *bounds))
 
 
-def with_prefix(model: WorldModel, box: Box, prefix: Tensor | None, batch: int) -> Box:
+def with_prefix(
+    model: WorldModel, box: Box, prefix: Tensor | None, batch: int, hold: Tensor | None = None
+) -> Box:
     """Return the box of B problems `[B, K, A]`, whose first steps are the actions `prefix [B, J, A]`.
 
     Raises:
-        PlannerError: If the prefix does not fit, leaves nothing to plan, or is outside the model's bounds.
+        PlannerError: If the prefix does not fit, leaves nothing to plan, or is outside the model's bounds; these are
+            widened where the `hold` action `[B, A]` is outside.
     """
-    low, high = (bound.expand(batch, *bound.shape) for bound in box)
+    low, high = (bound.expand(batch, *bound.shape).clone() for bound in box[:2])
     if prefix is None:
         return Box(low, high)
     steps, size = box.low.shape
@@ -115,10 +147,105 @@ def with_prefix(model: WorldModel, box: Box, prefix: Tensor | None, batch: int) 
         raise PlannerError(
             "prefix has NaN or infinite entries; allowed are finite actions. Pass none instead."
         )
-    bounds = read_box(model)
+    bounds = _widened(*read_box(model), hold)
     _check_inside(prefix.to(low), *bounds)
     under_way = torch.clamp(prefix.to(low), *bounds)
-    return Box(*(torch.cat([under_way, bound[:, prefix.shape[1] :]], dim=1) for bound in (low, high)))
+    low, high = (torch.cat([under_way, bound[:, prefix.shape[1] :]], dim=1) for bound in (low, high))
+    return Box(low, high)
+
+
+def read_hold(model: WorldModel, context: Context, batch: int) -> Tensor | None:
+    """Return the actions `[B, A]` that hold the robots of a context, where the model's are targets; None elsewhere.
+
+    Raises:
+        PlannerError: If the model returns something else.
+    """
+    if action_type(model) != "absolute" or not isinstance(model, HoldingWorldModel):
+        return None
+    hold = model.hold_action(context)
+    if hold is None:
+        return None
+    check_tensor("The world model's hold_action", hold, "[B, A]")
+    expected = (batch, len(model.action_low))
+    if tuple(hold.shape) != expected or not bool(torch.isfinite(hold).all()):
+        raise PlannerError(
+            f"The world model's hold_action has shape {tuple(hold.shape)}"
+            f"{'' if bool(torch.isfinite(hold).all()) else ' and is not finite'}; allowed is a finite action for each "
+            f"problem, {expected}. Return the targets at which the robots stay where they are."
+        )
+    return hold.to(model.action_low)
+
+
+def within_reach(
+    model: WorldModel, box: Box, hold: Tensor | None, fixed: Mapping[int, Values], prefix: Tensor | None
+) -> Box:
+    """Return the box of targets: no step further than the model allows from `hold [B, A]` and the step before.
+
+    Where the robot is outside of the bounds, targets may lie between it and the bounds. After a prefix they go on from
+    its last action.
+
+    Raises:
+        PlannerError: If an axis is fixed at its hold action and there is none.
+    """
+    held = [axis for axis, values in fixed.items() if values == HOLD]
+    if hold is None:
+        return _at_rest(model, box, held)
+    done = 0 if prefix is None else prefix.shape[1]
+    anchor = (hold if prefix is None else prefix[:, -1].to(hold)).unsqueeze(1)
+    limit = _step_limit(model)
+    steps = torch.arange(1, box.low.shape[1] - done + 1, device=hold.device)[:, None]
+    reach = torch.where(torch.isinf(limit), torch.inf, limit * steps)
+    low, high = box.low.clone(), box.high.clone()
+    free = low[:, done:] < high[:, done:]
+    lowest, highest = _widened(low[:, done:], high[:, done:], anchor[:, 0])
+    low[:, done:] = torch.where(free, torch.maximum(lowest, anchor - reach), low[:, done:])
+    high[:, done:] = torch.where(free, torch.minimum(highest, anchor + reach), high[:, done:])
+    for edge in (low, high):
+        edge[:, done:, held] = anchor[..., held]
+    return Box(low, high, hold, limit)
+
+
+def _at_rest(model: WorldModel, box: Box, held: Sequence[int]) -> Box:
+    """Return the box of changes, where an axis that holds is at zero."""
+    if not held:
+        return box
+    if action_type(model) == "absolute":
+        raise PlannerError(
+            f"fixed holds axis {', '.join(map(str, held))} where it is, and the world model, whose actions are "
+            "targets, has no hold_action. Give the axes' values."
+        )
+    low, high = read_box(model)
+    still = torch.zeros_like(low).clamp(low, high)
+    for edge in box[:2]:
+        edge[..., held] = still[list(held)]
+    return box
+
+
+def _step_limit(model: WorldModel) -> Tensor:
+    """Return the largest change from action to action, `[A]`, +inf where there is none.
+
+    Raises:
+        PlannerError: If it is no such thing.
+    """
+    low = model.action_low
+    limit = getattr(model, "action_step", None)
+    if limit is None:
+        return torch.full_like(low, torch.inf)
+    check_tensor("The world model's action_step", limit, "[A]")
+    if limit.shape != low.shape or not bool((limit >= 0).all()):
+        raise PlannerError(
+            f"The world model's action_step is {limit.tolist()}; allowed are {len(low)} numbers of at least 0, +inf "
+            "for no limit. Set it to what a joint may move in a step."
+        )
+    return limit.to(low)
+
+
+def _widened(low: Tensor, high: Tensor, hold: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return bounds `[A]` or `[B, K, A]` that `hold [B, A]` is inside of."""
+    if hold is None:
+        return low, high
+    at = hold.to(low).unsqueeze(1)
+    return torch.minimum(low, at), torch.maximum(high, at)
 
 
 def _read_axis(axis: object) -> int:
@@ -129,7 +256,9 @@ def _read_axis(axis: object) -> int:
     return int(axis)
 
 
-def _read_values(axis: int, values: Any) -> float | tuple[float | None, ...]:
+def _read_values(axis: int, values: Any) -> Values:
+    if isinstance(values, str) and values == HOLD:
+        return HOLD
     read = plain(values)
     numbers = tuple(map(plain, read)) if listed(read) else (read,)
     if not all(is_number(n) or (n is None and listed(read)) for n in numbers):
@@ -140,14 +269,17 @@ def _read_values(axis: int, values: Any) -> float | tuple[float | None, ...]:
     return numbers if listed(read) else numbers[0]
 
 
-def _by_step(
-    axis: int, values: float | tuple[float | None, ...], horizon: int, size: int
-) -> tuple[float | None, ...]:
+def _check_axis(axis: int, size: int) -> None:
     if not 0 <= axis < size:
         raise PlannerError(
             f"fixed names axis {axis}, and an action has {size} numbers, counted from 0. Name one of them."
         )
+
+
+def _by_step(axis: int, values: Values, horizon: int, size: int) -> tuple[float | None, ...]:
+    _check_axis(axis, size)
     if not isinstance(values, tuple):
+        assert not isinstance(values, str)
         return (values,) * horizon
     if len(values) != horizon:
         raise PlannerError(

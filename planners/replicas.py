@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from planners.errors import PlannerError
-from planners.protocols import Context, Objective, SlicedWorldModel, WorldModel
+from planners.protocols import (
+    ActionType,
+    Context,
+    HoldingWorldModel,
+    Objective,
+    SlicedWorldModel,
+    WorldModel,
+    action_type,
+)
 from planners.scoring import imagined_energy
 
 
@@ -50,6 +58,22 @@ class Replicas:
     def action_high(self) -> Tensor:
         """Highest allowed action, `[A]`."""
         return self.models[0].action_high
+
+    @property
+    def action_type(self) -> ActionType | None:
+        """What the copies' actions are."""
+        return action_type(self.models[0])
+
+    @property
+    def action_step(self) -> Tensor | None:
+        """Largest change from one action to the next, `[A]`, where the copies have one."""
+        first = self.models[0]
+        return first.action_step if isinstance(first, HoldingWorldModel) else None
+
+    def hold_action(self, context: Context) -> Tensor | None:
+        """Return the actions that leave the robots where they are, `[B, A]`, where the copies know them."""
+        first = self.models[0]
+        return first.hold_action(context[0]) if isinstance(first, HoldingWorldModel) else None
 
     def encode(self, frames: Tensor, states: Tensor | None, *further: Any, **named: Any) -> Context:
         """Encode what was seen on every device; `further` and `named` arguments go to every copy's `encode` as well."""

@@ -14,7 +14,7 @@ from typing import ClassVar, Generic, Required, TypedDict, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from planners.box import Box, Fixed, make_box, read_fixed, with_prefix
+from planners.box import Box, Fixed, make_box, read_fixed, read_hold, with_prefix, within_reach
 from planners.checks import check_count, check_problems, check_warm_start
 from planners.protocols import Context, Iteration, Objective, Plan, WorldModel
 from planners.sampling import usable_energy
@@ -72,7 +72,7 @@ class Search(ABC, Generic[Belief]):
         num_iterations: At least 1; None for `ITERATIONS` of the planner.
         fixed: Axes that are not searched: their value, or one for each step (None where it is free). A rotation is
             switched off by `{3: 0, 4: 0, 5: 0}`, a gripper told to close at the third of three steps by
-            `{6: (None, None, 0.75)}`.
+            `{6: (None, None, 0.75)}`, an axis of targets kept where it is by `{0: "hold"}`.
         slice_size: Samples imagined at once; None asks the model (`samples_at_once`), which without a word of its own
             gets all.
 
@@ -175,8 +175,11 @@ class Search(ABC, Generic[Belief]):
         """
         clock = Clock(deadline_s)
         check_problems(goal, generators, deadline_s)
-        box = with_prefix(self.model, make_box(self.model, self.horizon, self.fixed), prefix, len(generators))
-        starts = self._starts(box, warm_start)
+        hold = read_hold(self.model, context, len(generators))
+        box = make_box(self.model, self.horizon, self.fixed)
+        box = with_prefix(self.model, box, prefix, len(generators), hold)
+        box = within_reach(self.model, box, hold, self.fixed, prefix)
+        starts = self._starts(box, _standing(hold, self.horizon) if warm_start is None else warm_start)
         scorer = Scorer(self.model, self.objective, context, goal, clock, self.slice_size)
         belief = self._begin(box, starts, generators)
         best: Scored | None = None
@@ -213,6 +216,11 @@ class Search(ABC, Generic[Belief]):
             return None
         inside = box.per_sample().clamp(candidates)
         return Scored(inside, scorer(inside))
+
+
+def _standing(hold: Tensor | None, horizon: int) -> Tensor | None:
+    """Return the plan that stays where the robot is, `[B, K, A]`, for targets; changes are searched around the box."""
+    return None if hold is None else hold.unsqueeze(1).expand(-1, horizon, -1)
 
 
 def _usable(scored: Scored, best: Scored | None) -> Scored:
