@@ -114,7 +114,7 @@ def test_broken_json_is_named(saved: Path, text: str) -> None:
         ),
         (
             lambda d: d["config"]["encoder"].update(depth="two"),
-            "a value of the wrong type in its EncoderConfig",
+            "config.json describes no EncoderConfig that can be built: depth is 'two'; it must be a whole number",
         ),
     ],
 )

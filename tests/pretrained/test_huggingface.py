@@ -394,7 +394,7 @@ def test_a_folder_is_recognised_by_its_content(ours: Path, tmp_path: Path) -> No
     [
         ("{", "is not readable JSON"),
         ('{"model_type": "vit"}', "model_type 'vit'; allowed: ijepa, vjepa2"),
-        ("[]", "None"),
+        ("[]", "holds a list, expected a JSON object"),
     ],
 )
 def test_another_config_is_refused(text: str, message: str, ours: Path) -> None:

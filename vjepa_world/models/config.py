@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.file_values import short
 
 ENCODER_KINDS = ("vjepa", "pixels")
 PROBE_KINDS = ("attentive", "linear")
@@ -20,14 +22,62 @@ ConditionKind = Literal["tokens", "adaln"]
 _MAY_BE_ZERO = ("rope_span", "extrinsics_dim", "output_dim")
 
 
-def _check_positive(config: AnyConfig, may_be_zero: tuple[str, ...] = _MAY_BE_ZERO) -> None:
+#: The most that a number may be: a hundred times what any model of the family has, and small enough that no single one
+#: fills a machine. Others are widths and counts with the bound `_MOST`.
+_MOST = 2**20
+_MOST_TOKENS = 2**22
+_LIMITS = {
+    "depth": 2**10,
+    "image_size": 2**14,
+    "patch_size": 2**14,
+    "num_frames": 2**16,
+    "tubelet_size": 2**12,
+    "rope_span": 2**14,
+    "side": 2**12,
+    "views": 2**8,
+    "horizon": 2**12,
+    "input_levels": 2**10,
+    "num_mask_tokens": 2**12,
+    "mlp_ratio": 2**10,
+    "norm_eps": 1,
+}
+
+
+def _check_numbers(config: AnyConfig, may_be_zero: tuple[str, ...] = _MAY_BE_ZERO) -> None:
+    """Refuse values of another type than the field's, and numbers that are not finite or out of bounds.
+
+    Words come from config.json files and from callers as well as from the command line, which checks types itself.
+    """
     for item in fields(config):
-        if item.type not in ("int", "float") or item.name == "context_frames":
-            continue
         value = getattr(config, item.name)
-        if value < 0 or (value == 0 and item.name not in may_be_zero):
-            least = "at least 0" if item.name in may_be_zero else "more than 0"
-            raise ConfigError(f"{item.name} is {value}; it must be {least}.")
+        if item.type == "bool" and not isinstance(value, bool):
+            raise ConfigError(f"{item.name} is {short(value)}; it must be true or false.")
+        if item.type in ("str", "LatentKind", "ConditionKind") and not isinstance(value, str):
+            raise ConfigError(f"{item.name} is {short(value)}; it must be a word.")
+        if item.type in ("int", "float"):
+            _check_number(item.name, value, is_whole=item.type == "int", may_be_zero=item.name in may_be_zero)
+
+
+def _check_number(name: str, value: object, *, is_whole: bool, may_be_zero: bool) -> None:
+    kinds = (int,) if is_whole else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+        expected = "whole number" if is_whole else "finite number"
+        raise ConfigError(f"{name} is {short(value)}; it must be a {expected}.")
+    if name == "context_frames":  # its two values are checked where it is
+        return
+    if value < 0 or (value == 0 and not may_be_zero):
+        least = "at least 0" if may_be_zero else "more than 0"
+        raise ConfigError(f"{name} is {short(value)}; it must be {least}.")
+    most = _LIMITS.get(name, _MOST)
+    if value > most:
+        raise ConfigError(f"{name} is {short(value)}; it must be at most {most}.")
+
+
+def _whole_numbers(name: str, values: object) -> tuple[int, ...]:
+    """Return a list as a tuple, which JSON does not have."""
+    if not isinstance(values, list | tuple) or not all(type(value) is int for value in values):
+        raise ConfigError(f"{name} is {short(values)}; it must be a list of whole numbers.")
+    return tuple(values)
 
 
 def _check_positions(got: str, allowed: tuple[str, ...]) -> None:
@@ -39,6 +89,11 @@ def _check_heads(config: _WithHeads) -> None:
     if config.embed_dim % (2 * config.num_heads):
         raise ConfigError(
             f"embed_dim {config.embed_dim} does not give {config.num_heads} heads of an even width; change either."
+        )
+    ratio = getattr(config, "mlp_ratio", 1.0)
+    if round(config.embed_dim * ratio) < 1:
+        raise ConfigError(
+            f"mlp_ratio {ratio} of embed_dim {config.embed_dim} leaves MLPs without a width; raise it."
         )
 
 
@@ -77,7 +132,7 @@ class EncoderConfig:
     norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_numbers(self)
         if self.image_size % self.patch_size:
             raise ConfigError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}; change either."
@@ -86,9 +141,15 @@ class EncoderConfig:
             raise ConfigError(
                 f"num_frames {self.num_frames} is not a multiple of tubelet_size {self.tubelet_size}; change either."
             )
+        tokens = self.num_frames // self.tubelet_size * self.grid_size**2
+        if tokens > _MOST_TOKENS:
+            raise ConfigError(
+                f"{self.num_frames} frames of {self.image_size} pixels in patches of {self.patch_size} are {tokens} "
+                f"tokens; at most {_MOST_TOKENS} are allowed: give fewer frames or larger patches."
+            )
         _check_heads(self)
         _check_positions(self.positions, POSITIONS)
-        object.__setattr__(self, "levels", tuple(self.levels))  # JSON has no tuples
+        object.__setattr__(self, "levels", _whole_numbers("levels", self.levels))
         if self.levels and (
             list(self.levels) != sorted(set(self.levels)) or self.levels[-1] != self.depth - 1
         ):
@@ -133,7 +194,7 @@ class MaskedPredictorConfig:
     rope_span: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_numbers(self)
         _check_heads(self)
         _check_positions(self.positions, ROPE_CONVENTIONS)
 
@@ -174,7 +235,7 @@ class ActionPredictorConfig:
     predict_state: bool = False
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_numbers(self)
         _check_heads(self)
         _check_positions(self.positions, ROPE_CONVENTIONS)
         if self.condition not in get_args(ConditionKind):
@@ -205,7 +266,7 @@ class EmbodimentConfig:
     state_dim: int = 7
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_numbers(self)
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
             raise ConfigError(
                 f"'{self.name}' cannot name an embodiment; allowed: letters, digits, '_' and '-', at least one."
@@ -232,7 +293,7 @@ class LatentsConfig:
     num_heads: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_numbers(self)
         _check_heads(self)
         if self.kind not in get_args(LatentKind):
             raise ConfigError(
@@ -261,7 +322,7 @@ class InverseConfig:
     num_heads: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(self, may_be_zero=("horizon",))
+        _check_numbers(self, may_be_zero=("horizon",))
         _check_heads(self)
 
 
@@ -282,8 +343,17 @@ class DecoderConfig:
     num_heads: int = 4
 
     def __post_init__(self) -> None:
-        _check_positive(self, may_be_zero=("image_size",))
+        _check_numbers(self, may_be_zero=("image_size",))
         _check_heads(self)
+
+
+_PARTS = {
+    "encoder": EncoderConfig,
+    "predictor": ActionPredictorConfig,
+    "latents": LatentsConfig,
+    "inverse": InverseConfig,
+    "decoder": DecoderConfig,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,11 +381,14 @@ class WorldModelConfig:
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        _check_numbers(self)
         if self.encoder_kind not in ENCODER_KINDS:
             raise ConfigError(
                 f"encoder_kind '{self.encoder_kind}' is not known; allowed: {', '.join(ENCODER_KINDS)}."
             )
+        for name, kind in _PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} is {short(getattr(self, name))}; it must be a {kind.__name__}.")
         object.__setattr__(self, "embodiments", tuple(self.embodiments))  # JSON has no tuples
         names = [embodiment.name for embodiment in self.embodiments]
         if not names or len(set(names)) < len(names):
@@ -374,7 +447,7 @@ class ProbeConfig:
             raise ConfigError(
                 f"kind '{self.kind}' of a probe is not known; {nearest(self.kind, PROBE_KINDS)}"
             )
-        _check_positive(self)
+        _check_numbers(self)
         _check_heads(self)
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vjepa_world.errors import CheckpointError
+from vjepa_world.file_values import mapping, read_json_object, short
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.models.probe import AttentiveProbe
@@ -45,7 +46,7 @@ from vjepa_world.pretrained.huggingface_names import (
     VJEPA2_PROBE,
     PartNames,
 )
-from vjepa_world.pretrained.shapes import differences
+from vjepa_world.pretrained.shapes import check_depth, differences
 from vjepa_world.pretrained.weight_files import WeightFiles, open_weights
 
 __all__ = ["is_huggingface", "obstacles", "read_huggingface", "resolve_hub", "write_huggingface"]
@@ -64,7 +65,7 @@ def is_huggingface(path: Path) -> bool:
     """Return whether `path` is a folder whose `config.json` is that of a family known here."""
     try:
         values = json.loads((path / CONFIG).read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(values, dict) and values.get("model_type") in tuple(MODEL_TYPES)
 
@@ -87,13 +88,19 @@ def read_huggingface(path: Path) -> Checkpoint:
     predictor = has_predictor and words["pred_num_hidden_layers"] > 0 and words["layer_norm_eps"] == NORM_EPS
     outputs = _outputs(values, files) if _has_probe(kind, files) else None
     architecture = read_architecture(kind, words, path / CONFIG, predictor=predictor, outputs=outputs)
+    for name, config in architecture._asdict().items():
+        if config is not None:
+            check_depth(name, config.depth, files.shapes, path)
     parts = _parts(
         architecture, prefix, in_memory=f"{prefix}layers.0.attention.q_proj.weight" in files.shapes
     )
     ignorable = IJEPA_IGNORED if kind == "ijepa" else "" if predictor else VJEPA2_IGNORED
     ignored = _check_tensors(path, parts, files, ignorable)
     labels = read_labels(values, outputs, path / CONFIG) if outputs is not None else []
-    details = {"labels": labels, PROVENANCE: values.get(PROVENANCE)}
+    provenance = mapping(
+        values.get(PROVENANCE) or {}, f"{path / CONFIG}: {PROVENANCE}", error=CheckpointError
+    )
+    details = {"labels": labels, PROVENANCE: provenance}
     return Checkpoint(
         format="huggingface",
         name=_title(kind, prefix, has_predictor, words),
@@ -106,16 +113,12 @@ def read_huggingface(path: Path) -> Checkpoint:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads((path / CONFIG).read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path / CONFIG} is not readable JSON ({error}); expected that of a transformers folder."
-        ) from error
-    found = values.get("model_type") if isinstance(values, dict) else None
+    again = "Expected that of a transformers folder; download it again."
+    values = read_json_object(path / CONFIG, again=again, error=CheckpointError)
+    found = values.get("model_type")
     if found not in tuple(MODEL_TYPES):  # a tuple, since JSON may hold anything there
         raise CheckpointError(
-            f"{path / CONFIG} has model_type {found!r}; allowed: {', '.join(sorted(MODEL_TYPES))}. "
+            f"{path / CONFIG} has model_type {short(found)}; allowed: {', '.join(sorted(MODEL_TYPES))}. "
             "Other architectures of transformers are not read."
         )
     return values

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from vjepa_world.errors import CheckpointError, ConfigError
+from vjepa_world.file_values import MOST, short
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig, ProbeConfig
 
 Values = Mapping[str, Any]
@@ -65,7 +65,7 @@ def complete(values: Values, path: Path) -> dict[str, Any]:
     for word, allowed in FIXED.items():
         if values.get(word, allowed) != allowed:
             raise CheckpointError(
-                f"{path} has {word} {values[word]!r}, but these models are built with {allowed!r} alone."
+                f"{path} has {word} {short(values[word])}, but these models are built with {allowed!r} alone."
             )
     words: dict[str, Any] = {}
     for word, default in MODEL_TYPES[values["model_type"]].items():
@@ -73,9 +73,9 @@ def complete(values: Values, path: Path) -> dict[str, Any]:
         if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
             value = value[0]
         kinds = (int, float) if isinstance(default, float) else (int,)
-        if not isinstance(value, kinds) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value <= MOST:
             raise CheckpointError(
-                f"{path} has {word} {value!r}; expected a number (one side: images and patches are square)."
+                f"{path} has {word} {short(value)}; expected a number (one side: images and patches are square)."
             )
         words[word] = value
     return words
@@ -179,7 +179,7 @@ def read_labels(values: Values, outputs: int, path: Path) -> list[str]:
     try:
         labels = [str(names[key]) for key in sorted(names, key=int)]
         numbers = sorted(map(int, names))
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} has an id2label that maps no numbers to names ({error!r}).") from error
     if numbers != list(range(outputs)):
         raise CheckpointError(

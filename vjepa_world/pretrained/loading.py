@@ -130,7 +130,7 @@ def load_encoder(
     architecture = checkpoint.encoder
     if architecture is None:
         raise CheckpointError(f"{checkpoint.source} is of kind {checkpoint.name}, but an encoder is needed.")
-    return _build(
+    return build_loaded(
         lambda: VideoEncoder(architecture), checkpoint.tensors["encoder"], checkpoint, device, dtype
     )
 
@@ -150,7 +150,9 @@ def load_masked_predictor(
             f"{checkpoint.source} is of kind {checkpoint.name}, but a masked predictor is needed."
         )
     tensors = checkpoint.tensors["masked_predictor"]
-    return _build(lambda: MaskedPredictor(predictor, encoder.embed_dim), tensors, checkpoint, device, dtype)
+    return build_loaded(
+        lambda: MaskedPredictor(predictor, encoder.embed_dim), tensors, checkpoint, device, dtype
+    )
 
 
 def load_world_model(
@@ -190,23 +192,41 @@ def load_world_model(
             f"{checkpoint.source} is of kind {checkpoint.name}, but a world model (encoder and action-conditioned "
             "predictor) is needed; allowed: world_model."
         )
+    _check_embodiments(checkpoint)
     tensors = dict(checkpoint.tensors.get(STRAY, {}))
     for part in PARTS["world_model"]:
         tensors |= {f"{part}.{name}": tensor for name, tensor in checkpoint.tensors.get(part, {}).items()}
-    model = _build(lambda: LatentWorldModel(architecture), tensors, checkpoint, device, dtype)
+    model = build_loaded(lambda: LatentWorldModel(architecture), tensors, checkpoint, device, dtype)
     if embodiment is not None:
         model.select(embodiment)
     return model
 
 
-def _build(
+def _check_embodiments(checkpoint: Checkpoint) -> None:
+    """Refuse statistics and bounds of a robot that no training gives: they would turn every action into NaN."""
+    for name, tensor in checkpoint.tensors.get("predictor", {}).items():
+        kind = name.rpartition(".")[2]
+        if not name.startswith("embodiments.") or not kind.endswith(("_mean", "_std", "_low", "_high")):
+            continue
+        if not tensor.isfinite().all() or (kind.endswith("_std") and not tensor.all()):
+            raise CheckpointError(
+                f"{checkpoint.source}: predictor.{name} is {tensor.flatten()[:8].tolist()}; expected finite numbers, "
+                "and spreads other than 0. The checkpoint is broken, make it again."
+            )
+
+
+def build_loaded(
     make: Callable[[], Model],
     tensors: dict[str, Tensor],
     checkpoint: Checkpoint,
-    device: torch.device | str,
-    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
 ) -> Model:
-    """Make a model without memory and give it the file's tensors: nothing is initialised or held twice."""
+    """Make a model without memory and give it the file's tensors: nothing is initialised or held twice.
+
+    Raises:
+        CheckpointError: If tensors are missing, too many, of another shape or no floating-point numbers.
+    """
     with torch.device("meta"):
         model = make()
     _check_fit(model, tensors, checkpoint.source)
@@ -219,7 +239,13 @@ def _build(
 
 
 def _check_fit(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    problems = differences(_shapes(model.state_dict()), _shapes(tensors), "model")
+    own = model.state_dict()
+    problems = differences(_shapes(own), _shapes(tensors), "model")
+    problems += [
+        f"{name}: file {tensor.dtype}, model {own[name].dtype}"
+        for name, tensor in tensors.items()
+        if name in own and tensor.is_floating_point() != own[name].is_floating_point()
+    ]
     if problems:
         raise CheckpointError(
             f"{source} does not fit its architecture in {len(problems)} tensors: {'; '.join(problems[:10])}. "

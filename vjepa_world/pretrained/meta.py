@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vjepa_world.errors import CheckpointError
+from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import (
     ActionPredictorConfig,
@@ -96,8 +96,8 @@ def read_meta(
         reader = _Reader(content, words, own)
         reader.read_training(weights)
         reader.read_probe(classifier)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    except (CheckpointError, ConfigError) as error:
+        raise type(error)(f"{path}: {error}") from error
     return reader.checkpoint(path)
 
 
@@ -106,7 +106,9 @@ def _noted(content: Mapping[str, Any]) -> Words:
     own = content.get(OWN_ENTRY, {})
     parts = ("encoder", "predictor", "probe", "bounds")
     fits = isinstance(own, Mapping) and all(isinstance(own.get(part, {}), Mapping) for part in parts)
-    if not fits or not all(isinstance(bound, Tensor) for bound in own.get("bounds", {}).values()):
+    labels = own.get("labels", []) if fits else None
+    named = isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
+    if not named or not all(isinstance(bound, Tensor) for bound in own.get("bounds", {}).values()):
         raise CheckpointError(
             f"the entry '{OWN_ENTRY}' does not hold words by part; the file is broken, make it again."
         )

@@ -23,7 +23,7 @@ BOUNDS = ("action_low", "action_high")
 
 def robot_of(state: State, name: str | None = None) -> EmbodimentConfig:
     """Return the sizes of the robot that a reference predictor was trained on, and its name where one was noted."""
-    action, states = (needed(state, f"{layer}.weight", "predictor").shape[1] for layer in STANDARDISED)
+    action, states = (needed(state, f"{layer}.weight", "predictor", 2).shape[1] for layer in STANDARDISED)
     return EmbodimentConfig(name=name or EmbodimentConfig.name, action_dim=action, state_dim=states)
 
 

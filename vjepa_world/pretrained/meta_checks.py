@@ -11,6 +11,7 @@ from vjepa_world.errors import CheckpointError
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.pretrained.architectures import nearest_architecture
 from vjepa_world.pretrained.meta_kinds import ENCODERS, OWN_ENTRY, State
+from vjepa_world.pretrained.torch_file import has_tensors
 
 PROBES = ("classifiers", "classifier")
 
@@ -40,9 +41,7 @@ def check_entries(content: Mapping[str, Any]) -> None:
         CheckpointError: If it is such a file.
     """
     known = (*ENCODERS, "predictor", *PROBES, *IGNORABLE_ENTRIES, *NUMBERS)
-    unknown = [
-        key for key, value in content.items() if key not in (*known, OWN_ENTRY) and _has_tensors(value)
-    ]
+    unknown = [key for key, value in content.items() if key not in (*known, OWN_ENTRY) and has_tensors(value)]
     if unknown:
         raise CheckpointError(
             f"there are tensors in the unknown entries {', '.join(unknown[:10])}; allowed: {', '.join(known)}."
@@ -54,14 +53,6 @@ def check_entries(content: Mapping[str, Any]) -> None:
             f"the entries are {', '.join(list(content)[:10]) or 'none'}; expected a training file with one of "
             f"{', '.join(ENCODERS)}, or a file of probes with {PROBES[0]}."
         )
-
-
-def _has_tensors(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_tensors(item) for item in value.values())
-    if isinstance(value, list | tuple):
-        return any(_has_tensors(item) for item in value)
-    return isinstance(value, Tensor)
 
 
 def fitting(entry: str, state: State, model: nn.Module) -> tuple[State, list[str]]:

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import pickle
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vjepa_world.errors import CheckpointError
+from vjepa_world.pretrained.torch_file import BROKEN, load_torch_file
 
 #: How PyTorch's files begin: an archive whose first member is a pickle or a tensor, or (before 1.6) a magic number.
 ARCHIVE, LEGACY = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-
-#: What unpickling a broken file raises, apart from the pickle's own error.
-BROKEN = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-)
 
 
 def is_meta(path: Path) -> bool:
@@ -48,9 +33,7 @@ def load_meta_file(path: Path) -> dict[str, Any]:
         CheckpointError: If the file is broken, needs more than that, or is no dictionary.
     """
     try:
-        with path.open("rb") as stream:
-            archive = stream.read(4) == ARCHIVE
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+        content = load_torch_file(path)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_refusal(path, str(error))) from error
     except BROKEN as error:

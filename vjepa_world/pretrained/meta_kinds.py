@@ -106,11 +106,17 @@ def kind_of(encoder: State, predictor: State, positions: str) -> Kind:
     return I_JEPA if needed(encoder, PATCHES, "encoder").ndim == 4 else V_JEPA_1
 
 
-def needed(state: State, name: str, part: str) -> Tensor:
+def needed(state: State, name: str, part: str, ndim: int | None = None) -> Tensor:
     """Return a tensor that the architecture is read from.
 
+    Args:
+        state: The tensors.
+        name: Which.
+        part: Whose they are, for messages.
+        ndim: How many axes it must have; None takes any.
+
     Raises:
-        CheckpointError: If it is missing.
+        CheckpointError: If it is missing, empty or has other axes.
     """
     if name not in state:
         some = ", ".join(list(state)[:10]) or "none"
@@ -118,12 +124,32 @@ def needed(state: State, name: str, part: str) -> Tensor:
             f"the {part} lacks {name}, which tells its architecture; it has {some}. It is no {part} of this family, or "
             "the file is broken: download it again."
         )
+    shape = tuple(state[name].shape)
+    if 0 in shape or (ndim is not None and len(shape) != ndim):
+        axes = "" if ndim is None else f" {ndim} axes,"
+        raise CheckpointError(
+            f"the {part}'s {name} is {list(shape)}; expected{axes} none of them empty. The file is broken: download it "
+            "again."
+        )
     return state[name]
 
 
 def count(names: Iterable[str], part: str) -> int:
-    """Return how many entries a list of modules or parameters has, by its highest number."""
+    """Return how many entries a list of modules or parameters has, by its highest number.
+
+    Raises:
+        CheckpointError: If there are more than tensors, as a name with a huge number makes believe.
+    """
+    names = list(names)
     numbers = [
-        int(found[1]) for name in names if (found := re.match(rf"{re.escape(part)}\.(\d+)(\.|$)", name))
+        int(found[1])
+        for name in names
+        if (found := re.match(rf"{re.escape(part)}\.([0-9]{{1,9}})(\.|$)", name))
     ]
-    return max(numbers, default=-1) + 1
+    most = max(numbers, default=-1)
+    if most >= len(names):
+        raise CheckpointError(
+            f"a tensor is called {part}.{most}, but there are only {len(names)} tensors; expected numbers from 0 "
+            "without gaps. The file is broken: download it again."
+        )
+    return most + 1

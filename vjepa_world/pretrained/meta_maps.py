@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from vjepa_world.errors import CheckpointError
+from vjepa_world.errors import CheckpointError, ConfigError
+from vjepa_world.file_values import whole_number
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,
@@ -69,7 +70,7 @@ def encoder_words(state: State, positions: str) -> dict[str, Any]:
         "tubelet_size": tubelet,
         "embed_dim": width,
         "depth": depth,
-        "mlp_ratio": needed(state, "blocks.0.mlp.fc1.weight", "encoder").shape[0] / width,
+        "mlp_ratio": needed(state, "blocks.0.mlp.fc1.weight", "encoder", 2).shape[0] / width,
         "positions": positions,
         "image_embed": "img_mod_embed" in state,
     }
@@ -87,7 +88,7 @@ def encoder_words(state: State, positions: str) -> dict[str, Any]:
 
 def table_clip(state: State, found: Words, frames: int) -> dict[str, int]:
     """Return the clip of `frames` square frames that an encoder's position table is of, or nothing if it is of none."""
-    tokens, steps = needed(state, "pos_embed", "encoder").shape[1], max(frames // found["tubelet_size"], 1)
+    tokens, steps = needed(state, "pos_embed", "encoder", 3).shape[1], max(frames // found["tubelet_size"], 1)
     side = math.isqrt(tokens // steps)
     fits = side > 0 and steps * side**2 == tokens
     return {"num_frames": frames, "image_size": side * found["patch_size"]} if fits else {}
@@ -102,9 +103,13 @@ def encoder_config(state: State, positions: str, words: Words) -> EncoderConfig:
     """
     found = encoder_words(state, positions)
     if positions == "sincos" and ("num_frames" in words or "image_size" in words):
-        side = max(words.get("image_size", 0) // found["patch_size"], 1)
+        size, frames = (
+            whole_number(words.get(word, 0), word, most=2**20, error=ConfigError)
+            for word in ("image_size", "num_frames")
+        )
+        side = max(size // found["patch_size"], 1)
         steps = state["pos_embed"].shape[1] // side**2
-        found |= table_clip(state, found, words.get("num_frames", steps * found["tubelet_size"]))
+        found |= table_clip(state, found, frames or steps * found["tubelet_size"])
     missing = _first_missing(found, words)
     if missing is not None:
         raise CheckpointError(f"{_untold_reason(missing, state, found)}; give config={{'{missing}': ...}}.")
@@ -141,10 +146,10 @@ def masked_predictor_words(state: State, encoder_dim: int, positions: str) -> di
     Raises:
         CheckpointError: If the tensors are not a masked predictor's.
     """
-    width = needed(state, "mask_tokens.0", "predictor").shape[-1]
-    first = state.get("predictor_embed.0.weight")
-    levels = 1 if first is None else first.shape[1] // encoder_dim
-    output = needed(state, "predictor_proj.weight", "predictor").shape[0]
+    width = needed(state, "mask_tokens.0", "predictor", 3).shape[-1]
+    name = "predictor_embed.0.weight"
+    levels = needed(state, name, "predictor", 2).shape[1] // encoder_dim if name in state else 1
+    output = needed(state, "predictor_proj.weight", "predictor", 2).shape[0]
     return _predictor_words(state, width, MASKED_PREDICTOR_HEADS) | {
         "positions": positions,
         "num_mask_tokens": count(state, "mask_tokens"),
@@ -162,8 +167,9 @@ def action_predictor_words(state: State) -> dict[str, Any]:
     Raises:
         CheckpointError: If the tensors are not such a predictor's.
     """
-    width = needed(state, "action_encoder.weight", "predictor").shape[0]
-    extrinsics = state.get("extrinsics_encoder.weight")
+    width = needed(state, "action_encoder.weight", "predictor", 2).shape[0]
+    name = "extrinsics_encoder.weight"
+    extrinsics = needed(state, name, "predictor", 2) if name in state else None
     return _predictor_words(state, width, ACTION_PREDICTOR_HEADS) | {
         "positions": "tiled",
         "residual": False,
@@ -175,7 +181,7 @@ def action_predictor_words(state: State) -> dict[str, Any]:
 
 
 def _predictor_words(state: State, width: int, heads: Mapping[int, int]) -> dict[str, Any]:
-    hidden = needed(state, "predictor_blocks.0.mlp.fc1.weight", "predictor").shape[0]
+    hidden = needed(state, "predictor_blocks.0.mlp.fc1.weight", "predictor", 2).shape[0]
     found = {"embed_dim": width, "depth": count(state, "predictor_blocks"), "mlp_ratio": hidden / width}
     return found | ({"num_heads": heads[width]} if width in heads else {})
 
@@ -200,20 +206,20 @@ def probe_words(state: State) -> dict[str, Any]:
     Raises:
         CheckpointError: If the tensors are those of another probe.
     """
-    query = needed(state, "pooler.query_tokens", "probe")
+    query = needed(state, "pooler.query_tokens", "probe", 3)
     if query.shape[1] != 1 or "linear.weight" not in state:
         raise CheckpointError(
             f"the probe has {query.shape[1]} queries and the outputs {_outputs(state)}; only probes of one query and "
             "one 'linear' are read, action anticipation's are not."
         )
     width = query.shape[-1]
-    hidden = needed(state, "pooler.cross_attention_block.mlp.fc1.weight", "probe").shape[0]
+    hidden = needed(state, "pooler.cross_attention_block.mlp.fc1.weight", "probe", 2).shape[0]
     return {
         "embed_dim": width,
         "num_heads": PROBE_HEADS,
         "depth": count(state, "pooler.blocks") + 1,
         "mlp_ratio": hidden / width,
-        "num_outputs": state["linear.weight"].shape[0],
+        "num_outputs": needed(state, "linear.weight", "probe", 2).shape[0],
     }
 
 

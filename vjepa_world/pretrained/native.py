@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vjepa_world.errors import CheckpointError, nearest
+from vjepa_world.errors import CheckpointError, ConfigError, nearest
+from vjepa_world.file_values import entries, mapping, read_json_object, short, text
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,
@@ -27,6 +27,7 @@ from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.folder import CONFIG, WEIGHTS, write_folder
+from vjepa_world.pretrained.shapes import check_depth
 
 FORMAT_VERSION = 2
 
@@ -41,6 +42,9 @@ PARTS = {
     "classifier": ("encoder", "probe"),
     "probe": ("probe",),
 }
+
+#: Robots that one world model may know.
+MOST_EMBODIMENTS = 1000
 
 #: Where :class:`Checkpoint.tensors` has what belongs to no part: mistakes, which strict loading names.
 STRAY = "stray"
@@ -135,19 +139,21 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         CheckpointError: If there is no checkpoint, or its description is broken or of an unknown kind.
     """
     path = find_checkpoint(folder) / CONFIG
-    try:
-        description = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not readable JSON ({error}); the checkpoint is broken, make it again."
-        ) from error
-    if not isinstance(description, dict) or description.get("kind") not in PARTS:
-        kind = description.get("kind") if isinstance(description, dict) else None
-        raise CheckpointError(f"{path} describes kind {kind!r}; {nearest(str(kind), PARTS)}")
+    description = read_json_object(
+        path, again="The checkpoint is broken, make it again.", error=CheckpointError
+    )
+    kind = description.get("kind")
+    if not isinstance(kind, str) or kind not in PARTS:
+        raise CheckpointError(f"{path} describes kind {short(kind)}; {nearest(str(kind)[:100], PARTS)}")
     _check_version(path, description)
     if not isinstance(description.get("config"), dict):
         raise CheckpointError(f"{path} has no 'config' object; the checkpoint is broken, make it again.")
-    return {"provenance": {}, **description}
+    description = {"provenance": {}, **description}
+    mapping(description["provenance"], f"{path}: provenance", error=CheckpointError)
+    labels = entries(description.get("labels", []), f"{path}: labels", error=CheckpointError)
+    for label in labels:
+        text(label, f"{path}: a label", error=CheckpointError)
+    return description
 
 
 def _check_version(path: Path, description: dict[str, Any]) -> None:
@@ -183,7 +189,28 @@ def read_native(source: str | Path) -> Checkpoint:
         schemas = {"encoder": EncoderConfig, "masked_predictor": MaskedPredictorConfig, "probe": ProbeConfig}
         configs = {part: _build(schemas[part], values.get(part), folder) for part in PARTS[kind]}
     tensors = _by_part(_read_tensors(folder), PARTS[kind] if kind != "encoder" else ())
+    for part, depth in _depths(configs).items():
+        check_depth(part, depth, tensors.get(part, {}), folder)
     return Checkpoint(format="native", name=kind, source=folder, tensors=tensors, details=details, **configs)
+
+
+def _depths(configs: dict[str, Any]) -> dict[str, int]:
+    """Return how many blocks each part with blocks has."""
+    parts = dict(configs)
+    world: WorldModelConfig | None = parts.pop("world_model", None)
+    if world is not None:
+        parts |= {"predictor": world.predictor, "inverse": world.inverse, "decoder": world.decoder}
+        there = {
+            "encoder": world.encoder_kind == "vjepa",
+            "inverse": world.inverse.horizon > 0,
+            "decoder": world.decoder.image_size > 0,
+        }
+        parts |= {"latents": world.latents} if world.latents.kind == "queries" else {}
+        parts = {part: config for part, config in parts.items() if there.get(part, True)}
+    probe = parts.get("probe")
+    if probe is not None and probe.kind == "linear":
+        del parts["probe"]
+    return {part: config.depth for part, config in parts.items()}
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -227,10 +254,10 @@ def _build(schema: type, values: Any, source: Path) -> Any:
         )
     try:
         return schema(**values)
-    except TypeError as error:
+    except (ConfigError, TypeError) as error:
         raise CheckpointError(
-            f"{source / CONFIG} holds a value of the wrong type in its {schema.__name__} ({error}); "
-            "the checkpoint is broken, make it again."
+            f"{source / CONFIG} describes no {schema.__name__} that can be built: {error} The checkpoint is broken, "
+            "make it again."
         ) from error
 
 
@@ -251,9 +278,10 @@ def world_model_config(values: dict[str, Any], source: Path) -> WorldModelConfig
     for part, schema in schemas.items():
         parts[part] = _build(schema, parts.get(part), source)
     embodiments = parts.get("embodiments")
-    if not isinstance(embodiments, list):
+    if not isinstance(embodiments, list) or len(embodiments) > MOST_EMBODIMENTS:
         raise CheckpointError(
-            f"{source / CONFIG} lists no embodiments; the checkpoint is broken, make it again."
+            f"{source / CONFIG} lists no embodiments, or more than {MOST_EMBODIMENTS}; the checkpoint is broken, make "
+            "it again."
         )
     parts["embodiments"] = tuple(_build(EmbodimentConfig, robot, source) for robot in embodiments)
     return _build(WorldModelConfig, parts, source)

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from vjepa_world.errors import CheckpointError, ConfigError
+from vjepa_world.file_values import finite_number, mapping, rate, text, whole_number
 from vjepa_world.models.probe import Probe, build_probe
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.pretrained.folder import CONFIG, WEIGHTS, write_folder
-from vjepa_world.pretrained.loading import read_checkpoint
+from vjepa_world.pretrained.loading import build_loaded, read_checkpoint
 from vjepa_world.pretrained.native import FORMAT_VERSION, read_config
 
 CLASSIFICATION, REGRESSION = "classification", "regression"
@@ -118,11 +119,8 @@ def load_probe(source: str | Path) -> SavedProbe:
             f"{checkpoint.source} is of kind {checkpoint.name}, but a probe is needed; "
             "train one with `vjepa-world probe`."
         )
-    probe = build_probe(checkpoint.probe)
-    try:
-        probe.load_state_dict(checkpoint.tensors.get("probe", {}))
-    except RuntimeError as error:
-        raise CheckpointError(f"{checkpoint.source} does not fit its architecture: {error}.") from error
+    architecture = checkpoint.probe
+    probe = build_loaded(lambda: build_probe(architecture), checkpoint.tensors.get("probe", {}), checkpoint)
     labels = _labels(checkpoint.details.get("labels"), checkpoint.probe.num_outputs)
     known: dict[str, Any] = {
         "task": CLASSIFICATION,
@@ -130,7 +128,7 @@ def load_probe(source: str | Path) -> SavedProbe:
     }
     if checkpoint.format == "native":
         known |= _description(source)
-    return SavedProbe(probe=probe.eval().requires_grad_(False), labels=labels, **known)
+    return SavedProbe(probe=probe, labels=labels, **known)
 
 
 def _labels(found: Any, outputs: int) -> tuple[str, ...]:
@@ -140,17 +138,32 @@ def _labels(found: Any, outputs: int) -> tuple[str, ...]:
 
 def _description(source: str | Path) -> dict[str, Any]:
     """Return what our own format tells beside the weights."""
-    written = read_config(source)
+    written, where = read_config(source), f"{source}: "
     known: dict[str, Any] = {
-        key: written[key] for key in ("task", "encoder", "encoder_digest", "clips") if key in written
+        key: text(written[key], where + key, error=CheckpointError)
+        for key in ("task", "encoder", "encoder_digest")
+        if key in written
     }
+    if "clips" in written:
+        known["clips"] = whole_number(
+            written["clips"], where + "clips", least=1, most=10_000, error=CheckpointError
+        )
+    return {**known, "shown": _shown(written["shown"], source) if written.get("shown") else None}
+
+
+def _shown(written: Any, source: str | Path) -> ClipInput:
+    """Return what of a video the encoder was shown."""
     try:
-        shown = ClipInput(**written["shown"]) if written.get("shown") else None
+        words = dict(mapping(written, "shown", error=ConfigError))
+        for name, most in (("frames", 2**16), ("image_size", 2**14)):
+            words[name] = whole_number(words.get(name), name, least=1, most=most, error=ConfigError)
+        words["fps"] = rate(words.get("fps"), "fps", error=ConfigError)
+        words["crop"] = finite_number(words.get("crop"), "crop", least=0.0, most=1.0, error=ConfigError)
+        return ClipInput(**words)
     except (TypeError, ConfigError) as error:
         raise CheckpointError(
             f"{source} describes wrongly what its encoder was shown ({error}); make the checkpoint again."
         ) from error
-    return {**known, "shown": shown}
 
 
 def weights_digest(module: nn.Module) -> str:

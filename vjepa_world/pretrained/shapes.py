@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
+
+from vjepa_world.errors import CheckpointError
 
 Shape = tuple[int, ...]
 
@@ -18,3 +21,16 @@ def differences(
         for name, shape in expected.items()
         if name in found and found[name] != shape
     ]
+
+
+def check_depth(part: str, depth: int, tensors: Mapping[str, object], source: Path) -> None:
+    """Refuse more blocks than there are tensors, before any of them is made.
+
+    Raises:
+        CheckpointError: If it is so.
+    """
+    if depth > len(tensors):
+        raise CheckpointError(
+            f"{source} does not fit its architecture: its {part} has {depth} blocks and {len(tensors)} tensors. A "
+            "folder's two files may belong to different models: copy it again, whole."
+        )

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vjepa_world.errors import CheckpointError
+from vjepa_world.file_values import read_json_object
+from vjepa_world.pretrained.torch_file import BROKEN, load_torch_file
 
 #: In the order of preference.
 WEIGHT_FILES = (
@@ -86,10 +84,10 @@ def open_weights(folder: Path) -> WeightFiles:
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    try:
-        index = json.loads(path.read_text())["weight_map"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is not an index of weights ({error!r}); download it again.") from error
+    content = read_json_object(
+        path, again="It is not an index of weights; download it again.", error=CheckpointError
+    )
+    index = content.get("weight_map")
     if not isinstance(index, dict) or not all(isinstance(shard, str) for shard in index.values()):
         raise CheckpointError(f"{path} has no weight_map from tensors to files; download it again.")
     outside = [shard for shard in index.values() if Path(shard).name != shard]
@@ -131,14 +129,13 @@ def _broken(path: Path, error: Exception) -> CheckpointError:
 def _unpickled(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a pickle without running anything of it."""
     try:
-        # Files from before PyTorch 1.6 are no archives and cannot be mapped.
-        state: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        state = load_torch_file(path)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is no pickle of tensors alone, and is refused: unpickling can run any code ({error}). "
             "Convert it to safetensors where you trust it."
         ) from error
-    except (OSError, EOFError, RuntimeError) as error:
+    except BROKEN as error:
         raise CheckpointError(
             f"{path} cannot be read ({error}); it is truncated or not a PyTorch file, download it again."
         ) from error
