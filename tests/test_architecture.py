@@ -27,6 +27,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.errors": (),
     "vjepa_world.cores": (),
     "vjepa_world.file_values": ("vjepa_world.errors",),
+    "vjepa_world.folder_lock": ("vjepa_world.errors",),
     "vjepa_world.ops": ("vjepa_world.errors",),
     "vjepa_world.models": ("vjepa_world.ops", "vjepa_world.file_values", "vjepa_world.errors"),
     "vjepa_world.data": (
@@ -42,7 +43,12 @@ BELOW: dict[str, tuple[str, ...]] = {
         "vjepa_world.errors",
     ),
     "vjepa_world.config": ("vjepa_world.errors", "configs"),
-    "vjepa_world.runs": ("vjepa_world.config", "vjepa_world.file_values", "vjepa_world.errors"),
+    "vjepa_world.runs": (
+        "vjepa_world.config",
+        "vjepa_world.folder_lock",
+        "vjepa_world.file_values",
+        "vjepa_world.errors",
+    ),
     "vjepa_world.training": (
         "vjepa_world.models",
         "vjepa_world.data",
@@ -101,8 +107,9 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "vjepa_world.ops": ("torch", "numpy"),
     "vjepa_world.models": ("torch", "numpy"),
     "vjepa_world.cli": (),
-    "vjepa_world.config": ("hydra", "omegaconf"),
-    "vjepa_world.runs": ("omegaconf",),
+    "vjepa_world.config": ("hydra", "omegaconf", "yaml"),
+    "vjepa_world.folder_lock": (),
+    "vjepa_world.runs": (),
 }
 
 SIMULATORS = ("mujoco", "gymnasium")

@@ -5,15 +5,26 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from vjepa_world import runs
 from vjepa_world.config import from_yaml
 from vjepa_world.errors import ConfigError
-from vjepa_world.runs import RunError, read_metrics, run_folder, write_json_atomic, write_text_atomic
+from vjepa_world.folder_lock import FolderInUseError
+from vjepa_world.runs import RunError, open_run, read_metrics, write_json_atomic, write_text_atomic
+
+
+@dataclass(frozen=True)
+class Data:
+    """Data of the tests."""
+
+    path: str = "a"
 
 
 @dataclass(frozen=True)
@@ -23,52 +34,131 @@ class Config:
     name: str = ""
     steps: int = 10
     resume: bool = False
+    data: Data = field(default_factory=Data)
+
+
+def made(root: Path, config: Config | None = None, **words: Any) -> Path:
+    """Return a run's folder, made or found again and let go of."""
+    with open_run("pretrain", config or Config(name="first"), root=root, **words) as folder:
+        return folder
 
 
 def test_a_new_run_gets_its_folder_and_config(tmp_path: Path) -> None:
     config = Config(name="first")
-    folder = run_folder("pretrain", "first", False, tmp_path, config)
-    assert folder == tmp_path / "pretrain" / "first"
-    assert from_yaml((folder / "config.yaml").read_text(), Config) == config
+    with open_run("pretrain", config, root=tmp_path) as folder:
+        assert folder == tmp_path / "pretrain" / "first"
+        assert from_yaml((folder / "config.yaml").read_text(), Config) == config
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"]
 
 
 def test_a_run_without_a_name_is_named_by_the_time(tmp_path: Path) -> None:
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", run_folder("pretrain", "", False, tmp_path).name)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", made(tmp_path, Config()).name)
 
 
 def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
-    folder = run_folder("pretrain", "first", False, tmp_path, Config(steps=1))
+    folder = made(tmp_path, Config(name="first", steps=1))
     with pytest.raises(
         RunError, match="exists already: give another name=, resume=true to go on with it, or remove it"
     ):
-        run_folder("pretrain", "first", False, tmp_path, Config(steps=2))
+        made(tmp_path, Config(name="first", steps=2))
     assert from_yaml((folder / "config.yaml").read_text(), Config).steps == 1
 
 
 def test_resume_goes_on_and_says_what_changed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="vjepa_world")
-    folder = run_folder("pretrain", "first", False, tmp_path, Config(steps=1))
-    assert run_folder("pretrain", "first", True, tmp_path, Config(steps=2, resume=True)) == folder
+    folder = made(tmp_path, Config(name="first", steps=1))
+    assert made(tmp_path, Config(name="first", steps=2, resume=True), may_change=["steps"]) == folder
     assert caplog.messages == ["resume: steps was 1, is now 2"]
+    assert from_yaml((folder / "config.yaml").read_text(), Config).steps == 2
+
+
+def test_a_run_that_goes_on_refuses_other_settings_and_names_them(tmp_path: Path) -> None:
+    folder = made(tmp_path, Config(name="first"))
+    (folder / "result.json").write_text("old")
+    other = Config(name="first", data=Data(path="b"), resume=True)
+    for allowed in ([], ["steps", "data"], ["data.paths"]):
+        with pytest.raises(RunError, match=r"begun with other settings: data\.path was a, is now b\. Resume"):
+            made(tmp_path, other, may_change=allowed, outputs=["result.json"])
+    assert from_yaml((folder / "config.yaml").read_text(), Config) == Config(name="first")
+    assert (folder / "result.json").read_text() == "old"
+    assert made(tmp_path, other, may_change=["data."]) == folder
+
+
+def test_settings_that_an_older_release_did_not_know_count_as_their_defaults(tmp_path: Path) -> None:
+    folder = made(tmp_path, Config(name="first"))
+    (folder / "config.yaml").write_text("name: first\nsteps: 10\n")
+    assert made(tmp_path, Config(name="first", resume=True), may_change=[]) == folder
+    (folder / "config.yaml").write_text("name: first\n")
+    with pytest.raises(RunError, match="steps was 10, is now 3"):
+        made(tmp_path, Config(name="first", steps=3, resume=True), may_change=[])
+
+
+def test_a_renamed_run_goes_on_under_its_new_name(tmp_path: Path) -> None:
+    folder = made(tmp_path, Config(name="first")).rename(tmp_path / "pretrain" / "second")
+    assert made(tmp_path, Config(name="second", resume=True), may_change=[]) == folder
+
+
+def test_old_results_are_gone_before_the_new_settings_stand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(tmp_path, Config(name="first"))
+    (folder / "videos").mkdir()
+    (folder / "videos" / "000.mp4").touch()
+    (folder / "result.json").touch()
+    monkeypatch.setattr(runs, "write_text_atomic", lambda *words: pytest.exit("killed"))
+    with pytest.raises(pytest.exit.Exception, match="killed"):
+        made(tmp_path, Config(name="first", steps=2, resume=True), outputs=["result.json", "videos"])
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+    assert from_yaml((folder / "config.yaml").read_text(), Config).steps == 10
+
+
+def test_a_broken_config_is_named(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    for content in (b"a: [", b"- 1", b"\xff"):
+        (folder / "config.yaml").write_bytes(content)
+        with pytest.raises(RunError, match="Give another name=, or remove the run"):
+            made(tmp_path, Config(name="first", resume=True))
 
 
 def test_resume_of_a_missing_run_names_those_that_exist(tmp_path: Path) -> None:
-    run_folder("pretrain", "first", False, tmp_path)
+    made(tmp_path)
     with pytest.raises(
         RunError, match=r"there is no run .*frist; runs in .*: did you mean 'first'\? Allowed: first\."
     ):
-        run_folder("pretrain", "frist", True, tmp_path)
+        made(tmp_path, Config(name="frist", resume=True))
     with pytest.raises(RunError, match="resume=true needs name=NAME"):
-        run_folder("pretrain", "", True, tmp_path)
-    with pytest.raises(RunError, match="holds no runs"):
-        run_folder("finetune", "first", True, tmp_path)
+        made(tmp_path, Config(resume=True))
+    with (
+        pytest.raises(RunError, match="holds no runs"),
+        open_run("finetune", Config(name="a", resume=True), root=tmp_path),
+    ):
+        pass
     assert not (tmp_path / "finetune").exists()
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "../a", "/tmp"])
+@pytest.mark.parametrize("name", ["a/b", "..", "../a", "/tmp", "a\nb", "a\0b", "a\udcff", "back\\slash"])
 def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="expected one folder's name"):
-        run_folder("pretrain", name, False, tmp_path)
+        made(tmp_path, Config(name=name))
+
+
+def test_a_name_is_as_long_as_a_file_system_takes(tmp_path: Path) -> None:
+    assert made(tmp_path, Config(name="x" * 255)).is_dir()
+    for name in ("x" * 256, "ü" * 128):
+        with pytest.raises(ConfigError, match="name has 256 bytes, allowed are 255"):
+            made(tmp_path, Config(name=name))
+
+
+def test_a_run_is_open_once(tmp_path: Path) -> None:
+    with open_run("pretrain", Config(name="first"), root=tmp_path) as folder:
+        with pytest.raises(
+            FolderInUseError, match=rf"{folder} is in use by process {os.getpid()} on .*, since \d"
+        ):
+            made(tmp_path, Config(name="first", steps=2, resume=True))
+        with pytest.raises(RunError, match="exists already"):
+            made(tmp_path, Config(name="first"))
+        assert from_yaml((folder / "config.yaml").read_text(), Config).steps == 10
+    assert made(tmp_path, Config(name="first", steps=2, resume=True)) == folder
 
 
 def test_a_written_file_replaces_the_old_one_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -99,7 +189,12 @@ def test_an_error_of_the_disk_names_the_file_and_leaves_nothing(tmp_path: Path) 
 
 def test_a_dataclass_is_written_as_an_object(tmp_path: Path) -> None:
     write_json_atomic(tmp_path / "a.json", Config(steps=3))
-    assert json.loads((tmp_path / "a.json").read_text()) == {"name": "", "steps": 3, "resume": False}
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "name": "",
+        "steps": 3,
+        "resume": False,
+        "data": {"path": "a"},
+    }
 
 
 def test_metrics_are_read_by_rising_step_without_what_a_kill_left(tmp_path: Path) -> None:

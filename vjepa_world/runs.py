@@ -1,4 +1,4 @@
-"""Run folders `runs/VERB/NAME`, and files that appear whole or not at all."""
+"""Run folders `runs/VERB/NAME`, each open in one process at a time, and files written atomically."""
 
 from __future__ import annotations
 
@@ -7,58 +7,122 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import tempfile
+import unicodedata
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from vjepa_world.config import flatten, to_yaml
+from vjepa_world.config import flatten, read_yaml, to_yaml
+from vjepa_world.config.values import defaults_of, overlay
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+from vjepa_world.folder_lock import LOCK_FILE, locked_folder
 
 logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
 
+#: What most file systems take for one name [bytes].
+_LONGEST_NAME = 255
+
 
 class RunError(VJEPAWorldError):
     """A run folder exists where none may be, or is missing where one must be."""
 
 
-def run_folder(verb: str, name: str, resume: bool, root: str | Path = "runs", config: object = None) -> Path:
-    """Return `root/verb/name`, made new, or found again with `resume`.
+@contextlib.contextmanager
+def open_run(
+    verb: str,
+    config: RunConfig,
+    *,
+    root: str | Path = "runs",
+    may_change: Sequence[str] | None = None,
+    outputs: Sequence[str] = (),
+) -> Iterator[Path]:
+    """Yield `root/verb/NAME`, made new or, with `resume`, found again; no other process may open it meanwhile.
 
     Args:
         verb: The verb; also the folder's name.
-        name: The run's name; empty for the date and time of now.
-        resume: Go on in an existing run instead of making a new one.
+        config: The verb's dataclass, written as `config.yaml`. Its `name` is the run's; empty for the date and time of
+            now. Its `resume` goes on in an existing run instead of making a new one; keys that changed are logged.
         root: Where all runs live.
-        config: The verb's dataclass, written as `config.yaml`; on `resume`, keys that changed are logged.
+        may_change: Keys, or beginnings of keys that end in a dot, which a resumed run may have other than before; None
+            for all. A verb that goes on with what is there names them, and one that starts over does not.
+        outputs: Results of the verb that are removed when a run is resumed, before its `config.yaml` is replaced: none
+            that stands beside other settings than its own is ever found, whenever the process ends.
 
     Raises:
-        RunError: If the run exists already, or is to be resumed and does not.
+        RunError: If the run exists already, is to be resumed and does not exist, or with other settings.
+        FolderInUseError: If another process has it open.
         ConfigError: If the name is not one plain folder's name.
     """
     home = Path(root) / verb
+    folder = _named(home, config.name, config.resume)
+    _check_exists(folder, config.resume)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked_folder(folder):
+        _check_exists(folder, config.resume)  # once more, now that nobody else makes it
+        if config.resume:
+            _log_changes(folder, config, may_change)
+            remove_outputs(folder, outputs)
+        write_text_atomic(folder / CONFIG_FILE, to_yaml(config))
+        yield folder
+
+
+def remove_outputs(folder: Path, names: Sequence[str]) -> None:
+    """Remove results of an earlier run from its folder; the first ones first, and what is not there is passed over."""
+    for name in names:
+        _remove(folder / name)
+
+
+class RunConfig(Protocol):
+    """What the configuration of a verb with runs has."""
+
+    @property
+    def name(self) -> str:
+        """The run's name; empty for the date and time of now."""
+        ...
+
+    @property
+    def resume(self) -> bool:
+        """Whether to go on in an existing run."""
+        ...
+
+
+def _named(home: Path, name: str, resume: bool) -> Path:
     if not name and resume:
         raise RunError(f"resume=true needs name=NAME, the run to go on with; {_existing(home, '')}")
     name = name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    if name in (".", "..") or Path(name).name != name or "\\" in name:
+    if name in (".", "..") or Path(name).name != name or "\\" in name or _has_controls(name):
         raise ConfigError(
-            f"name got '{name}', expected one folder's name without '/': the run goes to {home}/NAME"
+            f"name got {name!r}, expected one folder's name, without '/', '\\' and control characters: the run goes "
+            f"to {home}/NAME"
         )
-    folder = home / name
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        raise ConfigError(
+            f"name has {len(os.fsencode(name))} bytes, allowed are {_LONGEST_NAME}: it becomes a folder's name"
+        )
+    return home / name
+
+
+def _has_controls(text: str) -> bool:
+    """Say whether there are control characters, or bytes that were no UTF-8."""
+    return any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
+
+
+def _check_exists(folder: Path, resume: bool) -> None:
     if resume:
         if not folder.is_dir():
-            raise RunError(f"resume=true, but there is no run {folder}; {_existing(home, name)}")
-    elif folder.exists() and any(folder.iterdir()):
+            raise RunError(
+                f"resume=true, but there is no run {folder}; {_existing(folder.parent, folder.name)}"
+            )
+    elif folder.exists() and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise RunError(
             f"the run {folder} exists already: give another name=, resume=true to go on with it, or remove it"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    if config is not None:
-        _write_config(folder, config)
-    return folder
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:
@@ -113,17 +177,40 @@ def write_json_atomic(path: str | Path, data: Any) -> None:
     write_text_atomic(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
 
 
-def _write_config(folder: Path, config: object) -> None:
-    path = folder / CONFIG_FILE
-    if path.is_file():
-        from omegaconf import OmegaConf
+def _log_changes(folder: Path, config: object, may_change: Sequence[str] | None) -> None:
+    """Say which settings are others than before.
 
-        before = OmegaConf.to_container(OmegaConf.load(path))
-        old, new = flatten(before), flatten(config)
-        for key in sorted(old.keys() | new.keys()):
-            if old.get(key) != new.get(key) and key != "resume":
-                logger.info("resume: %s was %s, is now %s", key, old.get(key), new.get(key))
-    write_text_atomic(path, to_yaml(config))
+    Raises:
+        RunError: If some of them may not be.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        return
+    new = flatten(config)
+    try:
+        before = read_yaml(path.read_text(encoding="utf-8"), str(path))
+        old = flatten(overlay(defaults_of(type(config)), before))  # it may be of a release with fewer keys
+    except (ConfigError, UnicodeDecodeError) as error:
+        raise RunError(f"{error} Give another name=, or remove the run.") from error
+    changes = {
+        key: f"{key} was {old.get(key)}, is now {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key not in ("name", "resume")
+    }
+    refused = [text for key, text in changes.items() if not _may_change(key, may_change)]
+    if refused:
+        raise RunError(
+            f"{folder} was begun with other settings: {'; '.join(refused)}. Resume with the same ones, or give another "
+            f"name=; where the data only moved, change its path in {path} as well."
+        )
+    for text in changes.values():
+        logger.info("resume: %s", text)
+
+
+def _may_change(key: str, allowed: Sequence[str] | None) -> bool:
+    if allowed is None:
+        return True
+    return any(key == entry or (entry.endswith(".") and key.startswith(entry)) for entry in allowed)
 
 
 def _existing(home: Path, name: str) -> str:
@@ -137,6 +224,10 @@ def _umask() -> int:
     return mask
 
 
-def _remove(path: str) -> None:
+def _remove(path: str | Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+        return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)

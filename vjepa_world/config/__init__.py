@@ -21,6 +21,6 @@ they name may be imported under `TYPE_CHECKING` alone.
 from __future__ import annotations
 
 from vjepa_world.config.composition import compose, default_config_dir, describe
-from vjepa_world.config.text import flatten, from_yaml, to_yaml
+from vjepa_world.config.text import flatten, from_yaml, read_yaml, to_yaml
 
-__all__ = ["compose", "default_config_dir", "describe", "flatten", "from_yaml", "to_yaml"]
+__all__ = ["compose", "default_config_dir", "describe", "flatten", "from_yaml", "read_yaml", "to_yaml"]

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from vjepa_world.config import from_yaml
 from vjepa_world.cores import available_cores
 from vjepa_world.errors import ConfigError
-from vjepa_world.runs import CONFIG_FILE, run_folder, write_json_atomic
+from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig
 
 if TYPE_CHECKING:
@@ -29,6 +28,9 @@ logger = logging.getLogger(__name__)
 
 POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "closure")
 SHARD_EPISODES = 25
+
+#: All else decides what a shard holds.
+MAY_CHANGE = ("workers",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +64,16 @@ class Config:
 
 def run(config: Config) -> None:
     """Record the dataset; a killed recording goes on with `resume=true`, shard by shard."""
+    config.env.make().close()
+    with open_run("collect", config, may_change=MAY_CHANGE) as folder:
+        _record(config, folder)
+
+
+def _record(config: Config, folder: Path) -> None:
     import time
 
     from tqdm import tqdm
 
-    config.env.make().close()
-    if config.resume:
-        _check_same(Path("runs") / "collect" / config.name, config)
-    folder = run_folder("collect", config.name, config.resume, config=config)
     writer = dataset_writer(folder, config.env)
     shards = range(-(-config.episodes // SHARD_EPISODES))
     if not writer.is_finished:
@@ -102,29 +106,6 @@ def run(config: Config) -> None:
         print(f"{config.episodes} episodes in {folder} ({frames / seconds:.0f} frames/s)")
     else:
         print(f"{folder} is complete already")
-
-
-def _check_same(folder: Path, config: Config) -> None:
-    """Refuse to go on with a recording of other episodes: what a shard holds depends on all of these.
-
-    Raises:
-        ConfigError: Naming what differs.
-    """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        return
-    before = from_yaml(path.read_text(), Config, str(path))
-    names = ("seed", "env", "episodes", "steps")
-    differing = [
-        f"{name} was {getattr(before, name)}, is now {getattr(config, name)}"
-        for name in names
-        if getattr(before, name) != getattr(config, name)
-    ]
-    if differing:
-        raise ConfigError(
-            f"{folder} was recorded with other settings: {'; '.join(differing)}. Resume with the same ones, or "
-            "record under another name=."
-        )
 
 
 def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:

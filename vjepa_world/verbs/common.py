@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     import gymnasium
     import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.camera_rotation import RotatedPlanner
     from vjepa_world.evaluation.policies import PlannerPolicy
     from vjepa_world.models.world_model import LatentWorldModel
+    from vjepa_world.runs import RunConfig
     from vjepa_world.training.distributed import Ranks
 
 VARIATIONS = ("train", "test", "none")
@@ -76,35 +78,35 @@ class EnvConfig:
         )
 
 
-class _Named(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def resume(self) -> bool: ...
+#: Settings that a training may go on with other than it was begun with: how, how long and where, not what of.
+TRAINING_MAY_CHANGE = ("trainer.", "device", "probe.", "features.", "data.max_bad_fraction", "data.timeout_s")
 
 
-def shared_run_folder(verb: str, config: _Named, ranks: Ranks) -> Path:
-    """Return the run folder, which the main process makes and the others are told of.
+@contextmanager
+def shared_run(verb: str, config: RunConfig, ranks: Ranks, may_change: Sequence[str]) -> Iterator[Path]:
+    """Yield the run folder, which the main process makes and holds for all of them; see `open_run`.
 
     Raises:
-        RunError: If it exists already, or is to be resumed and does not; in every process.
+        RunError: If it exists already, or is to be resumed and does not, or is in use; in every process.
     """
     import torch.distributed as dist
 
-    from vjepa_world.runs import RunError, run_folder
+    from vjepa_world.runs import RunError, open_run
 
-    made: list[Path | str] = [""]
-    if ranks.is_main:
-        try:
-            made = [run_folder(verb, config.name, config.resume, config=config)]
-        except VJEPAWorldError as error:
-            made = [str(error)]
-    if ranks.world_size > 1:
-        dist.broadcast_object_list(made)
-    if isinstance(made[0], str):
-        raise RunError(made[0])
-    return made[0]
+    with ExitStack() as opened:
+        made: list[Path | str] = [""]
+        if ranks.is_main:
+            try:
+                made = [opened.enter_context(open_run(verb, config, may_change=may_change))]
+            except (VJEPAWorldError, OSError) as error:
+                made = [str(error)]
+                if ranks.world_size == 1:
+                    raise
+        if ranks.world_size > 1:
+            dist.broadcast_object_list(made)
+        if isinstance(made[0], str):
+            raise RunError(made[0])
+        yield made[0]
 
 
 def provenance(verb: str, config: object) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vjepa_world.errors import CheckpointError, ConfigError
+from vjepa_world.folder_lock import locked_output
 from vjepa_world.verbs.checkpoint_options import add_checkpoint_options, reading_options
 
 if TYPE_CHECKING:
@@ -64,10 +65,11 @@ def run(arguments: argparse.Namespace) -> None:
         CheckpointError: If the source cannot be read, the destination exists, or its format cannot hold the source.
         DataError: If trajectories cannot be read, or the destination is not theirs.
     """
-    if arguments.to is None:
-        _convert_trajectories(arguments)
-    else:
-        _convert_checkpoint(arguments)
+    with locked_output(arguments.destination):
+        if arguments.to is None:
+            _convert_trajectories(arguments)
+        else:
+            _convert_checkpoint(arguments)
 
 
 def _convert_checkpoint(arguments: argparse.Namespace) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from vjepa_world.runs import run_folder
-from vjepa_world.verbs.evaluate import ClosedLoopConfig, evaluate_into
+from vjepa_world.folder_lock import locked_folder
+from vjepa_world.runs import open_run, remove_outputs
+from vjepa_world.verbs.evaluate import OUTPUTS, ClosedLoopConfig, evaluate_into
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +25,15 @@ class Config(ClosedLoopConfig):
 
 def run(config: Config) -> None:
     """Run the demo and say where its videos are."""
-    evaluate_into(lambda: _folder(config), config)
+    with ExitStack() as held:
+        evaluate_into(lambda: _folder(config, held), config)
 
 
-def _folder(config: Config) -> Path:
+def _folder(config: Config, held: ExitStack) -> Path:
     if config.name:
-        return run_folder("demo", config.name, config.resume, config=config)
+        return held.enter_context(open_run("demo", config, outputs=OUTPUTS))
     folder = Path("runs") / "demo"
     folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(locked_folder(folder))
+    remove_outputs(folder, OUTPUTS)
     return folder

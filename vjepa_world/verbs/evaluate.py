@@ -6,17 +6,23 @@ With `mode=open_loop`: judge a world model on recorded episodes, see `evaluate_o
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.evaluation.open_loop_config import OpenLoopConfig
-from vjepa_world.runs import run_folder, write_json_atomic
+from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig, PlannerConfig
-from vjepa_world.verbs.evaluate_open_loop import OpenLoopDataConfig, evaluate_open_loop
+from vjepa_world.verbs.evaluate_open_loop import (
+    BAD_EPISODES,
+    REPORT,
+    RESULT,
+    OpenLoopDataConfig,
+    evaluate_open_loop,
+)
 
 if TYPE_CHECKING:
     import gymnasium
@@ -24,6 +30,9 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.closed_loop import Episode, EpisodeSeed
 
 logger = logging.getLogger(__name__)
+
+#: What an evaluation leaves in its folder, in either mode.
+OUTPUTS = (RESULT, "videos", REPORT, BAD_EPISODES)
 
 #: Frames a second of the episode videos: slow enough to follow.
 PANEL_FPS = 4
@@ -95,10 +104,15 @@ class Config(ClosedLoopConfig):
 
 def run(config: Config) -> None:
     """Evaluate, write `result.json` and the videos (or the report of an open loop), and print the table."""
-    if config.mode == "open_loop":
-        evaluate_open_loop(config)
-        return
-    evaluate_into(lambda: run_folder("evaluate", config.name, config.resume, config=config), config)
+    with ExitStack() as held:
+
+        def make_folder() -> Path:
+            return held.enter_context(open_run("evaluate", config, outputs=OUTPUTS))
+
+        if config.mode == "open_loop":
+            evaluate_open_loop(config, make_folder)
+        else:
+            evaluate_into(make_folder, config)
 
 
 def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> dict[str, Any]:
@@ -115,7 +129,6 @@ def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> 
     named = {"untrained encoder": config.controls.untrained, "raw pixels": config.controls.pixels}
     controls = {name: config.planner.policy(path, env, device) for name, path in named.items() if path}
     folder = make_folder()
-    shutil.rmtree(folder / "videos", ignore_errors=True)
     draws = draw_episodes(env, config.seed, config.episodes)
     bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
     random_episodes = _run_all("random actions", env, RandomPolicy(*bounds), draws)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vjepa_world.errors import CheckpointError, ConfigError, DataError
 from vjepa_world.ops.convention import Convention
-from vjepa_world.runs import run_folder, write_json_atomic, write_text_atomic
+from vjepa_world.runs import write_json_atomic, write_text_atomic
 from vjepa_world.verbs.common import SHIPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from vjepa_world.data.bad_files import BadFiles
     from vjepa_world.data.trajectories.base import TrajectoryDataset
@@ -64,8 +64,10 @@ class OpenLoopDataConfig:
             )
 
 
-def evaluate_open_loop(config: Config) -> dict[str, Any]:
+def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[str, Any]:
     """Judge, write `result.json` and `report.html`, print the verdicts, and return what `result.json` holds.
+
+    The folder is made once all inputs are found good.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not fit the data.
@@ -94,7 +96,7 @@ def evaluate_open_loop(config: Config) -> dict[str, Any]:
     _check_fit(model, table, dataset)
     chosen = draw_windows(table, config.data.windows, config.seed)
     encoding = _encoding(config, dataset, model)
-    folder = run_folder("evaluate", config.name, config.resume, config=config)
+    folder = make_folder()
     with tqdm(total=len(chosen), desc="reading", unit="window", mininterval=1.0) as bar:
         windows = read_windows(dataset, table, chosen, encoding, bad, bar.update)
     dataset.close()

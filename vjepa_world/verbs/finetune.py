@@ -20,7 +20,7 @@ from vjepa_world.models.config import (
 )
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.finetune_config import FinetuneObjective
-from vjepa_world.verbs.common import provenance, shared_run_folder
+from vjepa_world.verbs.common import TRAINING_MAY_CHANGE, provenance, shared_run
 
 if TYPE_CHECKING:
     import torch
@@ -120,23 +120,23 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
         )
     sources = open_sources(config.data, seed=config.seed)
     model = build_model(config, embodiments_of(sources), views_of(config, sources)).to(device)
-    folder = shared_run_folder("finetune", config, ranks)
-    stores = _stores(config, model, sources, ranks) if config.cached else []
-    for number, store in enumerate(stores):
-        sources[number] = sources[number].without(store.bad)
-    task = FinetuneTask(
-        model,
-        sources,
-        _reader(config, model, sources, stores),
-        objective=config.objective,
-        trainer=config.trainer,
-        views=config.data.views,
-        seed=config.seed,
-        device=device,
-        provenance=provenance("finetune", config) | _origins(config),
-        bad_episodes=folder / "bad_episodes.csv",
-    )
-    Trainer(task, config.trainer, folder, device).fit(config.resume)
+    with shared_run("finetune", config, ranks, TRAINING_MAY_CHANGE) as folder:
+        stores = _stores(config, model, sources, ranks) if config.cached else []
+        for number, store in enumerate(stores):
+            sources[number] = sources[number].without(store.bad)
+        task = FinetuneTask(
+            model,
+            sources,
+            _reader(config, model, sources, stores),
+            objective=config.objective,
+            trainer=config.trainer,
+            views=config.data.views,
+            seed=config.seed,
+            device=device,
+            provenance=provenance("finetune", config) | _origins(config),
+            bad_episodes=folder / "bad_episodes.csv",
+        )
+        Trainer(task, config.trainer, folder, device).fit(config.resume)
     return folder
 
 
@@ -227,8 +227,7 @@ def _reader(
 
 def _origins(config: Config) -> dict[str, Any]:
     """Return where the encoder and the data come from, as far as their folders tell."""
-    from omegaconf import OmegaConf
-
+    from vjepa_world.config import read_yaml
     from vjepa_world.pretrained import read_checkpoint
     from vjepa_world.runs import CONFIG_FILE
 
@@ -239,7 +238,9 @@ def _origins(config: Config) -> dict[str, Any]:
     for source in config.data.all_sources().values():
         recorded = Path(source.path) / CONFIG_FILE
         if recorded.is_file():
-            origins.setdefault("data", {})[source.path] = OmegaConf.to_container(OmegaConf.load(recorded))
+            origins.setdefault("data", {})[source.path] = read_yaml(
+                recorded.read_text(encoding="utf-8"), str(recorded)
+            )
     return origins
 
 

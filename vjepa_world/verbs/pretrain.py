@@ -10,7 +10,7 @@ from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.online_probe_config import OnlineProbeConfig
 from vjepa_world.training.pretrain_config import PretrainObjective
-from vjepa_world.verbs.common import provenance, shared_run_folder
+from vjepa_world.verbs.common import TRAINING_MAY_CHANGE, provenance, shared_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     from vjepa_world.training.distributed import Ranks
     from vjepa_world.training.methods import Method
     from vjepa_world.training.online_probe import OnlineProbe
+
+#: What a resumed run may be told other than before; how clips are loaded changes none of them.
+MAY_CHANGE = (
+    *TRAINING_MAY_CHANGE,
+    "init",
+    "data.memory_gb",
+    "data.open_videos",
+    "data.decode_device",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,20 +97,20 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
         views=method.views,
     )
     probe = _open_probe(config)
-    folder = shared_run_folder("pretrain", config, ranks)
-    task = PretrainTask(
-        _loader(config, mixture, ranks, device, folder),
-        method,
-        config.objective,
-        config.trainer,
-        seed=config.seed,
-        device=device,
-        provenance=provenance("pretrain", config),
-        probe=probe,
-        probe_every=config.probe.every,
-        alarm=CollapseAlarm(Recipe.of(config.objective), read_metrics(folder)),
-    )
-    Trainer(task, config.trainer, folder, device).fit(config.resume)
+    with shared_run("pretrain", config, ranks, MAY_CHANGE) as folder:
+        task = PretrainTask(
+            _loader(config, mixture, ranks, device, folder),
+            method,
+            config.objective,
+            config.trainer,
+            seed=config.seed,
+            device=device,
+            provenance=provenance("pretrain", config),
+            probe=probe,
+            probe_every=config.probe.every,
+            alarm=CollapseAlarm(Recipe.of(config.objective), read_metrics(folder)),
+        )
+        Trainer(task, config.trainer, folder, device).fit(config.resume)
     return folder
 
 

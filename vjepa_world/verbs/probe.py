@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import PROBE_KINDS
-from vjepa_world.runs import run_folder
+from vjepa_world.runs import open_run
 from vjepa_world.training.probe_config import ProbeTrainerConfig, settings
 from vjepa_world.verbs.common import provenance
 from vjepa_world.verbs.probe_report import sentence, summary
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Clips of an episode, where data.clips does not say.
 EPISODE_CLIPS = 8
+
+#: What a resumed run may be told other than before: how long, how fast and where.
+MAY_CHANGE = ("trainer.", "device", "cache", "data.max_bad_fraction")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,24 +144,34 @@ class Config:
 def run(config: Config) -> None:
     """Encode the clips once, train all probes, and report the best one's figures on the test videos."""
     from vjepa_world.pretrained import load_encoder
-    from vjepa_world.runs import write_json_atomic
     from vjepa_world.training.hardware import resolve_device, set_threads
-    from vjepa_world.training.probe import ProbeSweep
-    from vjepa_world.training.probe_loop import train_sweep
 
     device = resolve_device(config.device)
     set_threads(config.trainer.threads)
     encoder = load_encoder(config.encoder, device=device)
     labelled = open_data(config, encoder)
     shape = config.probe.config(encoder.config, len(labelled.labels))
-    folder = run_folder("probe", config.name, config.resume, config=config)
+    with open_run("probe", config, may_change=MAY_CHANGE, outputs=("result.json",)) as folder:
+        result = _measure(config, folder, encoder, labelled, shape)
+    print(sentence(result))
+    print(f"probe in {folder}; try it with: vjepa-world predict VIDEO --probe {folder}")
+
+
+def _measure(
+    config: Config, folder: Path, encoder: VideoEncoder, labelled: LabelledClips, shape: ProbeConfig
+) -> dict[str, Any]:
+    """Encode, train and write `result.json`; return what it holds."""
+    from vjepa_world.runs import write_json_atomic
+    from vjepa_world.training.probe import ProbeSweep
+    from vjepa_world.training.probe_loop import train_sweep
+
     data = encode(config, encoder, labelled)
     sweep = ProbeSweep(
         shape,
         settings(config.lrs, config.weight_decays),
         data,
         seed=config.seed,
-        device=device,
+        device=next(encoder.parameters()).device,
         precision=config.trainer.precision,
     )
     files = _Files(config, encoder, labelled)
@@ -172,8 +185,7 @@ def run(config: Config) -> None:
         **result,
     }
     write_json_atomic(folder / "result.json", result)
-    print(sentence(result))
-    print(f"probe in {folder}; try it with: vjepa-world predict VIDEO --probe {folder}")
+    return result
 
 
 def open_data(config: Config, encoder: VideoEncoder) -> LabelledClips:

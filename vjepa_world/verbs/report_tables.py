@@ -33,14 +33,13 @@ def bad_files(folder: Path) -> str:
 
 def settings(folder: Path) -> str:
     """Return the run's settings, where its checkpoint is from, and its result, each folded."""
-    from vjepa_world.config import flatten
+    from vjepa_world.config import flatten, read_yaml
     from vjepa_world.evaluation import report_page as html
 
     parts = []
     if (folder / CONFIG_FILE).is_file():
-        from omegaconf import OmegaConf
-
-        values = OmegaConf.to_container(OmegaConf.load(folder / CONFIG_FILE))
+        path = folder / CONFIG_FILE
+        values = read_yaml(path.read_text(encoding="utf-8"), str(path))
         parts.append(html.folded("settings", html.table(flatten(values).items())))
     for title, content in (
         ("provenance of the checkpoint", _provenance(folder)),
