@@ -22,12 +22,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     left by a killed process is not taken for data.
 
     Raises:
-        WriteError: the block or the final move met an operating system error (a full disk, no permission).
+        WriteError: the block or the final move met an operating system error (a full disk, no permission), or the
+            block left no file.
     """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        if temporary.is_symlink() or not temporary.is_file():
+            raise OSError(f"the file that was to be written, {temporary.name}, is not there")
         os.replace(temporary, path)
     except OSError as error:
         raise write_error(path, error) from error

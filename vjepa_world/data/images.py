@@ -17,8 +17,8 @@ from vjepa_world.data.video import VideoError, VideoInfo, check_file, unreadable
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
-# What Pillow's readers raise on damaged files, and on images so large that they may be an attack.
-_PILLOW_ERRORS = (
+#: What Pillow's readers raise on damaged files, and on images so large that they may be an attack.
+PILLOW_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -83,7 +83,7 @@ def _opened(place: Place) -> Iterator[Image.Image]:
                     f"{place} is an animated image, and one frame is expected; make a video of it, or take it out."
                 )
             yield image
-    except _PILLOW_ERRORS as error:
+    except PILLOW_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "<_io" in reason:  # Pillow names the open file, not the path
             reason = f"it is no image, or its first bytes are damaged ({size_of(place)} bytes)"

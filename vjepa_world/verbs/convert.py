@@ -145,6 +145,10 @@ def _convert_trajectories(arguments: argparse.Namespace) -> None:
     print(f"{converted.episodes} episodes, {converted.frames} frames in {arguments.destination}")
     if converted.bad:
         print(f"{len(converted.bad)} episodes left out: {arguments.destination / BAD_FILE}")
+    if converted.left_out:
+        print(f"left out besides ({len(converted.left_out)}):")
+        for name, reason in converted.left_out.items():
+            print(f"  {name}: {reason}")
 
 
 def _convention(source: str, words: list[str]) -> Convention | None:

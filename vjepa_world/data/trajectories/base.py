@@ -49,11 +49,12 @@ class Trajectory:
         timestamps_s: float64 [T], seconds from the first observation.
         cameras: names of the cameras, the first one the default.
         load_frames: decodes a camera's frames at given rows; use `frames`.
-        task: what the robot did, in words; empty where the dataset does not say.
+        task: what the robot did, in words; empty where the dataset does not say. Of several, the first row's.
+        row_tasks: what it did at each row, T texts; () where that is `task` at all of them.
         extrinsics: by camera, [T,6]: the camera's pose in the robot's base, x y z [m] and extrinsic xyz Euler [rad].
         intrinsics: by camera, [3,3] pixels.
         success: whether it was reached, None where the dataset does not say.
-        columns: every other numeric column by name, [T, ...], in its own type.
+        columns: every other column by name: numbers [T, ...] in their own type, or texts, an array of objects [T].
         last_action: [A], what the file has for the last observation, though it led to none; None where it has nothing.
         videos: by camera, the file that its frames are in; empty where frames are no videos (pictures, arrays).
     """
@@ -67,6 +68,7 @@ class Trajectory:
     cameras: tuple[str, ...]
     load_frames: Callable[[str, np.ndarray], Tensor] = field(repr=False)
     task: str = ""
+    row_tasks: tuple[str, ...] = ()
     extrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
     intrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
     success: bool | None = None
@@ -76,6 +78,11 @@ class Trajectory:
 
     def __len__(self) -> int:
         return len(self.states)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Every task of the episode once, in the order of its rows; () where the dataset does not say."""
+        return tuple(text for text in dict.fromkeys((self.task, *self.row_tasks)) if text)
 
     def frames(self, rows: Sequence[int] | np.ndarray | None = None, camera: str | None = None) -> Tensor:
         """Return the images at these rows (all, in order, when None), uint8 [len(rows),C,H,W].
@@ -144,7 +151,11 @@ class TrajectoryDataset(Protocol):
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What else is known, for people; `robot` is its name where there is one."""
+        """What else is known, for people.
+
+        `robot` is its name where there is one. `left_out` says, by name, what of the files is not read and why:
+        `inspect` and `convert` list it.
+        """
         ...
 
     def episode(self, index: int) -> Trajectory:

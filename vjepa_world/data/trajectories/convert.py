@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -61,11 +61,19 @@ class Conversion:
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """What a conversion came to: the episodes and frames written, and those left out with their reasons."""
+    """What a conversion came to.
+
+    Attributes:
+        episodes: Written, and read back.
+        frames: Of these episodes.
+        bad: Episodes that are left out, each with its reason.
+        left_out: What else of the source is left out (columns, cameras, episodes that are not there), with the reason.
+    """
 
     episodes: int
     frames: int
     bad: dict[str, str]
+    left_out: Mapping[str, str]
 
 
 def convert_trajectories(
@@ -116,7 +124,8 @@ def convert_trajectories(
                 bad.write(conversion.destination / BAD_FILE)
         episodes, frames = writer.num_recorded()
         writer.finalize()
-        return Converted(episodes=episodes, frames=frames, bad=bad.reasons)
+        left_out = dict(dataset.about.get("left_out", {}))
+        return Converted(episodes=episodes, frames=frames, bad=bad.reasons, left_out=left_out)
     finally:
         dataset.close()
 

@@ -122,7 +122,7 @@ def describe_dataset(
         num_episodes=dataset.num_episodes,
         lengths=tuple(len(episode) for episode in good),
         fps=dataset.fps,
-        tasks=dict(Counter(episode.task for episode in good if episode.task).most_common()),
+        tasks=dict(Counter(task for episode in good for task in episode.tasks).most_common()),
         successes=(len(known), sum(known)),
         cameras=tuple(_camera(good, name) for name in dataset.cameras),
         convention=convention,

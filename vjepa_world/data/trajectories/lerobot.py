@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +21,22 @@ from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.lerobot_declared import read_declared
 from vjepa_world.data.trajectories.lerobot_format import ACTION, STATE
 from vjepa_world.data.trajectories.lerobot_meta import Episode, LeRobotMeta, is_lerobot
-from vjepa_world.data.trajectories.lerobot_rows import RowReader, read_images
+from vjepa_world.data.trajectories.lerobot_rows import RowReader, any_deep, read_images
 from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter, finished_shards
-from vjepa_world.data.trajectories.reading import check_index, check_length, choose_cameras
+from vjepa_world.data.trajectories.reading import (
+    check_index,
+    check_length,
+    choose_cameras,
+    spans_of,
+    spans_text,
+)
 from vjepa_world.data.video_pool import VideoPool
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import PLAIN, Convention
 
 __all__ = ["Episode", "LeRobotDataset", "LeRobotMeta", "LeRobotWriter", "finished_shards", "is_lerobot"]
+
+logger = logging.getLogger(__name__)
 
 
 class LeRobotDataset:
@@ -36,13 +46,14 @@ class LeRobotDataset:
         path: the folder that has `meta/info.json`.
         convention: how states and actions are written; None takes what `meta/vjepa_world.json` says, else nothing is
             known of them.
-        cameras: names of those to offer, the default first; None takes all.
+        cameras: names of those to offer, the default first; None takes all that show colours, not depth.
         state: the feature that is the state.
         action: the feature that is the action.
         open_videos: how many videos stay open.
 
     Raises:
-        DataError: unfinished, of another version, features missing, counts that disagree.
+        DataError: unfinished, of another version, features missing, metadata of another type or out of bounds, paths
+            that leave the folder, or no episode has all of its files.
     """
 
     format = "LeRobotDataset"
@@ -59,19 +70,20 @@ class LeRobotDataset:
     ) -> None:
         self.meta = LeRobotMeta(path)
         self.path = self.meta.path
-        self._declared = read_declared(self.path)
+        self._declared = read_declared(self.meta.folder)
         self.convention = convention or self._declared.convention or PLAIN
-        pictures = [
-            key for key in self.meta.features if key in (*self.meta.video_keys, *self.meta.image_keys)
-        ]
-        self._features = {layout.camera_name(key): key for key in pictures}
-        self.cameras = choose_cameras(cameras, tuple(self._features), self.path)
         self._state, self._action = state, action
         self.state_names = self._names(state)
         self.action_names = self._names(action)
-        self.episodes = self.meta.episodes()
-        self._pool = VideoPool(open_videos)
         self._reader = RowReader(self.meta.features)
+        self._tasks = self.meta.tasks()
+        listed = self.meta.episodes()
+        self._features = _by_camera([*self.meta.video_keys, *self.meta.image_keys], self.meta.features)
+        self._depth = self._find_depth(listed)
+        offered = tuple(name for name in self._features if cameras is not None or name not in self._depth)
+        self.cameras = choose_cameras(cameras, offered, self.path)
+        self.episodes = self._with_files(listed)
+        self._pool = VideoPool(open_videos)
 
     @property
     def num_episodes(self) -> int:
@@ -90,13 +102,14 @@ class LeRobotDataset:
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """The robot, the layout's version, and each feature's type and shape."""
+        """The robot, the layout's version, each feature's type and shape, and what is left out."""
         features = {
-            name: f"{entry.get('dtype')} {tuple(entry.get('shape', ()))}"
-            for name, entry in self.meta.features.items()
+            name: f"{entry['dtype']} {tuple(entry['shape'])}" for name, entry in self.meta.features.items()
         }
         robot = str(self.meta.info.get("robot_type") or "")
-        return {"robot": robot, "version": self.meta.version, "features": features}
+        found = {"robot": robot, "version": self.meta.version, "features": features}
+        left_out = self._left_out()
+        return {**found, "left_out": left_out} if left_out else found
 
     def fingerprint(self) -> str:
         """Return a hash that changes when the dataset's files do."""
@@ -116,16 +129,17 @@ class LeRobotDataset:
         """
         check_index(self.path, index, self.num_episodes)
         episode = self.episodes[index]
-        where = f"{episode.data_path}, episode {index}"
+        where = f"{episode.data_path}, episode {episode.index}"
         check_length(episode.length, where)
         rows = self._reader.rows(episode)
         states, actions = (self._vectors(rows, name, where) for name in (self._state, self._action))
         stamps_s = rows["timestamp"].astype(np.float64)
         _check_finite(stamps_s, where, "timestamp")
+        texts = self._row_tasks(rows, episode)
         flags = next((rows[name] for name in layout.SUCCESS if name in rows), None)
         return Trajectory(
             index=index,
-            name=f"episode {index} of {self.path}",
+            name=f"episode {episode.index} of {self.path}",
             fps=self.fps,
             states=states,
             # The last row's action leads to no observation.
@@ -133,13 +147,14 @@ class LeRobotDataset:
             timestamps_s=rows.get(layout.CLOCK, stamps_s),
             cameras=self.cameras,
             load_frames=functools.partial(self._frames, episode, stamps_s),
-            task=episode.task,
+            task=texts[0],
+            row_tasks=texts if len(set(texts)) > 1 else (),
             extrinsics={
                 name.removeprefix(layout.EXTRINSICS): rows[name]
                 for name in rows
                 if name.startswith(layout.EXTRINSICS)
             },
-            intrinsics=self._declared.intrinsics(index),
+            intrinsics=self._declared.intrinsics(episode.index),
             success=None if flags is None else bool(flags.reshape(-1)[-1]),
             columns={name: values for name, values in rows.items() if self._is_other(name)},
             last_action=actions[-1],
@@ -150,6 +165,69 @@ class LeRobotDataset:
         """Whether a column has no field of its own in a trajectory."""
         own = (self._state, self._action, layout.CLOCK, *layout.DEFAULT_COLUMNS)
         return name not in own and not name.startswith(layout.EXTRINSICS)
+
+    def _row_tasks(self, rows: dict[str, np.ndarray], episode: Episode) -> tuple[str, ...]:
+        """Return what the robot did at each row: the text of the row's number, else the list of episodes' text."""
+        numbers = rows.get("task_index")
+        if numbers is None or not self._tasks:
+            return (episode.task,) * episode.length
+        once, back = np.unique(numbers, return_inverse=True)
+        unknown = [number for number in once.tolist() if number not in self._tasks]
+        if unknown and len(once) > 1:
+            logger.warning(
+                "%s, episode %d: task %s is not in the list of tasks, its rows have no text",
+                episode.data_path,
+                episode.index,
+                unknown[0],
+            )
+        default = episode.task if len(once) == 1 else ""
+        texts = [self._tasks.get(number, default) for number in once.tolist()]
+        return tuple(texts[place] for place in back)
+
+    def _find_depth(self, listed: Sequence[Episode]) -> dict[str, str]:
+        """Return the cameras whose pictures are no colours but distances, each with what tells it."""
+        found = {}
+        for name, key in self._features.items():
+            if key in self.meta.depth_keys:
+                found[name] = "a depth camera, as declared or named: distances are no colours"
+            elif key in self.meta.image_keys and any_deep(listed, key):
+                found[name] = "pictures of more than 8 bits, as depth cameras have: distances are no colours"
+        return found
+
+    def _with_files(self, listed: Sequence[Episode]) -> list[Episode]:
+        """Return the episodes whose files are there; a part of a dataset may have been downloaded.
+
+        Raises:
+            DataError: there are episodes, and none has its files.
+        """
+        there: dict[Path, bool] = {}
+        missing: list[tuple[Episode, Path]] = []
+        for episode in listed:
+            pieces = (episode.videos.get(self._features[camera]) for camera in self.cameras)
+            for path in (episode.data_path, *(piece.path for piece in pieces if piece is not None)):
+                if path not in there:
+                    there[path] = path.is_file()
+                if not there[path]:
+                    missing.append((episode, path))
+                    break
+        gone = {episode.index for episode, _ in missing}
+        if gone and len(gone) == len(listed):
+            episode, path = missing[0]
+            raise DataError(
+                f"{path} is missing; episode {episode.index} needs it, and none of the {len(listed)} episodes has all "
+                "of its files. Copy the dataset whole."
+            )
+        if gone:
+            self.meta.leave_out(
+                spans_text(spans_of(sorted(gone))), f"files are missing, the first {missing[0][1]}"
+            )
+        return [episode for episode in listed if episode.index not in gone]
+
+    def _left_out(self) -> dict[str, str]:
+        """Return what of the dataset is not read, by name, with the reason."""
+        depth = {self._features[name]: why for name, why in self._depth.items() if name not in self.cameras}
+        columns = self._reader.left_out(self.episodes[0].data_path) if self.episodes else {}
+        return {**self.meta.left_out, **depth, **columns}
 
     def _videos(self, episode: Episode, stamps_s: np.ndarray, where: str) -> dict[str, VideoPiece]:
         videos = {}
@@ -189,11 +267,30 @@ class LeRobotDataset:
                 f"{self.path} has no vector feature '{key}'; its features: {', '.join(self.meta.features)}. Choose "
                 f"which of them is the state and which the action."
             )
-        names = feature.get("names")
-        if isinstance(names, dict):  # some writers group them: {"motors": [...]}
-            names = [name for group in names.values() for name in group]
-        size = int(feature["shape"][0])
-        return tuple(names) if names and len(names) == size else tuple(f"{key}_{i}" for i in range(size))
+        names, size = _flat_names(feature.get("names")), int(feature["shape"][0])
+        return tuple(names) if len(names) == size else tuple(f"{key}_{i}" for i in range(size))
+
+
+def _by_camera(keys: Sequence[str], features: Mapping[str, Any]) -> dict[str, str]:
+    """Return the features of pictures by the camera's name, in the order of the dataset's features."""
+    found: dict[str, str] = {}
+    for key in sorted(keys, key=list(features).index):
+        name = layout.camera_name(key)
+        found[key if name in found else name] = key
+    return found
+
+
+def _flat_names(names: object) -> list[str]:
+    """Return the names of a vector's entries: a list, or a list in each group, or a place by name."""
+    if isinstance(names, str):
+        return [names]
+    if isinstance(names, dict):
+        if names and all(isinstance(place, int) for place in names.values()):
+            return sorted(names, key=lambda name: names[name])
+        return [name for group in names.values() for name in _flat_names(group)]
+    if isinstance(names, list):
+        return [name for group in names for name in _flat_names(group)]
+    return []
 
 
 def _check_finite(values: np.ndarray, where: str, name: str) -> None:

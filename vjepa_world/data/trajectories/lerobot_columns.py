@@ -18,7 +18,7 @@ _TOLERANCE_S = 1e-4  # LeRobot's own: how far a frame may lie from its row's tim
 
 
 def numbers_of(trajectory: Trajectory) -> dict[str, np.ndarray]:
-    """Return all numeric columns that a trajectory has in a LeRobotDataset, [T, ...] each, by name."""
+    """Return all columns of numbers and texts that a trajectory has in a LeRobotDataset, [T, ...] each, by name."""
     last = trajectory.last_action
     if last is None:
         last = np.zeros(trajectory.actions.shape[1], trajectory.actions.dtype)
@@ -58,7 +58,7 @@ def checked_numbers(
         missing = [f"no column {name}" for name in expected if name not in numbers]
         raise DataError(f"{where}: it has {', '.join(extra + missing)}, unlike the episodes before.")
     for name, values in numbers.items():
-        shape, kind = (values.shape[1:] or (1,)), values.dtype.name
+        shape, kind = (values.shape[1:] or (1,)), layout.dtype_name(values)
         if len(values) != length or length < 2:
             raise DataError(f"{where}: {name} has {len(values)} rows, expected {max(length, 2)}.")
         if shape != expected[name].shape or kind != expected[name].dtype:
@@ -73,6 +73,13 @@ def checked_numbers(
                 f"{where}: {name} of row {bad[0]} is not finite: {numbers[name][bad[0]].tolist()}."
             )
     return numbers
+
+
+def numbered_tasks(trajectory: Trajectory) -> tuple[list[str], np.ndarray]:
+    """Return an episode's tasks, each once, and the place among them of each row's, int64 [T]."""
+    texts = trajectory.row_tasks or (trajectory.task,) * len(trajectory)
+    tasks = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    return list(tasks), np.array([tasks[text] for text in texts], np.int64)
 
 
 def display_times(trajectory: Trajectory, pieces: Mapping[str, VideoPiece | None], where: str) -> np.ndarray:

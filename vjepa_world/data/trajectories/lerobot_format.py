@@ -23,6 +23,7 @@ CHUNK_SIZE = 1000  # most files in one chunk folder
 STATE = "observation.state"
 ACTION = "action"
 CAMERA = "observation.images."  # and the camera's name
+TEXT = "string"  # the type of columns of texts
 EXTRINSICS = "camera_extrinsics."  # and the camera's name
 SUCCESS = ("next.success", "is_episode_successful")  # the first one is written
 CLOCK = "observation.clock_s"  # when rows were taken, where `timestamp` only says where their frames lie
@@ -48,7 +49,7 @@ DEFAULT_COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class NumberSpec:
-    """What a numeric column holds in each row: numbers of one type, in one shape; (1,) is a single number."""
+    """What a column holds in each row: numbers of one type in one shape ((1,): a single one), or a text (`string`)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,7 +58,12 @@ class NumberSpec:
     @classmethod
     def of(cls, values: np.ndarray) -> Self:
         """Return the specification of a column [T, ...]."""
-        return cls(dtype=values.dtype.name, shape=values.shape[1:] or (1,))
+        return cls(dtype=dtype_name(values), shape=values.shape[1:] or (1,))
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it holds texts."""
+        return self.dtype == TEXT
 
     def feature(self) -> dict[str, Any]:
         """Return its entry in `meta/info.json`."""
@@ -66,6 +72,8 @@ class NumberSpec:
 
     def arrow_type(self) -> pa.DataType:
         """Return its type in a data file, as LeRobot expects it for this shape."""
+        if self.is_text:
+            return pa.string()
         kind = pa.from_numpy_dtype(np.dtype(self.dtype))
         if self.shape == (1,):
             return kind
@@ -77,6 +85,8 @@ class NumberSpec:
 
     def arrow(self, values: np.ndarray) -> pa.Array:
         """Return a column [T, ...] as it stands in a data file."""
+        if self.is_text:
+            return pa.array(values.tolist(), pa.string())
         flat = pa.array(np.ascontiguousarray(values, dtype=self.dtype).reshape(-1))
         if self.shape == (1,):
             return flat
@@ -194,6 +204,11 @@ class DatasetSpec:
     def schema(self) -> pa.Schema:
         """Return the schema of a shard's rows."""
         return pa.schema([(name, spec.arrow_type()) for name, spec in self.all_numbers.items()])
+
+
+def dtype_name(values: np.ndarray) -> str:
+    """Return the type of a column [T, ...] as LeRobot calls it."""
+    return TEXT if values.dtype.kind in "OUT" else values.dtype.name
 
 
 def camera_name(feature: str) -> str:

@@ -34,13 +34,20 @@ class Shard:
         return [episode["length"] for episode in self.episodes]
 
 
+def tasks_of(episode: Mapping[str, Any]) -> list[str]:
+    """Return an episode's tasks; shards of earlier versions have one alone."""
+    return list(episode["tasks"]) if "tasks" in episode else [episode["task"]]
+
+
 def gather(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> None:
     """Write the dataset that consists of `shards`, in their order. Repeating it gives the same files.
 
     Raises:
         WriteError: the disk does not take a file; the dataset then stays unfinished.
     """
-    words = dict.fromkeys(episode["task"] for shard in shards for episode in shard.episodes)
+    words = dict.fromkeys(
+        task for shard in shards for episode in shard.episodes for task in tasks_of(episode)
+    )
     tasks = {task: number for number, task in enumerate(words)}
     numbers = dict(spec.all_numbers)
     if not any(episode["clock"] for shard in shards for episode in shard.episodes):
@@ -55,7 +62,11 @@ def gather(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> None:
         of_episodes = np.load(shard.folder / "histograms.npy")
         histograms += of_episodes.sum(axis=0)
         rows += _episode_rows(shard, spec, number, (len(rows), _end(rows)), table, of_episodes, videos)
-    stats = {name: _stats_of_all(root, name, kind.shape, len(shards)) for name, kind in numbers.items()}
+    stats = {
+        name: _stats_of_all(root, name, kind.shape, len(shards))
+        for name, kind in numbers.items()
+        if not kind.is_text
+    }
     for camera, histogram in zip(spec.cameras, histograms, strict=True):
         stats[layout.CAMERA + camera] = image_stats(histogram, _end(rows))
     intrinsics = [episode["intrinsics"] for shard in shards for episode in shard.episodes]
@@ -84,11 +95,13 @@ def _global_table(
     shard: Shard, spec: DatasetSpec, tasks: dict[str, int], *, first_episode: int, first_row: int
 ) -> pa.Table:
     table = pq.read_table(shard.folder / "data.parquet", schema=spec.schema())
-    numbers = [tasks[episode["task"]] for episode in shard.episodes]
+    # In a shard a row's task is counted among its episode's.
+    of_episodes = [np.array([tasks[task] for task in tasks_of(episode)]) for episode in shard.episodes]
+    local = np.split(table["task_index"].to_numpy(), np.cumsum(shard.lengths)[:-1])
     per_row = {
         "episode_index": np.repeat(np.arange(len(shard.lengths)) + first_episode, shard.lengths),
         "index": np.arange(table.num_rows) + first_row,
-        "task_index": np.repeat(numbers, shard.lengths),
+        "task_index": np.concatenate([known[rows] for known, rows in zip(of_episodes, local, strict=True)]),
     }
     for name, values in per_row.items():
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.int64()))
@@ -136,7 +149,11 @@ def _episode_rows(
     rows = []
     start = 0
     _, place = layout.file_path(layout.DATA_PATH, number)
-    values = {name: _numpy(table, name, spec.all_numbers[name].shape) for name in table.column_names}
+    values = {
+        name: _numpy(table, name, kind.shape)
+        for name, kind in spec.all_numbers.items()
+        if name in table.column_names and not kind.is_text
+    }
     for i, episode in enumerate(shard.episodes):
         end = start + episode["length"]
         stats = {name: vector_stats(column[start:end]) for name, column in values.items()}
@@ -145,7 +162,7 @@ def _episode_rows(
         rows.append(
             {
                 "episode_index": first[0] + i,
-                "tasks": [episode["task"]],
+                "tasks": tasks_of(episode),
                 "length": end - start,
                 "data/chunk_index": place["chunk_index"],
                 "data/file_index": place["file_index"],

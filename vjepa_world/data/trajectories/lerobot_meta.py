@@ -5,20 +5,31 @@ Needs no state or action, so a dataset's videos can serve as plain clips too.
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories import lerobot_v21
 from vjepa_world.data.trajectories.base import VideoPiece
-from vjepa_world.data.trajectories.reading import fingerprint, read_json
+from vjepa_world.data.trajectories.contained import ContainedFolder
+from vjepa_world.data.trajectories.lerobot_info import (
+    is_depth,
+    read_info,
+    read_templates,
+    seconds,
+    whole_number,
+)
+from vjepa_world.data.trajectories.lerobot_tasks import read_tasks
+from vjepa_world.data.trajectories.parquet import read_columns
+from vjepa_world.data.trajectories.reading import fingerprint, spans_of, spans_text
 from vjepa_world.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 _COLUMNS = ("episode_index", "tasks", "length", "data/chunk_index", "data/file_index")
 _VIDEO_COLUMNS = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
@@ -45,16 +56,25 @@ def is_lerobot(path: str | os.PathLike[str]) -> bool:
 class LeRobotMeta:
     """The checked content of `meta/info.json` and of the list of episodes.
 
+    Attributes:
+        depth_keys: Features whose pictures are distances, no colours.
+        left_out: Episodes that the list does not have whole, in words, by what is wrong; filled by `episodes`.
+
     Raises:
-        DataError: unfinished, of another version, keys missing.
+        DataError: unfinished, of another version, keys missing, of another type, or paths that leave the folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self.info = _read_info(self.path)
+        self.folder = ContainedFolder(path)
+        self.path = self.folder.path
+        self.info = read_info(self.folder)
         self.features: dict[str, dict[str, Any]] = self.info["features"]
         self.video_keys = self._of_kind("video")
         self.image_keys = self._of_kind("image")
+        pictures = (*self.video_keys, *self.image_keys)
+        self.depth_keys = [name for name in pictures if is_depth(name, self.features[name])]
+        self.left_out: dict[str, str] = {}
+        self._data_path, self._video_path = read_templates(self.info, self.path / layout.INFO_PATH)
 
     @property
     def version(self) -> str:
@@ -67,21 +87,28 @@ class LeRobotMeta:
         return float(self.info["fps"])
 
     def episodes(self) -> list[Episode]:
-        """Return all episodes in order.
+        """Return the episodes that the list has, in order; a warning names those that are missing in it.
 
         Raises:
-            DataError: files or columns are missing, or the counts disagree.
+            DataError: files or columns are missing, an entry is of another type, or a path leads out of the folder.
         """
         of_v3 = self.version.startswith("v3.")
-        rows = self._rows() if of_v3 else lerobot_v21.episode_rows(self.path)
+        rows = self._rows() if of_v3 else lerobot_v21.episode_rows(self.folder)
+        for place, row in enumerate(rows):
+            self._check_row(row, place)
+        rows = self._once(rows)
         rows.sort(key=lambda row: row["episode_index"])
-        for i, row in enumerate(rows):
-            if row["episode_index"] != i:
-                where = self.path / ("meta/episodes" if of_v3 else lerobot_v21.EPISODES_PATH)
-                raise DataError(f"{where}: episode {i} is missing or doubled. Copy the dataset whole.")
         episodes = [self._episode(row) if of_v3 else self._episode_of_v21(row) for row in rows]
-        self._check_counts(episodes)
+        self._compare_counts(episodes)
         return episodes
+
+    def tasks(self) -> dict[int, str]:
+        """Return the dataset's tasks by their number; empty where it has no list of them.
+
+        Raises:
+            DataError: the list is broken.
+        """
+        return read_tasks(self.folder)
 
     def fingerprint(self) -> str:
         """Return a hash over the names, sizes and times of the dataset's files.
@@ -93,7 +120,12 @@ class LeRobotMeta:
         return fingerprint((file for file in files if file.is_file()), self.path)
 
     def _of_kind(self, kind: str) -> list[str]:
-        return [name for name, feature in self.features.items() if feature.get("dtype") == kind]
+        return [name for name, feature in self.features.items() if feature["dtype"] == kind]
+
+    @property
+    def _list_path(self) -> Path:
+        of_v3 = self.version.startswith("v3.")
+        return self.path / ("meta/episodes" if of_v3 else lerobot_v21.EPISODES_PATH)
 
     def _rows(self) -> list[dict[str, Any]]:
         files = sorted(self.path.glob(layout.EPISODES_GLOB))
@@ -102,91 +134,107 @@ class LeRobotMeta:
                 f"{self.path} has no {layout.EPISODES_GLOB}. Copy the dataset's whole meta folder."
             )
         places = [f"videos/{key}/{name}" for key in self.video_keys for name in _VIDEO_COLUMNS]
-        return [row for file in files for row in read_columns(file, [*_COLUMNS, *places]).to_pylist()]
+        rows = []
+        for file in files:
+            self.folder.check(file)
+            rows += read_columns(file, [*_COLUMNS, *places]).to_pylist()
+        return rows
+
+    def _check_row(self, row: dict[str, Any], place: int) -> None:
+        """Refuse an entry of the list of episodes that is of another type or out of bounds."""
+        where = f"{self._list_path}, entry {place}"
+        for name in ("episode_index", "length"):
+            whole_number(row.get(name), f"{where}: {name}")
+        tasks = row.get("tasks") or []
+        row["tasks"] = [tasks] if isinstance(tasks, str) else tasks
+        if not isinstance(row["tasks"], list) or not all(isinstance(task, str) for task in row["tasks"]):
+            raise DataError(
+                f"{where}: tasks is {str(tasks)[:80]}, expected a list of texts. Correct the entry."
+            )
+
+    def _once(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the entries whose episode has one alone; which of several is right cannot be known."""
+        counts = Counter(row["episode_index"] for row in rows)
+        doubled = sorted(index for index, count in counts.items() if count > 1)
+        if not doubled:
+            return rows
+        several = [row for row in rows if counts[row["episode_index"]] > 1]
+        same = {repr(sorted(row.items())): row for row in several}.values()  # some are the same line twice
+        counts = Counter(row["episode_index"] for row in same)
+        unclear = [index for index in doubled if counts[index] > 1]
+        if unclear:
+            self.leave_out(spans_text(spans_of(unclear)), "listed several times, and differently")
+        single = [row for row in rows if row["episode_index"] not in set(doubled)]
+        return [*single, *(row for row in same if counts[row["episode_index"]] == 1)]
 
     def _episode(self, row: dict[str, Any]) -> Episode:
-        data = {key: row[f"data/{key}"] for key in ("chunk_index", "file_index")}
         return Episode(
             index=row["episode_index"],
             length=row["length"],
             task=(row["tasks"] or [""])[0],
-            data_path=self.path / self.info["data_path"].format(**data),
+            data_path=self._data_file(row, **self._numbers(row, "data")),
             videos={key: self._piece(row, key) for key in self.video_keys},
         )
 
+    def _numbers(self, row: dict[str, Any], prefix: str) -> dict[str, int]:
+        where = f"{self._list_path}, episode {row['episode_index']}"
+        return {
+            name: whole_number(row[f"{prefix}/{name}"], f"{where}: {prefix}/{name}", most=10**9)
+            for name in ("chunk_index", "file_index")
+        }
+
     def _piece(self, row: dict[str, Any], key: str) -> VideoPiece:
-        chunk, file, from_s, to_s = (row[f"videos/{key}/{name}"] for name in _VIDEO_COLUMNS)
-        name = self.info["video_path"].format(video_key=key, chunk_index=chunk, file_index=file)
-        return VideoPiece(path=self.path / name, from_s=from_s, to_s=to_s)
+        where = f"{self._list_path}, episode {row['episode_index']}: videos/{key}"
+        begin_s, end_s = (
+            seconds(row[f"videos/{key}/{name}"], f"{where}/{name}")
+            for name in ("from_timestamp", "to_timestamp")
+        )
+        path = self._video_file(key, **self._numbers(row, f"videos/{key}"))
+        return VideoPiece(path=path, from_s=begin_s, to_s=end_s)
 
     def _episode_of_v21(self, row: dict[str, Any]) -> Episode:
-        index, length = int(row["episode_index"]), int(row["length"])
-        place = lerobot_v21.place(self.info, index)
+        index, length = row["episode_index"], row["length"]
+        numbers = lerobot_v21.place(self.info["chunks_size"], index)
         return Episode(
             index=index,
             length=length,
-            task=(row.get("tasks") or [""])[0],
-            data_path=self.path / self.info["data_path"].format(**place),
+            task=(row["tasks"] or [""])[0],
+            data_path=self._data_file(row, **numbers),
             videos={
-                key: VideoPiece(
-                    path=self.path / self.info["video_path"].format(video_key=key, **place),
-                    from_s=0.0,
-                    to_s=length / self.fps,
-                )
+                key: VideoPiece(path=self._video_file(key, **numbers), from_s=0.0, to_s=length / self.fps)
                 for key in self.video_keys
             },
         )
 
-    def _check_counts(self, episodes: list[Episode]) -> None:
+    def _data_file(self, row: dict[str, Any], **numbers: int) -> Path:
+        return self.folder.file(self._data_path.fill(**numbers), f"data_path in {layout.INFO_PATH}")
+
+    def _video_file(self, key: str, **numbers: int) -> Path:
+        assert self._video_path is not None  # there are videos
+        return self.folder.file(
+            self._video_path.fill(video_key=key, **numbers), f"video_path in {layout.INFO_PATH}"
+        )
+
+    def _compare_counts(self, episodes: Sequence[Episode]) -> None:
+        """Say which episodes are missing in the list, and where `meta/info.json` counts other ones."""
+        indices = [episode.index for episode in episodes]
+        gaps = [
+            (before + 1, after - 1)
+            for before, after in zip([-1, *indices], indices, strict=False)
+            if after > before + 1
+        ]
+        if gaps:
+            self.leave_out(spans_text(gaps), f"not in {self._list_path.relative_to(self.path)}")
         found = (len(episodes), sum(episode.length for episode in episodes))
         promised = (self.info["total_episodes"], self.info["total_frames"])
         if found != promised:
-            raise DataError(
-                f"{self.path / layout.INFO_PATH} promises {promised[0]} episodes and {promised[1]} frames; the list "
-                f"of episodes has {found[0]} and {found[1]}. Copy the dataset whole, or record it again."
+            self.leave_out(
+                "totals",
+                f"{layout.INFO_PATH} speaks of {promised[0]} episodes and {promised[1]} frames, the list of "
+                f"{found[0]} and {found[1]}; those are read",
             )
 
-
-def read_columns(file: Path, columns: Sequence[str]) -> pa.Table:
-    """Read some columns of a parquet file.
-
-    Raises:
-        DataError: not parquet, or a column is missing; the file and its columns are named.
-    """
-    try:
-        present = pq.read_schema(file).names
-        missing = [name for name in columns if name not in present]
-        if not missing:
-            return pq.read_table(file, columns=list(columns))
-    except FileNotFoundError as error:
-        raise DataError(f"{file} is missing. Copy the dataset whole.") from error
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file} cannot be read as parquet ({error}). Copy it again.") from error
-    raise DataError(f"{file} has no column {', '.join(missing)}. Its columns: {', '.join(present)}.")
-
-
-def _read_info(path: Path) -> dict[str, Any]:
-    file = path / layout.INFO_PATH
-    if not file.is_file():
-        if (path / layout.SHARDS).is_dir():
-            raise DataError(
-                f"{path} is an unfinished dataset: {layout.INFO_PATH}, which is written last, is not there yet. Go "
-                f"on with it: record with resume=true, or convert with the same words."
-            )
-        raise DataError(
-            f"{path} is no LeRobotDataset: it has no {layout.INFO_PATH}. Give a dataset's folder."
-        )
-    info = dict(read_json(file))
-    version = str(info.get("codebase_version"))
-    if not version.startswith(("v3.", "v2.")):
-        raise DataError(
-            f"{file} has codebase_version {version}; the versions {', '.join(layout.READ_VERSIONS)} are read. Convert "
-            f"the dataset with LeRobot's own converter to {layout.VERSION}."
-        )
-    features = info.get("features") or {}
-    has_video = any(feature.get("dtype") == "video" for feature in features.values())
-    needed = ("fps", "features", "total_episodes", "total_frames", "data_path")
-    missing = [key for key in (*needed, *["video_path"] * has_video) if info.get(key) is None]
-    if missing:
-        raise DataError(f"{file} lacks {', '.join(missing)}. A LeRobotDataset {version} has them.")
-    return info
+    def leave_out(self, what: str, reason: str) -> None:
+        """Remember and log what of the dataset is not read, and why."""
+        self.left_out[what] = reason
+        logger.warning("%s: %s: %s", self.path, what, reason)

@@ -5,7 +5,7 @@ Shapes: T rows of an episode, H W pixels, C = 3 channels (RGB).
 
 from __future__ import annotations
 
-import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +14,39 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from vjepa_world.data.trajectories.lerobot_meta import Episode, read_columns
+from vjepa_world.data.trajectories.image_cells import cell_is_deep, decode_cell
+from vjepa_world.data.trajectories.lerobot_meta import Episode
+from vjepa_world.data.trajectories.parquet import check_decoded_size, is_text, read_columns, read_schema
 from vjepa_world.errors import DataError
 
 _OPEN_FILES = 32
 _NEEDED = ("timestamp", "frame_index", "episode_index")
+_NUMBERS = ("float", "int", "uint", "bool")
+_PICTURES = ("video", "image")
 
 
 class RowReader:
-    """The numeric columns of a dataset's episodes; the last few files stay in memory.
+    """The columns of numbers and texts of a dataset's episodes; the last few files stay in memory.
 
     Args:
         features: as in `meta/info.json`.
     """
 
     def __init__(self, features: dict[str, dict[str, Any]]) -> None:
+        self._features = features
         self._shapes = {
-            name: tuple(feature.get("shape", ()))
+            name: tuple(feature["shape"])
             for name, feature in features.items()
-            if str(feature.get("dtype")).startswith(("float", "int", "uint", "bool"))
+            if feature["dtype"].startswith(_NUMBERS)
         } | dict.fromkeys(_NEEDED, (1,))
+        texts = [name for name, feature in features.items() if feature["dtype"] == "string"]
+        self._declared = [*self._shapes, *texts]
         self._tables: dict[Path, tuple[pa.Table, np.ndarray]] = {}
 
     def rows(self, episode: Episode) -> dict[str, np.ndarray]:
-        """Return an episode's numeric columns by name, [T, ...] each; single numbers are [T].
+        """Return an episode's columns by name: numbers [T, ...], single ones [T]; texts as an array of objects [T].
 
         Raises:
             DataError: the file is broken, lacks a column or rows, or a row has too few or too many numbers.
@@ -56,23 +62,47 @@ class RowReader:
         together = len(rows) and rows[-1] - rows[0] == len(rows) - 1
         part = table.slice(rows[0], len(rows)) if together else table.take(rows)
         found = {
-            name: _numbers(part[name], f"{where}: column {name}", self._shapes.get(name))
+            name: _texts(part[name])
+            if is_text(part[name].type)
+            else _numbers(part[name], f"{where}: column {name}", self._shapes.get(name))
             for name in part.column_names
         }
         if not np.array_equal(found["frame_index"], np.arange(len(rows))):
             raise DataError(f"{where}: frame_index does not count 0, 1, 2, ... Record the episode again.")
         return found
 
+    def left_out(self, file: Path) -> dict[str, str]:
+        """Return the columns that are not read, neither as numbers nor as texts nor as pictures, each with its type."""
+        declared = {
+            name: f"dtype {feature['dtype']} is not read"
+            for name, feature in self._features.items()
+            if name not in self._declared and feature["dtype"] not in _PICTURES
+        }
+        if not file.is_file():
+            return declared
+        pictures = [name for name, feature in self._features.items() if feature["dtype"] in _PICTURES]
+        stored = {
+            field.name: f"columns of type {str(field.type)[:80]} are not read"
+            for field in read_schema(file)
+            if not _is_numeric(field.type) and not is_text(field.type) and field.name not in pictures
+        }
+        return declared | stored
+
     def clear(self) -> None:
         """Forget what was read."""
         self._tables.clear()
 
     def _table(self, file: Path) -> tuple[pa.Table, np.ndarray]:
-        """Return all numeric columns of a file, declared or not, and whose each row is."""
+        """Return all columns of numbers and texts of a file, declared or not, and whose each row is."""
         if file not in self._tables:
             while len(self._tables) >= _OPEN_FILES:
                 self._tables.pop(next(iter(self._tables)))
-            table = read_columns(file, _numeric_columns(file, list(self._shapes)))
+            extra = [
+                field.name
+                for field in read_schema(file)
+                if (_is_numeric(field.type) or is_text(field.type)) and field.name not in self._declared
+            ]
+            table = read_columns(file, [*self._declared, *extra]).unify_dictionaries()
             self._tables[file] = table, table["episode_index"].to_numpy()
         return self._tables[file]
 
@@ -92,6 +122,7 @@ def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
             sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
             ends = np.cumsum(sizes)
             groups = np.unique(np.searchsorted(ends, once, side="right")).tolist()
+            check_decoded_size(file, parquet.metadata, [feature], groups)
             column = parquet.read_row_groups(groups, columns=[feature])[feature]
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file} cannot be read as parquet ({error}). Copy it again.") from error
@@ -99,40 +130,42 @@ def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
     cells = column.take(np.searchsorted(starts, once)).to_pylist()
     where = f"{file}, episode {episode.index}, row"
     images = [
-        _image(cell, f"{where} {rows[np.flatnonzero(back == i)[0]]}: {feature}")
+        decode_cell(cell, f"{where} {rows[np.flatnonzero(back == i)[0]]}: {feature}")
         for i, cell in enumerate(cells)
     ]
     return torch.from_numpy(np.stack(images)[back]).permute(0, 3, 1, 2)
 
 
-def _image(cell: dict[str, Any] | None, where: str) -> np.ndarray:
-    content = (cell or {}).get("bytes")
-    if not content:
-        raise DataError(
-            f"{where} holds no image, but a reference to a file. Save the dataset with images embedded."
-        )
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise DataError(
-            f"{where} is no whole image ({error}). Copy the file again, or take the episode out."
-        ) from error
-
-
-def _numeric_columns(file: Path, declared: list[str]) -> list[str]:
-    try:
-        schema = pq.read_schema(file)
-    except (pa.ArrowException, OSError):
-        return declared  # reading them says what is wrong
-    extra = [field.name for field in schema if _is_numeric(field.type) and field.name not in declared]
-    return [*declared, *extra]
+def any_deep(episodes: Sequence[Episode], feature: str) -> bool:
+    """Whether the first readable image of a feature has pixels of more than 8 bits."""
+    for episode in episodes:
+        try:
+            with pq.ParquetFile(episode.data_path) as parquet:
+                if feature not in parquet.schema_arrow.names:
+                    continue
+                check_decoded_size(episode.data_path, parquet.metadata, [feature], [0])
+                batch = next(parquet.iter_batches(batch_size=1, row_groups=[0], columns=[feature]))
+            return cell_is_deep(batch[feature][0].as_py(), f"{episode.data_path}: {feature}")
+        except (pa.ArrowException, OSError, DataError, StopIteration):
+            continue  # reading it says what is wrong
+    return False
 
 
 def _is_numeric(kind: pa.DataType) -> bool:
     while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
         kind = kind.value_type
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of texts as objects [T]; None where a cell is empty."""
+    array = column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # no rows
+        return np.empty(0, object)
+    if not isinstance(array, pa.DictionaryArray):
+        array = array.dictionary_encode()
+    words = np.array([*array.dictionary.to_pylist(), None], object)
+    return words[array.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)]
 
 
 def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None) -> np.ndarray:
@@ -146,6 +179,10 @@ def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None)
         array, is_list = array.flatten(), True
     if array.null_count and not pa.types.is_floating(array.type):
         raise DataError(f"{where} has empty cells. Take the episode out, or record it again.")
+    if not _is_numeric(array.type):
+        raise DataError(
+            f"{where} is declared as numbers, and the file has {array.type}. Correct meta/info.json."
+        )
     flat = array.to_numpy(zero_copy_only=False)
     if not is_list:
         return flat

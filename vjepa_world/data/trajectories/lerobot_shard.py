@@ -29,6 +29,7 @@ from vjepa_world.data.trajectories.lerobot_columns import (
     checked_numbers,
     display_times,
     needs_clock,
+    numbered_tasks,
     numbers_of,
 )
 from vjepa_world.data.trajectories.lerobot_format import DatasetSpec
@@ -117,7 +118,8 @@ class ShardWriter:
             raise DataError(f"{where}: camera {missing[0]} is missing; the dataset's other episodes have it.")
         pieces = {} if reencode else dict(trajectory.videos)
         stamps_s = display_times(trajectory, {c: pieces.get(c) for c in self._spec.cameras}, where)
-        record: dict[str, Any] = {"length": len(trajectory), "task": trajectory.task, "videos": {}}
+        tasks, task_of_rows = numbered_tasks(trajectory)
+        record: dict[str, Any] = {"length": len(trajectory), "tasks": tasks, "videos": {}}
         histograms = []
         for camera in self._spec.cameras:
             piece = pieces.get(camera)
@@ -128,7 +130,7 @@ class ShardWriter:
             histograms.append(histogram)
         record["intrinsics"] = {camera: np.asarray(k).tolist() for camera, k in trajectory.intrinsics.items()}
         record["clock"] = needs_clock(trajectory, stamps_s)
-        self._tables.append(self._table(numbers, stamps_s, trajectory.timestamps_s))
+        self._tables.append(self._table(numbers, stamps_s, trajectory.timestamps_s, task_of_rows))
         self._histograms.append(np.array(histograms, np.int64).reshape(len(histograms), 3, 256))
         self._episodes.append(record)
 
@@ -211,17 +213,23 @@ class ShardWriter:
         place = {"file": f"{_TAKEN}/{target.name}", "from_s": piece.from_s, "to_s": piece.to_s}
         return place, image_histogram(frames)
 
-    def _table(self, numbers: dict[str, np.ndarray], stamps_s: np.ndarray, clock_s: np.ndarray) -> pa.Table:
+    def _table(
+        self,
+        numbers: dict[str, np.ndarray],
+        stamps_s: np.ndarray,
+        clock_s: np.ndarray,
+        task_of_rows: np.ndarray,
+    ) -> pa.Table:
         steps = np.arange(len(stamps_s))
         values = {
             **numbers,
             layout.CLOCK: clock_s,
             "timestamp": stamps_s,
             "frame_index": steps,
-            # The places in the whole dataset are known only when the shards are gathered.
+            # The indices in the whole dataset are known only when the shards are gathered.
             "episode_index": np.full(len(steps), len(self._episodes)),
             "index": steps,
-            "task_index": np.zeros(len(steps)),
+            "task_index": task_of_rows,
         }
         specs = self._spec.all_numbers
         return pa.table(
@@ -230,16 +238,22 @@ class ShardWriter:
 
 
 def place_file(source: Path, target: Path) -> None:
-    """Give `source` a second name where the file system can, else copy.
+    """Give the file that `source` is a second name where the file system can, else copy it; links are resolved.
 
     Raises:
-        WriteError: the disk does not take it.
+        WriteError: the disk does not take it, or the copy is another than the source.
     """
+    # Of a symbolic link Linux would link the link itself, and a relative one then leads nowhere.
+    real = Path(os.path.realpath(source))
     with atomic_path(target) as temporary:
         try:
-            os.link(source, temporary)
+            os.link(real, temporary)
         except OSError:
-            shutil.copyfile(source, temporary)
+            shutil.copyfile(real, temporary)
+        if temporary.stat().st_size != real.stat().st_size:
+            raise OSError(
+                f"the copy of {source} has {temporary.stat().st_size} bytes, not {real.stat().st_size}"
+            )
 
 
 def _pictures(trajectory: Trajectory, rows: np.ndarray, camera: str, size: tuple[int, int]) -> np.ndarray:

@@ -16,6 +16,7 @@ from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories.lerobot_format import DatasetSpec
 from vjepa_world.data.trajectories.lerobot_gather import Shard, gather
 from vjepa_world.data.trajectories.lerobot_shard import ShardWriter
+from vjepa_world.data.trajectories.lerobot_verify import verify_written
 from vjepa_world.errors import DataError
 
 _SHARD_NAME = re.compile(r"shard-(\d{5,})")
@@ -84,7 +85,8 @@ class LeRobotWriter:
         """Gather the finished shards into the v3.0 layout and return the folder; safe to repeat when killed.
 
         Raises:
-            DataError: no shard is finished, a shard differs in its settings, or the disk is full.
+            DataError: no shard is finished, a shard differs in its settings, the disk is full, or what was written does
+                not read back whole; the dataset then stays unfinished.
         """
         if not self.is_finished:
             shards = [self._load(index) for index in self.finished_shards()]
@@ -93,6 +95,7 @@ class LeRobotWriter:
                     f"Nothing to gather in {self.root}: no shard is finished. Record episodes first."
                 )
             gather(self.root, self.spec, [shard for shard in shards if shard.episodes])
+            verify_written(self.root, *self.num_recorded())
         shutil.rmtree(self.root / layout.SHARDS, ignore_errors=True)
         return self.root
 

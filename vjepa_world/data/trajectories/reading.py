@@ -19,6 +19,9 @@ from vjepa_world.errors import ConfigError, DataError
 
 _Found = TypeVar("_Found")
 
+# Far more than the metadata of the largest datasets have.
+_MOST_JSON_BYTES = 2**30
+
 
 def number_rows(
     values: np.ndarray, *, where: str, what: str, rows: int | None = None, size: int | None = None
@@ -174,17 +177,82 @@ def read_json(file: Path) -> Mapping[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
-        DataError: It cannot be read, or holds something else.
+        DataError: It cannot be read, is far larger than metadata are, or holds something else.
     """
     try:
+        _check_json_size(file)
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is not readable as JSON ({error}). Copy it again.") from error
     if not isinstance(found, dict):
         raise DataError(
             f"{file} holds a {type(found).__name__}, expected a JSON object. Copy the dataset again."
         )
     return found
+
+
+def read_json_lines(file: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the objects in a file that has one a line.
+
+    Args:
+        file: The file.
+        needed: Entries that each must have.
+
+    Raises:
+        DataError: It cannot be read, or a line holds something else; the line is named.
+    """
+    try:
+        _check_json_size(file)
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read ({error}). Copy the dataset's whole meta folder.") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or any(name not in row for name in needed):
+            raise DataError(
+                f"{file}, line {number}: expected an object with {' and '.join(needed)}, got '{line[:60]}'. Copy the "
+                "dataset's whole meta folder."
+            )
+        rows.append(row)
+    return rows
+
+
+def _check_json_size(file: Path) -> None:
+    """Refuse what is no ordinary file, or too large for metadata.
+
+    Raises:
+        ValueError: It is.
+    """
+    if file.exists() and not file.is_file():
+        raise ValueError("it is no file")
+    size = file.stat().st_size
+    if size > _MOST_JSON_BYTES:
+        raise ValueError(f"it has {size} bytes, and at most {_MOST_JSON_BYTES} are read")
+
+
+def spans_of(indices: Iterable[int]) -> list[tuple[int, int]]:
+    """Return the spans of sorted whole numbers, each from its first to its last."""
+    spans: list[tuple[int, int]] = []
+    for index in indices:
+        if spans and index == spans[-1][1] + 1:
+            spans[-1] = spans[-1][0], index
+        else:
+            spans.append((index, index))
+    return spans
+
+
+def spans_text(spans: Sequence[tuple[int, int]], most: int = 5) -> str:
+    """Return spans of episodes in words, at most `most` of them: `episodes 1, 4 to 7 (5 in all)`."""
+    words = [f"{low}" if low == high else f"{low} to {high}" for low, high in spans[:most]]
+    more = f" and {len(spans) - most} more ranges" if len(spans) > most else ""
+    count = sum(high - low + 1 for low, high in spans)
+    return f"episode {words[0]}" if count == 1 else f"episodes {', '.join(words)}{more} ({count} in all)"
 
 
 def pictures(images: np.ndarray, rows: np.ndarray) -> Tensor:

@@ -1,0 +1,60 @@
+"""Images that stand encoded in a cell of a table, as PNG or JPEG. Shapes: C = 3 channels (RGB), H W pixels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vjepa_world.data.images import PILLOW_ERRORS
+from vjepa_world.errors import DataError
+
+
+def decode_cell(cell: Mapping[str, Any] | None, where: str) -> np.ndarray:
+    """Return the image of a cell {"bytes": ..., "path": ...}, upright, uint8 [H,W,C].
+
+    Raises:
+        DataError: it has no bytes, they are no whole image, or its pixels have more than 8 bits.
+    """
+    with _opened(cell, where) as image:
+        if is_deep(image):
+            raise DataError(
+                f"{where} has pixels of more than 8 bits ({image.mode}), as depth maps do: they are no colours, and "
+                "would not fit. Leave the camera out (cameras=...)."
+            )
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+
+def cell_is_deep(cell: Mapping[str, Any] | None, where: str) -> bool:
+    """Whether the pixels of a cell's image have more than 8 bits, as depth maps have; only its header is read.
+
+    Raises:
+        DataError: it has no bytes, or they are no image.
+    """
+    with _opened(cell, where) as image:
+        return is_deep(image)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether an image's pixels are one number of 16 or 32 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+@contextmanager
+def _opened(cell: Mapping[str, Any] | None, where: str) -> Iterator[Image.Image]:
+    content = (cell or {}).get("bytes")
+    if not content:
+        raise DataError(
+            f"{where} holds no image, but a reference to a file. Save the dataset with images embedded."
+        )
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            yield image
+    except PILLOW_ERRORS as error:
+        raise DataError(
+            f"{where} is no whole image ({error}). Copy the file again, or take the episode out."
+        ) from error

@@ -1,0 +1,172 @@
+"""`meta/info.json` of a LeRobotDataset, checked: every entry that is used is of its type and within bounds."""
+
+from __future__ import annotations
+
+import math
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from vjepa_world.data.trajectories import lerobot_format as layout
+from vjepa_world.data.trajectories.contained import ContainedFolder, PathTemplate
+from vjepa_world.data.trajectories.reading import read_json
+from vjepa_world.errors import DataError
+
+# Beyond these an entry is damaged: no robot has so many numbers a row, no camera such pictures.
+_MOST_NUMBERS = 1_000_000
+_MOST_SIDE = 2**16
+_MOST_AXES = 8
+_FPS = (1e-6, 1e6)
+#: No dataset has more rows, files or episodes.
+MOST = 2**53
+
+_PICTURES = ("video", "image")
+
+
+def read_info(folder: ContainedFolder) -> dict[str, Any]:
+    """Return the content of `meta/info.json`; shapes of features are lists of whole numbers, `[]` where none is given.
+
+    Raises:
+        DataError: unfinished, of another version, entries missing, of another type or out of bounds.
+    """
+    file = folder.file(layout.INFO_PATH)
+    if not file.is_file():
+        if (folder.path / layout.SHARDS).is_dir():
+            raise DataError(
+                f"{folder.path} is an unfinished dataset: {layout.INFO_PATH}, which is written last, is not there "
+                f"yet. Go on with it: record with resume=true, or convert with the same words."
+            )
+        raise DataError(
+            f"{folder.path} is no LeRobotDataset: it has no {layout.INFO_PATH}. Give a dataset's folder."
+        )
+    info = dict(read_json(file))
+    version = str(info.get("codebase_version"))[:20]
+    if not version.startswith(("v3.", "v2.")):
+        raise DataError(
+            f"{file} has codebase_version {version}; the versions {', '.join(layout.READ_VERSIONS)} are read. Convert "
+            f"the dataset with LeRobot's own converter to {layout.VERSION}."
+        )
+    info["features"] = _features(file, info.get("features"))
+    has_video = any(feature["dtype"] == "video" for feature in info["features"].values())
+    needed = ("fps", "features", "total_episodes", "total_frames", "data_path")
+    missing = [key for key in (*needed, *["video_path"] * has_video) if info.get(key) in (None, {})]
+    if missing:
+        raise DataError(f"{file} lacks {', '.join(missing)}. A LeRobotDataset {version} has them.")
+    info["fps"] = _rate(file, info["fps"])
+    for key in ("total_episodes", "total_frames"):
+        whole_number(info[key], f"{file}: {key}")
+    info["chunks_size"] = whole_number(
+        info.get("chunks_size", layout.CHUNK_SIZE), f"{file}: chunks_size", least=1
+    )
+    return info
+
+
+def read_templates(info: dict[str, Any], file: Path) -> tuple[PathTemplate, PathTemplate | None]:
+    """Return the paths of data files and of videos; None where there are none.
+
+    Raises:
+        DataError: they have placeholders that we do not know.
+    """
+    cameras = [name for name, feature in info["features"].items() if feature["dtype"] == "video"]
+    of_v3 = str(info["codebase_version"]).startswith("v3.")
+    numbers = ("chunk_index", "file_index") if of_v3 else ("episode_chunk", "episode_index")
+    # Rows of several episodes may share a file, videos of v2 may not: they do not say where an episode begins.
+    of_video = ("video_key",) * (len(cameras) > 1) + ("episode_index",) * (not of_v3)
+    data = PathTemplate.read(info["data_path"], key="data_path", where=file, allowed=numbers, needed=())
+    if not cameras:
+        return data, None
+    allowed = (*numbers, "video_key")
+    return data, PathTemplate.read(
+        info["video_path"], key="video_path", where=file, allowed=allowed, needed=of_video
+    )
+
+
+def whole_number(value: object, what: str, *, least: int = 0, most: int = MOST) -> int:
+    """Return a whole number of a file's metadata.
+
+    Args:
+        value: What the file has.
+        what: The file and the entry, for messages.
+        least: The smallest that is allowed.
+        most: The largest that is allowed.
+
+    Raises:
+        DataError: it is something else, or out of bounds.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise DataError(
+            f"{what} is {reprlib.repr(value)}, expected a whole number from {least} to {most}. Copy the dataset's "
+            "meta folder again."
+        )
+    return value
+
+
+def seconds(value: object, what: str) -> float:
+    """Return a time of a file's metadata [s], at least 0.
+
+    Raises:
+        DataError: it is something else, negative, or not finite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST:
+        raise DataError(
+            f"{what} is {reprlib.repr(value)}, expected a number of seconds, at least 0. Copy the dataset's meta "
+            "folder again."
+        )
+    return float(value)
+
+
+def is_depth(name: str, feature: dict[str, Any]) -> bool:
+    """Whether a camera's pictures are distances: as it is declared, else by its name."""
+    for key in ("info", "video_info"):
+        inside = feature.get(key)
+        for word in ("is_depth_map", "video.is_depth_map"):
+            if isinstance(inside, dict) and isinstance(inside.get(word), bool):
+                return bool(inside[word])
+    if isinstance(feature.get("is_depth_map"), bool):
+        return bool(feature["is_depth_map"])
+    return "depth" in name.lower()
+
+
+def _rate(file: Path, fps: object) -> float | int:
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not _FPS[0] <= fps <= _FPS[1]:
+        raise DataError(
+            f"{file}: fps is {reprlib.repr(fps)}, expected the rows a second, a positive number. Correct the entry."
+        )
+    return fps
+
+
+def _features(file: Path, features: object) -> dict[str, dict[str, Any]]:
+    if features is None:
+        return {}
+    if not isinstance(features, dict):
+        raise DataError(
+            f"{file}: features is a {type(features).__name__}, expected an object that describes each feature by its "
+            "name. Copy the dataset's meta folder again."
+        )
+    return {name: _feature(f"{file}: feature '{name[:80]}'", feature) for name, feature in features.items()}
+
+
+def _feature(where: str, feature: object) -> dict[str, Any]:
+    if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str):
+        raise DataError(
+            f"{where} is {reprlib.repr(feature)}, expected an object with dtype and shape. Copy the dataset's meta "
+            "folder again."
+        )
+    shape, is_picture = feature.get("shape"), feature["dtype"] in _PICTURES
+    sizes = list(shape) if isinstance(shape, list) else [] if shape is None else [shape]
+    if len(sizes) > _MOST_AXES:
+        raise DataError(
+            f"{where}: its shape has {len(sizes)} axes, expected at most {_MOST_AXES}. Copy the dataset's meta folder "
+            "again."
+        )
+    if is_picture:  # some writers do not know the size; frames tell it
+        sizes = [size for size in sizes if size is not None]
+    most = _MOST_SIDE if is_picture else _MOST_NUMBERS
+    for size in sizes:
+        whole_number(size, f"{where}: its shape {reprlib.repr(shape)} has a size that", least=1, most=most)
+    if not is_picture and math.prod(sizes) > _MOST_NUMBERS:
+        raise DataError(
+            f"{where}: its shape {sizes} is of {math.prod(sizes)} numbers a row, expected at most {_MOST_NUMBERS}. "
+            "Copy the dataset's meta folder again."
+        )
+    return {**feature, "shape": sizes}

@@ -1,0 +1,105 @@
+"""Reads columns of parquet files from anywhere: what a file says of its size is compared with its size on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vjepa_world.errors import DataError
+
+# A file may be decoded to this much, or to so many times its size: repeated numbers compress without a limit, and a
+# file of some kilobytes may hold more than fits into memory.
+_SMALL_BYTES = 256 * 2**20
+_MOST_RATIO = 200
+_NUMBER_BYTES = 8
+
+
+def read_schema(file: Path) -> pa.Schema:
+    """Return which columns a parquet file has.
+
+    Raises:
+        DataError: it is missing, or not parquet.
+    """
+    try:
+        return pq.read_schema(_regular(file))
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file, error) from error
+
+
+def read_columns(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read some columns of a parquet file, or all; texts come as dictionaries, each different one once.
+
+    Raises:
+        DataError: missing, not parquet, much larger than its bytes on disk, or a column is missing; the file and its
+            columns are named.
+    """
+    try:
+        with pq.ParquetFile(_regular(file)) as parquet:
+            schema = parquet.schema_arrow
+            wanted = list(schema.names if columns is None else columns)
+            missing = [name for name in wanted if name not in schema.names]
+            if missing:
+                raise DataError(
+                    f"{file} has no column {', '.join(missing)}. Its columns: {', '.join(schema.names)}."
+                )
+            check_decoded_size(file, parquet.metadata, wanted)
+        texts = [name for name in wanted if is_text(schema.field(name).type)]
+        return pq.read_table(file, columns=wanted, read_dictionary=texts)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(file, error) from error
+
+
+def check_decoded_size(
+    file: Path, metadata: pq.FileMetaData, columns: Sequence[str], groups: Sequence[int] | None = None
+) -> None:
+    """Refuse a file whose columns take far more memory than its bytes on disk can hold.
+
+    Args:
+        file: The file.
+        metadata: Its footer.
+        columns: What is to be read of it.
+        groups: Which row groups; None takes all.
+
+    Raises:
+        DataError: They do.
+    """
+    names = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    places = [
+        place
+        for place, path in enumerate(names)
+        if any(path == c or path.startswith(f"{c}.") for c in columns)
+    ]
+    total = 0
+    for group in range(metadata.num_row_groups) if groups is None else groups:
+        row_group = metadata.row_group(group)
+        for place in places:
+            chunk = row_group.column(place)
+            total += max(chunk.num_values * _NUMBER_BYTES, chunk.total_uncompressed_size)
+    size = file.stat().st_size
+    if total > max(_SMALL_BYTES, _MOST_RATIO * size):
+        raise DataError(
+            f"{file} has {size} bytes and would take {total} in memory; allowed are {_MOST_RATIO} times its size. It "
+            "is damaged, or made to exhaust the memory: take it from another source."
+        )
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds texts."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _regular(file: Path) -> Path:
+    if not file.exists():
+        raise DataError(f"{file} is missing. Copy the dataset whole.")
+    if not file.is_file():
+        raise DataError(f"{file} is no file. Copy the dataset whole.")
+    return file
+
+
+def _unreadable(file: Path, error: Exception) -> DataError:
+    return DataError(f"{file} cannot be read as parquet ({error}). Copy it again.")
