@@ -274,7 +274,7 @@ def test_unusable_episodes_are_left_out_and_listed(tmp_path: Path) -> None:
 def test_too_many_unusable_episodes_stop_it(tmp_path: Path) -> None:
     old = write_v21(tmp_path / "old", (4,) * 10)
     for index in (3, 5, 7):
-        (old / f"data/chunk-00{index // 2}/episode_00000{index}.parquet").unlink()
+        (old / f"data/chunk-00{index // 2}/episode_00000{index}.parquet").write_bytes(b"words")
     with pytest.raises(DataError, match=r"3 of 10 episodes are bad; --max-bad-fraction=0.2 allows 2"):
         convert(old, tmp_path / "new")
     assert not (tmp_path / "new/meta/info.json").exists()
@@ -285,8 +285,14 @@ def test_too_many_unusable_episodes_stop_it(tmp_path: Path) -> None:
 def test_no_usable_episode_is_an_error(tmp_path: Path) -> None:
     old = write_v21(tmp_path / "old", (4, 4))
     for file in old.glob("data/*/*.parquet"):
+        file.write_bytes(b"words")
+    with pytest.raises(
+        DataError, match=r"has 2 episodes, and none is readable. The first: .* cannot be read"
+    ):
+        convert(old, tmp_path / "new")
+    for file in old.glob("data/*/*.parquet"):
         file.unlink()
-    with pytest.raises(DataError, match=r"has 2 episodes, and none is readable. The first: .* is missing"):
+    with pytest.raises(DataError, match="none of the 2 episodes has all of its files"):
         convert(old, tmp_path / "new")
 
 
@@ -319,7 +325,7 @@ if __name__ == "__main__":
 
 def test_a_killed_conversion_goes_on_to_the_same_dataset(tmp_path: Path) -> None:
     old = write_v21(tmp_path / "old", (3,) * 75)
-    (old / "data/chunk-004/episode_000008.parquet").unlink()
+    (old / "data/chunk-004/episode_000008.parquet").write_bytes(b"words")
     (tmp_path / "program.py").write_text(KILLED)
     program = subprocess.Popen(
         [sys.executable, str(tmp_path / "program.py"), str(old), str(tmp_path / "new")],

@@ -340,12 +340,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda r: edit_table(r / DATA, "action", lambda v: [*v[:4], [0.0], *v[5:]], pa.list_(pa.float32())),
         "episode 3: column action does not have 2 numbers in each row: row 4 has 1",
     ),
-    "counts disagree": (
-        lambda r: edit_info(r, total_frames=99),
-        "promises 5 episodes and 99 frames; .* 5 and 47",
-    ),
-    "video missing": (lambda r: (r / VIDEO).unlink(), rf"{VIDEO} is missing; .*episode 3 needs it"),
-    "data missing": (lambda r: (r / DATA).unlink(), rf"{DATA} is missing. Copy the dataset whole"),
     "no episodes": (lambda r: shutil.rmtree(r / "meta/episodes"), "Copy the dataset's whole meta folder"),
     "data is no parquet": (lambda r: (r / DATA).write_bytes(b"words"), f"{DATA} cannot be read as parquet"),
     "column missing": (
@@ -353,10 +347,6 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "no column action. Its columns: observ",
     ),
     "place missing": (lambda r: edit_table(r / EPISODES, "length", None), "no column length"),
-    "episode doubled": (
-        lambda r: edit_table(r / EPISODES, "episode_index", lambda v: [0, 1, 2, 2, 4]),
-        "episode 3 is missing or doubled",
-    ),
     "rows disagree": (
         lambda r: edit_table(r / EPISODES, "length", lambda v: [12, 7, 9, 9, 10]),
         "file-001.parquet, episode 3: 8 rows, but the list of episodes says 9",

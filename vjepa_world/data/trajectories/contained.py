@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import inner_name
 
 # Of a number in a file's name: nothing, or a width of at most two digits, filled with zeros or not.
 _NUMBER_FORMAT = re.compile(r"(0?[1-9][0-9]?)?d?")
@@ -42,13 +43,14 @@ class ContainedFolder:
         Raises:
             DataError: It is absolute, climbs with `..`, or a symbolic link leads out of the dataset.
         """
-        text = str(relative)
-        by = f" (from {named_in})" if named_in else ""
-        if "\0" in text or PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts:
+        text = str(PurePosixPath(relative))
+        try:
+            inner_name(text, named_in or "the path")
+        except DataError as error:
             raise DataError(
-                f"{self.path}: the path '{text[:200]}'{by} leads out of the dataset. Paths must stay inside its "
-                "folder; correct the metadata, or take the dataset from another source."
-            )
+                f"{self.path}: {error} Paths of a dataset must stay inside its folder; correct the metadata, or take "
+                "it from another source."
+            ) from error
         path = self.path / text
         self.check(path)
         return path

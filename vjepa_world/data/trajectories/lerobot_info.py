@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,13 @@ from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories.contained import ContainedFolder, PathTemplate
 from vjepa_world.data.trajectories.reading import read_json
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import finite_number, mapping, short, text, whole_number
 
 # Beyond these an entry is damaged: no robot has so many numbers a row, no camera such pictures.
 _MOST_NUMBERS = 1_000_000
 _MOST_SIDE = 2**16
 _MOST_AXES = 8
 _FPS = (1e-6, 1e6)
-#: No dataset has more rows, files or episodes.
-MOST = 2**53
 
 _PICTURES = ("video", "image")
 
@@ -52,9 +50,9 @@ def read_info(folder: ContainedFolder) -> dict[str, Any]:
     missing = [key for key in (*needed, *["video_path"] * has_video) if info.get(key) in (None, {})]
     if missing:
         raise DataError(f"{file} lacks {', '.join(missing)}. A LeRobotDataset {version} has them.")
-    info["fps"] = _rate(file, info["fps"])
+    finite_number(info["fps"], f"{file}: fps", least=_FPS[0], most=_FPS[1])
     for key in ("total_episodes", "total_frames"):
-        whole_number(info[key], f"{file}: {key}")
+        info[key] = whole_number(info[key], f"{file}: {key}")
     info["chunks_size"] = whole_number(
         info.get("chunks_size", layout.CHUNK_SIZE), f"{file}: chunks_size", least=1
     )
@@ -81,40 +79,6 @@ def read_templates(info: dict[str, Any], file: Path) -> tuple[PathTemplate, Path
     )
 
 
-def whole_number(value: object, what: str, *, least: int = 0, most: int = MOST) -> int:
-    """Return a whole number of a file's metadata.
-
-    Args:
-        value: What the file has.
-        what: The file and the entry, for messages.
-        least: The smallest that is allowed.
-        most: The largest that is allowed.
-
-    Raises:
-        DataError: it is something else, or out of bounds.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise DataError(
-            f"{what} is {reprlib.repr(value)}, expected a whole number from {least} to {most}. Copy the dataset's "
-            "meta folder again."
-        )
-    return value
-
-
-def seconds(value: object, what: str) -> float:
-    """Return a time of a file's metadata [s], at least 0.
-
-    Raises:
-        DataError: it is something else, negative, or not finite.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST:
-        raise DataError(
-            f"{what} is {reprlib.repr(value)}, expected a number of seconds, at least 0. Copy the dataset's meta "
-            "folder again."
-        )
-    return float(value)
-
-
 def is_depth(name: str, feature: dict[str, Any]) -> bool:
     """Whether a camera's pictures are distances: as it is declared, else by its name."""
     for key in ("info", "video_info"):
@@ -127,32 +91,17 @@ def is_depth(name: str, feature: dict[str, Any]) -> bool:
     return "depth" in name.lower()
 
 
-def _rate(file: Path, fps: object) -> float | int:
-    if isinstance(fps, bool) or not isinstance(fps, int | float) or not _FPS[0] <= fps <= _FPS[1]:
-        raise DataError(
-            f"{file}: fps is {reprlib.repr(fps)}, expected the rows a second, a positive number. Correct the entry."
-        )
-    return fps
-
-
 def _features(file: Path, features: object) -> dict[str, dict[str, Any]]:
     if features is None:
         return {}
-    if not isinstance(features, dict):
-        raise DataError(
-            f"{file}: features is a {type(features).__name__}, expected an object that describes each feature by its "
-            "name. Copy the dataset's meta folder again."
-        )
-    return {name: _feature(f"{file}: feature '{name[:80]}'", feature) for name, feature in features.items()}
+    entries = mapping(features, f"{file}: features")
+    return {name: _feature(f"{file}: feature '{name[:80]}'", feature) for name, feature in entries.items()}
 
 
 def _feature(where: str, feature: object) -> dict[str, Any]:
-    if not isinstance(feature, dict) or not isinstance(feature.get("dtype"), str):
-        raise DataError(
-            f"{where} is {reprlib.repr(feature)}, expected an object with dtype and shape. Copy the dataset's meta "
-            "folder again."
-        )
-    shape, is_picture = feature.get("shape"), feature["dtype"] in _PICTURES
+    entry = mapping(feature, where)
+    kind = text(entry.get("dtype"), f"{where}: dtype", longest=100)
+    shape, is_picture = entry.get("shape"), kind in _PICTURES
     sizes = list(shape) if isinstance(shape, list) else [] if shape is None else [shape]
     if len(sizes) > _MOST_AXES:
         raise DataError(
@@ -163,10 +112,10 @@ def _feature(where: str, feature: object) -> dict[str, Any]:
         sizes = [size for size in sizes if size is not None]
     most = _MOST_SIDE if is_picture else _MOST_NUMBERS
     for size in sizes:
-        whole_number(size, f"{where}: its shape {reprlib.repr(shape)} has a size that", least=1, most=most)
+        whole_number(size, f"{where}: its shape {short(shape)} has a size that", least=1, most=most)
     if not is_picture and math.prod(sizes) > _MOST_NUMBERS:
         raise DataError(
             f"{where}: its shape {sizes} is of {math.prod(sizes)} numbers a row, expected at most {_MOST_NUMBERS}. "
             "Copy the dataset's meta folder again."
         )
-    return {**feature, "shape": sizes}
+    return {**entry, "shape": sizes}

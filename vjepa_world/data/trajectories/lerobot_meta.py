@@ -17,17 +17,12 @@ from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories import lerobot_v21
 from vjepa_world.data.trajectories.base import VideoPiece
 from vjepa_world.data.trajectories.contained import ContainedFolder
-from vjepa_world.data.trajectories.lerobot_info import (
-    is_depth,
-    read_info,
-    read_templates,
-    seconds,
-    whole_number,
-)
+from vjepa_world.data.trajectories.lerobot_info import is_depth, read_info, read_templates
 from vjepa_world.data.trajectories.lerobot_tasks import read_tasks
 from vjepa_world.data.trajectories.parquet import read_columns
 from vjepa_world.data.trajectories.reading import fingerprint, spans_of, spans_text
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import finite_number, whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -96,8 +91,9 @@ class LeRobotMeta:
         rows = self._rows() if of_v3 else lerobot_v21.episode_rows(self.folder)
         for place, row in enumerate(rows):
             self._check_row(row, place)
-        rows = self._once(rows)
         rows.sort(key=lambda row: row["episode_index"])
+        self._name_gaps([row["episode_index"] for row in rows])
+        rows = self._once(rows)
         episodes = [self._episode(row) if of_v3 else self._episode_of_v21(row) for row in rows]
         self._compare_counts(episodes)
         return episodes
@@ -164,8 +160,10 @@ class LeRobotMeta:
         unclear = [index for index in doubled if counts[index] > 1]
         if unclear:
             self.leave_out(spans_text(spans_of(unclear)), "listed several times, and differently")
-        single = [row for row in rows if row["episode_index"] not in set(doubled)]
-        return [*single, *(row for row in same if counts[row["episode_index"]] == 1)]
+        twice = set(doubled)
+        once = [row for row in rows if row["episode_index"] not in twice]
+        once += [row for row in same if counts[row["episode_index"]] == 1]
+        return sorted(once, key=lambda row: row["episode_index"])
 
     def _episode(self, row: dict[str, Any]) -> Episode:
         return Episode(
@@ -186,7 +184,7 @@ class LeRobotMeta:
     def _piece(self, row: dict[str, Any], key: str) -> VideoPiece:
         where = f"{self._list_path}, episode {row['episode_index']}: videos/{key}"
         begin_s, end_s = (
-            seconds(row[f"videos/{key}/{name}"], f"{where}/{name}")
+            finite_number(row[f"videos/{key}/{name}"], f"{where}/{name}", least=0.0)
             for name in ("from_timestamp", "to_timestamp")
         )
         path = self._video_file(key, **self._numbers(row, f"videos/{key}"))
@@ -215,9 +213,8 @@ class LeRobotMeta:
             self._video_path.fill(video_key=key, **numbers), f"video_path in {layout.INFO_PATH}"
         )
 
-    def _compare_counts(self, episodes: Sequence[Episode]) -> None:
-        """Say which episodes are missing in the list, and where `meta/info.json` counts other ones."""
-        indices = [episode.index for episode in episodes]
+    def _name_gaps(self, indices: Sequence[int]) -> None:
+        """Say which episodes are missing in the list, whose numbers are sorted."""
         gaps = [
             (before + 1, after - 1)
             for before, after in zip([-1, *indices], indices, strict=False)
@@ -225,6 +222,9 @@ class LeRobotMeta:
         ]
         if gaps:
             self.leave_out(spans_text(gaps), f"not in {self._list_path.relative_to(self.path)}")
+
+    def _compare_counts(self, episodes: Sequence[Episode]) -> None:
+        """Say where `meta/info.json` counts others than the list has."""
         found = (len(episodes), sum(episode.length for episode in episodes))
         promised = (self.info["total_episodes"], self.info["total_frames"])
         if found != promised:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories.contained import ContainedFolder
-from vjepa_world.data.trajectories.lerobot_info import whole_number
 from vjepa_world.data.trajectories.parquet import is_text, read_columns, read_schema
 from vjepa_world.data.trajectories.reading import read_json_lines
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import whole_number
 
 _LINES = "meta/tasks.jsonl"
 
