@@ -13,11 +13,19 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from planners.box import ROUNDING, read_box
-from planners.checks import check_count, check_positive, is_number
+from planners.box import ROUNDING, read_box, read_hold
+from planners.checks import (
+    check_count,
+    check_generators,
+    check_plan,
+    check_planner,
+    check_positive,
+    is_number,
+    read_action,
+)
 from planners.errors import PlannerError
 from planners.nesting import inside, layers
-from planners.protocols import Context, Plan, Planner
+from planners.protocols import Context, HoldingWorldModel, Plan, Planner, WorldModel, action_type, world_of
 from planners.receding_horizon import Latency, RecedingHorizon, await_result, check_batch, starts_of
 from planners.subgoals import SubGoals
 
@@ -79,20 +87,23 @@ class BackgroundPlanner:
             planner: they count calls as steps. Sub-goals are given to `act` in turn, with a `reset` between them.
         period_s: Time between calls of `act` [s].
         replan_every: n, from 1 to half the planner's horizon. It is the time that a search has, in periods.
-        hold: `[A]`, sent when there is no plan; None for no motion, zeros, or as near as the model's bounds allow.
+        hold: `[A]`, sent when there is no plan. None where the world model's `action_type` says what it is: of "delta"
+            it is zeros, or as near as the bounds allow; of "absolute" it is the model's `hold_action` for the call in
+            which holding began, which is sent until there is a plan.
         margin_s: How long before it is needed a plan is to be ready [s]; None for a tenth of the period.
         warm_start: Whether a search starts from the plan before.
         wait_first: Whether the first `act` waits for its search, under the same deadline: nothing moves yet, so nothing
             is late. Otherwise it holds, and goes on holding until the first plan is there.
 
     Attributes:
+        hold: The action that is sent when there is no plan; None where the world model says it for each context.
         held_count: Hold actions that were sent since `reset`.
         dropped_count: Plans that came when all their actions were past.
         latencies_s: How long each search took [s], that of dropped plans too.
 
     Raises:
-        PlannerError: If an argument is not allowed; in `act`, if the planner's plans are shorter than 2 n, where it
-            does not say before what its horizon is.
+        PlannerError: If an argument is not allowed, or nothing says what the hold action is; in `act`, if the
+            planner's plans are shorter than 2 n, where it does not say before what its horizon is.
     """
 
     def __init__(
@@ -106,6 +117,7 @@ class BackgroundPlanner:
         warm_start: bool = True,
         wait_first: bool = True,
     ) -> None:
+        check_planner("BackgroundPlanner", planner)
         _check_counts_no_calls(planner)
         self.planner = planner
         self.period_s = check_positive("period_s", period_s)
@@ -117,14 +129,23 @@ class BackgroundPlanner:
         horizon = inside(planner, "horizon")
         if horizon is not None:
             self._check_horizon(horizon)
-        self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="planner")
+        self._thread: ThreadPoolExecutor | None = _new_thread()
         self._search: _Search | None = None
         self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The thread and its search are no state: a copy has a thread of its own, and begins its next search anew."""
+        return vars(self) | {"_thread": self._thread is not None, "_search": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._thread = _new_thread() if state["_thread"] else None
 
     def _forget(self) -> None:
         self.held_count = self.dropped_count = 0
         self.latencies_s: list[float] = []
         self._plan: Plan | None = None
+        self._held_at: Tensor | None = None  # the hold action `[B, A]` that is being sent
         self._seen = 0  # the step of the observation that the plan was made from
         self._step = 0  # of the last call, counted from 1
 
@@ -154,20 +175,23 @@ class BackgroundPlanner:
             raise PlannerError(
                 "act was called after close(), which ended the thread. Make a new BackgroundPlanner."
             )
+        check_generators(generators)
         self._step += 1
         self._take_up()
         if self._plan is not None:
             check_batch(self._plan, len(generators))
+        hold = _Hold(self, context, len(generators))
         if self._is_free():
             first = self.wait_first and self._plan is None
             self._search = self._begin(
-                self._thread, context, goal, generators, 0 if first else self.replan_every
+                self._thread, context, goal, generators, hold, 0 if first else self.replan_every
             )
             if first:
                 self.wait()
                 self._take_up()
-        chosen = self._at(self._step, len(generators))
+        chosen = self._at(self._step, hold)
         self.held_count += chosen.held
+        self._held_at = chosen.action.clone() if chosen.held else None
         return chosen
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -199,13 +223,13 @@ class BackgroundPlanner:
         due = self._plan is None or self._step - self._seen >= self.replan_every
         return self._search is None and due
 
-    def _at(self, step: int, batch: int) -> Action:
+    def _at(self, step: int, hold: _Hold) -> Action:
         """Return what is carried out at a step, if no further plan comes."""
         plan, age = self._plan, step - self._seen
         if plan is not None and age < plan.actions.shape[1]:
-            return Action(plan.actions[:, age], held=False, age=age, energy=plan.energy)
-        hold = self.hold if plan is None else self.hold.to(plan.actions)
-        return Action(hold.repeat(batch, 1), held=True)
+            return Action(plan.actions[:, age].clone(), held=False, age=age, energy=plan.energy.clone())
+        action = hold.action()
+        return Action(action if plan is None else action.to(plan.actions), held=True)
 
     def _begin(
         self,
@@ -213,10 +237,11 @@ class BackgroundPlanner:
         context: Context,
         goal: Tensor,
         generators: Sequence[Generator],
+        hold: _Hold,
         lead: int,
     ) -> _Search:
         """Hand an observation to the thread; `lead` actions are carried out before its plan is used."""
-        under_way = [self._at(self._step + i, len(generators)).action for i in range(lead)]
+        under_way = [self._at(self._step + i, hold).action for i in range(lead)]
         plan, age = self._plan, self._step - self._seen
         going_on = self.warm_start and plan is not None and age < plan.actions.shape[1]
         future = thread.submit(
@@ -234,6 +259,7 @@ class BackgroundPlanner:
         started = time.perf_counter()
         with torch.no_grad():  # a thread begins with its own mode
             plan = self.planner.plan(context, goal, **rest)
+            check_plan("BackgroundPlanner", plan, len(rest["generators"]))
             await_result(plan)
         return plan, time.perf_counter() - started
 
@@ -291,23 +317,80 @@ def _check_margin(margin_s: float | None, period_s: float) -> float:
     return margin_s
 
 
-def _hold_action(planner: Planner, hold: Tensor | Sequence[float] | None) -> Tensor:
-    """Return the hold action `[A]`, on the world model's device where one is found."""
+@dataclass
+class _Hold:
+    """What holds the robots in one call of `act`, worked out when it is needed.
+
+    Attributes:
+        owner: Whose call it is.
+        context: Of B problems.
+        batch: B.
+    """
+
+    owner: BackgroundPlanner
+    context: Context
+    batch: int
+    found: Tensor | None = None
+
+    def action(self) -> Tensor:
+        """Return the hold actions `[B, A]`: a tensor that nobody else writes into."""
+        if self.owner.hold is not None:
+            return self.owner.hold.repeat(self.batch, 1)
+        if self.found is None:
+            self.found = self._from_model() if self.owner._held_at is None else self.owner._held_at
+        return self.found.clone()
+
+    def _from_model(self) -> Tensor:
+        model = world_of(inside(self.owner.planner, "model"), self.context)
+        hold = read_hold(model, self.context, self.batch)
+        if hold is None:
+            raise PlannerError(
+                f"There is no plan, and {type(model).__name__}, whose actions are targets, does not know which "
+                "hold the robot for this context. Pass the hold action to BackgroundPlanner."
+            )
+        return hold
+
+
+def _new_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix="planner")
+
+
+def _hold_action(planner: Planner, hold: Tensor | Sequence[float] | None) -> Tensor | None:
+    """Return the hold action `[A]`, on the world model's device where one is found; None where the model says it later.
+
+    Raises:
+        PlannerError: If it is not allowed, or neither given nor told by what the model's actions are.
+    """
     model = inside(planner, "model")
-    if model is None and hold is None:
-        raise PlannerError(
-            f"hold is None, and {type(planner).__name__} has no world model whose bounds say how long an action is; "
-            "allowed is then an action [A]. Pass the action that stops the arm."
-        )
-    if model is None:
-        return torch.as_tensor(hold, dtype=torch.float32)
-    low, high = read_box(model)
     if hold is None:
-        return torch.zeros_like(low).clamp(low, high)
-    given = torch.as_tensor(hold).to(low)
+        return _implied_hold(planner, model)
+    given = read_action("hold", hold)
+    if model is None:
+        return given.float()
+    low, high = read_box(model)
+    given = given.to(low)
     if given.shape != low.shape or not bool(((given >= low - ROUNDING) & (given <= high + ROUNDING)).all()):
         raise PlannerError(
             f"hold is {given.tolist()}; allowed is an action [A] inside the world model's bounds, {low.tolist()} to "
-            f"{high.tolist()}. Clip it, or leave it out for no motion."
+            f"{high.tolist()}. Clip it, or leave it out where the model's action_type says what holds the robot."
         )
     return given.clamp(low, high)
+
+
+def _implied_hold(planner: Planner, model: WorldModel | None) -> Tensor | None:
+    if model is None:
+        raise PlannerError(
+            f"hold is None, and {type(planner).__name__} has no world model that says what its actions are; "
+            "allowed is then an action [A]. Pass the action that stops the arm."
+        )
+    kind = action_type(model)
+    if kind == "delta":
+        low, high = read_box(model)
+        return torch.zeros_like(low).clamp(low, high)
+    if kind == "absolute" and isinstance(model, HoldingWorldModel):
+        return None
+    lacks = "declares no action_type" if kind is None else "has targets for actions, and no hold_action"
+    raise PlannerError(
+        f"hold is None, and {type(model).__name__} {lacks}: zeros would be a motion where actions are targets. Pass "
+        "the action that stops the arm, or give the model action_type='delta', or 'absolute' with a hold_action."
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners.checks import check_tensor, is_number, listed, plain
+from planners.checks import check_given, is_number, listed, plain
 from planners.errors import PlannerError
 from planners.protocols import Context, HoldingWorldModel, WorldModel, action_type
 
@@ -75,7 +75,13 @@ def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
     Raises:
         PlannerError: If they do not span a box.
     """
-    low, high = model.action_low, model.action_high
+    low, high = (_read_bound(name, getattr(model, name, None)) for name in ("action_low", "action_high"))
+    if low.device != high.device:
+        raise PlannerError(
+            f"The world model's bounds are on {low.device} and {high.device}; allowed is one device. Move them there."
+        )
+    wider = torch.promote_types(low.dtype, high.dtype)
+    low, high = low.to(wider), high.to(wider)
     fits = low.ndim == 1 and len(low) > 0 and low.shape == high.shape
     if not fits or not bool((torch.isfinite(low) & torch.isfinite(high) & (low <= high)).all()):
         raise PlannerError(
@@ -83,6 +89,12 @@ def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
             "are two finite vectors of the same length with low <= high. Set them to the robot's limits."
         )
     return low, high
+
+
+def _read_bound(name: str, got: object) -> Tensor:
+    """Return a bound as floating-point numbers; whole numbers are taken for the same ones."""
+    bound = check_given(f"The world model's {name}", got, "[A]").detach()
+    return bound if bound.is_floating_point() else bound.to(torch.get_default_dtype())
 
 
 Values: TypeAlias = float | tuple[float | None, ...] | str
@@ -136,7 +148,7 @@ def with_prefix(
     if prefix is None:
         return Box(low, high)
     steps, size = box.low.shape
-    check_tensor("prefix", prefix, "[B, J, A]")
+    check_given("prefix", prefix, "[B, J, A]")
     fits = prefix.ndim == 3 and len(prefix) == batch and prefix.shape[2] == size
     if not fits or not 0 < prefix.shape[1] < steps:
         raise PlannerError(
@@ -165,15 +177,16 @@ def read_hold(model: WorldModel, context: Context, batch: int) -> Tensor | None:
     hold = model.hold_action(context)
     if hold is None:
         return None
-    check_tensor("The world model's hold_action", hold, "[B, A]")
-    expected = (batch, len(model.action_low))
+    check_given("The world model's hold_action", hold, "[B, A]")
+    low = read_box(model)[0]
+    expected = (batch, len(low))
     if tuple(hold.shape) != expected or not bool(torch.isfinite(hold).all()):
         raise PlannerError(
             f"The world model's hold_action has shape {tuple(hold.shape)}"
             f"{'' if bool(torch.isfinite(hold).all()) else ' and is not finite'}; allowed is a finite action for each "
             f"problem, {expected}. Return the targets at which the robots stay where they are."
         )
-    return hold.to(model.action_low)
+    return hold.to(low)
 
 
 def within_reach(
@@ -227,11 +240,11 @@ def _step_limit(model: WorldModel) -> Tensor:
     Raises:
         PlannerError: If it is no such thing.
     """
-    low = model.action_low
+    low = read_box(model)[0]
     limit = getattr(model, "action_step", None)
     if limit is None:
         return torch.full_like(low, torch.inf)
-    check_tensor("The world model's action_step", limit, "[A]")
+    check_given("The world model's action_step", limit, "[A]")
     if limit.shape != low.shape or not bool((limit >= 0).all()):
         raise PlannerError(
             f"The world model's action_step is {limit.tolist()}; allowed are {len(low)} numbers of at least 0, +inf "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from planners.errors import PlannerError
+from planners.protocols import Plan
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -89,7 +90,8 @@ def check_choice(name: str, got: Choice, allowed: Sequence[Choice]) -> Choice:
 
 def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: float | None) -> None:
     """Check that there is one goal and one generator of its own for each problem."""
-    check_tensor("goal", goal, "[B, N, D]")
+    check_given("goal", goal, "[B, N, D]")
+    check_generators(generators)
     if goal.ndim != 3 or len(goal) != len(generators) or not generators:
         raise PlannerError(
             f"plan got goals of shape {tuple(goal.shape)} and {len(generators)} generators; allowed are "
@@ -103,6 +105,19 @@ def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: fl
     check_deadline(deadline_s)
 
 
+def check_generators(generators: object) -> None:
+    """Check that generators are a list of them."""
+    found = list(generators) if isinstance(generators, Sequence) else None
+    if found is None or not all(isinstance(g, Generator) for g in found):
+        kinds = type(generators).__name__
+        if found is not None:
+            kinds += f" of {', '.join(sorted({type(g).__name__ for g in found}))}"
+        raise PlannerError(
+            f"generators is a {kinds}; allowed is a list of B torch.Generator. Make it with "
+            "planners.make_generators(seeds)."
+        )
+
+
 def check_deadline(deadline_s: float | None) -> None:
     """Check that a deadline is None or above 0."""
     if deadline_s is not None and not (is_number(deadline_s) and deadline_s > 0):
@@ -113,7 +128,7 @@ def check_deadline(deadline_s: float | None) -> None:
 
 def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Return a warm start as `[B, M, K, A]` if it is finite and that, or `[B, K, A]`."""
-    check_tensor("warm_start", warm_start, "[B, K, A] or [B, M, K, A]")
+    check_given("warm_start", warm_start, "[B, K, A] or [B, M, K, A]")
     several = warm_start.unsqueeze(1) if warm_start.ndim == 3 else warm_start
     if several.ndim != 4 or (len(several), *several.shape[2:]) != shape or not several.shape[1]:
         raise PlannerError(
@@ -127,28 +142,180 @@ def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return several
 
 
-def check_tensor(name: str, got: object, shape: str) -> None:
-    """Check that something is a tensor at all."""
+def check_tensor(name: str, got: object, shape: str) -> Tensor:
+    """Return `got` if it is a tensor of real numbers; its shape is for the caller to check."""
     if not isinstance(got, Tensor):
         raise PlannerError(
             f"{name} is a {type(got).__name__}; allowed is a tensor {shape}. Convert it with torch.as_tensor."
         )
-
-
-def check_rollout(predicted: Tensor, actions: Tensor) -> None:
-    """Check that the model returned one prediction `[N, D]` for each action."""
-    if predicted.ndim != 5 or predicted.shape[:3] != actions.shape[:3]:
+    if got.dtype == torch.bool or got.is_complex() or got.is_quantized or got.layout != torch.strided:
+        kind = str(got.dtype) if got.layout == torch.strided else f"{got.dtype}, {got.layout}"
         raise PlannerError(
-            f"The world model's rollout returned shape {tuple(predicted.shape)} for actions of shape "
+            f"{name} is a tensor of {kind}; allowed are real numbers, {shape}, in a dense tensor. Convert it to "
+            "float32."
+        )
+    return got
+
+
+def check_given(name: str, got: object, shape: str) -> Tensor:
+    """Return `got` if it is a tensor of real numbers that are there: not on the meta device."""
+    tensor = check_tensor(name, got, shape)
+    if tensor.is_meta:
+        raise PlannerError(
+            f"{name} is on the meta device, where tensors hold no numbers. Move it to cpu or cuda."
+        )
+    return tensor
+
+
+def check_rollout(predicted: object, actions: Tensor, goal: Tensor) -> Tensor:
+    """Return what the model's rollout returned if it is one prediction `[N, D]` for each action, on the goal's device.
+
+    Raises:
+        PlannerError: If it is not.
+    """
+    got = _check_floats("The world model's rollout", predicted, "[B, S, K, N, D]")
+    if got.ndim != 5 or got.shape[:3] != actions.shape[:3]:
+        raise PlannerError(
+            f"The world model's rollout returned shape {tuple(got.shape)} for actions of shape "
             f"{tuple(actions.shape)}; allowed is [B, S, K, N, D] with the actions' B, S and K. Make rollout "
             "return one prediction for each action."
         )
+    _check_device("The world model's rollout", got, goal, "the goal")
+    return got
 
 
-def check_energy(energy: Tensor, actions: Tensor) -> None:
-    """Check that the objective returned one energy for each sample."""
-    if energy.shape != actions.shape[:2]:
+def check_rollout_with_states(found: object, actions: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `rollout_with_states` returned if it is features and states, one of each for each action.
+
+    Raises:
+        PlannerError: If it is not.
+    """
+    name = "The world model's rollout_with_states"
+    if not isinstance(found, tuple) or len(found) != 2:
+        count = f" of {len(found)}" if isinstance(found, tuple) else ""
         raise PlannerError(
-            f"The objective returned shape {tuple(energy.shape)} for actions of shape {tuple(actions.shape)}"
+            f"{name} returned a {type(found).__name__}{count}; allowed are two tensors: features [B, S, K, N, D] and "
+            "states [B, S, K, P]. Return both."
+        )
+    predicted, states = check_rollout(found[0], actions, goal), _check_floats(name, found[1], "[B, S, K, P]")
+    if states.ndim != 4 or states.shape[:3] != actions.shape[:3]:
+        raise PlannerError(
+            f"{name} returned states of shape {tuple(states.shape)} for actions of shape {tuple(actions.shape)}; "
+            "allowed is [B, S, K, P] with the actions' B, S and K. Return one state for each action."
+        )
+    _check_device(name, states, goal, "the goal")
+    return predicted, states
+
+
+def check_energy(energy: object, actions: Tensor) -> Tensor:
+    """Return what the objective returned if it is one energy for each sample.
+
+    Raises:
+        PlannerError: If it is not.
+    """
+    got = check_tensor("What the objective returned", energy, "[B, S]")
+    if got.shape != actions.shape[:2]:
+        raise PlannerError(
+            f"The objective returned shape {tuple(got.shape)} for actions of shape {tuple(actions.shape)}"
             f"; allowed is [B, S] = {list(actions.shape[:2])}. Make it return one energy for each sample."
+        )
+    _check_device("The objective", got, actions, "the actions")
+    return got
+
+
+def check_model(model: object) -> None:
+    """Check that something can imagine; its bounds are for `planners.box` to read."""
+    if not callable(getattr(model, "rollout", None)):
+        raise PlannerError(
+            f"model is a {type(model).__name__}, which has no rollout; allowed is a world model with action_low, "
+            "action_high, encode, encode_goal and rollout (planners.WorldModel). Pass one."
+        )
+
+
+def check_objective(objective: object) -> None:
+    """Check that something can be called as an objective."""
+    if not callable(objective) or isinstance(objective, type):
+        raise PlannerError(
+            f"objective is {objective!r}; allowed is what is called as objective(predicted, goal, actions), such as "
+            "planners.GoalL1(). Change objective."
+        )
+
+
+def check_planner(owner: str, planner: object) -> None:
+    """Check that something plans and can be reset."""
+    if isinstance(planner, type) or not all(
+        callable(getattr(planner, name, None)) for name in ("plan", "reset")
+    ):
+        raise PlannerError(
+            f"{owner} got {planner!r}; allowed is a planner, with plan and reset, such as planners.CEM(...). Pass one."
+        )
+
+
+def check_plan(owner: str, plan: object, batch: int) -> None:
+    """Check that a planner returned a plan for each of B problems."""
+    if not isinstance(plan, Plan):
+        raise PlannerError(
+            f"{owner}'s planner returned a {type(plan).__name__}; allowed is a planners.Plan. Make its plan return one."
+        )
+    check_tensor(f"The actions of the plan that {owner}'s planner returned", plan.actions, "[B, K, A]")
+    if plan.actions.ndim != 3 or len(plan.actions) != batch or not plan.actions.shape[1]:
+        raise PlannerError(
+            f"{owner}'s planner returned actions of shape {tuple(plan.actions.shape)} for {batch} problems; allowed is "
+            f"[B, K, A] with B={batch} and at least one step. Make its plan return one sequence for each problem."
+        )
+
+
+def read_action(name: str, got: object) -> Tensor:
+    """Return one finite action `[A]` as a tensor of its own, from a list, an array or a tensor.
+
+    Raises:
+        PlannerError: If it is none.
+    """
+    read: Tensor | None
+    try:
+        read = torch.as_tensor(got).detach().clone()
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        read = None
+    usable = read is not None and not (read.is_complex() or read.dtype == torch.bool or read.is_meta)
+    if read is None or not usable or read.ndim != 1 or not len(read) or not bool(torch.isfinite(read).all()):
+        raise PlannerError(
+            f"{name} is {plain(got)!r}; allowed is an action [A]: a list of finite numbers. Change {name}."
+        )
+    return read if read.is_floating_point() else read.to(torch.get_default_dtype())
+
+
+def version_of(tensor: Tensor) -> int:
+    """Return how often a tensor was written to in place; tensors of inference mode do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def check_unwritten(who: str, versions: Mapping[str, tuple[Tensor, int]]) -> None:
+    """Check that tensors, by name, still have the version that they had.
+
+    Raises:
+        PlannerError: If one was written to.
+    """
+    for name, (tensor, before) in versions.items():
+        if version_of(tensor) != before:
+            raise PlannerError(
+                f"{who} wrote into the {name} that it was given, which others are given too; allowed is to read it. "
+                "Work on a copy (.clone()), or without the operations whose names end in an underscore."
+            )
+
+
+def _check_floats(name: str, got: object, shape: str) -> Tensor:
+    tensor = check_tensor(f"What {name[0].lower()}{name[1:]} returned", got, shape)
+    if not tensor.is_floating_point():
+        raise PlannerError(
+            f"{name} returned a tensor of {tensor.dtype}; allowed are floating-point numbers, {shape}. Convert it with "
+            ".float()."
+        )
+    return tensor
+
+
+def _check_device(name: str, got: Tensor, like: Tensor, other: str) -> None:
+    if got.device != like.device:
+        raise PlannerError(
+            f"{name} returned a tensor on {got.device}, and {other} is on {like.device}; allowed is one device. Move "
+            "the model, its bounds and the goal to the same one."
         )

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from planners.checks import check_energy
+from planners.checks import check_energy, check_unwritten, version_of
 from planners.errors import PlannerError
 from planners.protocols import Objective, judge, needs_states
 
@@ -95,11 +95,15 @@ class WeightedSum(Composable):
         Raises:
             PlannerError: If a term does not return `[B, S]`, or as the terms do.
         """
+        shared = {"predictions": predicted, "goal": goal} | ({} if states is None else {"states": states})
+        versions = {name: (tensor, version_of(tensor)) for name, tensor in shared.items()}
         energies = []
         for multiple, objective in self.terms:
-            energy = judge(objective, predicted, goal, actions, states)
-            check_energy(energy, actions)
-            energies.append(multiple * energy)
+            energy = judge(
+                objective, predicted, goal, actions.clone(), states
+            )  # each term has actions of its own
+            check_unwritten(type(objective).__name__, versions)
+            energies.append(multiple * check_energy(energy, actions))
         return sum(energies[1:], start=energies[0])
 
     def __repr__(self) -> str:

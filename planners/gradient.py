@@ -140,7 +140,14 @@ def _gradient(energy: Tensor, actions: Tensor) -> Tensor:
     """Return the gradient `[B, S, K, A]` of energies `[B, S]`, each by its own actions."""
     gradient = None
     if energy.requires_grad:
-        [gradient] = torch.autograd.grad(energy.sum(), actions, allow_unused=True)
+        try:
+            [gradient] = torch.autograd.grad(energy.sum(), actions, allow_unused=True)
+        except RuntimeError as error:
+            raise PlannerError(
+                f"The gradient of the energy by the actions could not be computed: {error} Gradient descent needs a "
+                "world model and an objective that do not write into what they were given. Choose another planner, or "
+                "work on copies there."
+            ) from error
     if gradient is None:
         raise PlannerError(
             "The energy does not depend on the actions in a way that has a gradient; gradient descent needs a world "

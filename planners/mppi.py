@@ -60,7 +60,8 @@ class MPPI(GaussianSearch):
         self.std_decay = check_share("std_decay", std_decay)
 
     def _update(self, belief: Gaussian, box: Box, scored: Scored) -> tuple[Gaussian, Tensor]:
-        weights = torch.stack([self._weights(energies) for energies in scored.energies])
+        # Energies may be wider than actions, which keep their type.
+        weights = torch.stack([self._weights(energies) for energies in scored.energies]).to(belief.mean)
         pairs = zip(weights, scored.samples, strict=True)
         mean = torch.stack([(w[:, None, None] * samples).sum(dim=0) for w, samples in pairs])
         chosen = weights > 1 / weights.shape[1]  # they count for more than their number
@@ -71,5 +72,14 @@ class MPPI(GaussianSearch):
         finite = energies[energies < torch.inf]
         worse = energies - finite.min()
         if self.temperature_of == "spread" and len(finite) > 1:
-            worse = worse / finite.std().clamp(min=torch.finfo(worse.dtype).tiny)
+            worse = worse / _spread(finite)
         return torch.softmax(-worse / self.temperature, dim=0)
+
+
+def _spread(energies: Tensor) -> Tensor:
+    """Return the standard deviation of finite energies, above 0, also where their squares are too large for numbers."""
+    limits = torch.finfo(energies.dtype)
+    top = energies.abs().max().clamp(min=limits.tiny)
+    scaled = (energies / top).std() * top
+    spread = energies.std()
+    return torch.where(torch.isfinite(spread), spread, scaled.clamp(max=limits.max)).clamp(min=limits.tiny)

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Generator, Tensor
 
-from planners.checks import check_deadline, check_tensor
+from planners.box import read_box
+from planners.checks import check_deadline, check_generators, check_given, check_planner
 from planners.errors import PlannerError
 from planners.nesting import inside
-from planners.protocols import Context, Plan, Planner
+from planners.protocols import Context, Plan, Planner, world_of
 
 LEAST_DEADLINE_S = 0.001
 """What the planner is given [s] where the proposal took all the time: its first batch runs whatever it has."""
@@ -33,9 +34,18 @@ class Proposing:
     Args:
         planner: What searches.
         propose: Returns actions `[B, K, A]` for a context of B problems and their goals `[B, N, D]`.
+
+    Raises:
+        PlannerError: If the first does not plan, or the second cannot be called.
     """
 
     def __init__(self, planner: Planner, propose: Callable[[Context, Tensor], Tensor]) -> None:
+        check_planner("Proposing", planner)
+        if not callable(propose):
+            raise PlannerError(
+                f"propose is {propose!r}; allowed is what is called as propose(context, goal) and returns actions "
+                "[B, K, A]. Change propose."
+            )
         self.planner = planner
         self.propose = propose
 
@@ -62,8 +72,9 @@ class Proposing:
         """
         started = time.perf_counter()
         check_deadline(deadline_s)
+        check_generators(generators)
         proposal = self.propose(context, goal)
-        self._check(proposal, len(generators))
+        self._check(proposal, context, len(generators))
         starts = _starts(proposal, warm_start)
         if deadline_s is not None:
             deadline_s = max(deadline_s - (time.perf_counter() - started), LEAST_DEADLINE_S)
@@ -71,11 +82,12 @@ class Proposing:
             context, goal, generators=generators, deadline_s=deadline_s, warm_start=starts, prefix=prefix
         )
 
-    def _check(self, proposal: Tensor, batch: int) -> None:
+    def _check(self, proposal: Tensor, context: Context, batch: int) -> None:
         """Check a proposal against the batch, and the planner's horizon and world model where it has them."""
-        check_tensor("What propose returned", proposal, "[B, K, A]")
+        check_given("What propose returned", proposal, "[B, K, A]")
         model = inside(self.planner, "model")
-        wanted = (batch, inside(self.planner, "horizon"), None if model is None else len(model.action_low))
+        size = None if model is None else len(read_box(world_of(model, context))[0])
+        wanted = (batch, inside(self.planner, "horizon"), size)
         shape = tuple(proposal.shape)
         fits = len(shape) == 3 and all(
             size is None or size == got for size, got in zip(wanted, shape, strict=True)
@@ -100,7 +112,7 @@ def _starts(proposal: Tensor, warm_start: Tensor | None) -> Tensor:
     first = proposal.unsqueeze(1)
     if warm_start is None:
         return first
-    check_tensor("warm_start", warm_start, "[B, K, A] or [B, M, K, A]")
+    check_given("warm_start", warm_start, "[B, K, A] or [B, M, K, A]")
     rest = warm_start.unsqueeze(1) if warm_start.ndim == 3 else warm_start
     if rest.ndim != 4 or (len(rest), *rest.shape[2:]) != proposal.shape:
         raise PlannerError(

@@ -67,6 +67,19 @@ class JudgingWorldModel(Protocol):
         """Return the energies `[B, S]` of actions `[B, S, K, A]`."""
 
 
+@runtime_checkable
+class SharedWorldModel(Protocol):
+    """A world model of several robots, whose contexts know which of them they are of."""
+
+    def for_context(self, context: Context) -> WorldModel:
+        """Return this model with the bounds, and all that goes with them, of the robot that a context is of."""
+
+
+def world_of(model: WorldModel, context: Context) -> WorldModel:
+    """Return a model as it is for a context: where it is of several robots, with the bounds of the context's."""
+    return model.for_context(context) if isinstance(model, SharedWorldModel) else model
+
+
 ActionType: TypeAlias = Literal["delta", "absolute"]
 """What an action is: a change, zeros being no motion, or a target, written as where the robot is."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from planners.box import ROUNDING
-from planners.checks import check_count
+from planners.checks import check_count, check_generators, check_plan, check_planner
 from planners.errors import PlannerError
 from planners.protocols import Context, Plan, Planner
 
@@ -61,11 +61,12 @@ class RecedingHorizon:
         warm_start: Whether the next search starts from the shifted plan.
 
     Raises:
-        PlannerError: If `replan_every` is not a whole number of at least 1; at the first plan, if it
-            exceeds the plan's length.
+        PlannerError: If `planner` does not plan, or `replan_every` is not a whole number of at least 1; at the first
+            plan, if it exceeds the plan's length.
     """
 
     def __init__(self, planner: Planner, *, replan_every: int = 1, warm_start: bool = True) -> None:
+        check_planner("RecedingHorizon", planner)
         self.planner = planner
         self.replan_every = check_count("replan_every", replan_every)
         self.warm_start = warm_start
@@ -113,6 +114,7 @@ class RecedingHorizon:
             PlannerError: If the batch changed without `reset`, or as the planner does.
         """
         started = time.perf_counter()
+        check_generators(generators)
         held = self._shifted(len(generators))
         search = held is None or self._age == self.replan_every or not _begins_with(held, prefix)
         if held is None or search:
@@ -126,10 +128,11 @@ class RecedingHorizon:
                 warm_start=warm_start,
                 prefix=prefix,
             )
+            check_plan("RecedingHorizon", held, len(generators))
             self._check_length(held)
             await_result(held)
             self._age = 0
-        self._held = held
+        self._held = own_copy(held)
         self._age += 1
         self._searched.append(search)
         self.latencies_s.append(time.perf_counter() - started)
@@ -148,6 +151,12 @@ class RecedingHorizon:
                 f"replan_every is {self.replan_every}, but the planner's plans have {plan.actions.shape[1]} "
                 "actions; allowed is at most that. Lower replan_every or raise the planner's horizon."
             )
+
+
+def own_copy(plan: Plan) -> Plan:
+    """Return a plan without its trace, of tensors that nobody else writes into."""
+    kept = None if plan.kept is None else plan.kept.clone()
+    return Plan(plan.actions.clone(), plan.energy.clone(), (), kept)
 
 
 def shift(actions: Tensor, steps: int = 1) -> Tensor:

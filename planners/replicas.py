@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from planners.box import read_box
+from planners.checks import check_model
 from planners.errors import PlannerError
 from planners.protocols import (
     ActionType,
@@ -20,6 +22,7 @@ from planners.protocols import (
     SlicedWorldModel,
     WorldModel,
     action_type,
+    world_of,
 )
 from planners.scoring import imagined_energy
 
@@ -36,18 +39,36 @@ class Replicas:
         models: The copies, each on its device. Their weights must be the same.
 
     Raises:
-        PlannerError: If there is none, or their bounds differ.
+        PlannerError: If there is none, one is no world model, or their bounds differ.
     """
 
     def __init__(self, models: Sequence[WorldModel]) -> None:
-        bounds = [(m.action_low.tolist(), m.action_high.tolist()) for m in models]
+        for model in models:
+            check_model(model)
+        bounds = [tuple(bound.tolist() for bound in read_box(model)) for model in models]
         if not models or any(bound != bounds[0] for bound in bounds):
             raise PlannerError(
                 f"Replicas got {len(models)} world models with the bounds {bounds}; allowed are copies of one world "
                 "model, at least one. Load the same checkpoint on each device."
             )
         self.models = tuple(models)
-        self._threads = [ThreadPoolExecutor(1, thread_name_prefix=f"replica{i}") for i in range(len(models))]
+        self._threads = _threads(len(models))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Threads are no state: a copy has its own, or none where this one is closed."""
+        return vars(self) | {"_threads": len(self._threads)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._threads = _threads(state["_threads"])
+
+    def for_context(self, context: Context) -> WorldModel:
+        """Return these copies as each is for its context, with the same threads."""
+        copies = object.__new__(Replicas)
+        vars(copies).update(vars(self))
+        pairs = zip(self.models, self._checked(context), strict=True)
+        copies.models = tuple(world_of(model, place) for model, place in pairs)
+        return copies
 
     @property
     def action_low(self) -> Tensor:
@@ -73,7 +94,7 @@ class Replicas:
     def hold_action(self, context: Context) -> Tensor | None:
         """Return the actions that leave the robots where they are, `[B, A]`, where the copies know them."""
         first = self.models[0]
-        return first.hold_action(context[0]) if isinstance(first, HoldingWorldModel) else None
+        return first.hold_action(self._checked(context)[0]) if isinstance(first, HoldingWorldModel) else None
 
     def encode(self, frames: Tensor, states: Tensor | None, *further: Any, **named: Any) -> Context:
         """Encode what was seen on every device; `further` and `named` arguments go to every copy's `encode` as well."""
@@ -103,7 +124,7 @@ class Replicas:
         """Return how many samples all devices together imagine at once: shares are even, so the smallest decides."""
         best = [
             model.samples_at_once(place, horizon)
-            for model, place in zip(self.models, context, strict=True)
+            for model, place in zip(self.models, self._checked(context), strict=True)
             if isinstance(model, SlicedWorldModel)
         ]
         return len(self.models) * min(best, default=2**62)
@@ -122,6 +143,15 @@ class Replicas:
     ) -> None:
         self.close()
 
+    def _checked(self, context: Context) -> Sequence[Context]:
+        """Return a context if it is one for each copy."""
+        if not isinstance(context, list) or len(context) != len(self.models):
+            raise PlannerError(
+                f"Replicas got a context of type {type(context).__name__} for {len(self.models)} copies; allowed is "
+                "what their own encode returned. Encode with the Replicas."
+            )
+        return context
+
     def _shared_out(
         self, work: Callable[[WorldModel, Context, Tensor], Tensor], context: Context, actions: Tensor
     ) -> Tensor:
@@ -136,10 +166,14 @@ class Replicas:
                 return work(model, context, part.to(model.action_low.device)).to(actions.device)
 
         parts = [p for p in actions.tensor_split(len(self.models), dim=1) if p.shape[1]]
-        places = zip(self._threads, self.models, context, strict=True)
+        places = zip(self._threads, self.models, self._checked(context), strict=True)
         running = [
             thread.submit(run, model, place, part)
             for (thread, model, place), part in zip(places, parts, strict=False)
         ]
         wait_for(running)  # all of them, so that an error leaves no copy at work
         return torch.cat([each.result() for each in running], dim=1)
+
+
+def _threads(count: int) -> list[ThreadPoolExecutor]:
+    return [ThreadPoolExecutor(1, thread_name_prefix=f"replica{i}") for i in range(count)]

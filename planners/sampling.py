@@ -24,8 +24,18 @@ class Gaussian(NamedTuple):
 
 
 def make_generators(seeds: Sequence[int]) -> list[Generator]:
-    """Return one CPU generator a problem. Noise from the CPU is the same whatever device plans."""
-    return [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
+    """Return one CPU generator a problem. Noise from the CPU is the same whatever device plans.
+
+    Raises:
+        PlannerError: If the seeds are no whole numbers, or too large.
+    """
+    try:
+        return [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise PlannerError(
+            f"seeds is {seeds!r}; allowed is a list of whole numbers, one for each problem, from -2**63 to 2**64 - 1. "
+            "Change seeds."
+        ) from error
 
 
 def white_noise(like: Tensor, num_samples: int, generators: Sequence[Generator]) -> Tensor:

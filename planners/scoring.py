@@ -9,7 +9,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from planners.checks import check_energy, check_rollout
+from planners.checks import (
+    check_energy,
+    check_rollout,
+    check_rollout_with_states,
+    check_unwritten,
+    version_of,
+)
 from planners.errors import PlannerError
 from planners.protocols import (
     Context,
@@ -96,7 +102,9 @@ class Scorer:
         return not self.clock.is_up(self._size(*actions.shape[1:3]))
 
     def __call__(self, actions: Tensor, energy_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return energies `[B, S]` of actions `[B, S, K, A]`, float32: +inf for NaN, and where there was no time.
+        """Return energies `[B, S]` of actions `[B, S, K, A]`: +inf for what is not finite, and where there was no time.
+
+        They are float32, or float64 where the objective's are.
 
         Args:
             actions: What is tried.
@@ -109,7 +117,7 @@ class Scorer:
             if energies and self.clock.is_up(part.shape[1]):
                 break
             energy = energy_of(part)
-            energies.append(torch.where(torch.isnan(energy), torch.inf, energy).float())
+            energies.append(_usable(energy))
             self.clock.tick(energies[-1])
         scored = torch.cat(energies, dim=1)
         return torch.nn.functional.pad(scored, (0, count - scored.shape[1]), value=torch.inf)
@@ -121,17 +129,17 @@ class Scorer:
             PlannerError: If the model's or the objective's answer has the wrong shape, or states are asked of a model
                 that imagines none.
         """
-        if isinstance(self.model, JudgingWorldModel):
-            energy = self.model.judged_energy(self.objective, self.context, self.goal, actions)
-        else:
-            energy = imagined_energy(self.model, self.objective, self.context, self.goal, actions)
-        check_energy(energy, actions)
-        return energy
+        if not isinstance(self.model, JudgingWorldModel):
+            return imagined_energy(self.model, self.objective, self.context, self.goal, actions)
+        goal = {"goal": (self.goal, version_of(self.goal))}
+        energy = self.model.judged_energy(self.objective, self.context, self.goal, actions.clone())
+        check_unwritten("The world model or the objective", goal)
+        return check_energy(energy, actions)
 
     def _size(self, count: int, horizon: int) -> int:
         best = self._slice_size or count
         if self._slice_size is None and isinstance(self.model, SlicedWorldModel):
-            best = max(1, self.model.samples_at_once(self.context, horizon))
+            best = _check_slice(self.model.samples_at_once(self.context, horizon))
         slices = -(-count // min(best, count))
         return -(-count // slices)  # slices of one size, but for the last
 
@@ -139,16 +147,46 @@ class Scorer:
 def imagined_energy(
     model: WorldModel, objective: Objective, context: Context, goal: Tensor, actions: Tensor
 ) -> Tensor:
-    """Return the energies `[B, S]` of what a model imagines of actions `[B, S, K, A]`."""
+    """Return the energies `[B, S]` of what a model imagines of actions `[B, S, K, A]`.
+
+    Model and objective are given copies of the actions, so what they write into them reaches nobody else.
+
+    Raises:
+        PlannerError: If an answer is of another kind or shape, states are asked of a model that imagines none, or the
+            goal was written to.
+    """
+    before = {"goal": (goal, version_of(goal))}
+    energy = _judged(model, objective, context, goal, actions)
+    check_unwritten("The world model or the objective", before)
+    return check_energy(energy, actions)
+
+
+def _judged(
+    model: WorldModel, objective: Objective, context: Context, goal: Tensor, actions: Tensor
+) -> object:
     if not needs_states(objective):
-        predicted = model.rollout(context, actions)
-        check_rollout(predicted, actions)
-        return judge(objective, predicted, goal, actions)
+        predicted = check_rollout(model.rollout(context, actions.clone()), actions, goal)
+        return judge(objective, predicted, goal, actions.clone())
     if not isinstance(model, StatefulWorldModel):
         raise PlannerError(
             f"{type(objective).__name__} needs the imagined states, and {type(model).__name__} has no "
             "rollout_with_states. Give the model that method, or leave the objective out."
         )
-    predicted, states = model.rollout_with_states(context, actions)
-    check_rollout(predicted, actions)
-    return judge(objective, predicted, goal, actions, states)
+    found = model.rollout_with_states(context, actions.clone())
+    predicted, states = check_rollout_with_states(found, actions, goal)
+    return judge(objective, predicted, goal, actions.clone(), states)
+
+
+def _usable(energy: Tensor) -> Tensor:
+    """Return energies as float32, or float64 where float32 is too coarse, with +inf for all that is not finite."""
+    if energy.dtype != torch.float64:
+        energy = energy.to(torch.float32 if energy.is_floating_point() else torch.float64)
+    return torch.where(torch.isfinite(energy), energy, torch.inf)
+
+
+def _check_slice(best: object) -> int:
+    if not isinstance(best, int) or isinstance(best, bool):
+        raise PlannerError(
+            f"The world model's samples_at_once returned {best!r}; allowed is a whole number. Make it return one."
+        )
+    return max(1, best)

@@ -15,8 +15,9 @@ import torch
 from torch import Generator, Tensor
 
 from planners.box import Box, Fixed, make_box, read_fixed, read_hold, with_prefix, within_reach
-from planners.checks import check_count, check_problems, check_warm_start
-from planners.protocols import Context, Iteration, Objective, Plan, WorldModel
+from planners.checks import check_count, check_model, check_objective, check_problems, check_warm_start
+from planners.errors import PlannerError
+from planners.protocols import Context, Iteration, Objective, Plan, WorldModel, world_of
 from planners.sampling import usable_energy
 from planners.scoring import Clock, Scorer
 
@@ -29,7 +30,7 @@ class Scored:
 
     Attributes:
         samples: `[B, S, K, A]`.
-        energies: `[B, S]`, without NaN.
+        energies: `[B, S]`, finite or +inf.
     """
 
     samples: Tensor
@@ -94,6 +95,8 @@ class Search(ABC, Generic[Belief]):
         fixed: Fixed | None = None,
         slice_size: int | None = None,
     ) -> None:
+        check_model(model)
+        check_objective(objective)
         self.model = model
         self.objective = objective
         self.horizon = check_count("horizon", horizon)
@@ -103,7 +106,7 @@ class Search(ABC, Generic[Belief]):
         self.num_iterations = check_count("num_iterations", iterations)
         self.fixed = read_fixed(fixed)
         self.slice_size = None if slice_size is None else check_count("slice_size", slice_size)
-        make_box(model, horizon, self.fixed)
+        self._action_size = make_box(model, horizon, self.fixed).low.shape[1]
 
     @abstractmethod
     def _begin(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> Belief:
@@ -175,10 +178,7 @@ class Search(ABC, Generic[Belief]):
         """
         clock = Clock(deadline_s)
         check_problems(goal, generators, deadline_s)
-        hold = read_hold(self.model, context, len(generators))
-        box = make_box(self.model, self.horizon, self.fixed)
-        box = with_prefix(self.model, box, prefix, len(generators), hold)
-        box = within_reach(self.model, box, hold, self.fixed, prefix)
+        box, hold = self._box(world_of(self.model, context), context, prefix, len(generators))
         starts = self._starts(box, _standing(hold, self.horizon) if warm_start is None else warm_start)
         scorer = Scorer(self.model, self.objective, context, goal, clock, self.slice_size)
         belief = self._begin(box, starts, generators)
@@ -201,6 +201,20 @@ class Search(ABC, Generic[Belief]):
         assert best is not None  # num_iterations >= 1
         answer = self._answer(best, self._last(scorer, belief, box))
         return Plan(answer.samples[:, 0], answer.energies[:, 0], tuple(trace), self._kept(scored))
+
+    def _box(
+        self, model: WorldModel, context: Context, prefix: Tensor | None, batch: int
+    ) -> tuple[Box, Tensor | None]:
+        """Return where the actions of B problems may be, and those that hold the robots, where they are known."""
+        hold = read_hold(model, context, batch)
+        box = make_box(model, self.horizon, self.fixed)
+        if box.low.shape[1] != self._action_size:
+            raise PlannerError(
+                f"The context's actions have {box.low.shape[1]} numbers, and those that this planner was made for "
+                f"{self._action_size}; allowed are contexts of the same robot. Make a planner for each."
+            )
+        box = with_prefix(model, box, prefix, batch, hold)
+        return within_reach(model, box, hold, self.fixed, prefix), hold
 
     def _starts(self, box: Box, warm_start: Tensor | None) -> Tensor | None:
         """Return the sequences to start from, `[B, M, K, A]`, inside the box and no more than there are samples."""

@@ -8,7 +8,7 @@ from numbers import Real
 
 from torch import Generator, Tensor
 
-from planners.checks import check_count
+from planners.checks import check_count, check_generators, check_plan, check_planner
 from planners.errors import PlannerError
 from planners.protocols import Context, Plan, Planner
 
@@ -37,6 +37,7 @@ class SubGoals:
     def __init__(
         self, planner: Planner, steps: Sequence[int] = (4, 10, 4), *, reached_energy: float | None = None
     ) -> None:
+        check_planner("SubGoals", planner)
         self.planner = planner
         self.steps = _check_steps(steps)
         self.reached_energy = _check_energy(reached_energy)
@@ -84,6 +85,7 @@ class SubGoals:
                 planner does.
         """
         self._check_goals(goal)
+        check_generators(generators)
         if self._is_over() and self._current < len(self.steps) - 1:
             self.planner.reset()
             self._go_to(self._current + 1)
@@ -95,6 +97,7 @@ class SubGoals:
             warm_start=warm_start,
             prefix=prefix,
         )
+        check_plan("SubGoals", plan, len(generators))
         self._taken += 1
         if self.reached_energy is not None:
             self._reached = self._reached or bool(plan.energy <= self.reached_energy)

@@ -420,6 +420,7 @@ def test_no_motion_is_as_near_to_zero_as_the_bounds_allow() -> None:
     world = PointWorld([-0.1, 0.2, -0.3], [0.1, 0.3, -0.1])
     for planner in (cem(world), Proposing(cem(world), lambda context, goal: torch.zeros(1, 4, 3))):
         with BackgroundPlanner(planner, period_s=1.0) as background:
+            assert background.hold is not None
             assert torch.equal(background.hold, torch.tensor([0.0, 0.2, -0.1]))
 
 

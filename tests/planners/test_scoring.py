@@ -60,11 +60,28 @@ def test_a_model_without_a_word_of_its_own_gets_all_at_once() -> None:
     assert [actions.shape[1] for actions in world.seen] == [10]
 
 
-def test_nan_is_infinite_and_infinite_stays() -> None:
-    values = torch.tensor([[1.0, torch.nan, torch.inf]], dtype=torch.float64)
+def test_what_is_not_finite_counts_as_infinite() -> None:
+    values = torch.tensor([[1.0, torch.nan, torch.inf, -torch.inf]])
+    energies = scorer(WatchedWorld([-1.0], [1.0]), ActionCost(lambda actions: values))(ACTIONS[:, :4])
+    assert energies.tolist() == [[1.0, float("inf"), float("inf"), float("inf")]]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (torch.float64, torch.float64),
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float32),
+        (torch.float16, torch.float32),
+        (torch.int64, torch.float64),
+    ],
+)
+def test_energies_are_no_coarser_than_the_objective_gave_them(given: torch.dtype, kept: torch.dtype) -> None:
+    values = torch.tensor([[1, 2, 2**25 + 1]]).to(given)
     energies = scorer(WatchedWorld([-1.0], [1.0]), ActionCost(lambda actions: values))(ACTIONS[:, :3])
-    assert energies.dtype == torch.float32
-    assert energies.tolist() == [[1.0, float("inf"), float("inf")]]
+    assert energies.dtype == kept
+    finite = torch.isfinite(values)
+    assert torch.equal(energies[finite], values.to(kept)[finite])
 
 
 def test_the_first_slice_of_a_call_always_runs_and_no_further_one_when_time_is_up() -> None:

@@ -44,6 +44,8 @@ class LinearWorld:
 class PointWorld:
     """A point that moves by its action; features are `weights * position`, N tokens of D channels."""
 
+    action_type = "delta"
+
     def __init__(self, low: list[float], high: list[float], tokens: int = 3) -> None:
         self.action_low = torch.tensor(low)
         self.action_high = torch.tensor(high)
