@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from tests.data.coded_video import SIZE, cut_by_edit_list, read_codes, write_cod
 from vjepa_world.data import video_backends
 from vjepa_world.data.video import VideoError, open_video, probe_video
 from vjepa_world.data.video_writer import write_video
-from vjepa_world.errors import DataError
+from vjepa_world.errors import ConfigError, DataError
 
 STEADY_MS = range(0, 8000, 100)
 VARIABLE_MS = np.cumsum(np.random.default_rng(3).integers(20, 300, 80)).tolist()
@@ -88,37 +87,6 @@ def test_preloaded_frames_are_those_decoded_one_by_one(streams: Path) -> None:
             video.preload()
             assert video.is_preloaded
             assert torch.equal(video.frames_at(times_s), decoded)
-
-
-def test_torchcodec_gives_the_same_frames(streams: Path, tmp_path: Path) -> None:
-    """Needs FFmpeg's shared libraries; those inside the PyAV wheel serve here, under the names torchcodec seeks."""
-    bundled = Path(av.__file__).parent.parent / "av.libs"
-    for library in [*bundled.glob("libav*.so.*"), *bundled.glob("libsw*.so.*")]:
-        stem, _, rest = library.name.partition("-")
-        (tmp_path / f"{stem}.so.{rest.partition('.so.')[2].split('.')[0]}").symlink_to(library)
-    program = (
-        "import sys, numpy as np\n"
-        "from tests.data.coded_video import read_codes\n"
-        "from vjepa_world.data.video import open_video\n"
-        "from vjepa_world.data.video_backends import find_backend\n"
-        "assert find_backend() == 'torchcodec'\n"
-        "for path in sys.argv[1:]:\n"
-        "    video = open_video(path)\n"
-        "    times_s = np.random.default_rng(5).uniform(0, 7.9, 20)\n"
-        "    print(read_codes(video.frames_at(times_s)))\n"
-    )
-    paths = sorted(streams.iterdir())
-    root = Path(__file__).resolve().parents[2]
-    environment = {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"}
-    command = [sys.executable, "-c", program, *map(str, paths)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
-    if "find_backend() == 'torchcodec'" in result.stderr:
-        pytest.skip("torchcodec does not load, with PyAV's libraries neither")
-    assert result.returncode == 0, result.stderr
-    for path, line in zip(paths, result.stdout.splitlines(), strict=True):
-        with open_video(path) as video:
-            times_s = np.random.default_rng(5).uniform(0, 7.9, 20)
-            assert str(read_codes(video.frames_at(times_s))) == line, path.name
 
 
 def test_time_counts_from_the_first_frame(tmp_path: Path) -> None:
@@ -269,14 +237,40 @@ def test_header_says_what_was_written(streams: Path) -> None:
     assert probe_video(streams / "vp9.webm").codec == "vp9"
 
 
-def test_the_fallback_is_logged_in_one_line_once(caplog: pytest.LogCaptureFixture) -> None:
-    video_backends.find_backend.cache_clear()
+def hide_torchcodec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make it as if torchcodec found no FFmpeg."""
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    video_backends._load_torchcodec.cache_clear()
+
+
+def test_the_fallback_is_logged_in_one_line_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(video_backends.BACKEND_VARIABLE, raising=False)
+    hide_torchcodec(monkeypatch)
     with caplog.at_level(logging.WARNING):
-        backend = video_backends.find_backend()
-        video_backends.find_backend()
-    lines = [record.getMessage() for record in caplog.records]
-    assert len(lines) == (0 if backend == "torchcodec" else 1)
-    assert all("torchcodec did not load" in line and "\n" not in line for line in lines)
+        assert [video_backends.find_backend() for _ in range(2)] == ["pyav", "pyav"]
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "torchcodec did not load" in line and "\n" not in line
+    video_backends._load_torchcodec.cache_clear()
+
+
+def test_a_variable_selects_the_back_end(
+    streams: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("VJEPA_WORLD_VIDEO_BACKEND", "pyav")
+    assert video_backends.find_backend() == "pyav"
+    assert not caplog.records  # it was asked for
+    monkeypatch.setenv("VJEPA_WORLD_VIDEO_BACKEND", "pyaw")
+    with pytest.raises(ConfigError, match="BACKEND is 'pyaw'; did you mean 'pyav'.* auto, pyav, torchcodec"):
+        open_video(streams / "h264.mp4")
+    monkeypatch.setenv("VJEPA_WORLD_VIDEO_BACKEND", "torchcodec")
+    hide_torchcodec(monkeypatch)
+    with pytest.raises(
+        DataError, match="BACKEND is torchcodec, and that did not load.* set it to auto or pyav"
+    ):
+        open_video(streams / "h264.mp4")
+    video_backends._load_torchcodec.cache_clear()
 
 
 @pytest.mark.parametrize("size", [(37, 53), (99, 31), (17, 2)])

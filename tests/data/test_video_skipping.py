@@ -15,7 +15,8 @@ from tests.data.coded_video import cut_by_edit_list, read_codes, write_coded
 from tests.data.test_video import STEADY_MS, VARIABLE_MS
 from tests.data.test_video import STREAMS as HARD
 from vjepa_world.data.av_decoder import KEPT_BYTES, AvDecoder
-from vjepa_world.data.disposable import disposable
+from vjepa_world.data.av_source import AvSource
+from vjepa_world.data.packet_roles import packet_roles
 from vjepa_world.data.video import open_video
 from vjepa_world.data.video_backends import DecordDecoder
 
@@ -47,6 +48,10 @@ def streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not name.endswith(".avi"):  # it has no times of its own, and this one's last two frames share one
             write_coded(folder / f"variable_{name}", VARIABLE_MS, **settings)
     return folder
+
+
+def disposable(codec: str, header: bytes | None, packets: list[memoryview]) -> list[bool]:
+    return [role.disposable for role in packet_roles(codec, header, packets)]
 
 
 def decoded_from_the_start(path: Path) -> Tensor:
@@ -155,9 +160,9 @@ class Counting(AvDecoder):
 
     begun = 0
 
-    def _begin_at(self, index: int) -> None:
+    def _begin_at(self, index: int) -> bool:
         self.begun += 1
-        super()._begin_at(index)
+        return super()._begin_at(index)
 
 
 @pytest.mark.parametrize("kept_bytes", [KEPT_BYTES, 0])
@@ -204,5 +209,7 @@ def test_decord_gives_the_same_frames(tmp_path: Path, width: int) -> None:
         container.mux(stream.encode(None))
     indices = [29, 3, 3, 17]
     expected = decoded_from_the_start(path)[indices]
-    assert torch.equal(DecordDecoder(str(path), 1).at_indices(indices), expected)
+    assert torch.equal(
+        DecordDecoder(str(path), 1, AvSource(str(path), kept_bytes=0)).at_indices(indices), expected
+    )
     assert torch.equal(open_video(path).frames_by_index(indices), expected)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -16,91 +15,62 @@ import torch
 from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
+from vjepa_world.data.av_source import AvSource
 from vjepa_world.data.decoder import AV_ERRORS, DecodeError, displayed, first_line
-from vjepa_world.data.disposable import disposable
 
 #: A video's stored packets stay in memory up to this many bytes: reading them anew is a twentieth of the work.
 KEPT_BYTES = 2 << 20
 
+#: How many keyframes further back are tried where a container does not find the one it is asked for.
+_KEYS_TRIED = 3
+
 
 class AvDecoder:
     """PyAV, from the keyframe before the first wanted frame, or on from where the last call ended.
+
+    Every packet is given to the decoder under its number in the file, and a frame comes out under the number of its
+    packet, so that frames are told apart even where packets have no times. After a seek the packets are compared
+    with those of the first reading; where a container does not find its way, all is decoded from the start.
 
     Args:
         path: the file, or another name that FFmpeg opens it by.
         num_threads: decoding threads.
         skip: whether frames that nobody needs are left out; the frames returned are the same either way.
         kept_bytes: packets stay in memory up to this size of all together.
+        source: the same file, open and read through; it becomes the decoder's.
 
     Raises:
-        DecodeError: the file has no video stream, or its packets no presentation time.
+        DecodeError: the file has no video stream, or its packets no time.
     """
 
     def __init__(
-        self, path: str, num_threads: int, *, skip: bool = True, kept_bytes: int = KEPT_BYTES
+        self,
+        path: str,
+        num_threads: int,
+        *,
+        skip: bool = True,
+        kept_bytes: int = KEPT_BYTES,
+        source: AvSource | None = None,
     ) -> None:
-        try:
-            self._container = av.open(path)
-            self._stream = _best_stream(self._container)
-            self._context = self._stream.codec_context
-            stored, kept, spare = self._scan(kept_bytes)
-        except AV_ERRORS as error:
-            raise DecodeError(first_line(error)) from error
-        shown = sorted((packet for packet in stored if packet.shown), key=lambda packet: packet.pts)
-        if not shown:
-            raise DecodeError("no frame has a presentation time")
-        self._context.thread_count = num_threads
-        self._pts = np.array([packet.pts for packet in shown])
-        self._keys = np.flatnonzero([packet.is_keyframe for packet in shown])
-        self._index: dict[int | None, int] = {
-            int(pts): index for index, pts in reversed(list(enumerate(self._pts)))
-        }
-        unit_s = float(self._stream.time_base or 0)
-        self._starts_s = self._pts * unit_s
-        self.num_frames = len(shown)
-        self.begin_s = float(self._starts_s[0])
-        self.end_s = float(self._starts_s[-1]) + shown[-1].duration * unit_s
-        # Of two packets with one time, halves of a picture or one picture after another, both are decoded.
-        places = {self._index[pts] for pts in spare} if skip else set()
-        self._spare = frozenset(index for index in places if not self._is_repeated(index))
-        self._packets = kept
-        self._place = {packet.pts: place for place, packet in enumerate(kept or [])}
+        self._source = source or AvSource(path, kept_bytes=kept_bytes)
+        self._index = self._source.index
+        self._num_threads = num_threads
+        self._source.context.thread_count = num_threads
+        self.num_frames = len(self._index)
+        self.begin_s, self.end_s = float(self._index.starts_s[0]), self._index.end_s
+        self._spare = self._index.spare if skip else frozenset()
+        self._from_start = (
+            False  # whether the feed began at the first packet, so that all frames come out of it
+        )
         self._reformatter = VideoReformatter()
-        self._feed: Iterator[av.Packet] = iter(())
+        self._feed: Iterator[tuple[int, av.Packet]] = iter(())
         self._begun_at = -1  # the keyframe that the feed began at; -1: it has ended
         self._passed = -1  # the last frame that came out of the decoder
         self._left_out: set[int] = set()  # what was not given to the decoder since
 
-    def _scan(self, kept_bytes: int) -> tuple[list[_Stored], list[av.Packet] | None, set[int]]:
-        """Read through the file once, holding no more than `kept_bytes` of it.
-
-        Returns:
-            What is known of each packet; the packets, or None where they are larger; and the presentation times of
-            those that no other needs.
-        """
-        stored: list[_Stored] = []
-        kept: list[av.Packet] | None = []
-        size = 0
-
-        def contents() -> Iterator[memoryview]:
-            nonlocal kept, size
-            for packet in self._container.demux(self._stream):
-                stored.append(_Stored.of(packet))
-                size += packet.size
-                if kept is not None:
-                    kept.append(packet)
-                if size > kept_bytes:
-                    kept = None
-                yield memoryview(packet) if packet.size else memoryview(b"")
-
-        codec = self._context.codec.canonical_name
-        flags = disposable(codec, self._context.extradata, contents())
-        spare = {packet.pts for packet, flag in zip(stored, flags, strict=True) if flag and packet.shown}
-        return stored, kept, spare
-
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(displayed(self._starts_s, times_s))
+        return self.at_indices(displayed(self._index.starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
@@ -113,76 +83,94 @@ class AvDecoder:
 
     def everything(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
-        return self.at_indices(range(self.num_frames)), self._starts_s
+        return self.at_indices(range(self.num_frames)), self._index.starts_s
 
     def close(self) -> None:
         """See `Decoder`. Left to itself, the file would stay open until cycles of references are collected."""
-        self._feed, self._packets = iter(()), None
-        self._container.close()
+        self._feed = iter(())
+        self._source.close()
 
     def _key_before(self, index: int) -> int:
-        place = int(np.searchsorted(self._keys, index, side="right")) - 1
-        return int(self._keys[place]) if place >= 0 else 0
+        at = int(np.searchsorted(self._index.keys, index, side="right")) - 1
+        return int(self._index.keys[at]) if at >= 0 else 0
 
     def _decode_group(self, group: list[int], clip: _Clip) -> None:
-        """Decode frames that lie between two keyframes.
-
-        Some containers seek to the keyframe behind (they go by decoding time); then an earlier one is tried, and
-        at last the whole stream, with nothing left out.
-        """
-        key = self._key_before(group[0])
+        """Decode frames that lie between two keyframes."""
         try:
-            missing = self._read(key, group, clip)
+            missing = self._read(self._key_before(group[0]), group, clip)
         except AV_ERRORS as error:
-            self._begun_at = -1
+            self._end_feed()
             raise DecodeError(first_line(error)) from error
         if missing:
             raise DecodeError(f"frame {min(missing)} did not come out of the decoder")
 
     def _read(self, key: int, group: list[int], clip: _Clip) -> set[int]:
-        """Return the frames that did not come out."""
-        if key == self._begun_at and group[0] > self._passed and self._left_out.isdisjoint(group):
+        """Return the frames that did not come out.
+
+        Some containers seek to the keyframe behind (they go by decoding time); then an earlier one is tried, and
+        at last the whole stream, with nothing left out.
+        """
+        goes_on = self._from_start or key == self._begun_at
+        if goes_on and group[0] > self._passed and self._left_out.isdisjoint(group):
             missing = self._read_on(group, clip, self._spare)
             if not missing:
                 return missing
-        for start in self._keys[self._keys <= key][::-1][:3].tolist():
-            self._begin_at(start)
-            missing = self._read_on(group, clip, self._spare)
-            if not missing:
-                return missing
-        self._begin_at(0)
+        keys = self._index.keys
+        for start in keys[keys <= key][::-1][:_KEYS_TRIED].tolist():
+            if self._begin_at(start):
+                missing = self._read_on(group, clip, self._spare)
+                if not missing:
+                    return missing
+        self._begin_anew()
         return self._read_on(group, clip, frozenset())
 
-    def _begin_at(self, index: int) -> None:
-        pts = int(self._pts[index])
-        self._begun_at, self._passed, self._left_out = index, -1, set()
-        if self._packets is None:
-            self._container.seek(pts, stream=self._stream)
-            self._feed = self._container.demux(self._stream)
-        else:
-            self._context.flush_buffers()
-            self._feed = itertools.islice(self._packets, self._place[pts] if index else 0, None)
+    def _begin_at(self, index: int) -> bool:
+        """Go back to a keyframe, and return whether the container found it."""
+        self._begun_at, self._from_start, self._passed, self._left_out = index, False, -1, set()
+        number = int(self._index.order[index])
+        if self._source.kept is not None:
+            self._source.context.flush_buffers()
+            self._feed = itertools.islice(enumerate(self._source.kept), number, None)
+            return True
+        feed = self._source.seek(number)
+        if feed is None:
+            return False
+        self._feed = feed
+        return True
+
+    def _begin_anew(self) -> None:
+        """Go back to the first packet, as after opening the file."""
+        self._begun_at, self._from_start, self._passed, self._left_out = -1, True, -1, set()
+        if self._source.kept is not None:
+            self._source.context.flush_buffers()
+            self._feed = iter(enumerate(self._source.kept))
+            return
+        self._feed = self._source.from_start(self._num_threads)
+
+    def _end_feed(self) -> None:
+        self._begun_at, self._from_start = -1, False
 
     def _read_on(self, group: list[int], clip: _Clip, spare: frozenset[int]) -> set[int]:
         """Decode from where the feed is until all of `group` are in `clip`; return those that never came."""
         missing = set(group)
-        for packet in self._feed:
-            sent = self._index.get(packet.pts, -1)
-            if sent in spare and sent not in missing:
-                self._left_out.add(sent)
+        shown_of, context = self._index.shown_of, self._source.context
+        for number, packet in self._feed:
+            shown = shown_of.get(number, -1)
+            if shown in spare and shown not in missing:
+                self._left_out.add(shown)
                 continue
-            self._take(self._context.decode(packet), missing, clip)
+            if packet.size:
+                packet.pts = number
+            self._take(context.decode(packet), missing, clip)
             if not missing:
                 return missing
-        self._begun_at = -1  # the decoder was told of the stream's end and takes no more
+        self._end_feed()  # the decoder was told of the stream's end and takes no more
         return missing
 
     def _take(self, frames: list[av.VideoFrame], missing: set[int], clip: _Clip) -> None:
         """Put those of `frames` that are missing into `clip`."""
         for frame in frames:
-            index = self._index.get(frame.pts, -1)
-            while 0 <= index <= self._passed and self._is_repeated(index):
-                index += 1
+            index = self._index.shown_of.get(-1 if frame.pts is None else frame.pts, -1)
             self._passed = max(self._passed, index)
             if index in missing:
                 missing.remove(index)
@@ -197,25 +185,6 @@ class AvDecoder:
         # A rotation flag counts degrees against the clock, as rot90 does.
         turns = round(frame.rotation / 90)
         return np.rot90(pixels, k=turns) if turns else pixels
-
-    def _is_repeated(self, index: int) -> bool:
-        """Whether the next frame has the same presentation time; damaged or carelessly cut files have such."""
-        return index + 1 < self.num_frames and bool(self._pts[index] == self._pts[index + 1])
-
-
-class _Stored(NamedTuple):
-    """What is known of a packet without its contents. Times are in the stream's units."""
-
-    pts: int
-    duration: int
-    is_keyframe: bool
-    shown: bool  # it has a time, and no edit list cuts it away
-
-    @classmethod
-    def of(cls, packet: av.Packet) -> _Stored:
-        """Return what is known of `packet`."""
-        shown = packet.pts is not None and not packet.is_discard
-        return cls(packet.pts or 0, packet.duration or 0, packet.is_keyframe, shown)
 
 
 class _Clip:
@@ -239,11 +208,3 @@ class _Clip:
             raise DecodeError("no frame was asked for")
         rows = [self._row[index] for index in indices]
         return self._frames if rows == list(range(len(self._row))) else self._frames[rows]
-
-
-def _best_stream(container: av.container.InputContainer) -> av.VideoStream:
-    best = container.streams.best("video")
-    for stream in container.streams.video:
-        if best is not None and stream.index == best.index:
-            return stream
-    raise DecodeError("it has no video stream")

@@ -43,10 +43,13 @@ def size_of(place: Place) -> int:
 
 
 def ffmpeg_url(place: Place) -> str:
-    """Return what FFmpeg opens it by; a range of a file goes through its `subfile` protocol."""
+    """Return what FFmpeg opens it by: a URL, since it takes what stands before a colon in a bare name for a protocol.
+
+    A range of a file goes through its `subfile` protocol.
+    """
     if isinstance(place, TarMember):
-        return f"subfile,,start,{place.offset},end,{place.offset + place.size},,:{place.path}"
-    return str(place)
+        return f"subfile,,start,{place.offset},end,{place.offset + place.size},,:file:{place.path}"
+    return f"file:{place}"
 
 
 def open_place(place: Place) -> BinaryIO:

@@ -265,19 +265,13 @@ def open_video(
     """
     info = probe_video(path)
     try:
-        decoder = open_decoder(
-            ffmpeg_url(info.path),
-            num_threads,
-            codec=info.codec,
-            reordered=info.reordered,
-            trimmed=info.trimmed,
-            device=device,
-        )
+        decoder = open_decoder(ffmpeg_url(info.path), num_threads, device=device)
     except DecodeError as error:
         raise unreadable(info.path, f"no frame can be decoded ({error})") from error
     found_s = decoder.end_s - decoder.begin_s
     # "not" rather than "<": a damaged file may give NaN.
-    if not found_s > 0 or not abs(found_s - info.duration_s) <= max(_DURATION_SLACK_S, 0.1 * info.duration_s):
+    slack_s = max(_DURATION_SLACK_S, 0.1 * info.duration_s, 2 * found_s / decoder.num_frames)
+    if not found_s > 0 or not abs(found_s - info.duration_s) <= slack_s:
         reason = f"its header promises {info.duration_s:.2f} s of video, its frames span {found_s:.2f} s"
         raise unreadable(info.path, reason)
     return VideoFile(info, decoder, device)

@@ -7,18 +7,30 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.data import disposable
-from vjepa_world.data.av_decoder import AvDecoder
+from vjepa_world.data.av_decoder import KEPT_BYTES, AvDecoder
+from vjepa_world.data.av_source import AvSource
 from vjepa_world.data.decoder import DecodeError, Decoder, displayed, first_line
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.data.packet_roles import SKIPPING_CODECS
+from vjepa_world.errors import ConfigError, DataError, nearest
 
 logger = logging.getLogger(__name__)
+
+#: The environment variable that selects the back end of a process and its children, and what it may say.
+BACKEND_VARIABLE = "VJEPA_WORLD_VIDEO_BACKEND"
+BACKEND_CHOICES = ("auto", "torchcodec", "pyav")
+
+# What others are trusted with: the containers, and the codecs of each. AV1 is not among them, since torchcodec's and
+# decord's copies of its decoder crash in one process.
+_EXACT_CONTAINERS = frozenset(("mp4", "matroska"))
+TORCHCODEC_CODECS = frozenset(("h264", "hevc", "vp8", "vp9", "mpeg4"))
+DECORD_CODECS = frozenset(("vp8", "vp9", "mpeg4"))
 
 
 class MemoryDecoder:
@@ -46,81 +58,113 @@ class MemoryDecoder:
 
 
 class TorchcodecDecoder:
-    """torchcodec's `VideoDecoder` with exact seeks; it applies the rotation flag itself."""
+    """torchcodec's `VideoDecoder` with exact seeks, for a stream whose frames are known; it turns frames itself.
 
-    def __init__(self, path: str, num_threads: int, device: str = "cpu") -> None:
+    torchcodec says when each frame that it returns is displayed: where that is not what was asked for, or it cannot
+    decode the frame, PyAV reads the file from then on.
+
+    Args:
+        path: the file, or another name that FFmpeg opens it by.
+        num_threads: decoding threads.
+        source: the same file, open and read through; closed here.
+        device: where frames are decoded and left.
+
+    Raises:
+        DecodeError: torchcodec does not open it, or counts other frames.
+    """
+
+    def __init__(self, path: str, num_threads: int, source: AvSource, device: str = "cpu") -> None:
         from torchcodec.decoders import VideoDecoder
 
         try:
             self._decoder = VideoDecoder(
-                path, seek_mode="exact", num_ffmpeg_threads=num_threads, device=device
+                path,
+                stream_index=source.stream.index,
+                seek_mode="exact",
+                num_ffmpeg_threads=num_threads,
+                device=device,
             )
-        except (RuntimeError, ValueError, AssertionError) as error:
+        except (RuntimeError, ValueError, AssertionError, TypeError) as error:
             raise DecodeError(first_line(error)) from error
-        begin_s, end_s = (
-            self._decoder.metadata.begin_stream_seconds,
-            self._decoder.metadata.end_stream_seconds,
-        )
-        if begin_s is None or end_s is None:
-            raise DecodeError("no frame has a presentation time")
-        self.num_frames = len(self._decoder)
-        self.begin_s, self.end_s = float(begin_s), float(end_s)
+        self._index = source.index
+        self.num_frames = len(self._index)
+        self.begin_s, self.end_s = float(self._index.starts_s[0]), self._index.end_s
+        if len(self._decoder) != self.num_frames:
+            raise DecodeError(f"it has {self.num_frames} frames, and torchcodec counts {len(self._decoder)}")
+        self._substitute: AvDecoder | None = None
+        self._reopen = functools.partial(AvDecoder, path, num_threads)
+        source.close()
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        # The end itself is outside: the last frame is asked for just before it.
-        inside = np.clip(times_s, self.begin_s, np.nextafter(self.end_s, self.begin_s) - 1e-6)
-        try:
-            return self._decoder.get_frames_played_at(inside.tolist()).data
-        except (RuntimeError, IndexError) as error:
-            raise DecodeError(first_line(error)) from error
+        return self.at_indices(displayed(self._index.starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
-        try:
-            return self._decoder.get_frames_at(list(indices)).data
-        except (RuntimeError, IndexError) as error:
-            raise DecodeError(first_line(error)) from error
+        if self._substitute is None:
+            try:
+                batch = self._decoder.get_frames_at(list(indices))
+            except (RuntimeError, IndexError):
+                batch = None  # what PyAV says of it counts
+            if batch is not None and self._are_those(batch.pts_seconds.numpy(), indices):
+                return batch.data
+            self._substitute = self._reopen()
+        return self._substitute.at_indices(indices)
+
+    def _are_those(self, times_s: np.ndarray, indices: Sequence[int]) -> bool:
+        return bool(np.allclose(times_s, self._index.starts_s[list(indices)], rtol=0, atol=1e-6))
 
     def everything(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
-        try:
-            batch = self._decoder.get_frames_in_range(0, self.num_frames)
-        except (RuntimeError, IndexError) as error:
-            raise DecodeError(first_line(error)) from error
-        return batch.data, batch.pts_seconds.numpy()
+        return self.at_indices(range(self.num_frames)), self._index.starts_s
 
     def close(self) -> None:
         """See `Decoder`; the decoder closes the file when it is freed."""
         del self._decoder
+        if self._substitute is not None:
+            self._substitute.close()
 
 
 class DecordDecoder:
-    """decord's `VideoReader`, with its table of presentation times searched here.
+    """decord's `VideoReader`, for a stream whose frames are known.
 
     decord cannot copy out frames of some sizes (96 pixels wide, for one) nor those turned by 180 degrees: its
     buffers do not fit. Such files are decoded by PyAV.
+
+    Args:
+        path: the file, or another name that FFmpeg opens it by.
+        num_threads: decoding threads.
+        source: the same file, open and read through; closed here.
+
+    Raises:
+        DecodeError: decord does not open it, or counts other frames or times.
     """
 
-    def __init__(self, path: str, num_threads: int) -> None:
+    def __init__(self, path: str, num_threads: int, source: AvSource) -> None:
         import decord
 
+        # decord prints FFmpeg's complaints past Python; what matters of them comes back as errors.
+        decord.logging.set_level(decord.logging.QUIET)
         self._error: type[Exception] = decord.DECORDError
         self._substitute: AvDecoder | None = None
-        self._place = (path, num_threads)
+        self._reopen = functools.partial(AvDecoder, path, num_threads)
+        self._index = source.index
+        self.num_frames = len(self._index)
+        self.begin_s, self.end_s = float(self._index.starts_s[0]), self._index.end_s
         try:
             self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=num_threads)
             spans = self._reader.get_frame_timestamp(range(len(self._reader)))
-        except (decord.DECORDError, RuntimeError, AssertionError) as error:
+        except (decord.DECORDError, RuntimeError, AssertionError, UnicodeError) as error:
             raise DecodeError(first_line(error)) from error
-        self._starts_s: np.ndarray = spans[:, 0].astype(np.float64)
-        self.num_frames = len(spans)
-        self.begin_s = float(spans[0, 0])
-        self.end_s = float(spans[-1, 1])
+        if len(spans) != self.num_frames or not np.allclose(spans[:, 0], self._index.starts_s, atol=1e-3):
+            raise DecodeError(
+                f"decord counts {len(spans)} frames at other times than the file's packets have"
+            )
+        source.close()
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(displayed(self._starts_s, times_s))
+        return self.at_indices(displayed(self._index.starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
@@ -130,14 +174,14 @@ class DecordDecoder:
             frames = self._reader.get_batch(list(indices)).asnumpy()
         except (self._error, RuntimeError, IndexError) as error:
             if "DECORDArrayCopyFromTo" in str(error):
-                self._substitute = AvDecoder(*self._place)
+                self._substitute = self._reopen()
                 return self._substitute.at_indices(indices)
             raise DecodeError(first_line(error)) from error
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
     def everything(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
-        return self.at_indices(range(self.num_frames)), self._starts_s
+        return self.at_indices(range(self.num_frames)), self._index.starts_s
 
     def close(self) -> None:
         """See `Decoder`; the reader closes the file when it is freed."""
@@ -146,30 +190,45 @@ class DecordDecoder:
             self._substitute.close()
 
 
-@functools.cache
 def find_backend() -> str:
-    """Return 'torchcodec' or 'decord', found once a process; the fallback is logged in one line.
+    """Return which back end reads videos in this process, 'torchcodec' or 'pyav'.
+
+    It is what `VJEPA_WORLD_VIDEO_BACKEND` says: `auto` (so it is when nothing is said) takes torchcodec where it
+    loads, but on the CPU not for those codecs which ours decodes faster (`SKIPPING_CODECS`). Found out once a process;
+    that torchcodec does not load is then logged in one line.
 
     Raises:
-        DataError: neither can be loaded.
+        ConfigError: The variable says something else.
+        DataError: The variable says `torchcodec`, and that does not load.
     """
+    choice = _choice()
+    return "pyav" if choice == "pyav" else _load_torchcodec(choice)
+
+
+def _choice() -> str:
+    choice = os.environ.get(BACKEND_VARIABLE, "").strip() or "auto"
+    if choice not in BACKEND_CHOICES:
+        raise ConfigError(
+            f"The environment variable {BACKEND_VARIABLE} is '{choice}'; {nearest(choice, BACKEND_CHOICES)}"
+        )
+    return choice
+
+
+@functools.cache
+def _load_torchcodec(choice: str) -> str:
     try:
         import torchcodec.decoders  # noqa: F401
     except (ImportError, RuntimeError, OSError) as error:
         reason = first_line(error)
     else:
         return "torchcodec"
-    try:
-        import decord
-    except (ImportError, OSError) as error:
+    if choice == "torchcodec":
         raise DataError(
-            f"No video decoder: torchcodec did not load ({reason}) and decord did not load "
-            f"({first_line(error)}). Install one: `pip install decord2`, or torchcodec with FFmpeg 4 to 8."
-        ) from error
-    # decord prints FFmpeg's complaints past Python; what matters of them comes back as errors.
-    decord.logging.set_level(decord.logging.QUIET)
+            f"{BACKEND_VARIABLE} is torchcodec, and that did not load: {reason}. Install FFmpeg 4 to 8 "
+            "(apt-get install ffmpeg), or set it to auto or pyav."
+        )
     logger.warning("Videos are read with PyAV and decord, since torchcodec did not load: %s", reason)
-    return "decord"
+    return "pyav"
 
 
 def check_decode_device(device: str) -> None:
@@ -193,31 +252,42 @@ def check_decode_device(device: str) -> None:
         )
 
 
-def open_decoder(
-    path: str, num_threads: int, *, codec: str, reordered: bool, trimmed: bool, device: str = "cpu"
-) -> Decoder:
-    """Open `path` with the backend that reads this file exactly and, of those, fastest.
+def open_decoder(path: str, num_threads: int, *, device: str = "cpu") -> Decoder:
+    """Open `path` with the decoder that reads this file exactly and, of those of the back end, fastest.
 
-    torchcodec where it loads. Else our own over PyAV, which leaves out frames that are not needed, for the codecs
-    that tell which those are and for what decord does not read exactly; decord for the rest.
+    Our own over PyAV reads everything exactly, and leaves out frames that are not needed where the codec tells which
+    those are. The others are trusted with what they were seen to read exactly: MP4 and Matroska whose frames all
+    have times and whose keyframes are such. A CUDA device is torchcodec's; what it is not trusted with is decoded on
+    the CPU.
 
     Args:
         path: the file, or another name that FFmpeg opens it by.
         num_threads: decoding threads.
-        codec: FFmpeg's name of the codec.
-        reordered: whether frames may be stored in another order than they are displayed in.
-        trimmed: whether the file has frames that are not to be displayed.
         device: where torchcodec decodes; the others decode on the CPU.
 
     Raises:
         DecodeError: the file cannot be decoded.
     """
-    if trimmed:  # torchcodec and decord count the frames that are cut away
-        return AvDecoder(path, num_threads)
-    if find_backend() == "torchcodec":
-        return TorchcodecDecoder(path, num_threads, device)
-    # After a seek decord counts the frames that come out, so it is off by those that are stored behind the keyframe,
-    # displayed before it, and not decodable from there.
-    if reordered or codec in disposable.CODECS:
-        return AvDecoder(path, num_threads)
-    return DecordDecoder(path, num_threads)
+    backend, source = find_backend(), AvSource(path, kept_bytes=KEPT_BYTES)
+    try:
+        return _other_decoder(backend, path, num_threads, source, device) or AvDecoder(
+            path, num_threads, source=source
+        )
+    except DecodeError:
+        # What the other one does not read, or counts otherwise, ours does, or says why not.
+        return AvDecoder(path, num_threads, source=source)
+
+
+def _other_decoder(
+    backend: str, path: str, num_threads: int, source: AvSource, device: str
+) -> Decoder | None:
+    """Return torchcodec's or decord's decoder, or None for what they are not trusted with."""
+    if not source.index.is_plain or _EXACT_CONTAINERS.isdisjoint(source.container.format.name.split(",")):
+        return None
+    codec = source.context.codec.canonical_name
+    leaves_out = codec in SKIPPING_CODECS and device == "cpu" and _choice() == "auto"
+    if backend == "torchcodec" and codec in TORCHCODEC_CODECS and not leaves_out:
+        return TorchcodecDecoder(path, num_threads, source, device)
+    if backend != "torchcodec" and codec in DECORD_CODECS and not source.context.has_b_frames:
+        return DecordDecoder(path, num_threads, source)
+    return None

@@ -1,0 +1,187 @@
+"""What a stored picture is to the others, read from the headers of the codec: `Role` says it of one packet.
+
+Which pictures nobody refers to, so that they need not be decoded; at which ones decoding can begin, which containers
+say too, but not always rightly; and which ones are never displayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+#: FFmpeg's names of the codecs whose disposable pictures are known.
+SKIPPING_CODECS = ("h264", "hevc")
+
+_START_CODE = b"\0\0\1"
+_NO_UNIT = memoryview(b"\xff\xff")
+
+# Kinds of NAL units that a disposable picture may consist of besides its slices: remarks (SEI), delimiters, filling.
+# Anything else (parameter sets above all) may matter to later pictures, and keeps the packet.
+_H264_SLICE, _H264_IDR, _H264_SEI, _H264_ASIDE = 1, 5, 6, (6, 9, 12)
+_HEVC_ASIDE = (35, 38, 39, 40)
+_HEVC_FIRST_NON_SLICE = 32
+_HEVC_RANDOM_ACCESS = range(16, 24)
+# Of the slices' kinds 0 to 14 the even ones are not referred to in their sub-layer.
+_HEVC_LAST_NON_REFERENCE = 14
+
+_RECOVERY_POINT = 6  # a kind of SEI payload
+
+_MPEG4_PICTURE = b"\0\0\1\xb6"
+_MPEG4_B = 2
+_MPEG4_TINY = 16  # bytes; a picture that is "not coded" takes fewer
+
+
+class Role(NamedTuple):
+    """What one packet is to the others of its stream.
+
+    Attributes:
+        disposable: The others decode to the same pictures without it.
+        begins: Decoding can begin here, as far as the codec's headers say: all that is displayed later is whole.
+        hidden: It holds no picture that is displayed.
+        reorders: Its picture is displayed before one that is stored earlier. Known of MPEG-4 only.
+        doubtful: It may hold no picture that is displayed, or two: only decoding tells.
+    """
+
+    disposable: bool = False
+    begins: bool = True
+    hidden: bool = False
+    reorders: bool = False
+    doubtful: bool = False
+
+
+_PLAIN = Role()
+
+
+def packet_roles(codec: str, extradata: bytes | None, packets: Iterable[memoryview]) -> list[Role]:
+    """Return the role of each packet of one stream; of codecs that are not read here, that of any plain picture.
+
+    Args:
+        codec: FFmpeg's name of the codec.
+        extradata: the codec's header, which says how NAL units are set apart.
+        packets: all the stream's packets, each looked at once.
+
+    Source:
+        ITU-T H.264, 7.4.1 (`nal_ref_idc`) and D.2.8 (recovery points); ITU-T H.265, 7.4.2.2 (sub-layer non-reference
+        pictures: only pictures of higher sub-layers may refer to them, so those of the highest are referred to by
+        none); RFC 6386, 9.1 (`show_frame` of VP8); VP9 bitstream specification, 6.2; ISO/IEC 14496-2, 6.2.5.
+    """
+    header = extradata or b""
+    if codec == "h264":
+        length = (header[4] & 3) + 1 if len(header) > 4 and header[0] == 1 else 0
+        return [_h264_role(packet, length) for packet in packets]
+    if codec == "hevc":
+        length = (header[21] & 3) + 1 if len(header) > 21 and header[0] == 1 else 0
+        seen = [_hevc_layers(packet, length) for packet in packets]
+        top = max((highest for _, highest, _ in seen), default=0)
+        return [Role(disposable=free == top > 0, begins=begins) for free, _, begins in seen]
+    read: Callable[[memoryview], Role] | None = _READERS.get(codec)
+    return [_PLAIN if read is None else read(packet) for packet in packets]
+
+
+def _h264_role(packet: memoryview, length: int) -> Role:
+    slices, begins, others = 0, False, False
+    for unit in _units(packet, length):
+        kind, referred = unit[0] & 31, unit[0] & 0x60
+        if kind == _H264_SLICE and not referred:
+            slices += 1
+        elif kind not in _H264_ASIDE:
+            others = True
+            begins |= kind == _H264_IDR
+        elif kind == _H264_SEI:
+            begins |= _is_clean_recovery_point(unit)
+    return Role(disposable=slices > 0 and not others, begins=begins)
+
+
+def _is_clean_recovery_point(unit: memoryview) -> bool:
+    """Whether an SEI says that all from this picture on is whole, not only after some more pictures (a refresh)."""
+    data, at = bytes(unit[1:64]), 0
+    while at + 2 < len(data):
+        kind, size = data[at], data[at + 1]
+        if kind == 255 or size == 255:  # longer than what is looked for
+            return False
+        if kind == _RECOVERY_POINT:
+            return (
+                data[at + 2] & 0x80 != 0
+            )  # recovery_frame_cnt, as Exp-Golomb code: one bit that is 1 stands for 0
+        at += 2 + size
+    return False
+
+
+def _hevc_layers(packet: memoryview, length: int) -> tuple[int, int, bool]:
+    """Return a packet's sub-layer and the highest of its slices, and whether decoding can begin at it.
+
+    The sub-layer counts from 1, and is 0 where a picture of the same one may refer to this one.
+    """
+    free, highest, begins, kept = 0, 0, False, False
+    for unit in _units(packet, length):
+        if len(unit) < 2 or unit[0] & 1 or unit[1] & 0xF8:  # cut off, or of another layer than the base
+            kept = True
+            continue
+        kind = unit[0] >> 1
+        if kind < _HEVC_FIRST_NON_SLICE:
+            highest = max(highest, unit[1] & 7)
+            begins |= kind in _HEVC_RANDOM_ACCESS
+        if kind <= _HEVC_LAST_NON_REFERENCE and kind % 2 == 0:
+            free = unit[1] & 7
+        elif kind not in _HEVC_ASIDE:
+            kept = True
+    return (0 if kept else free), highest, begins
+
+
+def _vp8_role(packet: memoryview) -> Role:
+    return Role(hidden=len(packet) > 0 and not packet[0] & 0x10)
+
+
+def _vp9_role(packet: memoryview) -> Role:
+    if len(packet) == 0:
+        return _PLAIN
+    if packet[-1] & 0xE0 == 0xC0:  # several frames in one packet, the last of which is displayed
+        return _PLAIN
+    bits = f"{packet[0]:08b}{packet[1] if len(packet) > 1 else 0:08b}"
+    profile = int(bits[3] + bits[2], 2)
+    flags = bits[5:] if profile == 3 else bits[4:]
+    shows_existing, shown = flags[0] == "1", flags[2] == "1"
+    return Role(hidden=not shows_existing and not shown)
+
+
+def _mpeg4_role(packet: memoryview) -> Role:
+    """Packed bitstreams hold two pictures in a packet and a stand-in in the next, which is tiny, or not coded."""
+    data = bytes(packet)
+    at = data.find(_MPEG4_PICTURE)
+    if at < 0 or at + 4 >= len(data):
+        return Role(doubtful=len(data) > 0)
+    doubtful = len(data) - at < _MPEG4_TINY or data.find(_MPEG4_PICTURE, at + 4) >= 0
+    return Role(reorders=data[at + 4] >> 6 == _MPEG4_B, doubtful=doubtful)
+
+
+_READERS: dict[str, Callable[[memoryview], Role]] = {
+    "vp8": _vp8_role,
+    "vp9": _vp9_role,
+    "mpeg4": _mpeg4_role,
+}
+
+
+def _units(packet: memoryview, length: int) -> Iterator[memoryview]:
+    """Yield the NAL units, each at least a byte long: behind their lengths, or between start codes (`length` 0).
+
+    Between start codes a unit is cut off where it is longer than a header. Where lengths do not add up, the rest is
+    yielded as one unit of a kind that neither codec has.
+    """
+    if length:
+        at = 0
+        while at < len(packet):
+            size = int.from_bytes(packet[at : at + length], "big")
+            at += length
+            if size == 0 or at + size > len(packet):
+                yield _NO_UNIT
+                return
+            yield packet[at : at + size]
+            at += size
+        return
+    data = bytes(packet)
+    at = data.find(_START_CODE)
+    while at >= 0:
+        after = data.find(_START_CODE, at + 3)
+        if at + 3 < len(data):
+            yield packet[at + 3 : after if after >= 0 else len(data)]
+        at = after
