@@ -10,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.coded_video import read_codes, write_coded
+from vjepa_world.data import lists
 from vjepa_world.data.config import VideoDataConfig
-from vjepa_world.data.corpus import find_videos
-from vjepa_world.data.lists import ListedVideo, read_list
+from vjepa_world.data.corpus import EXTENSIONS, find_videos
+from vjepa_world.data.lists import ListedVideo
 from vjepa_world.data.mixture import ClipMixture
 from vjepa_world.errors import DataError
 
@@ -27,6 +28,10 @@ VIDEOS = [
     ListedVideo("b.mp4"),
     ListedVideo("a.mp4", "pull", 4.5, None),
 ]
+
+
+def read_list(file: Path) -> list[ListedVideo]:
+    return list(lists.read_list(file, EXTENSIONS))
 
 
 def written(folder: Path, suffix: str, rows: dict[str, list[Any]]) -> Path:

@@ -198,8 +198,8 @@ def test_a_file_that_breaks_while_training_is_named_and_replaced(tmp_path: Path)
     source = pickle.loads(pickle.dumps(source))  # as another process: with no file open
     made = [source[0, i] for i in range(10)]
     named = {bad for clip in made for bad in clip.bad}
-    assert [name for name, _ in named] == [str(tmp_path / "b.mp4")]
-    assert "zero bytes" in next(iter(named))[1]
+    assert [(bad.name, bad.rows) for bad in named] == [(str(tmp_path / "b.mp4"), 1)]
+    assert "zero bytes" in next(iter(named)).reason
     # What replaces it does not depend on when it was found out, and the others stay as they were.
     assert all(torch.equal(reverse[0, i].frames, made[i].frames) for i in reversed(range(10)))
     kept = [i for i in range(10) if "b.mp4" not in before[i].name]

@@ -31,6 +31,7 @@ class BadFiles:
         max_fraction: the share of bad ones above which `check` stops the run.
         reasons: by name.
         steps: the training step at which each was found, None before the first.
+        rows: how many rows of a list each name stands for, where it is more than one.
         quiet: logs nothing.
         what: what is counted, in the plural.
         option: what the user calls `max_fraction`.
@@ -39,22 +40,39 @@ class BadFiles:
     max_fraction: float
     reasons: dict[str, str] = field(default_factory=dict)
     steps: dict[str, int | None] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
     quiet: bool = False
     what: str = "videos"
     option: str = "data.max_bad_fraction"
 
-    def add(self, name: str, reason: str, step: int | None = None) -> bool:
-        """Count `name` as bad, and say whether it was not before; a second time changes nothing."""
+    def add(self, name: str, reason: str, step: int | None = None, rows: int = 1) -> bool:
+        """Count `name` as bad, and say whether it was not before; a second time changes nothing.
+
+        Args:
+            name: What is bad.
+            reason: Why.
+            step: When it was found.
+            rows: How many of the total it is: a list may name the same piece often.
+        """
         if name in self.reasons:
             return False
         self.reasons[name] = reason
+        if rows > 1:
+            self.rows[name] = rows
         self.steps[name] = step
         if not self.quiet:
             logger.warning("Skipped: %s", reason)
         return True
 
+    def include(self, other: BadFiles) -> None:
+        """Take over what another account has, without logging it again."""
+        self.reasons |= other.reasons
+        self.steps |= other.steps
+        self.rows |= other.rows
+
     def __len__(self) -> int:
-        return len(self.reasons)
+        """Return how many are bad, a name as often as it stands in the list."""
+        return len(self.reasons) + sum(rows - 1 for rows in self.rows.values())
 
     def __contains__(self, name: object) -> bool:
         return name in self.reasons
@@ -69,7 +87,8 @@ class BadFiles:
         if bad == 0 or (bad <= self.max_fraction * total and bad < total):
             return
         listed = list(self.reasons.values())[:_LISTED]
-        more = [f"... and {bad - _LISTED} more"] if bad > _LISTED else []
+        left = len(self.reasons) - _LISTED
+        more = [f"... and {left} more"] if left > 0 else []
         lines = "\n  ".join(listed + more)
         raise DataError(
             f"{bad} of {total} {self.what} are bad; {self.option}={self.max_fraction:g} allows "

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vjepa_world.data.corpus import Segment
+from vjepa_world.data.segments import Segment
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset
 from vjepa_world.data.video_pool import VideoPool
 from vjepa_world.errors import ConfigError, DataError

@@ -9,21 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vjepa_world.data.corpus import find_videos, probe_all
-from vjepa_world.data.video import VideoError, VideoInfo
+from vjepa_world.data.corpus import find_videos
+from vjepa_world.data.video import VideoInfo
 
 _BAR = 30  # characters of the longest bar of a histogram
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideosDescription:
-    """The headers of a corpus's files; `bad` has a sentence for each file that cannot be read."""
+    """The headers of a corpus's files; `bad` says of each that cannot be read why, `left_out` what else is there."""
 
     source: str
     videos: tuple[VideoInfo, ...]
     images: tuple[VideoInfo, ...]
     bad: tuple[str, ...]
     num_segments: int
+    left_out: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -60,6 +61,8 @@ class VideosDescription:
             lines += ["", *text_table(("file", "duration", "rate", "size", "codec"), rows)]
             if len(self.videos) > most:
                 lines.append(f"... and {len(self.videos) - most} more")
+        if self.left_out:
+            lines += ["", "left out:", *(f"  {sentence}" for sentence in self.left_out)]
         if self.bad:
             lines += ["", "bad:", *(f"  {reason}" for reason in self.bad[:most])]
             if len(self.bad) > most:
@@ -74,15 +77,16 @@ def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
         DataError: no video is there. Files that cannot be read are listed, not raised.
     """
     corpus = find_videos(path, images=True)
-    headers = probe_all(segment.place for segment in corpus.segments)
-    good = [header for header in headers.values() if isinstance(header, VideoInfo)]
-    broken = {place: str(header) for place, header in headers.items() if isinstance(header, VideoError)}
+    headers = corpus.headers()
+    good = [headers[row] for row in np.flatnonzero(headers.good).tolist()]
+    broken = [headers.reason(row) or "" for row in np.flatnonzero(~headers.good).tolist()]
     return VideosDescription(
         source=corpus.source,
         videos=tuple(header for header in good if header.fps > 0),
         images=tuple(header for header in good if not header.fps),
-        bad=(*(reason for _, reason in corpus.bad), *broken.values()),
-        num_segments=sum(segment.place not in broken for segment in corpus.segments),
+        bad=(*(reason for _, reason in corpus.bad), *broken),
+        num_segments=int(headers.good[corpus.segments.file].sum()),
+        left_out=tuple(corpus.left_out.sentences()),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads ordinary image files, upright and in 8-bit RGB. Shapes: C = 3 channels (RGB), H W pixels."""
+"""Reads ordinary image files, upright and in 8-bit RGB: the one reader of images. Shapes: C = 3 (RGB), H W pixels."""
 
 from __future__ import annotations
 
@@ -65,11 +65,13 @@ def probe_image(place: Place) -> VideoInfo:
 def read_image(place: Place) -> Tensor:
     """Return an image as uint8 [C,H,W], turned upright as its EXIF orientation says.
 
+    Palettes, gray and CMYK become RGB, of 16 bits the upper 8 are taken, and transparency is left out.
+
     Raises:
-        VideoError: missing, empty, no whole image, or animated.
+        VideoError: missing, empty, no whole image, animated, or of numbers without a known range.
     """
     with _opened(place) as image:
-        pixels = np.array(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
+        pixels = np.array(_eight_bit(place, ImageOps.exif_transpose(image)).convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
@@ -78,7 +80,8 @@ def _opened(place: Place) -> Iterator[Image.Image]:
     check_file(place)
     try:
         with open_place(place) as stream, Image.open(stream) as image:
-            if getattr(image, "is_animated", False):
+            # A phone's picture may hold a second one (MPO: a preview, or the other eye's); the first is the picture.
+            if getattr(image, "is_animated", False) and image.format != "MPO":
                 raise VideoError(
                     f"{place} is an animated image, and one frame is expected; make a video of it, or take it out."
                 )
@@ -90,8 +93,17 @@ def _opened(place: Place) -> Iterator[Image.Image]:
         raise unreadable(place, reason, "a whole image file") from error
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Bring 16 bits a pixel to 8; Pillow would cut them off at 255."""
+def _eight_bit(place: Place, image: Image.Image) -> Image.Image:
+    """Bring 16 bits a pixel to 8; Pillow would cut them off at 255.
+
+    Raises:
+        VideoError: floating-point or 32-bit pixels, of which nobody knows what is white.
+    """
+    if image.mode == "F":
+        raise unreadable(place, "its pixels are floating-point numbers", "8 or 16 bits a channel")
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+        pixels = np.asarray(image)
+        if pixels.size and not 0 <= pixels.min() <= pixels.max() < 1 << 16:
+            raise unreadable(place, "its pixels have more than 16 bits", "8 or 16 bits a channel")
+        return Image.fromarray((pixels.astype(np.uint32) >> 8).astype(np.uint8))
     return image

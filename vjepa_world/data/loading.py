@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.batches import ClipBatch
-from vjepa_world.data.mixture import Clip, ClipMixture
+from vjepa_world.data.mixture import BadClip, Clip, ClipMixture
 from vjepa_world.data.worker_pool import Key, Note, WorkerPool
 from vjepa_world.errors import ConfigError
 
@@ -92,7 +92,12 @@ class ClipLoader:
 
     def _account(self, step: int, rows: list[_Row]) -> tuple[tuple[str, str], ...]:
         """Count what was found bad; return what was not known."""
-        new = [(name, reason) for row in rows for name, reason in row.bad if self.bad.add(name, reason, step)]
+        found = [clip for row in rows for clip in row.bad]
+        new = [
+            (clip.name, clip.reason)
+            for clip in found
+            if self.bad.add(clip.name, clip.reason, step, clip.rows)
+        ]
         if new:
             if self.bad_files is not None:
                 self.bad.write(self.bad_files)
@@ -150,7 +155,7 @@ class _Row:
 
     name: str
     label: str
-    bad: tuple[tuple[str, str], ...]
+    bad: tuple[BadClip, ...]
 
     @classmethod
     def of(cls, clip: Clip) -> _Row:

@@ -6,6 +6,7 @@ Shapes: V views of a clip, T frames of a view, C = 3 channels (RGB), S pixels of
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,17 +18,31 @@ from torch.utils.data import Dataset
 
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.config import SourceConfig, VideoDataConfig
-from vjepa_world.data.corpus import Segment, clip_span_s, find_videos
+from vjepa_world.data.corpus import clip_span_s, find_videos
 from vjepa_world.data.images import read_image
+from vjepa_world.data.segments import Segment, Segments
 from vjepa_world.data.transforms import crop_resize, sample_crop
 from vjepa_world.data.video import VideoError
 from vjepa_world.data.video_backends import check_decode_device, find_backend
 from vjepa_world.data.video_pool import VideoPool
+from vjepa_world.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 # What a random number is for; each use has a stream of its own.
 _GROUP, _SEGMENT, _CLIP = range(3)
+
+#: Draws for one entry, times the share of segments that were good at the scan: all miss with a chance of exp(-this).
+_MOST_DRAWS = 40.0
+_NAMED = 3  # reasons in an error
+
+
+class BadClip(NamedTuple):
+    """What could not be read: its name, the reason, and how many rows of its source it stands for."""
+
+    name: str
+    reason: str
+    rows: int
 
 
 class Clip(NamedTuple):
@@ -37,13 +52,13 @@ class Clip(NamedTuple):
         frames: uint8 [V,T,C,S,S].
         name: its file and place, "FILE @ 3.25 s".
         label: "" where the corpus has none.
-        bad: (name, reason) of the files that were drawn before and could not be read.
+        bad: the files that were drawn before and could not be read.
     """
 
     frames: Tensor
     name: str
     label: str
-    bad: tuple[tuple[str, str], ...]
+    bad: tuple[BadClip, ...]
 
 
 #: Told the number of an attempt and the file's name before it is read; returns why it cannot be, if that is known.
@@ -87,7 +102,8 @@ class ClipMixture(Dataset[Clip]):
         self._groups = [_Group([s for s in sources if s.frames == length]) for length in lengths]
         self._group_shares = _shares([group.weight for group in self._groups])
         # What this process has met; the account of the run is the loader's.
-        self._met = BadFiles(config.max_bad_fraction, dict(self.bad.reasons), quiet=True)
+        self._met = BadFiles(config.max_bad_fraction, quiet=True)
+        self._met.include(self.bad)
         self._pool = VideoPool(
             config.open_videos, memory_bytes=round(config.memory_gb * 1e9), device=config.decode_device
         )
@@ -95,19 +111,21 @@ class ClipMixture(Dataset[Clip]):
     def _source(self, name: str, config: SourceConfig) -> _Source:
         corpus = find_videos(config.path, images=True)
         span_s = clip_span_s(config.frames_per_clip, config.fps)
-        good, bad = corpus.usable(span_s, self.config.max_bad_fraction, self.config.timeout_s)
-        for file, reason in bad.reasons.items():
-            self.bad.reasons[file] = reason  # logged already
+        segments, good, bad = corpus.fitted(span_s, self.config.max_bad_fraction, self.config.timeout_s)
+        self.bad.include(bad)  # logged already
         self.total += corpus.total
         logger.info(
-            "%d segments to cut clips from in %s%s", len(good), config.path, f" ({name})" if name else ""
+            "%d segments to cut clips from in %s%s", good.sum(), config.path, f" ({name})" if name else ""
         )
-        if any(not segment.is_image for segment in good):
+        if not good.any():
+            raise DataError(f"{config.path} has no segment that a clip of {span_s:.2f} s can be cut from.")
+        if not segments.image[good].all():
             find_backend()  # once, before there are processes, each of which would log the fallback
         # All are drawn from, so that one that turns bad later moves no other's turn.
-        usable = {segment.name: segment for segment in good}
         return _Source(
-            segments=[usable.get(segment.name) for segment in corpus.segments],
+            path=config.path,
+            segments=segments,
+            good=good,
             weight=config.weight,
             frames=config.frames_per_clip,
             span_s=span_s,
@@ -145,26 +163,40 @@ class ClipMixture(Dataset[Clip]):
             DataError: too many files turned out bad.
         """
         group = self._group(step)
-        bad: list[tuple[str, str]] = []
-        attempt = 0
-        while True:
+        bad: list[BadClip] = []
+        for attempt in range(group.most_draws):
             # Neighbours share the draw of a video; one that cannot be read is replaced for each on its own.
             drawn_by = entry if bad else entry - entry % self.config.clips_per_video
             rng = self._rng(_SEGMENT, step, drawn_by, attempt)
             source = group.sources[_drawn(group.shares, rng)]
-            segment = source.segments[rng.integers(len(source.segments))]
-            if segment is not None:
-                known = watch(attempt, segment.name) if watch is not None else None
-                try:
-                    if known is not None:
-                        raise VideoError(known)
-                    frames, name = self._cut(source, segment, self._rng(_CLIP, step, entry, attempt))
-                    return Clip(frames, name, segment.label, tuple(bad))
-                except VideoError as error:
-                    bad.append((segment.name, str(error)))
-                    self._met.add(segment.name, str(error))
-                    self._met.check(self.total)
-            attempt += 1
+            row = int(rng.integers(len(source.segments)))
+            if not source.good[row]:
+                continue
+            segment = source.segments[row]
+            known = watch(attempt, segment.name) if watch is not None else None
+            try:
+                if known is not None:
+                    raise VideoError(known)
+                frames, name = self._cut(source, segment, self._rng(_CLIP, step, entry, attempt))
+                return Clip(frames, name, segment.label, tuple(bad))
+            except VideoError as error:
+                bad.append(BadClip(segment.name, str(error), source.segments.copies(row)))
+                self._met.add(segment.name, str(error), rows=bad[-1].rows)
+                self._met.check(self.total)
+        raise DataError(self._exhausted(group, bad))
+
+    def _exhausted(self, group: _Group, bad: list[BadClip]) -> str:
+        """Return why no clip was found, although there were good segments at the scan."""
+        reasons = dict.fromkeys(clip.reason for clip in bad)
+        listed = [
+            *list(reasons)[:_NAMED],
+            *([f"... and {len(reasons) - _NAMED} more"] if len(reasons) > _NAMED else []),
+        ]
+        return (
+            f"No clip of {group.frames} frames could be read in {group.most_draws} draws from "
+            f"{', '.join(source.path for source in group.sources)}: nearly all that was usable at the start has turned "
+            "bad. Check that disk, then go on with resume=true:\n  " + "\n  ".join(listed)
+        )
 
     def _rng(self, use: int, *numbers: int) -> np.random.Generator:
         return np.random.default_rng((use, self.seed, *numbers))
@@ -207,9 +239,11 @@ class ClipMixture(Dataset[Clip]):
 
 @dataclass
 class _Source:
-    """A corpus, ready to draw from; None stands for a segment that is bad."""
+    """A corpus, ready to draw from; `good` says of each segment whether it was usable at the scan."""
 
-    segments: list[Segment | None]
+    path: str
+    segments: Segments
+    good: np.ndarray
     weight: float
     frames: int
     span_s: float
@@ -224,6 +258,8 @@ class _Group:
         self.frames = sources[0].frames
         self.weight = sum(source.weight for source in sources)
         self.shares = _shares([source.weight for source in sources])
+        good = sum(source.weight * source.good.mean() for source in sources) / self.weight
+        self.most_draws = math.ceil(_MOST_DRAWS / good)
 
 
 def _shares(weights: list[float]) -> np.ndarray:

@@ -173,23 +173,16 @@ def write_page(
 
 
 def read_image(path: Path) -> Tensor:
-    """Return a picture as `[3, H, W]` uint8.
+    """Return a picture as `[3, H, W]` uint8, read as every image of a corpus is.
 
     Raises:
         DataError: If the file is missing or no picture.
     """
-    import numpy as np
-    import torch
-    from PIL import Image, UnidentifiedImageError
+    from vjepa_world.data.images import read_image as read
 
-    try:
-        with Image.open(path) as picture:
-            pixels = np.array(picture.convert("RGB"))
-    except FileNotFoundError as error:
-        raise DataError(f"the image {path} does not exist; give a PNG or JPEG file.") from error
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{path} is not a readable image ({error}); give a PNG or JPEG file.") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    if not path.exists():
+        raise DataError(f"the image {path} does not exist; give a PNG or JPEG file.")
+    return read(path)
 
 
 def _rounded(actions: Tensor) -> list[list[float]]:

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError: If an option is out of range.
     """
     from vjepa_world.data.clip_tables import VideoClips
-    from vjepa_world.data.corpus import Segment
+    from vjepa_world.data.segments import Segment
     from vjepa_world.data.video import probe_video
     from vjepa_world.ops.clip_input import ClipInput
     from vjepa_world.pretrained.probes import CLASSIFICATION, load_probe

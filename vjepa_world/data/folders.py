@@ -1,0 +1,139 @@
+"""Walks folders: each real folder once, whatever symbolic links lead to it, and what cannot be listed is named.
+
+Everything that searches through folders does so here, so that a link to a folder above ends no search, counts no file
+twice, and a folder without permission is not left out silently.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: A folder or file, whatever names lead to it.
+Identity = tuple[int, int]
+
+
+@dataclass
+class Walked:
+    """What one or several walks have come upon.
+
+    Attributes:
+        seen: The folders that were listed; none is listed again.
+        unreadable: Path and reason of each folder or entry that could not be read.
+    """
+
+    seen: set[Identity] = field(default_factory=set)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+    def report(self, path: str, error: OSError) -> None:
+        """Note what could not be read."""
+        reason = error.strerror or type(error).__name__
+        self.unreadable.append(
+            (
+                path,
+                f"Cannot list {path}: {reason}. Allow it to be read (chmod u+rx), or take it out of the data.",
+            )
+        )
+
+
+def walk(
+    root: str | os.PathLike[str], walked: Walked | None = None
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield every folder from `root` down, with the names of its folders and of its other entries, both sorted.
+
+    Symbolic links are followed. A folder is listed once, by its own path where it has one below `root`: linked folders
+    come after all others. Names that the caller takes out of the list of folders are not entered.
+
+    Args:
+        root: Where to begin.
+        walked: Shared by walks that are to list no folder twice; also says what could not be read.
+    """
+    walked = walked if walked is not None else Walked()
+    own, linked = [os.fspath(root)], deque[str]()
+    while own or linked:
+        folder = own.pop() if own else linked.popleft()
+        try:
+            identity = identity_of(os.stat(folder))
+            if identity in walked.seen:
+                continue
+            with os.scandir(folder) as entries:
+                listing = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            walked.report(folder, error)
+            continue
+        walked.seen.add(identity)
+        folders, links, others = _sorted_out(listing, walked)
+        yield folder, folders, others
+        own += [os.path.join(folder, name) for name in reversed(folders) if name not in links]
+        linked += [os.path.join(folder, name) for name in folders if name in links]
+
+
+def identity_of(state: os.stat_result) -> Identity:
+    """Return what is the same for all names of a folder or file."""
+    return state.st_dev, state.st_ino
+
+
+def _sorted_out(listing: list[os.DirEntry[str]], walked: Walked) -> tuple[list[str], set[str], list[str]]:
+    """Return the names of folders, which of them are links, and the names of all else."""
+    folders: list[str] = []
+    others: list[str] = []
+    links: set[str] = set()
+    for entry in listing:
+        try:
+            is_folder = entry.is_dir()
+            if is_folder and entry.is_symlink():
+                links.add(entry.name)
+        except OSError as error:  # a link that leads through itself, or through a folder without permission
+            walked.report(entry.path, error)
+            continue
+        (folders if is_folder else others).append(entry.name)
+    return folders, links, others
+
+
+def expand_glob(pattern: str, walked: Walked | None = None) -> list[str]:
+    """Return what matches a glob, sorted; `**` stands for a folder and all below it, each once.
+
+    Hidden names match only where the pattern has their dot.
+
+    Args:
+        pattern: With `*`, `?`, `[...]` and `**`.
+        walked: Told what could not be read; the folders seen are not taken into account.
+    """
+    walked = walked if walked is not None else Walked()
+    path = Path(pattern)
+    found = [path.anchor]
+    for part in path.parts[1 if path.anchor else 0 :]:
+        if part == "**":
+            found = [folder for root in found for folder in _below(root or ".", walked)]
+        elif glob.has_magic(part):
+            found = [os.path.join(root, name) for root in found for name in _matching(root, part, walked)]
+        else:
+            found = [name for root in found if os.path.lexists(name := os.path.join(root, part))]
+    return sorted(set(found))
+
+
+def _below(root: str, walked: Walked) -> Iterator[str]:
+    """Yield a folder and those below it, hidden ones left out."""
+    if not os.path.isdir(root):
+        return
+    for folder, folders, _ in walk(root, Walked(unreadable=walked.unreadable)):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield folder
+
+
+def _matching(folder: str, part: str, walked: Walked) -> list[str]:
+    try:
+        names = os.listdir(folder or ".")
+    except NotADirectoryError:
+        return []
+    except OSError as error:
+        walked.report(folder, error)
+        return []
+    return [
+        name for name in names if fnmatch.fnmatchcase(name, part) and (name[0] != "." or part.startswith("."))
+    ]
