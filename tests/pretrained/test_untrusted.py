@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,13 @@ from safetensors.torch import load_file, save_file
 
 import vjepa_world
 from tests.hostile import mutations
+from tests.memory import memory_of_at_most
 from tests.pretrained.models import tiny_encoder, tiny_world_model
 from tests.pretrained.test_probes import saved as saved_probe
 from vjepa_world.errors import CheckpointError, ConfigError, VJEPAWorldError
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.pretrained import load_encoder, load_world_model, read_checkpoint, save_pretrained
 from vjepa_world.pretrained.probes import load_probe, save_probe
-
-
-@contextmanager
-def memory_of_at_most(more: int) -> Iterator[None]:
-    """Let the system refuse `more` bytes on top of what this process has."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + more, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def edited(folder: Path, edit: Callable[[dict[str, Any]], object]) -> Path:

@@ -199,8 +199,10 @@ def _cameras(dataset: TrajectoryDataset, wanted: tuple[str, ...], views: str) ->
     missing = [name for name in wanted if name not in there]
     if missing or not there:
         what = f"has no camera '{missing[0]}'" if missing else "has no images"
+        left_out = [f"{name} ({reason})" for name, reason in dataset.about.get("left_out", {}).items()]
+        unread = f" Not read: {'; '.join(left_out[:5])}." if left_out else ""
         raise DataError(
-            f"{dataset.path} {what}; its cameras: {', '.join(there) or 'none'}. Change data.cameras."
+            f"{dataset.path} {what}; its cameras: {', '.join(there) or 'none'}.{unread} Change data.cameras."
         )
     return wanted or (there if views == "all" else there[:1])
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import builtins
+import io
+import re
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import h5py
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from tests.data.trajectories.makers import BY_NAME, contents
+from vjepa_world.data.trajectories.description import describe_dataset
+from vjepa_world.data.trajectories.description_text import dataset_text
 from vjepa_world.data.trajectories.open import is_trajectories, open_trajectories
 from vjepa_world.data.trajectories.robomimic import RobomimicDataset
 from vjepa_world.data.trajectories.standard import standardise
@@ -95,3 +102,110 @@ def test_without_h5py_it_says_what_to_install(path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(DataError, match=r"pip install 'vjepa-world\[hdf5\]'"):
         open_trajectories(path)
+
+
+def jpeg(image: np.ndarray) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def padded(images: np.ndarray) -> np.ndarray:
+    files = [jpeg(image) for image in images]
+    longest = max(map(len, files))
+    return np.stack([np.pad(file, (0, longest - len(file))) for file in files])
+
+
+#: Ways in which files hold the images [T,H,W,3] of a camera, each as bright as it is.
+WAYS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "rgba": lambda rgb: np.concatenate([rgb, 255 - rgb[..., :1]], axis=-1),
+    "chw": lambda rgb: rgb.transpose(0, 3, 1, 2),
+    "float": lambda rgb: (rgb / 255).astype(np.float32),
+    "float of 255": lambda rgb: rgb.astype(np.float64),
+    "float chw": lambda rgb: (rgb / 255).astype(np.float16).transpose(0, 3, 1, 2),
+    "files": padded,
+}
+
+
+def with_images(
+    path: Path, change: Callable[[np.ndarray], np.ndarray], name: str = "agentview_image"
+) -> None:
+    with h5py.File(path, "r+") as file:
+        for demo in file["data"].values():
+            images = demo["obs/agentview_image"][:]
+            del demo["obs/agentview_image"]
+            demo[f"obs/{name}"] = change(images)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_images_are_read_however_they_lie_in_the_array(path: Path, way: str) -> None:
+    expected = RobomimicDataset(path).episode(0).frames([3, 0, 3], "agentview")
+    with_images(path, WAYS[way])
+    dataset = RobomimicDataset(path)
+    assert "agentview" in dataset.cameras
+    assert torch.equal(dataset.episode(0).frames([3, 0, 3], "agentview"), expected)
+
+
+@pytest.mark.parametrize("axes", [3, 4])
+def test_grey_images_are_grey(path: Path, axes: int) -> None:
+    expected = RobomimicDataset(path).episode(0).frames([1], "agentview")[:, :1].expand(-1, 3, -1, -1)
+    with_images(path, lambda rgb: rgb[..., 0] if axes == 3 else rgb[..., :1])
+    assert torch.equal(RobomimicDataset(path).episode(0).frames([1], "agentview"), expected)
+
+
+def test_files_of_different_length_are_read(path: Path) -> None:
+    expected = RobomimicDataset(path).episode(0).frames([2, 5], "agentview")
+    with h5py.File(path, "r+") as file:
+        for demo in file["data"].values():
+            images = demo["obs/agentview_image"][:]
+            del demo["obs/agentview_image"]
+            cells = demo.create_dataset("obs/agentview_image", (len(images),), h5py.vlen_dtype(np.uint8))
+            for row, image in enumerate(images):
+                cells[row] = jpeg(image)
+    assert torch.equal(RobomimicDataset(path).episode(0).frames([2, 5], "agentview"), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "reason"),
+    [
+        ("agentview_depth", lambda rgb: rgb[..., :1], r"uint8 \[7, .*, 1\]: depth, by its name"),
+        (
+            "agentview_image",
+            lambda rgb: rgb[..., :1].astype(np.uint16),
+            "uint16 .*no 8-bit colours, as depth maps",
+        ),
+        (
+            "front",
+            lambda rgb: rgb[..., :1].astype(np.float32),
+            "one floating-point number a pixel, as depth maps",
+        ),
+        (
+            "agentview_image",
+            lambda rgb: rgb.astype(np.float32) - 100,
+            r"numbers from -\d+ to \d+, where colours go",
+        ),
+        ("agentview_image", lambda rgb: rgb.repeat(2, axis=-1)[..., :5], "no axis of 1, 3 or 4 channels"),
+        ("agentview_image", lambda rgb: np.array([b"no image"] * len(rgb)), r"\|S8 \[7\]: no numbers"),
+        ("cloud", lambda rgb: rgb[:, :4, 0, :].astype(np.float32), "more than a vector in each row"),
+    ],
+)
+def test_what_is_no_colour_image_is_named(
+    path: Path, name: str, change: Callable[[np.ndarray], np.ndarray], reason: str
+) -> None:
+    with_images(path, change, name)
+    dataset = RobomimicDataset(path)
+    assert "agentview" not in dataset.cameras
+    assert re.search(reason, dataset.about["left_out"][f"obs/{name}"])
+    assert f"obs/{name}" in dataset_text(describe_dataset(dataset))
+
+
+def test_pixels_out_of_the_range_that_the_first_ones_have_are_refused(path: Path) -> None:
+    with_images(path, lambda rgb: (rgb / 255).astype(np.float32))
+    with h5py.File(path, "r+") as file:
+        file["data/demo_10/obs/agentview_image"][5] = 7.0
+    dataset = RobomimicDataset(path)
+    assert dataset.episode(2).frames([4]).shape[0] == 1
+    with pytest.raises(
+        DataError, match=r"\(demo_10\): obs/agentview_image: pixels go from 0 to 7, expected 0 to 1"
+    ):
+        dataset.episode(2).frames([5], "agentview")

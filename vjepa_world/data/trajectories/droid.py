@@ -26,7 +26,7 @@ from torch import Tensor
 from vjepa_world.data.trajectories import reading
 from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.droid_places import find_trajectories
-from vjepa_world.data.trajectories.hdf5 import array_names, has_dataset, open_hdf5, read_array
+from vjepa_world.data.trajectories.hdf5 import has_dataset, list_arrays, open_hdf5, read_array, row_columns
 from vjepa_world.data.video import probe_video
 from vjepa_world.data.video_pool import VideoPool
 from vjepa_world.errors import DataError
@@ -114,11 +114,11 @@ class DROIDDataset:
         with open_hdf5(folder / _NUMBERS, where) as file:
             states = _pose(file, _STATE, where, None)
             reading.check_length(len(states), where)
-            commanded = all(has_dataset(file, name) for name in _ACTION)
+            commanded = all(has_dataset(file, name, where) for name in _ACTION)
             actions = _pose(file, _ACTION, where, len(states)) if commanded else states[1:]
             videos = {name: _video(metadata, name, len(states), where) for name in self.cameras}
             extrinsics = _extrinsics(file, videos, len(states), where)
-            columns = _columns(file, len(states))
+            columns = _columns(file, len(states), where)
         return Trajectory(
             index=index,
             name=where,
@@ -219,21 +219,17 @@ def _extrinsics(file: Any, videos: Mapping[str, VideoPiece], rows: int, where: s
     found = {}
     for camera, video in videos.items():
         name = f"observation/camera_extrinsics/{video.path.stem}_left"
-        if has_dataset(file, name):
+        if has_dataset(file, name, where):
             values = read_array(file, name, where)
             found[camera] = reading.number_rows(values, where=where, what=name, rows=rows, size=6)
     return found
 
 
-def _columns(file: Any, rows: int) -> dict[str, np.ndarray]:
+def _columns(file: Any, rows: int, where: str) -> dict[str, np.ndarray]:
     """Return the other numeric arrays with an entry for each row."""
-    used = (*_STATE, *_ACTION)
-    names = [name for name in array_names(file) if name not in used and "camera_extrinsics" not in name]
-    return {
-        name: np.asarray(file[name])
-        for name in names
-        if file[name].dtype.kind in "fiub" and file[name].shape[:1] == (rows,)
-    }
+    listing = list_arrays(file, where)
+    used = (*_STATE, *_ACTION, *(name for name in listing.arrays if "camera_extrinsics" in name))
+    return row_columns(file, listing, used, rows, where)[0]
 
 
 def _files(folder: Path) -> list[Path]:

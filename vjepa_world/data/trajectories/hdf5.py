@@ -1,12 +1,18 @@
 """HDF5 files through h5py, an optional dependency: opened for one read and closed again, faults named by file.
 
 Nothing stays open in between, so a dataset can be sent or forked to any number of processes.
+
+HDF5 can name other files: links that lead into them, arrays whose bytes or parts lie there. A file from elsewhere could
+so make anything on this machine a part of itself, hence none of these is followed: all arrays lie in the file itself.
+And it can declare any shape without storing it: what is read is bounded by what is stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,8 +20,20 @@ from typing import Any
 import numpy as np
 
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import short
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_MOST_LINKS = 16  # that lead from one to the next
+_MOST_LEVELS = 32  # of groups in groups
+
+#: What an array may have beyond what is stored of it: zeros that were never written.
+_FREE_BYTES = 4 << 20
+#: How many bytes a stored one may be unpacked to: more than deflate can, and without compression a few (of chunks at
+#: the edge, or that were never written).
+_COMPRESSED, _PLAIN = 1100, 4
+
+#: What h5py raises on damaged files.
+_H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -45,48 +63,227 @@ def open_hdf5(file: Path, where: str) -> Iterator[Any]:
         with h5py.File(file, "r", locking="best-effort") as opened:
             yield opened
     except (OSError, RuntimeError, KeyError) as error:
+        raise _damaged(where, f"{file} cannot be read as HDF5 ({error})") from error
+
+
+@contextmanager
+def _reading(where: str, name: str) -> Iterator[None]:
+    """Turn what h5py raises of damaged content into our error."""
+    try:
+        yield
+    except _H5PY_ERRORS as error:
+        raise _damaged(where, f"'{name}' cannot be read as HDF5 ({short(str(error), 200)})") from error
+
+
+def _damaged(where: str, what: str) -> DataError:
+    return DataError(f"{where}: {what}: it is truncated, damaged or something else. Copy it again.")
+
+
+def find(group: Any, name: str, where: str) -> Any:
+    """Return what a group holds under a path of names, an `h5py.Group` or `h5py.Dataset`; None where there is nothing.
+
+    Raises:
+        DataError: A link on the way leads into another file, or in a circle; or the file is damaged.
+    """
+    with _reading(where, name):
+        return _find(group, name, where, _MOST_LINKS)
+
+
+def _find(group: Any, name: str, where: str, links: int) -> Any:
+    h5py = _h5py()
+    here = group.file["/"] if name.startswith("/") else group
+    for part in name.split("/"):
+        if part in ("", "."):
+            continue
+        link = here.get(part, getlink=True) if isinstance(here, h5py.Group) else None
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
+            raise DataError(
+                f"{where}: {short(name, 200)} is a link into another file, {short(link.filename, 200)}. Links out of "
+                "a dataset are not followed: copy the array into the file."
+            )
+        if isinstance(link, h5py.SoftLink):
+            if not links:
+                raise DataError(
+                    f"{where}: links lead in a circle at {short(name, 200)}. Copy the file again."
+                )
+            here = _find(here, link.path, where, links - 1)
+        else:
+            here = here[part]
+        if here is None:
+            return None
+    return here
+
+
+def is_group(group: Any, name: str, where: str) -> bool:
+    """Whether a group holds a group of that name.
+
+    Raises:
+        DataError: As `find`.
+    """
+    return isinstance(find(group, name, where), _h5py().Group)
+
+
+def names_in(group: Any, where: str) -> list[str]:
+    """Return the names in a group.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    with _reading(where, str(group.name)):
+        # A name in a damaged file may be no text; then it is not one that can be asked for.
+        return [name for name in group if isinstance(name, str)]
+
+
+def attribute(item: Any, name: str, where: str) -> Any:
+    """Return an attribute of a group or an array; None where there is none.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    with _reading(where, name):
+        return item.attrs.get(name)
+
+
+def has_dataset(group: Any, name: str, where: str) -> bool:
+    """Whether a group holds an array of that name (a path in it).
+
+    Raises:
+        DataError: As `find`.
+    """
+    return isinstance(find(group, name, where), _h5py().Dataset)
+
+
+def open_array(group: Any, name: str, where: str) -> Any:
+    """Return an `h5py.Dataset` of a group, all of whose numbers lie in the file itself.
+
+    Raises:
+        DataError: There is none of that name (those that are there are listed); it lies in other files, wholly or in
+            part; or it declares more than is stored.
+    """
+    dataset = find(group, name, where)
+    if not isinstance(dataset, _h5py().Dataset):
+        known = ", ".join(list_arrays(group, where).arrays[:100])
         raise DataError(
-            f"{where}: {file} cannot be read as HDF5 ({error}): it is truncated, damaged or something else. Copy it "
-            "again."
-        ) from error
+            f"{where} has no '{name}'; it has: {known or 'nothing'}. Copy the dataset again, or choose another name."
+        )
+    with _reading(where, name):
+        if dataset.external or dataset.is_virtual:
+            raise DataError(
+                f"{where}: the numbers of '{name}' lie in other files, or are put together from other arrays, which is "
+                "not followed. Copy them into the file."
+            )
+        _check_size(dataset, name, where)
+    return dataset
 
 
-def is_group(group: Any, name: str) -> bool:
-    """Whether a group holds a group of that name."""
-    return isinstance(group.get(name), _h5py().Group)
-
-
-def has_dataset(group: Any, name: str) -> bool:
-    """Whether a group holds an array of that name (a path in it)."""
-    return isinstance(group.get(name), _h5py().Dataset)
+def _check_size(dataset: Any, name: str, where: str) -> None:
+    size = math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize
+    stored = min(dataset.id.get_storage_size(), dataset.file.id.get_filesize())
+    factor = _COMPRESSED if dataset.id.get_create_plist().get_nfilters() else _PLAIN
+    if size > _FREE_BYTES + factor * stored:
+        raise DataError(
+            f"{where}: '{name}' declares {dataset.dtype} of shape {dataset.shape}, {size} bytes, and the file holds "
+            f"{stored} of it. Most of it was never written, or the file is damaged: copy it again."
+        )
 
 
 def read_array(group: Any, name: str, where: str) -> np.ndarray:
     """Return an array of a group.
 
     Raises:
-        DataError: There is none of that name; those that are there are listed.
+        DataError: As `open_array`, or its bytes are damaged.
     """
-    if not has_dataset(group, name):
-        raise DataError(
-            f"{where} has no '{name}'; it has: {', '.join(array_names(group)) or 'nothing'}. Copy the dataset "
-            "again, or choose another name."
-        )
-    return np.asarray(group[name])
+    dataset = open_array(group, name, where)
+    with _reading(where, name):
+        return np.asarray(dataset[()])
 
 
-def array_names(group: Any) -> list[str]:
-    """Return the paths of all arrays below a group, in order of their names."""
-    dataset_class = _h5py().Dataset
-    found: list[str] = []
+def read_rows(dataset: Any, rows: slice, where: str) -> np.ndarray:
+    """Return rows of an array from `open_array`.
 
-    def visit(name: str | bytes, item: Any) -> None:
-        # A name in a damaged file may be no text; then it is not one that can be asked for.
-        if isinstance(name, str) and isinstance(item, dataset_class):
-            found.append(name)
+    Raises:
+        DataError: Its bytes are damaged.
+    """
+    with _reading(where, str(dataset.name)):
+        return np.asarray(dataset[rows])
 
-    group.visititems(visit)
+
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a group.
+
+    Attributes:
+        arrays: Paths of all arrays that lie in the file, in order of their names.
+        elsewhere: What cannot be followed, with the reason, by its path.
+    """
+
+    arrays: list[str] = field(default_factory=list)
+    elsewhere: dict[str, str] = field(default_factory=dict)
+
+
+def list_arrays(group: Any, where: str) -> Listing:
+    """Return what lies below a group. A group that is there twice is looked into once.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    found = Listing()
+    with _reading(where, str(group.name)):
+        _list_into(found, group, "", where, set())
     return found
+
+
+def _list_into(found: Listing, group: Any, prefix: str, where: str, seen: set[int]) -> None:
+    h5py = _h5py()
+    place = int(h5py.h5o.get_info(group.id).addr)
+    if place in seen or prefix.count("/") > _MOST_LEVELS:
+        return
+    seen.add(place)
+    for name in sorted(name for name in group if isinstance(name, str)):
+        try:
+            item = _find(group, name, where, _MOST_LINKS)
+        except DataError:
+            found.elsewhere[prefix + name] = "a link into another file, or in a circle"
+            continue
+        if isinstance(item, h5py.Dataset):
+            found.arrays.append(prefix + name)
+        elif isinstance(item, h5py.Group):
+            _list_into(found, item, f"{prefix}{name}/", where, seen)
+
+
+def row_columns(
+    group: Any, listing: Listing, used: Collection[str], rows: int, where: str
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays with a number or a vector in each row, and why others are none, both by name.
+
+    Args:
+        group: What was listed.
+        listing: Of it.
+        used: Arrays that are something else.
+        rows: Of the episode.
+        where: For messages.
+
+    Raises:
+        DataError: One lies in another file, declares more than is stored, or is damaged.
+    """
+    columns: dict[str, np.ndarray] = {}
+    left_out = dict(listing.elsewhere)
+    for name in listing.arrays:
+        if name in used:
+            continue
+        dataset = open_array(group, name, where)
+        what = f"{dataset.dtype} {list(dataset.shape or ())}"
+        if dataset.dtype.kind not in "fiub":
+            left_out[name] = f"{what}: no numbers"
+        elif (dataset.shape or ())[:1] != (rows,):
+            left_out[name] = f"{what}: not one entry for each of {rows} rows"
+        elif len(dataset.shape) > 2:
+            left_out[name] = f"{what}: more than a vector in each row"
+        else:
+            columns[name] = read_rows(dataset, slice(None), where)
+    return columns, left_out
 
 
 def _h5py() -> ModuleType:

@@ -1,10 +1,12 @@
 """Arrays of an npz file one by one: mapped from the file where they are stored plainly, else unpacked once.
 
-`np.savez` stores plainly, `np.savez_compressed` does not.
+`np.savez` stores plainly, `np.savez_compressed` does not. What is unpacked is bounded by what is stored: zeros shrink
+to a thousandth, so a small file can hold more than the memory.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 import zlib
@@ -23,10 +25,29 @@ _ZIP_ERRORS = (
     EOFError,
     ValueError,
     struct.error,
-    NotImplementedError,
+    NotImplementedError,  # of compressions that Python does not know
+    RuntimeError,  # of encrypted entries
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    TypeError,
 )
+#: An array may always be this large; above, unpacked it may be so many times as large as it is stored. No numbers that
+#: anybody recorded shrink that far.
+_FREE_BYTES, _MOST_UNPACKED = 64 << 20, 100
+#: More than deflate can.
+_MOST_DEFLATED = 1100
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = 30  # bytes before an entry's name
 _LENGTHS_AT = 26  # of name and extra field, two bytes each
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """What an array is, before it is read."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
 
 
 @dataclass(frozen=True)
@@ -72,6 +93,11 @@ class NpzFile:
         """Return an array's type, without reading it."""
         return self._entries[name].dtype
 
+    def spec(self, name: str) -> ArraySpec:
+        """Return an array's shape and type, without reading it."""
+        entry = self._entries[name]
+        return ArraySpec(entry.shape, entry.dtype)
+
     def is_mapped(self, name: str) -> bool:
         """Whether an array stays in the file."""
         return self._entries[name].offset is not None
@@ -105,7 +131,21 @@ class NpzFile:
         return self.__dict__ | {"_arrays": {}}
 
 
+def npz_names(path: Path) -> list[str]:
+    """Return the names of the arrays in an npz file, which may be damaged otherwise.
+
+    Raises:
+        DataError: Its directory is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except _ZIP_ERRORS as error:
+        raise DataError(f"{path} cannot be read as npz ({error}). Copy it again.") from error
+
+
 def _entry(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
+    _check_unpacked(path, info)
     with archive.open(info) as stream:
         version = np.lib.format.read_magic(stream)
         read = (
@@ -115,7 +155,9 @@ def _entry(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entr
         header = stream.tell()
     if dtype.hasobject:
         raise ValueError(f"array '{info.filename}' holds Python objects")
-    bytes_needed = header + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    if any(isinstance(size, bool) or size < 0 for size in shape) or not dtype.itemsize:
+        raise ValueError(f"array '{info.filename}' has the shape {shape} of {dtype}")
+    bytes_needed = header + math.prod(shape) * dtype.itemsize
     if bytes_needed > info.file_size:
         raise ValueError(f"array '{info.filename}' needs {bytes_needed} bytes and has {info.file_size}")
     plain = (
@@ -125,6 +167,24 @@ def _entry(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entr
         and all(shape)
     )
     return _Entry(shape, dtype, _data_offset(path, info) + header if plain else None)
+
+
+def _check_unpacked(path: Path, info: zipfile.ZipInfo) -> None:
+    """Refuse an entry that unpacks to more than what is stored can be.
+
+    Raises:
+        ValueError: It does, or is packed in another way than NumPy does it.
+    """
+    stored = min(info.compress_size, path.stat().st_size)
+    if info.compress_type not in _COMPRESSIONS:
+        raise ValueError(f"array '{info.filename}' is packed in a way that NumPy does not use")
+    factor = 1 if info.compress_type == zipfile.ZIP_STORED else _MOST_DEFLATED
+    most = min(factor * stored, max(_FREE_BYTES, _MOST_UNPACKED * stored))
+    if info.file_size > most:
+        raise ValueError(
+            f"array '{info.filename}' says that its {stored} bytes unpack to {info.file_size}; at most {most} are "
+            "unpacked: store it with np.savez, which does not compress"
+        )
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:

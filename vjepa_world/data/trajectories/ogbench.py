@@ -1,6 +1,7 @@
 """Reads OGBench's npz files: all episodes one after the other, `terminals` 1 in the last row of each.
 
-    observations  vectors [N,S], or images uint8 [N,H,W,C] where C is a multiple of 3 (stacked frames)
+    observations  vectors [N,S], or images uint8 [N,H,W,C] where C is a multiple of 3 (stacked frames), or in one of
+                  the other ways of `image_arrays`
     actions [N,A], terminals [N], and more columns (qpos, qvel, ...) with N rows
 
 Shapes: N rows of the file, T of an episode.
@@ -20,7 +21,8 @@ from torch import Tensor
 
 from vjepa_world.data.trajectories import reading
 from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.npz import NpzFile
+from vjepa_world.data.trajectories.image_arrays import ImageArray, image_array
+from vjepa_world.data.trajectories.npz import NpzFile, npz_names
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import PLAIN, Convention
 
@@ -28,14 +30,14 @@ _NEEDED = ("observations", "actions", "terminals")
 _STATE_OF_IMAGES = ("qpos", "qvel")
 _CAMERA = "main"
 _FPS = 20.0
+_LOOKED_AT = 4  # rows of floating-point images that tell their range
 
 
 def is_ogbench(path: Path) -> bool:
     """Whether a file is npz and has the arrays that OGBench's have."""
     if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return {f"{name}.npy" for name in _NEEDED} <= set(archive.namelist())
+    return set(_NEEDED) <= set(npz_names(path))
 
 
 class OGBenchDataset:
@@ -70,7 +72,8 @@ class OGBenchDataset:
         self.fps = reading.check_fps(fps, _FPS)
         self._file = NpzFile(self.path)
         self._check_arrays()
-        self.cameras = (_CAMERA,) if self._has_images() else ()
+        self._images = self._find_images()
+        self.cameras = (_CAMERA,) if self._images is not None else ()
         self._state = self._choose_state(state)
         self._starts, self._ends = self._split()
         sizes = [_width(self._file.shape(name)) for name in (*self._state, "actions")]
@@ -80,6 +83,7 @@ class OGBenchDataset:
             "fps from": "fps=" if fps is not None else "OGBench's manipulation tasks, assumed",
             "convention from": "convention=" if convention else "PLAIN",
             "images": "mapped" if self.cameras and self._file.is_mapped("observations") else "in memory",
+            **({"left_out": left_out} if (left_out := self._left_out()) else {}),
         }
 
     @property
@@ -124,12 +128,42 @@ class OGBenchDataset:
         return reading.number_rows(rows, where=where, what=name, rows=end - start)
 
     def _frames(self, start: int, camera: str, rows: np.ndarray) -> Tensor:
-        # Of stacked frames the newest is the last.
-        return reading.pictures(self._file["observations"][..., -3:], rows + start)
+        assert self._images is not None  # else there is no camera
+        images = self._file["observations"]
+        block, places = reading.gathered(lambda part: np.asarray(images[part]), rows + start)
+        return self._images.pixels(block, f"{self.path}: observations")[places]
 
-    def _has_images(self) -> bool:
-        shape = self._file.shape("observations")
-        return self._file.dtype("observations") == np.uint8 and len(shape) == 4 and shape[-1] % 3 == 0
+    def _find_images(self) -> ImageArray | None:
+        """Return how images lie in the observations; None where these are vectors.
+
+        Raises:
+            DataError: They are neither.
+        """
+        shape, dtype = self._file.shape("observations"), self._file.dtype("observations")
+        if len(shape) <= 2:
+            return None
+        found = image_array(
+            "observations",
+            self._file.spec("observations"),
+            lambda: np.asarray(self._file["observations"][:_LOOKED_AT]),
+            stacked=True,
+        )
+        if isinstance(found, ImageArray):
+            return found
+        raise DataError(
+            f"{self.path}: observations are neither vectors nor images that are read: "
+            f"{found or f'{dtype} {list(shape)}'}. Store them as uint8 [rows, height, width, 3]."
+        )
+
+    def _left_out(self) -> dict[str, str]:
+        """Return the arrays that are not read, and why."""
+        rows = self._file.shape("actions")[0]
+        known = (*_NEEDED, *self._state, *self._other_columns())
+        return {
+            name: f"{self._file.dtype(name)} {list(self._file.shape(name))}: no number or vector in each of {rows} rows"
+            for name in self._file.names
+            if name not in known
+        }
 
     def _check_arrays(self) -> None:
         names = self._file.names
@@ -139,7 +173,13 @@ class OGBenchDataset:
                 f"{self.path} has no array '{missing[0]}'; it has: {', '.join(names)}. OGBench's files have "
                 f"{', '.join(_NEEDED)}."
             )
-        lengths = {name: (self._file.shape(name) or (0,))[0] for name in _NEEDED}
+        for name in _NEEDED:
+            if self._file.dtype(name).kind not in "fiub" or not self._file.shape(name):
+                raise DataError(
+                    f"{self.path}: {name} holds {self._file.dtype(name)} of shape {self._file.shape(name)}, expected "
+                    "numbers for each row. Copy the file again."
+                )
+        lengths = {name: self._file.shape(name)[0] for name in _NEEDED}
         if len(set(lengths.values())) != 1:
             found = ", ".join(f"{name} {count}" for name, count in lengths.items())
             raise DataError(f"{self.path}: arrays differ in rows: {found}. Copy the file again.")
@@ -178,7 +218,8 @@ class OGBenchDataset:
 
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the first row of each episode and the row after its last; rows after the last terminal make one."""
-        terminals = np.asarray(self._file["terminals"]).reshape(-1)
+        rows = self._file.shape("terminals")[0]
+        terminals = np.asarray(self._file["terminals"]).reshape(rows, -1).max(axis=1, initial=0)
         ends = np.flatnonzero(terminals) + 1
         if len(terminals) and (not ends.size or ends[-1] != len(terminals)):
             ends = np.append(ends, len(terminals))

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.file_values import inner_name
 
 _Found = TypeVar("_Found")
 
@@ -59,7 +60,7 @@ def number_rows(
     bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if bad.size:
         raise DataError(
-            f"{where}, row {bad[0]}: {what} is not finite: {table[bad[0]].tolist()}. Take the episode out, or "
+            f"{where}, row {bad[0]}: {what} is not finite: {table[bad[0]][:20].tolist()}. Take the episode out, or "
             "record it again."
         )
     return table
@@ -107,8 +108,8 @@ def check_fps(fps: float | None, default: float) -> float:
     """
     if fps is None:
         return default
-    if not 0 < fps < float("inf"):
-        raise ConfigError(f"fps is {fps}; give the observations a second, a positive number.")
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < float("inf"):
+        raise ConfigError(f"fps is {fps!r}; give the observations a second, a positive number.")
     return float(fps)
 
 
@@ -116,8 +117,10 @@ def choose_cameras(wanted: Sequence[str] | None, there: Sequence[str], path: Pat
     """Return the cameras to read: all, or those named, in that order.
 
     Raises:
-        DataError: One is not there; those that are, are listed.
+        DataError: One is not there (those that are, are listed), or has a name that would lead out of a folder.
     """
+    for name in there:
+        inner_name(name, f"{path}: the name of a camera")
     if wanted is None:
         return tuple(there)
     missing = [name for name in wanted if name not in there]
@@ -255,15 +258,12 @@ def spans_text(spans: Sequence[tuple[int, int]], most: int = 5) -> str:
     return f"episode {words[0]}" if count == 1 else f"episodes {', '.join(words)}{more} ({count} in all)"
 
 
-def pictures(images: np.ndarray, rows: np.ndarray) -> Tensor:
-    """Return rows of an array of images on disk, uint8 [T,H,W,C], as uint8 [len(rows),C,H,W]; each is read once.
-
-    `images` is anything that slices as an array: a memory map, or an HDF5 dataset.
-    """
+def gathered(read: Callable[[slice], np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
+    """Return the rows of an array on disk, each read once, and which of these each of `rows` is."""
     once, places = np.unique(rows, return_inverse=True)
     first, last = int(once[0]), int(once[-1])
     if last - first + 1 == len(once):
-        block = np.asarray(images[first : last + 1])
+        block = read(slice(first, last + 1))
     else:
-        block = np.stack([images[int(row)] for row in once])
-    return torch.from_numpy(np.ascontiguousarray(block.transpose(0, 3, 1, 2)[places]))
+        block = np.concatenate([read(slice(row, row + 1)) for row in once.tolist()])
+    return block, torch.from_numpy(places)

@@ -1,7 +1,8 @@
 """Reads robomimic's HDF5 files, one for a dataset: `data/demo_N/{obs/..., actions, states, rewards, dones}`.
 
-Images are uint8 [T,H,W,3] below `obs`. robosuite's end effector is `robot0_eef_pos` [m], `robot0_eef_quat` (x y z w)
-and `robot0_gripper_qpos`, the two fingers' joints, of which the first reads 0.04 m open and 0 closed on a Panda.
+Images are uint8 [T,H,W,3] below `obs`, or in one of the other ways of `image_arrays`. robosuite's end effector is
+`robot0_eef_pos` [m], `robot0_eef_quat` (x y z w) and `robot0_gripper_qpos`, the two fingers' joints, of which the first
+reads 0.04 m open and 0 closed on a Panda.
 
 Shapes: T observations of an episode.
 """
@@ -23,21 +24,30 @@ from torch import Tensor
 from vjepa_world.data.trajectories import reading
 from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.hdf5 import (
-    array_names,
+    attribute,
+    find,
     has_dataset,
     is_group,
     is_hdf5,
+    list_arrays,
+    names_in,
+    open_array,
     open_hdf5,
     read_array,
+    read_rows,
+    row_columns,
 )
+from vjepa_world.data.trajectories.image_arrays import ImageArray, image_array
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import rate
 from vjepa_world.ops.convention import PLAIN, Convention
 
 _STATE = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
 _SIZES = (3, 4, 2)
 _ACTIONS = "actions"
 _FPS = 20.0
-_DEMO = re.compile(r"(.*?)(\d+)")
+_DEMO = re.compile(r"(.*?)([0-9]{1,18})")
+_LOOKED_AT = 4  # rows of floating-point images that tell their range
 
 #: Of the default state. Positions are in the simulator's world, whose axes are the base's unless that is turned.
 #: Actions are the controller's own numbers, in [-1, 1].
@@ -55,8 +65,10 @@ def is_robomimic(path: Path) -> bool:
     """Whether a file is HDF5 with demonstrations in it."""
     if not is_hdf5(path):
         return False
-    with open_hdf5(path, str(path)) as file:
-        return is_group(file, "data") and any(_DEMO.fullmatch(name) for name in file["data"])
+    where = str(path)
+    with open_hdf5(path, where) as file:
+        data = find(file, "data", where) if is_group(file, "data", where) else ()
+        return any(_DEMO.fullmatch(name) for name in data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +77,16 @@ class _Layout:
 
     state_sizes: tuple[int, ...]
     action_size: int
-    cameras: Mapping[str, str]  # the array below a demonstration by the camera's name
+    cameras: Mapping[str, _Camera]
+    left_out: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Camera:
+    """The array below a demonstration that has a camera's images, and how they lie in it."""
+
+    array: str
+    images: ImageArray
 
 
 class RobomimicDataset:
@@ -97,16 +118,22 @@ class RobomimicDataset:
     ) -> None:
         self.path = Path(path)
         self._state = _STATE if state is None else (state,) if isinstance(state, str) else tuple(state)
-        with open_hdf5(self.path, str(self.path)) as file:
-            if not is_group(file, "data"):
+        where = str(self.path)
+        with open_hdf5(self.path, where) as file:
+            if not is_group(file, "data", where):
                 raise DataError(
-                    f"{self.path} has no group 'data'; it has: {', '.join(file)}. Give a robomimic file."
+                    f"{self.path} has no group 'data'; it has: {', '.join(names_in(file, where)[:100])}. Give a "
+                    "robomimic file."
                 )
-            self._demos = sorted((name for name in file["data"] if _DEMO.fullmatch(name)), key=_number)
-            environment = _environment(file["data"].attrs.get("env_args"))
-        self._task = str(environment.get("env_name") or "")
-        rate = environment.get("env_kwargs", {}).get("control_freq")
-        self.fps = reading.check_fps(fps, float(rate) if rate else _FPS)
+            data = find(file, "data", where)
+            self._demos = sorted(
+                (name for name in names_in(data, where) if _DEMO.fullmatch(name)), key=_number
+            )
+            environment = _environment(attribute(data, "env_args", where))
+        self._task = _word(environment.get("env_name"))
+        declared = environment.get("env_kwargs", {}).get("control_freq")
+        usual_fps = rate(declared, f"{self.path}: control_freq of env_args") if declared else _FPS
+        self.fps = reading.check_fps(fps, usual_fps)
         self._layout = reading.first_readable(self.num_episodes, self._read_layout, self.path)
         self.cameras = reading.choose_cameras(cameras, tuple(self._layout.cameras), self.path)
         self.state_names = reading.names_of(self._state, self._layout.state_sizes)
@@ -115,8 +142,9 @@ class RobomimicDataset:
         self.convention = convention or (ROBOSUITE if usual else PLAIN)
         self.about: Mapping[str, Any] = {
             "environment": self._task,
-            "fps from": "fps=" if fps is not None else "env_args" if rate else "robosuite's default",
+            "fps from": "fps=" if fps is not None else "env_args" if declared else "robosuite's default",
             "convention from": "convention=" if convention else ("robosuite's Panda" if usual else "PLAIN"),
+            **({"left_out": dict(self._layout.left_out)} if self._layout.left_out else {}),
         }
 
     @property
@@ -133,7 +161,7 @@ class RobomimicDataset:
         reading.check_index(self.path, index, self.num_episodes)
         where = self._where(index)
         with open_hdf5(self.path, where) as file:
-            demo = file["data"][self._demos[index]]
+            demo = self._demo(file, index, where)
             states = self._states(demo, where, self._layout.state_sizes)
             rows = len(states)
             reading.check_length(rows, where)
@@ -144,11 +172,11 @@ class RobomimicDataset:
                 rows=rows,
                 size=self._layout.action_size,
             )
-            images = {name: self._layout.cameras[name] for name in self.cameras}
-            for name in images.values():
-                _check_images(demo, name, rows, where)
-            columns = self._columns(demo, rows)
-            task = _instruction(demo.attrs.get("ep_meta")) or self._task
+            cameras = {name: self._layout.cameras[name] for name in self.cameras}
+            for camera in cameras.values():
+                _check_images(demo, camera, rows, where)
+            columns, _ = row_columns(demo, list_arrays(demo, where), self._used(), rows, where)
+            task = _instruction(attribute(demo, "ep_meta", where)) or self._task
         return Trajectory(
             index=index,
             name=where,
@@ -157,7 +185,7 @@ class RobomimicDataset:
             actions=actions[:-1],  # the last row's leads to no observation
             timestamps_s=np.arange(rows) / self.fps,
             cameras=self.cameras,
-            load_frames=functools.partial(_load, self.path, where, f"data/{self._demos[index]}", images),
+            load_frames=functools.partial(_load, self.path, where, f"data/{self._demos[index]}", cameras),
             task=task,
             success=_success(columns.get("rewards")),
             columns=columns,
@@ -174,14 +202,24 @@ class RobomimicDataset:
     def _where(self, index: int) -> str:
         return f"{self.path} episode {index} ({self._demos[index]})"
 
+    def _demo(self, file: Any, index: int, where: str) -> Any:
+        demo = find(file, f"data/{self._demos[index]}", where)
+        if demo is None or not is_group(file, f"data/{self._demos[index]}", where):
+            raise DataError(f"{where} is no group of arrays. Take it out, or copy the file again.")
+        return demo
+
     def _read_layout(self, index: int) -> _Layout:
         where = self._where(index)
         with open_hdf5(self.path, where) as file:
-            demo = file["data"][self._demos[index]]
+            demo = self._demo(file, index, where)
             columns = [read_array(demo, f"obs/{name}", where) for name in self._state]
             actions = read_array(demo, _ACTIONS, where)
-            found = [name for name in array_names(demo) if name.startswith("obs/") and _is_images(demo[name])]
-        rows = len(actions)
+            rows = len(actions) if actions.ndim else 0
+            found, left_out = _find_images(demo, where)
+            arrays = {camera.array for camera in found.values()}
+            listing = list_arrays(demo, where)
+            used = (*self._used(), *arrays, *left_out)
+            others = row_columns(demo, listing, used, rows, where)[1]
         sizes = [
             reading.number_rows(column, where=where, what=name, rows=rows).shape[1]
             for name, column in zip(self._state, columns, strict=True)
@@ -189,8 +227,13 @@ class RobomimicDataset:
         return _Layout(
             state_sizes=tuple(sizes),
             action_size=reading.number_rows(actions, where=where, what=_ACTIONS).shape[1],
-            cameras={name.removeprefix("obs/").removesuffix("_image"): name for name in found},
+            cameras=found,
+            left_out={**left_out, **{name: why for name, why in others.items() if not _is_next(name)}},
         )
+
+    def _used(self) -> tuple[str, ...]:
+        """Return the arrays that are no columns."""
+        return (_ACTIONS, *(f"obs/{name}" for name in self._state))
 
     def _states(self, demo: Any, where: str, sizes: tuple[int, ...]) -> np.ndarray:
         parts: list[np.ndarray] = []
@@ -199,19 +242,6 @@ class RobomimicDataset:
             rows = len(parts[0]) if parts else None
             parts.append(reading.number_rows(values, where=where, what=name, rows=rows, size=size))
         return reading.joined(parts)
-
-    def _columns(self, demo: Any, rows: int) -> dict[str, np.ndarray]:
-        """Return the other numbers with an entry for each row: observations, simulator states, rewards, dones."""
-        used = (_ACTIONS, *(f"obs/{name}" for name in self._state))
-        return {
-            name: np.asarray(demo[name])
-            for name in array_names(demo)
-            if name not in used
-            and not name.startswith("next_obs/")
-            and demo[name].dtype.kind in "fiub"
-            and demo[name].shape[:1] == (rows,)
-            and demo[name].ndim <= 2
-        }
 
 
 def _number(name: str) -> tuple[str, int]:
@@ -224,35 +254,66 @@ def _environment(text: object) -> dict[str, Any]:
     """Return what the file says of its simulator; {} where it says nothing that can be read."""
     try:
         found = json.loads(text) if isinstance(text, str | bytes) else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) and isinstance(found.get("env_kwargs", {}), dict) else {}
 
 
+def _word(value: object) -> str:
+    """Return a text of the file, empty where it has something else."""
+    return value[:1000] if isinstance(value, str) else ""
+
+
 def _instruction(text: object) -> str:
-    return str(_environment(text).get("lang") or "")
+    return _word(_environment(text).get("lang"))
 
 
-def _is_images(array: Any) -> bool:
-    return bool(array.dtype == np.uint8 and array.ndim == 4 and array.shape[-1] == 3)
+def _is_next(name: str) -> bool:
+    """Whether an array holds the observations again, each a row earlier."""
+    return name.startswith("next_obs/")
 
 
-def _check_images(demo: Any, name: str, rows: int, where: str) -> None:
-    if not has_dataset(demo, name):
+def _find_images(demo: Any, where: str) -> tuple[dict[str, _Camera], dict[str, str]]:
+    """Return the cameras by name, and the arrays that look like images and are not read, with the reason."""
+    found: dict[str, _Camera] = {}
+    left_out: dict[str, str] = {}
+    for name in list_arrays(demo, where).arrays:
+        if not name.startswith("obs/"):
+            continue
+        array = open_array(demo, name, where)
+        images = image_array(name, array, functools.partial(read_rows, array, slice(_LOOKED_AT), where))
+        if isinstance(images, ImageArray):
+            camera = name.removeprefix("obs/").removesuffix("_image")
+            # Where one is called `front` and another `front_image`, both keep their names.
+            found[camera if camera not in found else name.removeprefix("obs/")] = _Camera(name, images)
+        elif images is not None:
+            left_out[name] = images
+    return found, left_out
+
+
+def _check_images(demo: Any, camera: _Camera, rows: int, where: str) -> None:
+    name = camera.array
+    if not has_dataset(demo, name, where):
         raise DataError(f"{where} has no images '{name}'. Take it out, or choose others with cameras=.")
-    array = demo[name]
-    if not _is_images(array) or len(array) != rows:
+    array = open_array(demo, name, where)
+    images = image_array(name, array, functools.partial(read_rows, array, slice(_LOOKED_AT), where))
+    same = isinstance(images, ImageArray) and images.layout == camera.images.layout
+    if not same or array.shape[0] != rows:
+        expected = "uint8 [{rows},H,W,3]" if camera.images.layout == "hwc" else "as elsewhere, {rows} rows"
         raise DataError(
-            f"{where}: {name} is {array.dtype} of shape {tuple(array.shape)}, expected uint8 [{rows},H,W,3]. Take the "
-            "episode out, or record it again."
+            f"{where}: {name} is {array.dtype} of shape {tuple(array.shape)}, expected {expected.format(rows=rows)}. "
+            "Take the episode out, or record it again."
         )
 
 
 def _load(
-    path: Path, where: str, group: str, images: dict[str, str], camera: str, rows: np.ndarray
+    path: Path, where: str, group: str, cameras: dict[str, _Camera], camera: str, rows: np.ndarray
 ) -> Tensor:
+    chosen = cameras[camera]
     with open_hdf5(path, where) as file:
-        return reading.pictures(file[group][images[camera]], rows)
+        array = open_array(find(file, group, where), chosen.array, where)
+        block, places = reading.gathered(lambda part: read_rows(array, part, where), rows)
+    return chosen.images.pixels(block, f"{where}: {chosen.array}")[places]
 
 
 def _success(rewards: np.ndarray | None) -> bool | None:
