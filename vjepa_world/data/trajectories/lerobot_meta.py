@@ -140,7 +140,7 @@ class LeRobotMeta:
         """Refuse an entry of the list of episodes that is of another type or out of bounds."""
         where = f"{self._list_path}, entry {place}"
         for name in ("episode_index", "length"):
-            whole_number(row.get(name), f"{where}: {name}")
+            row[name] = whole_number(row.get(name), f"{where}: {name}")
         tasks = row.get("tasks") or []
         row["tasks"] = [tasks] if isinstance(tasks, str) else tasks
         if not isinstance(row["tasks"], list) or not all(isinstance(task, str) for task in row["tasks"]):
