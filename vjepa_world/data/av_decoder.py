@@ -58,6 +58,7 @@ class AvDecoder:
         self._source.context.thread_count = num_threads
         self.num_frames = len(self._index)
         self.begin_s, self.end_s = float(self._index.starts_s[0]), self._index.end_s
+        self.starts_s = self._index.starts_s
         self._spare = self._index.spare if skip else frozenset()
         self._from_start = (
             False  # whether the feed began at the first packet, so that all frames come out of it

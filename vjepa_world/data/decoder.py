@@ -31,6 +31,7 @@ class Decoder(Protocol):
     num_frames: int
     begin_s: float  # presentation time of the first frame
     end_s: float  # when the last frame's display ends
+    starts_s: np.ndarray  # when each frame is first displayed, float64 [num_frames]
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """Return uint8 [T,C,H,W], for each time the last frame that starts at or before it."""

@@ -193,6 +193,12 @@ class VideoFile:
         except DecodeError as error:
             raise unreadable(self.path, f"decoding failed ({error})") from error
 
+    @property
+    def starts_s(self) -> np.ndarray:
+        """When each frame is first displayed, float64 [num_frames]; the first at 0."""
+        decoder = self._opened()
+        return decoder.starts_s - decoder.begin_s
+
     def frames_by_index(self, indices: Sequence[int]) -> Tensor:
         """Return the frames at these places in presentation order, uint8 [T,C,H,W].
 

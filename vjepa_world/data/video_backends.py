@@ -38,11 +38,11 @@ class MemoryDecoder:
 
     def __init__(self, decoder: Decoder) -> None:
         self.num_frames, self.begin_s, self.end_s = decoder.num_frames, decoder.begin_s, decoder.end_s
-        self._frames, self._starts_s = decoder.everything()
+        self._frames, self.starts_s = decoder.everything()
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(displayed(self._starts_s, times_s))
+        return self.at_indices(displayed(self.starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
@@ -50,11 +50,11 @@ class MemoryDecoder:
 
     def everything(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
-        return self._frames, self._starts_s
+        return self._frames, self.starts_s
 
     def close(self) -> None:
         """See `Decoder`."""
-        self._frames, self._starts_s = self._frames[:0], self._starts_s[:0]
+        self._frames, self.starts_s = self._frames[:0], self.starts_s[:0]
 
 
 class TorchcodecDecoder:
@@ -89,6 +89,7 @@ class TorchcodecDecoder:
         self._index = source.index
         self.num_frames = len(self._index)
         self.begin_s, self.end_s = float(self._index.starts_s[0]), self._index.end_s
+        self.starts_s = self._index.starts_s
         if len(self._decoder) != self.num_frames:
             raise DecodeError(f"it has {self.num_frames} frames, and torchcodec counts {len(self._decoder)}")
         self._substitute: AvDecoder | None = None
@@ -151,6 +152,7 @@ class DecordDecoder:
         self._index = source.index
         self.num_frames = len(self._index)
         self.begin_s, self.end_s = float(self._index.starts_s[0]), self._index.end_s
+        self.starts_s = self._index.starts_s
         try:
             self._reader = decord.VideoReader(path, ctx=decord.cpu(0), num_threads=num_threads)
             spans = self._reader.get_frame_timestamp(range(len(self._reader)))

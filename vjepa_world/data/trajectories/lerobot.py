@@ -23,6 +23,7 @@ from vjepa_world.data.trajectories.lerobot_format import ACTION, STATE
 from vjepa_world.data.trajectories.lerobot_meta import Episode, LeRobotMeta, is_lerobot
 from vjepa_world.data.trajectories.lerobot_rows import RowReader, any_deep, read_images
 from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter, finished_shards
+from vjepa_world.data.trajectories.nearest_frames import nearest_frames
 from vjepa_world.data.trajectories.reading import (
     check_index,
     check_length,
@@ -31,7 +32,8 @@ from vjepa_world.data.trajectories.reading import (
     spans_text,
 )
 from vjepa_world.data.video_pool import VideoPool
-from vjepa_world.errors import DataError
+from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.file_values import finite_number
 from vjepa_world.ops.convention import PLAIN, Convention
 
 __all__ = ["Episode", "LeRobotDataset", "LeRobotMeta", "LeRobotWriter", "finished_shards", "is_lerobot"]
@@ -50,6 +52,8 @@ class LeRobotDataset:
         state: the feature that is the state.
         action: the feature that is the action.
         open_videos: how many videos stay open.
+        tolerance_s: how far a row's timestamp may lie from the frame that is nearest to it; None takes a quarter of
+            the time between two frames.
 
     Raises:
         DataError: unfinished, of another version, features missing, metadata of another type or out of bounds, paths
@@ -67,12 +71,16 @@ class LeRobotDataset:
         state: str = STATE,
         action: str = ACTION,
         open_videos: int = 128,
+        tolerance_s: float | None = None,
     ) -> None:
         self.meta = LeRobotMeta(path)
         self.path = self.meta.path
         self._declared = read_declared(self.meta.folder)
         self.convention = convention or self._declared.convention or PLAIN
         self._state, self._action = state, action
+        self._tolerance_s = tolerance_s
+        if tolerance_s is not None:
+            finite_number(tolerance_s, "tolerance_s [s]", least=0.0, error=ConfigError)
         self.state_names = self._names(state)
         self.action_names = self._names(action)
         self._reader = RowReader(self.meta.features)
@@ -237,8 +245,14 @@ class LeRobotDataset:
                 continue
             if not piece.path.is_file():
                 raise DataError(f"{piece.path} is missing; {where} needs it. Copy the dataset whole.")
-            videos[camera] = dataclasses.replace(piece, times_s=stamps_s)
+            videos[camera] = dataclasses.replace(self._whole(piece, stamps_s), times_s=stamps_s)
         return videos
+
+    def _whole(self, piece: VideoPiece, stamps_s: np.ndarray) -> VideoPiece:
+        """Return where an episode lies, as long as its clock says where it has the file for itself."""
+        if self.meta.version.startswith("v3."):
+            return piece
+        return dataclasses.replace(piece, to_s=max(piece.to_s, float(stamps_s[-1]) + 1 / self.fps))
 
     def _frames(self, episode: Episode, stamps_s: np.ndarray, camera: str, rows: np.ndarray) -> Tensor:
         piece = episode.videos.get(self._features[camera])
@@ -251,7 +265,17 @@ class LeRobotDataset:
                 f"{piece.path} ends at {video.duration_s:.3f} s, but episode {episode.index} has {episode.length} "
                 f"rows, the last at {last_s:.3f} s. Copy the dataset whole, or record it again."
             )
-        return video.frames_at(piece.from_s + stamps_s[rows])
+        where = f"{episode.data_path}, episode {episode.index}"
+        # All rows are looked at, so that an episode whose clock leaves its video is refused as a whole.
+        frames = nearest_frames(
+            video.starts_s,
+            self._whole(piece, stamps_s),
+            stamps_s,
+            fps=self.fps,
+            where=where,
+            tolerance_s=self._tolerance_s,
+        )
+        return video.frames_by_index(frames[rows].tolist())
 
     def _vectors(self, rows: dict[str, np.ndarray], name: str, where: str) -> np.ndarray:
         """Return a column as floating point [T, n], checked."""
