@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from vjepa_world.config import compose, default_config_dir, describe, flatten, from_yaml, to_yaml
+from vjepa_world.config import (
+    compose,
+    default_config_dir,
+    describe,
+    flatten,
+    from_yaml,
+    launcher_words,
+    to_yaml,
+    typed_value,
+)
 from vjepa_world.errors import ConfigError, VJEPAWorldError
 
 
@@ -47,6 +58,7 @@ class Trainer:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     betas: tuple[float, float] = (0.9, 0.95)
     sizes: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -79,6 +91,8 @@ class Config:
     resume: bool = False
     limit: int | float | None = None
     weights: dict[str, float] = field(default_factory=dict)
+    reader: dict[str, Any] = field(default_factory=dict)
+    number: int = field(default=1, metadata={"range": (0, 100)})
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -145,17 +159,104 @@ def test_values_arrive_in_their_type(folder: Path, word: str, key: str, expected
     assert type(got) is type(expected)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["2024", "1e5", "true", "null", "a=b", "it's", "two words", "/c,d (1)/x[0]*.mp4", "back\\", "'", "a\\'b"],
-)
+#: Names that people give files, and that a grammar could take for something else.
+TEXTS = [
+    "2024", "1e5", "true", "null", "a=b", "it's", "two words", "/c,d (1)/x[0]*.mp4", "back\\", "'", "a\\'b",
+    "epoch=3.mp4",
+    "clip[1].mp4", "{a}", "a{b", "#3.mp4", "küche.mp4", "映像/一.mp4", "${oc.env:HOME}", "${x", "$HOME", "a$", "\\${x}",
+    "a, b",
+    '"', 'say "hi"', "'a' and 'b'", "~/x", "+x", "-1", "a:b", "@x", "choice(1,2)", "glob(*)", "???x", "a\nb", " a ",
+    "%s",
+    "x-{000..009}.tar", "\udcff", "((", "[[[", "\\\\", "'a", "null,null",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", TEXTS)
 def test_a_text_needs_no_quotes(folder: Path, text: str) -> None:
     assert build(folder, f"name={text}").name == text
+    assert build(folder, f"data.root={text}").data.root == (None if text == "null" else Path(text))
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_is_written_and_read_back_as_it_is(folder: Path, text: str) -> None:
+    config = build(folder, f"name={text}")
+    assert from_yaml(to_yaml(config), Config) == config
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_launcher_reads_the_same_words_as_the_command_line(folder: Path, text: str) -> None:
+    [word] = launcher_words("train", Config, [f"name={text}"], sweep=False, config_dir=folder)
+    [override] = OverridesParser.create().parse_overrides([word])
+    assert not override.is_sweep_override()
+    key, value = override.input_line.split("=", 1)  # what Hydra hands to a job
+    assert (key, typed_value(value)) == ("++name", text)
+
+
+def test_commas_of_a_sweep_separate_texts_that_are_quoted_each(folder: Path) -> None:
+    def choices(word: str) -> list[str]:
+        [made] = launcher_words("train", Config, [word], sweep=True, config_dir=folder)
+        [override] = OverridesParser.create().parse_overrides([made])
+        return [typed_value(text) for text in override.sweep_string_iterator()]
+
+    assert choices("name=epoch=3.mp4,${x}.mp4") == ["epoch=3.mp4", "${x}.mp4"]
+    assert choices("name='a,b',c") == ["a,b", "c"]
+    assert choices("name=choice(a,b)") == ["a", "b"]
+    assert choices("model=nano,tiny") == ["nano", "tiny"]
+    assert choices("trainer.betas=[0.8,0.9],[0.7,0.9]") == ["[0.8,0.9]", "[0.7,0.9]"]
+    with pytest.raises(ConfigError, match="unknown model 'tyni'"):
+        choices("model=nano,tyni")
+
+
+def test_texts_in_a_list_need_no_quotes_either(folder: Path) -> None:
+    words = ["trainer.names=[front, top cam,${x},'a,b',observation.images.wrist,2024]"]
+    names = ("front", "top cam", "${x}", "a,b", "observation.images.wrist", "2024")
+    assert build(folder, *words).trainer.names == names
+    assert build(folder, "trainer.names=[]").trainer.names == ()
+
+
+def test_a_value_of_any_kind_is_a_text_unless_it_looks_like_something_else(folder: Path) -> None:
+    words = ["a=k=v", "b=3", "c=${x}", "d=1e-3", "e=[1,2]", "f=true", "g='3'", "h=null"]
+    assert build(folder, *(f"reader.{word}" for word in words)).reader == {
+        "a": "k=v", "b": 3, "c": "${x}", "d": 1e-3, "e": [1, 2], "f": True, "g": "3", "h": None
+    }  # fmt: skip
 
 
 def test_a_text_may_be_quoted_or_empty(folder: Path) -> None:
     assert build(folder, "name='a b'").name == "a b"
     assert build(folder, "name=").name == ""
+
+
+def test_a_reference_of_a_yaml_file_sees_what_was_typed(folder: Path) -> None:
+    (folder / "train.yaml").write_text("name: run of ${data.path}\n")
+    assert compose("train", Config, ["data.path=a$b"], folder).name == "run of a$b"
+
+
+def test_configurations_are_composed_in_several_threads(folder: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(lambda seed: build(folder, f"seed={seed}").seed, range(20))
+        assert list(found) == list(range(20))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e30", "1" + "0" * 400, "9" * 5000])
+def test_a_number_is_finite_and_of_this_world(folder: Path, value: str) -> None:
+    for key in ("trainer.lr", "trainer.steps", "trainer.betas", "weights.a", "limit"):
+        word = f"{key}=[0.5,{value}]" if key.endswith("betas") else f"{key}={value}"
+        assert "got" in refused(folder, word) or "cannot read" in refused(folder, word)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("number=-1", "'number' got -1, expected a number from 0 to 100"),
+        ("number=101", "'number' got 101, expected a number from 0 to 100"),
+        ("trainer.steps=1000000001", "'trainer.steps' got 1000000001, expected a number from -1000000000"),
+        ("name=a\0b", "expected a text without NUL characters"),
+        ("trainer.sizes=" + "[" * 2000, "expected a value with fewer brackets"),
+        ("trainer.steps=${seed}", "'trainer.steps' got '${seed}', expected a whole number"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused(folder: Path, word: str, message: str) -> None:
+    assert message in refused(folder, word)
 
 
 def test_tuples_arrive_as_tuples_and_paths_as_paths(folder: Path) -> None:

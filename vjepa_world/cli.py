@@ -11,22 +11,37 @@ Nothing heavy is imported before the verb is known, so that help is instant.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import logging
 import os
-import select
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from vjepa_world.errors import VJEPAWorldError, nearest
+from vjepa_world.streams import lost_reader, open_standard_streams, silence_broken_streams
 
 PROGRAM = "vjepa-world"
 FAILED = 2
 INTERRUPTED = 130
 CLOSED_PIPE = 141
+
+#: Errors of the operating system that are about a path or a disk which the user gave.
+_USERS_FAULTS = (
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EIO,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EFBIG,
+)
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -83,16 +98,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 for success, 2 for anything the user can mend (an unknown verb or key, bad input, a full disk),
     130 after Ctrl-C. An error that is nobody's input keeps its traceback.
     """
+    open_standard_streams()
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _answer(list(sys.argv[1:] if argv is None else argv))
+        code = _answer(words)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        if not _stdout_has_no_reader():
+    except OSError as error:
+        if lost_reader(error):
+            silence_broken_streams()
+            return CLOSED_PIPE
+        message = _file_message(error)
+        if message is None:
             raise
-        # The reader left (`| head`). Python would complain again when it flushes stdout on the way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return CLOSED_PIPE
+        return _fail(" ".join([PROGRAM, *words[:1]]), message)
 
 
 def _answer(words: list[str]) -> int:
@@ -102,6 +121,8 @@ def _answer(words: list[str]) -> int:
     if words[0] in ("-V", "--version", "version"):
         print(f"{PROGRAM} {_version()}")
         return 0
+    if any("\0" in word for word in words):
+        return _fail(PROGRAM, "a word has a NUL character, which no name and no text may have")
     verb, rest = words[0], words[1:]
     if verb not in VERBS:
         return _fail(PROGRAM, f"unknown verb '{verb}'; {nearest(verb, VERBS)}")
@@ -113,11 +134,13 @@ def _answer(words: list[str]) -> int:
         return INTERRUPTED
     except _expected_errors() as error:
         return _fail(f"{PROGRAM} {verb}", str(error))
-    except OSError as error:
-        message = _disk_message(error)
-        if message is None:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
             raise
-        return _fail(f"{PROGRAM} {verb}", message)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return _fail(
+            f"{PROGRAM} {verb}", f"out of memory ({reason}): ask for less at once, or use a larger machine"
+        )
 
 
 def _run(verb: str, words: list[str]) -> int:
@@ -125,7 +148,11 @@ def _run(verb: str, words: list[str]) -> int:
     if VERBS[verb].kind == "file":
         parser = module.build_parser()
         parser.prog = f"{PROGRAM} {verb}"
-        module.run(parser.parse_args(words))
+        try:
+            arguments = parser.parse_args(words)
+        except SystemExit as end:  # it has said why
+            return end.code if isinstance(end.code, int) else FAILED
+        module.run(arguments)
         return 0
 
     from vjepa_world.config import compose, describe
@@ -155,20 +182,23 @@ def _expected_errors() -> tuple[type[BaseException], ...]:
     return tuple(expected)
 
 
-def _disk_message(error: OSError) -> str | None:
-    where = error.filename or "a file"
+def _file_message(error: OSError) -> str | None:
+    """Return what is wrong with the user's file or disk; None where the error is more likely a bug."""
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"disk full while writing {where}: free some space and run again (resume=true goes on)"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for {where}: {error.strerror}"
+    if error.errno in _USERS_FAULTS:
+        shown = where if len(where) <= _LONGEST_SHOWN else f"{where[:_LONGEST_SHOWN]}..."
+        return f"cannot use {shown}: {error.strerror}"
     return None
 
 
-def _stdout_has_no_reader() -> bool:
-    """Tell `vjepa-world ... | head` from any other broken pipe, such as that to a worker that died."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Say whether Python, a graphics card or, which has no class of its own, torch's processor memory has no more."""
+    known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return known or "DefaultCPUAllocator" in str(error)
 
 
 def _help_text() -> str:
@@ -207,7 +237,8 @@ def _fail(who: str, message: str) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # nobody may read it any more
+        print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

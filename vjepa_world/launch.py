@@ -1,8 +1,9 @@
 """`python -m vjepa_world.launch VERB -m ...`: a job, or a sweep of jobs, through one of Hydra's launchers.
 
 The command line itself composes one configuration and has no launchers. Here Hydra reads the words, multiplies those
-with several values, and gives each combination to a launcher (this machine, or Slurm through submitit), which runs it
-as `vjepa-world VERB` does.
+with several values (`-m`, commas), and gives each combination to a launcher (this machine, or Slurm through submitit),
+which runs it as `vjepa-world VERB` does. A verb's words are those of the command line, with the same quoting; words
+that begin with `hydra.`, `hydra/` or `-` are Hydra's own.
 """
 
 from __future__ import annotations
@@ -10,20 +11,23 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vjepa_world.cli import PROGRAM, VERBS, main
-from vjepa_world.config import default_config_dir
+from vjepa_world.cli import FAILED, PROGRAM, VERBS, main
+from vjepa_world.config import default_config_dir, launcher_words, typed_value
 from vjepa_world.config.values import defaults_of
-from vjepa_world.errors import ConfigError, TrainingError, nearest
+from vjepa_world.errors import ConfigError, TrainingError, VJEPAWorldError, nearest
+
+_SWEEP = ("-m", "--multirun")
 
 
 def launch(verb: str, words: Sequence[str]) -> None:
-    """Run `verb` with Hydra's command line `words`.
+    """Run `verb` with the command line's words, and Hydra's own.
 
     Raises:
-        ConfigError: If it is not a verb with keys.
+        ConfigError: If it is not a verb with keys, or a word is not one of its.
+        TrainingError: If a job ended with an error.
     """
     import hydra
     from hydra.core.config_store import ConfigStore
@@ -31,13 +35,25 @@ def launch(verb: str, words: Sequence[str]) -> None:
     jobs = [name for name, about in VERBS.items() if about.kind == "job"]
     if verb not in jobs:
         raise ConfigError(f"got '{verb}', expected a verb with key=value words; {nearest(verb, jobs)}")
-    keys = defaults_of(importlib.import_module(f"vjepa_world.verbs.{verb}").Config)
+    schema = importlib.import_module(f"vjepa_world.verbs.{verb}").Config
     store, groups = ConfigStore.instance(), default_config_dir() / f"{verb}.yaml"
-    store.store(name="keys", node=keys)
+    store.store(name="keys", node=defaults_of(schema))
     parts = ["keys", *([verb] if groups.is_file() else []), "_self_"]
     store.store(name="launch", node={"defaults": parts, "hydra": {"job": {"name": verb}}})
-    sys.argv[1:] = words
+    sys.argv[1:] = _for_hydra(verb, schema, words)
     hydra.main(config_path=str(default_config_dir()), config_name="launch", version_base="1.3")(Job(verb))()
+
+
+def _for_hydra(verb: str, schema: type, words: Sequence[str]) -> list[str]:
+    """Return the words as Hydra's command line is to read them."""
+    sweep = any(word in _SWEEP for word in words)
+    ours = [word.lstrip("+") for word in words if not _is_hydras(word)]
+    rewritten = iter(launcher_words(verb, schema, ours, sweep=sweep))
+    return [word if _is_hydras(word) else next(rewritten) for word in words]
+
+
+def _is_hydras(word: str) -> bool:
+    return word.startswith("-") or word.lstrip("+~").startswith(("hydra.", "hydra/"))
 
 
 class Job:
@@ -57,13 +73,12 @@ class Job:
         from hydra.core.singleton import Singleton
 
         job = HydraConfig.get()
-        # Hydra wants a '+' before keys that are new to it, such as data.sources.NAME.path.
-        words = [word.lstrip("+") for word in job.overrides.task]
+        given = dict(_typed(job.overrides.task))
         if "SUBMITIT_EXECUTOR" in os.environ:
             from submitit.helpers import TorchDistributedEnvironment
 
             TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
-        words = self._named(words, Path(job.runtime.output_dir))
+        words = self._named(given, Path(job.runtime.output_dir))
         state = Singleton.get_state()
         GlobalHydra.instance().clear()  # the verb composes by itself
         try:
@@ -73,13 +88,34 @@ class Job:
         if code:
             raise TrainingError(f"{PROGRAM} {self.verb} {' '.join(words)} ended with {code}")
 
-    def _named(self, words: list[str], place: Path) -> list[str]:
+    def _named(self, given: dict[str, str], place: Path) -> list[str]:
         """Return the words with a name of the job's own, and `resume=true` where Slurm began the job again."""
-        given = dict(word.split("=", 1) for word in words)
         name = given.get("name") or "_".join(place.parts[-3:])
         again = int(os.environ.get("SLURM_RESTART_COUNT", "0")) and Path("runs", self.verb, name).is_dir()
+        words = [f"{key}={value}" for key, value in given.items() if key != "name"]
         return [*words, f"name={name}", *(["resume=true"] if again else [])]
 
 
+def _typed(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the keys and values that Hydra hands on, as they were typed; its '+' is of no meaning to a verb."""
+    for word in overrides:
+        key, value = word.lstrip("+").split("=", 1)
+        yield key, typed_value(value)
+
+
+def _start(words: Sequence[str]) -> int:
+    """Launch, and return the exit code; what goes wrong is said in a line, as the command line does."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come here, and are not printed with a traceback
+    try:
+        launch(words[0] if words else "", words[1:])
+    except (VJEPAWorldError, HydraException, OmegaConfBaseException) as error:
+        sys.stderr.write(f"vjepa_world.launch: error: {error}\n")
+        return FAILED
+    return 0
+
+
 if __name__ == "__main__":
-    launch(sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:])
+    sys.exit(_start(sys.argv[1:]))

@@ -6,11 +6,12 @@ Importing this package imports no torch: the names are known before anything is 
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vjepa_world.bench.harness import Pair, Row, report, row, time_pair
 from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.ranges import SEED
 
 BENCHES = {
     "pretrain": "a pretraining step beside the same step written plainly: speed, share of the matrix rate, memory",
@@ -43,7 +44,7 @@ class BenchConfig:
     name: str = ""
     repeats: int = 7
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = 0
+    seed: int = field(default=0, metadata=SEED)
 
     def __post_init__(self) -> None:
         """Refuse an unknown benchmark and a number of turns that has no median."""

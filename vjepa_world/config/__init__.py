@@ -20,7 +20,18 @@ they name may be imported under `TYPE_CHECKING` alone.
 
 from __future__ import annotations
 
-from vjepa_world.config.composition import compose, default_config_dir, describe
+from vjepa_world.config.composition import compose, default_config_dir, describe, launcher_words
+from vjepa_world.config.quoting import typed_value
 from vjepa_world.config.text import flatten, from_yaml, read_yaml, to_yaml
 
-__all__ = ["compose", "default_config_dir", "describe", "flatten", "from_yaml", "read_yaml", "to_yaml"]
+__all__ = [
+    "compose",
+    "default_config_dir",
+    "describe",
+    "flatten",
+    "from_yaml",
+    "launcher_words",
+    "read_yaml",
+    "to_yaml",
+    "typed_value",
+]

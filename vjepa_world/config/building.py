@@ -13,6 +13,7 @@ from typing import Any, Literal
 from vjepa_world.config.schema import fields_of, help_of, is_union
 from vjepa_world.config.values import MISSING, shown
 from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.ranges import LARGEST, LARGEST_FLOAT
 
 
 def build(kind: Any, value: Any, key: str, source: str) -> Any:
@@ -55,10 +56,22 @@ def _build_dataclass(schema: type, value: Any, key: str, source: str) -> Any:
                 continue
             raise ConfigError(_not_given(schema, field, prefix + field.name))
         built[field.name] = build(kinds[field.name], found, prefix + field.name, source)
+        _check_range(built[field.name], field, prefix + field.name)
     try:
         return schema(**built)
     except ValueError as error:
         raise ConfigError(f"'{key}': {error}" if key else str(error)) from error
+
+
+def _check_range(value: Any, field: dataclasses.Field[Any], key: str) -> None:
+    """Refuse numbers that no machine works through; a field may say its own range (`vjepa_world.ranges`)."""
+    for number in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            continue
+        usual = (-LARGEST, LARGEST) if isinstance(number, int) else (-LARGEST_FLOAT, LARGEST_FLOAT)
+        low, high = field.metadata.get("range", usual)
+        if not low <= number <= high:
+            raise ConfigError(f"'{key}' got {str(number)[:40]}, expected a number from {low} to {high}")
 
 
 def _has_default(field: dataclasses.Field[Any]) -> bool:
@@ -120,10 +133,14 @@ def _build_container(kind: Any, value: Any, key: str, source: str) -> Any:
 
 def _build_scalar(kind: Any, value: Any, key: str) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and is_number:
+    if kind is float and is_number and abs(value) <= LARGEST_FLOAT:
         return float(value)
+    if kind is float and is_number:
+        raise ConfigError(_wrong(key, value, f"a number from -{LARGEST_FLOAT:g} to {LARGEST_FLOAT:g}"))
     if kind is int and is_number and (isinstance(value, int) or value.is_integer()):
         return int(value)  # 1e4 is how people write a number of steps
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"'{key}' got {value!r}, expected a text without NUL characters")
     if kind in (str, bool) and type(value) is kind:
         return value
     if kind is Path and isinstance(value, str):

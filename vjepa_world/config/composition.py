@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import threading
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from vjepa_world.config.building import build
+from vjepa_world.config.quoting import hydra_value, shown_again
 from vjepa_world.config.schema import help_of, is_text, top_level, type_at, unknown_key
 from vjepa_world.config.values import defaults_of, leaves, shown
 from vjepa_world.errors import ConfigError, nearest
 
 T = TypeVar("T")
+
+#: Hydra composes one configuration at a time in a process.
+_composing = threading.Lock()
+
+#: More than any value needs.
+_MOST_BRACKETS = 50
 
 
 def compose(verb: str, schema: type[T], overrides: Sequence[str], config_dir: Path | None = None) -> T:
@@ -32,6 +40,26 @@ def compose(verb: str, schema: type[T], overrides: Sequence[str], config_dir: Pa
     folder = config_dir or default_config_dir()
     tree = _composed_tree(verb, schema, overrides, folder)
     return typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
+
+
+def launcher_words(
+    verb: str, schema: type, overrides: Sequence[str], *, sweep: bool, config_dir: Path | None = None
+) -> list[str]:
+    """Return the words of a verb as Hydra's own command line is to read them, which are those that `compose` takes.
+
+    Args:
+        verb: Names the file `VERB.yaml`.
+        schema: The verb's dataclass.
+        overrides: Words `key=value` and `group=option`.
+        sweep: Commas separate several values.
+        config_dir: Folder of the YAML files; the package `configs` unless given.
+
+    Raises:
+        ConfigError: For an unknown key, group or option.
+    """
+    folder = config_dir or default_config_dir()
+    groups = _groups(verb, folder)
+    return [_checked(word, schema, groups, folder, sweep) for word in overrides]
 
 
 def describe(verb: str, schema: type, config_dir: Path | None = None) -> str:
@@ -72,14 +100,16 @@ def _composed_tree(verb: str, schema: type, overrides: Sequence[str], folder: Pa
     words = [_checked(word, schema, groups, folder) for word in overrides]
     name = verb if (folder / f"{verb}.yaml").is_file() else None
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
+        with _composing, initialize_config_dir(version_base="1.3", config_dir=str(folder)):
             composed = hydra_compose(config_name=name, overrides=words)
         _refuse_unknown_yaml_keys(OmegaConf.to_container(composed), schema, verb)
         merged = OmegaConf.merge(OmegaConf.create(defaults_of(schema)), composed)
         tree = OmegaConf.to_container(merged, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_unreadable(verb, overrides, str(error.__cause__ or error))) from error
-    return typing.cast(dict[str, Any], tree)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        # A ValueError is of a number with more digits than Python reads.
+        reason = shown_again(str(error.__cause__ or error))
+        raise ConfigError(_unreadable(verb, overrides, reason)) from error
+    return typing.cast(dict[str, Any], shown_again(tree))
 
 
 def _unreadable(verb: str, overrides: Sequence[str], reason: str) -> str:
@@ -91,7 +121,7 @@ def _unreadable(verb: str, overrides: Sequence[str], reason: str) -> str:
     return f"cannot read {' '.join(overrides) or 'the YAML'} for '{verb}': {first}"
 
 
-def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path) -> str:
+def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path, sweep: bool = False) -> str:
     """Return the word as Hydra is to read it, or raise if its key, group or option does not exist."""
     if "=" not in word:
         raise ConfigError(f"got '{word}', expected key=value. {nearest(word, top_level(schema, groups))}")
@@ -102,8 +132,9 @@ def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path) -
         )
     if key in groups and not value.startswith("{"):
         options = _options(key, folder)
-        if value not in options:
-            raise ConfigError(f"unknown {key} '{value}'; {nearest(value, options)}")
+        for option in value.split(",") if sweep else [value]:
+            if option not in options and "(" not in option:
+                raise ConfigError(f"unknown {key} '{option}'; {nearest(option, options)}")
         return word
     kind = type_at(schema, key)
     if kind is None:
@@ -111,22 +142,11 @@ def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path) -
     if dataclasses.is_dataclass(kind) and not value.startswith("{"):
         inside = [f"{key}.{field.name}" for field in dataclasses.fields(kind)]
         raise ConfigError(f"got '{word}', but '{key}' is a set of keys: give one of {', '.join(inside)}")
-    if value == "":
-        value = "''" if is_text(kind) else "null"
-    elif is_text(kind):
-        value = _quoted(value, kind)
-    return f"++{key}={value}"  # '++': keys with a default in the dataclass alone need no line in the YAML
-
-
-def _quoted(value: str, kind: Any) -> str:
-    """Quote a text for Hydra, whose grammar would read `2024`, `a,b` and `clip(1).mp4` as something else."""
-    if value == "null" and type(None) in typing.get_args(kind):
-        return value
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        return value
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
-    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
-    return f"'{escaped}'"
+    if not is_text(kind) and max(map(value.count, "[{(")) > _MOST_BRACKETS:
+        # Hydra's parser calls itself for each of them.
+        raise ConfigError(f"{key} got '{value[:40]}...', expected a value with fewer brackets")
+    # '++': keys with a default in the dataclass alone need no line in the YAML
+    return f"++{key}={hydra_value(value, kind, sweep)}"
 
 
 def _groups(verb: str, folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from vjepa_world.errors import ConfigError
+from vjepa_world.ranges import PATIENCE_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class VideoDataConfig:
     memory_gb: float = 0.0
     clips_per_video: int = 1
     open_videos: int = 256
-    timeout_s: float = 120.0
+    timeout_s: float = field(default=120.0, metadata=PATIENCE_S)
     decode_device: str = "cpu"
 
     def __post_init__(self) -> None:

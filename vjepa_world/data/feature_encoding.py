@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.feature_key import FeatureKey
@@ -22,6 +20,7 @@ from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.worker_pool import Key, Note, WorkerPool
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.pixels import resize_frames
+from vjepa_world.progress import Progress, progress
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -227,7 +226,7 @@ class ShardEncoder:
         pieces = [piece for part in parts.values() for piece in part]
         decoded = _Pieces(self.dataset, pieces, self.key.thumbnail).decoded(workers)
         frames = sum(piece.stop - piece.start for piece in pieces)
-        with tqdm(total=frames, desc="features", unit="frame", mininterval=1.0, disable=quiet) as bar:
+        with progress("features", unit="frame", total=frames, disable=quiet) as bar:
             for number in numbers:
                 shard = _Shard(self.plan, number, self.key)
                 for camera in self.key.cameras:
@@ -247,7 +246,7 @@ class ShardEncoder:
         camera: str,
         pieces: Sequence[Piece],
         decoded: Iterator[Decoded],
-        bar: tqdm[NoReturn],
+        bar: Progress,
     ) -> None:
         """Fill in what one camera saw."""
         episodes = self.plan.shards[shard.number]

@@ -13,8 +13,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.feature_encoding import Encode, ShardEncoder
 from vjepa_world.data.feature_key import FeatureKey
@@ -33,6 +31,7 @@ from vjepa_world.data.feature_shards import (
 from vjepa_world.data.feature_store import FeatureStore, open_features
 from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.progress import track
 
 __all__ = ["FeatureKey", "FeatureStore", "build_features", "open_features"]
 
@@ -169,9 +168,7 @@ def _plan(dataset: TrajectoryDataset, key: FeatureKey, max_bad_fraction: float) 
     if not dataset.num_episodes:
         raise DataError(f"{dataset.path} has no episodes; give a dataset that has.")
     account, lengths, bad = _account(dataset, {}, max_bad_fraction), {}, {}
-    for index in tqdm(
-        range(dataset.num_episodes), desc="lengths", unit="episode", mininterval=1.0, delay=2.0
-    ):
+    for index in track(range(dataset.num_episodes), "lengths", unit="episode", delay_s=2.0):
         try:
             lengths[index] = len(dataset.episode(index))
         except DataError as error:

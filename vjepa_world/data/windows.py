@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
@@ -19,6 +18,7 @@ from vjepa_world.data.trajectories.standard import standardise
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
 from vjepa_world.ops.pose import compose_actions
+from vjepa_world.progress import track
 
 #: Of two rows that are equally near, but for rounding, the earlier one is taken [s].
 _TIE_S = 1e-9
@@ -68,7 +68,7 @@ def read_episodes(
     wanted = range(dataset.num_episodes) if indices is None else indices
     bad = BadFiles(max_bad_fraction, what="episodes")
     found = []
-    for index in tqdm(wanted, desc="numbers", unit="episode", mininterval=1.0, delay=2.0):
+    for index in track(wanted, "numbers", unit="episode", delay_s=2.0):
         try:
             found.append(_numbers(dataset.episode(index), dataset.convention))
         except DataError as error:

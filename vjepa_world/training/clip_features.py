@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.clip_tables import ClipTable
@@ -29,6 +28,7 @@ from vjepa_world.data.feature_limits import Lease, check_disk, in_gb, make_room
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained.probes import weights_digest
+from vjepa_world.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def _encoded(
         prefetch_factor=2 * batch_size if workers else None,
     )
     waiting: list[Tensor | str] = []
-    for number, clip in enumerate(tqdm(loader, desc="features", unit="clip", mininterval=1.0)):
+    for number, clip in enumerate(track(loader, "features", unit="clip", total=len(clips))):
         if isinstance(clip, str):
             account.add(clips.names[clips.groups[number]], clip)
             account.check(len(clips.names))

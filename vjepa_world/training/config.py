@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.ranges import PATIENCE_S, THREADS, WORKERS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -63,10 +64,10 @@ class TrainerConfig:
     recompute: bool = False
     compile: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    timeout_s: float = 1800.0
+    timeout_s: float = field(default=1800.0, metadata=PATIENCE_S)
     log_every: int = 20
-    workers: int = 1
-    threads: int = 0
+    workers: int = field(default=1, metadata=WORKERS)
+    threads: int = field(default=0, metadata=THREADS)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "checkpoint_every", "keep_last", "accumulate", "log_every"):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.ranges import THREADS, WORKERS
 from vjepa_world.training.config import PRECISIONS
 
 
@@ -34,8 +35,8 @@ class ProbeTrainerConfig:
     cooldown: float = 0.95
     log_every: int = 20
     encode_batch_size: int = 8
-    workers: int = 1
-    threads: int = 0
+    workers: int = field(default=1, metadata=WORKERS)
+    threads: int = field(default=0, metadata=THREADS)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "checkpoint_every", "log_every", "encode_batch_size"):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from vjepa_world.models.probe import Probe
 from vjepa_world.ops.schedules import warmup_constant_cooldown
+from vjepa_world.progress import progress
 from vjepa_world.training.checkpoint import Checkpoints
 from vjepa_world.training.metrics import MetricsLog
 from vjepa_world.training.probe import ProbeSweep, Trial
@@ -50,7 +50,7 @@ def train_sweep(
     start, checkpoints = sweep.restore(run) if resume else 0, Checkpoints(run)
     log, train = MetricsLog(run, start), sweep.data.clips["train"]
     trials = sweep.trials(config.batch_size) if start == config.steps else []
-    bar = tqdm(total=config.steps, initial=start, desc=run.parent.name, unit="step", mininterval=1.0)
+    bar = progress(run.parent.name, unit="step", total=config.steps, initial=start)
     try:
         for step in range(start, config.steps):
             drawn = torch.randint(len(train), (config.batch_size,), generator=step_generator(seed, step))

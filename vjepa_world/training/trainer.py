@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
-from tqdm import tqdm
 
 from vjepa_world.errors import TrainingError
+from vjepa_world.progress import progress, say
 from vjepa_world.training.checkpoint import Checkpoints, restore_training, training_tensors
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.distributed import any_process, mean_figures, ranks, refuse_strangers
@@ -177,13 +177,8 @@ class _Report:
         self.trainer, self.clock, self.flops, self.rate = trainer, StepClock(), 0.0, 0.0
         config, main = trainer.config, trainer.ranks.is_main
         self.log = MetricsLog(trainer.run, start) if main else None
-        self.bar = tqdm(
-            total=config.steps,
-            initial=start,
-            desc=trainer.run.parent.name,
-            unit="step",
-            mininterval=1.0,
-            disable=not main,
+        self.bar = progress(
+            trainer.run.parent.name, unit="step", total=config.steps, initial=start, disable=not main
         )
 
     def step(self, step: int, batch: Any, figures: dict[str, Tensor]) -> None:
@@ -214,7 +209,7 @@ class _Report:
     def say(self, text: str) -> None:
         """Show a line above the bar."""
         if self.log is not None:
-            self.bar.write(text)
+            say(text)
 
     def close(self) -> None:
         """Take the bar away and flush the log."""

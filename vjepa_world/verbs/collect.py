@@ -13,6 +13,8 @@ import numpy as np
 
 from vjepa_world.cores import available_cores
 from vjepa_world.errors import ConfigError
+from vjepa_world.progress import progress
+from vjepa_world.ranges import SEED, WORKERS
 from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig
 
@@ -48,12 +50,12 @@ class Config:
     """
 
     name: str = ""
-    seed: int = 0
+    seed: int = field(default=0, metadata=SEED)
     resume: bool = False
     env: EnvConfig = field(default_factory=EnvConfig)
     episodes: int = 200
     steps: int = 40
-    workers: int = 0
+    workers: int = field(default=0, metadata=WORKERS)
 
     def __post_init__(self) -> None:
         if self.episodes < 1 or self.steps < 1:
@@ -72,8 +74,6 @@ def run(config: Config) -> None:
 def _record(config: Config, folder: Path) -> None:
     import time
 
-    from tqdm import tqdm
-
     writer = dataset_writer(folder, config.env)
     shards = range(-(-config.episodes // SHARD_EPISODES))
     if not writer.is_finished:
@@ -83,9 +83,7 @@ def _record(config: Config, folder: Path) -> None:
         begin = time.perf_counter()
         with _pool(config.workers, len(missing)) as pool:
             work = functools.partial(_record_shard, writer, config)
-            bar = tqdm(
-                total=config.episodes, initial=recorded, desc="collect", unit="episode", mininterval=1.0
-            )
+            bar = progress("collect", unit="episode", total=config.episodes, initial=recorded)
             for episodes in pool.imap_unordered(work, missing):
                 bar.update(episodes)
                 rate = (bar.n - recorded) * (config.steps + 1) / (time.perf_counter() - begin)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+from vjepa_world.ranges import HORIZON, PATIENCE_S, SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -167,8 +168,8 @@ class PlannerConfig:
     """
 
     kind: str = "cem"
-    horizon: int = 1
-    num_samples: int | None = None
+    horizon: int = field(default=1, metadata=HORIZON)
+    num_samples: int | None = field(default=None, metadata=SAMPLES)
     num_iterations: int | None = None
     num_elites: int = 8
     momentum_mean: float = 0.1
@@ -185,7 +186,7 @@ class PlannerConfig:
     replan_every: int = 1
     warm_start: bool = True
     propose: bool = False
-    deadline_s: float = 0.0
+    deadline_s: float = field(default=0.0, metadata=PATIENCE_S)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     camera_rotation_deg: float = 0.0

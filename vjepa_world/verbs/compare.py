@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import ConfigError
+from vjepa_world.progress import progress
+from vjepa_world.ranges import SEED, THREADS, span
+from vjepa_world.verbs.arguments import whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,12 +32,19 @@ def build_parser() -> argparse.ArgumentParser:
         "a matrix and by an attentive probe, in scenes unlike those of training in colours, textures, light and camera."
     )
     parser.add_argument("encoders", nargs="+", help="runs of pretrain, or checkpoints, of one architecture")
-    parser.add_argument("--train-scenes", type=int, default=3000, help="scenes that probes are fitted to")
     parser.add_argument(
-        "--test-scenes", type=int, default=500, help="unseen scenes that they are measured on"
+        "--train-scenes", type=whole_number(1), default=3000, help="scenes that probes are fitted to"
     )
-    parser.add_argument("--seed", type=int, default=0, help="draws the scenes")
-    parser.add_argument("--threads", type=int, default=0, help="threads of torch; 0 takes one a core")
+    parser.add_argument(
+        "--test-scenes", type=whole_number(1), default=500, help="unseen scenes that they are measured on"
+    )
+    parser.add_argument("--seed", type=whole_number(*span(SEED)), default=0, help="draws the scenes")
+    parser.add_argument(
+        "--threads",
+        type=whole_number(*span(THREADS)),
+        default=0,
+        help="threads of torch; 0 takes one a core",
+    )
     parser.add_argument("--output", type=Path, help="a JSON file for the figures")
     return parser
 
@@ -46,8 +56,6 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError: If there are too few scenes, or the encoders see pictures of different sizes.
         CheckpointError: If an encoder cannot be read.
     """
-    from tqdm import tqdm
-
     from vjepa_world.models.encoder import untrained_encoder
     from vjepa_world.pretrained import load_encoder
     from vjepa_world.runs import write_json_atomic
@@ -70,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     train = record_scenes("train", arguments.train_scenes, arguments.seed, size)
     test = record_scenes("test", arguments.test_scenes, arguments.seed + 1, size)
     rows = _chance(train, test)
-    with tqdm(total=QUESTIONS * len(encoders), desc="probes", unit="question") as bar:
+    with progress("probes", unit="question", total=QUESTIONS * len(encoders)) as bar:
         for name, encoder in encoders.items():
             rows += _rows(name, encoder, train, test, arguments.seed, bar.update)
             if arguments.output is not None:  # with those encoders that are done

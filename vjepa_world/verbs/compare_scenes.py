@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vjepa_world.progress import track
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -54,7 +56,6 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
         image_size: H and W.
     """
     import torch
-    from tqdm import tqdm
 
     from envs.tasks.reach import ReachEnv
     from envs.variation import Variation
@@ -71,7 +72,7 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
     env = ReachEnv(variation=room, image_size=image_size, max_steps=FRAMES)
     rng = np.random.default_rng(seed)
     clips, gripper, objects, directions = [], [], [], []
-    for _ in tqdm(range(count), desc=f"{variation} scenes", unit="scene", mininterval=1.0):
+    for _ in track(range(count), f"{variation} scenes", unit="scene"):
         observation, info = _reset_in_sight(env, rng)
         way = int(rng.integers(len(DIRECTIONS)))
         action = np.zeros(7, np.float32)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.folder_lock import locked_output
+from vjepa_world.progress import progress
+from vjepa_world.ranges import WORKERS, span
+from vjepa_world.verbs.arguments import number, whole_number
 from vjepa_world.verbs.checkpoint_options import add_checkpoint_options, reading_options
 
 if TYPE_CHECKING:
@@ -46,14 +49,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--crf",
-        type=int,
+        type=whole_number(0, 51),
         default=18,
         help="trajectories: x264 quality of what is encoded, 0 lossless to 51 worst",
     )
     parser.add_argument(
-        "--max-bad-fraction", type=float, default=0.2, help="trajectories: share of unusable episodes to bear"
+        "--max-bad-fraction",
+        type=number(0, 1),
+        default=0.2,
+        help="trajectories: share of unusable episodes to bear",
     )
-    parser.add_argument("--workers", type=int, default=0, help="trajectories: processes; 0 takes one a core")
+    parser.add_argument(
+        "--workers",
+        type=whole_number(*span(WORKERS)),
+        default=0,
+        help="trajectories: processes; 0 takes one a core",
+    )
     return parser
 
 
@@ -108,8 +119,6 @@ def _refuse_trajectories(arguments: argparse.Namespace, error: CheckpointError) 
 
 
 def _convert_trajectories(arguments: argparse.Namespace) -> None:
-    from tqdm import tqdm
-
     from vjepa_world.data.trajectories.convert import BAD_FILE, Conversion, convert_trajectories
     from vjepa_world.data.trajectories.open import is_trajectories
 
@@ -129,7 +138,7 @@ def _convert_trajectories(arguments: argparse.Namespace) -> None:
         reencode=arguments.reencode,
         crf=arguments.crf,
     )
-    with tqdm(desc="convert", unit="episode", mininterval=1.0) as bar:
+    with progress("convert", unit="episode") as bar:
 
         def show(done: int, total: int) -> None:
             if bar.total is None and done:

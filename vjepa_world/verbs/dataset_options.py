@@ -12,6 +12,7 @@ from typing import Any
 from vjepa_world.config.building import build
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import Convention
+from vjepa_world.verbs.arguments import whole_number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +71,14 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--picture", type=Path, help="the picture's PNG file (default: runs/inspect/NAME.png)")
     group.add_argument("--no-picture", action="store_true", help="write no picture")
     group.add_argument(
-        "--episode", type=int, metavar="N", help="which the picture shows (default: the first usable)"
+        "--episode",
+        type=whole_number(0),
+        metavar="N",
+        help="which the picture shows (default: the first usable)",
     )
     group.add_argument(
         "--checks",
-        type=int,
+        type=whole_number(1),
         metavar="N",
         help="episodes to look at (default: all for numbers, 20 for frames)",
     )

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.evaluation.open_loop_config import OpenLoopConfig
+from vjepa_world.progress import progress
+from vjepa_world.ranges import SEED, THREADS
 from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig, PlannerConfig
 from vjepa_world.verbs.evaluate_open_loop import (
@@ -70,7 +72,7 @@ class ClosedLoopConfig:
     """
 
     name: str = ""
-    seed: int = 20_000
+    seed: int = field(default=20_000, metadata=SEED)
     resume: bool = False
     device: str = "auto"
     checkpoint: str = "shipped"
@@ -79,7 +81,7 @@ class ClosedLoopConfig:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     videos: int = 1000
-    threads: int = 0
+    threads: int = field(default=0, metadata=THREADS)
 
     def __post_init__(self) -> None:
         if self.episodes < 1:
@@ -155,18 +157,16 @@ def _run_all(
     draws: Sequence[EpisodeSeed],
     seen: Callable[[int, Episode], None] | None = None,
 ) -> list[Episode]:
-    from tqdm import tqdm
-
     from vjepa_world.evaluation.closed_loop import run_episodes
 
     episodes: list[Episode] = []
-    bar = tqdm(total=len(draws), desc=name, unit="episode", mininterval=1.0)
+    bar = progress(name, unit="episode", total=len(draws))
     for episode in run_episodes(env, policy, draws):
         episodes.append(episode)
         if seen is not None:
             seen(len(episodes) - 1, episode)
         bar.update()
-        bar.set_postfix(success=f"{sum(e.success for e in episodes)}/{len(episodes)}")
+        bar.set_postfix({"success": f"{sum(e.success for e in episodes)}/{len(episodes)}"})
     bar.close()
     return episodes
 

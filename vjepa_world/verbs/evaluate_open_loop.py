@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vjepa_world.errors import CheckpointError, ConfigError, DataError
 from vjepa_world.ops.convention import Convention
+from vjepa_world.progress import progress
 from vjepa_world.runs import write_json_atomic, write_text_atomic
 from vjepa_world.verbs.common import SHIPPED
 
@@ -74,8 +75,6 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
         ConfigError: If `data.path` is missing, or several steps are to be planned.
         DataError: If the data cannot be used.
     """
-    from tqdm import tqdm
-
     from vjepa_world.data.trajectories.open import open_trajectories
     from vjepa_world.evaluation.open_loop_windows import draw_windows, read_windows
     from vjepa_world.training.hardware import resolve_device, set_threads
@@ -97,7 +96,7 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
     chosen = draw_windows(table, config.data.windows, config.seed)
     encoding = _encoding(config, dataset, model)
     folder = make_folder()
-    with tqdm(total=len(chosen), desc="reading", unit="window", mininterval=1.0) as bar:
+    with progress("reading", unit="window", total=len(chosen)) as bar:
         windows = read_windows(dataset, table, chosen, encoding, bad, bar.update)
     dataset.close()
     judgement, page = _judge(config, model, planner, objective, windows, table, notes)
@@ -259,10 +258,8 @@ class _Bars:
 
     def open(self, what: str, total: int) -> Tick:
         """Close the bar before and open one."""
-        from tqdm import tqdm
-
         self.close()
-        self._bar = tqdm(total=total, desc=what, unit="window", mininterval=1.0)
+        self._bar = progress(what, unit="window", total=total)
         return lambda count: self._bar.update(count)
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from vjepa_world.models.config import (
     InverseConfig,
     LatentsConfig,
 )
+from vjepa_world.ranges import SEED
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.finetune_config import FinetuneObjective
 from vjepa_world.verbs.common import TRAINING_MAY_CHANGE, provenance, shared_run
@@ -59,7 +60,7 @@ class Config:
     """
 
     name: str = ""
-    seed: int = 0
+    seed: int = field(default=0, metadata=SEED)
     resume: bool = False
     device: str = "auto"
     encoder: str = field(metadata={"example": "encoder=runs/pretrain/first"})

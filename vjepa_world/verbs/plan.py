@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import DataError
+from vjepa_world.ranges import HORIZON, SAMPLES, SEED, span
+from vjepa_world.verbs.arguments import number, whole_number
 from vjepa_world.verbs.common import PLANNERS, SHIPPED, PlannerConfig
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--goal", type=Path, required=True, help="what it should see")
     parser.add_argument(
         "--state",
-        type=float,
+        type=number(),
         nargs="+",
         required=True,
         metavar="NUMBER",
@@ -36,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", default=SHIPPED, help="a finetune run or checkpoint (default: the shipped one)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="where the planner's randomness comes from")
+    parser.add_argument(
+        "--seed", type=whole_number(*span(SEED)), default=0, help="where the planner's randomness comes from"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     _add_search(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -54,16 +58,24 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         default=defaults.kind,
         help=f"how it searches (default: {defaults.kind})",
     )
-    parser.add_argument("--horizon", type=int, default=defaults.horizon, help="steps planned ahead")
     parser.add_argument(
-        "--samples", type=int, default=None, help="action sequences an iteration (default: the planner's own)"
+        "--horizon", type=whole_number(*span(HORIZON)), default=defaults.horizon, help="steps planned ahead"
     )
     parser.add_argument(
-        "--iterations", type=int, default=None, help="iterations of the search (default: the planner's own)"
+        "--samples",
+        type=whole_number(*span(SAMPLES)),
+        default=None,
+        help="action sequences an iteration (default: the planner's own)",
+    )
+    parser.add_argument(
+        "--iterations",
+        type=whole_number(1),
+        default=None,
+        help="iterations of the search (default: the planner's own)",
     )
     parser.add_argument(
         "--deadline-s",
-        type=float,
+        type=number(0),
         default=defaults.deadline_s,
         metavar="SECONDS",
         help="time after which the best plan so far is taken; 0 for as long as it takes",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import CheckpointError, ConfigError, DataError
+from vjepa_world.verbs.arguments import whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,10 +36,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--encoder", default="", help="the encoder that the probe was trained on (default: the recorded one)"
     )
-    parser.add_argument("--top", type=int, default=5, help="how many classes to print (default: 5)")
+    parser.add_argument(
+        "--top", type=whole_number(1), default=5, help="how many classes to print (default: 5)"
+    )
     parser.add_argument(
         "--clips",
-        type=int,
+        type=whole_number(0),
         default=0,
         help="clips of the video, evenly spaced (default: as in training, 1 for numbers)",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
+from vjepa_world.ranges import SEED
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.online_probe_config import OnlineProbeConfig
 from vjepa_world.training.pretrain_config import PretrainObjective
@@ -52,7 +53,7 @@ class Config:
     """
 
     name: str = ""
-    seed: int = 0
+    seed: int = field(default=0, metadata=SEED)
     resume: bool = False
     init: str = ""
     device: str = "auto"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import PROBE_KINDS
+from vjepa_world.ranges import SEED
 from vjepa_world.runs import open_run
 from vjepa_world.training.probe_config import ProbeTrainerConfig, settings
 from vjepa_world.verbs.common import provenance
@@ -125,7 +126,7 @@ class Config:
     """
 
     name: str = ""
-    seed: int = 0
+    seed: int = field(default=0, metadata=SEED)
     resume: bool = False
     device: str = "auto"
     encoder: str = field(metadata={"example": "encoder=runs/pretrain/first"})

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.checks import Finding, check_images, check_numbers, worst_first
 from vjepa_world.data.video import probe_video
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
+from vjepa_world.progress import track
 
 #: Episodes whose frames are all decoded, where nothing else is asked for.
 FRAME_EPISODES = 20
@@ -142,7 +142,7 @@ def _spread(total: int, wanted: int | None) -> list[int]:
 
 def _read(dataset: TrajectoryDataset, indices: Sequence[int]) -> tuple[list[Trajectory], dict[int, str]]:
     good, bad = [], {}
-    for index in tqdm(indices, desc="episodes", unit="episode", mininterval=1.0, delay=2.0):
+    for index in track(indices, "episodes", unit="episode", delay_s=2.0):
         try:
             episode = dataset.episode(index)
         except DataError as error:

@@ -1,0 +1,193 @@
+"""How far a long piece of work has come: a bar on a terminal, plain lines now and then in a file or pipe.
+
+What is shown never stops the work: where nobody reads it any more (a closed pipe, a terminal that hung up), it is
+dropped.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sized
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+T = TypeVar("T")
+
+#: Time between two lines where there is no terminal [s].
+LINE_EVERY_S = 30.0
+
+
+class Progress(Protocol):
+    """What is done of a piece of work, as it is shown."""
+
+    n: float
+    total: float | None
+
+    def update(self, count: float = 1) -> object:
+        """Count what was done."""
+        ...
+
+    def set_postfix(self, figures: Mapping[str, object], /) -> object:
+        """Set what is shown behind the count."""
+        ...
+
+    def reset(self, total: int) -> object:
+        """Begin anew, with another total."""
+        ...
+
+    def close(self) -> object:
+        """Show the last state."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> object: ...
+
+
+def progress(
+    what: str,
+    *,
+    unit: str,
+    total: int | None = None,
+    initial: int = 0,
+    delay_s: float = 0.0,
+    disable: bool = False,
+) -> Progress:
+    """Return a bar on the standard error output, or its lines.
+
+    Args:
+        what: What is done.
+        unit: What is counted.
+        total: How many there are; None where that is not known.
+        initial: How many were done before.
+        delay_s: Time before anything is shown [s]; work that ends sooner shows nothing.
+        disable: Show nothing.
+    """
+    if _is_terminal() and not disable:
+        from tqdm import tqdm
+
+        bar: Progress = tqdm(
+            desc=what,
+            unit=unit,
+            total=total,
+            initial=initial,
+            delay=delay_s,
+            mininterval=1.0,
+            file=_Forgiving(),
+        )
+        return bar
+    return _Lines(what, unit, total, initial, delay_s, disable)
+
+
+def track(
+    items: Iterable[T], what: str, *, unit: str, total: int | None = None, delay_s: float = 0.0
+) -> Iterator[T]:
+    """Yield the items, and show how far they are; `total` is needed where they have no length."""
+    count = len(items) if total is None and isinstance(items, Sized) else total
+    with progress(what, unit=unit, total=count, delay_s=delay_s) as bar:
+        for item in items:
+            yield item
+            bar.update()
+
+
+def say(text: str) -> None:
+    """Write a line to the standard error output, above a bar if there is one."""
+    if _is_terminal():
+        from tqdm import tqdm
+
+        tqdm.write(text, file=_Forgiving())
+    else:
+        _write(text + "\n")
+
+
+class _Lines:
+    """Progress as plain lines: one every half minute, and the last one."""
+
+    def __init__(
+        self, what: str, unit: str, total: float | None, initial: int, delay_s: float, disable: bool
+    ) -> None:
+        self.what, self.unit, self.total = what, unit, total
+        self.n: float = initial
+        self._initial, self._delay_s, self._quiet = initial, delay_s, disable
+        self._figures: dict[str, object] = {}
+        self._begin = self._shown = time.monotonic()
+        self._last: float = -1
+
+    def update(self, count: float = 1) -> None:
+        self.n += count
+        if time.monotonic() - self._shown >= LINE_EVERY_S:
+            self._show()
+
+    def set_postfix(self, figures: Mapping[str, object]) -> None:
+        self._figures = dict(figures)
+
+    def reset(self, total: int) -> None:
+        self.total, self.n, self._initial = total, 0, 0
+        self._begin = time.monotonic()
+
+    def close(self) -> None:
+        if self.n != self._last and time.monotonic() - self._begin >= self._delay_s:
+            self._show()
+        self._quiet = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _show(self) -> None:
+        self._shown, self._last = time.monotonic(), self.n
+        if not self._quiet:
+            _write(self._line(self._shown - self._begin) + "\n")
+
+    def _line(self, seconds: float) -> str:
+        count = f"{self.n:.0f}" if self.total is None else f"{self.n:.0f} of {self.total:.0f}"
+        parts = [f"{self.what}: {count} {self.unit}s in {_clock(seconds)}"]
+        done = self.n - self._initial
+        if done > 0 and seconds > 0:
+            parts.append(f"{done / seconds:.3g} a second")
+            if self.total is not None and self.n < self.total:
+                parts.append(f"{_clock((self.total - self.n) * seconds / done)} to go")
+        return ", ".join([*parts, *(f"{name} {value}" for name, value in self._figures.items())])
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # it was closed
+        return False
+
+
+def _write(text: str) -> None:
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError):  # nobody reads it, or it was closed
+        pass
+
+
+class _Forgiving:
+    """The standard error output, whose failures are passed over."""
+
+    def write(self, text: str) -> None:
+        _write(text)
+
+    def flush(self) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
