@@ -7,7 +7,14 @@ import sys
 import weakref
 from typing import Final
 
+from envs.errors import EnvError
+
 _DISPLAYS: Final = ("DISPLAY", "WAYLAND_DISPLAY")
+
+_HELP: Final = (
+    "Pictures need EGL or OSMesa: install a driver (Debian: `apt install libegl1 libgl1-mesa-dri`) and set MUJOCO_GL "
+    "to egl or osmesa, or to glfw where a display is attached."
+)
 
 
 def configure_gl() -> None:
@@ -15,17 +22,21 @@ def configure_gl() -> None:
 
     Must run before OpenGL starts. A small picture is drawn faster by one thread than it is shared out.
     """
-    if sys.platform == "linux" and not any(os.environ.get(name) for name in _DISPLAYS):
-        os.environ.setdefault("MUJOCO_GL", "egl")
+    is_chosen = any(os.environ.get(name) for name in ("MUJOCO_GL", *_DISPLAYS))
+    if sys.platform == "linux" and not is_chosen:
+        os.environ["MUJOCO_GL"] = "egl"
     os.environ.setdefault("LP_NUM_THREADS", "0")
 
 
 configure_gl()
 
-import mujoco  # noqa: E402  (the backend is chosen by the environment, when mujoco is imported)
+try:
+    import mujoco  # (the backend is chosen by the environment, when mujoco is imported)
+except (RuntimeError, AttributeError) as problem:
+    raise EnvError(
+        f"MuJoCo does not start with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r} ({problem}). {_HELP}"
+    ) from problem
 import numpy as np  # noqa: E402
-
-from envs.errors import EnvError  # noqa: E402
 
 _MAX_GEOMS: Final = 100
 #: Costly or unwanted in a small picture.
@@ -43,6 +54,9 @@ class SceneRenderer:
 
     `mujoco.Renderer` does not give out the context that a changed texture has to be uploaded to.
 
+    OpenGL's context belongs to the thread in which it is current. Here it is current only while something is drawn, so
+    any thread may draw, one at a time.
+
     Args:
         model: The compiled model.
         camera: The name of the camera.
@@ -55,13 +69,13 @@ class SceneRenderer:
     def __init__(self, model: mujoco.MjModel, camera: str, size: int) -> None:
         self._model = model
         self._gl = _gl_context(size)
-        self._gl.make_current()
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        with self._gl.as_current():
+            self._context = _render_context(model)
+            mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         # Holds both contexts until they are freed, in order: freed while another renderer's context is
         # current, this one's buffers would take the other's of the same number with them.
         self._free = weakref.finalize(self, _free_contexts, self._gl, self._context)
         self._free.atexit = False
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
         for flag in _FLAGS_OFF:
             self._scene.flags[flag] = False
@@ -74,12 +88,13 @@ class SceneRenderer:
 
     def upload_texture(self, texture_id: int) -> None:
         """Hand a texture that was edited in the model to the renderer."""
-        self._make_current()
-        mujoco.mjr_uploadTexture(self._model, self._context, texture_id)
+        self._check_open()
+        with self._gl.as_current():
+            mujoco.mjr_uploadTexture(self._model, self._context, texture_id)
 
     def render(self, data: mujoco.MjData) -> np.ndarray:
         """Return a new picture, uint8 `[size, size, 3]`."""
-        self._make_current()
+        self._check_open()
         mujoco.mjv_updateScene(
             self._model,
             data,
@@ -89,8 +104,9 @@ class SceneRenderer:
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
-        mujoco.mjr_render(self._rectangle, self._scene, self._context)
-        mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
+        with self._gl.as_current():
+            mujoco.mjr_render(self._rectangle, self._scene, self._context)
+            mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
         # OpenGL's first row is the lowest.
         return self._pixels[::-1].copy()
 
@@ -98,10 +114,9 @@ class SceneRenderer:
         """Free the OpenGL context; harmless when done twice."""
         self._free()
 
-    def _make_current(self) -> None:
+    def _check_open(self) -> None:
         if not self._free.alive:
             raise EnvError("the environment was closed and renders no more: make a new one.")
-        self._gl.make_current()
 
 
 def _free_contexts(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
@@ -120,8 +135,16 @@ def _gl_context(size: int) -> mujoco.GLContext:
             return GLContext(size, size)
         return mujoco.GLContext(size, size)
     except (ImportError, RuntimeError, AttributeError, TypeError, mujoco.FatalError) as error:
-        raise EnvError(
-            f"OpenGL did not start with MUJOCO_GL={backend!r} ({error}). Pictures need EGL or OSMesa: install "
-            "a driver (Debian: `apt install libegl1 libgl1-mesa-dri`) and set MUJOCO_GL to egl or osmesa, or "
-            "to glfw where a display is attached."
-        ) from error
+        raise _not_started(error) from error
+
+
+def _render_context(model: mujoco.MjModel) -> mujoco.MjrContext:
+    try:
+        return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+    except mujoco.FatalError as error:  # without a display there is a context, but nothing behind it
+        raise _not_started(error) from error
+
+
+def _not_started(error: Exception) -> EnvError:
+    backend = os.environ.get("MUJOCO_GL", "")
+    return EnvError(f"OpenGL did not start with MUJOCO_GL={backend!r} ({error}). {_HELP}")

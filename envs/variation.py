@@ -8,13 +8,14 @@ there are and of what shape comes from the same ranges in both.
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Final, Literal, get_args
 
 import numpy as np
 
 from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import NUM_CLUTTER
+from envs.checks import are_finite, is_finite, whole_number
 from envs.errors import EnvError
 
 TextureKind = Literal["plain", "checker", "stripes", "speckle", "diagonal", "dots", "waves", "rings"]
@@ -160,6 +161,7 @@ class Variation:
         Raises:
             EnvError: If a range is reversed, empty or out of its bounds.
         """
+        self._check_types()
         self._check_ranges()
         inner, outer = self.camera_shell
         if inner < 0 or (inner > 0 and inner >= outer):
@@ -180,6 +182,31 @@ class Variation:
                 f"start box {self.start_low_m} to {self.start_high_m} m is not within the workspace "
                 f"{WORKSPACE_LOW_M.tolist()} to {WORKSPACE_HIGH_M.tolist()} m."
             )
+
+    def _check_types(self) -> None:
+        """Check that every number is one, and each tuple of the length that its default has."""
+        for item in fields(self):
+            value, default = getattr(self, item.name), _DEFAULTS[item.name]
+            if item.name in ("hue_bands", "light_azimuth_rad"):
+                good, allowed = (
+                    isinstance(value, tuple | list) and all(are_finite(band, 2) for band in value),
+                    "pairs of finite numbers",
+                )
+            elif item.name == "texture_kinds":
+                good, allowed = (
+                    isinstance(value, tuple | list) and all(isinstance(kind, str) for kind in value),
+                    "a tuple of names",
+                )
+            elif isinstance(default, tuple):
+                good, allowed = are_finite(value, len(default)), f"{len(default)} finite numbers"
+            else:
+                good = isinstance(value, str) if isinstance(default, str) else is_finite(value)
+                allowed = "a text" if isinstance(default, str) else "a finite number"
+            if not good:
+                raise EnvError(f"{item.name} {value!r} is not allowed: give {allowed}.")
+        for name in ("clutter_count", "texture_seeds"):
+            for number in getattr(self, name):
+                whole_number(name, number, 0)
 
     def _check_ranges(self) -> None:
         unit = (
@@ -249,6 +276,13 @@ class Variation:
         if name not in known:
             raise EnvError(f"variation {name!r} is unknown: use one of {sorted(known)} or a Variation.")
         return known[name]()
+
+
+#: What the fields of a variation look like.
+_DEFAULTS: Final = {
+    item.name: item.default if item.default_factory is MISSING else item.default_factory()
+    for item in fields(Variation)
+}
 
 
 def sample(variation: Variation, rng: np.random.Generator) -> Scene:

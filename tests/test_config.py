@@ -188,7 +188,7 @@ def test_a_launcher_reads_the_same_words_as_the_command_line(folder: Path, text:
     [word] = launcher_words("train", Config, [f"name={text}"], sweep=False, config_dir=folder)
     [override] = OverridesParser.create().parse_overrides([word])
     assert not override.is_sweep_override()
-    key, value = override.input_line.split("=", 1)  # what Hydra hands to a job
+    key, value = str(override.input_line).split("=", 1)  # what Hydra hands to a job
     assert (key, typed_value(value)) == ("++name", text)
 
 

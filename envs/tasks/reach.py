@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn, SupportsIndex
 
 import gymnasium
 import mujoco
@@ -22,6 +23,7 @@ from envs.arm.controller import (
     turn_from_down,
 )
 from envs.arm.model import MAX_IMAGE_SIZE, build_model
+from envs.checks import whole_number
 from envs.errors import EnvError
 from envs.rendering import SceneRenderer
 from envs.scenery import Scenery
@@ -79,9 +81,11 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         max_steps: int = 20,
         render_mode: str | None = None,
     ) -> None:
-        _check_arguments(camera, image_size, max_steps, render_mode)
-        self.variation = Variation.named(variation) if isinstance(variation, str) else variation
-        self.camera, self.max_steps, self.render_mode = camera, max_steps, render_mode
+        image_size = whole_number("image_size", image_size, 16, MAX_IMAGE_SIZE)
+        self.max_steps = whole_number("max_steps", max_steps, 1)
+        _check_choices(camera, render_mode)
+        self.variation = _named_variation(variation)
+        self.camera, self.render_mode = camera, render_mode
         self.action_space = spaces.Box(-ACTION_HIGH, ACTION_HIGH, dtype=np.float32)
         self.observation_space = spaces.Dict(
             {
@@ -96,6 +100,7 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._renderer = SceneRenderer(self._model, "view", image_size)
         self._goal_m: np.ndarray | None = None
         self._steps = 0
+        self._in_use = threading.RLock()
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -110,10 +115,15 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             The first observation and `info`.
 
         Raises:
-            EnvError: If an option is unknown, or a given pose is malformed or out of reach.
+            EnvError: If an option is unknown, a given pose is malformed or out of reach, or the seed is none.
         """
-        super().reset(seed=seed)
         given = _check_options(options)
+        super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
+        with self._in_use:
+            return self._begin(given)
+
+    def _begin(self, given: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Draw an episode, but for what is given."""
         scene = sample(self.variation, self.np_random)
         goal_position = self.np_random.uniform(WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
         start = given.get("start_state", _downward_pose(scene.start_position_m, scene.closure))
@@ -143,19 +153,35 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             raise EnvError("step was called before reset: call reset first.")
         wanted = _check_action(action)
         clipped = np.clip(wanted, -ACTION_HIGH, ACTION_HIGH).astype(np.float64)
-        command = self._arm.step(clipped)
-        self._steps += 1
-        info = self._info(command, action_clipped=bool((clipped != wanted).any()))
-        observation = {"image": self._renderer.render(self._data), "state": self._state()}
-        return observation, -info["distance"], info["success"], self._steps >= self.max_steps, info
+        with self._in_use:
+            command = self._arm.step(clipped)
+            self._steps += 1
+            info = self._info(command, action_clipped=bool((clipped != wanted).any()))
+            observation = {"image": self._renderer.render(self._data), "state": self._state()}
+            return observation, -info["distance"], info["success"], self._steps >= self.max_steps, info
 
     def render(self) -> np.ndarray | None:
         """Return the current picture, uint8 `[H, W, 3]`; None without a render mode."""
-        return self._renderer.render(self._data) if self.render_mode == "rgb_array" else None
+        if self.render_mode != "rgb_array":
+            return None
+        with self._in_use:
+            return self._renderer.render(self._data)
 
     def close(self) -> None:
         """Free the renderer."""
-        self._renderer.close()
+        with self._in_use:
+            self._renderer.close()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be copied or pickled.
+
+        Raises:
+            EnvError: Always.
+        """
+        raise EnvError(
+            "an environment holds a simulation and OpenGL, and cannot be copied or pickled: make another one with the "
+            "same arguments, and reset it with the same seed and options."
+        )
 
     def _show(self, pose: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Put the arm at rest at a pose, all objects in their places; return picture and measured state."""
@@ -192,15 +218,19 @@ def _downward_pose(position_m: Any, closure: float) -> np.ndarray:
     return np.array([*position_m, *DOWN_EULER_RAD, closure], dtype=np.float64)
 
 
-def _check_arguments(camera: str, image_size: int, max_steps: int, render_mode: str | None) -> None:
-    if camera not in ("jittered", "fixed"):
+def _check_choices(camera: object, render_mode: object) -> None:
+    if not isinstance(camera, str) or camera not in ("jittered", "fixed"):
         raise EnvError(f"camera {camera!r} is unknown: use 'jittered' or 'fixed'.")
-    if not 16 <= image_size <= MAX_IMAGE_SIZE:
-        raise EnvError(f"image_size {image_size} is out of range: use 16 to {MAX_IMAGE_SIZE} pixels.")
-    if max_steps < 1:
-        raise EnvError(f"max_steps {max_steps} leaves no action: use 1 or more.")
-    if render_mode not in (None, "rgb_array"):
+    if render_mode is not None and (not isinstance(render_mode, str) or render_mode != "rgb_array"):
         raise EnvError(f"render_mode {render_mode!r} is unknown: use None or 'rgb_array'.")
+
+
+def _named_variation(variation: object) -> Variation:
+    if isinstance(variation, Variation):
+        return variation
+    if not isinstance(variation, str):
+        raise EnvError(f"variation {variation!r} is unknown: use 'train', 'test', 'none' or a Variation.")
+    return Variation.named(variation)
 
 
 def _check_action(action: np.ndarray) -> np.ndarray:
@@ -215,8 +245,10 @@ def _check_action(action: np.ndarray) -> np.ndarray:
 
 
 def _check_options(options: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
+    if options is not None and not isinstance(options, Mapping):
+        raise EnvError(f"reset options {options!r} are no mapping: give some of {list(_OPTIONS)} with poses.")
     given = dict(options or {})
-    unknown = sorted(set(given) - set(_OPTIONS))
+    unknown = [name for name in given if name not in _OPTIONS]
     if unknown:
         raise EnvError(f"reset options {unknown} are unknown: allowed are {list(_OPTIONS)}.")
     return {name: _check_pose(name, pose) for name, pose in given.items()}
@@ -245,6 +277,9 @@ def _check_pose(name: str, pose: Any) -> np.ndarray:
 
 def _numeric(name: str, values: Any) -> np.ndarray:
     try:
-        return np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # tensors on a graphics card, ragged lists
         raise EnvError(f"{name} {values!r} is not an array of numbers: give 7 of them.") from error
+    if array.dtype.kind not in "uif":
+        raise EnvError(f"{name} {values!r} is not an array of real numbers: give 7 of them.")
+    return array.astype(np.float64)

@@ -153,6 +153,15 @@ def test_braces_are_written_out_as_webdataset_does() -> None:
     assert expand_braces("a-{08..10}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar"]
     assert expand_braces("{x,y}/{0..1}.tar") == ["x/0.tar", "x/1.tar", "y/0.tar", "y/1.tar"]
     assert expand_braces("plain.tar") == ["plain.tar"]
-    for wrong in ("{a}.tar", "{3..1}.tar", "{}.tar"):
+    assert expand_braces("{a,b}" + "{0..0}" * 2000) == ["a" + "0" * 2000, "b" + "0" * 2000]
+    for wrong in ("{a}.tar", "{3..1}.tar", "{}.tar", "{0.." + "9" * 5000 + "}"):
         with pytest.raises(DataError, match="is no list; write"):
             expand_braces(wrong)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["x-{0..99999999999}.tar", "{0..999}{0..999}{0..999}.tar", "{a,b}" * 3000, "{0..1000000}"]
+)
+def test_braces_that_stand_for_more_names_than_there_are_files_are_refused_at_once(pattern: str) -> None:
+    with pytest.raises(DataError, match="stands for more than 1000000 names"):
+        expand_braces(pattern)

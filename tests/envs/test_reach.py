@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import gymnasium
@@ -226,7 +230,13 @@ def test_actions_out_of_bounds_are_clipped_and_say_so(env: ReachEnv) -> None:
         (np.zeros((1, 7)), r"action has shape \(1, 7\), not \(7,\)"),
         (np.array([0, np.nan, 0, 0, 0, 0, 0]), "action .* is not finite"),
         (np.array([np.inf, 0, 0, 0, 0, 0, 0]), "action .* is not finite"),
-        (["up"] * 7, "action .* is not an array of numbers"),
+        (["up"] * 7, "action .* is not an array of real numbers"),
+        (np.zeros(7, complex) + 1j, "action .* is not an array of real numbers"),
+        (["0"] * 7, "action .* is not an array of real numbers"),
+        ([True] * 7, "action .* is not an array of real numbers"),
+        (None, "action None is not an array of real numbers"),
+        ([[0.0], [0.0, 1.0]], "action .* is not an array of numbers"),
+        ([10**400] + [0] * 6, "action .* is not an array of real numbers"),
     ],
 )
 def test_bad_actions_are_refused_and_change_nothing(env: ReachEnv, action: Any, message: str) -> None:
@@ -244,6 +254,12 @@ def test_bad_actions_are_refused_and_change_nothing(env: ReachEnv, action: Any, 
             {"goal": np.zeros(7)},
             r"reset options \['goal'\] are unknown: allowed are \['goal_state', 'start_state'\]",
         ),
+        (5, "reset options 5 are no mapping"),
+        ("goal_state", "reset options 'goal_state' are no mapping"),
+        ([1], r"reset options \[1\] are no mapping"),
+        ({1: 2, "a": 3}, r"reset options \[1, 'a'\] are unknown"),
+        ({"goal_state": None}, "goal_state None is not an array of real numbers"),
+        ({"goal_state": np.zeros(7, complex)}, "goal_state .* is not an array of real numbers"),
         ({"goal_state": np.zeros(3)}, "goal_state .* is not a pose: give 7 finite numbers"),
         ({"start_state": np.array([2.0, 0, 0.2, np.pi, 0, 0, 0])}, "start_state .* is out of the workspace"),
         (
@@ -256,7 +272,7 @@ def test_bad_actions_are_refused_and_change_nothing(env: ReachEnv, action: Any, 
         ),
     ],
 )
-def test_bad_options_are_refused(env: ReachEnv, options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_refused(env: ReachEnv, options: Any, message: str) -> None:
     with pytest.raises(EnvError, match=message):
         env.reset(seed=0, options=options)
 
@@ -266,7 +282,15 @@ def test_bad_options_are_refused(env: ReachEnv, options: dict[str, Any], message
     [
         ({"camera": "wobbly"}, "camera 'wobbly' is unknown: use 'jittered' or 'fixed'"),
         ({"image_size": 4}, "image_size 4 is out of range: use 16 to 1024"),
-        ({"max_steps": 0}, "max_steps 0 leaves no action"),
+        ({"image_size": 64.5}, "image_size 64.5 is no whole number: use 16 to 1024"),
+        ({"image_size": True}, "image_size True is no whole number"),
+        ({"max_steps": 0}, "max_steps 0 is out of range: use 1 to"),
+        ({"max_steps": 1.5}, "max_steps 1.5 is no whole number"),
+        ({"max_steps": "x"}, "max_steps 'x' is no whole number"),
+        ({"max_steps": None}, "max_steps None is no whole number"),
+        ({"variation": None}, "variation None is unknown"),
+        ({"camera": np.zeros(2)}, "camera .* is unknown"),
+        ({"render_mode": np.zeros(2)}, "render_mode .* is unknown"),
         ({"render_mode": "human"}, "render_mode 'human' is unknown"),
         ({"variation": "real"}, "variation 'real' is unknown"),
     ],
@@ -284,6 +308,52 @@ def test_stepping_before_reset_and_rendering_after_close_are_refused() -> None:
     env.close()
     with pytest.raises(EnvError, match="the environment was closed"):
         env.reset(seed=0)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "x", np.float64(1), [1]])
+def test_a_seed_is_a_whole_number(env: ReachEnv, seed: Any) -> None:
+    with pytest.raises(EnvError, match="seed .* is (no whole number|out of range)"):
+        env.reset(seed=seed)
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    env = ReachEnv(image_size=np.int64(32), max_steps=np.int32(1))  # type: ignore[arg-type]
+    first = env.reset(seed=np.int64(3))[1]["goal_state"]  # type: ignore[arg-type]
+    np.testing.assert_array_equal(first, env.reset(seed=3)[1]["goal_state"])
+    assert env.step(np.zeros(7, np.int8))[3] is True  # truncated after one step
+    env.close()
+
+
+def test_any_thread_may_use_an_environment_and_sees_the_same() -> None:
+    env = ReachEnv(image_size=32)
+    action = np.full(7, 0.02)
+
+    def course() -> list[bytes]:
+        images = [env.reset(seed=1)[0]["image"], env.step(action)[0]["image"]]
+        return [image.tobytes() for image in images]
+
+    expected = course()
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        assert first.submit(course).result() == expected
+        made_there = second.submit(ReachEnv, image_size=32).result()
+        assert second.submit(course).result() == expected
+    assert course() == expected
+    assert made_there.reset(seed=1)[0]["image"].tobytes() == expected[0]
+    made_there.close()
+    with ThreadPoolExecutor(1) as other:
+        other.submit(env.close).result()
+    with pytest.raises(EnvError, match="was closed"):
+        env.reset(seed=1)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_is_refused_and_leaves_the_environment_as_it_was(
+    env: ReachEnv, copied: Callable[[object], object]
+) -> None:
+    image = env.reset(seed=2)[0]["image"]
+    with pytest.raises(EnvError, match="cannot be copied or pickled: make another one"):
+        copied(env)
+    np.testing.assert_array_equal(env.render(), image)
 
 
 def test_fixed_camera_stays_while_the_jittered_one_moves() -> None:
@@ -349,6 +419,39 @@ def test_missing_opengl_is_a_clear_error() -> None:
     assert done.returncode == 0, done.stderr
     assert "OpenGL did not start with MUJOCO_GL='disable'" in done.stdout
     assert "libegl1" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="these back ends are Linux's")
+@pytest.mark.parametrize("backend", ["foo", "osmesa", "glfw"])
+def test_a_back_end_that_is_none_or_not_there_is_a_clear_error(backend: str) -> None:
+    """A machine that has OSMesa, or a display that glfw finds, renders instead."""
+    code = (
+        "import importlib, sys\n"
+        "try: importlib.import_module('envs').ReachEnv(image_size=32).reset(seed=0); print('rendered')\n"
+        "except Exception as error: print(type(error).__name__, error)"
+    )
+    done = run_python(code, MUJOCO_GL=backend)
+    assert done.returncode == 0, done.stderr
+    if backend == "foo" or "rendered" not in done.stdout:
+        assert done.stdout.startswith("EnvError ")
+        assert f"MUJOCO_GL='{backend}'" in done.stdout
+        assert "set MUJOCO_GL to egl or osmesa" in done.stdout
+
+
+def test_an_invalid_back_end_is_a_line_and_exit_code_two() -> None:
+    done = run_python(
+        "import sys; from vjepa_world.cli import main; sys.exit(main(['collect', 'name=a', 'episodes=1', 'steps=1']))",
+        MUJOCO_GL="foo",
+    )
+    assert done.returncode == 2
+    assert "vjepa-world collect: error: MuJoCo does not start with MUJOCO_GL='foo'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
+def test_an_empty_back_end_is_none_chosen() -> None:
+    done = run_python("import envs; envs.ReachEnv(image_size=32).reset(seed=0); print('ok')", MUJOCO_GL="")
+    assert done.stdout.strip() == "ok", done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")

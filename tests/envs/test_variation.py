@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +141,29 @@ def test_every_texture_is_a_different_picture(train: list[Scene], test: list[Sce
 def test_wrong_ranges_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(EnvError, match=message):
         dataclasses.replace(Variation.train(), **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"camera_scale": None},
+        {"camera_scale": (0.1, 0.1)},
+        {"camera_shell": (0.0, float("inf"))},
+        {"look_at_m": float("nan")},
+        {"look_at_m": "x"},
+        {"light_intensity": (float("nan"), 1.0)},
+        {"hue_bands": ((0.1, 0.2, 0.3),)},
+        {"hue_bands": 0.5},
+        {"texture_kinds": (1,)},
+        {"clutter_count": (0.0, 2.5)},
+        {"texture_seeds": (-1, 3)},
+        {"start_low_m": (0.4, 0.0, 1j)},
+        {"name": 3},
+    ],
+)
+def test_values_of_a_wrong_type_are_refused_by_name(change: dict[str, Any]) -> None:
+    with pytest.raises(EnvError, match=next(iter(change))):
+        Variation(**change)
 
 
 def test_unknown_name_lists_the_known_ones() -> None:

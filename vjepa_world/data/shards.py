@@ -5,7 +5,9 @@ A shard is indexed once, from its headers; its videos and images are then read w
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 import tarfile
 from dataclasses import dataclass
@@ -17,7 +19,11 @@ from vjepa_world.errors import DataError
 _LABELS = (".cls", ".txt", ".json")  # in this order, where a sample has several
 _JSON_KEYS = ("label", "cls", "caption", "text")
 _LARGEST_LABEL = 1 << 20
+
+#: Names that a pattern with braces may stand for.
+MOST_NAMES = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_SPAN = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +73,39 @@ def expand_braces(pattern: str) -> list[str]:
     """Write out a brace list, as WebDataset does: `{000..003}` counts (zeros kept), `{a,b}` lists.
 
     Raises:
-        DataError: braces with neither.
+        DataError: braces with neither, or more names than any corpus has files.
     """
-    match = _BRACES.search(pattern)
-    if match is None:
-        return [pattern]
-    head, tail = pattern[: match.start()], pattern[match.end() :]
-    span = re.fullmatch(r"(\d+)\.\.(\d+)", match[1])
-    if span is not None:
-        first, last = span[1], span[2]
-        words = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
-    else:
-        words = match[1].split(",")
-    if not words or (span is None and len(words) < 2):
-        raise DataError(f"'{match[0]}' in {pattern} is no list; write {{000..009}} or {{a,b}}.")
-    return [head + word + rest for word in words for rest in expand_braces(tail)]
+    parts = _BRACES.split(pattern)  # a text, what is between braces, a text, ...
+    if math.prod(_brace_count(inside, pattern) for inside in parts[1::2]) > MOST_NAMES:
+        raise DataError(
+            f"{_short(pattern)} stands for more than {MOST_NAMES} names. Write a shorter range, or a glob (*.tar)."
+        )
+    lists = [_brace_words(inside) for inside in parts[1::2]]
+    return [
+        parts[0] + "".join(word + text for word, text in zip(words, parts[2::2], strict=True))
+        for words in itertools.product(*lists)
+    ]
+
+
+def _brace_count(inside: str, pattern: str) -> int:
+    span = _SPAN.fullmatch(inside)
+    count = int(span[2]) - int(span[1]) + 1 if span is not None else len(inside.split(","))
+    if count < 1 or (span is None and count < 2):
+        raise DataError(
+            f"'{{{_short(inside)}}}' in {_short(pattern)} is no list; write {{000..009}} or {{a,b}}."
+        )
+    return count
+
+
+def _brace_words(inside: str) -> list[str]:
+    span = _SPAN.fullmatch(inside)
+    if span is None:
+        return inside.split(",")
+    return [str(number).zfill(len(span[1])) for number in range(int(span[1]), int(span[2]) + 1)]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _split(name: str) -> tuple[str, str]:
