@@ -162,6 +162,10 @@ class AvDecoder:
                 continue
             if packet.size:
                 packet.pts = number
+            elif (
+                packet.dts is not None
+            ):  # "as before" in Theora and AVI; to the decoder it would be the stream's end
+                continue
             self._take(context.decode(packet), missing, clip)
             if not missing:
                 return missing

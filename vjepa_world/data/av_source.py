@@ -16,7 +16,14 @@ _TIMED_CONTAINERS = frozenset(
     ("mov", "mp4", "matroska", "webm", "flv", "live_flv", "asf", "nut", "ogg", "mxf")
 )
 
-_REORDERS = 1 << 3  # FFmpeg's AV_CODEC_PROP_REORDER
+_INTRA_ONLY, _REORDERS = 1 << 0, 1 << 3  # FFmpeg's AV_CODEC_PROP_INTRA_ONLY and AV_CODEC_PROP_REORDER
+
+# Codecs whose keyframes are such in whatever container; with the others (animations, screen recorders) a keyframe may
+# need what was displayed before, so they are decoded from the start.
+_KEYFRAMES = frozenset(
+    ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "theora", "ffv1")
+    + ("wmv1", "wmv2", "wmv3", "vc1", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "h263", "flv1")
+)
 
 # A decoder keeps its palette from the first packet on.
 _PALETTE = "pal8"
@@ -84,13 +91,21 @@ class AvSource:
             unit_s=float(self.stream.time_base or 0),
             fps=float(self.stream.average_rate or self.stream.guessed_rate or 1),
             times_are_stored=not can_reorder or not _TIMED_CONTAINERS.isdisjoint(names),
-            always_from_start=self.context.pix_fmt == _PALETTE,
+            has_keyframes=self._has_keyframes(codec),
             decode_order=self._decode_order,
         )
 
-    def _decode_order(self) -> list[int]:
-        """Decode all, as cheaply as may be, and return the packets in the order in which their frames come out."""
-        order: list[int] = []
+    def _has_keyframes(self, codec: str) -> bool:
+        independent = codec in _KEYFRAMES or bool(self.context.codec.properties & _INTRA_ONLY)
+        return independent and self.context.pix_fmt != _PALETTE
+
+    def _decode_order(self) -> list[tuple[int, int | None]]:
+        """Decode all, as cheaply as may be.
+
+        Returns:
+            Of each frame that comes out, its packet, and the decoding time of the packet that made it come out.
+        """
+        order: list[tuple[int, int | None]] = []
         with av.open(self._path) as container:
             stream = _best_stream(container)
             context = stream.codec_context
@@ -98,7 +113,9 @@ class AvSource:
             for number, packet in enumerate(container.demux(stream)):
                 if packet.size:
                     packet.pts = number
-                order += [frame.pts for frame in context.decode(packet) if frame.pts is not None]
+                elif packet.dts is not None:
+                    continue
+                order += [(frame.pts, frame.dts) for frame in context.decode(packet) if frame.pts is not None]
         return order
 
     def seek(self, number: int) -> Iterator[tuple[int, av.Packet]] | None:

@@ -5,6 +5,7 @@ Frames are counted here once, from the stored packets, so that all decoders spea
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from vjepa_world.data.packet_roles import Role
 
 # A last frame that is displayed for less than this share of the shortest time between two frames was given no
 # duration by its container (FLV, ASF, MP4 of a variable rate), or the muxer's smallest.
-_PLAUSIBLE_DURATION = 0.5
+_PLAUSIBLE_DURATION = 0.75
 
 
 class StoredPacket(NamedTuple):
@@ -74,8 +75,8 @@ def build_index(
     unit_s: float,
     fps: float,
     times_are_stored: bool,
-    always_from_start: bool,
-    decode_order: Callable[[], list[int]],
+    has_keyframes: bool,
+    decode_order: Callable[[], list[tuple[int, int | None]]],
 ) -> FrameIndex:
     """Return the frames of a stream.
 
@@ -86,9 +87,9 @@ def build_index(
         fps: The rate in the header, for a video of a single frame.
         times_are_stored: Whether the container keeps presentation times, so that packets that have one can be
             sorted by it.
-        always_from_start: Whether no frame can be decoded without all those before it.
-        decode_order: Decodes all from the start, and returns the packets in the order in which their frames come
-            out; called where times do not tell.
+        has_keyframes: Whether frames can be decoded without all those before them.
+        decode_order: Decodes all from the start, and returns of each frame that comes out its packet, and the
+            decoding time of the packet that made it come out; called where times do not tell.
 
     Raises:
         DecodeError: No frame is displayed, or the packets have no times at all.
@@ -101,12 +102,20 @@ def build_index(
     times = [stored[number].pts for number in shown]
     is_sorted = times_are_stored and None not in times and len(set(times)) == len(times)
     is_sorted &= not any(role.doubtful for role in roles)
-    order = sorted(shown, key=lambda number: stored[number].pts or 0) if is_sorted else decode_order()
+    order = sorted(shown, key=lambda number: stored[number].pts or 0) if is_sorted else []
+    if is_sorted and has_keyframes and _key_frames(stored, roles, order)[:1] != [0]:
+        is_sorted = (
+            False  # cut out of a longer video: what is displayed before the first keyframe may not come out
+        )
+    decoded = [] if is_sorted else decode_order()
+    order = order if is_sorted else [number for number, _ in decoded]
     if not order:
         raise DecodeError("no frame is displayed")
-    units = _display_times(stored, order, prefer_dts=not times_are_stored)
+    units = None if times_are_stored else _output_times([dts for _, dts in decoded])
+    if units is None:
+        units = _stored_times(stored, order, prefer_dts=not times_are_stored)
     starts_s = np.array(units, dtype=np.int64) * unit_s
-    keys = [] if always_from_start else _key_frames(stored, roles, order)
+    keys = _key_frames(stored, roles, order) if has_keyframes else []
     flagged = [index for index, number in enumerate(order) if stored[number].is_keyframe]
     return FrameIndex(
         stored=stored,
@@ -119,8 +128,19 @@ def build_index(
     )
 
 
-def _display_times(stored: Sequence[StoredPacket], order: list[int], prefer_dts: bool) -> list[int]:
-    """Return when each frame is displayed, in the stream's units: as stored, or one after another."""
+def _output_times(times: list[int | None]) -> list[int] | None:
+    """Return when each frame came out, or None where that is no order; the last ones come out when all is read."""
+    known = list(itertools.takewhile(lambda time: time is not None, times))
+    count = len(known)
+    gaps = np.diff(np.array(known, dtype=np.int64))
+    if count < 2 or (gaps <= 0).any() or any(time is not None for time in times[count:]):
+        return None
+    gap, last = max(int(np.median(gaps)), 1), int(known[-1])  # type: ignore[arg-type]
+    return [*known, *(last + gap * step for step in range(1, len(times) - count + 1))]  # type: ignore[list-item]
+
+
+def _stored_times(stored: Sequence[StoredPacket], order: list[int], prefer_dts: bool) -> list[int]:
+    """Return when each frame is displayed, in the stream's units, as its packets say."""
     fields = [[stored[number].pts for number in order], [stored[number].dts for number in order]]
     for times in reversed(fields) if prefer_dts else fields:
         known = sorted(time for time in times if time is not None)

@@ -57,8 +57,6 @@ def probe_image(place: Place) -> VideoInfo:
             codec=(image.format or "image").lower(),
             width=width,
             height=height,
-            reordered=False,
-            trimmed=False,
         )
 
 

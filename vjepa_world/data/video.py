@@ -43,8 +43,7 @@ class VideoInfo:
     """What a video file's header says.
 
     `num_frames` is an estimate where the container keeps no count; `width` and `height` are those before a
-    rotation flag is applied. `reordered`: frames may be stored in another order than displayed; `trimmed`: some
-    that are stored are not to be displayed (an edit list).
+    rotation flag is applied.
     """
 
     path: Place
@@ -54,8 +53,6 @@ class VideoInfo:
     codec: str
     width: int
     height: int
-    reordered: bool
-    trimmed: bool
 
 
 def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
@@ -124,8 +121,6 @@ def _info(path: Place, container: av.container.InputContainer, stream: av.VideoS
         codec=context.codec.canonical_name,
         width=context.width,
         height=context.height,
-        reordered=bool(context.has_b_frames),
-        trimmed=any(entry.is_discard for entry in stream.index_entries),
     )
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from av.video.frame import PictureType
 
 from vjepa_world.data.atomic import write_error
+from vjepa_world.data.places import ffmpeg_url
 from vjepa_world.errors import DataError
 
 # AVColorSpace SMPTE170M and AVColorRange MPEG: what swscale produces from RGB when told nothing. Written into
@@ -64,7 +65,7 @@ class VideoWriter:
         self._size: tuple[int, int] | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._container = av.open(str(self._temporary), "w")
+            self._container = av.open(ffmpeg_url(self._temporary), "w")
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
         self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1_000_000))

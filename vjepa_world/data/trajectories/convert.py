@@ -20,6 +20,7 @@ import av
 from vjepa_world.cores import available_cores
 from vjepa_world.data.atomic import WriteError, atomic_path
 from vjepa_world.data.bad_files import BadFiles
+from vjepa_world.data.places import ffmpeg_url
 from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.lerobot_columns import numbers_of
@@ -158,8 +159,9 @@ def _video_spec(dataset: TrajectoryDataset, first: Trajectory, camera: str, reen
         return VideoSpec.encoded(height, width, dataset.fps)
     path = first.videos[camera].path
     info = probe_video(path)
-    with av.open(str(path)) as container:
-        pix_fmt = container.streams.video[0].codec_context.pix_fmt or "unknown"
+    with av.open(ffmpeg_url(path)) as container:
+        stream = container.streams.best("video")
+        pix_fmt = (stream.codec_context.pix_fmt if isinstance(stream, av.VideoStream) else None) or "unknown"
     return VideoSpec(height=info.height, width=info.width, fps=info.fps, codec=info.codec, pix_fmt=pix_fmt)
 
 
