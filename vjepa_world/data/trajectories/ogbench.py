@@ -183,6 +183,8 @@ class OGBenchDataset:
         if len(set(lengths.values())) != 1:
             found = ", ".join(f"{name} {count}" for name, count in lengths.items())
             raise DataError(f"{self.path}: arrays differ in rows: {found}. Copy the file again.")
+        if not lengths["actions"]:
+            raise DataError(f"{self.path} has no rows. Copy the file again.")
 
     def _choose_state(self, state: Sequence[str] | str | None) -> tuple[str, ...]:
         other = self._other_columns(())
@@ -219,12 +221,10 @@ class OGBenchDataset:
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the first row of each episode and the row after its last; rows after the last terminal make one."""
         rows = self._file.shape("terminals")[0]
-        terminals = np.asarray(self._file["terminals"]).reshape(rows, -1).max(axis=1, initial=0)
-        ends = np.flatnonzero(terminals) + 1
-        if len(terminals) and (not ends.size or ends[-1] != len(terminals)):
-            ends = np.append(ends, len(terminals))
-        if not ends.size:
-            raise DataError(f"{self.path} has no rows. Copy the file again.")
+        flags = np.asarray(self._file["terminals"]).reshape(rows, -1)
+        ends = np.flatnonzero((flags != 0).any(axis=1)) + 1
+        if not ends.size or ends[-1] != rows:
+            ends = np.append(ends, rows)
         return np.concatenate([[0], ends[:-1]]), ends
 
 
