@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +131,25 @@ def test_a_truncated_file_is_computed_anew(encoder: VideoEncoder, counter: Count
     expected = first.features.clone()
     file = first.folder / "features.f16"
     file.write_bytes(file.read_bytes()[:-2])
+    assert torch.equal(encode(Clips(), encoder, tmp_path).features, expected)
+    assert counter.clips == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("features.f16", lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:]),
+        ("about.json", lambda data: data[:20]),
+        ("about.json", lambda data: b'{"bad": 5}'),
+    ],
+)
+def test_a_changed_file_is_computed_anew(
+    encoder: VideoEncoder, counter: Counter, tmp_path: Path, name: str, change: Callable[[bytes], bytes]
+) -> None:
+    first = encode(Clips(), encoder, tmp_path)
+    expected = first.features.clone()
+    file = first.folder / name
+    file.write_bytes(change(file.read_bytes()))
     assert torch.equal(encode(Clips(), encoder, tmp_path).features, expected)
     assert counter.clips == 20
 

@@ -154,6 +154,40 @@ def test_a_broken_training_state_is_named(tmp_path: Path, name: str) -> None:
             load_tensors(folder, {"modules.a": torch.ones(50)})
 
 
+def test_a_training_state_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(run_folder(tmp_path))
+    checkpoints.save(3, {}, {"modules.a": torch.ones(5000)})
+    checkpoints.wait()
+    folder = tmp_path / "run" / "checkpoints" / "step_00000003"
+    load_tensors(folder, {"modules.a": torch.ones(5000)})
+    file = folder / "state" / "__0_0.distcp"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 4
+    file.write_bytes(data)
+    with pytest.raises(
+        CheckpointError, match=r"cannot be read \(__0_0.distcp changed since it was written\)"
+    ):
+        load_tensors(folder, {"modules.a": torch.ones(5000)})
+    (folder / "state" / "checksums.json").unlink()  # of an older release
+    load_tensors(folder, {"modules.a": torch.ones(5000)})
+
+
+def test_an_index_that_tells_of_more_than_the_files_hold_is_refused(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(run_folder(tmp_path))
+    files: dict[str, Any] = {"model.safetensors": {"a": torch.ones(1)}, "config.json": {}}
+    checkpoints.save(3, files, {"modules.a": torch.ones(50)})
+    checkpoints.wait()
+    folder = tmp_path / "run" / "checkpoints" / "step_00000003"
+    index = folder / "state" / ".metadata"
+    metadata = pickle.loads(index.read_bytes())
+    metadata.state_dict_metadata["modules.a"].size = torch.Size((10**7, 10**6))
+    index.write_bytes(pickle.dumps(metadata))
+    with pytest.raises(
+        CheckpointError, match="its index tells of tensors of 40000000000000 bytes, and its files"
+    ):
+        load_modules(folder)
+
+
 # What `pickle` would run: a function of its own, and one that an allowed module happens to import.
 HARMFUL = [
     b"\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x0atouch harm\x85R.",

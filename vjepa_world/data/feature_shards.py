@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from vjepa_world.checksums import UNSEALED, is_damaged, seal
 from vjepa_world.data.atomic import atomic_path
 from vjepa_world.errors import DataError
 
@@ -112,9 +113,10 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], content: ShardContent
         DataError: The disk is full or the folder cannot be written.
     """
     # One entry: several are stored in an order that differs from run to run.
-    metadata = {"content": json.dumps({"episodes": content.episodes, "bad": pairs(content.bad)})}
+    about = {"checksum": UNSEALED, "episodes": content.episodes, "bad": pairs(content.bad)}
     with atomic_path(path) as temporary:
-        temporary.write_bytes(save(dict(tensors), metadata))
+        temporary.write_bytes(save(dict(tensors), {"content": json.dumps(about)}))
+        seal(temporary)
 
 
 def read_content(path: Path) -> ShardContent | None:
@@ -141,12 +143,17 @@ def is_whole(path: Path, plan: Plan, number: int) -> bool:
 
 
 def map_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return tensors of a shard that are read from the disk when they are indexed.
+    """Return tensors of a shard that are read from the disk when they are indexed; its checksum is compared first.
 
     Raises:
-        DataError: The file is gone, cut off or without one of them.
+        DataError: The file is gone, cut off, without one of them, or a bit of it has changed since it was written.
     """
     try:
+        if is_damaged(path):
+            raise DataError(
+                f"{path} has changed since it was written: its checksum is another one. Remove it and build the "
+                "features again: what is whole is kept, this file is computed anew."
+            )
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:

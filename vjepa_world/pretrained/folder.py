@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from vjepa_world.checksums import MODEL_METADATA, is_damaged, seal
 from vjepa_world.errors import CheckpointError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -58,6 +59,23 @@ def write_files(folder: Path, files: dict[str, Any]) -> None:
         _write_file(folder / name, content)
 
 
+def check_intact(path: Path) -> None:
+    """Refuse a safetensors file with a checksum that is not its content's; files of others have none.
+
+    Raises:
+        CheckpointError: If a bit of it has changed since it was written.
+    """
+    try:
+        damaged = is_damaged(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); check the disk.") from error
+    if damaged:
+        raise CheckpointError(
+            f"{path} has changed since it was written: its checksum is another one. Copy it again from where it is "
+            "whole, or make it again."
+        )
+
+
 def _check_replaceable(folder: Path, files: dict[str, Any]) -> None:
     if folder.is_dir():
         ours = {WEIGHTS, CONFIG, *PREPROCESSORS, *files}
@@ -87,7 +105,8 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
 
 def _write_file(path: Path, content: Any) -> None:
     if path.suffix == ".safetensors":
-        save_file(content, path)
+        save_file(content, path, metadata=MODEL_METADATA)
+        seal(path)
         path.chmod(0o644)  # safetensors lets the owner alone read
     elif path.suffix == ".json":
         path.write_text(json.dumps(content, indent=2) + "\n")

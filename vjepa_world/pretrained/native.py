@@ -26,7 +26,7 @@ from vjepa_world.models.config import (
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.checkpoint import Checkpoint
-from vjepa_world.pretrained.folder import CONFIG, WEIGHTS, write_folder
+from vjepa_world.pretrained.folder import CONFIG, WEIGHTS, check_intact, write_folder
 from vjepa_world.pretrained.shapes import check_depth
 
 FORMAT_VERSION = 2
@@ -217,6 +217,7 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     """Return a checkpoint folder's tensors, memory-mapped."""
     try:
         with safe_open(folder / WEIGHTS, framework="pt") as file:
+            check_intact(folder / WEIGHTS)
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(

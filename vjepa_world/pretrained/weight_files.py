@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vjepa_world.errors import CheckpointError
 from vjepa_world.file_values import read_json_object
+from vjepa_world.pretrained.folder import check_intact
 from vjepa_world.pretrained.torch_file import BROKEN, load_torch_file
 
 #: In the order of preference.
@@ -103,6 +104,7 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in _unpickled(path).items()}
     try:
         with safe_open(path, framework="pt") as file:
+            check_intact(path)
             names = list(file.keys())
             return {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError) as error:

@@ -7,13 +7,14 @@ torch.distributed.checkpoint, so that any number of processes can go on with the
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pickle
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, cast
 
 import torch
@@ -26,12 +27,17 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.tensor import DTensor
 
+from vjepa_world.checksums import file_checksum
 from vjepa_world.errors import CheckpointError
+from vjepa_world.file_values import read_json_object
 from vjepa_world.pretrained.folder import write_files
 from vjepa_world.pretrained.native import checkpoint_steps, find_checkpoint
 from vjepa_world.training.distributed import any_process, ranks
 
 STATE = "state"
+
+#: In the training state: the checksum of each of its other files.
+CHECKSUMS = f"{STATE}/checksums.json"
 
 #: What a checkpoint was before release 0.1 was finished.
 OLD_STATE = "training.pt"
@@ -115,6 +121,7 @@ class Checkpoints:
                 )
             # The coordinator's save returns once every process has written its share.
             if ranks().is_main:
+                _note_checksums(hidden)
                 _publish(hidden, hidden.parent / f"step_{step:08d}")
                 self._prune()
         except BaseException:
@@ -160,6 +167,34 @@ def _begin(hidden: Path, files: dict[str, Any]) -> None:
     write_files(hidden, files)
 
 
+def _note_checksums(folder: Path) -> None:
+    """Write down what is in the training state's files: they have no checksum of their own that anybody compares."""
+    found = {path.name: file_checksum(path) for path in sorted((folder / STATE).iterdir())}
+    write_files(folder, {CHECKSUMS: found})
+
+
+def _check_state(folder: Path) -> None:
+    """Refuse a training state of which a bit has changed; one of an older release has nothing to compare with.
+
+    Raises:
+        CheckpointError: If it is so, in every process.
+    """
+    reason = ""
+    if ranks().is_main and (folder / CHECKSUMS).is_file():
+        try:
+            noted = read_json_object(folder / CHECKSUMS, again="", error=CheckpointError)
+            changed = [
+                name
+                for name, checksum in noted.items()
+                if file_checksum(folder / STATE / PurePath(name).name) != checksum
+            ]
+            reason = f"{', '.join(changed)} changed since it was written" if changed else ""
+        except (CheckpointError, OSError) as error:
+            reason = str(error)
+    if any_process(bool(reason)):
+        raise CheckpointError(_broken(folder, RuntimeError(reason or "another process found it changed")))
+
+
 def _publish(hidden: Path, folder: Path) -> None:
     """Make a whole checkpoint visible: its name must not reach the disk before its content."""
     _flush_folder(hidden / STATE)
@@ -200,7 +235,8 @@ def restore_training(run: Path, modules: nn.Module, optimizer: torch.optim.Optim
     tensors: dict[str, Tensor] = {f"modules.{name}": tensor for name, tensor in modules.state_dict().items()}
     for name, parameter in modules.named_parameters():
         words = [key.rpartition(".")[2] for key in known if key.rpartition(".")[0] == f"optimizer.{name}"]
-        # AdamW's words are a count of steps, and averages of the parameter's shape.
+        # AdamW's words are a count of steps, and averages of the parameter's shape; others are refused below.
+        words = [w for w in words if known[f"optimizer.{name}.{w}"] in ((), tuple(parameter.shape))]
         state = {word: _empty(parameter, known[f"optimizer.{name}.{word}"]) for word in words}
         if state:
             optimizer.state[parameter] = state
@@ -228,10 +264,26 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         CheckpointError: If it is broken.
     """
+    return {name: tuple(entry.size) for name, entry in _entries(folder).items()}
+
+
+def _entries(folder: Path) -> dict[str, TensorStorageMetadata]:
+    """Return what the index says of each tensor, which together are no larger than the files.
+
+    Raises:
+        CheckpointError: If they are, or the index is broken.
+    """
     known = _open(folder).read_metadata().state_dict_metadata
-    return {
-        name: tuple(entry.size) for name, entry in known.items() if isinstance(entry, TensorStorageMetadata)
-    }
+    found = {name: entry for name, entry in known.items() if isinstance(entry, TensorStorageMetadata)}
+    stored = sum(path.stat().st_size for path in (folder / STATE).iterdir())
+    try:
+        declared = sum(math.prod(entry.size) * entry.properties.dtype.itemsize for entry in found.values())
+    except (AttributeError, TypeError) as error:
+        raise CheckpointError(_broken(folder, error)) from error
+    if not 0 <= declared <= stored:
+        reason = f"its index tells of tensors of {declared} bytes, and its files have {stored}"
+        raise CheckpointError(_broken(folder, RuntimeError(reason)))
+    return found
 
 
 def load_tensors(folder: Path, into: dict[str, Tensor]) -> None:
@@ -248,6 +300,7 @@ def load_tensors(folder: Path, into: dict[str, Tensor]) -> None:
             f"{folder} is of another architecture: {len(wrong)} tensors differ, {name} is "
             f"{shapes.get(name, 'missing')} there and {tuple(into[name].shape)} here. {_RESUME_WITH}"
         )
+    _check_state(folder)
     try:
         with _quiet():
             dcp.load(into, storage_reader=reader, no_dist=not dist.is_initialized())
@@ -265,11 +318,10 @@ def load_modules(source: str | Path) -> dict[str, Tensor]:
         CheckpointError: If there is no checkpoint, or it is broken.
     """
     folder = find_checkpoint(source)
-    known = _open(folder).read_metadata().state_dict_metadata
     tensors = {
         name: torch.empty(tuple(entry.size), dtype=entry.properties.dtype)
-        for name, entry in known.items()
-        if name.startswith("modules.") and isinstance(entry, TensorStorageMetadata)
+        for name, entry in _entries(folder).items()
+        if name.startswith("modules.")
     }
     load_tensors(folder, tensors)
     return _under("modules.", tensors)
@@ -290,8 +342,11 @@ def _open(folder: Path) -> dcp.FileSystemReader:
         pickle.UnpicklingError,
         AttributeError,
         ValueError,
-        KeyError,
-        IndexError,
+        LookupError,
+        TypeError,
+        MemoryError,
+        RecursionError,
+        ImportError,
     ) as error:
         raise CheckpointError(_broken(folder, error)) from error
     return reader

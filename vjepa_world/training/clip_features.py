@@ -12,6 +12,7 @@ import logging
 import math
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +23,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vjepa_world.checksums import file_checksum
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.clip_tables import ClipTable
 from vjepa_world.data.feature_limits import Lease, check_disk, in_gb, make_room
+from vjepa_world.errors import DataError
+from vjepa_world.file_values import mapping, read_json_object
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained.probes import weights_digest
@@ -103,8 +107,13 @@ def encode_clips(
         lease = Lease(temporary)
         try:
             blocks = _encoded(clips, encoder, shape, dtype, batch_size, workers, account)
-            write_blocks(temporary / FEATURES, blocks)
-            about = {"shape": shape, "names": list(clips.names), "bad": account.reasons}
+            checksum = write_blocks(temporary / FEATURES, blocks)
+            about = {
+                "shape": shape,
+                "names": list(clips.names),
+                "bad": account.reasons,
+                "checksum": checksum,
+            }
             (temporary / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             temporary.rename(folder)
@@ -159,18 +168,22 @@ def _encode_batch(
     return block
 
 
-def write_blocks(path: Path, blocks: Iterable[Tensor]) -> None:
-    """Write float16 tensors one after the other.
+def write_blocks(path: Path, blocks: Iterable[Tensor]) -> str:
+    """Write float16 tensors one after the other; return the file's checksum.
 
     As a stream, not through a memory map: a full disk is then an error, not a killed process.
 
     Raises:
         OSError: If the disk is full; the file is named.
     """
+    checksum = 0
     try:
         with open(path, "wb") as stream:
             for block in blocks:
-                stream.write(block.numpy().tobytes())
+                content = block.numpy().tobytes()
+                checksum = zlib.crc32(content, checksum)
+                stream.write(content)
+        return f"{checksum:08x}"
     except OSError as error:
         if error.filename is not None:  # of something that was read
             raise
@@ -178,8 +191,21 @@ def write_blocks(path: Path, blocks: Iterable[Tensor]) -> None:
 
 
 def _is_whole(folder: Path, shape: tuple[int, int, int]) -> bool:
+    """Whether features are there that an earlier run wrote, every bit of them; those of old releases by their size."""
     features = folder / FEATURES
-    return (folder / ABOUT).is_file() and features.is_file() and features.stat().st_size == 2 * np.prod(shape)
+    if not (folder / ABOUT).is_file() or not features.is_file():
+        return False
+    try:
+        about = read_json_object(folder / ABOUT, again="")
+        mapping(about.get("bad"), f"{folder / ABOUT}: bad")
+        checksum = about.get("checksum")
+        if features.stat().st_size == 2 * math.prod(shape) and checksum in (None, file_checksum(features)):
+            return True
+    except (DataError, OSError) as error:
+        logger.warning("%s cannot be read (%s), and is computed anew", folder, error)
+        return False
+    logger.warning("%s has changed since it was written, and is computed anew", features)
+    return False
 
 
 def _read(
@@ -187,7 +213,7 @@ def _read(
 ) -> ClipFeatures:
     lease = Lease(folder)
     numbers = np.memmap(folder / FEATURES, dtype=np.float16, mode="c", shape=shape)
-    reasons = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["bad"]
+    reasons = read_json_object(folder / ABOUT, again="Remove its folder; it is then computed anew.")["bad"]
     BadFiles(max_bad_fraction, dict(reasons)).check(len(clips.names))
     bad = {number: reasons[name] for number, name in enumerate(clips.names) if name in reasons}
     return ClipFeatures(torch.from_numpy(numbers), bad, folder, lease)
