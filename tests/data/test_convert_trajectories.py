@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,14 @@ import torch
 from tests.data.coded_video import coded_frame, read_codes, write_coded
 from tests.data.trajectories.makers import KINDS, Kind, contents
 from tests.data.v21_files import FPS, numbers, write_v21
+from vjepa_world.data.trajectories import lerobot_writer
 from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.convert import BAD_FILE, Conversion, convert_trajectories
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset, finished_shards
 from vjepa_world.data.trajectories.lerobot_columns import numbers_of
 from vjepa_world.data.trajectories.lerobot_format import CLOCK, DatasetSpec, NumberSpec, VideoSpec
+from vjepa_world.data.trajectories.lerobot_gather import gather
+from vjepa_world.data.trajectories.lerobot_shard import place_file
 from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
 from vjepa_world.data.trajectories.open import open_trajectories
 from vjepa_world.errors import DataError
@@ -362,3 +366,115 @@ def test_a_killed_conversion_goes_on_to_the_same_dataset(tmp_path: Path) -> None
     assert ours == theirs
     for path in ours:
         assert (tmp_path / "new" / path).read_bytes() == (tmp_path / "whole" / path).read_bytes(), path
+
+
+def as_snapshot(root: Path, hub: Path) -> Path:
+    """Return the same dataset as the Hugging Face cache keeps it: relative links into a folder of blobs."""
+    snapshot, blobs = hub / "datasets--a--b/snapshots/0123abc", hub / "datasets--a--b/blobs"
+    blobs.mkdir(parents=True)
+    for number, file in enumerate(sorted(file for file in root.rglob("*") if file.is_file())):
+        shutil.copy(file, blobs / f"{number:040x}")
+        link = snapshot / file.relative_to(root)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(blobs / f"{number:040x}", link.parent))
+    return snapshot
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+@pytest.mark.parametrize("can_link", [True, False])
+def test_a_snapshot_of_links_becomes_files(
+    old: Path,
+    dataset_root: Path,
+    tmp_path: Path,
+    version: str,
+    can_link: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = old if version == "v2.1" else dataset_root
+    snapshot = as_snapshot(source, tmp_path / "hub")
+    if not can_link:
+
+        def refuse(*places: object) -> None:
+            raise OSError("another disk")
+
+        monkeypatch.setattr(os, "link", refuse)
+    new, before = convert(snapshot, tmp_path / "new"), LeRobotDataset(source)
+    assert not [path for path in new.path.rglob("*") if path.is_symlink()]
+    shutil.rmtree(tmp_path / "hub")  # nothing of it is needed any more
+    for index in range(before.num_episodes):
+        check_equal(new.episode(index), before.episode(index))
+        for camera in before.cameras:
+            assert torch.equal(
+                new.episode(index).frames(camera=camera), before.episode(index).frames(camera=camera)
+            )
+
+
+def test_links_inside_of_a_dataset_become_files(old: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(old, tmp_path / "copy")
+    for number, file in enumerate(sorted(copy.rglob("*.mp4"))):
+        (copy / "store").mkdir(exist_ok=True)
+        shutil.move(file, copy / f"store/{number}.mp4")
+        file.symlink_to(os.path.relpath(copy / f"store/{number}.mp4", file.parent))
+    new = convert(copy, tmp_path / "new")
+    assert not [path for path in new.path.rglob("*") if path.is_symlink()]
+    assert read_codes(new.episode(2).frames(camera="wrist")) == list(range(6))
+
+
+def _dangling(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("nowhere.mp4")
+
+
+def _cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()  # it may be a second name of the source's
+    path.write_bytes(content[:-200])
+
+
+LOST: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "a link": ("videos/*/*/*.mp4", _dangling, "is a link, not a file"),
+    "no video": ("videos/*/*/*.mp4", Path.unlink, "not there, not a file"),
+    "half a video": ("videos/*/*/*.mp4", _cut, "Cannot read .*mp4"),
+    "another video": ("videos/*/*/*.mp4", lambda p: _another(p), "lasts 0.200 s, and its episodes go on to"),
+    "no data": ("data/*/*.parquet", Path.unlink, "not there, not a file"),
+    "half of the data": ("data/*/*.parquet", _cut, "parquet"),
+    "no list": ("meta/episodes/*/*.parquet", Path.unlink, "has no meta/episodes"),
+}
+
+
+def _another(path: Path) -> None:
+    path.unlink()
+    write_coded(path, [0, 100])
+
+
+@pytest.mark.parametrize("loss", LOST)
+def test_what_does_not_read_back_is_not_called_finished(
+    loss: str, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pattern, harm, message = LOST[loss]
+
+    def loses(root: Path, *words: object) -> None:
+        gather(root, *words)  # type: ignore[arg-type]
+        harm(sorted(root.glob(pattern))[0])
+
+    monkeypatch.setattr(lerobot_writer, "gather", loses)
+    with pytest.raises(DataError, match=f"was written, but does not read back as it should: .*{message}"):
+        convert(old, tmp_path / "new")
+    assert not (tmp_path / "new/meta/info.json").exists()
+    monkeypatch.undo()
+    assert convert(old, tmp_path / "new").num_episodes == 3  # the shards are there, so it goes on
+
+
+def test_a_copy_that_is_cut_short_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    source.write_bytes(b"12345678")
+    monkeypatch.setattr(os, "link", lambda real, other: Path(other).write_bytes(b"1234"))
+    with pytest.raises(DataError, match=r"Cannot write .*b\.mp4: the copy of .*a\.mp4 has 4 bytes, not 8"):
+        place_file(source, target)
+    assert not target.exists()
+
+
+def test_a_dangling_destination_is_refused(old: Path, tmp_path: Path) -> None:
+    (tmp_path / "new").symlink_to("nowhere")
+    with pytest.raises(DataError, match="new is there already and no stopped conversion"):
+        convert(old, tmp_path / "new")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from vjepa_world.data.trajectories.lerobot import LeRobotDataset
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import read_checkpoint
+from vjepa_world.pretrained.checkpoint import Checkpoint
+from vjepa_world.pretrained.native import write_native
 
 #: What each kind is in words, and the formats that can hold all of it.
 KINDS = {
@@ -203,3 +206,31 @@ def test_trajectories_that_cannot_be_converted(
     assert run(tmp_path, "convert", words[0], "new", *words[1:]) == 2
     assert message in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "old"]
+
+
+def test_a_checkpoint_that_does_not_read_back_is_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path, "V-JEPA 2")
+
+    def loses_one(checkpoint: Checkpoint, folder: Path) -> None:
+        tensors = dict(checkpoint.tensors["encoder"])
+        assert tensors["norm.weight"].dtype == torch.float32
+        tensors["norm.weight"] = tensors["norm.weight"].half()
+        write_native(replace(checkpoint, tensors={**checkpoint.tensors, "encoder": tensors}), folder)
+
+    monkeypatch.setattr("vjepa_world.pretrained.native.write_native", loses_one)
+    assert run(tmp_path, "convert", source, "new", "--to", "native") == 2
+    message = capsys.readouterr().err
+    assert "does not read back as it should, and is removed" in message
+    assert "encoder.norm.weight: it is torch.float16 [192], expected torch.float32 [192]" in message
+    assert not (tmp_path / "new").exists()
+    monkeypatch.undo()
+    assert run(tmp_path, "convert", source, "new", "--to", "native") == 0
+
+
+def test_a_dangling_link_is_no_new_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path, "V-JEPA 2")
+    (tmp_path / "new").symlink_to("nowhere")
+    assert run(tmp_path, "convert", source, "new", "--to", "native") == 2
+    assert "new exists; give a new name" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from vjepa_world.cores import available_cores
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.progress import progress
 from vjepa_world.ranges import SEED, WORKERS
 from vjepa_world.runs import open_run, write_json_atomic
@@ -89,6 +89,7 @@ def _record(config: Config, folder: Path) -> None:
                 rate = (bar.n - recorded) * (config.steps + 1) / (time.perf_counter() - begin)
                 bar.set_postfix({"frames/s": f"{rate:.0f}"})
             bar.close()
+        _check_recorded(config, *writer.num_recorded(), folder)
         writer.finalize()
         seconds = time.perf_counter() - begin
         frames = (config.episodes - recorded) * (config.steps + 1)
@@ -103,7 +104,24 @@ def _record(config: Config, folder: Path) -> None:
         )
         print(f"{config.episodes} episodes in {folder} ({frames / seconds:.0f} frames/s)")
     else:
+        from vjepa_world.data.trajectories.lerobot_verify import check_whole
+
+        check_whole(folder, config.episodes, config.episodes * (config.steps + 1))
         print(f"{folder} is complete already")
+
+
+def _check_recorded(config: Config, episodes: int, frames: int, folder: Path) -> None:
+    """Refuse to call a recording complete that has other counts than were asked for.
+
+    Raises:
+        DataError: It has.
+    """
+    expected = (config.episodes, config.episodes * (config.steps + 1))
+    if (episodes, frames) != expected:
+        raise DataError(
+            f"{folder} has {episodes} episodes and {frames} frames on disk, and {expected[0]} and {expected[1]} were "
+            "to be recorded. A shard was lost: record with resume=true, or under another name=."
+        )
 
 
 def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.folder_lock import locked_output
@@ -16,6 +17,7 @@ from vjepa_world.verbs.checkpoint_options import add_checkpoint_options, reading
 
 if TYPE_CHECKING:
     from vjepa_world.ops.convention import Convention
+    from vjepa_world.pretrained.checkpoint import Checkpoint
 
 FORMATS = ("native", "huggingface", "meta")
 
@@ -90,7 +92,7 @@ def _convert_checkpoint(arguments: argparse.Namespace) -> None:
     from vjepa_world.pretrained.native import write_native
 
     destination: Path = arguments.destination
-    if destination.exists():
+    if destination.exists() or destination.is_symlink():
         raise CheckpointError(f"{destination} exists; give a new name, or remove it first.")
     try:
         checkpoint = read_checkpoint(arguments.source, **reading_options(arguments))
@@ -100,11 +102,54 @@ def _convert_checkpoint(arguments: argparse.Namespace) -> None:
     write = {"native": write_native, "huggingface": write_huggingface, "meta": write_meta}[arguments.to]
     write(checkpoint, destination)
     count = sum(tensor.numel() for part in checkpoint.tensors.values() for tensor in part.values())
-    print(
-        f"{checkpoint.source} ({checkpoint.name}) -> {destination} ({arguments.to}), {count / 1e6:.2f} M numbers"
-    )
-    if checkpoint.ignored:
-        print(f"left behind, since no model uses them: {', '.join(checkpoint.ignored)}")
+    summary = f"{checkpoint.source} ({checkpoint.name}) -> {destination} ({arguments.to}), {count / 1e6:.2f} M numbers"
+    ignored, expected = checkpoint.ignored, _described(checkpoint)
+    del checkpoint  # its memory is needed to read what was written
+    _read_back(expected, destination, reading_options(arguments))
+    print(summary)
+    if ignored:
+        print(f"left behind, since no model uses them: {', '.join(ignored)}")
+
+
+def _described(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the type and shape of each tensor by its part and name."""
+    return {
+        f"{part}.{name}": f"{tensor.dtype} {list(tensor.shape)}"
+        for part, tensors in checkpoint.tensors.items()
+        for name, tensor in tensors.items()
+    }
+
+
+def _read_back(expected: dict[str, str], destination: Path, options: dict[str, Any]) -> None:
+    """Check that a written checkpoint is there with every tensor that was to be written, in its type and shape.
+
+    Raises:
+        CheckpointError: It cannot be read, or a tensor is missing or another; it is removed.
+    """
+    from vjepa_world.pretrained import read_checkpoint
+
+    try:
+        # What the source's file did not tell, a file of the same format does not tell either.
+        written = _described(read_checkpoint(destination, **{**options, "weights": None}))
+        wrong = [name for name, words in expected.items() if written.get(name) != words]
+        if wrong:
+            raise CheckpointError(
+                f"{len(wrong)} of {len(expected)} tensors differ, the first {wrong[0]}: it is "
+                f"{written.get(wrong[0], 'missing')}, expected {expected[wrong[0]]}."
+            )
+    except CheckpointError as error:
+        _remove(destination)
+        raise CheckpointError(
+            f"{destination} was written, but does not read back as it should, and is removed: {error} Look at the "
+            "disk, and convert again."
+        ) from error
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _refuse_trajectories(arguments: argparse.Namespace, error: CheckpointError) -> None:

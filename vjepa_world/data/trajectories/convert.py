@@ -195,7 +195,8 @@ def _claim(conversion: Conversion, dataset: TrajectoryDataset) -> None:
     if (destination / layout.INFO_PATH).exists():
         raise DataError(f"{destination} is a finished dataset. Give a new folder, or remove it first.")
     others = [entry.name for entry in destination.iterdir()] if destination.is_dir() else []
-    if set(others) - {layout.SHARDS} or finished_shards(destination) or destination.is_file():
+    is_other = destination.is_file() or (destination.is_symlink() and not destination.exists())
+    if set(others) - {layout.SHARDS} or finished_shards(destination) or is_other:
         raise DataError(f"{destination} is there already and no stopped conversion. Give a new folder.")
     with atomic_path(file) as temporary:
         temporary.write_text(json.dumps(words, indent=2), encoding="utf-8")

@@ -25,7 +25,7 @@ def verify_written(root: Path, num_episodes: int, num_frames: int) -> None:
         WriteError: something is missing or not whole.
     """
     try:
-        _verify(root, num_episodes, num_frames)
+        check_whole(root, num_episodes, num_frames)
     except (DataError, OSError, pa.ArrowException) as error:
         (root / layout.INFO_PATH).unlink(missing_ok=True)
         raise WriteError(
@@ -34,7 +34,12 @@ def verify_written(root: Path, num_episodes: int, num_frames: int) -> None:
         ) from error
 
 
-def _verify(root: Path, num_episodes: int, num_frames: int) -> None:
+def check_whole(root: Path, num_episodes: int, num_frames: int) -> None:
+    """Check that a finished dataset is there with so many episodes and frames, all of its files with it.
+
+    Raises:
+        DataError: something is missing, a link, or not whole.
+    """
     meta = LeRobotMeta(root)
     episodes = meta.episodes()
     found = (len(episodes), sum(episode.length for episode in episodes))
