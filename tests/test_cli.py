@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
+import re
 import subprocess
 import sys
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from envs.errors import EnvError
 from planners.errors import PlannerError
@@ -236,3 +240,111 @@ def test_a_reader_that_leaves_early_is_no_error(words: str, unbuffered: str, tmp
 def test_a_file_verb_builds_a_parser(verb: str) -> None:
     module = importlib.import_module(f"vjepa_world.verbs.{verb}")
     assert isinstance(module.build_parser(), argparse.ArgumentParser)
+
+
+def test_words_with_a_nul_character_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", "a\0b"]) == 2
+    assert "a word has a NUL character" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["inspect", "--no-such-option"], ["plan"]])
+def test_a_wrong_argument_is_an_exit_code_to_callers_too(words: list[str]) -> None:
+    assert cli.main(words) == 2
+
+
+def test_help_of_a_file_verb_is_zero_to_callers_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", "--help"]) == 0
+    assert "usage: vjepa-world inspect" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError("Unable to allocate 74.5 GiB"), r"out of memory \(Unable to allocate 74.5 GiB\)"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory."), "out of memory"),
+        (
+            OSError(errno.ENAMETOOLONG, "File name too long", "x" * 300),
+            "cannot use x{100}...: File name too long",
+        ),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), "cannot use a/b: Not a directory"),
+    ],
+)
+def test_what_the_machine_or_a_path_does_not_allow_is_a_line(
+    error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_that(raising(error), monkeypatch)
+    assert cli.main(["trial"]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+CLOSED = [">&-", "2>&-", "<&-", ">&- 2>&-", ">&- 2>&- <&-"]
+
+
+@pytest.mark.parametrize("streams", CLOSED)
+@pytest.mark.parametrize("words", ["--help", "bench", "pretrian", "inspect --help"])
+def test_closed_streams_end_cleanly(words: str, streams: str, tmp_path: Path) -> None:
+    expected = 2 if words == "pretrian" else 0
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m vjepa_world {words} {streams}"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == expected
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "ignored" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_standard_output_is_said_plainly(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m vjepa_world --help > /dev/full"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("vjepa-world --help: error: disk full while writing a file: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_reader_of_both_streams_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        code = [
+            subprocess.run(
+                [sys.executable, "-m", "vjepa_world", *words],
+                cwd=tmp_path,
+                env=environment,
+                stdout=writer,
+                stderr=writer,
+            ).returncode
+            for words in (["--help"], ["pretrian"], ["bench"])
+        ]
+    finally:
+        os.close(writer)
+    assert code == [141, 2, 141]
+
+
+def test_letters_that_a_stream_has_not_are_escaped(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    code = "import sys, vjepa_world.streams as s; s.open_standard_streams(); print('k\\u00fcche', '\\udcff')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "k\\xfcche \\udcff\n", done.stderr
+
+
+def test_a_verb_runs_in_another_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(cli.main(["bench", "machin"])))
+    thread.start()
+    thread.join()
+    assert codes == [2]

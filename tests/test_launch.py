@@ -53,6 +53,45 @@ def test_only_verbs_with_keys_are_launched(tmp_path: Path) -> None:
     assert "did you mean 'pretrain'?" in ended.error
 
 
+@pytest.mark.parametrize("name", ["epoch=3", "clip[1]", "küche, {#} ${oc.env:HOME} 'x'"])
+def test_words_mean_what_they_mean_to_the_command_line(tmp_path: Path, name: str) -> None:
+    write_corpus(tmp_path)
+    (tmp_path / "videos").rename(tmp_path / name)
+    words = ["-m", "vjepa_world.launch", "pretrain", f"data.path={tmp_path / name}", "name=x"]
+    small = [word for word in SMALL if not word.startswith("data.path")]
+    succeed(begin([*words, *small, "trainer.steps=1", "trainer.batch_size=4"], tmp_path))
+    [run] = runs(tmp_path)
+    assert run.name == "x"
+    assert from_yaml((run / CONFIG_FILE).read_text(), Config).data.path == str(tmp_path / name)
+
+
+def test_jobs_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    succeed(begin([*WORDS, "trainer.lr=1e-3,1e-4", "name=x"], tmp_path))
+    assert [run.name for run in runs(tmp_path)] == ["x_0", "x_1"]
+    single = [word for index, word in enumerate(WORDS) if index != 3]
+    for expected in (["x", "x_0", "x_1"], ["x", "x_0", "x_1", "x_2"]):
+        succeed(begin([*single, "name=x"], tmp_path))
+        assert [run.name for run in runs(tmp_path)] == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.stepz=1"], "unknown key 'trainer.stepz'; did you mean 'trainer.steps'?"),
+        (["-m", "objective=vjepa2,mea"], "unknown objective 'mea'; did you mean 'mae'?"),
+        (["trainer.steps=1,2"], "Ambiguous value"),
+        (["hydra.launcher.no=1"], "hydra.launcher"),
+        (["data.path=nowhere"], "No such file or folder: nowhere"),
+    ],
+)
+def test_a_mistake_is_a_line_and_exit_code_two(tmp_path: Path, words: list[str], message: str) -> None:
+    [ended] = end(begin(["-m", "vjepa_world.launch", "pretrain", *words], tmp_path))
+    assert ended.code == 2
+    assert message in ended.error
+    assert "Traceback" not in ended.error
+
+
 def test_a_job_of_two_tasks_trains_as_one_and_goes_on_when_slurm_begins_it_again(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     write_corpus(tmp_path)

@@ -114,6 +114,24 @@ def test_a_dataset_is_described_with_what_is_wrong(arm: Path, capsys: pytest.Cap
         )  # there are frames in it
 
 
+def test_a_picture_that_cannot_be_written_takes_nothing_away_of_the_description(
+    arm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").touch()  # as where nothing may be written
+    assert run(tmp_path, "inspect", str(arm / "set")) == 0
+    text = capsys.readouterr().out
+    assert "LeRobotDataset of 3 episodes" in text
+    assert "no picture: Cannot write runs/inspect/set.png: " in text
+    assert run(tmp_path, "inspect", str(arm / "set"), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["picture"], found["num_episodes"]) == (None, 3)
+    assert "Cannot write" in found["no_picture"]
+    assert run(tmp_path, "inspect", str(arm / "set"), "--picture", "runs/a.png") == 2  # asked for by name
+    said = capsys.readouterr()
+    assert "LeRobotDataset of 3 episodes" in said.out
+    assert "error: Cannot write runs/a.png" in said.err
+
+
 def test_what_is_declared_rightly_is_found_right(arm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--convention", "position_unit=mm", "angle_unit=deg", "actions=delta", "--json"]
     assert run(arm, "inspect", "set", *words, "--picture", "pictures/two.png", "--episode", "2") == 0
@@ -139,7 +157,7 @@ def test_what_is_declared_rightly_is_found_right(arm: Path, capsys: pytest.Captu
     [
         (["--episode", "1"], "row 7"),
         (["--episode", "9"], "no episode 9"),
-        (["--checks", "0"], "--checks got 0; give at least 1"),
+        (["--checks", "0"], "argument --checks: got '0', expected a whole number from 1 to"),
         (["--convention", "mm"], "--convention got 'mm'; expected KEY=VALUE"),
         (["--convention", "position_units=mm"], "'convention.position_units'; did you mean 'position_unit'?"),
         (["--convention", "rotation=quat"], "rotation 'quat' is not known"),

@@ -209,7 +209,10 @@ def find_videos(path: str | os.PathLike[str], *, images: bool = False) -> Corpus
     found = _Found()
     if not os.path.exists(text) and "{" in text:
         for part in expand_braces(text):
-            _look(part, found)
+            try:
+                _look(part, found)
+            except DataError as error:
+                raise DataError(f"{error} It is one of the names that {text} stands for.") from error
     else:
         _look(text, found)
     found.index_shards()

@@ -41,7 +41,19 @@ def run(arguments: argparse.Namespace) -> None:
         CheckpointError: If a checkpoint is broken or unknown.
         DataError: If the path does not exist or holds nothing of the three.
     """
-    print(describe(arguments.path, dataset_options(arguments), **reading_options(arguments)))
+    try:
+        print(describe(arguments.path, dataset_options(arguments), **reading_options(arguments)))
+    except PictureError as error:
+        print(error.description)
+        raise
+
+
+class PictureError(DataError):
+    """A picture that was asked for by name cannot be written; `description` is what was found all the same."""
+
+    def __init__(self, message: str, description: str) -> None:
+        super().__init__(message)
+        self.description = description
 
 
 def describe(path: Path, options: DatasetOptions | None = None, **reading: Any) -> str:
@@ -74,7 +86,12 @@ def describe(path: Path, options: DatasetOptions | None = None, **reading: Any) 
 
 
 def describe_trajectories(path: Path, options: DatasetOptions) -> str:
-    """Return what a dataset holds and what is wrong with it; its picture is written beside."""
+    """Return what a dataset holds and what is wrong with it, and write its picture.
+
+    Raises:
+        PictureError: If a picture that was named cannot be written; of another one it is said that it is missing.
+    """
+    from vjepa_world.data.atomic import WriteError
     from vjepa_world.data.trajectories.description import describe_dataset
     from vjepa_world.data.trajectories.description_text import dataset_text
     from vjepa_world.data.trajectories.open import open_trajectories
@@ -85,16 +102,28 @@ def describe_trajectories(path: Path, options: DatasetOptions) -> str:
         description = describe_dataset(dataset, convention=convention, episodes=options.checks)
         usable = [index for index in range(dataset.num_episodes) if index not in description.bad]
         shown = usable[:1] if options.episode is None else [options.episode]
-        picture = None
+        named = options.picture is not None and options.picture.name != ""
+        picture, problem = None, None
         if options.picture is not None and shown:
-            named = options.picture.name != ""
-            picture = options.picture if named else Path("runs") / "inspect" / f"{path.resolve().stem}.png"
-            write_picture(dataset, shown[0], convention, picture)
+            target = options.picture if named else Path("runs") / "inspect" / f"{path.resolve().stem}.png"
+            try:
+                write_picture(dataset, shown[0], convention, target)
+                picture = target
+            except DataError as error:
+                if options.episode is not None and not isinstance(error, WriteError):
+                    raise  # there is no such episode
+                problem = error
     finally:
         dataset.close()
     if options.as_json:
-        return json.dumps({**description.to_dict(), "picture": picture}, indent=2, default=str)
-    return dataset_text(description) + (f"\npicture: {picture}" if picture else "")
+        found = {**description.to_dict(), "picture": picture}
+        text = json.dumps(found | ({"no_picture": str(problem)} if problem else {}), indent=2, default=str)
+    else:
+        text = dataset_text(description) + (f"\npicture: {picture}" if picture else "")
+        text += f"\nno picture: {problem}" if problem else ""
+    if problem is not None and named:
+        raise PictureError(str(problem), text) from problem
+    return text
 
 
 def write_picture(dataset: TrajectoryDataset, index: int, convention: Convention, target: Path) -> None:
