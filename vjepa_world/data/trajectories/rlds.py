@@ -22,6 +22,7 @@ from vjepa_world.data.trajectories.rlds_episode import RLDSEpisode, decode
 from vjepa_world.data.trajectories.rlds_known import known
 from vjepa_world.data.trajectories.tfrecord import index_records
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import short
 from vjepa_world.ops.convention import PLAIN, Convention
 
 _FILE_NAME = re.compile(r".+\.tfrecords?(-\d+-of-\d+)?")
@@ -71,7 +72,8 @@ class RLDSDataset:
                 f"{self.path} has no *.tfrecord file{which}. Give the folder that holds them, or one."
             )
         info = self._info()
-        self._known = known(str(info.get("name") or self._files[0].name))
+        name = info.get("name")
+        self._known = known(name if isinstance(name, str) and name else self._files[0].name)
         self.fps = reading.check_fps(fps, self._known.fps)
         self._records = [record for file in self._files for record in index_records(file)]
         self._state, self._action = _names(state, self._known.state), _names(action, self._known.action)
@@ -82,8 +84,11 @@ class RLDSDataset:
         self.action_names = reading.names_of(_short(self._action), self._action_sizes)
         self.cameras = reading.choose_cameras(cameras, first.images, self.path)
         blank = self._blank() if cameras is None else set()
-        if cameras is None:
-            self.cameras = tuple(name for name in self.cameras if "depth" not in name and name not in blank)
+        depth = {name for name in self.cameras if first.is_depth(name)} if cameras is None else set()
+        self.cameras = tuple(name for name in self.cameras if name not in depth | blank)
+        self._left_out = first.left_out((*self._state, *self._action)) | {
+            f"observation/{name}": "a depth map, no colour image" for name in sorted(depth)
+        }
         fits = state is None and len(self.state_names) == self._known.state_size
         self.convention = convention or (self._known.convention if fits else PLAIN)
         self.about = self._describe(info, fits=fits, fps=fps, convention=convention, blank=blank)
@@ -163,8 +168,9 @@ class RLDSDataset:
         from_name = self._known.reason
         return {
             "files": len(self._files),
-            **{key: info[key] for key in ("name", "version") if info.get(key)},
+            **{key: short(info[key]) for key in ("name", "version") if info.get(key)},
             "fps from": "fps=" if fps is not None else from_name,
+            **({"left_out": self._left_out} if self._left_out else {}),
             **({"cameras that show nothing": ", ".join(sorted(blank))} if blank else {}),
             "convention from": "convention=" if convention else (from_name if fits else "PLAIN: not known"),
         }

@@ -21,6 +21,8 @@ _STEPS = "steps/"
 _IMAGES = "observation/"
 _METADATA = "episode_metadata/"
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG")
+# Of a PNG: where its header has the bits of a number, and whether it has one number a pixel.
+_PNG_BITS, _PNG_COLOURS, _PNG_GREY = 24, 25, 0
 # Features with one entry a row whatever the dataset: they say how long an episode is.
 _FLAGS = ("is_first", "is_last", "is_terminal", "reward", "discount")
 
@@ -63,6 +65,31 @@ class RLDSEpisode:
             and name.startswith(_IMAGES)
             and feature.first(self.data).startswith(_IMAGE_STARTS)
         )
+
+    def is_depth(self, camera: str) -> bool:
+        """Whether a camera's images are depth maps: by its name, or since its pixels are one number of 16 bits."""
+        feature = self.features.get(_IMAGES + camera)
+        head = feature.first(self.data)[: _PNG_COLOURS + 1] if isinstance(feature, ByteStrings) else b""
+        is_png = head.startswith(_IMAGE_STARTS[1]) and len(head) > _PNG_COLOURS
+        return "depth" in camera.lower() or (
+            is_png and head[_PNG_BITS] == 16 and head[_PNG_COLOURS] == _PNG_GREY
+        )
+
+    def left_out(self, used: tuple[str, ...]) -> dict[str, str]:
+        """Return the features of steps that are neither images, numbers nor instructions, and why, by name."""
+        images, columns = self.images, self.other_columns(used)
+        found = {}
+        for name, feature in self.features.items():
+            if name in (*used, *columns) or name.startswith(_METADATA) or "language_instruction" in name:
+                continue
+            if isinstance(feature, np.ndarray):
+                found[name] = f"{len(feature)} numbers, not as many for each of {self.num_rows} steps"
+            elif name.removeprefix(_IMAGES) not in images or not name.startswith(_IMAGES):
+                start = feature.first(self.data)[:8]
+                found[name] = (
+                    f"{len(feature)} byte strings that are no JPEG or PNG images (the first begins {start!r})"
+                )
+        return found
 
     @cached_property
     def num_rows(self) -> int:
