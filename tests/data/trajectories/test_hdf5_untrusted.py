@@ -166,23 +166,34 @@ def test_a_camera_whose_name_leads_out_of_a_folder_is_refused(path: Path) -> Non
         RobomimicDataset(path)
 
 
+def droid_with(folder: Path, **words: Any) -> Path:
+    root = DROID.make(folder / "set", contents(DROID))
+    for file in root.rglob("metadata_*.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | words))
+    return root
+
+
+def test_videos_of_droid_are_in_the_folder_or_nowhere(tmp_path: Path) -> None:
+    dataset = DROIDDataset(droid_with(tmp_path, left_mp4_path="../../../../etc/passwd"))
+    assert "left" not in dataset.cameras
+    assert dataset.about["left_out"]["left"] == "camera: passwd is not there"
+
+
 @pytest.mark.parametrize(
     ("word", "value"),
     [
-        ("left_mp4_path", "../../../../etc/passwd"),
         ("left_mp4_path", ".."),
         ("left_mp4_path", [1]),
+        ("left_mp4_path", 5),
         ("left_mp4_path", "a\0b"),
+        ("left_mp4_path", "x" * 300),
+        ("current_task", {"a": 1}),
+        ("current_task", "\ud800"),
     ],
 )
-def test_videos_of_droid_are_in_the_folder_or_nowhere(tmp_path: Path, word: str, value: Any) -> None:
-    root = DROID.make(tmp_path / "set", contents(DROID))
-    for file in root.rglob("metadata_*.json"):
-        file.write_text(json.dumps(json.loads(file.read_text()) | {word: value}))
-    dataset = DROIDDataset(root)
-    assert "left" not in dataset.cameras
-    with pytest.raises(DataError, match="has no camera 'left'"):
-        DROIDDataset(root, cameras=["left"])
+def test_words_of_droid_are_texts(tmp_path: Path, word: str, value: Any) -> None:
+    with pytest.raises(DataError, match=rf"metadata_.*\.json: {word} is "):
+        DROIDDataset(droid_with(tmp_path, **{word: value}))
 
 
 @pytest.mark.parametrize("name", ["robomimic", "droid"])

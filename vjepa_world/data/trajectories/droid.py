@@ -30,6 +30,7 @@ from vjepa_world.data.trajectories.hdf5 import has_dataset, list_arrays, open_hd
 from vjepa_world.data.video import probe_video
 from vjepa_world.data.video_pool import VideoPool
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import inner_path, text
 from vjepa_world.ops.convention import Convention
 
 _NUMBERS = "trajectory.h5"
@@ -90,15 +91,19 @@ class DROIDDataset:
         self._folders = find_trajectories(self.path)
         self.cameras = reading.choose_cameras(cameras, self._cameras_there(), self.path)
         self._pool = VideoPool(open_videos)
-        self.about: Mapping[str, Any] = {
-            "robot": "Franka Panda",
-            "convention from": "convention=" if convention else "DROID's format",
-        }
+        self._convention_from = "convention=" if convention else "DROID's format"
 
     @property
     def num_episodes(self) -> int:
         """How many episodes there are."""
         return len(self._folders)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The robot, where the convention is from, and what of a trajectory is not read."""
+        found = {"robot": "Franka Panda", "convention from": self._convention_from}
+        left_out = reading.first_readable(self.num_episodes, self._left_out, self.path)
+        return {**found, "left_out": left_out} if left_out else found
 
     def episode(self, index: int) -> Trajectory:
         """Return an episode; its numbers are read and checked now, and its videos' headers; frames when asked for.
@@ -118,7 +123,7 @@ class DROIDDataset:
             actions = _pose(file, _ACTION, where, len(states)) if commanded else states[1:]
             videos = {name: _video(metadata, name, len(states), where) for name in self.cameras}
             extrinsics = _extrinsics(file, videos, len(states), where)
-            columns = _columns(file, len(states), where)
+            columns, _ = _columns(file, len(states), where)
         return Trajectory(
             index=index,
             name=where,
@@ -157,6 +162,19 @@ class DROIDDataset:
         seen = set().union(*reading.some_readable(self.num_episodes, there, self.path, most=_ASKED))
         return tuple(name for name in _CAMERAS if name in seen)
 
+    def _left_out(self, index: int) -> dict[str, str]:
+        """Return the arrays and cameras of an episode that are not read, and why."""
+        folder = self._folders[index]
+        where = f"{folder} (episode {index})"
+        with open_hdf5(folder / _NUMBERS, where) as file:
+            rows = len(_pose(file, _STATE, where, None))
+            left_out = _columns(file, rows, where)[1]
+        named = _read_metadata(folder, where).videos
+        missing = {
+            name: f"camera: {file.name} is not there" for name, file in named.items() if not file.is_file()
+        }
+        return {**left_out, **missing}
+
     def _frames(self, videos: dict[str, VideoPiece], camera: str, rows: np.ndarray) -> Tensor:
         return self._pool.get(videos[camera].path).frames_by_index(rows.tolist())
 
@@ -189,18 +207,24 @@ def _read_metadata(folder: Path, where: str) -> _Metadata:
             "Copy it whole, or take it out."
         )
     found = reading.read_json(files[0])
-    paths = {name: found.get(f"{name}_mp4_path") for name in _CAMERAS}
-    if paths["left"] or paths["right"]:
-        paths["ext1"] = paths["ext2"] = None  # the same two cameras under other names
-    success = found.get("success")
+    paths = {
+        name: text(found[f"{name}_mp4_path"], f"{files[0]}: {name}_mp4_path")
+        for name in _CAMERAS
+        if found.get(f"{name}_mp4_path")
+    }
+    if "left" in paths or "right" in paths:
+        # ext1 and ext2 are the same two cameras under other names.
+        paths = {name: path for name, path in paths.items() if not name.startswith("ext")}
+    success, task = found.get("success"), found.get("current_task") or ""
     return _Metadata(
         # The paths are those on the recorder's disk: only their last part holds here.
         videos={
-            name: folder / "recordings" / "MP4" / PurePosixPath(str(path)).name
+            name: inner_path(
+                folder / "recordings" / "MP4", PurePosixPath(path).name, f"{files[0]}: {name}_mp4_path"
+            )
             for name, path in paths.items()
-            if path
         },
-        task=str(found.get("current_task") or ""),
+        task=text(task, f"{files[0]}: current_task"),
         success=success if isinstance(success, bool) else None,
     )
 
@@ -225,11 +249,11 @@ def _extrinsics(file: Any, videos: Mapping[str, VideoPiece], rows: int, where: s
     return found
 
 
-def _columns(file: Any, rows: int, where: str) -> dict[str, np.ndarray]:
-    """Return the other numeric arrays with an entry for each row."""
+def _columns(file: Any, rows: int, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the other numeric arrays with an entry for each row, and why others are not among them."""
     listing = list_arrays(file, where)
     used = (*_STATE, *_ACTION, *(name for name in listing.arrays if "camera_extrinsics" in name))
-    return row_columns(file, listing, used, rows, where)[0]
+    return row_columns(file, listing, used, rows, where)
 
 
 def _files(folder: Path) -> list[Path]:
