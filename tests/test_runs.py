@@ -207,3 +207,12 @@ def test_metrics_are_read_by_rising_step_without_what_a_kill_left(tmp_path: Path
         {"step": 10, "loss": 2.5},
         {"step": 20, "loss": 1.0},
     ]
+
+
+def test_a_text_that_lost_bytes_on_the_disk_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "getsize", lambda path: 3)
+    with pytest.raises(OSError, match="fewer bytes are on the disk than were written.*a.txt"):
+        write_text_atomic(tmp_path / "a.txt", "four")
+    assert list(tmp_path.iterdir()) == []

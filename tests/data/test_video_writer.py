@@ -118,3 +118,16 @@ def test_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path, limit
     assert f"Cannot write {path}: File too large" in result.stderr
     assert "free some space" in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_fewer_frames_than_were_written_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a disk or a muxer loses some without an error."""
+    writer = VideoWriter(tmp_path / "a.mp4", 5)
+    for number in range(4):
+        writer.write(coded_frame(number))
+    writer.num_frames += 1
+    with pytest.raises(DataError, match=r"Cannot write .*a\.mp4: the file has 4 frames, and 5 were written"):
+        writer.close()
+    assert list(tmp_path.iterdir()) == []

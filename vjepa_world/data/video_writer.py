@@ -105,9 +105,21 @@ class VideoWriter:
             self._container.close()
             with open(self._temporary, "rb") as file:
                 os.fsync(file.fileno())
+            self._read_back()
             os.replace(self._temporary, self.path)
         except (OSError, ValueError) as error:
             raise self._failed(error) from error
+
+    def _read_back(self) -> None:
+        """Count the frames that the file has.
+
+        Raises:
+            OSError: They are others than were written.
+        """
+        with av.open(ffmpeg_url(self._temporary)) as container:
+            found = sum(packet.size > 0 for packet in container.demux(video=0))
+        if found != self.num_frames:
+            raise OSError(errno.EIO, f"the file has {found} frames, and {self.num_frames} were written")
 
     def discard(self) -> None:
         """Stop, and leave nothing behind."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.evaluation.open_loop_config import OpenLoopConfig
 from vjepa_world.progress import progress
 from vjepa_world.ranges import SEED, THREADS
@@ -146,7 +146,7 @@ def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> 
     env.close()
     write_json_atomic(folder / "result.json", result)
     print(table(result))
-    print(f"{folder / 'result.json'}; videos in {folder / 'videos'}")
+    print(f"{folder / 'result.json'}{_videos_written(folder, min(config.videos, len(episodes)))}")
     return result
 
 
@@ -169,6 +169,20 @@ def _run_all(
         bar.set_postfix({"success": f"{sum(e.success for e in episodes)}/{len(episodes)}"})
     bar.close()
     return episodes
+
+
+def _videos_written(folder: Path, expected: int) -> str:
+    """Return where the videos are, in words; nothing where none was asked for.
+
+    Raises:
+        DataError: Others are there than were to be written.
+    """
+    found = len(list((folder / "videos").glob("*.mp4")))
+    if found != expected:
+        raise DataError(
+            f"{folder / 'videos'} has {found} videos, and {expected} were to be written; look at the disk."
+        )
+    return f"; videos in {folder / 'videos'}" if expected else ""
 
 
 def _video_writer(folder: Path, videos: int) -> Callable[[int, Episode], None]:

@@ -93,6 +93,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Train what stands behind the frozen encoder, alone or as one of several processes, and say where it is."""
+    from vjepa_world.pretrained.native import find_checkpoint
     from vjepa_world.training.distributed import local_device, process_group
     from vjepa_world.training.hardware import resolve_device, set_threads
 
@@ -105,6 +106,7 @@ def run(config: Config) -> None:
     with process_group(device, config.trainer.timeout_s) as ranks:
         folder = _train(config, device, ranks)
     if ranks.is_main:
+        find_checkpoint(folder)  # what is said to be there is there
         print(f"world model in {folder}; try it with: vjepa-world evaluate checkpoint={folder}")
 
 

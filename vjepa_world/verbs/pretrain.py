@@ -67,6 +67,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Train, write checkpoints, and say where they are."""
+    from vjepa_world.pretrained.native import find_checkpoint
     from vjepa_world.training.distributed import local_device, process_group
     from vjepa_world.training.hardware import resolve_device, set_threads
 
@@ -75,6 +76,7 @@ def run(config: Config) -> None:
     with process_group(device, config.trainer.timeout_s) as ranks:
         folder = _train(config, device, ranks)
     if ranks.is_main:
+        find_checkpoint(folder)  # what is said to be there is there
         print(f"encoder in {folder}; freeze it with: vjepa-world finetune encoder={folder} data.path=DATASET")
 
 
