@@ -20,6 +20,7 @@ from vjepa_world.config import (
     flatten,
     from_yaml,
     launcher_words,
+    read_yaml_file,
     to_yaml,
     typed_value,
 )
@@ -406,3 +407,32 @@ def test_keys_by_name_hold_dataclasses(tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=re.escape(message)):
             compose("mix", Mixture, [word], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\n", r"references \(\*name\) are not read"),
+        ("a: &a {b: *a}", r"references \(\*name\) are not read"),
+        ("a: " + "[" * 3000, "is not readable as YAML|levels deep"),
+        ("a: " + "[" * 60 + "]" * 60, "nested more than 50 levels deep"),
+        ("a: 2024-01-01", "holds a date, expected texts and numbers: put it in quotes"),
+        ("a: !!set {x, y}", "holds a set"),
+        ("a: !!binary aGVsbG8=", "holds a bytes"),
+        ("a: !!python/object/apply:os.system [ls]", "is not readable as YAML"),
+        ("a: 0x" + "f" * 5000, "holds a whole number of 20000 bits"),
+        ("a: " + "9" * 5000, "is not readable as YAML"),
+        ("? [1, 2]\n: 3", "is not readable as YAML"),
+        ("- 1", "holds list, expected keys and values"),
+    ],
+)
+def test_yaml_from_elsewhere_holds_plain_values_or_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=rf"config.yaml.*({reason})"):
+        read_yaml_file(tmp_path / "config.yaml")
+
+
+def test_yaml_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"a: \xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"config.yaml is not readable .*expected YAML in UTF-8"):
+        read_yaml_file(tmp_path / "config.yaml")

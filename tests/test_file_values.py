@@ -111,3 +111,9 @@ def test_values_are_shown_short() -> None:
     assert len(short([[list(range(1000))] * 1000] * 1000)) < 300
     assert len(short("x" * 10**6)) < 70
     assert short(10**5000) == "a whole number of about 5000 digits"
+
+
+def test_json_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": ' * 60 + "1" + "}" * 60)
+    with pytest.raises(DataError, match=r"a\.json is nested more than 50 levels deep.* Copy it again"):
+        read_json_object(tmp_path / "a.json", again="Copy it again.")

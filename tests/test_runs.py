@@ -216,3 +216,35 @@ def test_a_text_that_lost_bytes_on_the_disk_is_no_success(
     with pytest.raises(OSError, match="fewer bytes are on the disk than were written.*a.txt"):
         write_text_atomic(tmp_path / "a.txt", "four")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[1]",
+        b"5",
+        b"null",
+        b"{",
+        b'{"loss": 1}',
+        b'{"step": "x"}',
+        b'{"step": Infinity}',
+        b'{"step": NaN}',
+        b'{"step": -1}',
+        b'{"step": 1.5}',
+        b'{"step": true}',
+        b'{"step": 1e300}',
+        b'{"step": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b"\xff\xfe",
+    ],
+)
+def test_a_line_of_metrics_that_is_none_is_left_out(tmp_path: Path, line: bytes) -> None:
+    good = json.dumps({"step": 3, "loss": 0.5}).encode()
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([line, good, line]) + b"\n")
+    assert read_metrics(tmp_path) == [{"step": 3, "loss": 0.5}]
+
+
+def test_what_is_no_finite_number_is_left_out_of_metrics(tmp_path: Path) -> None:
+    line = '{"step": 3, "a": "x", "b": NaN, "c": [1], "d": null, "e": true, "f": 2, "g": -Infinity}'
+    (tmp_path / "metrics.jsonl").write_text(line)
+    assert read_metrics(tmp_path) == [{"step": 3, "f": 2}]

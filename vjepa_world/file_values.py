@@ -20,6 +20,9 @@ from vjepa_world.errors import DataError, VJEPAWorldError
 #: Counts above this are in no file that fits a disk.
 MOST = 10**15
 
+#: How deep the objects and lists of a description may be nested; all that walks through them calls itself.
+_DEEPEST = 50
+
 Error = type[VJEPAWorldError]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -168,7 +171,23 @@ def read_json_object(path: Path, *, again: str, error: Error = DataError) -> dic
         raise error(f"{path} is not readable JSON ({problem}). {again}") from problem
     if not isinstance(found, dict):
         raise error(f"{path} holds a {type(found).__name__}, expected a JSON object. {again}")
+    if _is_deep(found):
+        raise error(f"{path} is nested more than {_DEEPEST} levels deep, as no description is. {again}")
     return found
+
+
+def _is_deep(tree: Any) -> bool:
+    level = [tree]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for value in level
+            if isinstance(value, dict | list)
+            for inner in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def short(value: object, most: int = 60) -> str:

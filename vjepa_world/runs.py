@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from vjepa_world.config import flatten, read_yaml, to_yaml
 from vjepa_world.config.values import defaults_of, overlay
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+from vjepa_world.file_values import whole_number
 from vjepa_world.folder_lock import LOCK_FILE, locked_folder
 
 logger = logging.getLogger(__name__)
@@ -129,17 +130,33 @@ def _check_exists(folder: Path, resume: bool) -> None:
 def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     """Return the lines of a run's `metrics.jsonl`, by rising step; none if there is no such file.
 
-    Of a step that was logged twice the later line counts, and the half-written last line of a killed run is left out.
+    Of a step that was logged twice the later line counts, and the half-written last line of a killed run is left out,
+    like whatever else is no finite number.
     """
     path = Path(folder) / METRICS_FILE
     lines: dict[int, dict[str, float]] = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
-            line = json.loads(text)
-            lines[int(line["step"])] = line
-        except (ValueError, KeyError, TypeError):
-            continue
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        for text in stream:
+            line = _numbers_in(text)
+            if "step" in line:
+                lines[int(line["step"])] = line
     return [lines[step] for step in sorted(lines)]
+
+
+def _numbers_in(text: str) -> dict[str, float]:
+    """Return the finite numbers of a line of JSON; none where it is broken or has a step that is none."""
+    try:
+        line = json.loads(text)
+        whole_number(line["step"], "step", error=RunError)
+    except (ValueError, KeyError, TypeError, RecursionError, RunError):
+        return {}
+    return {
+        key: value
+        for key, value in line.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+    }
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.data.coded_video import write_coded
+from tests.memory import memory_of_at_most
 from vjepa_world.data.corpus import find_videos
 from vjepa_world.data.images import probe_image, read_image
 from vjepa_world.data.video import VideoError
@@ -118,3 +119,16 @@ def test_images_are_taken_where_they_are_wanted_and_there_is_no_video(tmp_path: 
     assert [s.path.name for s in find_videos(tmp_path, images=True).segments] == ["c.mp4"]
     (tmp_path / "list.csv").write_text("path\nb.png\ndeep/c.mp4\n")
     assert len(find_videos(tmp_path / "list.csv", images=True).segments) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Image size")
+def test_an_image_whose_header_tells_of_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (12_000, 10_000)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    for read in (read_image, probe_image):
+        with (
+            memory_of_at_most(2**28),
+            pytest.raises(VideoError, match="12000 x 10000 pixels, and it has 2000"),
+        ):
+            read(path)

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from vjepa_world.config.composition import compose, default_config_dir, describe, launcher_words
 from vjepa_world.config.quoting import typed_value
-from vjepa_world.config.text import flatten, from_yaml, read_yaml, to_yaml
+from vjepa_world.config.text import flatten, from_yaml, read_yaml, read_yaml_file, to_yaml
 
 __all__ = [
     "compose",
@@ -32,6 +32,7 @@ __all__ = [
     "from_yaml",
     "launcher_words",
     "read_yaml",
+    "read_yaml_file",
     "to_yaml",
     "typed_value",
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import typing
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -21,8 +22,19 @@ T = TypeVar("T")
 _EXPONENT = re.compile(r"^[-+]?(?:\d[\d_]*\.?[\d_]*|\.[\d_]+)[eE][-+]?\d+$")
 
 
+#: How deep values may be nested, and how large a whole number may be: further none of ours are.
+_DEEPEST, _LARGEST = 50, 10**300
+
+
 class _Loader(yaml.SafeLoader):
     """Reads what the dumper writes, and what earlier releases wrote."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse references, of which a few lines of text can make more values than fit any memory."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "references (*name) are not read", mark)
+        return super().compose_node(parent, index)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -47,17 +59,52 @@ def read_yaml(text: str, source: str = "config.yaml") -> dict[str, Any]:
     """Return the keys and values of a YAML text; `source` names it in errors.
 
     Raises:
-        ConfigError: If it is not YAML, or not of keys and values.
+        ConfigError: If it is not YAML, or not of keys and plain values.
     """
     try:
         loaded = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         raise ConfigError(f"{source} is not readable as YAML ({' '.join(str(error).split())}).") from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
         raise ConfigError(f"{source} holds {type(loaded).__name__}, expected keys and values.")
+    _check_plain(loaded, source)
     return {str(key): value for key, value in loaded.items()}
+
+
+def read_yaml_file(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a YAML file.
+
+    Raises:
+        ConfigError: If it cannot be read, is not YAML, or not of keys and plain values.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not readable ({error}); expected YAML in UTF-8.") from error
+    return read_yaml(content, str(path))
+
+
+def _check_plain(loaded: Any, source: str) -> None:
+    """Refuse dates, sets and bytes, which YAML knows and JSON does not, and values without a sensible size."""
+    waiting = [(loaded, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > _DEEPEST:
+            raise ConfigError(f"{source} is nested more than {_DEEPEST} levels deep; none of ours is.")
+        if isinstance(value, dict):
+            waiting += [(inner, depth + 1) for inner in (*value.keys(), *value.values())]
+        elif isinstance(value, list):
+            waiting += [(inner, depth + 1) for inner in value]
+        elif isinstance(value, int) and abs(value) > _LARGEST:
+            raise ConfigError(
+                f"{source} holds a whole number of {value.bit_length()} bits; none of ours is so large."
+            )
+        elif value is not None and not isinstance(value, str | int | float):
+            raise ConfigError(
+                f"{source} holds a {type(value).__name__}, expected texts and numbers: put it in quotes."
+            )
 
 
 def from_yaml(text: str, schema: type[T], source: str = "config.yaml") -> T:

@@ -34,6 +34,10 @@ PILLOW_ERRORS = (
 )
 
 
+# An image may always have so many bytes of pixels; more only where it is no more than so many times larger than stored.
+_FREE_BYTES, _MOST_UNPACKED = 64 << 20, 1100
+
+
 def is_image(place: Place) -> bool:
     """Whether its name is that of an image."""
     return suffix_of(place) in IMAGE_EXTENSIONS
@@ -83,12 +87,26 @@ def _opened(place: Place) -> Iterator[Image.Image]:
                 raise VideoError(
                     f"{place} is an animated image, and one frame is expected; make a video of it, or take it out."
                 )
+            check_pixels(image, size_of(place))
             yield image
     except PILLOW_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "<_io" in reason:  # Pillow names the open file, not the path
             reason = f"it is no image, or its first bytes are damaged ({size_of(place)} bytes)"
         raise unreadable(place, reason, "a whole image file") from error
+
+
+def check_pixels(image: Image.Image, stored_bytes: int) -> None:
+    """Refuse an image whose header tells of far more pixels than its bytes can hold.
+
+    Raises:
+        ValueError: It does.
+    """
+    width, height = image.size
+    if 3 * width * height > _FREE_BYTES + _MOST_UNPACKED * stored_bytes:
+        raise ValueError(
+            f"its header tells of {width} x {height} pixels, and it has {stored_bytes} bytes, which cannot hold them"
+        )
 
 
 def _eight_bit(place: Place, image: Image.Image) -> Image.Image:

@@ -230,7 +230,7 @@ def _reader(
 
 def _origins(config: Config) -> dict[str, Any]:
     """Return where the encoder and the data come from, as far as their folders tell."""
-    from vjepa_world.config import read_yaml
+    from vjepa_world.config import read_yaml_file
     from vjepa_world.pretrained import read_checkpoint
     from vjepa_world.runs import CONFIG_FILE
 
@@ -241,9 +241,7 @@ def _origins(config: Config) -> dict[str, Any]:
     for source in config.data.all_sources().values():
         recorded = Path(source.path) / CONFIG_FILE
         if recorded.is_file():
-            origins.setdefault("data", {})[source.path] = read_yaml(
-                recorded.read_text(encoding="utf-8"), str(recorded)
-            )
+            origins.setdefault("data", {})[source.path] = read_yaml_file(recorded)
     return origins
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
 from vjepa_world.errors import CheckpointError
-from vjepa_world.runs import CONFIG_FILE
+from vjepa_world.file_values import read_json_object
+from vjepa_world.runs import CONFIG_FILE, RunError
 
 BAD_FILES, RESULT = "bad_files.csv", "result.json"
 
@@ -33,13 +33,12 @@ def bad_files(folder: Path) -> str:
 
 def settings(folder: Path) -> str:
     """Return the run's settings, where its checkpoint is from, and its result, each folded."""
-    from vjepa_world.config import flatten, read_yaml
+    from vjepa_world.config import flatten, read_yaml_file
     from vjepa_world.evaluation import report_page as html
 
     parts = []
     if (folder / CONFIG_FILE).is_file():
-        path = folder / CONFIG_FILE
-        values = read_yaml(path.read_text(encoding="utf-8"), str(path))
+        values = read_yaml_file(folder / CONFIG_FILE)
         parts.append(html.folded("settings", html.table(flatten(values).items())))
     for title, content in (
         ("provenance of the checkpoint", _provenance(folder)),
@@ -63,7 +62,12 @@ def _provenance(folder: Path) -> dict[str, Any]:
 
 
 def _result(folder: Path) -> dict[str, Any]:
-    """Return the content of `result.json`; nothing without one."""
+    """Return the content of `result.json`; nothing without one.
+
+    Raises:
+        RunError: If it is broken.
+    """
     path = folder / RESULT
-    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return found if isinstance(found, dict) else {}
+    if not path.is_file():
+        return {}
+    return read_json_object(path, again="Remove it, or evaluate again.", error=RunError)

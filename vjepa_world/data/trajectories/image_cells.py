@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from vjepa_world.data.images import PILLOW_ERRORS
+from vjepa_world.data.images import PILLOW_ERRORS, check_pixels
 from vjepa_world.errors import DataError
 
 
@@ -53,6 +53,7 @@ def _opened(cell: Mapping[str, Any] | None, where: str) -> Iterator[Image.Image]
         )
     try:
         with Image.open(io.BytesIO(content)) as image:
+            check_pixels(image, len(content))
             yield image
     except PILLOW_ERRORS as error:
         raise DataError(
