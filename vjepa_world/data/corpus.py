@@ -401,14 +401,14 @@ def _add_dataset(folder: Path, builder: SegmentsBuilder) -> None:
     meta = LeRobotMeta(folder)
     episodes = meta.episodes()
     numbers: dict[Path, int] = {}
-    for key in meta.video_keys:
+    for key in meta.clip_keys():
         for episode in episodes:
             piece = episode.videos[key]
             if piece.path not in numbers:
                 numbers[piece.path] = builder.files.add_path(os.fspath(piece.path))
             builder.add(
                 numbers[piece.path],
-                label=episode.task,
+                label=" / ".join(episode.tasks),
                 start_s=piece.from_s,
                 end_s=piece.to_s,
                 episode=episode.index,

@@ -59,6 +59,17 @@ def test_a_snapshot_may_lead_to_the_blobs_of_its_repository_alone(tmp_path: Path
                 folder.file(prefix + name)
 
 
+def test_blobs_that_are_a_link_are_none(tmp_path: Path) -> None:
+    snapshot = tmp_path / "hub/datasets--a--b/snapshots/0123"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "private").mkdir()
+    (tmp_path / "private/f00").write_bytes(b"secret")
+    (snapshot.parents[1] / "blobs").symlink_to(tmp_path / "private")
+    (snapshot / "mine").symlink_to("../../blobs/f00")
+    with pytest.raises(DataError, match="lies outside of the dataset"):
+        ContainedFolder(snapshot).file("mine")
+
+
 KNOWN = ("chunk_index", "file_index", "video_key")
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 from tests.data.coded_video import coded_frame, read_codes
 from tests.data.v21_files import write_v21
 from tests.verbs.commands import run
+from vjepa_world.data.corpus import find_videos
 from vjepa_world.data.trajectories.convert import Conversion, Converted, convert_trajectories
 from vjepa_world.data.trajectories.description import describe_dataset
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset
@@ -229,6 +230,22 @@ def test_a_depth_video_is_no_camera(root: Path) -> None:
     assert dataset.cameras == ("wrist",)
     new, done = convert(root)
     assert new.cameras == ("wrist",) and "observation.images.front" in done.left_out
+    clips = find_videos(str(root)).segments
+    assert len(clips) == len(LENGTHS) and all("wrist" in str(clip.path) for clip in clips)
+
+
+def test_cameras_that_give_no_clips_are_named(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    add_column(root, "observation.images.top", colour, ONE_CHANNEL | {"shape": [64, 64, 3]})
+    assert len(find_videos(str(root)).segments) == 2 * len(LENGTHS)
+    assert "observation.images.top: its pictures lie in the data files: convert" in caplog.text
+
+
+def test_a_clip_of_several_tasks_is_called_by_all(root: Path) -> None:
+    lines = [
+        json.dumps({"episode_index": i, "tasks": ["a", "b"][i:], "length": n}) for i, n in enumerate(LENGTHS)
+    ]
+    (root / "meta/episodes.jsonl").write_text("\n".join(lines))
+    assert {segment.label for segment in find_videos(str(root)).segments} == {"a / b", "b"}
 
 
 def test_an_image_of_damaged_or_endless_size_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

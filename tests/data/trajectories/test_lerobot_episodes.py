@@ -87,6 +87,12 @@ def test_episodes_without_their_files_leave_the_others(root: Path, file: str) ->
         assert LeRobotDataset(root, cameras=("front",)).num_episodes == 4
 
 
+def test_no_episode_at_all_is_an_error(root: Path) -> None:
+    keep_lines(root, ())
+    with pytest.raises(DataError, match="set lists no episode; expected at least one"):
+        LeRobotDataset(root)
+
+
 def test_no_episode_with_files_is_an_error(root: Path) -> None:
     shutil.rmtree(root / "data")
     with pytest.raises(

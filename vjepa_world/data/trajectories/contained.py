@@ -84,7 +84,9 @@ def _blobs(path: Path) -> list[str]:
         for folder in (place, *place.parents):
             repository = folder.parent.parent
             if folder.parent.name == "snapshots" and (repository / "blobs").is_dir():
-                found.append(os.path.realpath(repository / "blobs"))
+                blobs = os.path.realpath(repository / "blobs")
+                # A link in their place could lead anywhere.
+                found += [blobs] if blobs == os.path.join(os.path.realpath(repository), "blobs") else []
     return found
 
 

@@ -20,7 +20,7 @@ from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.lerobot_declared import read_declared
 from vjepa_world.data.trajectories.lerobot_format import ACTION, STATE
-from vjepa_world.data.trajectories.lerobot_meta import Episode, LeRobotMeta, is_lerobot
+from vjepa_world.data.trajectories.lerobot_meta import DEPTH_REASON, Episode, LeRobotMeta, is_lerobot
 from vjepa_world.data.trajectories.lerobot_rows import RowReader, any_deep, read_images
 from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter, finished_shards
 from vjepa_world.data.trajectories.nearest_frames import nearest_frames
@@ -114,7 +114,7 @@ class LeRobotDataset:
         features = {
             name: f"{entry['dtype']} {tuple(entry['shape'])}" for name, entry in self.meta.features.items()
         }
-        robot = str(self.meta.info.get("robot_type") or "")
+        robot = str(self.meta.info.get("robot_type") or "")[:200]
         found = {"robot": robot, "version": self.meta.version, "features": features}
         left_out = self._left_out()
         return {**found, "left_out": left_out} if left_out else found
@@ -197,7 +197,7 @@ class LeRobotDataset:
         found = {}
         for name, key in self._features.items():
             if key in self.meta.depth_keys:
-                found[name] = "a depth camera, as declared or named: distances are no colours"
+                found[name] = DEPTH_REASON
             elif key in self.meta.image_keys and any_deep(listed, key):
                 found[name] = "pictures of more than 8 bits, as depth cameras have: distances are no colours"
         return found
@@ -206,8 +206,12 @@ class LeRobotDataset:
         """Return the episodes whose files are there; a part of a dataset may have been downloaded.
 
         Raises:
-            DataError: there are episodes, and none has its files.
+            DataError: there is no episode, or none has its files.
         """
+        if not listed:
+            raise DataError(
+                f"{self.path} lists no episode; expected at least one. Copy its whole meta folder."
+            )
         there: dict[Path, bool] = {}
         missing: list[tuple[Episode, Path]] = []
         for episode in listed:

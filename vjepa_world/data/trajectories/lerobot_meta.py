@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 _COLUMNS = ("episode_index", "tasks", "length", "data/chunk_index", "data/file_index")
 _VIDEO_COLUMNS = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+#: Why a depth camera is not read unless it is asked for.
+DEPTH_REASON = "a depth camera, as declared or named: distances are no colours"
 _FOLDERS = ("meta", "data", "videos")
 
 
@@ -37,9 +39,14 @@ class Episode:
 
     index: int
     length: int
-    task: str
+    tasks: tuple[str, ...]
     data_path: Path
     videos: Mapping[str, VideoPiece]
+
+    @property
+    def task(self) -> str:
+        """The first of its tasks; empty where the list of episodes has none."""
+        return self.tasks[0] if self.tasks else ""
 
 
 def is_lerobot(path: str | os.PathLike[str]) -> bool:
@@ -97,6 +104,17 @@ class LeRobotMeta:
         episodes = [self._episode(row) if of_v3 else self._episode_of_v21(row) for row in rows]
         self._compare_counts(episodes)
         return episodes
+
+    def clip_keys(self) -> list[str]:
+        """Return the features that are videos of colours; a warning names the other cameras."""
+        for key in (*self.video_keys, *self.image_keys):
+            if key in self.depth_keys:
+                self.leave_out(key, DEPTH_REASON)
+            elif key in self.image_keys:
+                self.leave_out(
+                    key, "its pictures lie in the data files: convert the dataset to have them as videos"
+                )
+        return [key for key in self.video_keys if key not in self.depth_keys]
 
     def tasks(self) -> dict[int, str]:
         """Return the dataset's tasks by their number; empty where it has no list of them.
@@ -169,7 +187,7 @@ class LeRobotMeta:
         return Episode(
             index=row["episode_index"],
             length=row["length"],
-            task=(row["tasks"] or [""])[0],
+            tasks=tuple(row["tasks"]),
             data_path=self._data_file(row, **self._numbers(row, "data")),
             videos={key: self._piece(row, key) for key in self.video_keys},
         )
@@ -196,7 +214,7 @@ class LeRobotMeta:
         return Episode(
             index=index,
             length=length,
-            task=(row["tasks"] or [""])[0],
+            tasks=tuple(row["tasks"]),
             data_path=self._data_file(row, **numbers),
             videos={
                 key: VideoPiece(path=self._video_file(key, **numbers), from_s=0.0, to_s=length / self.fps)
