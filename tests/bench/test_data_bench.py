@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import av
@@ -9,9 +11,11 @@ import numpy as np
 import pytest
 
 from vjepa_world.bench import data
+from vjepa_world.data import video_backends
+from vjepa_world.data.video_backends import BACKEND_VARIABLE
 
 
-def test_both_sides_give_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_sides_give_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "FRAMES", 130)
     monkeypatch.setattr(data, "VIDEOS", 1)
     path = data._write_video(tmp_path / "0.mp4", seed=3)
@@ -21,12 +25,24 @@ def test_both_sides_give_the_same_clips(tmp_path: Path, monkeypatch: pytest.Monk
     assert 0.2 < kinds.count("B") / 130 < 0.8
     assert 12e3 < path.stat().st_size / (130 / data.FPS) < 63e3  # bytes a second, as real videos of this size
     times_s = data._clip_times(seed=3)
-    ours, theirs = data._our_clips([path], times_s), data._decord_clips([path], times_s)
-    for number, anew in ((0, False), (1, True), (2, False)):
-        clip = ours(number, anew)
-        assert clip.shape == (data.CLIP, data.HEIGHT, data.WIDTH, 3)
-        assert np.array_equal(clip, theirs(number, anew))
-        assert not np.array_equal(clip[0], clip[-1])
+    theirs = data._decord_clips([path], times_s)
+    for backend in data._backends():
+        ours = data._our_clips([path], times_s, backend)
+        for number, anew in ((0, False), (1, True), (2, False)):
+            clip = ours(number, anew)
+            assert clip.shape == (data.CLIP, data.HEIGHT, data.WIDTH, 3)
+            assert np.array_equal(clip, theirs(number, anew))
+            assert not np.array_equal(clip[0], clip[-1])
+
+
+def test_each_back_end_is_measured_where_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(BACKEND_VARIABLE, "pyav")
+    assert data._backends() in (["pyav", "torchcodec"], ["pyav"])
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
+    video_backends._load_torchcodec.cache_clear()
+    assert data._backends() == ["pyav"]
+    assert os.environ[BACKEND_VARIABLE] == "pyav"  # as before
+    video_backends._load_torchcodec.cache_clear()
 
 
 def test_processor_time_counts_work_and_not_waiting() -> None:

@@ -388,3 +388,36 @@ def test_empty_packets_are_no_frames(tmp_path: Path, backend: str) -> None:
         assert video.num_frames == len(expected)
         assert read_codes(video.frames_by_index(shuffled)) == [expected[index] for index in shuffled]
         assert read_codes(video.frames_at([0.0, 1.05, 3.39])) == [0, 10, 33]
+
+
+# FFmpeg's own parsers mend the flags in most containers, but not in NUT.
+FLAGGED = [
+    "h264.mp4",
+    "h264_no_b.mp4",
+    "hevc.mp4",
+    "mpeg4.mp4",
+    "mpeg2.mkv",
+    "vp8.webm",
+    "vp9.webm",
+    "wmv1.asf",
+]
+FLAGGED += ["h264_refresh.mkv", "wmv2.wmv", "msmpeg4.avi", "msmpeg4v2.avi", "vp8_hidden.webm"]
+WRONGLY_FLAGGED = [(name, ".nut") for name in FLAGGED] + [("hevc.mp4", ".mp4"), ("mpeg4.mp4", ".mp4")]
+
+
+@pytest.mark.parametrize(("name", "suffix"), WRONGLY_FLAGGED)
+def test_a_container_that_calls_every_picture_a_keyframe_is_not_believed(
+    tmp_path: Path, encoded: Callable[[str], Path], backend: str, name: str, suffix: str
+) -> None:
+    path = tmp_path / f"flags{suffix}"
+    with av.open(str(encoded(name))) as source, av.open(str(path), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.is_keyframe, packet.stream = True, copy
+                out.mux(packet)
+    with av.open(str(path)) as container:
+        assert all(packet.is_keyframe for packet in container.demux(video=0) if packet.size)
+    for index in range(COUNT):
+        with open_video(path) as video:
+            assert read_codes(video.frames_by_index([index])) == [index]

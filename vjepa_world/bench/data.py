@@ -1,5 +1,7 @@
 """Clips of 16 frames at 4 fps beside decord's, in turns in one process; a loader's; and a pretraining's wait for them.
 
+Decoding is measured on either back end: ours over PyAV and, where it loads, torchcodec.
+
 Then windows of robot trajectories out of a LeRobotDataset.
 
 The videos are made here, at 320 x 240 with x264's default settings: a camera that moves over a texture with as much
@@ -10,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +30,11 @@ from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Pair, Row, row, time_pair
 from vjepa_world.bench.trajectory_windows import windows_row
 from vjepa_world.data.config import VideoDataConfig
+from vjepa_world.data.video_backends import BACKEND_VARIABLE, find_backend
+from vjepa_world.errors import DataError
 from vjepa_world.models.config import EncoderConfig
+
+logger = logging.getLogger(__name__)
 
 WIDTH, HEIGHT, FPS, FRAMES = 320, 240, 30, 300
 CLIP, CLIP_FPS = 16, 4.0
@@ -47,11 +55,41 @@ def run(config: BenchConfig) -> list[Row]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         videos = [_write_video(Path(scratch) / f"{n}.mp4", config.seed + n) for n in range(VIDEOS)]
-        rows = [*_decoding_rows(videos, config), _loader_row(scratch, videos, config)]
-        return [*rows, _waiting_row(scratch, config), windows_row(Path(scratch), videos, config)]
+        rows = [line for backend in _backends() for line in _decoding_rows(videos, config, backend)]
+        return [
+            *rows,
+            _loader_row(scratch, videos, config),
+            _waiting_row(scratch, config),
+            windows_row(Path(scratch), videos, config),
+        ]
 
 
-def _decoding_rows(videos: list[Path], config: BenchConfig) -> list[Row]:
+def _backends() -> list[str]:
+    """Return the back ends that load here."""
+    try:
+        with _selected("torchcodec"):
+            return ["pyav", find_backend()]
+    except DataError as error:
+        logger.warning("only PyAV is measured: %s", error)
+        return ["pyav"]
+
+
+@contextlib.contextmanager
+def _selected(backend: str) -> Iterator[None]:
+    """Open videos on this back end; empty for the one that is selected anyway."""
+    before = os.environ.get(BACKEND_VARIABLE)
+    if backend:
+        os.environ[BACKEND_VARIABLE] = backend
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[BACKEND_VARIABLE] = before
+        else:
+            os.environ.pop(BACKEND_VARIABLE, None)
+
+
+def _decoding_rows(videos: list[Path], config: BenchConfig, backend: str) -> list[Row]:
     """Random clips, by the wall and per core.
 
     Of one open video after another; of all in turn, as a training does that keeps videos open (decord's readers then
@@ -61,12 +99,12 @@ def _decoding_rows(videos: list[Path], config: BenchConfig) -> list[Row]:
         RuntimeError: the two sides give different pixels.
     """
     times_s = _clip_times(config.seed)
-    ours, theirs = _our_clips(videos, times_s), _decord_clips(videos, times_s)
+    ours, theirs = _our_clips(videos, times_s, backend), _decord_clips(videos, times_s)
     in_turn = list(range(CLIPS))
     one_by_one = sorted(in_turn, key=lambda number: number % VIDEOS)
     for number in in_turn:
         if not np.array_equal(ours(number, False), theirs(number, False)):
-            raise RuntimeError(f"clip {number}: our frames differ from decord's")
+            raise RuntimeError(f"clip {number}: the frames of {backend} differ from decord's")
     turns = min(config.repeats, TURNS)
 
     def sides(numbers: list[int], anew: bool) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -80,7 +118,12 @@ def _decoding_rows(videos: list[Path], config: BenchConfig) -> list[Row]:
     }
     frames = CLIPS * CLIP
     return [
-        row(f"decode, {what}, against decord", frames / pair.ours, frames / pair.baseline, "frames/s")
+        row(
+            f"decode with {backend}, {what}, against decord",
+            frames / pair.ours,
+            frames / pair.baseline,
+            "frames/s",
+        )
         for what, pair in pairs.items()
     ]
 
@@ -99,14 +142,20 @@ def _clip_times(seed: int) -> list[np.ndarray]:
     return [(start + 0.25) / FPS + steps for start in starts]
 
 
-def _our_clips(videos: list[Path], times_s: list[np.ndarray]) -> Callable[[int, bool], np.ndarray]:
-    from vjepa_world.data.video import open_video
+def _our_clips(
+    videos: list[Path], times_s: list[np.ndarray], backend: str = ""
+) -> Callable[[int, bool], np.ndarray]:
+    from vjepa_world.data.video import VideoFile, open_video
 
-    opened = [open_video(path, num_threads=1) for path in videos]
+    def open_one(path: Path) -> VideoFile:
+        with _selected(backend):
+            return open_video(path, num_threads=1)
+
+    opened = [open_one(path) for path in videos]
 
     def read(number: int, anew: bool) -> np.ndarray:
         which = number % VIDEOS
-        video = open_video(videos[which], num_threads=1) if anew else opened[which]
+        video = open_one(videos[which]) if anew else opened[which]
         return video.frames_at(times_s[number]).permute(0, 2, 3, 1).numpy()
 
     return read

@@ -21,7 +21,7 @@ _INTRA_ONLY, _REORDERS = 1 << 0, 1 << 3  # FFmpeg's AV_CODEC_PROP_INTRA_ONLY and
 # Codecs whose keyframes are such in whatever container; with the others (animations, screen recorders) a keyframe may
 # need what was displayed before, so they are decoded from the start.
 _KEYFRAMES = frozenset(
-    ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "theora", "ffv1")
+    ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "theora", "ffv1", "png")
     + ("wmv1", "wmv2", "wmv3", "vc1", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "h263", "flv1")
 )
 

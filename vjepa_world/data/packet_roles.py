@@ -27,8 +27,12 @@ _HEVC_LAST_NON_REFERENCE = 14
 _RECOVERY_POINT = 6  # a kind of SEI payload
 
 _MPEG4_PICTURE = b"\0\0\1\xb6"
-_MPEG4_B = 2
+_MPEG4_I, _MPEG4_B = 0, 2
 _MPEG4_TINY = 16  # bytes; a picture that is "not coded" takes fewer
+
+_MPEG2_PICTURE, _MPEG2_I = b"\0\0\1\0", 1
+
+_AV1_FRAMES = (3, 6)
 
 
 class Role(NamedTuple):
@@ -63,7 +67,9 @@ def packet_roles(codec: str, extradata: bytes | None, packets: Iterable[memoryvi
     Source:
         ITU-T H.264, 7.4.1 (`nal_ref_idc`) and D.2.8 (recovery points); ITU-T H.265, 7.4.2.2 (sub-layer non-reference
         pictures: only pictures of higher sub-layers may refer to them, so those of the highest are referred to by
-        none); RFC 6386, 9.1 (`show_frame` of VP8); VP9 bitstream specification, 6.2; ISO/IEC 14496-2, 6.2.5.
+        none); RFC 6386, 9.1 (VP8); VP9 bitstream specification, 6.2; AV1 bitstream specification, 5.9.2; ISO/IEC
+        14496-2, 6.2.5 (MPEG-4); ITU-T H.262, 6.2.3 (MPEG-2); Theora specification, 7.1; FFmpeg's `msmpeg4dec.c` and
+        `wmv2dec.c`.
     """
     header = extradata or b""
     if codec == "h264":
@@ -129,19 +135,44 @@ def _hevc_layers(packet: memoryview, length: int) -> tuple[int, int, bool]:
 
 
 def _vp8_role(packet: memoryview) -> Role:
-    return Role(hidden=len(packet) > 0 and not packet[0] & 0x10)
+    if len(packet) == 0:
+        return _PLAIN
+    return Role(begins=not packet[0] & 1, hidden=not packet[0] & 0x10)
 
 
 def _vp9_role(packet: memoryview) -> Role:
     if len(packet) == 0:
         return _PLAIN
-    if packet[-1] & 0xE0 == 0xC0:  # several frames in one packet, the last of which is displayed
-        return _PLAIN
     bits = f"{packet[0]:08b}{packet[1] if len(packet) > 1 else 0:08b}"
     profile = int(bits[3] + bits[2], 2)
     flags = bits[5:] if profile == 3 else bits[4:]
-    shows_existing, shown = flags[0] == "1", flags[2] == "1"
-    return Role(hidden=not shows_existing and not shown)
+    shows_existing, needs_others, shown = flags[0] == "1", flags[1] == "1", flags[2] == "1"
+    # Of several frames in one packet the last is displayed.
+    several = packet[-1] & 0xE0 == 0xC0
+    return Role(
+        begins=not shows_existing and not needs_others, hidden=not (shows_existing or shown or several)
+    )
+
+
+def _av1_role(packet: memoryview) -> Role:
+    """Read the header of the packet's first picture, in an OBU of kind 3 or 6: whether it is new, and of which kind."""
+    at = 0
+    while at < len(packet):
+        kind, has_extension, has_size = packet[at] >> 3 & 15, packet[at] & 4, packet[at] & 2
+        at += 2 if has_extension else 1
+        size, shift = 0, 0
+        while has_size and at < len(packet):
+            size |= (packet[at] & 0x7F) << shift
+            shift += 7
+            at += 1
+            if not packet[at - 1] & 0x80:
+                break
+        if kind in _AV1_FRAMES and at < len(packet):
+            return Role(begins=packet[at] & 0xE0 == 0)
+        if not has_size:
+            break
+        at += size
+    return Role(begins=False)
 
 
 def _mpeg4_role(packet: memoryview) -> Role:
@@ -149,15 +180,39 @@ def _mpeg4_role(packet: memoryview) -> Role:
     data = bytes(packet)
     at = data.find(_MPEG4_PICTURE)
     if at < 0 or at + 4 >= len(data):
-        return Role(doubtful=len(data) > 0)
+        return Role(begins=False, doubtful=len(data) > 0)
+    kind = data[at + 4] >> 6
     doubtful = len(data) - at < _MPEG4_TINY or data.find(_MPEG4_PICTURE, at + 4) >= 0
-    return Role(reorders=data[at + 4] >> 6 == _MPEG4_B, doubtful=doubtful)
+    return Role(begins=kind == _MPEG4_I, reorders=kind == _MPEG4_B, doubtful=doubtful)
+
+
+def _mpeg2_role(packet: memoryview) -> Role:
+    data = bytes(packet)
+    at = data.find(_MPEG2_PICTURE)
+    return Role(begins=0 <= at < len(data) - 5 and data[at + 5] >> 3 & 7 == _MPEG2_I)
+
+
+def _two_bits_role(packet: memoryview) -> Role:
+    """Of Theora and of Microsoft's MPEG-4: the first two bits of a picture that needs no other are 0."""
+    return Role(begins=len(packet) > 0 and packet[0] & 0xC0 == 0)
+
+
+def _wmv2_role(packet: memoryview) -> Role:
+    return Role(begins=len(packet) > 0 and packet[0] & 0x80 == 0)
 
 
 _READERS: dict[str, Callable[[memoryview], Role]] = {
     "vp8": _vp8_role,
     "vp9": _vp9_role,
+    "av1": _av1_role,
     "mpeg4": _mpeg4_role,
+    "mpeg1video": _mpeg2_role,
+    "mpeg2video": _mpeg2_role,
+    "theora": _two_bits_role,
+    "msmpeg4v2": _two_bits_role,
+    "msmpeg4v3": _two_bits_role,
+    "wmv1": _two_bits_role,
+    "wmv2": _wmv2_role,
 }
 
 
