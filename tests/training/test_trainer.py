@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import shutil
 import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.training.tiny import (
     LineTask,
@@ -78,6 +82,52 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: signal.Sig
     assert task.stepped == [2, 3, 4, 5]
     fit(straight, config, run_folder(tmp_path, "straight"))
     assert_same_state(task.modules, straight.modules)
+
+
+class Stuck(LineTask):
+    """Waits for ever where it is told to, and signals itself once it does."""
+
+    def __init__(self, config: TrainerConfig, number: signal.Signals, where: str, at: int) -> None:
+        super().__init__(config)
+        self.number, self.where, self.at, self.asked_s = number, where, at, 0.0
+
+    def _wait(self) -> None:
+        self.asked_s = time.monotonic()
+        os.kill(os.getpid(), self.number)
+        while time.monotonic() < self.asked_s + 20:
+            time.sleep(0.05)
+
+    def batches(self, start_step: int) -> Iterator[Tensor]:
+        for step, batch in enumerate(super().batches(start_step), start=start_step):
+            if (self.where, self.at) == ("data", step):
+                self._wait()
+            yield batch
+
+    def parts(self, batch: Tensor, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
+        if (self.where, self.at) == ("step", step):
+            self._wait()
+        return super().parts(batch, step)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["data", "step"])
+def test_a_signal_ends_a_wait_within_a_second_and_saves_what_is_done(
+    tmp_path: Path, number: signal.Signals, where: str
+) -> None:
+    config, before = trainer_config(), signal.getsignal(signal.SIGALRM)
+    stuck = Stuck(config, number, where, at=3)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stuck, config, run_folder(tmp_path))
+    assert time.monotonic() - stuck.asked_s < 2  # saving included
+    assert (signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)) == (before, (0.0, 0.0))
+    assert stuck.stepped == [0, 1, 2]
+    assert checkpoints(tmp_path / "run")[-1] == "step_00000003"
+    task, straight = LineTask(config), LineTask(config)
+    fit(task, config, tmp_path / "run", resume=True)
+    assert task.stepped == [3, 4, 5]
+    fit(straight, config, run_folder(tmp_path, "straight"))
+    assert_same_state(task.modules, straight.modules)
+    assert metrics(tmp_path / "run") == metrics(tmp_path / "straight")
 
 
 @pytest.mark.parametrize("cut", ["", '{"step": 4, "lo'])

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import multiprocessing
 import os
 import signal
+import threading
+import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.connection import Connection
@@ -37,7 +40,10 @@ R = TypeVar("R")
 Key = tuple[int, ...]
 
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-_ALIVE_CHECK_S = 2.0  # how often an idle process looks whether its parent is still there
+_ALIVE_CHECK_S = 0.5  # how often a process looks whether its parent is still there
+_JOIN_S = (
+    5.0  # how long a killed process may take to go: longer if the system is in the middle of reading for it
+)
 _SLICE_S = 1.0  # how long the parent waits before it looks whether anything moves
 _MOST_RESTARTS = 5  # in a row without a result, after signals that are nobody's fault
 _NOTE_BYTES = 4096
@@ -92,6 +98,30 @@ class _Worker(Generic[T]):
     restarts: int = 0
 
 
+@dataclass(frozen=True)
+class Words:
+    """How errors speak of a process.
+
+    Attributes:
+        who: What it is.
+        doing: What it does to what it noted.
+        advice: How to get by with less memory.
+    """
+
+    who: str = "loader process"
+    doing: str = "reading"
+    advice: str = "lower trainer.workers, data.memory_gb or data.open_videos"
+
+    def crashed(self, name: str, by: str) -> str:
+        """Return the sentence on what a process died of."""
+        if self.doing != "reading":
+            return f"A {self.who} crashed ({by}) while it was {self.doing} {name}. Run again; report it if it recurs."
+        return (
+            f"Cannot read {name}: its decoder crashed ({by}). Expected a whole file that FFmpeg decodes; replace it or "
+            "take it out of the data."
+        )
+
+
 class WorkerPool(Generic[T, R]):
     """Some processes that do tasks, each those it is given, in their order.
 
@@ -99,12 +129,22 @@ class WorkerPool(Generic[T, R]):
         serve: does a task; it is sent to the processes (inherited, where they are forked).
         count: how many processes.
         timeout_s: how long one of them may stay at one piece of a task while it is waited for [s].
+        start_method: how processes are started, "fork" or "spawn"; None takes the system's way.
+        words: what they are called in errors.
     """
 
-    def __init__(self, serve: Serve[T, R], count: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        serve: Serve[T, R],
+        count: int,
+        timeout_s: float,
+        start_method: str | None = None,
+        words: Words | None = None,
+    ) -> None:
         self._serve = serve
         self._timeout_s = timeout_s
-        self._context = multiprocessing.get_context()
+        self._words = words or Words()
+        self._context = multiprocessing.get_context(start_method)
         self._workers: list[_Worker[T]] = []
         for _ in range(count):
             note = Note(self._context)
@@ -191,11 +231,7 @@ class WorkerPool(Generic[T, R]):
         at = worker.note.read()
         name = at[1] if at is not None else "no file"
         if at is not None and -code in _CRASHES:
-            reason = (
-                f"Cannot read {name}: its decoder crashed ({signal.Signals(-code).name}). Expected a whole file that "
-                "FFmpeg decodes; replace it or take it out of the data."
-            )
-            worker.failed[at[0]] = reason
+            worker.failed[at[0]] = self._words.crashed(name, signal.Signals(-code).name)
         elif -code == signal.SIGTERM and worker.restarts < _MOST_RESTARTS:
             worker.restarts += 1  # sent to the whole job, whose main process knows what to do
         else:
@@ -203,8 +239,8 @@ class WorkerPool(Generic[T, R]):
                 f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
             )
             raise DataError(
-                f"A loader process {how} while it was reading {name}. SIGKILL mostly means that memory ran out: lower "
-                "trainer.workers, data.memory_gb or data.open_videos; else look for its traceback above."
+                f"A {self._words.who} {how} while it was {self._words.doing} {name}. SIGKILL mostly means that memory "
+                f"ran out: {self._words.advice}; else look for its traceback above."
             )
         logger.info("a loader process ended with code %d at %s and was replaced", code, name)
         worker.link.close()
@@ -224,7 +260,7 @@ class WorkerPool(Generic[T, R]):
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
-            worker.process.join()
+            worker.process.join(_JOIN_S)
             worker.link.close()
         self._workers.clear()
 
@@ -242,11 +278,9 @@ def _work(serve: Serve[T, R], link: Connection, parents: Connection, note: Note,
     parents.close()  # else a dead parent would not be noticed at this end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     while True:
-        while not link.poll(_ALIVE_CHECK_S):
-            if os.getppid() != parent:
-                return
         try:
             task, failed = link.recv()
         except (EOFError, OSError):
@@ -257,6 +291,13 @@ def _work(serve: Serve[T, R], link: Connection, parents: Connection, note: Note,
             result = error
         note.clear()
         link.send(result)
+
+
+def _end_with(parent: int) -> None:
+    """End this process, whatever it does, when its parent is gone: nobody waits for its results."""
+    while os.getppid() == parent:
+        time.sleep(_ALIVE_CHECK_S)
+    os._exit(1)
 
 
 def guarded_map(
@@ -289,6 +330,55 @@ def guarded_map(
             results[start : start + len(found)] = found
             give(owners.pop(start))
     return results  # type: ignore[return-value]
+
+
+def spawned_map(
+    function: Callable[[T], R], items: Sequence[T], workers: int, describe: Callable[[T], str], words: Words
+) -> Iterator[R]:
+    """Yield `function(item)` of every item as they come, called in new processes that share nothing with this one.
+
+    The processes end at once when the iteration does, by an error or a signal, and when this process is killed.
+
+    Args:
+        function: What is done; it can be pickled, like the items.
+        items: What it is done to.
+        workers: How many processes.
+        describe: What an item is called in errors.
+        words: What a process is called in errors.
+
+    Raises:
+        DataError: A process died; what it was at is named. Also what the function itself raised.
+    """
+    count = max(min(workers, len(items)), 1)
+    serve = _Caller(function, [describe(item) for item in items])
+    with WorkerPool[tuple[int, T], tuple[int, R]](serve, count, math.inf, "spawn", words) as pool:
+        left = deque(enumerate(items))
+        owners: dict[int, int] = {}
+
+        def give(worker: int) -> None:
+            if left:
+                owners[left[0][0]] = worker
+                pool.submit(worker, left.popleft())
+
+        for worker in range(count):
+            give(worker)
+        for _ in items:
+            number, result = pool.receive()
+            give(owners.pop(number))
+            yield result
+
+
+@dataclass
+class _Caller(Generic[T, R]):
+    function: Callable[[T], R]
+    names: Sequence[str]
+
+    def __call__(self, task: tuple[int, T], failed: Mapping[Key, str], note: Note) -> tuple[int, R]:
+        number, item = task
+        if (number,) in failed:
+            raise DataError(failed[(number,)])
+        note.write((number,), self.names[number])
+        return number, self.function(item)
 
 
 @dataclass

@@ -1,9 +1,11 @@
-"""Ctrl-C and SIGTERM as a request that the training loop sees between two steps."""
+"""Ctrl-C and SIGTERM as a request that the training loop sees between two steps, or sooner where one can be dropped."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
@@ -16,21 +18,50 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.asked = False
+        self._grace_s: float | None = None
 
     def __enter__(self) -> StopSignal:
         is_main = threading.current_thread() is threading.main_thread()
-        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-        self._before = {number: signal.signal(number, self._ask) for number in numbers}
+        handlers = {signal.SIGINT: self._ask, signal.SIGTERM: self._ask, signal.SIGALRM: self._drop}
+        self._before = {number: signal.signal(number, what) for number, what in handlers.items() if is_main}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._before:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._before.items():
             # None stands for a handler that was not set from Python, and cannot be.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+    @contextmanager
+    def droppable(self, grace_s: float) -> Iterator[None]:
+        """Let a signal interrupt the block if it is not done `grace_s` later: what it does can be dropped.
+
+        Raises:
+            KeyboardInterrupt: a signal came, and the block was not done in time.
+        """
+        self._grace_s = grace_s
+        try:
+            if self.asked:
+                self._drop_soon()
+            yield
+        finally:
+            self._grace_s = None
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.asked = True
+        self._drop_soon()
+
+    def _drop_soon(self) -> None:
+        if self._before and self._grace_s is not None:
+            # Again and again: code that catches what it does not know must not swallow the only one.
+            signal.setitimer(signal.ITIMER_REAL, self._grace_s, self._grace_s)
+
+    def _drop(self, number: int, frame: FrameType | None) -> None:
+        if self._grace_s is not None:
+            raise KeyboardInterrupt
+        signal.setitimer(signal.ITIMER_REAL, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +24,11 @@ from vjepa_world.training.nonfinite import dump_step
 from vjepa_world.training.optimizer import build_optimizer, learning_rate, set_rates
 from vjepa_world.training.parallel import make_parallel
 from vjepa_world.training.stop_signal import StopSignal
+
+#: How long a wait for data or a step that can be dropped may go on after a signal [s]: mostly it is done by then.
+_GRACE_S = 0.5
+#: The same where several processes take a step together, and a dropped one leaves nothing to save.
+_SHARED_GRACE_S = 10.0
 
 
 class Task(Protocol):
@@ -89,7 +95,9 @@ class Trainer:
     def fit(self, resume: bool = False) -> None:
         """Train to the last step, from the newest checkpoint if `resume`.
 
-        Ctrl-C and SIGTERM finish the step at hand and save before the run ends.
+        Ctrl-C and SIGTERM save before the run ends: after the step at hand if that is done in half a second, else what
+        was reached before it. Of several processes none can drop a step that the others take: they finish it, and a
+        wait for data of more than ten seconds is given up without saving.
 
         Raises:
             TrainingError: If the loss or a gradient is not finite; the step is not taken.
@@ -100,21 +108,48 @@ class Trainer:
         report = _Report(self, start)
         try:
             with StopSignal() as stop:
-                for step, batch in enumerate(report.clock.watch(self.task.batches(start)), start=start):
-                    figures = self.step(step, batch)
-                    report.step(step, batch, figures)
-                    stopping = any_process(stop.asked or self.checkpoints.failed)
-                    last = step + 1 == self.config.steps
-                    if (step + 1) % self.config.checkpoint_every == 0 or last or stopping:
-                        self._save(step + 1)
-                    if stopping:
-                        self.checkpoints.wait()
-                        report.say(f"saved after step {step + 1}; go on with resume=true")
-                        raise KeyboardInterrupt
+                done = self._steps(start, stop, report)
+                if stop.asked:
+                    self.checkpoints.wait()
+                    report.say(f"saved after step {done}; go on with resume=true")
+                    raise KeyboardInterrupt
             self.checkpoints.wait()
         finally:
             self.checkpoints.close()
             report.close()
+
+    def _steps(self, start: int, stop: StopSignal, report: _Report) -> int:
+        """Take the steps up to the last one or a signal; return how many are done, and saved."""
+        batches = report.clock.watch(self.task.batches(start))
+        done = saved = start
+        alone = self.ranks.world_size == 1
+        while True:
+            try:
+                with stop.droppable(_GRACE_S if alone else _SHARED_GRACE_S):
+                    batch = next(batches, None)
+                if batch is None:
+                    return done
+                with stop.droppable(_GRACE_S) if alone else nullcontext():
+                    figures = self._computed(done, batch)
+            except KeyboardInterrupt:
+                if not stop.asked:
+                    raise
+                if not alone:
+                    report.say(f"stopped while waiting for the data of step {done}; saved are {saved} steps")
+                    raise
+                if done > saved:
+                    self._save(done)
+                return done
+            self._update(done, batch, figures)
+            report.step(done, batch, figures)
+            done += 1
+            stopping = any_process(stop.asked or self.checkpoints.failed)
+            if done % self.config.checkpoint_every == 0 or done == self.config.steps or stopping:
+                self._save(done)
+                saved = done
+            if stopping:
+                stop.asked = True
+                return done
 
     def step(self, step: int, batch: Any) -> dict[str, Tensor]:
         """Take one optimizer step and return its figures.
@@ -122,6 +157,12 @@ class Trainer:
         Raises:
             TrainingError: If the loss or the gradients are not finite; nothing is updated, and the batch is dumped.
         """
+        figures = self._computed(step, batch)
+        self._update(step, batch, figures)
+        return figures
+
+    def _computed(self, step: int, batch: Any) -> dict[str, Tensor]:
+        """Return a step's figures, its gradients computed; no weight has changed."""
         set_rates(self.optimizer, self.config, step)
         self.optimizer.zero_grad(set_to_none=True)
         figures: dict[str, Tensor] = {}
@@ -131,12 +172,19 @@ class Trainer:
             for name, value in found.items():
                 figures[name] = figures[name] + value.detach() if name in figures else value.detach()
         figures["gradient_norm"] = self._clipped_norm()
+        return figures
+
+    def _update(self, step: int, batch: Any, figures: dict[str, Tensor]) -> None:
+        """Let the optimizer take the step.
+
+        Raises:
+            TrainingError: If the loss or the gradients are not finite.
+        """
         finite = all(bool(torch.isfinite(figures[name])) for name in ("loss", "gradient_norm"))
         if any_process(not finite):  # all stop, else those whose part is finite would wait for the others
             raise TrainingError(self._dumped(step, batch, figures))
         self.optimizer.step()
         self.task.after_step(step)
-        return figures
 
     def _in_precision(self, part: Callable[[], dict[str, Tensor]]) -> Callable[[], dict[str, Tensor]]:
         def run() -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import multiprocessing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,8 +18,6 @@ from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig
 
 if TYPE_CHECKING:
-    from multiprocessing.pool import Pool
-
     import gymnasium
     from gymnasium import spaces
 
@@ -74,6 +71,9 @@ def run(config: Config) -> None:
 def _record(config: Config, folder: Path) -> None:
     import time
 
+    from vjepa_world.data.worker_pool import Words, spawned_map
+
+    words = Words("recording process", "recording", "lower workers, and go on with resume=true")
     writer = dataset_writer(folder, config.env)
     shards = range(-(-config.episodes // SHARD_EPISODES))
     if not writer.is_finished:
@@ -81,14 +81,15 @@ def _record(config: Config, folder: Path) -> None:
         missing = [shard for shard in shards if shard not in done]
         recorded, _ = writer.num_recorded()
         begin = time.perf_counter()
-        with _pool(config.workers, len(missing)) as pool:
-            work = functools.partial(_record_shard, writer, config)
-            bar = progress("collect", unit="episode", total=config.episodes, initial=recorded)
-            for episodes in pool.imap_unordered(work, missing):
-                bar.update(episodes)
-                rate = (bar.n - recorded) * (config.steps + 1) / (time.perf_counter() - begin)
-                bar.set_postfix({"frames/s": f"{rate:.0f}"})
-            bar.close()
+        work = functools.partial(_record_shard, writer, config)
+        workers = config.workers or available_cores()
+        bar = progress("collect", unit="episode", total=config.episodes, initial=recorded)
+        # Forked children would share an OpenGL state that was never made for two.
+        for episodes in spawned_map(work, missing, workers, "shard {} of the recording".format, words):
+            bar.update(episodes)
+            rate = (bar.n - recorded) * (config.steps + 1) / (time.perf_counter() - begin)
+            bar.set_postfix({"frames/s": f"{rate:.0f}"})
+        bar.close()
         _check_recorded(config, *writer.num_recorded(), folder)
         writer.finalize()
         seconds = time.perf_counter() - begin
@@ -139,12 +140,6 @@ def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:
         convention=Convention(actions="delta"),
     )
     return LeRobotWriter(folder, spec)
-
-
-def _pool(workers: int, shards: int) -> Pool:
-    # Forked children would share an OpenGL state that was never made for two.
-    context = multiprocessing.get_context("spawn")
-    return context.Pool(max(min(workers or available_cores(), shards), 1))
 
 
 def _record_shard(writer: LeRobotWriter, config: Config, shard: int) -> int:

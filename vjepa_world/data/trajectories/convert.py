@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +26,7 @@ from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter, finished
 from vjepa_world.data.trajectories.open import open_trajectories
 from vjepa_world.data.trajectories.reading import first_readable, read_json
 from vjepa_world.data.video import probe_video
+from vjepa_world.data.worker_pool import Words, spawned_map
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import Convention
 
@@ -242,31 +240,19 @@ def _run(
     if workers == 1 or len(work) < 2:
         yield from (shard.write(dataset) for shard in work)
         return
+    words = Words(
+        "converting process", "converting", "start the same again with fewer --workers, and it goes on"
+    )
+    name = f"shard {{}} of {work[0].conversion.source}"
     # Forked processes would share the threads and files of decoders.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(work)), context, initializer=_open_source, initargs=(work[0].conversion,)
-    ) as pool:
-        futures = [pool.submit(_write_shard, shard) for shard in work]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                f"A process that converted {work[0].conversion.source} died, maybe for want of memory. Start the same "
-                "conversion again with fewer --workers; it goes on."
-            ) from error
-        finally:
-            pool.shutdown(cancel_futures=True)
+    yield from spawned_map(_write_shard, work, workers, lambda shard: name.format(shard.index), words)
 
 
 #: What a worker process reads from; opened there, since open files cannot be sent.
 _source: list[Any] = []
 
 
-def _open_source(conversion: Conversion) -> None:
-    _source[:] = [conversion.open()]
-
-
 def _write_shard(shard: _Shard) -> tuple[int, dict[str, str]]:
+    if not _source:
+        _source.append(shard.conversion.open())
     return shard.write(_source[0])
