@@ -33,6 +33,7 @@ _HUE_GUARD: Final = 0.15
 _LOW_ZONE: Final = ((0.30, 0.66), (-0.30, 0.30))
 _TALL_ZONES: Final = (((0.25, 0.65), (0.46, 0.62)), ((0.05, 0.20), (-0.55, -0.30)), ((0.0, 0.2), (0.30, 0.6)))
 _CLUTTER_GAP_M: Final = 0.14
+_MOST_DRAWS: Final = 10_000  # until what is asked for counts as impossible
 
 
 def _triple(values: np.ndarray) -> tuple[float, float, float]:
@@ -327,10 +328,13 @@ def _weighted(ranges: tuple[Range, ...], rng: np.random.Generator) -> int:
 
 def _camera_offset(variation: Variation, rng: np.random.Generator) -> tuple[float, float, float]:
     inner, outer = variation.camera_shell
-    while True:
+    for _ in range(_MOST_DRAWS):
         offset = rng.uniform(-outer, outer, 3)
         if np.abs(offset).max() >= inner:
             return _triple(offset * variation.camera_scale)
+    raise EnvError(
+        f"camera_shell {variation.camera_shell} is too thin: {_MOST_DRAWS} draws missed it. Widen it."
+    )
 
 
 def _hue(variation: Variation, rng: np.random.Generator) -> float:
@@ -344,12 +348,16 @@ def _colour(variation: Variation, rng: np.random.Generator, saturation: Range, b
 
 def _clutter(variation: Variation, count: int, rng: np.random.Generator) -> tuple[ClutterSpec, ...]:
     placed: list[ClutterSpec] = []
-    while len(placed) < count:
+    for _ in range(_MOST_DRAWS):
+        if len(placed) == count:
+            return tuple(placed)
         spec = _clutter_spec(variation, rng)
         gaps = [np.hypot(*np.subtract(spec.position_m, other.position_m)) for other in placed]
         if all(gap > _CLUTTER_GAP_M for gap in gaps):
             placed.append(spec)
-    return tuple(placed)
+    raise EnvError(
+        f"{count} things found no room {_CLUTTER_GAP_M} m apart in {_MOST_DRAWS} draws. Lower clutter_count."
+    )
 
 
 def _clutter_spec(variation: Variation, rng: np.random.Generator) -> ClutterSpec:

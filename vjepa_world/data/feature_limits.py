@@ -6,6 +6,7 @@ holds a shared lock on it (flock). Only folders with this file are ever counted 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 LAST_USE, BUILDING = "last_use", "building"
 
 _GB = 1e9
+_MOST_TRIES = 100  # to lock a cache that others remove at the same moment
 
 
 class Lease:
@@ -66,7 +68,7 @@ class Lease:
 def _lock_shared(folder: Path, create: bool) -> int:
     """Return a file descriptor that holds the shared lock, and note the use."""
     path = folder / LAST_USE
-    while True:
+    for _ in range(_MOST_TRIES):
         if create:
             folder.mkdir(parents=True, exist_ok=True)
         # Another user's cache may be read, and its time is then left alone.
@@ -85,6 +87,7 @@ def _lock_shared(folder: Path, create: bool) -> int:
                 os.utime(handle, ns=(now, now))
             return handle
         os.close(handle)
+    raise OSError(errno.EBUSY, "other runs remove it again and again", str(folder))
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -28,9 +28,9 @@ import pyarrow.parquet as pq
 
 from vjepa_world.data.atomic import WriteError, atomic_path
 from vjepa_world.data.images import is_image, probe_image
-from vjepa_world.data.places import Place, TarMember
+from vjepa_world.data.places import Place
 from vjepa_world.data.segments import FileTable
-from vjepa_world.data.video import VideoError, VideoInfo, probe_video
+from vjepa_world.data.video import CANNOT_OPEN, VideoError, VideoInfo, probe_video
 from vjepa_world.data.worker_pool import guarded_map
 
 logger = logging.getLogger(__name__)
@@ -166,6 +166,7 @@ class HeaderIndex:
         self.source = os.path.abspath(source)
         name = hashlib.sha256(os.fsencode(self.source)).hexdigest()[:24]
         self.path = cache_folder() / "headers" / f"{name}.parquet"
+        self._writable = True
 
     def look_up(self, files: FileTable, states: FileStates) -> tuple[pa.Table, np.ndarray]:
         """Return the headers that are known and up to date, all null for the others, and which those are."""
@@ -224,6 +225,7 @@ class HeaderIndex:
                 self.path.parent,
                 error.strerror,
             )
+            self._writable = False
             yield
             return
         with lock:
@@ -260,18 +262,18 @@ class HeaderIndex:
         return table
 
     def _save(self, files: FileTable, states: FileStates, headers: pa.Table, keep: np.ndarray) -> None:
-        """Write the headers of the files to `keep` whose reading again gives the same."""
+        """Write the headers of the files to `keep`, but for those whose reading again may give something else."""
         settled = states.mtime_ns < time.time_ns() - _RACY_NS
         rows = np.flatnonzero(keep & settled & (states.size >= 0))
-        if not len(rows):
+        if not len(rows) or not self._writable:
             return
         some = files.take(rows)
         folders = pa.DictionaryArray.from_arrays(
             pa.array(some.folder),
-            pa.array([os.fsencode(folder) for folder in some.folders], pa.large_binary()),
+            _encoded(some.folders),
         )
         table = headers.take(pa.array(rows))
-        volatile = pc.starts_with(pc.fill_null(table["error"].cast(pa.string()), ""), _VOLATILE)
+        volatile = pc.starts_with(pc.fill_null(table["error"].cast(pa.string()), ""), CANNOT_OPEN)
         columns: dict[str, Any] = {
             "folder": folders,
             "name": some.name,
@@ -292,10 +294,6 @@ class HeaderIndex:
             logger.warning("%s", error)
 
 
-#: What begins the reason of a failure that the same bytes need not meet again; it is not kept.
-_VOLATILE = "Cannot open "
-
-
 def cache_folder() -> Path:
     """Return where indexes are kept."""
     given = os.environ.get("VJEPA_WORLD_CACHE")
@@ -313,31 +311,37 @@ def _remove_unused(folder: Path) -> None:
 
 def _rows(known: pa.Table, files: FileTable) -> np.ndarray:
     """Return the row of the index that is each file's, -1 for none."""
-    names = known["name"].combine_chunks()
-    same = (
+    names, folders = known["name"].combine_chunks(), known["folder"].combine_chunks()
+    offsets = known["offset"].to_numpy()
+    if (
         len(known) == len(files)
         and names.equals(files.name)
-        and np.array_equal(known["offset"].to_numpy(), files.offset)
-    )
-    ours = _folders(files)
-    theirs = known["folder"].combine_chunks()
-    if same and theirs.equals(ours):
+        and np.array_equal(offsets, files.offset)
+        and np.array_equal(_numbers(folders, files.folders), files.folder)
+    ):
         return np.arange(len(files))
-    keys = _keys(theirs.cast(pa.large_binary()), names, known["offset"].combine_chunks())
-    wanted = _keys(ours.cast(pa.large_binary()), files.name, pa.array(files.offset))
+    keys = _keys(folders, names, offsets)
+    ours = pa.DictionaryArray.from_arrays(pa.array(files.folder), _encoded(files.folders))
+    wanted = _keys(ours, files.name, files.offset)
     return pc.fill_null(pc.index_in(wanted, value_set=keys), -1).to_numpy().astype(np.int64)
 
 
-def _folders(files: FileTable) -> pa.Array:
-    folders = pa.array([os.fsencode(folder) for folder in files.folders], pa.large_binary())
-    return pa.DictionaryArray.from_arrays(pa.array(files.folder), folders)
+def _numbers(folders: pa.DictionaryArray, names: tuple[str, ...]) -> np.ndarray:
+    """Return which of `names` each folder is, -1 for none."""
+    places = {os.fsencode(name): number for number, name in enumerate(names)}
+    known = np.array([places.get(folder, -1) for folder in folders.dictionary.to_pylist()], np.int32)
+    return known[folders.indices.to_numpy()]
 
 
-def _keys(folders: pa.Array, names: pa.Array, offsets: pa.Array) -> pa.Array:
-    if pc.max(offsets).as_py() in (None, -1):
-        return pc.binary_join_element_wise(folders, names, b"/")
-    texts = offsets.cast(pa.string()).cast(pa.large_binary())
-    return pc.binary_join_element_wise(folders, names, texts, b"/")
+def _encoded(folders: tuple[str, ...]) -> pa.Array:
+    return pa.array([os.fsencode(folder) for folder in folders], pa.large_binary())
+
+
+def _keys(folders: pa.DictionaryArray, names: pa.Array, offsets: np.ndarray) -> pa.Array:
+    parts = [folders.cast(folders.type.value_type).cast(pa.large_binary()), names]
+    if len(offsets) and offsets.max() >= 0:
+        parts.append(pa.array(offsets).cast(pa.string()).cast(pa.large_binary()))
+    return pc.binary_join_element_wise(*parts, pa.scalar(b"/", pa.large_binary()))
 
 
 def _grouped(rows: np.ndarray, states: FileStates, files: FileTable) -> list[np.ndarray]:
@@ -392,28 +396,10 @@ class _Places(Sequence[Any]):
 def _probe(place: Place) -> tuple[Any, ...] | str:
     """Return the fields of a header, or why it cannot be read."""
     try:
-        _check_readable(place)
         info = probe_image(place) if is_image(place) else probe_video(place)
     except VideoError as error:
         return str(error)
     return tuple(getattr(info, name) for name in _FIELDS)
-
-
-def _check_readable(place: Place) -> None:
-    """Refuse what the system does not let be read, before FFmpeg calls it truncated.
-
-    Raises:
-        VideoError: it may not be read, or its disk fails.
-    """
-    path = place.path if isinstance(place, TarMember) else place
-    try:
-        if path.is_file():
-            with open(path, "rb") as file:
-                file.read(1)
-    except OSError as error:
-        raise VideoError(
-            f"{_VOLATILE}{place}: {error.strerror}. Allow it to be read, or take it out of the data."
-        ) from error
 
 
 def _table(rows: list[Any]) -> pa.Table:

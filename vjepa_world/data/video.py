@@ -34,6 +34,10 @@ _DURATION_SLACK_S = 0.5
 _NO_INDEX = ("mpegts", "mpeg")
 
 
+#: What the reason of a failure begins with that is the system's and not the file's.
+CANNOT_OPEN = "Cannot open"
+
+
 class VideoError(DataError):
     """A video file cannot be read: which one, what was expected, what to do."""
 
@@ -85,13 +89,19 @@ def check_file(place: Place) -> None:
     """Refuse what is no file with bytes in it.
 
     Raises:
-        VideoError: it is missing, a folder, empty, or cut off.
+        VideoError: it is missing, not allowed to be read, a folder, empty, or cut off.
     """
     file = place.path if isinstance(place, TarMember) else place
-    if not file.exists():
-        raise VideoError(f"No such video file: {file}. Check the path, or the list that names it.")
-    if not file.is_file():
-        raise VideoError(f"{file} is not a file. Expected one video file; give folders to `find_videos`.")
+    try:
+        if not file.exists():
+            raise VideoError(f"No such video file: {file}. Check the path, or the list that names it.")
+        if not file.is_file():
+            raise VideoError(f"{file} is not a file. Expected one video file; give folders to `find_videos`.")
+        open(file, "rb").close()  # else FFmpeg calls it truncated
+    except OSError as error:  # a folder or file without permission, a loop of links, a disk that fails
+        raise VideoError(
+            f"{CANNOT_OPEN} {place}: {error.strerror}. Allow it to be read, or take it out of the data."
+        ) from error
     if size_of(place) == 0:
         raise unreadable(place, "it has zero bytes")
     if isinstance(place, TarMember) and place.offset + place.size > file.stat().st_size:

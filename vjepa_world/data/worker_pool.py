@@ -144,7 +144,7 @@ class WorkerPool(Generic[T, R]):
         self._serve = serve
         self._timeout_s = timeout_s
         self._words = words or Words()
-        self._context = multiprocessing.get_context(start_method)
+        self._context: Any = multiprocessing.get_context(start_method)
         self._workers: list[_Worker[T]] = []
         for _ in range(count):
             note = Note(self._context)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vjepa_world.errors import DataError
 from vjepa_world.progress import track
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ FRAMES = 4
 
 #: Objects lie between these corners [m]: all that part of the table is in the picture from every camera.
 IN_SIGHT = ((0.3, -0.3), (0.65, 0.3))
+_MOST_RESETS = 1000  # until one with an object there counts as impossible
 _STEP_M = 0.05
 
 
@@ -93,8 +95,12 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
 
 
 def _reset_in_sight(env: ReachEnv, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    while True:
+    for _ in range(_MOST_RESETS):
         observation, info = env.reset(seed=int(rng.integers(2**31)))
         place = np.array(info["scene"].clutter[0].position_m)
         if (place >= IN_SIGHT[0]).all() and (place <= IN_SIGHT[1]).all():
             return observation, info
+    raise DataError(
+        f"{_MOST_RESETS} scenes in a row have no object from {IN_SIGHT[0]} to {IN_SIGHT[1]} m. Compare with scenes "
+        "whose clutter may lie there."
+    )
