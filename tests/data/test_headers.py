@@ -177,7 +177,7 @@ def wait_and_read(folder: Path, queue: multiprocessing.Queue[tuple[int, list[flo
         counts.append(len(items))
         return before(function, items, crash, timeout_s)
 
-    headers.guarded_map = counted  # this process is a child of the test's
+    headers.guarded_map = counted  # type: ignore[assignment]  # in a child of the test's process
     found = durations(find_videos(folder).headers())
     queue.put((sum(counts), found))
 
