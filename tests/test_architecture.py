@@ -23,7 +23,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "configs": (),
     "planners": (),
     "envs": (),
-    "vjepa_world": (),
+    "vjepa_world": ("vjepa_world.cores",),
     "vjepa_world.errors": (),
     "vjepa_world.cores": (),
     "vjepa_world.streams": (),

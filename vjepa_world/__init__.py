@@ -1,7 +1,7 @@
 """Video world models that plan: the public API, flat and lazy.
 
 Importing this package imports neither torch nor anything else that is heavy; each name below is loaded
-when it is first used.
+when it is first used. It settles how the threads of a torch that is loaded later wait for each other.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from vjepa_world.cores import wait_passively
+
 __version__ = "0.1.0"
+
+wait_passively()
 
 _HOMES = {
     "EncoderConfig": "vjepa_world.models.config",

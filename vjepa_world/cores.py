@@ -1,10 +1,26 @@
-"""How many processor cores this process may use. Free of heavy imports."""
+"""How many processor cores this process may use, and how its threads wait for each other. Free of heavy imports."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 
 def available_cores() -> int:
     """Return the cores this process may run on, which a container or `taskset` can make fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+#: What users set how OpenMP's threads wait with: any OpenMP's, GNU's (which torch ships on Linux) and Intel's.
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep while they wait for each other, unless the user has said how they are to wait.
+
+    By default they spin. Next to another busy program the thread that all wait for is then not even running, and a step
+    takes several times as long (docs/performance.md). OpenMP reads this once, when torch is loaded; processes that are
+    started later inherit it.
+    """
+    if "torch" not in sys.modules and not any(name in os.environ for name in _WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"

@@ -23,6 +23,18 @@ THREADS = {"range": (0, 4096)}
 #: Action sequences of an iteration, and steps of each: both are held in memory.
 SAMPLES, HORIZON = {"range": (1, 10**6)}, {"range": (1, 10**4)}
 
+#: Frames a second of a clip; 0 where a key has a meaning for it.
+FPS = {"range": (0.0, 1e6)}
+
+#: Actions of an episode, and episodes: each of both is held in memory or in a list.
+STEPS, EPISODES = {"range": (1, 10**6)}, {"range": (1, 10**7)}
+
+#: Other counts that begin at 1, shares, and factors.
+AT_LEAST_ONE, SHARE, FACTOR = {"range": (1, LARGEST)}, {"range": (0.0, 1.0)}, {"range": (0.0, 1e6)}
+
+#: Degrees of a turn.
+DEGREES = {"range": (-360.0, 360.0)}
+
 #: Waiting [s]: the clock of processes that wait for each other has no more.
 PATIENCE_S = {"range": (0.0, 1e8)}
 

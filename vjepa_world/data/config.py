@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from vjepa_world.errors import ConfigError
-from vjepa_world.ranges import PATIENCE_S
+from vjepa_world.ranges import FPS, PATIENCE_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,7 @@ class SourceConfig:
 
     path: str = field(metadata={"example": "FOLDER"})
     weight: float = 1.0
-    fps: float = 0.0
+    fps: float = field(default=0.0, metadata=FPS)
     frames_per_clip: int = 0
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class VideoDataConfig:
 
     path: str = field(default="", metadata={"example": "FOLDER"})
     sources: dict[str, SourceConfig] = field(default_factory=dict)
-    fps: float = 4.0
+    fps: float = field(default=4.0, metadata=FPS)
     crop_scale: tuple[float, float] = (0.3, 1.0)
     crop_ratio: tuple[float, float] = (0.75, 1.35)
     flip: float = 0.5

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import Convention
+from vjepa_world.ranges import FPS
 
 #: What a run of one dataset calls it.
 ONLY = "default"
@@ -31,7 +32,7 @@ class TrajectorySourceConfig:
     weight: float = 1.0
     embodiment: str = ""
     cameras: tuple[str, ...] = ()
-    fps: float = 0.0
+    fps: float = field(default=0.0, metadata=FPS)
     convention: Convention | None = None
     reader: dict[str, Any] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ class TrajectoryDataConfig:
     views: Literal["one", "all"] = "one"
     convention: Convention | None = None
     reader: dict[str, Any] = field(default_factory=dict)
-    fps: float = 0.0
+    fps: float = field(default=0.0, metadata=FPS)
     frames: int = 3
     val_fraction: float = 0.05
     max_bad_fraction: float = 0.2

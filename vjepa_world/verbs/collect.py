@@ -13,7 +13,7 @@ import numpy as np
 from vjepa_world.cores import available_cores
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.progress import progress
-from vjepa_world.ranges import SEED, WORKERS
+from vjepa_world.ranges import EPISODES, SEED, STEPS, WORKERS
 from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig
 
@@ -50,8 +50,8 @@ class Config:
     seed: int = field(default=0, metadata=SEED)
     resume: bool = False
     env: EnvConfig = field(default_factory=EnvConfig)
-    episodes: int = 200
-    steps: int = 40
+    episodes: int = field(default=200, metadata=EPISODES)
+    steps: int = field(default=40, metadata=STEPS)
     workers: int = field(default=0, metadata=WORKERS)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
-from vjepa_world.ranges import HORIZON, PATIENCE_S, SAMPLES
+from vjepa_world.ranges import AT_LEAST_ONE, DEGREES, FACTOR, HORIZON, PATIENCE_S, SAMPLES, SHARE, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,8 +48,8 @@ class EnvConfig:
     variation: str = "train"
     camera: str = "jittered"
     image_size: int = 128
-    max_steps: int = 20
-    fps: int = 4
+    max_steps: int = field(default=20, metadata=STEPS)
+    fps: int = field(default=4, metadata=AT_LEAST_ONE)
 
     def __post_init__(self) -> None:
         for name, allowed in (("variation", VARIATIONS), ("camera", CAMERAS)):
@@ -170,26 +170,26 @@ class PlannerConfig:
     kind: str = "cem"
     horizon: int = field(default=1, metadata=HORIZON)
     num_samples: int | None = field(default=None, metadata=SAMPLES)
-    num_iterations: int | None = None
-    num_elites: int = 8
-    momentum_mean: float = 0.1
-    momentum_std: float = 0.1
-    initial_std: float = 0.0
-    noise_exponent: float = 2.0
-    temperature: float = 0.1
-    lr: float = 0.1
+    num_iterations: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    num_elites: int = field(default=8, metadata=AT_LEAST_ONE)
+    momentum_mean: float = field(default=0.1, metadata=SHARE)
+    momentum_std: float = field(default=0.1, metadata=SHARE)
+    initial_std: float = field(default=0.0, metadata=FACTOR)
+    noise_exponent: float = field(default=2.0, metadata=FACTOR)
+    temperature: float = field(default=0.1, metadata=FACTOR)
+    lr: float = field(default=0.1, metadata=FACTOR)
     distance: str = "l1"
-    discount: float = 0.0
+    discount: float = field(default=0.0, metadata=SHARE)
     action_penalty: float = 0.0
     smoothness: float = 0.0
     frozen: tuple[int, ...] = ()
-    replan_every: int = 1
+    replan_every: int = field(default=1, metadata=AT_LEAST_ONE)
     warm_start: bool = True
     propose: bool = False
     deadline_s: float = field(default=0.0, metadata=PATIENCE_S)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
-    camera_rotation_deg: float = 0.0
+    camera_rotation_deg: float = field(default=0.0, metadata=DEGREES)
 
     def __post_init__(self) -> None:
         for name, allowed in (("kind", PLANNERS), ("distance", DISTANCES)):

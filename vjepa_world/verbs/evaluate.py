@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.evaluation.open_loop_config import OpenLoopConfig
 from vjepa_world.progress import progress
-from vjepa_world.ranges import SEED, THREADS
+from vjepa_world.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.verbs.common import EnvConfig, PlannerConfig
 from vjepa_world.verbs.evaluate_open_loop import (
@@ -76,11 +76,11 @@ class ClosedLoopConfig:
     resume: bool = False
     device: str = "auto"
     checkpoint: str = "shipped"
-    episodes: int = 50
+    episodes: int = field(default=50, metadata=EPISODES)
     env: EnvConfig = field(default_factory=lambda: EnvConfig(variation="test"))
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
-    videos: int = 1000
+    videos: int = field(default=1000, metadata={"range": (0, LARGEST)})
     threads: int = field(default=0, metadata=THREADS)
 
     def __post_init__(self) -> None:

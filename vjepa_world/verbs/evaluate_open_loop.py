@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vjepa_world.errors import CheckpointError, ConfigError, DataError
 from vjepa_world.ops.convention import Convention
 from vjepa_world.progress import progress
+from vjepa_world.ranges import FPS
 from vjepa_world.runs import write_json_atomic, write_text_atomic
 from vjepa_world.verbs.common import SHIPPED
 
@@ -48,7 +49,7 @@ class OpenLoopDataConfig:
     path: str = ""
     cameras: tuple[str, ...] = ()
     convention: Convention | None = None
-    fps: float = 0.0
+    fps: float = field(default=0.0, metadata=FPS)
     windows: int = 256
     split: Literal["held_out", "all"] = "held_out"
     embodiment: str = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import PROBE_KINDS
-from vjepa_world.ranges import SEED
+from vjepa_world.ranges import AT_LEAST_ONE, SEED, SHARE
 from vjepa_world.runs import open_run
 from vjepa_world.training.probe_config import ProbeTrainerConfig, settings
 from vjepa_world.verbs.common import provenance
@@ -45,9 +45,9 @@ class ProbeDataConfig:
     """
 
     path: str = field(metadata={"example": "data.path=FOLDER"})
-    fps: float = 4.0
-    frames: int | None = None
-    crop: float | None = None
+    fps: float = field(default=4.0, metadata={"range": (1e-6, 1e6)})
+    frames: int | None = field(default=None, metadata={"range": (1, 10**4)})
+    crop: float | None = field(default=None, metadata=SHARE)
     clips: int | None = None
     val_fraction: float = 0.2
     test_fraction: float = 0.2
@@ -84,9 +84,9 @@ class ProbeShape:
     """
 
     kind: str = "attentive"
-    depth: int = 4
-    num_heads: int | None = None
-    mlp_ratio: float = 4.0
+    depth: int = field(default=4, metadata={"range": (1, 10**4)})
+    num_heads: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    mlp_ratio: float = field(default=4.0, metadata={"range": (1e-6, 1e4)})
 
     def __post_init__(self) -> None:
         if self.kind not in PROBE_KINDS:
