@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import shutil
 from pathlib import Path
 
@@ -111,6 +112,25 @@ def test_two_robots_of_different_sizes_in_one_model(home: Path) -> None:
     assert "val_error_arm" in metrics(home / "runs/finetune/two")[-1]
     held_out = json.loads((home / "runs/finetune/two/checkpoints/step_00000006/config.json").read_text())
     assert set(held_out["provenance"]["held_out"]) == {DATA, "points"}
+
+
+def next_step(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """Return the words of the command that was just recommended."""
+    return shlex.split(capsys.readouterr().out.split("try it with: vjepa-world ")[1].splitlines()[0])
+
+
+def test_the_next_step_that_is_recommended_works(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(home, *WORDS, f"data.path={DATA}", "name=simulated") == 0
+    assert next_step(capsys) == ["evaluate", "checkpoint=runs/finetune/simulated"]
+    real = home / "a real robot"
+    shutil.copytree(home / DATA, real)
+    info = json.loads((real / "meta" / "info.json").read_text())
+    (real / "meta" / "info.json").write_text(json.dumps({**info, "robot_type": "so101"}))
+    assert run(home, *WORDS, f"data.path={real}", "data.val_fraction=0", "name=real") == 0
+    words = next_step(capsys)
+    assert words[:2] == ["evaluate", "checkpoint=runs/finetune/real"]
+    small = ["open_loop.horizon=2", "data.windows=4", "open_loop.samples=3", "open_loop.points=3", "device=cpu"]
+    assert run(home, *words, *small, "planner.num_samples=8", "planner.num_iterations=1", "threads=1") == 0
 
 
 def test_an_episode_that_cannot_be_read_is_skipped_and_named(home: Path) -> None:

@@ -96,7 +96,7 @@ def check_file(place: Place) -> None:
         if not file.exists():
             raise VideoError(f"No such video file: {file}. Check the path, or the list that names it.")
         if not file.is_file():
-            raise VideoError(f"{file} is not a file. Expected one video file; give folders to `find_videos`.")
+            raise VideoError(f"{file} is not a file. Expected one video file.")
         open(file, "rb").close()  # else FFmpeg calls it truncated
     except OSError as error:  # a folder or file without permission, a loop of links, a disk that fails
         raise VideoError(

@@ -15,7 +15,7 @@ from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.progress import progress
 from vjepa_world.ranges import EPISODES, SEED, STEPS, WORKERS
 from vjepa_world.runs import open_run, write_json_atomic
-from vjepa_world.verbs.common import EnvConfig
+from vjepa_world.verbs.common import SIMULATED_ROBOT, EnvConfig
 
 if TYPE_CHECKING:
     import gymnasium
@@ -135,7 +135,7 @@ def dataset_writer(folder: Path, env: EnvConfig) -> LeRobotWriter:
         fps=env.fps,
         state_names=POSE_NAMES,
         action_names=tuple(f"delta_{name}" for name in POSE_NAMES),
-        robot_type="panda_simulated",
+        robot_type=SIMULATED_ROBOT,
         cameras={"main": VideoSpec.encoded(env.image_size, env.image_size, env.fps)},
         convention=Convention(actions="delta"),
     )

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 VARIATIONS = ("train", "test", "none")
 CAMERAS = ("jittered", "fixed")
 
+#: What datasets of `collect` call their robot.
+SIMULATED_ROBOT = "panda_simulated"
+
 #: Stands for the checkpoint that comes with the package.
 SHIPPED = "shipped"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from vjepa_world.models.config import (
 from vjepa_world.ranges import SEED
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.finetune_config import FinetuneObjective
-from vjepa_world.verbs.common import TRAINING_MAY_CHANGE, provenance, shared_run
+from vjepa_world.verbs.common import SIMULATED_ROBOT, TRAINING_MAY_CHANGE, provenance, shared_run
 
 if TYPE_CHECKING:
     import torch
@@ -104,13 +105,15 @@ def run(config: Config) -> None:
             "the cache of features is off: data.crop_scale and data.color_jitter need pixels at each step"
         )
     with process_group(device, config.trainer.timeout_s) as ranks:
-        folder = _train(config, device, ranks)
+        folder, hint = _train(config, device, ranks)
     if ranks.is_main:
         find_checkpoint(folder)  # what is said to be there is there
-        print(f"world model in {folder}; try it with: vjepa-world evaluate checkpoint={folder}")
+        word = shlex.quote(f"checkpoint={folder}")
+        print(f"world model in {folder}; try it with: vjepa-world evaluate {word}{hint}")
 
 
-def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
+def _train(config: Config, device: torch.device, ranks: Ranks) -> tuple[Path, str]:
+    """Return the run folder, and what `evaluate` is to be told for this model."""
     from vjepa_world.training.finetune import FinetuneTask
     from vjepa_world.training.trainer import Trainer
     from vjepa_world.training.trajectory_sources import open_sources
@@ -140,7 +143,22 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
             bad_episodes=folder / "bad_episodes.csv",
         )
         Trainer(task, config.trainer, folder, device).fit(config.resume)
-    return folder
+    return folder, _evaluation_words(config, sources)
+
+
+def _evaluation_words(config: Config, sources: Sequence[TrajectorySource]) -> str:
+    """Return the words with which `evaluate` works for the first of the robots: in the simulator for its arm alone."""
+    first = sources[0]
+    if first.dataset.about.get("robot") == SIMULATED_ROBOT and (
+        config.data.views == "one" or len(first.cameras) == 1
+    ):
+        return ""
+    words = ["mode=open_loop", shlex.quote(f"data.path={first.dataset.path}")]
+    if len(sources) > 1:
+        words.append(shlex.quote(f"data.embodiment={first.embodiment}"))
+    if not config.data.val_fraction:
+        words.append("data.split=all")
+    return " " + " ".join(words)
 
 
 def embodiments_of(sources: Sequence[TrajectorySource]) -> tuple[EmbodimentConfig, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,8 @@ def run(config: Config) -> None:
         folder = _train(config, device, ranks)
     if ranks.is_main:
         find_checkpoint(folder)  # what is said to be there is there
-        print(f"encoder in {folder}; freeze it with: vjepa-world finetune encoder={folder} data.path=DATASET")
+        word = shlex.quote(f"encoder={folder}")
+        print(f"encoder in {folder}; freeze it with: vjepa-world finetune {word} data.path=DATASET")
 
 
 def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -155,7 +156,7 @@ def run(config: Config) -> None:
     with open_run("probe", config, may_change=MAY_CHANGE, outputs=("result.json",)) as folder:
         result = _measure(config, folder, encoder, labelled, shape)
     print(sentence(result))
-    print(f"probe in {folder}; try it with: vjepa-world predict VIDEO --probe {folder}")
+    print(f"probe in {folder}; try it with: vjepa-world predict VIDEO --probe {shlex.quote(str(folder))}")
 
 
 def _measure(
