@@ -28,7 +28,7 @@ def episode(times_s: Any, *, index: int = 0, composes: bool = True, size: int = 
         states=states,
         actions=actions,
         timestamps_s=times,
-        composes=composes,
+        joining="pose" if composes else "stack",
     )
 
 

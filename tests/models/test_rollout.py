@@ -123,7 +123,7 @@ def test_what_the_first_step_has_in_common_changes_nothing() -> None:
     model = model_of("V-JEPA 2-AC")
     context, actions = context_of(model, frames=3), drawn(1, 4, 1)[0, :, 0]
     fast = model._imagination.predictor
-    *past, frame = context.frames(0, model.config.predictor, 7)
+    *past, frame = context.frames(0, model.config.predictor, EmbodimentConfig())
     memory = fast.remember(past)
     opening = fast.open(frame, memory)
     assert opening is not None
@@ -139,7 +139,7 @@ def test_what_the_first_step_has_in_common_changes_nothing() -> None:
 def test_the_past_is_remembered_once_for_all_samples() -> None:
     model = model_of("V-JEPA 2-AC")
     fast = model._imagination.predictor
-    *past, _ = context_of(model, frames=4).frames(0, model.config.predictor, 7)
+    *past, _ = context_of(model, frames=4).frames(0, model.config.predictor, EmbodimentConfig())
     memory = fast.remember(past)
     heads, tokens = 2, 6  # a frame's 4 patches, its action and its state
     assert [p.keys.shape for p in memory.shared] == [(heads, 3 * tokens, 24)] * 3

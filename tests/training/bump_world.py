@@ -69,7 +69,7 @@ class BumpWorld:
                     states=place.numpy(),
                     actions=steps.numpy(),
                     timestamps_s=np.arange(LENGTH) / FPS,
-                    composes=False,
+                    joining="stack",
                     extrinsics={
                         name: np.full((LENGTH, 6), k, np.float32) for k, name in enumerate(self.names)
                     },

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,6 +25,18 @@ from vjepa_world.progress import track
 _TIE_S = 1e-9
 
 
+Joining = Literal["pose", "add", "last", "stack"]
+
+
+def joining_of(convention: Convention) -> Joining:
+    """Return how the actions of rows that a window skips become one, in our convention."""
+    if convention.actions == "given":
+        return "stack"
+    if convention.has_joints:
+        return "last" if convention.absolute_actions else "add"
+    return "pose" if convention.has_pose else "stack"
+
+
 @dataclass(frozen=True)
 class EpisodeNumbers:
     """An episode without its pictures, in our convention.
@@ -34,7 +47,8 @@ class EpisodeNumbers:
         states: float32 `[R, S]`.
         actions: float32 `[R-1, A]`.
         timestamps_s: float64 `[R]`.
-        composes: Whether actions are pose deltas, which can be put together.
+        joining: How the actions of skipped rows become one: pose deltas are composed (pose), changes added (add), of
+            targets the last one counts (last), others stand one after the other (stack).
         extrinsics: By camera, float32 `[R, 6]`.
         task: What the robot did, in words.
     """
@@ -44,7 +58,7 @@ class EpisodeNumbers:
     states: np.ndarray
     actions: np.ndarray
     timestamps_s: np.ndarray
-    composes: bool
+    joining: Joining
     extrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
     task: str = ""
 
@@ -86,7 +100,7 @@ def _numbers(trajectory: Trajectory, convention: Convention) -> EpisodeNumbers:
         states=ours.states,
         actions=ours.actions,
         timestamps_s=ours.timestamps_s,
-        composes=convention.has_pose and convention.actions != "given",
+        joining=joining_of(convention),
         extrinsics={name: values.astype(np.float32) for name, values in ours.extrinsics.items()},
         task=ours.task,
     )
@@ -107,6 +121,8 @@ class WindowTable:
         episodes: int64 `[W]`, places in the list of episodes.
         indices: int64 `[W]`, the same episodes' places in the dataset.
         fps: Frames a second of the windows.
+        joining: How the actions of skipped rows become one.
+        stride: Rows between two frames, at most.
 
     Raises:
         ConfigError: `fps` is above the data's.
@@ -133,7 +149,7 @@ class WindowTable:
         ]
         lengths = [len(episode.states) for episode in self.source]
         self._starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
-        self._composes = bool(self.source) and self.source[0].composes
+        self.joining: Joining = self.source[0].joining if self.source else "stack"
         self._states = torch.from_numpy(_joined([e.states for e in self.source]))
         # One row of zeros ends each episode, so that actions and states have the same places.
         self._actions = torch.from_numpy(_joined([np.pad(e.actions, ((0, 1), (0, 0))) for e in self.source]))
@@ -150,24 +166,26 @@ class WindowTable:
     @property
     def action_dim(self) -> int:
         """Size of an action from frame to frame, A."""
-        return self._actions.shape[1] * (1 if self._composes else self.stride)
+        return self._actions.shape[1] * (self.stride if self.joining == "stack" else 1)
 
     def numbers(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states and actions of windows `[B]`: float32 `[B, T, S]` and `[B, T-1, A]`.
 
-        Where rows are skipped, an action carries from frame to frame: pose deltas are composed, others stand one
-        after the other.
+        Where rows are skipped, an action carries from frame to frame: pose deltas are composed, changes of joints
+        added, of targets the last one counts, others stand one after the other.
         """
         places = self.places(windows)
         states = self._states[places]
         if self.stride == 1:
             return states, self._actions[places[:, :-1]]
+        if self.joining == "last":
+            return states, self._actions[places[:, 1:] - 1]
         each = places[:, :-1, None] + torch.arange(self.stride)
         actions = self._actions[each.clamp_max(len(self._actions) - 1)]
-        if not self._composes:
+        if self.joining == "stack":
             return states, actions.flatten(2)
-        taken = each < places[:, 1:, None]
-        return states, compose_actions(actions * taken.unsqueeze(-1))
+        taken = actions * (each < places[:, 1:, None]).unsqueeze(-1)
+        return states, compose_actions(taken) if self.joining == "pose" else taken.sum(dim=2)
 
     def places(self, windows: Tensor) -> Tensor:
         """Return the rows of windows `[B]` as places among all rows of all episodes, int64 `[B, T]`."""
@@ -203,7 +221,7 @@ class WindowTable:
         """
         steps = torch.diff(self.rows, dim=1)
         low, high = (int(steps.min()), int(steps.max())) if steps.numel() else (1, 1)
-        if low != high and not self._composes:
+        if low != high and self.joining == "stack":
             raise DataError(
                 f"at data.fps={self.fps:g} between {low} and {high} rows lie between two frames, and actions of no "
                 "known meaning cannot be put together in different numbers; choose a data.fps that divides the data's."

@@ -251,6 +251,14 @@ class ActionPredictorConfig:
             raise ConfigError(f"context_frames is {self.context_frames}; allowed: 0 (all frames) and 1.")
 
 
+#: What the numbers of a state may be, and those of an action.
+STATE_MEANINGS = ("pose", "joints", "given")
+ACTION_MEANINGS = ("delta", "target", "given")
+
+#: Numbers of a pose, and of the change of one.
+POSE_SIZE = 7
+
+
 @dataclass(frozen=True, kw_only=True)
 class EmbodimentConfig:
     """One robot, as far as its numbers go: what a data set's actions and states are.
@@ -259,18 +267,68 @@ class EmbodimentConfig:
         name: Letters, digits, `_` and `-`; it is part of the weights' names.
         action_dim: Size of an action.
         state_dim: Size of a state.
+        numbers: What a state is: pose (x y z [m], Euler angles [rad], closure), joints, or given (not known). Empty, as
+            in checkpoints that do not say, is a pose where state and action have 7 numbers, else given.
+        actions: What an action is: delta, target, or given (not known). Empty is delta for poses, else given.
+        state_names: One for each number of a state; () where they are not known.
+        state_units: Units of these; an empty one is not known.
+        action_names: One for each number of an action.
+        action_units: Units of these.
+        action_step: Largest change from one target to the next, and from where the robot is to a target, by number;
+            () for none.
     """
 
     name: str = "default"
     action_dim: int = 7
     state_dim: int = 7
+    numbers: str = ""
+    actions: str = ""
+    state_names: tuple[str, ...] = ()
+    state_units: tuple[str, ...] = ()
+    action_names: tuple[str, ...] = ()
+    action_units: tuple[str, ...] = ()
+    action_step: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         _check_numbers(self)
+        self._check_meaning()
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
             raise ConfigError(
                 f"'{self.name}' cannot name an embodiment; allowed: letters, digits, '_' and '-', at least one."
             )
+
+    def _check_meaning(self) -> None:
+        """Check what is said of the numbers, and bring it into tuples; JSON has none."""
+        for key, allowed in (("numbers", STATE_MEANINGS), ("actions", ACTION_MEANINGS)):
+            value = getattr(self, key)
+            if value not in ("", *allowed):
+                raise ConfigError(
+                    f"embodiment '{self.name}' has {key} '{value}'; {nearest(str(value), allowed)}"
+                )
+        for key in ("state_names", "state_units", "action_names", "action_units", "action_step"):
+            values = tuple(getattr(self, key))
+            object.__setattr__(self, key, values)
+            size = self.state_dim if key.startswith("state") else self.action_dim
+            kind = int | float if key == "action_step" else str
+            if len(values) not in (0, size) or not all(isinstance(value, kind) for value in values):
+                raise ConfigError(
+                    f"embodiment '{self.name}' has {key} {list(values)}; give {size} entries, one for each number, or "
+                    "none."
+                )
+        if not all(0 <= step < float("inf") for step in self.action_step):
+            raise ConfigError(
+                f"embodiment '{self.name}' has action_step {list(self.action_step)}; give numbers of at least 0."
+            )
+
+    @property
+    def state_meaning(self) -> str:
+        """What a state is: pose, joints or given; by its size where nobody says."""
+        return self.numbers or ("pose" if self.action_dim == self.state_dim == POSE_SIZE else "given")
+
+    @property
+    def action_meaning(self) -> str:
+        """What an action is: delta, target or given."""
+        return self.actions or ("delta" if self.state_meaning == "pose" else "given")
 
 
 @dataclass(frozen=True, kw_only=True)

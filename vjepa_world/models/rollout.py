@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor, StepCache
-from vjepa_world.models.config import ActionPredictorConfig
+from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
 from vjepa_world.models.fast_predictor import FastPredictor, Memory, Opening, Step
 from vjepa_world.ops.pose import POSE_SIZE, apply_action, pose_delta
 
@@ -50,7 +51,7 @@ class Context:
                     + ("step between frames." if count < frames else "frame.")
                 )
 
-    def frames(self, problem: int, config: ActionPredictorConfig, action_dim: int) -> list[Step]:
+    def frames(self, problem: int, config: ActionPredictorConfig, robot: EmbodimentConfig) -> list[Step]:
         """Return the frames of a problem that its predictor sees, oldest first; the newest with an action of zeros.
 
         Raises:
@@ -58,9 +59,9 @@ class Context:
         """
         count = self.features.shape[1]
         first = count - 1 if config.context_frames == 1 else 0
-        actions = self.features.new_zeros(count, action_dim)
+        actions = self.features.new_zeros(count, robot.action_dim)
         if first < count - 1:
-            actions[:-1] = self._actions(problem, action_dim)
+            actions[:-1] = self._actions(problem, robot)
         here = slice(problem, problem + 1)
         return [
             Step(
@@ -72,10 +73,10 @@ class Context:
             for t in range(first, count)
         ]
 
-    def _actions(self, problem: int, action_dim: int) -> Tensor:
+    def _actions(self, problem: int, robot: EmbodimentConfig) -> Tensor:
         if self.actions is not None:
             return self.actions[problem]
-        return actions_between(self.states[problem], action_dim)
+        return actions_between(self.states[problem], robot.action_dim, robot)
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Scene:
 def make_scene(predictor: FastPredictor, context: Context, problem: int) -> Scene:
     """Prepare a problem: its past is remembered, and what its first step has in common worked out."""
     robot = predictor.source.selected.config
-    *past, frame = context.frames(problem, predictor.config, robot.action_dim)
+    *past, frame = context.frames(problem, predictor.config, robot)
     memory = predictor.remember(past)
     return Scene(frame, memory, predictor.open(frame, memory))
 
@@ -146,7 +147,7 @@ def imagine_with_gradient(
     """Yield as :func:`imagine` does, keeping the graph of `actions [R, K, A]`; slower, in the weights' own format."""
     samples, horizon, _ = actions.shape
     cache: StepCache | None = None
-    *past, frame = context.frames(problem, predictor.config, predictor.selected.config.action_dim)
+    *past, frame = context.frames(problem, predictor.config, predictor.selected.config)
     for step in past:
         _, cache = predictor.step(step.features, step.actions, step.states, step.extrinsics, cache)
     cache = None if cache is None else cache.expand(samples)
@@ -158,7 +159,8 @@ def imagine_with_gradient(
         else:
             features, cache = predictor.step(*given)
             if states or k + 1 < horizon:
-                following = advance_state(state, actions[:, k], wrap=predictor.config.wrap_angles)
+                wrap, robot = predictor.config.wrap_angles, predictor.selected.config
+                following = advance_state(state, actions[:, k], wrap=wrap, robot=robot)
         features = predictor.comparable(features)
         state = state if following is None else following
         yield features, following
@@ -174,34 +176,54 @@ def _following(predictor: FastPredictor, state: Tensor, action: Tensor, x: Tenso
     """Return the state `[R, S]` after an action: by a rule where there is one, else as it is predicted."""
     if predicts_state(predictor.source, state, action):
         return predictor.states(state, x)
-    return advance_state(state, action, wrap=predictor.config.wrap_angles)
+    robot = predictor.source.selected.config
+    return advance_state(state, action, wrap=predictor.config.wrap_angles, robot=robot)
 
 
 def predicts_state(predictor: ActionPredictor, state: Tensor, action: Tensor) -> bool:
     """Return whether the state after an action is predicted, for want of a rule."""
-    return predictor.config.predict_state and not has_rule(state.shape[-1], action.shape[-1])
+    robot = predictor.selected.config
+    return predictor.config.predict_state and rule_of(state.shape[-1], action.shape[-1], robot) == "none"
 
 
-def has_rule(state_dim: int, action_dim: int) -> bool:
-    """Return whether :func:`advance_state` knows how such an action changes such a state."""
-    return state_dim == action_dim
+def rule_of(
+    state_dim: int, action_dim: int, robot: EmbodimentConfig | None = None
+) -> Literal["pose", "add", "replace", "none"]:
+    """Return how an action changes a state: poses are composed, changes added, targets are where it then is.
+
+    What the robot's numbers mean decides; where nobody says, their sizes: poses where both are 7, addition for other
+    equal sizes. Joints and numbers of no known meaning are never composed as poses.
+    """
+    if state_dim != action_dim:
+        return "none"
+    if robot is None:
+        return "pose" if state_dim == POSE_SIZE else "add"
+    if robot.state_meaning == "pose" and state_dim == POSE_SIZE:
+        return "pose"
+    return "replace" if robot.action_meaning == "target" else "add"
 
 
-def advance_state(state: Tensor, action: Tensor, *, wrap: bool = False) -> Tensor:
-    """Return the state that an action leads to: pose composition for 7 and 7, addition for other equal sizes.
+def advance_state(
+    state: Tensor, action: Tensor, *, wrap: bool = False, robot: EmbodimentConfig | None = None
+) -> Tensor:
+    """Return the state that an action leads to, by :func:`rule_of`.
 
     Args:
         state: `[..., S]`.
         action: `[..., A]`.
         wrap: Keep the angles of poses in [-pi, pi].
+        robot: What the numbers mean; None goes by their sizes.
 
     Raises:
         ConfigError: If the sizes differ, since then only the data knows how an action changes the state.
     """
-    if state.shape[-1] == POSE_SIZE and action.shape[-1] == POSE_SIZE:
+    rule = rule_of(state.shape[-1], action.shape[-1], robot)
+    if rule == "pose":
         return apply_action(state, action, wrap=wrap)
-    if has_rule(state.shape[-1], action.shape[-1]):
+    if rule == "add":
         return state + action
+    if rule == "replace":
+        return action
     raise ConfigError(
         f"states of size {state.shape[-1]} cannot be advanced by actions of size {action.shape[-1]}; "
         "imagining several steps needs equal sizes (or poses and pose deltas of size 7), or a predictor that predicts "
@@ -209,16 +231,19 @@ def advance_state(state: Tensor, action: Tensor, *, wrap: bool = False) -> Tenso
     )
 
 
-def actions_between(states: Tensor, action_dim: int) -> Tensor:
+def actions_between(states: Tensor, action_dim: int, robot: EmbodimentConfig | None = None) -> Tensor:
     """Return the actions `[T-1, A]` that lead from each of `states [T, S]` to the next: the inverse of the rule.
 
     Raises:
         ConfigError: If no rule is known for these sizes.
     """
-    if states.shape[-1] == POSE_SIZE and action_dim == POSE_SIZE:
+    rule = rule_of(states.shape[-1], action_dim, robot)
+    if rule == "pose":
         return pose_delta(states[:-1], states[1:])
-    if has_rule(states.shape[-1], action_dim):
+    if rule == "add":
         return states.diff(dim=0)
+    if rule == "replace":
+        return states[1:]
     raise ConfigError(
         f"states of size {states.shape[-1]} do not tell what actions of size {action_dim} were taken between them, and "
         "this predictor sees the past; give the context's actions [B, T-1, A], or its last frame alone."

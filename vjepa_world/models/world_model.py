@@ -7,7 +7,7 @@ them, D width, S samples, K horizon, A action size, X extrinsics size.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor
-from vjepa_world.models.config import WorldModelConfig
+from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.decoder import FrameDecoder
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
 from vjepa_world.models.imagination import Imagination
@@ -97,6 +97,35 @@ class LatentWorldModel(nn.Module):
     def action_high(self) -> Tensor:
         """The selected robot's highest action, `[A]`."""
         return self.predictor.selected.action_high
+
+    @property
+    def robot(self) -> EmbodimentConfig:
+        """What the selected robot's numbers are."""
+        return self.predictor.selected.config
+
+    @property
+    def action_type(self) -> Literal["delta", "absolute"] | None:
+        """Whether the selected robot's actions are changes or targets; None where its data does not say."""
+        types: dict[str, Literal["delta", "absolute"]] = {"delta": "delta", "target": "absolute"}
+        return types.get(self.robot.action_meaning)
+
+    @property
+    def action_step(self) -> Tensor | None:
+        """Largest change from one target to the next, `[A]`; None where the robot has no such limit."""
+        steps = self.robot.action_step
+        return self.action_low.new_tensor(steps) if steps else None
+
+    def hold_action(self, context: Context) -> Tensor | None:
+        """Return the actions that leave the robots of a context where they are, `[B, A]`: zeros, or their joints.
+
+        None where nobody says what an action is, or a state does not tell the targets.
+        """
+        low = self.action_low
+        if self.action_type == "delta":
+            return low.new_zeros(len(context.states), len(low))
+        if self.action_type == "absolute" and self.robot.state_dim == self.robot.action_dim:
+            return context.states[:, -1].to(low)
+        return None
 
     def trained(self) -> nn.ModuleDict:
         """Return what is trained, by name: predictor, and latents, inverse and decoder where there are any."""
@@ -269,8 +298,8 @@ class LatentWorldModel(nn.Module):
         Args:
             context: B problems.
             goal: From :meth:`encode_goal`, `[B, N, D]`.
-            horizon: K. The inverse model proposes as many actions as it was trained for; further ones are zero, or as
-                near as the bounds allow.
+            horizon: K. The inverse model proposes as many actions as it was trained for; further ones are zero (of
+                targets the last one), or as near as the bounds allow.
 
         Returns:
             `[B, K, A]`, in the data's units and within the bounds.
@@ -289,7 +318,11 @@ class LatentWorldModel(nn.Module):
         state = robot.standard_states(context.states[:, -1])
         proposed = self.inverse(context.features[:, -1], goal, state, steps, self.embodiment)[:, :known]
         actions = proposed * robot.action_std + robot.action_mean
-        actions = F.pad(actions, (0, 0, 0, horizon - known))
+        if self.action_type == "absolute":
+            rest = actions[:, -1:].expand(-1, horizon - known, -1)  # it stays where the last target is
+        else:
+            rest = actions.new_zeros(len(actions), horizon - known, actions.shape[2])
+        actions = torch.cat([actions, rest], dim=1)
         return actions.clamp(robot.action_low, robot.action_high)
 
     @torch.no_grad()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from vjepa_world.errors import ConfigError, nearest
@@ -23,12 +25,30 @@ ROTATIONS = {
 LENGTHS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
+#: Units of joints: angles, lengths, and the ranges that drivers normalise to: normalised is -100 to 100 (SO-100,
+#: SO-101), percent 0 to 100 (their gripper), share 0 to 1. Empty where it is not known.
+JOINT_UNITS = ("", "rad", "deg", "m", "mm", "normalised", "percent", "share")
+
+ActionMeaning = Literal["derived", "derived_target", "delta", "target", "given"]
+
+#: What makes the name of a number that of a joint: `shoulder_pan.pos`, `left_elbow`, `joint_3`, `motor_0`.
+_JOINT = re.compile(
+    r"joint|motor|shoulder|elbow|forearm|waist|wrist|finger|gripper|(^|[^a-z])(hip|knee|ankle|torso|neck|jaw|j\d+)([^a-z]|$)"
+)
+#: What makes it none: a pose, a velocity or a force of a joint.
+_NO_JOINT = re.compile(
+    r"(^|[^a-z])([xyz]|qx|qy|qz|qw|vel|velocity|velocities|torque|torques|effort|efforts|current|force)([^a-z]|$)"
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Convention:
-    """How a dataset writes the robot's pose in its states, and what its actions mean.
+    """How a dataset writes the robot's pose or its joints in its states, and what its actions mean.
 
     The default is ours, V-JEPA 2-AC's: x y z [m], extrinsic xyz Euler angles [rad], gripper closure [0 open, 1
     closed], robot base frame. Without a position (`position_at=()`) states hold no pose and are taken as they are.
+
+    With `joints` they hold joint positions instead, which stay in their own units, the gripper among them.
 
     Attributes:
         position_at: Places of x, y, z in a state; () where it holds no pose.
@@ -41,8 +61,15 @@ class Convention:
         gripper_open: What the sum reads when the gripper is open.
         gripper_closed: What it reads when closed.
         frame: Pose of the dataset's frame in the robot's base, x y z [m] and extrinsic xyz Euler angles [rad].
+        joints: Indices of the joints in a state; all, none, or auto: all, where every number of the state is named as a
+            joint is.
+        joint_units: Of the joints, one for all or one each: rad, deg, m, mm, normalised (-100 to 100), percent (0 to
+            100), share (0 to 1); empty where it is not known.
+        joint_speeds: Largest speeds that plans may ask for [unit/s], one for all or one each; () takes the data's
+            largest step.
         actions: derived from consecutive states (as V-JEPA 2-AC does), delta (already ours), target (the pose that is
-            to be reached, written as the states are) or given (taken as they are).
+            to be reached, or the joints, written as the states are) or given (taken as they are). Of joints, derived
+            are the changes, derived_target the next positions.
     """
 
     position_at: tuple[int, ...] = (0, 1, 2)
@@ -54,11 +81,15 @@ class Convention:
     gripper_open: float = 0.0
     gripper_closed: float = 1.0
     frame: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    actions: Literal["derived", "delta", "target", "given"] = "derived"
+    joints: tuple[int, ...] | Literal["auto", "all", "none"] = "auto"
+    joint_units: str | tuple[str, ...] = ()
+    joint_speeds: float | tuple[float, ...] = ()
+    actions: ActionMeaning = "derived"
 
     def __post_init__(self) -> None:
         for name in ("position_at", "rotation_at", "gripper_at", "frame"):  # JSON has no tuples
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._read_joints()
         if self.rotation not in ROTATIONS:
             raise ConfigError(f"rotation '{self.rotation}' is not known; {nearest(self.rotation, ROTATIONS)}")
         if len(self.position_at) not in (0, 3):
@@ -72,17 +103,155 @@ class Convention:
             raise ConfigError(
                 f"gripper_open and gripper_closed are both {self.gripper_open:g}; give what it reads open and closed."
             )
-        if not self.has_pose and self.actions in ("derived", "target"):
+        made = ("derived", "target") if self.joints == "auto" else ("derived", "derived_target", "target")
+        if not (self.has_pose or self.has_joints) and self.actions in made:
             raise ConfigError(
-                f"actions '{self.actions}' are made from poses, and position_at is empty; give the places of the "
-                "pose, or actions=given."
+                f"actions '{self.actions}' are made from poses or joints, and position_at is empty; give the places of "
+                "the pose, joints=all where states are joints, or actions=given."
             )
+        if self.has_pose and self.joints == "none" and self.actions == "derived_target":
+            raise ConfigError(
+                "actions 'derived_target' are the next positions of joints; changes of a pose are actions=derived."
+            )
+
+    def _read_joints(self) -> None:
+        """Bring what is said of joints into tuples, and let them take the place of the pose that is the default."""
+        units = (self.joint_units,) if isinstance(self.joint_units, str) else tuple(self.joint_units)
+        speeds = (
+            (self.joint_speeds,) if isinstance(self.joint_speeds, int | float) else tuple(self.joint_speeds)
+        )
+        object.__setattr__(self, "joint_units", units)
+        object.__setattr__(self, "joint_speeds", tuple(float(speed) for speed in speeds))
+        for unit in units:
+            if unit not in JOINT_UNITS:
+                raise ConfigError(
+                    f"joint_units has '{unit}', which is not known; {nearest(unit, JOINT_UNITS[1:])}"
+                )
+        if not all(0 < speed < float("inf") for speed in speeds):
+            raise ConfigError(f"joint_speeds is {list(speeds)}; give speeds above 0, in units a second.")
+        if isinstance(self.joints, str):
+            if self.joints not in ("auto", "all", "none"):
+                raise ConfigError(
+                    f"joints is '{self.joints}'; give the indices of the joints in a state, as 0,1,2, or all, none or "
+                    "auto."
+                )
+        else:
+            self._check_indices(tuple(self.joints))
+        if self.joints == "none" and (units or speeds):
+            raise ConfigError(
+                "joints is none, and joint_units or joint_speeds is given; leave one of them out."
+            )
+        if self.has_joints:
+            self._drop_default_pose()
+
+    def _check_indices(self, joints: tuple[int, ...]) -> None:
+        object.__setattr__(self, "joints", joints)
+        if not joints or len(set(joints)) != len(joints) or min(joints) < 0:
+            raise ConfigError(
+                f"joints is {list(joints)}; give the indices of the joints in a state, each once, counted from 0."
+            )
+        for name in ("joint_units", "joint_speeds"):
+            count = len(getattr(self, name))
+            if count not in (0, 1, len(joints)):
+                raise ConfigError(
+                    f"{name} has {count} entries for {len(joints)} joints; give one for all, or one for each."
+                )
+
+    def _drop_default_pose(self) -> None:
+        if self.position_at not in ((), (0, 1, 2)):
+            raise ConfigError(
+                f"joints is {self.joints} and position_at {list(self.position_at)}; a state is read as joints or as a "
+                "pose: give one of them."
+            )
+        for name in ("position_at", "rotation_at", "gripper_at"):
+            object.__setattr__(self, name, ())
+        object.__setattr__(self, "rotation", "none")
 
     @property
     def has_pose(self) -> bool:
         """Whether the states hold an end-effector pose."""
         return bool(self.position_at)
 
+    @property
+    def has_joints(self) -> bool:
+        """Whether the states hold joint positions."""
+        return self.joints not in ("auto", "none")
+
+    @property
+    def absolute_actions(self) -> bool:
+        """Whether actions are targets once they are in our convention; those of poses become changes."""
+        return self.has_joints and self.actions in ("target", "derived_target")
+
+    def joint_indices(self, size: int) -> tuple[int, ...]:
+        """Return the indices of the joints in a state of so many numbers.
+
+        Raises:
+            ConfigError: If the state is too short, or there are not as many units or speeds as joints.
+        """
+        indices = tuple(range(size)) if isinstance(self.joints, str) else self.joints
+        if max(indices, default=0) >= size:
+            raise ConfigError(
+                f"joints names index {max(indices)}, and a state has {size} numbers, counted from 0; name those of the "
+                "joints."
+            )
+        replace(self, joints=indices)  # checks the number of units and speeds
+        return indices
+
+    def units_of_joints(self, count: int) -> tuple[str, ...]:
+        """Return the unit of each of so many joints; empty ones where it is not known."""
+        units = tuple(self.joint_units)
+        return units if len(units) == count else (units or ("",)) * count
+
+    def speeds_of_joints(self, count: int) -> tuple[float, ...]:
+        """Return the largest speed of each of so many joints [unit/s]; +inf where none is declared."""
+        assert isinstance(self.joint_speeds, tuple)
+        speeds = self.joint_speeds
+        return speeds if len(speeds) == count else (speeds or (float("inf"),)) * count
+
 
 #: Numbers of unknown meaning, taken as they are.
 PLAIN = Convention(position_at=(), rotation="none", rotation_at=(), gripper_at=(), actions="given")
+
+
+def is_joint_name(name: str) -> bool:
+    """Return whether a number of a state is named as a joint's position is: `shoulder_pan.pos`, `joint_3`, `waist`."""
+    word = name.lower()
+    return not _NO_JOINT.search(word) and bool(word.endswith(".pos") or _JOINT.search(word))
+
+
+def resolve_joints(
+    convention: Convention, state_names: Sequence[str], action_names: Sequence[str]
+) -> Convention:
+    """Return the convention with the indices of its joints, found by name where it leaves them to that (auto).
+
+    Where every number of the state is named as a joint is, the state is joints, and never a pose by default: joints 0
+    to 2 are no metres. Actions of a dataset that declares nothing are then targets if they have the states' names and
+    are positions (`.pos`, LeRobot's), else they stay as they are.
+
+    Args:
+        convention: What is declared, or given.
+        state_names: One for each number of a state.
+        action_names: One for each number of an action.
+
+    Raises:
+        ConfigError: If it says something of joints, and neither it nor a name says that there are any; or as
+            :meth:`Convention.joint_indices`.
+    """
+    if convention.joints == "none":
+        return convention
+    if convention.has_joints:
+        return replace(convention, joints=convention.joint_indices(len(state_names)))
+    named = bool(state_names) and all(map(is_joint_name, state_names))
+    by_default = convention.position_at in ((), (0, 1, 2))
+    if not (named and by_default):
+        if convention.joint_units or convention.joint_speeds or convention.actions in ("derived_target",):
+            raise ConfigError(
+                "joint_units, joint_speeds or actions=derived_target is given, and neither joints nor the names of the "
+                f"states ({', '.join(state_names)}) say that they are joints; give joints=all or their indices."
+            )
+        return convention
+    actions = convention.actions
+    told = tuple(action_names) == tuple(state_names) and all(name.endswith(".pos") for name in state_names)
+    if told and actions == "given" and not convention.has_pose:
+        actions = "target"
+    return replace(convention, joints=tuple(range(len(state_names))), actions=actions)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.droid import DROIDDataset
@@ -17,7 +17,7 @@ from vjepa_world.data.trajectories.ogbench import OGBenchDataset, is_ogbench
 from vjepa_world.data.trajectories.rlds import RLDSDataset, is_rlds
 from vjepa_world.data.trajectories.robomimic import RobomimicDataset, is_robomimic
 from vjepa_world.errors import ConfigError, DataError, nearest
-from vjepa_world.ops.convention import Convention
+from vjepa_world.ops.convention import Convention, resolve_joints
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def open_trajectories(
     Args:
         path: A folder or a file, see `FORMATS`.
         convention: How states and actions are written; None takes what the dataset declares, else its format's own
-            way, else they are taken as they are.
+            way, else they are taken as they are. Whether states are joints may follow from their names
+            (:func:`vjepa_world.ops.convention.resolve_joints`).
         options: The reader's own, such as `cameras`, `state` and `fps`.
 
     Raises:
@@ -101,4 +102,7 @@ def open_trajectories(
             raise ConfigError(
                 f"{place} is {found.name}, whose reader has no option '{name}'; {nearest(name, found.options)}"
             )
-    return found.reader(place, convention=convention, **options)
+    dataset: Any = found.reader(place, convention=convention, **options)
+    # Names are known once it is open.
+    dataset.convention = resolve_joints(dataset.convention, dataset.state_names, dataset.action_names)
+    return cast("TrajectoryDataset", dataset)

@@ -1,10 +1,11 @@
-"""Brings a trajectory to our convention: poses in metres and radians, and the changes between them as actions.
+"""Brings a trajectory to our convention: poses in metres and radians, or joints, and the changes between them.
 
 Shapes: T observations, S state size, A action size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.errors import DataError
+from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
 from vjepa_world.ops.pose import POSE_SIZE, PoseError, pose_delta, to_pose, unwrap_angles
 
@@ -27,15 +28,18 @@ def standardise(trajectory: Trajectory, convention: Convention) -> Trajectory:
     Returns:
         Where the convention has a pose: states float32 [T,7] (x y z [m], extrinsic xyz Euler [rad] without jumps of
         full turns between rows, closure) and actions float32 [T-1,7], the pose deltas from state to state (`derived`),
-        from the state to the pose that the action names (`target`), or as the file has them (`delta`). Actions that
-        are `given`, and all numbers where there is no pose, are the same in float32. `last_action` follows where it
-        can.
+        from the state to the pose that the action names (`target`), or as the file has them (`delta`). Where it has
+        joints: states [T,J], and actions [T-1,J]: their changes (`derived`), the next joints (`derived_target`), or the
+        file's (`delta`, `target`). Actions that are `given`, and all numbers where there is neither, are the same in
+        float32. `last_action` follows where it can.
 
     Raises:
         DataError: The states do not have the convention's places, an entry is no pose, or actions are not of the size
             that the convention promises; the trajectory is named.
     """
     last = trajectory.last_action
+    if convention.has_joints:
+        return _standard_joints(trajectory, convention)
     if not convention.has_pose:
         states, actions = trajectory.states, trajectory.actions
     else:
@@ -93,3 +97,40 @@ def _actions(trajectory: Trajectory, convention: Convention, poses: Tensor) -> n
             "actions=given."
         )
     return trajectory.actions
+
+
+def _standard_joints(trajectory: Trajectory, convention: Convention) -> Trajectory:
+    """Return the trajectory with joints alone as states, and their changes or targets as actions."""
+    try:
+        indices = list(convention.joint_indices(trajectory.states.shape[1]))
+    except ConfigError as error:
+        raise DataError(f"{trajectory.name}: its states cannot be read as joints: {error}") from error
+    joints = trajectory.states[:, indices].astype(np.float64)
+    actions, last = trajectory.actions, trajectory.last_action
+    if convention.actions == "derived":
+        actions, last = np.diff(joints, axis=0), None
+    elif convention.actions == "derived_target":
+        actions, last = joints[1:], None
+    elif convention.actions != "given":
+        actions = _of_joints(trajectory, actions, indices)
+        last = None if last is None else _of_joints(trajectory, last[None], indices)[0]
+    return replace(
+        trajectory,
+        states=np.ascontiguousarray(joints, dtype=np.float32),
+        actions=np.ascontiguousarray(actions, dtype=np.float32),
+        last_action=None if last is None else last.astype(np.float32),
+    )
+
+
+def _of_joints(trajectory: Trajectory, actions: np.ndarray, indices: Sequence[int]) -> np.ndarray:
+    """Return the joints' actions: written as a state is, or as many as there are joints."""
+    size = actions.shape[1]
+    if size == trajectory.states.shape[1]:
+        return actions[:, list(indices)]
+    if size == len(indices):
+        return actions
+    raise DataError(
+        f"{trajectory.name}: its actions have {size} numbers, and its states {len(indices)} joints among "
+        f"{trajectory.states.shape[1]} numbers; set actions=derived to take the changes of the joints, or "
+        "actions=given."
+    )
