@@ -98,3 +98,20 @@ def test_episodes_are_picked_by_their_place() -> None:
     table = WindowTable([episode(np.arange(5) / 10, index=k) for k in range(4)], frames=4)
     assert table.of_episodes([1, 3]).tolist() == [2, 3, 6, 7]
     assert table.of_episodes([]).tolist() == []
+
+
+@pytest.mark.parametrize("joining", ["add", "last"])
+def test_of_skipped_rows_changes_are_added_and_the_last_target_counts(joining: Any) -> None:
+    rng = np.random.default_rng(3)
+    times = np.arange(30) / 15  # seen at 4 frames a second: 3 or 4 rows apart
+    joints = rng.uniform(-9, 9, (30, 5)).astype(np.float32)
+    actions = np.diff(joints, axis=0) if joining == "add" else joints[1:]
+    numbers = EpisodeNumbers(
+        index=0, name="arm", states=joints, actions=actions, timestamps_s=times, joining=joining
+    )
+    table = WindowTable([numbers], frames=4, fps=4.0)
+    assert table.stride == 4
+    assert table.action_dim == 5
+    states, between = table.numbers(torch.arange(len(table)))
+    expected = states.diff(dim=1) if joining == "add" else states[:, 1:]
+    torch.testing.assert_close(between, expected, atol=1e-5, rtol=0)

@@ -166,3 +166,11 @@ def test_a_summary_over_different_episodes_is_refused() -> None:
         summarise(ours, control[::-1])
     with pytest.raises(EvaluationError, match="0 episodes and 0 random ones"):
         summarise([], [])
+
+
+@pytest.mark.parametrize(("limit", "most"), [(35, 35), (35, 50), (50, 30)])
+def test_episodes_are_as_long_as_is_asked_for(limit: int, most: int) -> None:
+    env = BoxEnv(time_limit=limit)
+    still = RandomPolicy(np.zeros(2), np.zeros(2))
+    [episode] = run_episodes(env, still, draw_episodes(env, 0, 1), max_actions=most)
+    assert episode.steps == min(limit, most)

@@ -8,7 +8,7 @@ import torch
 
 from planners import CEM, GoalL1, RecedingHorizon
 from tests.evaluation.pose_world import REACH, PoseModel, pose_windows
-from vjepa_world.evaluation.action_axes import action_axes, rotation_angle
+from vjepa_world.evaluation.action_axes import action_space, rotation_angle
 from vjepa_world.evaluation.recovered_actions import action_errors, recover_actions, recovered_figures
 
 
@@ -35,7 +35,7 @@ def test_an_exact_model_gives_the_true_action_back() -> None:
     assert figures["planner"]["position_cm"]["median"] < 0.1
     assert figures["planner"]["position_cm"]["percentiles"]["90"] < 0.2
     assert figures["planner"]["rotation_deg"]["median"] < 0.2
-    assert figures["zero_action"]["position_cm"]["median"] > 2
+    assert figures["hold"]["position_cm"]["median"] > 2
     assert figures["random_action"]["position_cm"]["median"] > 2
 
 
@@ -43,7 +43,7 @@ def test_a_model_that_ignores_actions_finds_none() -> None:
     model, windows = PoseModel(gain=0.0), pose_windows(count=32, horizon=1)
     found = recover_actions(model, planner(model, 2), windows, generator=generator())
     figures = recovered_figures(found, windows.episodes.numpy(), np.random.default_rng(0))
-    assert figures["planner"]["position_cm"]["median"] > figures["zero_action"]["position_cm"]["interval"][0]
+    assert figures["planner"]["position_cm"]["median"] > figures["hold"]["position_cm"]["interval"][0]
 
 
 def test_no_plan_depends_on_what_is_planned_beside_it() -> None:
@@ -80,5 +80,5 @@ def test_the_angle_between_rotations(angle_deg: float) -> None:
 
 
 def test_axes_have_names_and_units() -> None:
-    assert [axis.label for axis in action_axes(7)][::3] == ["x [cm]", "roll [deg]", "gripper"]
-    assert [axis.label for axis in action_axes(2)] == ["action 0", "action 1"]
+    assert [axis.label for axis in action_space(7).axes][::3] == ["x [cm]", "roll [deg]", "gripper"]
+    assert [axis.label for axis in action_space(2).axes] == ["action 0", "action 1"]

@@ -20,7 +20,7 @@ from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig, LatentsConfig
 from vjepa_world.models.fast_predictor import Memory, Step
 from vjepa_world.models.imagination import samples_that_fit
-from vjepa_world.models.rollout import Context, advance_state
+from vjepa_world.models.rollout import Context, actions_between, advance_state
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pose import pose_delta
 
@@ -404,3 +404,35 @@ def test_compiled_imagines_the_same(dtype: torch.dtype) -> None:
     expected = model.prepare(dtype).rollout(context, actions)
     compiled = model.prepare(dtype, compiled=True).rollout(context, actions)
     reference.assert_close(compiled.float(), expected.float(), 1e-5 if dtype == torch.float32 else 0.05)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "expected"),
+    [("delta", [1.5, 0.0, 2.0, 4.0, 5.0, 6.0, 7.0]), ("target", [0.5, -2.0, -1.0, 0.0, 0.0, 0.0, 0.0])],
+)
+def test_seven_joints_are_no_pose(meaning: str, expected: list[float]) -> None:
+    robot = EmbodimentConfig(numbers="joints", actions=meaning)
+    state = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    action = torch.tensor([0.5, -2.0, -1.0, 0.0, 0.0, 0.0, 0.0])
+    assert advance_state(state, action, robot=robot).tolist() == expected
+    states = torch.stack([state, advance_state(state, action, robot=robot)])
+    torch.testing.assert_close(actions_between(states, 7, robot)[0], action)
+
+
+def test_a_model_of_targets_holds_where_the_robot_is() -> None:
+    robot = EmbodimentConfig(
+        action_dim=3, state_dim=3, numbers="joints", actions="target", action_step=(1.0, 2.0, 0.5)
+    )
+    model = model_of("one frame", embodiments=(robot,))
+    context = Context(torch.zeros(2, 1, 4, 16), torch.tensor([[[1.0, 2.0, 3.0]], [[4.0, 5.0, 6.0]]]))
+    assert model.action_type == "absolute"
+    hold, step = model.hold_action(context), model.action_step
+    assert hold is not None
+    assert step is not None
+    assert torch.equal(hold, context.states[:, 0])
+    assert step.tolist() == [1.0, 2.0, 0.5]
+    known = model_of("one frame")
+    assert known.action_type == "delta"
+    assert (
+        model_of("one frame", embodiments=(EmbodimentConfig(action_dim=3, state_dim=3),)).action_type is None
+    )

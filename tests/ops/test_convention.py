@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vjepa_world.errors import ConfigError
-from vjepa_world.ops.convention import LENGTHS_M, PLAIN, ROTATIONS, Convention
+from vjepa_world.ops.convention import LENGTHS_M, PLAIN, ROTATIONS, Convention, is_joint_name, resolve_joints
 from vjepa_world.ops.pose import PoseError, euler_to_matrix, from_pose, to_pose, unwrap_angles
 
 PI = math.pi
@@ -189,3 +189,102 @@ def test_a_convention_comes_back_from_json() -> None:
 def test_a_convention_that_means_nothing_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Convention(**changes)
+
+
+SO100 = (
+    "shoulder_pan.pos",
+    "shoulder_lift.pos",
+    "elbow_flex.pos",
+    "wrist_flex.pos",
+    "wrist_roll.pos",
+    "gripper.pos",
+)
+POSE = ("x", "y", "z", "roll", "pitch", "yaw", "closure")
+
+
+def test_names_of_joints_are_told_from_others() -> None:
+    for name in (
+        *SO100,
+        "left_waist",
+        "joint_3",
+        "panda_joint1",
+        "motor_0",
+        "robot0_joint_pos_3",
+        "left_hip",
+        "j4",
+    ):
+        assert is_joint_name(name), name
+    for name in (
+        *POSE,
+        "wrist_x",
+        "gripper.z",
+        "joint_vel_0",
+        "elbow.torque",
+        "qpos_3",
+        "state_0",
+        "eef_pos",
+        "chip",
+    ):
+        assert not is_joint_name(name), name
+
+
+def test_a_state_of_joints_is_never_read_as_a_pose() -> None:
+    for declared in (PLAIN, Convention(), Convention(actions="target"), Convention(actions="delta")):
+        found = resolve_joints(declared, SO100, SO100)
+        assert found.has_joints
+        assert not found.has_pose
+        assert found.joints == tuple(range(6))
+    assert resolve_joints(Convention(), SO100, SO100).actions == "derived"
+    assert resolve_joints(PLAIN, SO100, SO100).actions == "target"  # positions of the same names
+    assert resolve_joints(PLAIN, SO100, [f"delta_{name}" for name in SO100]).actions == "given"
+    assert resolve_joints(PLAIN, ("waist", "elbow"), ("waist", "elbow")).actions == "given"
+
+
+def test_what_is_no_joint_stays_as_it_is() -> None:
+    mixed = (*SO100, "object_x")
+    for names in (POSE, mixed, ("state_0", "state_1")):
+        assert resolve_joints(Convention(), names, names) == Convention()
+        assert resolve_joints(PLAIN, names, names) == PLAIN
+    apart = Convention(position_at=(3, 4, 5), rotation="none", rotation_at=(), gripper_at=())
+    assert resolve_joints(apart, SO100, SO100) == apart  # somebody said where the pose is
+    none = Convention(
+        position_at=(), rotation="none", rotation_at=(), gripper_at=(), joints="none", actions="given"
+    )
+    assert resolve_joints(none, SO100, SO100) == none
+
+
+def test_units_and_speeds_are_one_for_all_or_one_each() -> None:
+    one = Convention(joints=(0, 1, 2), joint_units="deg", joint_speeds=30)
+    assert one.units_of_joints(3) == ("deg",) * 3
+    assert one.speeds_of_joints(3) == (30.0,) * 3
+    each = Convention(joints=(0, 1, 2), joint_units=("deg", "deg", "percent"))
+    assert each.units_of_joints(3) == ("deg", "deg", "percent")
+    assert each.speeds_of_joints(3) == (math.inf,) * 3
+    assert Convention(**asdict(each)) == each
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"joints": (0, 0)}, r"joints is \[0, 0\]; give the indices"),
+        ({"joints": ()}, r"joints is \[\]; give the indices"),
+        ({"joints": "every"}, r"joints is 'every'; give the indices"),
+        ({"joints": "all", "joint_units": "degree"}, r"joint_units has 'degree', which is not known; .*deg"),
+        ({"joints": (0, 1), "joint_units": ("deg",) * 3}, r"joint_units has 3 entries for 2 joints"),
+        ({"joints": "all", "joint_speeds": -1.0}, r"joint_speeds is \[-1.0\]; give speeds above 0"),
+        ({"joints": "none", "joint_units": "deg"}, r"joints is none, and joint_units"),
+        ({"joints": "all", "position_at": (3, 4, 5)}, r"read as joints or as a pose"),
+        ({"position_at": (), "joints": "none", "actions": "derived"}, r"made from poses or joints"),
+        ({"joints": "none", "actions": "derived_target"}, r"are the next positions of joints"),
+    ],
+)
+def test_what_cannot_be_of_joints_is_refused(words: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Convention(**words)
+
+
+def test_units_without_joints_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"neither joints nor the names of the states \(x, y"):
+        resolve_joints(Convention(joint_units="deg"), POSE, POSE)
+    with pytest.raises(ConfigError, match=r"joints names index 7, and a state has 6 numbers"):
+        resolve_joints(Convention(joints=(0, 7)), SO100, SO100)

@@ -100,7 +100,18 @@ def test_the_description_says_what_it_is(tmp_path: Path) -> None:
     description = json.loads((tmp_path / "a" / "config.json").read_text())
     assert description["kind"] == "world_model"
     assert description["format_version"] == 2
-    assert description["config"]["embodiments"] == [{"name": "default", "action_dim": 3, "state_dim": 5}]
+    assert description["config"]["embodiments"] == [
+        {
+            "name": "default",
+            "action_dim": 3,
+            "state_dim": 5,
+            "numbers": "",
+            "actions": "",
+            **dict.fromkeys(
+                ("state_names", "state_units", "action_names", "action_units", "action_step"), []
+            ),
+        }
+    ]
     assert description["config"]["encoder"]["patch_size"] == 8
 
 

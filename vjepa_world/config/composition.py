@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from vjepa_world.config.building import build
 from vjepa_world.config.quoting import hydra_value, shown_again
 from vjepa_world.config.schema import help_of, is_text, top_level, type_at, unknown_key
+from vjepa_world.config.used import refuse_unused
 from vjepa_world.config.values import defaults_of, leaves, shown
 from vjepa_world.errors import ConfigError, nearest
 
@@ -35,11 +36,29 @@ def compose(verb: str, schema: type[T], overrides: Sequence[str], config_dir: Pa
         config_dir: Folder of the YAML files; the package `configs` unless given.
 
     Raises:
-        ConfigError: For an unknown key, group or option, a value of the wrong type, or a key not given.
+        ConfigError: For an unknown key, group or option, a value of the wrong type, a key not given, or one that is
+            given and not used, as the others choose.
     """
     folder = config_dir or default_config_dir()
     tree = _composed_tree(verb, schema, overrides, folder)
-    return typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
+    built = typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
+    refuse_unused(built, _given_keys(overrides, _groups(verb, folder)))
+    return built
+
+
+def _given_keys(overrides: Sequence[str], groups: Mapping[str, str]) -> list[str]:
+    """Return the dotted keys that words give, those within `key={...}` too; groups are no keys."""
+    from omegaconf import OmegaConf
+
+    found = []
+    for word in overrides:
+        key, _, value = word.partition("=")
+        if value.startswith("{"):
+            inner = OmegaConf.to_container(OmegaConf.create(f"value: {value}"))
+            found += [f"{key}.{name}" for name, _ in leaves(typing.cast(dict[str, Any], inner)["value"], "")]
+        elif key not in groups:
+            found.append(key)
+    return found
 
 
 def launcher_words(

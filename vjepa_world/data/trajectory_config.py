@@ -105,6 +105,14 @@ class TrajectoryDataConfig:
                 f"data.path is {self.path} and data.sources has {', '.join(self.sources)}; give one of the two."
             )
 
+    def unused(self) -> dict[str, str]:
+        """Return what a mixture does not use: each source has a convention and a reader of its own."""
+        return (
+            dict.fromkeys(("convention", "reader"), "data.sources, each with its own,")
+            if self.sources
+            else {}
+        )
+
     @property
     def needs_pixels(self) -> bool:
         """Whether an augmentation changes what the encoder sees from step to step."""

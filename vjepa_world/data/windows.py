@@ -5,6 +5,7 @@ Shapes: B windows, T frames of a window, W windows in all, R rows of an episode,
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -51,6 +52,8 @@ class EpisodeNumbers:
             targets the last one counts (last), others stand one after the other (stack).
         extrinsics: By camera, float32 `[R, 6]`.
         task: What the robot did, in words.
+        fingerprint: Of its numbers as the file has them, by which it is known again wherever and in whatever format it
+            is; empty where nobody asked for it.
     """
 
     index: int
@@ -61,6 +64,19 @@ class EpisodeNumbers:
     joining: Joining
     extrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
     task: str = ""
+    fingerprint: str = ""
+
+
+def fingerprint(trajectory: Trajectory) -> str:
+    """Return a hash of an episode's states and actions, the same for a copy, and in another format.
+
+    Times, names and pictures are left out: a conversion may write those anew.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for values in (trajectory.states, trajectory.actions):
+        digest.update(f"{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+    return digest.hexdigest()
 
 
 def read_episodes(
@@ -103,6 +119,7 @@ def _numbers(trajectory: Trajectory, convention: Convention) -> EpisodeNumbers:
         joining=joining_of(convention),
         extrinsics={name: values.astype(np.float32) for name, values in ours.extrinsics.items()},
         task=ours.task,
+        fingerprint=fingerprint(trajectory),
     )
 
 

@@ -1,13 +1,15 @@
-"""What the numbers of an action are called, and in which units they are shown."""
+"""What the numbers of an action are called, in which units they are shown, and which action is no motion."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.ops.pose import POSE_SIZE, euler_to_matrix
 
 #: Where a pose delta holds its position and its rotation.
@@ -35,14 +37,60 @@ _POSE = (
 )
 
 
-def is_pose(size: int) -> bool:
-    """Return whether actions of this size are pose deltas: metres, radians, closure."""
-    return size == POSE_SIZE
+@dataclass(frozen=True)
+class ActionSpace:
+    """What actions are.
+
+    Attributes:
+        axes: One for each number.
+        is_pose: Whether they are pose deltas: metres, radians, closure.
+        meaning: delta (zeros are no motion), target (as the states are), or given: not known.
+        of_joints: Whether they are of a robot's joints.
+    """
+
+    axes: tuple[Axis, ...] = field(repr=False)
+    is_pose: bool
+    meaning: str
+    of_joints: bool = False
+
+    def hold(self, states: Tensor) -> Tensor | None:
+        """Return the actions that leave robots in `states [W, S]` where they are, `[W, A]`; None where nobody knows."""
+        size = len(self.axes)
+        if self.meaning == "delta":
+            return states.new_zeros(len(states), size)
+        if self.meaning == "target" and states.shape[1] == size:
+            return states.clone()
+        return None
+
+    @property
+    def why_no_hold(self) -> str:
+        """Why the baseline of no motion is left out, where it is."""
+        if self.meaning == "target":
+            return "left out: actions are targets, and the state does not have their numbers"
+        return "left out: the data does not say what an action is (declare data.convention.actions)"
+
+    @property
+    def unit(self) -> str:
+        """The unit of all axes, empty where they have several."""
+        units = {axis.unit for axis in self.axes}
+        return units.pop() if len(units) == 1 else ""
 
 
-def action_axes(size: int) -> tuple[Axis, ...]:
-    """Return the axes of actions of a size: those of a pose delta, or numbered ones without a unit."""
-    return _POSE if is_pose(size) else tuple(Axis(f"action {k}", "", 1.0) for k in range(size))
+def action_space(size: int, robot: EmbodimentConfig | None = None) -> ActionSpace:
+    """Return the space of actions of a robot; without one, of 7 numbers pose deltas, of others nothing is known."""
+    robot = robot or EmbodimentConfig(action_dim=size, state_dim=size)
+    if robot.state_meaning == "pose" and robot.action_meaning == "delta" and size == POSE_SIZE:
+        return ActionSpace(_POSE, True, "delta")
+    names: Sequence[str] = robot.action_names or [f"action {k}" for k in range(size)]
+    units: Sequence[str] = robot.action_units or [""] * size
+    axes = tuple(Axis(name, unit, 1.0) for name, unit in zip(names, units, strict=True))
+    return ActionSpace(axes, False, robot.action_meaning, robot.state_meaning == "joints")
+
+
+def space_of(model: object) -> ActionSpace:
+    """Return the space of a world model's actions: of its robot, where it has one."""
+    low: Tensor = model.action_low  # type: ignore[attr-defined]
+    return action_space(len(low), getattr(model, "robot", None))
 
 
 def rotation_angle(first: Tensor, second: Tensor) -> Tensor:

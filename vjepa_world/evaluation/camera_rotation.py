@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from planners.protocols import Plan, Planner
-from vjepa_world.evaluation.action_axes import is_pose
+from vjepa_world.evaluation.action_axes import space_of
 from vjepa_world.evaluation.bootstrap import resampled_sums
 from vjepa_world.evaluation.open_loop import ImaginingModel
 from vjepa_world.evaluation.statistics import EvaluationError
@@ -106,7 +106,8 @@ def fit_rotation(
     interval = None
     if space is not None:
         angles = [rotation_angle_deg(r) for d in drawn if (r := kabsch(d.reshape(3, 3))) is not None]
-        interval = (float(np.quantile(angles, 0.025)), float(np.quantile(angles, 0.975)))
+        if angles:
+            interval = (float(np.quantile(angles, 0.025)), float(np.quantile(angles, 0.975)))
     return CameraRotation(
         angle_deg=math.degrees(angle),
         interval_deg=(float(low), float(high)),
@@ -152,7 +153,7 @@ class RotatedPlanner:
     """
 
     def __init__(self, planner: Planner, angle_deg: float, model: ImaginingModel) -> None:
-        if not is_pose(len(model.action_low)):
+        if not space_of(model).is_pose:
             raise EvaluationError(
                 f"planner.camera_rotation_deg is {angle_deg:g}, and the model's actions have {len(model.action_low)} "
                 "numbers, of which none is known to be x or y; leave it at 0."

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from vjepa_world.evaluation.action_axes import POSITION, is_pose
+from vjepa_world.evaluation.action_axes import POSITION
 from vjepa_world.evaluation.open_loop import ImaginingModel, Tick, Windows
 from vjepa_world.evaluation.policies import ObjectiveLike
 from vjepa_world.evaluation.statistics import EvaluationError
@@ -85,11 +85,12 @@ class RankCorrelations:
 
     Attributes:
         position: Only x, y, z are drawn, the distance is in metres, `[W]`; None where actions are no pose deltas.
-        all_axes: All that vary are drawn, the distance is in standard deviations of the true actions, `[W]`.
+        all_axes: All that vary are drawn, the distance is in standard deviations of the true actions, `[W]`; None where
+            none varies within the model's bounds.
     """
 
     position: Tensor | None
-    all_axes: Tensor
+    all_axes: Tensor | None
 
 
 def rank_correlations(
@@ -98,7 +99,7 @@ def rank_correlations(
     """Draw actions uniformly within the model's bounds and compare how energy and distance rank them.
 
     Raises:
-        EvaluationError: If no axis varies, or there are fewer than 3 samples.
+        EvaluationError: If there are fewer than 3 samples.
     """
     if samples < 3:
         raise EvaluationError(
@@ -108,10 +109,12 @@ def rank_correlations(
     true = windows.actions[:, :1]
     drawn = low + (high - low) * torch.rand(len(windows), samples, len(low), generator=generator)
     free, std = free_axes(energy, windows)
-    varied = torch.where(free, drawn, true)
-    distance = ((varied - true)[..., free] / std[free]).norm(dim=-1)
-    all_axes = spearman(energy.of_all(windows, varied, tick), distance)
-    if not is_pose(len(low)):
+    all_axes = None
+    if free.any():
+        varied = torch.where(free, drawn, true)
+        distance = ((varied - true)[..., free] / std[free]).norm(dim=-1)
+        all_axes = spearman(energy.of_all(windows, varied, tick), distance)
+    if not windows.action_space.is_pose or not bool((high > low)[POSITION].any()):
         return RankCorrelations(None, all_axes)
     moved = true.expand_as(drawn).clone()
     moved[..., POSITION] = drawn[..., POSITION]
@@ -120,20 +123,10 @@ def rank_correlations(
 
 
 def free_axes(energy: Energy, windows: Windows) -> tuple[Tensor, Tensor]:
-    """Return which axes vary, within the bounds and in the data, `[A]` bool, and the true actions' spread `[A]`.
-
-    Raises:
-        EvaluationError: If none does.
-    """
+    """Return which axes vary, within the bounds and in the data, `[A]` bool, and the true actions' spread `[A]`."""
     low, high = energy.bounds()
     std = windows.actions.flatten(0, 1).std(dim=0)
-    free = (high > low) & (std > STILL)
-    if not free.any():
-        raise EvaluationError(
-            "no axis of the true actions varies within the model's bounds, so there is nothing to find; take episodes "
-            "in which the robot moves."
-        )
-    return free, std
+    return (high > low) & (std > STILL), std
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +175,7 @@ class AxisLandscape:
 def axis_landscapes(
     energy: Energy, windows: Windows, *, points: int, tick: Tick = lambda count: None
 ) -> list[AxisLandscape]:
-    """Return the landscape along each axis that varies.
+    """Return the landscape along each axis that varies; none where no axis does.
 
     Args:
         energy: What is measured.
@@ -191,7 +184,7 @@ def axis_landscapes(
         tick: Told of progress, once a window for each axis and once more.
 
     Raises:
-        EvaluationError: If there are fewer than 3 points, or no axis varies.
+        EvaluationError: If there are fewer than 3 points.
     """
     if points < 3:
         raise EvaluationError(f"a landscape got {points} points; allowed are at least 3. Ask for more.")

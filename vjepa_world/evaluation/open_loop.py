@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from vjepa_world.evaluation.action_axes import ActionSpace, action_space
 from vjepa_world.evaluation.bootstrap import mean, ratio
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.models.world_model import Context
@@ -52,6 +53,7 @@ class Windows:
         episodes: Which episode each is from, int64 `[W]`; intervals are over these.
         frames: Small pictures to be shown, uint8 `[W, T, 3, H, W]`.
         extrinsics: Of the camera at each frame, `[W, T, X]`, for predictors that use them.
+        space: What the actions are; None goes by their number.
     """
 
     features: Tensor
@@ -60,6 +62,7 @@ class Windows:
     episodes: Tensor
     frames: Tensor
     extrinsics: Tensor | None = None
+    space: ActionSpace | None = None
 
     def __post_init__(self) -> None:
         shape = self.features.shape[:2]
@@ -79,6 +82,11 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What the actions are."""
+        return self.space or action_space(self.actions.shape[2])
 
     @property
     def horizon(self) -> int:

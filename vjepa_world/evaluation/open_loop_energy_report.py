@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from vjepa_world.evaluation import report_page as html
-from vjepa_world.evaluation.action_axes import action_axes, is_pose
 from vjepa_world.evaluation.energy_landscape import AxisLandscape, plane_landscape
 from vjepa_world.evaluation.open_loop_judgement import Judgement
 from vjepa_world.evaluation.open_loop_pictures import Plane, landscape_picture
@@ -46,8 +45,12 @@ def energy_section(judgement: Judgement, material: Shown) -> str:
         "It should be lowest at the true action and rise with the distance to it (rank correlation 1). Curves: the "
         "energy above that of the true action, over the offset from it, the mean and its 95 % interval over windows."
     )
+    nothing = html.paragraph(NOTHING_VARIES, "dim") if ranks["all_axes"] is None else ""
+    if not rows:
+        return nothing
     return (
-        html.paragraph(words, "dim")
+        nothing
+        + html.paragraph(words, "dim")
         + html.table(rows, head)
         + _axis_cards(judgement, material)
         + _planes(material)
@@ -56,19 +59,36 @@ def energy_section(judgement: Judgement, material: Shown) -> str:
 
 def _rank_rows(ranks: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     rows = [("x, y, z together; metres", ranks["position"])] if ranks["position"] is not None else []
-    rows.append(("all axes together; standard deviations", ranks["all_axes"]))
+    if ranks["all_axes"] is not None:
+        rows.append(("all axes together; standard deviations", ranks["all_axes"]))
     return rows + [(f"{name} alone", figure) for name, figure in ranks["by_axis"].items()]
 
 
+NOTHING_VARIES = (
+    "Not measured: no axis of the true actions varies within the model's bounds, so there is nothing to find."
+)
+
+
 def _axis_cards(judgement: Judgement, material: Shown) -> str:
-    axes = action_axes(material.windows.actions.shape[2])
-    charts = [
-        _axis_chart(found, axes[found.axis].label, axes[found.axis].scale) for found in judgement.landscapes
-    ]
-    return html.cards(charts, last_values=False)
+    axes = material.windows.action_space.axes
+    charts, empty = [], []
+    for found in judgement.landscapes:
+        chart = _axis_chart(found, axes[found.axis].label, axes[found.axis].scale)
+        if chart is None:
+            empty.append(axes[found.axis].name)
+        else:
+            charts.append(chart)
+    words = (
+        f"No curve for {', '.join(empty)}: fewer than two windows have their true action within the model's bounds "
+        "there."
+        if empty
+        else ""
+    )
+    return (html.cards(charts, last_values=False) if charts else "") + html.paragraph(words, "dim")
 
 
-def _axis_chart(found: AxisLandscape, label: str, scale: float) -> Chart:
+def _axis_chart(found: AxisLandscape, label: str, scale: float) -> Chart | None:
+    """Return the mean curve around the truth; None where no offset lies within the bounds in two windows."""
     offsets, energies = found.around_truth(OFFSETS)
     line, band = [], []
     for offset, column in zip((offsets * scale).tolist(), energies.double().numpy().T, strict=True):
@@ -78,14 +98,16 @@ def _axis_chart(found: AxisLandscape, label: str, scale: float) -> Chart:
         half = 1.96 * float(there.std(ddof=1)) / len(there) ** 0.5
         line.append((offset, float(there.mean())))
         band.append((offset, float(there.mean()) - half, float(there.mean()) + half))
+    if not line:
+        return None
     name = "energy above the truth's"
     return Chart(f"{name}, over the offset in {label}", {name: line}, {name: band})
 
 
 def _planes(material: Shown) -> str:
-    if not is_pose(material.windows.actions.shape[2]):
+    if not material.windows.action_space.is_pose:
         return ""
-    axes = action_axes(material.windows.actions.shape[2])
+    axes = material.windows.action_space.axes
     blocks: list[str] = []
     for place in material.places:
         planes = []

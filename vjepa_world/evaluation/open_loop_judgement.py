@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vjepa_world.evaluation.action_axes import POSITION, action_axes, is_pose
+from vjepa_world.evaluation.action_axes import POSITION
 from vjepa_world.evaluation.bootstrap import mean, median
 from vjepa_world.evaluation.camera_rotation import CameraRotation, fit_rotation
 from vjepa_world.evaluation.energy_landscape import (
@@ -44,12 +44,13 @@ class Judgement:
     """What was found.
 
     Attributes:
-        figures: Ready for JSON: horizons, rank_correlation, valley_offset, recovered, camera_rotation, outside_bounds.
+        figures: Ready for JSON: horizons, rank_correlation, valley_offset, recovered (with `left_out`: which baselines
+            are not there, and why), camera_rotation, outside_bounds, episodes.
         errors: By window and horizon.
         ranks: By window.
         landscapes: Along each axis that varies.
         recovered: The planner's actions beside the true ones.
-        rotation: None where actions are no pose deltas, or nothing moves.
+        rotation: None where actions are no pose deltas, or nothing moves in x and y.
     """
 
     figures: dict[str, Any]
@@ -81,8 +82,7 @@ def judge(
         seed: Where all randomness comes from, each part's own.
         progress: Opens a progress bar.
 
-    Raises:
-        EvaluationError: If the true actions do not vary at all.
+    What cannot be measured, as where no true action lies within the bounds, is None in the figures.
     """
     generators = [torch.Generator().manual_seed(seed + k) for k in range(3)]
     count = len(windows)
@@ -102,7 +102,7 @@ def judge(
         windows,
         samples=config.samples,
         generator=generators[1],
-        tick=progress("ranking actions", count * (2 if is_pose(windows.actions.shape[2]) else 1)),
+        tick=progress("ranking actions", count * (2 if windows.action_space.is_pose else 1)),
     )
     landscapes = axis_landscapes(
         energy, windows, points=config.points, tick=progress("landscapes", count * (1 + axes))
@@ -119,7 +119,8 @@ def judge(
     rotation = _rotation(recovered, windows, rng)
     figures = _figures(errors, ranks, landscapes, recovered, windows, rng)
     figures["camera_rotation"] = None if rotation is None else rotation.as_json()
-    figures["outside_bounds"] = _outside(energy, windows)
+    figures |= _outside(energy, windows)
+    figures["episodes"] = len(windows.episodes.unique())
     return Judgement(figures, errors, ranks, landscapes, recovered, rotation)
 
 
@@ -132,13 +133,15 @@ def _figures(
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     episodes = windows.episodes.numpy()
-    axes = action_axes(windows.actions.shape[2])
+    axes = windows.action_space.axes
     position = None if ranks.position is None else mean(ranks.position.numpy(), episodes, rng).as_json()
     return {
         "horizons": horizon_figures(errors, episodes, rng),
         "rank_correlation": {
             "position": position,
-            "all_axes": mean(ranks.all_axes.numpy(), episodes, rng).as_json(),
+            "all_axes": None
+            if ranks.all_axes is None
+            else mean(ranks.all_axes.numpy(), episodes, rng).as_json(),
             "by_axis": {
                 axes[found.axis].name: mean(found.rank_correlation().numpy(), episodes, rng).as_json()
                 for found in landscapes
@@ -153,6 +156,7 @@ def _figures(
             for found in landscapes
         },
         "recovered": recovered_figures(recovered, episodes, rng),
+        "left_out": {} if recovered.hold is not None else {"hold": windows.action_space.why_no_hold},
     }
 
 
@@ -162,17 +166,26 @@ def _offsets(found: AxisLandscape, scale: float) -> np.ndarray:
 
 def _rotation(recovered: Recovered, windows: Windows, rng: np.random.Generator) -> CameraRotation | None:
     planned, true = recovered.planned, recovered.true
-    if not is_pose(true.shape[1]) or not planned[:, :2].any() or not true[:, :2].any():
+    if not windows.action_space.is_pose or not planned[:, :2].any() or not true[:, :2].any():
         return None
     return fit_rotation(
         planned[:, POSITION].numpy(), true[:, POSITION].numpy(), windows.episodes.numpy(), rng
     )
 
 
-def _outside(energy: Energy, windows: Windows) -> float:
-    """Return the share of true first actions that no planner can find, as they are outside of the model's bounds."""
+def _outside(energy: Energy, windows: Windows) -> dict[str, Any]:
+    """Return the share of true first actions that no planner can find, as they are outside of the model's bounds.
+
+    And the same for each axis that has some.
+    """
     low, high = energy.bounds()
     first = windows.actions[:, 0]
     # Bounds are the least and largest of training, in float32.
     outside = (first < low - 1e-5) | (first > high + 1e-5)
-    return float(outside.any(dim=1).double().mean())
+    shares = outside.double().mean(dim=0).tolist()
+    return {
+        "outside_bounds": float(outside.any(dim=1).double().mean()),
+        "outside_bounds_by_axis": {
+            axis.name: share for axis, share in zip(windows.action_space.axes, shares, strict=True) if share
+        },
+    }

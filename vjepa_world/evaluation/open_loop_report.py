@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 
 from vjepa_world.evaluation import report_page as html
-from vjepa_world.evaluation.action_axes import action_axes
 from vjepa_world.evaluation.open_loop_energy_report import energy_section
 from vjepa_world.evaluation.open_loop_judgement import Judgement
 from vjepa_world.evaluation.open_loop_pictures import direction_picture, scatter_picture
 from vjepa_world.evaluation.open_loop_strips import Shown, strips_section
-from vjepa_world.evaluation.open_loop_verdicts import shown, verdicts
+from vjepa_world.evaluation.open_loop_verdicts import CANNOT_TELL, remarks_of, shown, verdicts
 from vjepa_world.evaluation.report_curves import Chart
+
+#: Axes of actions that are no pose deltas, of which planned and true ones are drawn, at most.
+MOST_AXES = 12
 
 
 def open_loop_page(
@@ -30,7 +32,7 @@ def open_loop_page(
         notes: What a reader has to know before the figures.
     """
     figures = judgement.figures
-    remarks = "".join(html.paragraph(note, "note") for note in notes)
+    remarks = "".join(html.paragraph(note, "note") for note in [*notes, *remarks_of(figures)])
     sections = {
         "Verdicts": remarks + _verdict_table(figures),
         "What it imagines": strips_section(material),
@@ -43,7 +45,7 @@ def open_loop_page(
 
 
 def _verdict_table(figures: dict[str, Any]) -> str:
-    kinds = {"yes": "note good", "no": "alarm", "unclear": "note"}
+    kinds = {"yes": "note good", "no": "alarm", CANNOT_TELL: "note"}
     return "".join(
         html.paragraph(f"{verdict.question} {verdict.answer}. {verdict.figures}.", kinds[verdict.answer])
         for verdict in verdicts(figures)
@@ -103,7 +105,8 @@ def _chart(title: str, lines: Sequence[dict[str, Any]], kind: str, names: Mappin
 
 def _actions(judgement: Judgement) -> str:
     recovered = judgement.figures["recovered"]
-    names = {"planner": "planner", "zero_action": "zero action", "random_action": "random action"}
+    names = {"planner": "planner", "hold": "no motion (hold)", "random_action": "random action"}
+    names = {who: name for who, name in names.items() if who in recovered}
     rows = []
     for kind in recovered["planner"]:
         for who, name in names.items():
@@ -120,14 +123,21 @@ def _actions(judgement: Judgement) -> str:
         *(f"{at} %" for at in recovered["planner"][next(iter(recovered["planner"]))]["percentiles"]),
     ]
     true, planned = judgement.recovered.true.numpy(), judgement.recovered.planned.numpy()
-    axes = action_axes(true.shape[1])
+    axes = judgement.recovered.space.axes
     words = (
         "Planned in one step from a window's first frame to its second; on the line the planner found what was "
         "done."
     )
     parts = [html.paragraph(words, "dim"), html.table(rows, head)]
-    for first in range(0, min(len(axes), 6), 3):
-        columns = slice(first, min(first + 3, 6))
+    parts += [
+        html.paragraph(f"Baseline '{name}': {why}.", "dim")
+        for name, why in judgement.figures["left_out"].items()
+    ]
+    drawn = 6 if judgement.recovered.space.is_pose else MOST_AXES
+    if not judgement.recovered.space.is_pose and len(axes) > drawn:
+        parts.append(html.paragraph(f"{drawn} of {len(axes)} axes are drawn.", "dim"))
+    for first in range(0, min(len(axes), drawn), 3):
+        columns = slice(first, min(first + 3, drawn))
         if np.abs(true[:, columns]).max() > 0:
             parts.append(
                 html.picture(scatter_picture(true[:, columns], planned[:, columns], axes[columns]), "")
@@ -138,7 +148,12 @@ def _actions(judgement: Judgement) -> str:
 def _rotation(judgement: Judgement) -> str:
     rotation = judgement.rotation
     if rotation is None:
-        return html.paragraph("Not measured: actions are no pose deltas, or nothing moves.", "dim")
+        why = (
+            "nothing moves in x and y"
+            if judgement.recovered.space.is_pose
+            else "actions are no pose deltas, so none of their numbers is a direction in space"
+        )
+        return html.paragraph(f"Not measured: {why}.", "dim")
     low, high = rotation.interval_deg
     rows = [
         ["about the base's z axis", f"{rotation.angle_deg:+.1f} deg ({low:+.1f} to {high:+.1f})"],

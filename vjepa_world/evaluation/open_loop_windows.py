@@ -16,6 +16,7 @@ from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.windows import WindowTable
 from vjepa_world.errors import DataError
+from vjepa_world.evaluation.action_axes import ActionSpace
 from vjepa_world.evaluation.open_loop import Windows
 from vjepa_world.ops.pixels import resize_frames
 
@@ -32,12 +33,14 @@ class Encoding:
         size: Height and width of each view's frames before [pixels].
         cameras: Which are put side by side, V.
         extrinsics: Whether the first camera's pose is wanted too.
+        space: What the actions are.
     """
 
     encode: Callable[[Tensor], Tensor]
     size: int
     cameras: Sequence[str]
     extrinsics: bool = False
+    space: ActionSpace | None = None
 
 
 def draw_windows(table: WindowTable, count: int, seed: int) -> Tensor:
@@ -74,7 +77,7 @@ def read_windows(
         tick: Told how many windows were read.
 
     Raises:
-        DataError: If too many episodes cannot be decoded.
+        DataError: If too many episodes cannot be decoded, or none of those that were drawn.
     """
     features, frames, kept = [], [], []
     places = table.episodes[chosen]
@@ -92,6 +95,11 @@ def read_windows(
         frames.append(_small(seen, len(encoding.cameras))[inverse])
         kept.append(windows)
         tick(len(windows))
+    if not kept:
+        raise DataError(
+            f"{dataset.path}: the frames of none of the {len(places.unique())} episodes that were drawn can be "
+            f"read, the first because: {next(iter(bad.reasons.values()))}. Repair them, or give more episodes."
+        )
     found = torch.cat(kept)
     states, actions = table.numbers(found)
     cameras = [encoding.cameras[0]] * len(found)
@@ -102,6 +110,7 @@ def read_windows(
         episodes=table.episodes[found],
         frames=torch.cat(frames),
         extrinsics=table.extrinsics(found, cameras) if encoding.extrinsics else None,
+        space=encoding.space,
     )
 
 

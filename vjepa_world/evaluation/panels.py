@@ -125,7 +125,10 @@ def _chart(values: Sequence[float], t: int, length: int, size: int) -> np.ndarra
         x = left + (right - left) * place / last
         draw.text((x, size - 12), str(place), fill=_DIM, font=_font(11), anchor=anchor)
     points = [
-        (left + (right - left) * k / last, bottom + (v - lowest) / (highest - lowest) * (top - bottom))
+        (
+            left + (right - left) * k / last,
+            bottom + (_inside(v, lowest, highest) - lowest) / (highest - lowest) * (top - bottom),
+        )
         for k, v in enumerate(values)
     ]
     if t > 0:
@@ -135,9 +138,15 @@ def _chart(values: Sequence[float], t: int, length: int, size: int) -> np.ndarra
     return np.asarray(image)
 
 
+def _inside(value: float, lowest: float, highest: float) -> float:
+    """Return a value on the axis; one that diverged stands at its top."""
+    return highest if math.isnan(value) else min(max(value, lowest), highest)
+
+
 def _limits(values: Sequence[float]) -> tuple[float, float]:
     """Return the ends of an axis: from 0, or close around the values where they would crowd at the top."""
-    lowest, highest = min(values), max(values)
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    lowest, highest = min(finite), max(finite)
     margin = 0.05 * (highest - lowest) or 0.05 * abs(highest) or 1.0
     return (0.0 if 0.0 <= lowest < 0.5 * highest else lowest - margin), highest + margin
 

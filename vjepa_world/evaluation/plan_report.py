@@ -16,7 +16,7 @@ from torch import Tensor
 
 from planners.protocols import Iteration, Plan, judge, needs_states
 from vjepa_world.evaluation import report_page as html
-from vjepa_world.evaluation.action_axes import action_axes, is_pose
+from vjepa_world.evaluation.action_axes import ActionSpace, action_space, space_of
 from vjepa_world.evaluation.open_loop_pictures import shown_frames
 from vjepa_world.evaluation.plan_space import search_paths, space_section
 from vjepa_world.evaluation.plot_panel import colour_bar, colours
@@ -55,6 +55,7 @@ class PlanShown:
         distances: Of each token to the goal's, L1, now and after each step, `[K + 1, rows, columns]`; None where tokens
             are no places in the picture.
         decoded: Pictures of the features; None without a decoder.
+        space: What actions are; None goes by their number.
     """
 
     plan: Plan
@@ -66,6 +67,12 @@ class PlanShown:
     energies: Tensor
     distances: Tensor | None
     decoded: Decoded | None
+    space: ActionSpace | None = None
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """What actions are."""
+        return self.space or action_space(self.plan.actions.shape[2])
 
 
 @torch.no_grad()
@@ -102,16 +109,22 @@ def gather(
         bounds=torch.stack([model.action_low, model.action_high]).float().cpu(),
         image=image,
         goal_image=goal_image,
-        energy_now=energy_now(objective, context, goal, plan),
+        energy_now=energy_now(objective, context, goal, plan, model.hold_action(context)),
         energies=_energies(objective, imagined, goal, actions, states),
         distances=distances,
         decoded=_decoded(model, now[0], goal[0], imagined[0, 0]),
+        space=space_of(model),
     )
 
 
-def energy_now(objective: ObjectiveLike, context: Context, goal: Tensor, plan: Plan) -> float:
-    """Return the energy of what is seen, as if it had been imagined, with no action; arguments as in :func:`gather`."""
-    nothing = torch.zeros_like(plan.actions[:, None, :1])
+def energy_now(
+    objective: ObjectiveLike, context: Context, goal: Tensor, plan: Plan, hold: Tensor | None = None
+) -> float:
+    """Return the energy of what is seen, as if it had been imagined, with no motion; arguments as in :func:`gather`.
+
+    No motion is `hold [1, A]`, where the robot stays; zeros where nobody says.
+    """
+    nothing = torch.zeros_like(plan.actions[:, None, :1]) if hold is None else hold[:, None, None]
     here = context.features[:, None, -1:], goal, nothing, context.states[:, None, -1:]
     return float(_energies(objective, *here)[0])
 
@@ -156,12 +169,18 @@ def plan_page(
         settings: What was searched with, and how long it took; a table.
         more: All settings of the planner, folded.
     """
-    paths = search_paths(shown.plan, shown.state)
+    space = shown.action_space
+    paths = search_paths(shown.plan, shown.state, space)
+    no_scene = (
+        html.paragraph("Not drawn: joints are no places in space, and where they lead is not known.", "dim")
+        if space.of_joints
+        else ""
+    )
     sections = {
         "The plan": _summary(shown) + _actions(shown),
         "Now, the goal, and what the model imagines": _pictures(shown),
         "Energy of the samples by iteration": _curves(shown),
-        "The samples in space": "" if paths is None else space_section(paths),
+        "The samples in space": no_scene if paths is None else space_section(paths),
         "Settings": _table(settings) + html.folded("all settings of the planner", _table(more)),
     }
     return html.page(title, subtitle, sections)
@@ -196,8 +215,14 @@ def _counted(steps: int) -> str:
 
 
 def _actions(shown: PlanShown) -> str:
-    actions, size = shown.plan.actions[0], shown.plan.actions.shape[2]
-    head = _POSE_HEAD if is_pose(size) else tuple(axis.label for axis in action_axes(size))
+    actions, space = shown.plan.actions[0], shown.action_space
+    head = _POSE_HEAD if space.is_pose else tuple(axis.label for axis in space.axes)
+    now = space.hold(shown.state[None])
+    here = (
+        [["now", *(_signed(number) for number in now[0].tolist()), ""]]
+        if space.meaning == "target" and now is not None
+        else []
+    )
     rows = [
         [f"step {step}", *(_signed(number) for number in action.tolist()), _energy(float(energy))]
         for step, (action, energy) in enumerate(zip(actions, shown.energies, strict=True), start=1)
@@ -206,13 +231,17 @@ def _actions(shown: PlanShown) -> str:
         [f"{end} allowed", *(_signed(number) for number in bound.tolist()), ""]
         for end, bound in zip(("lowest", "highest"), shown.bounds, strict=True)
     ]
-    table = html.table([*rows, *bounds], ["", *head, "energy after it"])
-    return table + html.paragraph(
-        "Changes in the robot's base frame; rotations are extrinsic xyz Euler angles."
-        if is_pose(size)
-        else "",
-        "dim",
-    )
+    table = html.table([*here, *rows, *bounds], ["", *head, "energy after it"])
+    return table + html.paragraph(_action_words(space), "dim")
+
+
+def _action_words(space: ActionSpace) -> str:
+    """Return what the numbers of actions are, in a sentence; empty where nobody says."""
+    if space.is_pose:
+        return "Changes in the robot's base frame; rotations are extrinsic xyz Euler angles."
+    if space.meaning == "target":
+        return "Targets, written as the robot's state is; no step is larger than the largest in training or declared."
+    return "Changes of the joints." if space.of_joints and space.meaning == "delta" else ""
 
 
 def _signed(number: float) -> str:

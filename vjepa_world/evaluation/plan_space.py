@@ -13,7 +13,7 @@ from torch import Tensor
 
 from planners.protocols import Iteration, Plan
 from vjepa_world.evaluation import report_page as html
-from vjepa_world.evaluation.action_axes import POSITION, action_axes, is_pose
+from vjepa_world.evaluation.action_axes import POSITION, ActionSpace, action_space
 from vjepa_world.evaluation.plot_panel import Span
 from vjepa_world.evaluation.turning_scene import (
     HALF,
@@ -75,22 +75,22 @@ class SearchPaths:
     left_out: str
 
 
-def search_paths(plan: Plan, state: Tensor) -> SearchPaths | None:
-    """Gather the paths of a search of one problem; None where it left no trace.
+def search_paths(plan: Plan, state: Tensor, space: ActionSpace | None = None) -> SearchPaths | None:
+    """Gather the paths of a search of one problem; None where it left no trace, or actions are of joints.
 
     Pose deltas are added up from the position in the state `[P]`; where the state is no pose, from zero. Of other
     actions the first three numbers of the first step are taken; missing ones are 0.
     """
-    if not plan.trace:
+    space = space or action_space(plan.actions.shape[-1])
+    if not plan.trace or space.of_joints:
         return None
-    size = plan.actions.shape[-1]
-    start = _start(state) if is_pose(size) else None
+    start = _start(state) if space.is_pose else None
     steps = plan.actions.shape[1]
     numbers = _evenly(len(plan.trace), MOST_ITERATIONS)
-    most = _most_samples(len(numbers), (steps + 1) * 3 if is_pose(size) else 3)
+    most = _most_samples(len(numbers), (steps + 1) * 3 if space.is_pose else 3)
     tried = tuple(_tried(plan.trace[k], k + 1, len(plan.trace), start, most) for k in numbers)
     return SearchPaths(
-        *_words(size, steps, is_pose(size) and len(state) == POSE_SIZE),
+        *_words(space, steps, space.is_pose and len(state) == POSE_SIZE),
         tried,
         _paths(plan.actions[:1], start)[0],
         _left_out(plan.trace, tried),
@@ -102,14 +102,14 @@ def _start(state: Tensor) -> np.ndarray:
     return state[POSITION].double().cpu().numpy() if len(state) == POSE_SIZE else np.zeros(3)
 
 
-def _words(size: int, steps: int, from_pose: bool) -> tuple[tuple[str, str, str], str, str]:
+def _words(space: ActionSpace, steps: int, from_pose: bool) -> tuple[tuple[str, str, str], str, str]:
     """Return the axes' labels, their unit, and what the paths are."""
-    if is_pose(size):
+    if space.is_pose:
         frame = "in the robot's base frame" if from_pose else "from where it is now"
         labels = ("x [m]", "y [m]", "z [m]") if from_pose else ("dx [m]", "dy [m]", "dz [m]")
         what = "The way of the end effector" if steps > 1 else "Where the end effector goes"
         return labels, "m", f"{what}, {frame}: its position and the planned changes, added up."
-    names = [axis.label for axis in action_axes(size)][:3] + ["(none)"] * max(3 - size, 0)
+    names = [axis.label for axis in space.axes][:3] + ["(none)"] * max(3 - len(space.axes), 0)
     about = "The first numbers of the first action; each axis has its own scale."
     return (names[0], names[1], names[2]), "", about
 
@@ -186,6 +186,8 @@ def colour_scale(paths: SearchPaths) -> tuple[float, float]:
     """Return the energies at the ends of the colour scale."""
     energies = np.concatenate([part.energies for part in paths.tried])
     finite = energies[np.isfinite(energies)]
+    if not finite.size:
+        return 0.0, 1.0
     return float(finite.min()), float(np.quantile(finite, SHARE))
 
 

@@ -25,7 +25,15 @@ def classification_figures(
         classes: What it is, `[G]`.
         train_classes: Classes of the training videos; their majority is the baseline.
         names: Of the classes.
+
+    Raises:
+        EvaluationError: If there are no videos.
     """
+    if not len(classes) or not len(train_classes):
+        raise EvaluationError(
+            f"a classification got {len(classes)} test and {len(train_classes)} training videos; allowed is at least "
+            "one of each. Give more videos."
+        )
     majority = int(np.bincount(train_classes).argmax())
     right, always = int((predicted == classes).sum()), int((classes == majority).sum())
     return {

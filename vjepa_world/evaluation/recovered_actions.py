@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from vjepa_world.evaluation.action_axes import POSITION, ROTATION, is_pose, rotation_angle
+from vjepa_world.evaluation.action_axes import POSITION, ROTATION, ActionSpace, action_space, rotation_angle
 from vjepa_world.evaluation.bootstrap import median
 from vjepa_world.evaluation.open_loop import ImaginingModel, Tick, Windows
 from vjepa_world.evaluation.policies import PlannerLike
@@ -31,16 +31,15 @@ class Recovered:
         true: What was done.
         planned: What the planner finds, from the first frame to the second.
         random: Uniform in the model's bounds.
+        hold: No motion: zeros for changes, where the robot is for targets; None where nobody knows.
+        space: What the actions are.
     """
 
     true: Tensor
     planned: Tensor
     random: Tensor
-
-    @property
-    def zero(self) -> Tensor:
-        """Doing nothing."""
-        return torch.zeros_like(self.true)
+    hold: Tensor | None
+    space: ActionSpace
 
 
 @torch.no_grad()
@@ -80,17 +79,24 @@ def recover_actions(
         planned.append(plan.actions[:, 0].float().cpu())
         tick(len(places))
     planner.reset()
-    return Recovered(windows.actions[:, 0].clone(), torch.cat(planned), random)
+    space = windows.action_space
+    return Recovered(
+        windows.actions[:, 0].clone(), torch.cat(planned), random, space.hold(windows.states[:, 0]), space
+    )
 
 
-def action_errors(true: Tensor, guessed: Tensor) -> dict[str, Tensor]:
+def action_errors(true: Tensor, guessed: Tensor, space: ActionSpace | None = None) -> dict[str, Tensor]:
     """Return the errors of actions `[W, A]` by what they are of, `[W]` each.
 
     Pose deltas have `position_cm`, `rotation_deg` (the angle of the rotation between the two) and `gripper`; other
-    actions `distance`, in their own units.
+    actions `distance`, in their own units, and what has named axes, as joints have, the error of each.
     """
-    if not is_pose(true.shape[1]):
-        return {"distance": (guessed - true).norm(dim=1)}
+    space = space or action_space(true.shape[1])
+    if not space.is_pose:
+        apart = guessed - true
+        named = not space.axes[0].name.startswith("action ")
+        by_axis = {axis.label: apart[:, k].abs() for k, axis in enumerate(space.axes)} if named else {}
+        return {"distance": apart.norm(dim=1), **by_axis}
     turned = rotation_angle(true[:, ROTATION], guessed[:, ROTATION])
     return {
         "position_cm": 100 * (guessed - true)[:, POSITION].norm(dim=1),
@@ -102,16 +108,20 @@ def action_errors(true: Tensor, guessed: Tensor) -> dict[str, Tensor]:
 def recovered_figures(
     recovered: Recovered, episodes: np.ndarray, rng: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    """Return the errors' medians with 95 % intervals over episodes and percentiles, by who guesses and by kind."""
+    """Return the errors' medians with 95 % intervals over episodes and percentiles, by who guesses and by kind.
+
+    Who guesses: the planner, chance (`random_action`), and no motion (`hold`), where it is known what that is.
+    """
     guesses = {
         "planner": recovered.planned,
-        "zero_action": recovered.zero,
         "random_action": recovered.random,
     }
+    if recovered.hold is not None:
+        guesses["hold"] = recovered.hold
     return {
         who: {
             kind: _summary(errors.double().numpy(), episodes, rng)
-            for kind, errors in action_errors(recovered.true, guess).items()
+            for kind, errors in action_errors(recovered.true, guess, recovered.space).items()
         }
         for who, guess in guesses.items()
     }

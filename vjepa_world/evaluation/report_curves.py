@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 Point = tuple[float, float]
@@ -100,7 +100,12 @@ def is_logarithmic(chart: Chart) -> bool:
 
 
 def svg(chart: Chart) -> str:
-    """Return the chart as an inline drawing, colours left to the page's style."""
+    """Return the chart as an inline drawing, colours left to the page's style; what is not finite is left out."""
+    chart = _finite(chart)
+    if not any(chart.series.values()):
+        return (
+            f'<svg viewBox="0 0 {WIDTH} 40" role="img"><text x="{LEFT}" y="24">nothing to draw</text></svg>'
+        )
     logarithmic = is_logarithmic(chart)
     values = [v for points in chart.series.values() for _, v in points]
     values += [end for band in chart.bands.values() for _, *ends in band for end in ends]
@@ -120,6 +125,18 @@ def svg(chart: Chart) -> str:
         if faint:
             parts.append(_line(_thinned(front), axis, steps, colour))
     return "".join([*parts, "</svg>"])
+
+
+def _finite(chart: Chart) -> Chart:
+    """Return the chart without the points that have no place on it."""
+    series = {
+        name: [point for point in points if all(map(math.isfinite, point))]
+        for name, points in chart.series.items()
+    }
+    bands = {
+        name: [part for part in band if all(map(math.isfinite, part))] for name, band in chart.bands.items()
+    }
+    return replace(chart, series=series, bands={name: band for name, band in bands.items() if band})
 
 
 @dataclass(frozen=True)

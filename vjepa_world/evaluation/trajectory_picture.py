@@ -80,6 +80,11 @@ def trajectory_picture(
         ours = standardise(trajectory, convention)
     except DataError:  # the checks say why; what the file has is drawn
         ours, convention = trajectory, PLAIN
+    if convention.has_joints:
+        indices = convention.joint_indices(len(state_names) or trajectory.states.shape[1])
+        units = convention.units_of_joints(len(indices))
+        state_names = _joint_names(indices, units, state_names)
+        action_names = action_names if convention.actions == "given" else state_names
     panels = [
         *_panels("state", ours, convention, times_s, state_names),
         *_panels("action", ours, convention, times_s, action_names),
@@ -89,6 +94,21 @@ def trajectory_picture(
         size = (WIDTH, _PANEL + _CLOCK * last)
         parts.append(draw_panel(panel, axis, size, marks_s, clock=last))
     return np.concatenate(parts)
+
+
+def _how(what: str, convention: Convention) -> str:
+    """Return where numbers that are no pose come from."""
+    if convention.has_joints and what == "action" and convention.actions != "given":
+        return f"of the joints ({convention.actions})"
+    return "as in the file"
+
+
+def _joint_names(indices: Sequence[int], units: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the joints' names with their units."""
+    return [
+        (names[index] if index < len(names) else f"joint {index}") + (f" [{unit}]" if unit else "")
+        for index, unit in zip(indices, units, strict=True)
+    ]
 
 
 def _strip(trajectory: Trajectory, camera: str, rows: np.ndarray) -> list[np.ndarray]:
@@ -141,7 +161,7 @@ def _panels(
     )
     return [
         Panel(
-            title=f"{what} {first} to {min(first + _CURVES, values.shape[1]) - 1}, as in the file"
+            title=f"{what} {first} to {min(first + _CURVES, values.shape[1]) - 1}, {_how(what, convention)}"
             + (f" ({left_out} more are not shown)" if left_out and first == shown[-1] else ""),
             unit="",
             names=[str(name)[:22] for name in named[first : first + _CURVES]],

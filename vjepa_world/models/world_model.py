@@ -111,8 +111,11 @@ class LatentWorldModel(nn.Module):
 
     @property
     def action_step(self) -> Tensor | None:
-        """Largest change from one target to the next, `[A]`; None where the robot has no such limit."""
-        steps = self.robot.action_step
+        """Largest change from one target to the next, `[A]`; None where the robot has no such limit.
+
+        Changes have none: they are limited by their bounds.
+        """
+        steps = self.robot.action_step if self.action_type == "absolute" else ()
         return self.action_low.new_tensor(steps) if steps else None
 
     def hold_action(self, context: Context) -> Tensor | None:

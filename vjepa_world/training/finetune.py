@@ -28,6 +28,7 @@ from vjepa_world.training.trajectory_sources import (
     WindowDraw,
     draw_held_out,
     draw_step,
+    episodes_by_use,
     held_out_by_path,
 )
 from vjepa_world.training.window_batches import WindowBatch, WindowReader
@@ -77,7 +78,10 @@ class FinetuneTask:
     ) -> None:
         self.model, self.sources, self.reader, self.views = model.to(device), sources, reader, views
         self.objective, self.trainer, self.seed, self.device = objective, trainer, seed, device
-        self.provenance = provenance | {"held_out": held_out_by_path(sources)}
+        self.provenance = provenance | {
+            "held_out": held_out_by_path(sources),
+            "episodes": episodes_by_use(sources),
+        }
         self.bad_episodes, self.ranks = bad_episodes, ranks()
         self.dtype = resolve_precision(trainer.precision, device)
         for embodiment in {source.embodiment for source in sources}:
@@ -95,8 +99,12 @@ class FinetuneTask:
         self.model.select(embodiment)
         robot = self.model.predictor.selected
         robot.set_statistics(actions, states)
-        robot.action_low.copy_(actions.amin(dim=0))
-        robot.action_high.copy_(actions.amax(dim=0))
+        low, high = actions.amin(dim=0), actions.amax(dim=0)
+        if robot.config.action_meaning == "delta" and robot.config.action_step:  # speeds were declared
+            most = low.new_tensor(robot.config.action_step)
+            low, high = torch.clamp(low, -most, most), torch.clamp(high, -most, most)
+        robot.action_low.copy_(low)
+        robot.action_high.copy_(high)
 
     def batches(self, start_step: int) -> Iterator[WindowBatch]:
         """Yield this process's part of each step's windows."""

@@ -237,6 +237,20 @@ def _draw_cameras(
     return tuple((source.cameras[camera],) for camera in drawn)
 
 
+def episodes_by_use(sources: Sequence[TrajectorySource]) -> Mapping[str, list[str]]:
+    """Return the fingerprints of the episodes that were held out and of those trained on, for a checkpoint to remember.
+
+    By these they are known again when the dataset was moved, copied or converted. One that is among both was
+    trained on.
+    """
+    held_out: set[str] = set()
+    trained: set[str] = set()
+    for source in sources:
+        for episode in source.table.source:
+            (held_out if episode.index in source.held_out_episodes else trained).add(episode.fingerprint)
+    return {"held_out": sorted(held_out - trained - {""}), "trained": sorted(trained - {""})}
+
+
 def held_out_by_path(sources: Sequence[TrajectorySource]) -> Mapping[str, list[int]]:
     """Return which episodes of which dataset were not trained on, for a checkpoint to remember."""
     return {str(Path(source.dataset.path)): list(source.held_out_episodes) for source in sources}

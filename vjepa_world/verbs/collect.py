@@ -60,6 +60,10 @@ class Config:
                 f"episodes is {self.episodes} and steps is {self.steps}; both must be at least 1."
             )
 
+    def unused(self) -> dict[str, str]:
+        """Return what a recording does not use: its episodes have `steps` actions."""
+        return {"env.max_steps": "collect, whose episodes have steps=N actions,"}
+
 
 def run(config: Config) -> None:
     """Record the dataset; a killed recording goes on with `resume=true`, shard by shard."""

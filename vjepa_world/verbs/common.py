@@ -141,7 +141,7 @@ DISTANCES = ("l1", "l2", "cosine")
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerConfig:
-    """A planner and how it is used while acting. What a kind of planner does not have is of no effect on it.
+    """A planner and how it is used while acting. What its kind does not have may not be given.
 
     Attributes:
         kind: cem, icem, mppi, gradient, predictive or random; `docs/planning.md` says when to use which.
@@ -159,7 +159,7 @@ class PlannerConfig:
         discount: 0 counts the last imagined step alone, 1 all steps alike.
         action_penalty: Weight of the actions' mean size beside the distance.
         smoothness: Weight of the mean change from action to action.
-        frozen: Axes of the action that are held at zero, as 3,4,5 for no rotation.
+        frozen: Axes of the action that are held at zero, as 3,4,5 for no rotation; of targets where they are.
         replan_every: Actions carried out from one plan.
         warm_start: Whether a search starts from the last plan, shifted.
         propose: Whether it starts from what the checkpoint's inverse model proposes, beside the last plan.
@@ -206,6 +206,19 @@ class PlannerConfig:
             )
         if self.deadline_s < 0:
             raise ConfigError(f"planner.deadline_s is {self.deadline_s}; it must be 0 (none) or more.")
+
+    def unused(self) -> dict[str, str]:
+        """Return what the kind of planner does not have, each with the kind."""
+        kinds = {
+            "num_elites": ("cem", "icem"),
+            "momentum_mean": ("cem", "icem"),
+            "momentum_std": ("cem", "icem"),
+            "initial_std": ("cem", "icem", "mppi", "predictive"),
+            "noise_exponent": ("icem",),
+            "temperature": ("mppi",),
+            "lr": ("gradient",),
+        }
+        return {key: f"planner.kind={self.kind}" for key, having in kinds.items() if self.kind not in having}
 
     @property
     def budget(self) -> tuple[int, int]:
@@ -267,6 +280,8 @@ class PlannerConfig:
     def search(self, model: WorldModel, objective: Objective) -> Planner:
         """Return the planner of this kind over a world model, without what is around it while acting."""
         import planners
+        from planners.box import HOLD
+        from planners.protocols import action_type
 
         samples, iterations = self.budget
         common: dict[str, Any] = {
@@ -274,7 +289,7 @@ class PlannerConfig:
             "horizon": self.horizon,
             "num_samples": samples,
             "num_iterations": iterations,
-            "fixed": dict.fromkeys(self.frozen, 0.0),
+            "fixed": dict.fromkeys(self.frozen, HOLD if action_type(model) == "absolute" else 0.0),
         }
         spread: dict[str, Any] = {"initial_std": self.initial_std} if self.initial_std else {}
         elites: dict[str, Any] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -211,10 +210,8 @@ def _convention(source: str, words: list[str]) -> Convention | None:
     Raises:
         ConfigError: If a word is not KEY=VALUE, or no convention comes of them.
     """
-    from vjepa_world.config.building import build
     from vjepa_world.data.trajectories.open import open_trajectories
-    from vjepa_world.ops.convention import Convention
-    from vjepa_world.verbs.dataset_options import key_values
+    from vjepa_world.verbs.dataset_options import convention_over, key_values
 
     for word in words:
         if "=" not in word:
@@ -222,9 +219,7 @@ def _convention(source: str, words: list[str]) -> Convention | None:
     if not words:
         return None
     dataset = open_trajectories(source)
-    known = dataclasses.asdict(dataset.convention)
-    dataset.close()
-    found: Convention = build(
-        Convention, {**known, **key_values("convention", words)}, "convention", "--convention"
-    )
-    return found
+    try:
+        return convention_over(dataset, key_values("convention", words))
+    finally:
+        dataset.close()

@@ -7,12 +7,15 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vjepa_world.config.building import build
 from vjepa_world.errors import ConfigError
-from vjepa_world.ops.convention import Convention
+from vjepa_world.ops.convention import Convention, resolve_joints
 from vjepa_world.verbs.arguments import whole_number
+
+if TYPE_CHECKING:
+    from vjepa_world.data.trajectories.base import TrajectoryDataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +40,29 @@ class DatasetOptions:
     as_json: bool = False
     given: tuple[str, ...] = ()
 
-    def convention_over(self, declared: Convention) -> Convention:
-        """Return the declared convention with what is given laid over it; over ours where none with a pose is declared.
+    def convention_over(self, dataset: TrajectoryDataset) -> Convention:
+        """Return a dataset's convention with what is given laid over it, see :func:`convention_over`."""
+        return convention_over(dataset, self.convention)
 
-        Raises:
-            ConfigError: An unknown key or a value that is not allowed.
-        """
-        if not self.convention:
-            return declared
-        base = asdict(declared if declared.has_pose else Convention())
-        found: Convention = build(Convention, {**base, **self.convention}, "convention", "--convention")
-        return found
+
+def convention_over(dataset: TrajectoryDataset, given: Mapping[str, Any]) -> Convention:
+    """Return the convention that a dataset declares with other keys laid over it; over ours where it declares nothing.
+
+    Joints that are given take the place of a declared pose, and a pose that of declared joints.
+
+    Raises:
+        ConfigError: An unknown key or a value that is not allowed.
+    """
+    declared = dataset.convention
+    if not given:
+        return declared
+    base = asdict(declared if declared.has_pose or declared.has_joints else Convention())
+    if given.get("joints", "none") != "none":
+        base |= {"position_at": ()}
+    elif "position_at" in given and "joints" not in given:
+        base |= {"joints": "none", "joint_units": (), "joint_speeds": ()}
+    found: Convention = build(Convention, {**base, **given}, "convention", "--convention")
+    return resolve_joints(found, dataset.state_names, dataset.action_names)
 
 
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:

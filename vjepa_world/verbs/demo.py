@@ -22,6 +22,10 @@ class Config(ClosedLoopConfig):
 
     episodes: int = 20
 
+    def unused(self) -> dict[str, str]:
+        """Return what a demo without a name does not use: it replaces the one before."""
+        return {**super().unused(), **({} if self.name else {"resume": "a demo without a name"})}
+
 
 def run(config: Config) -> None:
     """Run the demo and say where its videos are."""

@@ -87,6 +87,10 @@ class ClosedLoopConfig:
         if self.episodes < 1:
             raise ConfigError(f"episodes is {self.episodes}; it must be at least 1.")
 
+    def unused(self) -> dict[str, str]:
+        """Return what a closed loop does not use."""
+        return {"env.fps": "a closed loop, which has no clock,"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(ClosedLoopConfig):
@@ -102,6 +106,14 @@ class Config(ClosedLoopConfig):
     mode: Literal["closed_loop", "open_loop"] = "closed_loop"
     data: OpenLoopDataConfig = field(default_factory=OpenLoopDataConfig)
     open_loop: OpenLoopConfig = field(default_factory=OpenLoopConfig)
+
+    def unused(self) -> dict[str, str]:
+        """Return what the mode does not use: an open loop has no episodes of its own, and looks for single actions."""
+        if self.mode == "closed_loop":
+            return {**super().unused(), **dict.fromkeys(("data", "open_loop"), "mode=closed_loop")}
+        acting = ("replan_every", "warm_start", "deadline_s", "smoothness", "discount")
+        keys = ("env", "episodes", "controls", "videos", *(f"planner.{key}" for key in acting))
+        return dict.fromkeys(keys, "mode=open_loop")
 
 
 def run(config: Config) -> None:
@@ -133,16 +145,18 @@ def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> 
     folder = make_folder()
     draws = draw_episodes(env, config.seed, config.episodes)
     bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
-    random_episodes = _run_all("random actions", env, RandomPolicy(*bounds), draws)
+    most = config.env.max_steps
+    random_episodes = _run_all("random actions", env, RandomPolicy(*bounds), draws, most)
     with torch.no_grad():
         save = _video_writer(folder, config.videos)
-        episodes = _run_all("world model", env, policy, draws, save)
+        episodes = _run_all("world model", env, policy, draws, most, save)
         result = summarise(episodes, random_episodes)
         result["controls"] = {
-            name: summarise(_run_all(name, env, control, draws), random_episodes)
+            name: summarise(_run_all(name, env, control, draws, most), random_episodes)
             for name, control in controls.items()
         }
     result |= {"checkpoint": config.checkpoint, "seed": config.seed, "variation": config.env.variation}
+    result["max_steps"] = most
     env.close()
     write_json_atomic(folder / "result.json", result)
     print(table(result))
@@ -155,13 +169,14 @@ def _run_all(
     env: gymnasium.Env[Any, Any],
     policy: Any,
     draws: Sequence[EpisodeSeed],
+    max_actions: int,
     seen: Callable[[int, Episode], None] | None = None,
 ) -> list[Episode]:
     from vjepa_world.evaluation.closed_loop import run_episodes
 
     episodes: list[Episode] = []
     bar = progress(name, unit="episode", total=len(draws))
-    for episode in run_episodes(env, policy, draws):
+    for episode in run_episodes(env, policy, draws, max_actions=max_actions):
         episodes.append(episode)
         if seen is not None:
             seen(len(episodes) - 1, episode)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
     from vjepa_world.data.bad_files import BadFiles
     from vjepa_world.data.trajectories.base import TrajectoryDataset
-    from vjepa_world.data.windows import WindowTable
+    from vjepa_world.data.windows import EpisodeNumbers, WindowTable
     from vjepa_world.evaluation.open_loop import Tick, Windows
     from vjepa_world.evaluation.open_loop_windows import Encoding
+    from vjepa_world.models.config import EmbodimentConfig
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.verbs.evaluate import Config
 
@@ -124,14 +125,14 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
 
 def table_of(result: dict[str, Any]) -> str:
     """Return the verdicts as text, with what was measured below."""
-    from vjepa_world.evaluation.open_loop_verdicts import summary_table
+    from vjepa_world.evaluation.open_loop_verdicts import remarks_of, summary_table
 
     lines = [summary_table(result)]
     lines.append(
         f"{result['windows']} windows of {result['episodes']} episodes at {result['fps']:g} frames a second; "
         "in brackets: 95 % intervals over episodes"
     )
-    return "\n".join([*lines, *result["notes"]])
+    return "\n".join([*lines, *remarks_of(result), *result["notes"]])
 
 
 def _provenance(checkpoint: str) -> dict[str, Any]:
@@ -148,34 +149,81 @@ def _table(
     """Return the windows of the episodes that are to be judged on, and what a reader has to know about them."""
     from vjepa_world.data.windows import WindowTable, read_episodes
 
-    indices, notes = _episodes(config, known)
+    indices, notes = _by_path(config, known) if needs_paths(known) else (None, [])
     episodes, bad = read_episodes(dataset, max_bad_fraction=config.data.max_bad_fraction, indices=indices)
+    if not needs_paths(known):
+        episodes, notes = _unseen(config, episodes, known["episodes"])
     settings = known.get("config")
     trained = float(settings.get("data.fps", 0) or 0) if isinstance(settings, dict) else 0.0
     table = WindowTable(episodes, frames=config.open_loop.horizon + 1, fps=config.data.fps or trained)
     return table, bad, notes
 
 
-def _episodes(config: Config, known: dict[str, Any]) -> tuple[list[int] | None, list[str]]:
-    """Return the episodes to read, None for all, and what is to be said of that."""
+ALL_TAKEN = "All episodes were taken, those that the model may have been trained on as well."
+
+
+def needs_paths(known: dict[str, Any]) -> bool:
+    """Return whether a checkpoint's provenance knows episodes by the path of their dataset alone, as old ones do."""
+    return not isinstance(known.get("episodes"), dict)
+
+
+def _unseen(
+    config: Config, episodes: list[EpisodeNumbers], uses: dict[str, list[str]]
+) -> tuple[list[EpisodeNumbers], list[str]]:
+    """Return the episodes that were not trained on, known by their content, and what is to be said of that.
+
+    Raises:
+        DataError: If all were trained on.
+    """
     if config.data.split == "all":
-        return None, ["All episodes were taken, those that the model may have been trained on as well."]
+        return episodes, [ALL_TAKEN]
+    trained, held_out = set(uses.get("trained", ())), set(uses.get("held_out", ()))
+    left = [episode for episode in episodes if episode.fingerprint not in trained]
+    known = [episode for episode in left if episode.fingerprint in held_out]
+    if not left and episodes:
+        raise DataError(
+            f"all {len(episodes)} episodes of {config.data.path} were trained on; give the held-out ones or other "
+            "data, or take them nevertheless with data.split=all."
+        )
+    if len(left) == len(episodes) and not known:
+        note = f"All episodes were taken: the checkpoint was trained on none of those of {config.data.path}."
+    elif len(known) < len(left):
+        note = (
+            f"{len(left)} of {len(episodes)} episodes were taken: {len(known)} that were held out of training, and "
+            f"{len(left) - len(known)} that the checkpoint does not know; the others were trained on."
+        )
+    else:
+        return left, []
+    logger.info("%s", note)
+    return left, [note]
+
+
+def _by_path(config: Config, known: dict[str, Any]) -> tuple[list[int] | None, list[str]]:
+    """Return the episodes to read, None for all, and what is to be said of that, by the dataset's path alone."""
+    if config.data.split == "all":
+        return None, [ALL_TAKEN]
     held_out = known.get("held_out") or {}
     here = Path(config.data.path).resolve()
     for path, episodes in held_out.items():
         if path == config.data.path or Path(path).resolve() == here:
-            return [int(episode) for episode in episodes], []
+            note = (
+                f"The checkpoint does not know its episodes by their content: that those at {path} are the ones it was "
+                "trained on is taken from the path. Fine-tune again to be sure."
+            )
+            logger.warning("%s", note)
+            return [int(episode) for episode in episodes], [note]
     trained_on = ", ".join(held_out) or "datasets that it does not name"
     note = (
-        f"All episodes were taken: the checkpoint was trained on {trained_on}, "
-        f"and {config.data.path} counts as unseen."
+        f"All episodes were taken: the checkpoint was trained on {trained_on}, and {config.data.path} counts as "
+        "unseen. It knows datasets by their path alone: a moved or copied one is not recognised."
     )
-    logger.info("%s", note)
+    logger.warning("%s", note)
     return None, [note]
 
 
 def _check_fit(model: LatentWorldModel, table: WindowTable, dataset: TrajectoryDataset) -> None:
-    robot = next(e for e in model.config.embodiments if e.name == model.embodiment)
+    robot = model.robot
+    _check_meaning(robot, dataset)
     for what, got, expected in (
         ("actions", table.action_dim, robot.action_dim),
         ("states", table.state_dim, robot.state_dim),
@@ -187,7 +235,44 @@ def _check_fit(model: LatentWorldModel, table: WindowTable, dataset: TrajectoryD
             )
 
 
+def _check_meaning(robot: EmbodimentConfig, dataset: TrajectoryDataset) -> None:
+    """Check that states and actions are to the dataset what they are to the checkpoint.
+
+    Raises:
+        CheckpointError: If one has joints or targets where the other has not, or their names or units differ.
+    """
+    convention = dataset.convention
+    if robot.numbers != "joints" and not convention.has_joints:
+        return
+    if not robot.numbers:  # a checkpoint from before meanings were kept
+        return
+    kind = "target" if convention.absolute_actions else "given" if convention.actions == "given" else "delta"
+    names = tuple(dataset.state_names)
+    joints = (
+        tuple(names[index] for index in convention.joint_indices(len(names))) if convention.has_joints else ()
+    )
+    units = convention.units_of_joints(len(joints))
+    pairs = (
+        ("states", "joints" if convention.has_joints else "no joints", robot.numbers),
+        ("actions", kind, robot.action_meaning),
+        ("joints", ", ".join(joints), ", ".join(robot.state_names)),
+        *(
+            (("units", ", ".join(units), ", ".join(robot.state_units)),)
+            if any(units) and any(robot.state_units)
+            else ()
+        ),
+    )
+    for what, got, expected in pairs:
+        if got != expected:
+            raise CheckpointError(
+                f"the {what} of {dataset.path} are {got}, those of the checkpoint's robot '{robot.name}' {expected}; "
+                "give data.convention as in training (data.convention.joints, .actions, .joint_units), or fine-tune on "
+                "this data."
+            )
+
+
 def _encoding(config: Config, dataset: TrajectoryDataset, model: LatentWorldModel) -> Encoding:
+    from vjepa_world.evaluation.action_axes import space_of
     from vjepa_world.evaluation.open_loop_windows import Encoding
 
     return Encoding(
@@ -195,6 +280,7 @@ def _encoding(config: Config, dataset: TrajectoryDataset, model: LatentWorldMode
         model.config.encoder.image_size,
         _cameras(dataset, config.data.cameras, model.config.views),
         extrinsics=model.config.predictor.use_extrinsics,
+        space=space_of(model),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,
-    EmbodimentConfig,
     EncoderConfig,
     InverseConfig,
     LatentsConfig,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from vjepa_world.data.feature_store import FeatureStore
+    from vjepa_world.models.config import EmbodimentConfig
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.training.distributed import Ranks
     from vjepa_world.training.trajectory_sources import TrajectorySource
@@ -86,6 +86,34 @@ class Config:
                 "predictor.use_extrinsics takes one camera's pose, and data.views=all shows several; choose one."
             )
 
+    def unused(self) -> dict[str, str]:
+        """Return what the choices of this run leave without a use."""
+        found: dict[str, str] = {}
+        if self.encoder not in (UNTRAINED, PIXELS):
+            found["model"] = "encoder=CHECKPOINT, which brings its own architecture,"
+        if not self.cached:
+            why = (
+                "features.cache=false" if not self.features.cache else "data.crop_scale or data.color_jitter"
+            )
+            keys = ("root", "folder", "limit_gb", "batch_frames")
+            found |= {f"features.{key}": why for key in keys}
+        for part, size in (("inverse", "horizon"), ("decoder", "image_size")):
+            config = getattr(self, part)
+            if not getattr(config, size):
+                others = [entry.name for entry in fields(config) if entry.name != size]
+                found |= {f"{part}.{key}": f"{part}.{size}=0" for key in others}
+        kind = self.latents.kind
+        if kind != "queries":
+            keys = ("latents.embed_dim", "latents.depth", "latents.num_heads", "objective.reconstruct")
+            found |= dict.fromkeys(keys, f"latents.kind={kind}")
+        if kind == "none":
+            found["latents.side"] = "latents.kind=none"
+        if not self.predictor.predict_state:
+            found["objective.state"] = "predictor.predict_state=false"
+        if self.objective.rollout == 1:
+            found["objective.rollout_ramp"] = "objective.rollout=1"
+        return found
+
     @property
     def cached(self) -> bool:
         """Whether features come out of the cache."""
@@ -115,6 +143,7 @@ def run(config: Config) -> None:
 def _train(config: Config, device: torch.device, ranks: Ranks) -> tuple[Path, str]:
     """Return the run folder, and what `evaluate` is to be told for this model."""
     from vjepa_world.training.finetune import FinetuneTask
+    from vjepa_world.training.robot_numbers import embodiments_of
     from vjepa_world.training.trainer import Trainer
     from vjepa_world.training.trajectory_sources import open_sources
 
@@ -159,28 +188,6 @@ def _evaluation_words(config: Config, sources: Sequence[TrajectorySource]) -> st
     if not config.data.val_fraction:
         words.append("data.split=all")
     return " " + " ".join(words)
-
-
-def embodiments_of(sources: Sequence[TrajectorySource]) -> tuple[EmbodimentConfig, ...]:
-    """Return the robots of some datasets, in their order.
-
-    Raises:
-        ConfigError: If two datasets of one robot have actions or states of different sizes.
-    """
-    found: dict[str, EmbodimentConfig] = {}
-    for source in sources:
-        table = source.table
-        robot = EmbodimentConfig(
-            name=source.embodiment, action_dim=table.action_dim, state_dim=table.state_dim
-        )
-        other = found.setdefault(source.embodiment, robot)
-        if other != robot:
-            raise ConfigError(
-                f"source {source.name} has actions of size {robot.action_dim} and states of size {robot.state_dim}, "
-                f"and another of its embodiment '{robot.name}' {other.action_dim} and {other.state_dim}; give it an "
-                f"embodiment of its own: data.sources.{source.name}.embodiment=NAME."
-            )
-    return tuple(found.values())
 
 
 def views_of(config: Config, sources: Sequence[TrajectorySource]) -> int:

@@ -98,7 +98,7 @@ def describe_trajectories(path: Path, options: DatasetOptions) -> str:
 
     dataset = open_trajectories(path, **options.reader)
     try:
-        convention = options.convention_over(dataset.convention)
+        convention = options.convention_over(dataset)
         description = describe_dataset(dataset, convention=convention, episodes=options.checks)
         usable = [index for index in range(dataset.num_episodes) if index not in description.bad]
         shown = usable[:1] if options.episode is None else [options.episode]

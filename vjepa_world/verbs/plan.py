@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vjepa_world.evaluation.plan_report import PlanShown
+    from vjepa_world.models.world_model import LatentWorldModel
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -33,7 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="NUMBER",
-        help="the robot's state now: x y z [m], extrinsic xyz Euler angles [rad], gripper closure",
+        help="the robot's state now, written as in training: x y z [m], extrinsic xyz Euler angles [rad], gripper "
+        "closure; or its joints",
     )
     parser.add_argument(
         "--checkpoint", default=SHIPPED, help="a finetune run or checkpoint (default: the shipped one)"
@@ -111,8 +113,9 @@ def run(arguments: argparse.Namespace) -> None:
         context, goal, generators=make_generators([arguments.seed]), deadline_s=config.deadline_s or None
     )
     result: dict[str, Any] = {"actions": _rounded(plan.actions[0]), "energy": plan.energy[0].item()}
+    result |= _meaning(model)
     clock.append(time.perf_counter())
-    result["energy_now"] = energy_now(objective, context, goal, plan)
+    result["energy_now"] = energy_now(objective, context, goal, plan, model.hold_action(context))
     if arguments.html is not None:
         shown = gather(model, objective, context, goal, plan, image=image, goal_image=goal_image)
         times_s = (clock[1] - clock[0], clock[2] - clock[1])
@@ -201,9 +204,31 @@ def _rounded(actions: Tensor) -> list[list[float]]:
     return [[round(value, 5) for value in step] for step in actions.tolist()]
 
 
+#: What a step of a plan is called, by what its actions are.
+_STEP_NAMES = {"target": "targets"}
+
+
+def _meaning(model: LatentWorldModel) -> dict[str, Any]:
+    """Return what the numbers of the actions are, as the checkpoint says: delta, target or given, names and units."""
+    robot = model.robot
+    meaning: dict[str, Any] = {"action_type": robot.action_meaning}
+    if robot.action_names:
+        meaning |= {"names": list(robot.action_names), "units": list(robot.action_units)}
+    return meaning
+
+
+def _numbers(action: list[float], result: dict[str, Any]) -> str:
+    """Return an action's numbers, with names and units where these are known."""
+    if "names" not in result:
+        return " ".join(f"{value:+.4f}" for value in action)
+    units = result["units"] or [""] * len(action)
+    each = zip(result["names"], action, units, strict=True)
+    return ", ".join(f"{name} {value:+.4f} {unit}".rstrip() for name, value, unit in each)
+
+
 def _text(result: dict[str, Any]) -> str:
     lines = [
-        f"action {step}: " + " ".join(f"{value:+.4f}" for value in action)
+        f"{_STEP_NAMES.get(result['action_type'], 'action')} {step}: " + _numbers(action, result)
         for step, action in enumerate(result["actions"], start=1)
     ]
     lines.append(

@@ -93,6 +93,11 @@ class ProbeShape:
         if self.kind not in PROBE_KINDS:
             raise ConfigError(f"probe.kind '{self.kind}' is not known; {nearest(self.kind, PROBE_KINDS)}")
 
+    def unused(self) -> dict[str, str]:
+        """Return what a linear probe does not have."""
+        keys = ("depth", "num_heads", "mlp_ratio")
+        return dict.fromkeys(keys, "probe.kind=linear") if self.kind == "linear" else {}
+
     def config(self, encoder: EncoderConfig, outputs: int) -> ProbeConfig:
         """Return the architecture on an encoder's features."""
         from vjepa_world.models.config import ProbeConfig

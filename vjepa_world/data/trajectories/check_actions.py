@@ -39,12 +39,12 @@ def action_lag(evidence: Evidence) -> Iterator[Finding]:
     if shares is None:
         return
     best = max(shares, key=lambda lag: shares[lag])
-    used = evidence.convention.actions != "derived"
+    used = not evidence.convention.actions.startswith("derived")
     figures = ", ".join(f"row t{lag:+d}" if lag else "row t" for lag in shares)
     figures = f"{figures}: {', '.join(f'{share:.0%}' for share in shares.values())}"
     todo = (
         "set actions=derived to take the changes of the state instead"
-        if evidence.convention.has_pose
+        if evidence.convention.has_pose or evidence.convention.has_joints
         else "check which column is the action"
     )
     if shares[best] < _LEAST:

@@ -9,6 +9,7 @@ from vjepa_world.data.trajectories.check_actions import action_lag, action_scale
 from vjepa_world.data.trajectories.check_base import SEVERITIES, Check, Finding, gather_evidence
 from vjepa_world.data.trajectories.check_frames import check_camera, state_range
 from vjepa_world.data.trajectories.check_gripper import gripper_direction, gripper_range
+from vjepa_world.data.trajectories.check_joints import joint_actions, joint_jumps, joint_units
 from vjepa_world.data.trajectories.check_pose import angle_unit, jumps, position_unit
 from vjepa_world.data.trajectories.check_quaternion import quaternion_length, quaternion_order
 from vjepa_world.data.trajectories.check_rows import clock, constant_columns, lengths
@@ -24,6 +25,9 @@ CHECKS: tuple[Check, ...] = (
     position_unit,
     angle_unit,
     jumps,
+    joint_units,
+    joint_jumps,
+    joint_actions,
     quaternion_length,
     quaternion_order,
     gripper_range,

@@ -54,6 +54,8 @@ def convention_words(convention: Convention, state_names: Sequence[str] = ()) ->
         convention: How numbers are written.
         state_names: What the entries of a state are called.
     """
+    if convention.has_joints:
+        return _joint_words(convention, state_names)
     if not convention.has_pose:
         return {
             "pose": "none is declared; numbers are taken as they are (name it with --convention position_at=...)",
@@ -78,6 +80,30 @@ def convention_words(convention: Convention, state_names: Sequence[str] = ()) ->
         "frame": f"{shift} in the robot's base" if any(convention.frame) else "the robot's base",
         "actions": _ACTIONS[convention.actions],
     }
+
+
+def _joint_words(convention: Convention, state_names: Sequence[str]) -> dict[str, str]:
+    """Return a convention of joints in words."""
+    indices = tuple(range(len(state_names))) if isinstance(convention.joints, str) else convention.joints
+    units, speeds = convention.units_of_joints(len(indices)), convention.speeds_of_joints(len(indices))
+    joints = [
+        (state_names[index] if index < len(state_names) else f"state {index}")
+        + (f" [{unit}]" if unit else "")
+        for index, unit in zip(indices, units, strict=True)
+    ]
+    actions = {
+        "derived": "changes of the joints from row to row (the file's actions are not used)",
+        "derived_target": "the joints of the next row, as targets (the file's actions are not used)",
+        "delta": "changes of the joints",
+        "target": "the joints to reach, written as the state is",
+        "given": _ACTIONS["given"],
+    }
+    words = {"joints": ", ".join(joints), "actions": actions[convention.actions]}
+    if not any(units):
+        words["units"] = "not declared (name them with --convention joint_units=...)"
+    if convention.joint_speeds:
+        words["speeds"] = f"at most {', '.join(f'{speed:g}' for speed in speeds)} a second"
+    return words
 
 
 def _head(description: DatasetDescription, most: int) -> list[str]:

@@ -78,7 +78,7 @@ def _convention(file: Path, words: object) -> Convention | None:
         raise DataError(f"{file}: convention has an unknown key '{unknown[0]}'; {nearest(unknown[0], known)}")
     defaults = dataclasses.asdict(Convention())
     for name, value in words.items():
-        if not _is_like(value, defaults[name]):
+        if not any(_is_like(value, example) for example in _EXAMPLES.get(name, (defaults[name],))):
             raise DataError(
                 f"{file}: convention has {name} = {str(value)[:60]}, expected such as {defaults[name]}."
             )
@@ -86,6 +86,14 @@ def _convention(file: Path, words: object) -> Convention | None:
         return Convention(**words)
     except ConfigError as error:
         raise DataError(f"{file}: its convention is none: {error}") from error
+
+
+#: Keys whose values are of one type or of another: a word or a number, or a list of them.
+_EXAMPLES: dict[str, tuple[object, ...]] = {
+    "joints": ("auto", (0,)),
+    "joint_units": ("", ("",)),
+    "joint_speeds": (0.0, (0.0,)),
+}
 
 
 def _is_like(value: object, default: object) -> bool:

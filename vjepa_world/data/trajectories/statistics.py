@@ -19,7 +19,7 @@ def vector_stats(values: np.ndarray) -> Stats:
     """
     values = values.astype(np.float64)
     finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    if not finite.all():
+    if not finite.all() or not len(values):
         values = values[finite]
         if not len(values):
             values = np.zeros((1, *values.shape[1:]))
@@ -49,7 +49,7 @@ def image_histogram(frames: np.ndarray) -> np.ndarray:
 def image_stats(histogram: np.ndarray, num_frames: int) -> Stats:
     """Return per-channel statistics, float64 [C,1,1] in [0, 1], of a histogram int64 [C,256]."""
     levels = np.arange(256) / 255.0
-    share = histogram / histogram.sum(axis=1, keepdims=True)
+    share = histogram / np.maximum(histogram.sum(axis=1, keepdims=True), 1)
     mean = share @ levels
     present = histogram > 0
     stats: Stats = {
