@@ -129,7 +129,13 @@ def test_the_next_step_that_is_recommended_works(home: Path, capsys: pytest.Capt
     assert run(home, *WORDS, f"data.path={real}", "data.val_fraction=0", "name=real") == 0
     words = next_step(capsys)
     assert words[:2] == ["evaluate", "checkpoint=runs/finetune/real"]
-    small = ["open_loop.horizon=2", "data.windows=4", "open_loop.samples=3", "open_loop.points=3", "device=cpu"]
+    small = [
+        "open_loop.horizon=2",
+        "data.windows=4",
+        "open_loop.samples=3",
+        "open_loop.points=3",
+        "device=cpu",
+    ]
     assert run(home, *words, *small, "planner.num_samples=8", "planner.num_iterations=1", "threads=1") == 0
 
 
