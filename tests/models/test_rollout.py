@@ -338,11 +338,13 @@ def test_slices_are_as_many_as_fit() -> None:
     assert fit(problems=16) == fit(), "a slice must not depend on what is planned beside it"
 
 
-def test_another_robot_and_other_statistics_are_seen_with_the_same_context() -> None:
+def test_the_robot_is_the_contexts_and_other_statistics_are_seen() -> None:
     model = model_of("one frame", embodiments=(EmbodimentConfig(name="a"), EmbodimentConfig(name="b")))
     context, actions = context_of(model), drawn(1, 2, 1)
     first = model.rollout(context, actions)
     model.select("b")
+    assert torch.equal(model.rollout(context, actions), first), "the context is of robot a"
+    context = dataclasses.replace(context, embodiment="b")
     second = model.rollout(context, actions)
     reference.assert_close(second[0, 0], plainly(model, context, 0, actions[0, 0]), 1e-5)
     assert not torch.allclose(first, second, atol=1e-3)
@@ -382,7 +384,7 @@ def test_threads_with_contexts_of_their_own_do_not_mix_them_up() -> None:
 def test_a_context_whose_parts_do_not_belong_together_is_refused(
     changes: dict[str, Tensor], message: str
 ) -> None:
-    parts = {"features": torch.zeros(2, 3, 4, 16), "states": torch.zeros(2, 3, 7)}
+    parts: dict[str, Any] = {"features": torch.zeros(2, 3, 4, 16), "states": torch.zeros(2, 3, 7)}
     with pytest.raises(ConfigError, match=message):
         Context(**{**parts, **changes})
 

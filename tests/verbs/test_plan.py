@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 import envs  # noqa: F401  (registers the ids)
+from tests.models.test_world_model import tiny_model
 from tests.verbs.commands import run
-from vjepa_world.pretrained import load_world_model, shipped_checkpoint
+from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
 from vjepa_world.verbs.common import PLANNERS
 from vjepa_world.verbs.plan import build_parser
 
@@ -150,3 +151,47 @@ def test_numbers_of_the_state_may_be_small_and_negative() -> None:
     arguments = build_parser().parse_args(words)
     assert arguments.state == [-8.4e-08, -0.5, -10.0, 2.0]
     assert arguments.seed == 3
+
+
+def test_a_state_in_other_units_is_warned_of_by_name(
+    home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "warnings" not in planned(home, capsys)
+    assert not caplog.records
+    state = ["500", "0", "250", "180", "0", "0", "0.5"]
+    pictures = ["--image", "now.png", "--goal", "goal.png"]
+    assert run(home, "plan", *pictures, *SMALL, "--json", "--state", *state) == 0
+    [warning] = json.loads(capsys.readouterr().out)["warnings"]
+    assert "x is 500" in warning
+    assert "millimetres instead of metres and degrees instead of radians" in warning
+    assert warning in caplog.text
+
+
+def test_a_picture_unlike_those_of_training_is_warned_of(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (128, 128)).save(home / "black.png")
+    state = (home / "state.txt").read_text().split()
+    pictures = ["--image", "now.png", "--goal", "black.png"]
+    assert run(home, "plan", *pictures, *SMALL, "--json", "--state", *state) == 0
+    [warning] = json.loads(capsys.readouterr().out)["warnings"]
+    assert warning.startswith("the goal picture is unlike those that this model was trained on")
+
+
+@pytest.mark.parametrize(("count", "code"), [(1, 2), (2, 0), (3, 2)])
+def test_a_model_of_two_views_takes_two_pictures(
+    home: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], count: int, code: int
+) -> None:
+    model = tiny_model(views=2)
+    model.action_low.fill_(-0.1)
+    model.action_high.fill_(0.1)
+    save_pretrained(model, home / f"two{count}")
+    state = (home / "state.txt").read_text().split()
+    pictures = ["--image", *["now.png"] * count, "--goal", *["goal.png"] * count]
+    words = ["plan", "--checkpoint", f"two{count}", *pictures, *SMALL, "--json", "--state", *state]
+    assert run(home, *words) == code
+    printed = capsys.readouterr()
+    if code:
+        assert f"this model has 2 views, and {count} pictures came" in printed.err + caplog.text
+        return
+    assert len(json.loads(printed.out)["actions"]) == 1

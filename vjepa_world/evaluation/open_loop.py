@@ -95,8 +95,8 @@ class Windows:
 
     def context(self, places: Tensor, device: torch.device) -> Context:
         """Return the first frames of some windows `[B]` as the model is to see them."""
-        extrinsics = {} if self.extrinsics is None else {"extrinsics": self.extrinsics[places, :1].to(device)}
-        return Context(self.features[places, :1].to(device), self.states[places, :1].to(device), **extrinsics)
+        cameras = None if self.extrinsics is None else self.extrinsics[places, :1].to(device)
+        return Context(self.features[places, :1].to(device), self.states[places, :1].to(device), cameras)
 
     def batches(self, size: int) -> Iterator[Tensor]:
         """Yield the places of all windows, `size` at a time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -115,6 +115,14 @@ class RandomPolicy:
         return None
 
 
+@runtime_checkable
+class WarningModel(Protocol):
+    """A model that can tell what is far from its training data."""
+
+    def input_warnings(self, frames: Tensor, states: Tensor) -> list[str]:
+        """Return what is to be said of frames `[..., C, H, W]` and states `[..., S]`."""
+
+
 class PlannerPolicy:
     """Encodes what is seen, plans to the goal image's features, returns the plan's first action.
 
@@ -148,6 +156,7 @@ class PlannerPolicy:
         self.objective = objective
         self.deadline_s = deadline_s
         self.plan_energy: float | None = None
+        self._has_looked = False
 
     def reset(self, goal_image: np.ndarray, rng: np.random.Generator) -> None:
         """Encode the goal, seed the episode's planning noise, forget the episode before."""
@@ -159,9 +168,9 @@ class PlannerPolicy:
     def act(self, observation: Observation) -> np.ndarray:
         """Return the first action of a plan from here, float32 `[A]`, in the environment's box."""
         state = torch.from_numpy(np.array(observation["state"], dtype=np.float32))
-        context = self.model.encode(
-            self._picture(observation["image"])[:, None], state[None, None].to(self._device)
-        )
+        picture = self._picture(observation["image"])
+        self._look(picture, state)
+        context = self.model.encode(picture[:, None], state[None, None].to(self._device))
         plan = self.planner.plan(
             context, self._goal, generators=[self._generator], deadline_s=self.deadline_s
         )
@@ -176,6 +185,13 @@ class PlannerPolicy:
         state = torch.from_numpy(np.array(observation["state"], dtype=np.float32)).to(self._device)
         there = features[:, None, None], self._goal, no_action, state[None, None, None]
         return float(judge(self.objective, *there)[0, 0])
+
+    def _look(self, picture: Tensor, state: Tensor) -> None:
+        """Warn, at the first observation, of what is far from the model's training data, where it can tell."""
+        if not self._has_looked and isinstance(self.model, WarningModel):
+            for warning in self.model.input_warnings(picture, state):
+                logger.warning("warning: %s", warning)
+        self._has_looked = True
 
     @property
     def _device(self) -> torch.device:

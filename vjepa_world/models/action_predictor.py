@@ -105,7 +105,19 @@ class ActionPredictor(nn.Module):
     @property
     def selected(self) -> Embodiment:
         """The embodiment whose actions and states are given."""
-        chosen = self.embodiments[self.embodiment]
+        return self.robot(self.embodiment)
+
+    def robot(self, name: str) -> Embodiment:
+        """Return the embodiment of a name.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        if name not in self.embodiments:
+            raise ConfigError(
+                f"embodiment '{name}' is not known; {nearest(str(name), tuple(self.embodiments))}"
+            )
+        chosen = self.embodiments[name]
         assert isinstance(chosen, Embodiment)
         return chosen
 
@@ -115,8 +127,7 @@ class ActionPredictor(nn.Module):
         Raises:
             ConfigError: If there is none of this name.
         """
-        if name not in self.embodiments:
-            raise ConfigError(f"embodiment '{name}' is not known; {nearest(name, tuple(self.embodiments))}")
+        self.robot(name)
         self.embodiment = name
 
     def forward(
@@ -161,6 +172,8 @@ class ActionPredictor(nn.Module):
         state: Tensor,
         extrinsics: Tensor | None = None,
         cache: StepCache | None = None,
+        *,
+        robot: Embodiment | None = None,
     ) -> tuple[Tensor, StepCache]:
         """Predict the frame after the newest one; earlier frames are remembered, not computed again.
 
@@ -170,12 +183,13 @@ class ActionPredictor(nn.Module):
             state: Measured there, `[B, S]`.
             extrinsics: `[B, X]` or None.
             cache: What the step before returned; None begins.
+            robot: Whose action and state these are; None for the selected one's.
 
         Returns:
             `[B, N, D]`, as :meth:`forward` gives for this frame, and the cache for the next step; the one given stays
             valid.
         """
-        x, cache = self._run_step(features, action, state, extrinsics, cache)
+        x, cache = self._run_step(_Steps(features, action, state, extrinsics), cache, robot or self.selected)
         return self._predicted(features, x), cache
 
     def step_with_state(
@@ -185,14 +199,18 @@ class ActionPredictor(nn.Module):
         state: Tensor,
         extrinsics: Tensor | None = None,
         cache: StepCache | None = None,
+        *,
+        robot: Embodiment | None = None,
     ) -> tuple[Tensor, Tensor, StepCache]:
         """Predict the newest frame's follower and its state `[B, S]`; otherwise as :meth:`step`.
 
         Raises:
             ConfigError: If this predictor predicts no states.
         """
-        x, cache = self._run_step(features, action, state, extrinsics, cache)
-        return self._predicted(features, x), self.next_states(state.unsqueeze(1), x).squeeze(1), cache
+        robot = robot or self.selected
+        x, cache = self._run_step(_Steps(features, action, state, extrinsics), cache, robot)
+        following = self.next_states(state.unsqueeze(1), x, robot).squeeze(1)
+        return self._predicted(features, x), following, cache
 
     def _run(self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None) -> Tensor:
         """Return the transformed tokens by step, `[B, T, M, width]`."""
@@ -200,25 +218,26 @@ class ActionPredictor(nn.Module):
         given = _Steps(features.unflatten(1, (frames, -1)), actions, states, extrinsics)
         if self.config.context_frames == 1:  # steps that do not see each other are a batch
             given, frames = _apart(given), 1
-        tokens, condition = self._tokens(given)
+        tokens, condition = self._tokens(given, self.selected)
         x, rotation = tokens.flatten(1, 2), self.rotation(0, frames, tokens.device)
         for block in self.predictor_blocks:
             x = run_block(block, x, rotation, frames, *condition, recompute=self.recompute)
         return x.unflatten(1, (frames, -1)).reshape(batch, actions.shape[1], *tokens.shape[2:])
 
     def _run_step(
-        self,
-        features: Tensor,
-        action: Tensor,
-        state: Tensor,
-        extrinsics: Tensor | None,
-        cache: StepCache | None,
+        self, newest: _Steps, cache: StepCache | None, robot: Embodiment
     ) -> tuple[Tensor, StepCache]:
-        """Return the newest step's transformed tokens, `[B, 1, M, width]`, and what is remembered from now on."""
+        """Return the newest step's transformed tokens, `[B, 1, M, width]`, and what is remembered from now on.
+
+        Args:
+            newest: The step, its tensors without an axis of time.
+            cache: Of the steps before.
+            robot: Whose numbers these are.
+        """
         seen = cache.steps if cache is not None and self.config.context_frames != 1 else 0
-        camera = None if extrinsics is None else extrinsics.unsqueeze(1)
-        given = _Steps(features.unsqueeze(1), action.unsqueeze(1), state.unsqueeze(1), camera)
-        tokens, condition = self._tokens(given)
+        features, action, state = (part.unsqueeze(1) for part in newest[:3])
+        camera = None if newest.extrinsics is None else newest.extrinsics.unsqueeze(1)
+        tokens, condition = self._tokens(_Steps(features, action, state, camera), robot)
         x, rotation = tokens.squeeze(1), self.rotation(seen, 1, tokens.device)
         layers = []
         for index, block in enumerate(self.predictor_blocks):
@@ -228,13 +247,14 @@ class ActionPredictor(nn.Module):
             layers.append(memory)
         return x.unsqueeze(1), StepCache(layers, seen + 1)
 
-    def _tokens(self, given: _Steps) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _tokens(self, given: _Steps, robot: Embodiment) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the embedded tokens by step, `[B, T, M, width]`, and what modulates the blocks, `[B, T, width]`."""
-        patches = self.predictor_embed(given.features.flatten(1, 2)).unflatten(1, given.features.shape[1:3])
-        conditions = self.selected.embed(given.actions, given.states)
+        features = given.features.to(self.predictor_embed.weight.dtype)
+        patches = self.predictor_embed(features.flatten(1, 2)).unflatten(1, features.shape[1:3])
+        conditions = robot.embed(given.actions, given.states)
         self.check_extrinsics(given.extrinsics)
         if given.extrinsics is not None:
-            conditions.append(self.extrinsics_encoder(given.extrinsics))
+            conditions.append(self.extrinsics_encoder(given.extrinsics.to(features)))
         if self.config.condition == "adaln":
             return patches, (torch.stack(conditions).sum(dim=0),)
         return torch.cat([torch.stack(conditions, dim=2), patches], dim=2), ()
@@ -276,15 +296,29 @@ class ActionPredictor(nn.Module):
         change: Tensor = self.predictor_proj(self.predictor_norm(patches))
         return features + change if self.config.residual else change
 
-    def next_states(self, states: Tensor, x: Tensor) -> Tensor:
-        """Read the states after `states [B, T, S]` off the state's token, or with AdaLN off the mean of the patches."""
+    def next_states(self, states: Tensor, x: Tensor, robot: Embodiment | None = None) -> Tensor:
+        """Read a robot's states after `states [B, T, S]` off the transformed tokens `x [B, T, M, width]`.
+
+        Raises:
+            ConfigError: If this predictor predicts no states.
+        """
+        self.check_predicts_states()
+        return (robot or self.selected).next_states(states, self.state_token(self.predictor_norm(x)))
+
+    def state_token(self, normal: Tensor) -> Tensor:
+        """Return what tells the state in normalised tokens `[B, T, M, width]`: its token, or with AdaLN their mean."""
+        return normal.mean(dim=2) if self.config.condition == "adaln" else normal[:, :, 1]
+
+    def check_predicts_states(self) -> None:
+        """Refuse to predict states without a head for them.
+
+        Raises:
+            ConfigError: If there is none.
+        """
         if not self.config.predict_state:
             raise ConfigError(
                 "this predictor predicts no states; fine-tune one with predictor.predict_state=true."
             )
-        normal = self.predictor_norm(x)
-        token = normal.mean(dim=2) if self.config.condition == "adaln" else normal[:, :, 1]
-        return self.selected.next_states(states, token)
 
 
 def _apart(given: _Steps) -> _Steps:

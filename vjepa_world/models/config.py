@@ -415,6 +415,48 @@ _PARTS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageStatistics:
+    """What training pictures look like, by colour (red, green, blue) from 0 black to 1 white; () where it is not known.
+
+    Attributes:
+        mean: Brightness of a frame, averaged over frames.
+        mean_spread: Its standard deviation between frames.
+        contrast: Standard deviation of a frame's pixels, averaged over frames.
+        contrast_spread: Its standard deviation between frames.
+        detail: Mean difference of neighbouring pixels, averaged over frames; noise has much, a blurred picture little.
+        detail_spread: Its standard deviation between frames.
+    """
+
+    mean: tuple[float, ...] = ()
+    mean_spread: tuple[float, ...] = ()
+    contrast: tuple[float, ...] = ()
+    contrast_spread: tuple[float, ...] = ()
+    detail: tuple[float, ...] = ()
+    detail_spread: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        counts = set()
+        for item in fields(self):
+            values = tuple(getattr(self, item.name))
+            object.__setattr__(self, item.name, values)  # JSON has no tuples
+            counts.add(len(values))
+            numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+            if len(values) not in (0, 3) or not numbers or not all(0 <= v <= 1 for v in values):
+                raise ConfigError(
+                    f"{item.name} of images is {list(values)}; give three numbers from 0 to 1, or none."
+                )
+        if len(counts) > 1:
+            raise ConfigError(
+                "some of the statistics of images are given and some are not; give all or none."
+            )
+
+    @property
+    def known(self) -> bool:
+        """Whether there are any."""
+        return bool(self.mean)
+
+
+@dataclass(frozen=True, kw_only=True)
 class WorldModelConfig:
     """Architecture of a latent world model.
 
@@ -427,6 +469,7 @@ class WorldModelConfig:
         views: Pictures of a frame, side by side, all of one size.
         inverse: From two frames' features to the actions between them; horizon=0 for none.
         decoder: From features to small pictures; image_size=0 for none.
+        images: What the pictures look like that it was trained on.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -437,6 +480,7 @@ class WorldModelConfig:
     views: int = 1
     inverse: InverseConfig = field(default_factory=InverseConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    images: ImageStatistics = field(default_factory=ImageStatistics)
 
     def __post_init__(self) -> None:
         _check_numbers(self)

@@ -71,7 +71,7 @@ class FrameDecoder(nn.Module):
         positions = grid_positions(1, rows, columns, features.device)
         head_dim = self.config.embed_dim // self.config.num_heads
         rotation = rope_rotation(positions, head_dim, "interleaved")
-        x = self.embed(features)
+        x = self.embed(features.to(self.embed.weight.dtype))
         for block in self.blocks:
             x = run_block(block, x, rotation)
         pixels = torch.sigmoid(self.pixels(self.norm(x)).float())  # bfloat16 has too few steps for a picture

@@ -5,7 +5,8 @@ Legend: B batch, T frames, A action size, S state size, width of the predictor.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ class Embodiment(nn.Module):
     r"""What is one robot's own in a predictor that several share.
 
     Actions and states are standardised with the training data's statistics, which are part of the weights: metres and
-    radians of the order 0.05 would otherwise be lost beside unit-variance features.
+    radians of the order 0.05 would otherwise be lost beside unit-variance features. Statistics and bounds are numbers
+    in the data's units and stay float32 whatever format the weights are brought to.
 
     With `predict_state` the next state is read off an output token x, as a change of the standardised state, zero at
     the start: :math:`s' = s + \sigma_s W x`.
@@ -55,6 +57,43 @@ class Embodiment(nn.Module):
             self.register_buffer(f"{name}_std", torch.ones(size))
         self.register_buffer("action_low", torch.full((config.action_dim,), -1.0))
         self.register_buffer("action_high", torch.full((config.action_dim,), 1.0))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Bring the weights to a device or a number format; statistics and bounds to the device alone."""
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, numbers in exact.items():
+            moved = getattr(self, name)
+            if moved.dtype != numbers.dtype:
+                setattr(self, name, numbers.to(moved.device))
+        return self
+
+    @property
+    def action_type(self) -> Literal["delta", "absolute"] | None:
+        """Whether actions are changes or targets; None where the data does not say."""
+        types: dict[str, Literal["delta", "absolute"]] = {"delta": "delta", "target": "absolute"}
+        return types.get(self.config.action_meaning)
+
+    @property
+    def action_step(self) -> Tensor | None:
+        """Largest change from one target to the next, `[A]`; None where the robot has no such limit.
+
+        Changes have none: they are limited by their bounds.
+        """
+        steps = self.config.action_step if self.action_type == "absolute" else ()
+        return self.action_low.new_tensor(steps) if steps else None
+
+    def hold_action(self, states: Tensor) -> Tensor | None:
+        """Return the actions that leave robots in `states [B, S]` where they are, `[B, A]`: zeros, or their joints.
+
+        None where nobody says what an action is, or a state does not tell the targets.
+        """
+        low = self.action_low
+        if self.action_type == "delta":
+            return low.new_zeros(len(states), len(low))
+        if self.action_type == "absolute" and self.config.state_dim == self.config.action_dim:
+            return states.to(low)
+        return None
 
     def init_weights(self) -> None:
         """Initialise, after the predictor has: maps from few numbers keep their variance, no change of state."""
@@ -110,12 +149,22 @@ class Embodiment(nn.Module):
             ConfigError: If a size is not this embodiment's.
         """
         self.check(actions, states)
-        action = self.action_encoder(self.standard_actions(actions))
-        return [action, self.state_encoder(self.standard_states(states))]
+        return [
+            self.embed_actions(actions),
+            self.state_encoder(self._as_weights(self.standard_states(states))),
+        ]
+
+    def embed_actions(self, actions: Tensor) -> Tensor:
+        """Return `actions [..., A]` embedded, `[..., width]`."""
+        embedded: Tensor = self.action_encoder(self._as_weights(self.standard_actions(actions)))
+        return embedded
+
+    def _as_weights(self, numbers: Tensor) -> Tensor:
+        return numbers.to(self.action_encoder.weight.dtype)
 
     def next_states(self, states: Tensor, token: Tensor) -> Tensor:
         """Return the states `[B, T, S]` after `states`, in the data's units, read off `token [B, T, width]`."""
-        change: Tensor = self.state_head(token)
+        change: Tensor = self.state_head(self._as_weights(token))
         return states + change * self.state_std
 
 

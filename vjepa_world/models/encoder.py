@@ -5,6 +5,7 @@ Legend: B batch, T frames, C channels, H W pixels; t h w the token grid, N = t*h
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +18,7 @@ from vjepa_world.models.transformer import Block, init_weights, run_block
 from vjepa_world.ops.masking import gather_tokens
 from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
 from vjepa_world.ops.sincos import resize_positions, sincos_positions
+from vjepa_world.ops.tensor_checks import check_indices, check_video
 
 
 class PatchEmbed(nn.Module):
@@ -102,11 +104,16 @@ class VideoEncoder(nn.Module):
         """Return features of all tokens, or of the visible ones alone (the rest are never computed).
 
         Args:
-            video: `[B, T, C, H, W]` float, ImageNet-normalised. T = 1 is an image.
-            visible: Indices of the tokens to see, `[B, n]`, or None for all.
+            video: `[B, T, C, H, W]` float, ImageNet-normalised (`normalize_video`). T = 1 is an image. It is read in
+                the weights' format.
+            visible: Indices of the tokens to see, int64 `[B, n]`, or None for all.
 
         Returns:
             `[B, N, D]` in token order (time, row, column), or `[B, n, D]`.
+
+        Raises:
+            ConfigError: If the video is something else (bytes, channels last, without a batch axis, not normalised),
+                does not divide into tokens, or an index is of no token.
         """
         return self.features(video, (self.config.depth - 1,), visible)[0]
 
@@ -124,10 +131,13 @@ class VideoEncoder(nn.Module):
             For each layer, in the order asked for, `[B, N, D]` or `[B, n, D]`.
 
         Raises:
-            ConfigError: If there is no such block, or it is not one of the levels.
+            ConfigError: As :meth:`forward`, and if there is no such block, or it is not one of the levels.
         """
+        video = check_video(video).to(self.patch_embed.proj.weight.dtype)
         norms = {layer: self._norm_of(layer) for layer in layers}
         grid = self.token_grid(video)
+        if visible is not None:
+            check_indices("visible", visible, math.prod(grid), len(video))
         x, rotation = self._tokens(video, grid, visible)
         found = {}
         for layer, block in enumerate(self.blocks):
@@ -197,7 +207,12 @@ class PixelEncoder(nn.Module):
         return 3 * self.CELLS**2
 
     def forward(self, video: Tensor) -> Tensor:
-        """Return `[B, T*h*w, 3*8*8]` for `video [B, T, C, H, W]`."""
+        """Return `[B, T*h*w, 3*8*8]` for `video [B, T, C, H, W]`, as :class:`VideoEncoder` reads it.
+
+        Raises:
+            ConfigError: If it is something else.
+        """
+        check_video(video)
         grid = self.config.image_size // self.config.patch_size
         small = F.adaptive_avg_pool2d(video.flatten(0, 1), grid * self.CELLS)
         cells = small.unflatten(-1, (grid, self.CELLS)).unflatten(-3, (grid, self.CELLS))

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.models.adaln import AdaLNBlock
-from vjepa_world.models.packed_linear import PackedLinear
+from vjepa_world.models.packed_linear import PackedLinear, own
 from vjepa_world.models.step_attention import SharedPast, attend
 from vjepa_world.models.transformer import Attention, Mlp
 from vjepa_world.ops.rope import Rotation
@@ -118,7 +118,7 @@ class FastNorm(nn.Module):
         assert isinstance(norm, nn.LayerNorm)
         self.shape, self.eps = norm.normalized_shape, norm.eps
         for name, value in (("weight", norm.weight), ("bias", norm.bias)):
-            self.register_buffer(name, None if value is None else value.detach().to(dtype))
+            self.register_buffer(name, None if value is None else own(value, dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x [..., W]`."""

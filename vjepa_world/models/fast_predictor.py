@@ -8,6 +8,7 @@ width of the predictor, M tokens a step, A action size, S state size, X extrinsi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from vjepa_world.models.action_predictor import ActionPredictor
+from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.fast_block import FastBlock, FastNorm, OwnPast, Turn, make_turn
 from vjepa_world.models.packed_linear import PackedLinear
 from vjepa_world.models.step_attention import SharedPast, SharedStep
@@ -76,6 +78,12 @@ class Opening:
 class FastPredictor(nn.Module):
     """What :class:`ActionPredictor` predicts, for many samples at once.
 
+    It shares no memory with what it was copied from, so that what it computes comes of the weights of one moment,
+    whoever writes into the original and however. What is one robot's own is copied in float32.
+
+    Attributes:
+        embodiment: The name of the robot whose actions and states are given; see :meth:`of`.
+
     Args:
         predictor: Whose weights are copied; later changes of them are not seen.
         dtype: Number format of weights and activations.
@@ -85,11 +93,21 @@ class FastPredictor(nn.Module):
     def __init__(self, predictor: ActionPredictor, dtype: torch.dtype, *, compiled: bool = False) -> None:
         super().__init__()
         self.config, self.dtype = predictor.config, dtype
-        self._source = (predictor,)  # in a tuple: it is no part of this module
+        self._source = (
+            predictor,
+        )  # in a tuple: it is no part of this module; only its configuration is used
+        self.embodiment = predictor.embodiment
+        self.robots = copy.deepcopy(predictor.embodiments).requires_grad_(False).float()
+        self.extrinsics_encoder: nn.Module | None = None
+        if predictor.config.extrinsics_dim:
+            self.extrinsics_encoder = (
+                copy.deepcopy(predictor.extrinsics_encoder).requires_grad_(False).float()
+            )
         pack = not compiled
         self.embed = PackedLinear(predictor.predictor_embed, dtype, pack=pack)
         self.blocks = nn.ModuleList(FastBlock(b, dtype, pack=pack) for b in predictor.predictor_blocks)
         self.norm = FastNorm(predictor.predictor_norm, dtype)
+        self.exact_norm = FastNorm(predictor.predictor_norm, torch.float32)
         self.proj = PackedLinear(predictor.predictor_proj, dtype, pack=pack)
         self._turns: dict[int, Turn] = {}
         self._layers: Callable[..., tuple[Tensor, list[OwnPast]]] = self._through
@@ -98,8 +116,21 @@ class FastPredictor(nn.Module):
 
     @property
     def source(self) -> ActionPredictor:
-        """The predictor that this is a copy of; what is one robot's own is taken from there."""
+        """The predictor that this is a copy of: its sizes and rules, none of its weights."""
         return self._source[0]
+
+    @property
+    def robot(self) -> Embodiment:
+        """What is the robot's own whose actions and states are given."""
+        robot = self.robots[self.embodiment]
+        assert isinstance(robot, Embodiment)
+        return robot
+
+    def of(self, embodiment: str) -> FastPredictor:
+        """Return this predictor, the same weights, for the actions and states of one of its robots."""
+        same = copy.copy(self)
+        same.embodiment = embodiment
+        return same
 
     @property
     def sees_past(self) -> bool:
@@ -133,9 +164,9 @@ class FastPredictor(nn.Module):
 
     def begin(self, opening: Opening, actions: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
         """Imagine the first step with `actions [R, A]`; returns as :meth:`step` does."""
-        robot, block = self.source.selected, self.blocks[0]
+        block = self.blocks[0]
         assert isinstance(block, FastBlock)
-        action = robot.action_encoder(robot.standard_actions(actions)).to(self.dtype).unsqueeze(1)
+        action = self.robot.embed_actions(actions).to(self.dtype).unsqueeze(1)
         turn = self.turn(memory.frames)
         q, k, v = block.project(action, turn.of(slice(0, 1)), ())
         attended = opening.layer.attend(q[:, :, 0], k[:, :, 0], v[:, :, 0])
@@ -158,9 +189,10 @@ class FastPredictor(nn.Module):
         """Return a step's tokens `[R, M, W]`, and with AdaLN what modulates the blocks, `[R, W]`."""
         self.source.check_extrinsics(given.extrinsics)
         patches = self.embed(given.features.to(self.dtype))
-        conditions = self.source.selected.embed(given.actions, given.states)
+        conditions = self.robot.embed(given.actions, given.states)
         if given.extrinsics is not None:
-            conditions.append(self.source.extrinsics_encoder(given.extrinsics))
+            assert self.extrinsics_encoder is not None
+            conditions.append(self.extrinsics_encoder(given.extrinsics.float()))
         if self.config.condition == "adaln":
             return patches, torch.stack(conditions).sum(dim=0).to(self.dtype)
         return torch.cat([torch.stack(conditions, dim=1).to(self.dtype), patches], dim=1), None
@@ -176,7 +208,9 @@ class FastPredictor(nn.Module):
         Raises:
             ConfigError: If the predictor predicts no states.
         """
-        return self.source.next_states(before.unsqueeze(1), x.float().unsqueeze(1)).squeeze(1)
+        self.source.check_predicts_states()
+        token = self.source.state_token(self.exact_norm(x.float()).unsqueeze(1))
+        return self.robot.next_states(before.unsqueeze(1), token).squeeze(1)
 
     def turn(self, frame: int) -> Turn:
         """Return the factors of a step's queries and keys at a place in time."""

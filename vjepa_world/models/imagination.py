@@ -5,7 +5,8 @@ Legend: R samples of one problem, T frames, N tokens a frame, M tokens a step, K
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,9 +29,13 @@ USUAL_CACHE = 2**20
 class Imagination:
     """Rolls a predictor out.
 
-    Not a module: the copy is no part of a world model's weights. It is made anew when a weight or a statistic of the
-    predictor is replaced or changed in place by an ordinary operation; what is written through `.data` goes unseen.
-    What is prepared of a context is kept while the next call has the same context object: do not write into it.
+    Not a module: the copy is a cache, no part of a world model's weights, and not copied or stored with it. It shares
+    no memory with the predictor, and is made anew as a whole: before any call when a weight or a statistic of the
+    predictor was replaced or changed in place by an ordinary operation, and before the first call for a context when
+    what was written otherwise (`.data`, a NumPy view) has changed the sum of one. So what is imagined of a context
+    comes of the weights of one moment, and never of a mixture.
+
+    What is prepared of a context is kept while the next call has the same context, unwritten.
 
     Args:
         predictor: What imagines.
@@ -41,31 +46,53 @@ class Imagination:
     def __init__(self, predictor: ActionPredictor, dtype: torch.dtype, *, compiled: bool = False) -> None:
         self.source, self.dtype, self.compiled = predictor, dtype, compiled
         self._copy: FastPredictor | None = None
-        self._copied: tuple[tuple[int, int], ...] = ()
-        self._prepared = _Prepared(None, "", {})
-        self._fitting: dict[tuple[int, ...], int] = {}
+        self._copied: tuple[Hashable, ...] = ()
+        self._sums = b""
+        self._prepared = _Prepared(None, (), {})
+        self._fitting: dict[tuple[object, ...], int] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out all that is made again when it is needed."""
+        return {"predictor": self.source, "dtype": self.dtype, "compiled": self.compiled}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     @property
     def predictor(self) -> FastPredictor:
-        """The copy, as of now."""
-        state = (*self.source.parameters(), *self.source.buffers())
-        weights = tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in state)
-        if self._copy is None or weights != self._copied:
-            self._copy = FastPredictor(self.source, self.dtype, compiled=self.compiled)
-            self._copied, self._prepared = weights, _Prepared(None, "", {})
-        return self._copy
+        """The copy, as of now, for the selected robot."""
+        return self._current().of(self.source.embodiment)
+
+    def predictor_for(self, context: Context) -> FastPredictor:
+        """Return the copy for a context's robot, after a look at the weights if the context is new."""
+        return self._current(look=self._prepared.context is not context).of(self._robot(context))
+
+    def _robot(self, context: Context) -> str:
+        return self.source.embodiment if context.embodiment is None else context.embodiment
+
+    def _current(self, *, look: bool = False) -> FastPredictor:
+        """Return the copy, made anew if the weights have changed; values are looked at where `look` says so."""
+        state = [t.detach() for t in (*self.source.parameters(), *self.source.buffers())]
+        versions = tuple(_version(t) for t in (*self.source.parameters(), *self.source.buffers()))
+        made = self._copy
+        if made is None or versions != self._copied or (look and _sums(state) != self._sums):
+            made = self._copy = FastPredictor(self.source, self.dtype, compiled=self.compiled)
+            self._copied, self._sums, self._prepared = versions, _sums(state), _Prepared(None, (), {})
+        return made
 
     @torch.no_grad()
     def __call__(self, context: Context, problem: int, actions: Tensor, *, states: bool) -> list[Imagined]:
         """Imagine after each of `actions [R, K, A]` of one problem."""
-        predictor = self.predictor
+        predictor = self.predictor_for(context)
         return list(imagine(predictor, self._scene(predictor, context, problem), actions, states=states))
 
     def _scene(self, predictor: FastPredictor, context: Context, problem: int) -> Scene:
         """Return a problem, prepared; those of the newest context are kept, whichever thread it comes from."""
+        parts = (context.features, context.states, context.extrinsics, context.actions)
+        key = (predictor.embodiment, *(None if part is None else _version(part) for part in parts))
         kept = self._prepared
-        if kept.context is not context or kept.embodiment != self.source.embodiment:
-            kept = self._prepared = _Prepared(context, self.source.embodiment, {})
+        if kept.context is not context or kept.key != key:
+            kept = self._prepared = _Prepared(context, key, {})
         if problem not in kept.scenes:
             kept.scenes[problem] = make_scene(predictor, context, problem)
         return kept.scenes[problem]
@@ -76,7 +103,7 @@ class Imagination:
         On a processor as many as let a block's activations stay near the caches; on a GPU as many as its memory holds.
         """
         problems, frames, tokens = context.features.shape[:3]
-        key = (problems, frames, tokens, horizon)
+        key = (problems, frames, tokens, horizon, self.source.predictor_norm.weight.device)
         if key not in self._fitting:
             self._fitting[key] = samples_that_fit(
                 self.source, self.dtype, problems=problems, frames=frames, tokens=tokens, horizon=horizon
@@ -85,11 +112,21 @@ class Imagination:
 
 
 class _Prepared(NamedTuple):
-    """The problems of a context that were prepared, by number, for one embodiment."""
+    """The problems of a context that were prepared, by number, for one embodiment and one version of its tensors."""
 
     context: Context | None
-    embodiment: str
+    key: tuple[Hashable, ...]
     scenes: dict[int, Scene]
+
+
+def _version(tensor: Tensor) -> tuple[Hashable, ...]:
+    """Return what changes when a tensor is replaced or written to by an ordinary operation."""
+    return tensor.data_ptr(), tensor.dtype, 0 if tensor.is_inference() else tensor._version
+
+
+def _sums(tensors: Sequence[Tensor]) -> bytes:
+    """Return the sum of each tensor, bit by bit: what is written past the version counters changes it."""
+    return torch.stack([t.sum(dtype=torch.float64) for t in tensors]).cpu().numpy().tobytes()
 
 
 def samples_that_fit(

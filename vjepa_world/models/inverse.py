@@ -90,6 +90,7 @@ class InverseModel(nn.Module):
         """
         head = self._head(embodiment)
         self._check(now, then, state, steps, head.state_dim)
+        now, then, state = (part.to(self.patch_embed.weight.dtype) for part in (now, then, state))
         patches = torch.stack([self.patch_embed(now), self.patch_embed(then)], dim=1)
         patches = patches + self.positions + self.frames.unsqueeze(1)
         readout = head.state_encoder(state) + self.steps(steps - 1)

@@ -86,6 +86,7 @@ class LearnedQueries(nn.Module):
 
     def forward(self, frozen: Tensor) -> Tensor:
         """Gather: frozen features `[M, V*n, D]` to tokens `[M, V*L, D]`, LayerNormed."""
+        frozen = frozen.to(self.feature_embed.weight.dtype)
         features = self.feature_embed(split_views(frozen, self.views, self.frozen_side))
         features = features + self.places
         x = self.queries.expand(len(features), -1, -1)
@@ -96,6 +97,7 @@ class LearnedQueries(nn.Module):
 
     def reconstruct(self, tokens: Tensor) -> Tensor:
         """Map back: tokens `[M, V*L, D]` to the frozen features that they were gathered from, `[M, V*n, D]`."""
+        tokens = tokens.to(self.token_embed.weight.dtype)
         embedded = self.token_embed(split_views(tokens, self.views, self.config.side)) + self.queries
         x = self.places.expand(len(embedded), -1, -1)
         for block in self.spread:

@@ -5,12 +5,16 @@ Legend: B clips, Nc context tokens, Np target tokens, N = Nc + Np, E input width
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
+from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import MaskedPredictorConfig
 from vjepa_world.models.transformer import NORM_EPS, Block, init_weights, run_block
 from vjepa_world.ops.rope import grid_positions, rope_rotation
+from vjepa_world.ops.tensor_checks import check_indices, check_tokens
 
 
 class MaskedPredictor(nn.Module):
@@ -25,7 +29,7 @@ class MaskedPredictor(nn.Module):
 
     def __init__(self, config: MaskedPredictorConfig, encoder_dim: int) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.width = config, config.input_levels * encoder_dim
         self.recompute = False
         dim, width = config.embed_dim, config.input_levels * encoder_dim
         self.predictor_embed: nn.Module
@@ -70,6 +74,10 @@ class MaskedPredictor(nn.Module):
 
         Returns:
             `[B, Np, O]`.
+
+        Raises:
+            ConfigError: If the features are of another width, an index is of no token of the grid, or there are not as
+                many features as context tokens.
         """
         tokens = self._transform(features, context, target, grid, mask_index, image)
         out: Tensor = self.predictor_proj(tokens[:, context.shape[1] :])
@@ -85,10 +93,29 @@ class MaskedPredictor(nn.Module):
         *,
         image: bool | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Predict target and context tokens, `[B, Np, O]` and `[B, Nc, O]`; needs `config.context_output`."""
+        """Predict target and context tokens, `[B, Np, O]` and `[B, Nc, O]`; arguments as in :meth:`forward`.
+
+        Raises:
+            ConfigError: As :meth:`forward`, and if this predictor predicts no context (`config.context_output`).
+        """
+        if not self.config.context_output:
+            raise ConfigError(
+                "this predictor has no projection of context tokens (context_output is false); call it for the targets "
+                "alone."
+            )
         tokens = self._transform(features, context, target, grid, mask_index, image)
         seen = context.shape[1]
         return self.predictor_proj(tokens[:, seen:]), self.predictor_proj_context(tokens[:, :seen])
+
+    def _check(self, features: Tensor, context: Tensor, target: Tensor, grid: tuple[int, int, int]) -> None:
+        check_tokens("features", features, self.width)
+        for name, indices in (("context", context), ("target", target)):
+            check_indices(name, indices, math.prod(grid), len(features))
+        if features.shape[1] != context.shape[1]:
+            raise ConfigError(
+                f"{features.shape[1]} features came with {context.shape[1]} context indices; give one index for each "
+                "feature."
+            )
 
     def _transform(
         self,
@@ -99,7 +126,8 @@ class MaskedPredictor(nn.Module):
         mask_index: int,
         image: bool | None,
     ) -> Tensor:
-        x = self.predictor_embed(features)
+        self._check(features, context, target, grid)
+        x = self.predictor_embed(features.to(self.predictor_proj.weight.dtype))
         token = self.mask_tokens[mask_index % len(self.mask_tokens)]
         queries = token.to(x.dtype).expand(len(x), target.shape[1], -1)
         x = torch.cat([x, queries], dim=1)

@@ -44,10 +44,7 @@ class PackedLinear(nn.Module):
         pack: bool = True,
     ) -> None:
         super().__init__()
-        weight, bias = linear.weight.detach(), linear.bias.detach()
-        if rows is not None:
-            weight, bias = weight[rows], bias[rows]
-        weight, bias = weight.to(dtype).contiguous(), bias.to(dtype).contiguous()
+        weight, bias = own(linear.weight, dtype, rows), own(linear.bias, dtype, rows)
         self.packed = pack and weight.device.type == "cpu" and _can_pack(dtype)
         if self.packed:
             weight = torch.ops.mkldnn._reorder_linear_weight(weight, _TYPICAL_ROWS)
@@ -60,6 +57,13 @@ class PackedLinear(nn.Module):
             packed: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
             return packed
         return F.linear(x, self.weight, self.bias)
+
+
+def own(tensor: Tensor, dtype: torch.dtype, rows: Tensor | None = None) -> Tensor:
+    """Return a contiguous copy that shares no memory with a tensor, of some of its rows in a given order or of all."""
+    if rows is not None:
+        return tensor.detach()[rows].to(dtype).contiguous()  # indexing copies
+    return tensor.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
 
 
 def _can_pack(dtype: torch.dtype) -> bool:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ProbeConfig
 from vjepa_world.models.transformer import Block, Mlp, init_weights
+from vjepa_world.ops.tensor_checks import check_tokens
 
 INIT_STD = 0.02
 
@@ -93,8 +94,13 @@ class AttentiveProbe(nn.Module):
             self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2 * last))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the outputs `[B, K]` (logits, or numbers) for `features [B, N, D]`."""
-        out: Tensor = self.linear(self.pooler(features))
+        """Return the outputs `[B, K]` (logits, or numbers) for `features [B, N, D]`.
+
+        Raises:
+            ConfigError: If the features are of another width, or no `[B, N, D]`.
+        """
+        check_tokens("features", features, self.config.embed_dim)
+        out: Tensor = self.linear(self.pooler(features.to(self.linear.weight.dtype)))
         return out
 
 
@@ -128,9 +134,15 @@ class LinearProbe(nn.Module):
         self.feature_std.copy_(torch.where(std > 1e-6, std, 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the outputs `[B, K]` (logits, or numbers) for `features [B, N, D]`."""
+        """Return the outputs `[B, K]` (logits, or numbers) for `features [B, N, D]`.
+
+        Raises:
+            ConfigError: If the features are of another width, or no `[B, N, D]`.
+        """
+        check_tokens("features", features, self.config.embed_dim)
         mean = features.mean(dim=1)
-        out: Tensor = self.linear((mean - self.feature_mean) / self.feature_std)
+        standard = (mean - self.feature_mean) / self.feature_std
+        out: Tensor = self.linear(standard.to(self.linear.weight.dtype))
         return out
 
 

@@ -6,7 +6,7 @@ size, X extrinsics size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor, StepCache
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
+from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.fast_predictor import FastPredictor, Memory, Opening, Step
 from vjepa_world.ops.pose import POSE_SIZE, apply_action, pose_delta
 
@@ -32,24 +33,18 @@ class Context:
         states: `[B, T, S]`.
         extrinsics: The camera's at each frame, `[B, T, X]`.
         actions: What was done between the frames, `[B, T-1, A]`; None derives it from the states where a rule can.
+        embodiment: The robot that it is of, whichever is selected later; None for the one selected when it is used.
     """
 
     features: Tensor
     states: Tensor
     extrinsics: Tensor | None = None
     actions: Tensor | None = None
+    embodiment: str | None = None
 
     def __post_init__(self) -> None:
-        batch, frames = self.features.shape[:2]
         given = {"states": self.states, "extrinsics": self.extrinsics, "actions": self.actions}
-        for name, part in given.items():
-            count = frames - 1 if name == "actions" else frames
-            if part is not None and (part.ndim != 3 or part.shape[:2] != (batch, count)):
-                raise ConfigError(
-                    f"{name} of shape {list(part.shape)} came with {frames} frames of {batch} problems; give "
-                    f"[{batch}, {count}, size]: one row for each "
-                    + ("step between frames." if count < frames else "frame.")
-                )
+        check_parts(given, *self.features.shape[:2])
 
     def frames(self, problem: int, config: ActionPredictorConfig, robot: EmbodimentConfig) -> list[Step]:
         """Return the frames of a problem that its predictor sees, oldest first; the newest with an action of zeros.
@@ -79,6 +74,22 @@ class Context:
         return actions_between(self.states[problem], robot.action_dim, robot)
 
 
+def check_parts(given: Mapping[str, Tensor | None], batch: int, frames: int) -> None:
+    """Refuse parts of a context, by name, that are not of its problems and frames.
+
+    Raises:
+        ConfigError: If one is not.
+    """
+    for name, part in given.items():
+        count = frames - 1 if name == "actions" else frames
+        if part is not None and (part.ndim != 3 or part.shape[:2] != (batch, count)):
+            raise ConfigError(
+                f"{name} of shape {list(part.shape)} came with {frames} frames of {batch} problems; give "
+                f"[{batch}, {count}, size]: one row for each "
+                + ("step between frames." if count < frames else "frame.")
+            )
+
+
 @dataclass(frozen=True)
 class Scene:
     """A problem, prepared once for all its samples.
@@ -96,7 +107,7 @@ class Scene:
 
 def make_scene(predictor: FastPredictor, context: Context, problem: int) -> Scene:
     """Prepare a problem: its past is remembered, and what its first step has in common worked out."""
-    robot = predictor.source.selected.config
+    robot = predictor.robot.config
     *past, frame = context.frames(problem, predictor.config, robot)
     memory = predictor.remember(past)
     return Scene(frame, memory, predictor.open(frame, memory))
@@ -142,25 +153,34 @@ def imagine_each(predictor: FastPredictor, context: Context, actions: Tensor) ->
 
 
 def imagine_with_gradient(
-    predictor: ActionPredictor, context: Context, problem: int, actions: Tensor, *, states: bool = False
+    predictor: ActionPredictor,
+    robot: Embodiment,
+    context: Context,
+    problem: int,
+    actions: Tensor,
+    *,
+    states: bool = False,
 ) -> Iterator[Imagined]:
     """Yield as :func:`imagine` does, keeping the graph of `actions [R, K, A]`; slower, in the weights' own format."""
     samples, horizon, _ = actions.shape
     cache: StepCache | None = None
-    *past, frame = context.frames(problem, predictor.config, predictor.selected.config)
+    *past, frame = context.frames(problem, predictor.config, robot.config)
     for step in past:
-        _, cache = predictor.step(step.features, step.actions, step.states, step.extrinsics, cache)
+        _, cache = predictor.step(
+            step.features, step.actions, step.states, step.extrinsics, cache, robot=robot
+        )
     cache = None if cache is None else cache.expand(samples)
     features, state, camera = _for_samples(frame, samples)
+    state = state.to(actions.dtype)
     for k in range(horizon):
         given, following = (features, actions[:, k], state, camera, cache), None
-        if predicts_state(predictor, state, actions):
-            features, following, cache = predictor.step_with_state(*given)
+        if predicts_state(predictor.config, robot.config, state, actions):
+            features, following, cache = predictor.step_with_state(*given, robot=robot)
         else:
-            features, cache = predictor.step(*given)
+            features, cache = predictor.step(*given, robot=robot)
             if states or k + 1 < horizon:
-                wrap, robot = predictor.config.wrap_angles, predictor.selected.config
-                following = advance_state(state, actions[:, k], wrap=wrap, robot=robot)
+                wrap = predictor.config.wrap_angles
+                following = advance_state(state, actions[:, k], wrap=wrap, robot=robot.config)
         features = predictor.comparable(features)
         state = state if following is None else following
         yield features, following
@@ -174,16 +194,17 @@ def _for_samples(frame: Step, samples: int) -> tuple[Tensor, Tensor, Tensor | No
 
 def _following(predictor: FastPredictor, state: Tensor, action: Tensor, x: Tensor) -> Tensor:
     """Return the state `[R, S]` after an action: by a rule where there is one, else as it is predicted."""
-    if predicts_state(predictor.source, state, action):
+    robot = predictor.robot.config
+    if predicts_state(predictor.config, robot, state, action):
         return predictor.states(state, x)
-    robot = predictor.source.selected.config
     return advance_state(state, action, wrap=predictor.config.wrap_angles, robot=robot)
 
 
-def predicts_state(predictor: ActionPredictor, state: Tensor, action: Tensor) -> bool:
+def predicts_state(
+    config: ActionPredictorConfig, robot: EmbodimentConfig, state: Tensor, action: Tensor
+) -> bool:
     """Return whether the state after an action is predicted, for want of a rule."""
-    robot = predictor.selected.config
-    return predictor.config.predict_state and rule_of(state.shape[-1], action.shape[-1], robot) == "none"
+    return config.predict_state and rule_of(state.shape[-1], action.shape[-1], robot) == "none"
 
 
 def rule_of(

@@ -7,6 +7,7 @@ them, D width, S samples, K horizon, A action size, X extrinsics size.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
@@ -17,12 +18,22 @@ from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.decoder import FrameDecoder
+from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
 from vjepa_world.models.imagination import Imagination
+from vjepa_world.models.input_range import image_warnings, state_warnings
 from vjepa_world.models.inverse import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
-from vjepa_world.models.rollout import Context, Imagined, advance_state, imagine_each, imagine_with_gradient
+from vjepa_world.models.rollout import (
+    Context,
+    Imagined,
+    advance_state,
+    check_parts,
+    imagine_each,
+    imagine_with_gradient,
+)
 from vjepa_world.ops.pixels import normalize_video, resize_frames
+from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers
 
 __all__ = ["Context", "LatentWorldModel", "advance_state"]
 
@@ -106,29 +117,43 @@ class LatentWorldModel(nn.Module):
     @property
     def action_type(self) -> Literal["delta", "absolute"] | None:
         """Whether the selected robot's actions are changes or targets; None where its data does not say."""
-        types: dict[str, Literal["delta", "absolute"]] = {"delta": "delta", "target": "absolute"}
-        return types.get(self.robot.action_meaning)
+        return self.predictor.selected.action_type
 
     @property
     def action_step(self) -> Tensor | None:
-        """Largest change from one target to the next, `[A]`; None where the robot has no such limit.
-
-        Changes have none: they are limited by their bounds.
-        """
-        steps = self.robot.action_step if self.action_type == "absolute" else ()
-        return self.action_low.new_tensor(steps) if steps else None
+        """Largest change of the selected robot from one target to the next, `[A]`; None where there is no limit."""
+        return self.predictor.selected.action_step
 
     def hold_action(self, context: Context) -> Tensor | None:
         """Return the actions that leave the robots of a context where they are, `[B, A]`: zeros, or their joints.
 
         None where nobody says what an action is, or a state does not tell the targets.
         """
-        low = self.action_low
-        if self.action_type == "delta":
-            return low.new_zeros(len(context.states), len(low))
-        if self.action_type == "absolute" and self.robot.state_dim == self.robot.action_dim:
-            return context.states[:, -1].to(low)
-        return None
+        return self.robot_of(context).hold_action(context.states[:, -1])
+
+    def robot_of(self, context: Context) -> Embodiment:
+        """Return what is the robot's own that a context is of.
+
+        Raises:
+            ConfigError: If this model knows none of this name.
+        """
+        return self.predictor.robot(self.embodiment if context.embodiment is None else context.embodiment)
+
+    def input_warnings(self, frames: Tensor, states: Tensor, what: str = "the picture") -> list[str]:
+        """Return what is to be said of inputs that are far from those of training: units, order, pictures.
+
+        Args:
+            frames: uint8 `[..., C, H, V*W]`.
+            states: Of the selected robot, `[..., S]`.
+            what: What the frames are called.
+        """
+        views = torch.stack(frames.chunk(self.config.views, dim=-1))
+        images = image_warnings(self.config.images, views, what)
+        return state_warnings(self.predictor.selected, states) + images
+
+    def for_context(self, context: Context) -> RobotModel:
+        """Return this model with the bounds of the robot that a context is of, whichever is selected."""
+        return RobotModel(self, self.robot_of(context))
 
     def trained(self) -> nn.ModuleDict:
         """Return what is trained, by name: predictor, and latents, inverse and decoder where there are any."""
@@ -142,23 +167,20 @@ class LatentWorldModel(nn.Module):
         Views stand side by side, in pixels as in tokens. Each is resized to the encoder's size by itself.
 
         Raises:
-            ConfigError: If a frame's width does not divide into the model's views.
+            ConfigError: If the frames are no bytes of these axes, or their width does not divide into the views.
 
         Source: V-JEPA 2-AC encodes a frame as an image, repeated over a tubelet.
         """
         config = self.config
-        if frames.shape[-1] % config.views:
-            raise ConfigError(
-                f"frames {frames.shape[-1]} pixels wide do not divide into {config.views} views; set the cameras' "
-                "pictures, all of one size, side by side."
-            )
+        frames = check_frames(frames, _axes("M", config.views), views=config.views)
         pictures = frames.unflatten(-1, (config.views, -1)).movedim(-2, 1).flatten(0, 1)
         return join_views(self.view_features(pictures), config.views, config.frozen_side)
 
     @torch.no_grad()
     def view_features(self, pictures: Tensor) -> Tensor:
         """Encode pictures of one view each: `[M, C, H, W]` uint8 to `[M, n, D]`; see :meth:`frozen_features`."""
-        pictures = resize_frames(pictures.to(self.device), self.config.encoder.image_size)
+        pictures = check_frames(pictures, "[M, C, H, W]", name="pictures")
+        pictures = resize_frames(pictures.to(self._filled_device()), self.config.encoder.image_size)
         features = self.encoder(normalize_video(pictures).unsqueeze(1))
         if self.config.encoder_kind == "vjepa":
             features = F.layer_norm(features, features.shape[-1:])
@@ -187,16 +209,37 @@ class LatentWorldModel(nn.Module):
         """Encode what is seen.
 
         Args:
-            frames: `[B, T, C, H, V*W]` uint8.
-            states: `[B, T, S]`.
+            frames: `[B, T, C, H, V*W]` uint8, red green blue; never floats, whose scale would be a guess.
+            states: `[B, T, S]` of the selected robot, which the context is of from then on.
             extrinsics: Cameras', `[B, T, X]`.
             actions: What was done between the frames, `[B, T-1, A]`; without them it is derived from the states where a
                 predictor needs it.
 
         Raises:
             CheckpointError: If the state size is not the one this model was trained with.
-            ConfigError: If extrinsics are needed and missing, not used, or of another size.
+            ConfigError: If something is no tensor of these axes and kinds, not finite, or of another number of problems
+                or frames; if extrinsics are needed and missing, not used, or of another size; if the weights are on the
+                meta device.
         """
+        frames = check_frames(frames, _axes("B, T", self.config.views), views=self.config.views)
+        given = {"states": states, "extrinsics": extrinsics, "actions": actions}
+        for name, part in given.items():
+            if part is not None:
+                check_numbers(name, part, f"[B, T{'-1' if name == 'actions' else ''}, size]")
+        self._check_states(states)
+        self.predictor.check_extrinsics(extrinsics)
+        self.predictor.selected.check(actions, None)
+        check_parts(given, *frames.shape[:2])
+        features = self.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        assert states is not None
+        cameras, done = (
+            None if part is None else part.to(self.device).float() for part in (extrinsics, actions)
+        )
+        return Context(
+            features.float(), states.to(self.device).float(), cameras, done, embodiment=self.embodiment
+        )
+
+    def _check_states(self, states: Tensor | None) -> None:
         robot = self.predictor.selected.config
         if states is None or states.shape[-1] != robot.state_dim:
             got = "none" if states is None else str(states.shape[-1])
@@ -205,29 +248,41 @@ class LatentWorldModel(nn.Module):
                 f"of size {robot.state_dim}, got {got}; give the robot's state in the training data's order, select "
                 "another embodiment, or fine-tune on data of this robot."
             )
-        self.predictor.check_extrinsics(extrinsics)
-        features = self.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-        cameras, done = (
-            None if part is None else part.to(self.device).float() for part in (extrinsics, actions)
-        )
-        return Context(features.float(), states.to(self.device).float(), cameras, done)
+
+    def _filled_device(self) -> torch.device:
+        """Return where the weights are, if they are numbers there."""
+        if self.device.type == "meta":
+            raise ConfigError(
+                "the model's weights are on the meta device, where tensors hold no numbers; load it on cpu or cuda."
+            )
+        return self.device
 
     @torch.no_grad()
     def encode_goal(self, frames: Tensor) -> Tensor:
-        """Encode goal images: `[B, C, H, V*W]` uint8 to `[B, N, D]`."""
-        return self.encode_frames(frames).float()
+        """Encode goal images: `[B, C, H, V*W]` uint8 to `[B, N, D]`.
+
+        Raises:
+            ConfigError: If the frames are something else; see :meth:`encode`.
+        """
+        views = self.config.views
+        return self.encode_frames(
+            check_frames(frames, _axes("B", views), name="goal frames", views=views)
+        ).float()
 
     def prepare(self, dtype: torch.dtype, *, compiled: bool = False) -> Self:
         """Choose how rollouts are computed from now on, and return this model.
 
         Args:
             dtype: float32, which is where a model begins, or bfloat16: predictions are then near the float32 ones, and
-                energies are still summed in float32.
+                energies are still summed in float32. float16 and float64 are computed too, not faster.
             compiled: Whether the predictor's blocks go through `torch.compile`, once for each number of samples and
                 step, on a GPU as CUDA graphs. It takes seconds each time, and on a processor a C++ compiler, where it
                 gained nothing over the packed weights that are used without it (`vjepa-world bench planner`).
+
+        Raises:
+            ConfigError: If there is no such format.
         """
-        self._imagination = Imagination(self.predictor, dtype, compiled=compiled)
+        self._imagination = Imagination(self.predictor, check_format("dtype", dtype), compiled=compiled)
         return self
 
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
@@ -240,21 +295,22 @@ class LatentWorldModel(nn.Module):
         Args:
             context: B problems. A predictor with `context_frames=1` sees the last frame alone. The camera stays where
                 it is in the last one.
-            actions: `[B, S, K, A]`.
+            actions: `[B, S, K, A]`, real numbers of any format; at least one sample and one step.
 
         Returns:
             Imagined features after each action, `[B, S, K, N, D]`.
 
         Raises:
-            ConfigError: If several steps are asked for, no rule says how an action changes the state, and the predictor
-                predicts no states; or as :meth:`Context.frames` does.
+            ConfigError: If the actions are something else, or the context is on another device; if several steps are
+                asked for, no rule says how an action changes the state, and the predictor predicts no states; or as
+                :meth:`Context.frames` does.
         """
-        self._check_problems(context, actions)
+        actions = self._checked(context, actions)
         return torch.stack([self._rolled_out(context, b, part)[0] for b, part in enumerate(actions)])
 
     def rollout_with_states(self, context: Context, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Imagine features `[B, S, K, N, D]` and states `[B, S, K, P]` after each action; otherwise as `rollout`."""
-        self._check_problems(context, actions)
+        actions = self._checked(context, actions)
         found = [self._rolled_out(context, b, part, states=True) for b, part in enumerate(actions)]
         features, states = zip(*found, strict=True)
         return torch.stack(features), torch.stack(states)
@@ -266,29 +322,51 @@ class LatentWorldModel(nn.Module):
         For evaluations on many windows: quicker there than :meth:`rollout`, from the last frame alone, and not equal to
         the last bit whatever the batch is.
         """
-        self.predictor.selected.check(actions, context.states)
-        return imagine_each(self._imagination.predictor, context, actions)
+        actions = self._checked(context, actions, "[B, K, A]")
+        return imagine_each(self._imagination.predictor_for(context), context, actions)
 
     def samples_at_once(self, context: Context, horizon: int) -> int:
         """Return how many samples of a problem are imagined best in one call: by caches, or a GPU's memory."""
         return self._imagination.samples_at_once(context, horizon)
 
-    @staticmethod
-    def _check_problems(context: Context, actions: Tensor) -> None:
-        if actions.ndim != 4 or len(actions) != len(context.features) or not actions.shape[2]:
+    def _checked(self, context: Context, actions: Tensor, axes: str = "[B, S, K, A]") -> Tensor:
+        """Return actions where, and in the format in which, they are imagined.
+
+        Raises:
+            ConfigError: If they are something else, or do not belong to the context.
+        """
+        if not isinstance(context, Context):
+            raise ConfigError(
+                f"the context is a {type(context).__name__}; give what this model's encode returned."
+            )
+        check_numbers("actions", actions, axes)
+        if len(actions) != len(context.features) or not all(actions.shape):
             raise ConfigError(
                 f"actions of shape {list(actions.shape)} came with a context of {len(context.features)} problems; give "
-                "[B, S, K, A]: S sequences of at least one action for each problem."
+                f"{axes}: at least one sequence of at least one action for each problem."
             )
+        if context.features.device != self._filled_device():
+            raise ConfigError(
+                f"the context is on {context.features.device}, and the model on {self.device}; encode again after "
+                "moving the model."
+            )
+        self.robot_of(context).check(actions, context.states)
+        weights = self.predictor.predictor_embed.weight
+        wide = self._keeps_graph(actions) and weights.dtype == torch.float64
+        return actions.to(self.device, torch.float64 if wide else torch.float32)
+
+    @staticmethod
+    def _keeps_graph(actions: Tensor) -> bool:
+        return actions.requires_grad and torch.is_grad_enabled()
 
     def _rolled_out(
         self, context: Context, problem: int, actions: Tensor, *, states: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Return features `[S, K, N, D]` and, where asked for, states `[S, K, P]` of one problem's `[S, K, A]`."""
-        self.predictor.selected.check(actions, context.states)
         steps: Iterable[Imagined]
-        if actions.requires_grad and torch.is_grad_enabled():
-            steps = imagine_with_gradient(self.predictor, context, problem, actions, states=states)
+        if self._keeps_graph(actions):
+            robot = self.robot_of(context)
+            steps = imagine_with_gradient(self.predictor, robot, context, problem, actions, states=states)
         else:
             steps = self._imagination(context, problem, actions, states=states)
         features, following = zip(*steps, strict=True)
@@ -308,20 +386,24 @@ class LatentWorldModel(nn.Module):
             `[B, K, A]`, in the data's units and within the bounds.
 
         Raises:
-            ConfigError: If there is no inverse model.
+            ConfigError: If there is no inverse model, or something has not the size that it takes.
         """
         if self.inverse is None:
             raise ConfigError(
                 "this model has no inverse model; fine-tune one with inverse.horizon of 1 or more."
             )
-        robot = self.predictor.selected
+        if isinstance(horizon, bool) or not isinstance(horizon, int) or horizon < 1:
+            raise ConfigError(f"horizon is {horizon!r}; give a whole number of at least 1.")
+        robot = self.robot_of(context)
         robot.check(None, context.states)
         known = min(horizon, self.config.inverse.horizon)
         steps = torch.full((len(goal),), known, device=goal.device)
         state = robot.standard_states(context.states[:, -1])
-        proposed = self.inverse(context.features[:, -1], goal, state, steps, self.embodiment)[:, :known]
+        proposed = self.inverse(context.features[:, -1], goal, state, steps, robot.config.name)[
+            :, :known
+        ].float()
         actions = proposed * robot.action_std + robot.action_mean
-        if self.action_type == "absolute":
+        if robot.action_type == "absolute":
             rest = actions[:, -1:].expand(-1, horizon - known, -1)  # it stays where the last target is
         else:
             rest = actions.new_zeros(len(actions), horizon - known, actions.shape[2])
@@ -339,3 +421,57 @@ class LatentWorldModel(nn.Module):
             raise ConfigError("this model has no decoder; fine-tune one with decoder.image_size of 64, say.")
         pictures = self.decoder(features.reshape(-1, *features.shape[-2:]))
         return (pictures * 255).round().to(torch.uint8).reshape(*features.shape[:-2], *pictures.shape[1:])
+
+
+@dataclass(frozen=True)
+class RobotModel:
+    """A world model as it is for the contexts of one of its robots; satisfies `planners.protocols.WorldModel`.
+
+    Attributes:
+        model: The world model.
+        robot: Whose bounds count, whichever is selected.
+    """
+
+    model: LatentWorldModel
+    robot: Embodiment
+
+    @property
+    def action_low(self) -> Tensor:
+        """The robot's lowest action, `[A]`."""
+        return self.robot.action_low
+
+    @property
+    def action_high(self) -> Tensor:
+        """The robot's highest action, `[A]`."""
+        return self.robot.action_high
+
+    @property
+    def action_type(self) -> Literal["delta", "absolute"] | None:
+        """Whether its actions are changes or targets; None where its data does not say."""
+        return self.robot.action_type
+
+    @property
+    def action_step(self) -> Tensor | None:
+        """Largest change from one target to the next, `[A]`; None where there is no limit."""
+        return self.robot.action_step
+
+    def hold_action(self, context: Context) -> Tensor | None:
+        """Return the actions that leave the robots of a context where they are, `[B, A]`."""
+        return self.model.hold_action(context)
+
+    def encode(self, frames: Tensor, states: Tensor | None) -> Context:
+        """Encode what is seen, of this robot."""
+        raise ConfigError("this is a model as a context has it; encode with the model itself.")
+
+    def encode_goal(self, frames: Tensor) -> Tensor:
+        """Encode goal images."""
+        return self.model.encode_goal(frames)
+
+    def rollout(self, context: Context, actions: Tensor) -> Tensor:
+        """Imagine where actions lead."""
+        return self.model.rollout(context, actions)
+
+
+def _axes(first: str, views: int) -> str:
+    """Return the axes of frames for an error: of one view no more is said than is needed."""
+    return f"[{first}, 3, H, {'W' if views == 1 else f'{views}*W'}]"

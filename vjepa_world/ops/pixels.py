@@ -6,12 +6,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vjepa_world.ops.tensor_checks import check_frames
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalize_video(video: Tensor) -> Tensor:
-    """Return `video [..., C, H, W]` uint8 as float32 with ImageNet mean and standard deviation."""
+    """Return `video [..., C, H, W]` uint8 as float32 with ImageNet mean and standard deviation.
+
+    Raises:
+        ConfigError: If it is something else, such as floats in [0, 1], which would come out almost black.
+    """
+    axes = [*(f"D{axis}" for axis in range(1, getattr(video, "ndim", 3) - 2)), "C", "H", "W"]
+    check_frames(video, f"[{', '.join(axes)}]", name="video", empty=True)
     mean = torch.tensor(IMAGENET_MEAN, device=video.device).view(3, 1, 1) * 255
     scale = 1 / (torch.tensor(IMAGENET_STD, device=video.device).view(3, 1, 1) * 255)
     return (video.float() - mean) * scale

@@ -15,6 +15,7 @@ from vjepa_world.models.config import EncoderConfig, WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.ops.tensor_checks import check_device, check_format
 from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.folder import CONFIG
 from vjepa_world.pretrained.huggingface import is_huggingface, read_huggingface, resolve_hub
@@ -224,16 +225,25 @@ def build_loaded(
 ) -> Model:
     """Make a model without memory and give it the file's tensors: nothing is initialised or held twice.
 
+    Weights are in `dtype`; what is no weight (statistics, bounds) is float32.
+
     Raises:
         CheckpointError: If tensors are missing, too many, of another shape or no floating-point numbers.
+        ConfigError: If there is no such number format, or no such device.
     """
+    dtype, device = check_format("dtype", dtype), check_device("device", device)
     with torch.device("meta"):
         model = make()
     _check_fit(model, tensors, checkpoint.source)
-    placed = {
-        name: tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+    weights = {name for name, _ in model.named_parameters()}
+    formats = {
+        name: (dtype if name in weights else torch.float32) if tensor.is_floating_point() else tensor.dtype
         for name, tensor in tensors.items()
     }
+    try:
+        placed = {name: tensor.to(device, formats[name]) for name, tensor in tensors.items()}
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # it is not there, or full
+        raise ConfigError(f"the model cannot be brought to device '{device}': {error}") from error
     model.load_state_dict(placed, assign=True)
     return model.eval().requires_grad_(False)
 

@@ -17,6 +17,7 @@ from vjepa_world.models.config import (
     DecoderConfig,
     EmbodimentConfig,
     EncoderConfig,
+    ImageStatistics,
     InverseConfig,
     LatentsConfig,
     MaskedPredictorConfig,
@@ -278,6 +279,9 @@ def world_model_config(values: dict[str, Any], source: Path) -> WorldModelConfig
     }
     for part, schema in schemas.items():
         parts[part] = _build(schema, parts.get(part), source)
+    parts["images"] = _build(
+        ImageStatistics, parts.get("images", {}), source
+    )  # earlier checkpoints do not say
     embodiments = parts.get("embodiments")
     if not isinstance(embodiments, list) or len(embodiments) > MOST_EMBODIMENTS:
         raise CheckpointError(

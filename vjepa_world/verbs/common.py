@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -258,7 +259,7 @@ class PlannerConfig:
                     f"planner.propose is true, and {checkpoint} has no inverse model; fine-tune with "
                     "inverse.horizon of 1 or more, or leave it out."
                 )
-            search = Proposing(search, lambda context, goal: model.propose(context, goal, self.horizon))
+            search = Proposing(search, partial(model.propose, horizon=self.horizon))
         planner = RecedingHorizon(search, replan_every=self.replan_every, warm_start=self.warm_start)
         if self.camera_rotation_deg:
             return model, RotatedPlanner(planner, self.camera_rotation_deg, model), objective

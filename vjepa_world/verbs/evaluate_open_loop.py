@@ -101,6 +101,9 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
     with progress("reading", unit="window", total=len(chosen)) as bar:
         windows = read_windows(dataset, table, chosen, encoding, bad, bar.update)
     dataset.close()
+    for warning in model.input_warnings(windows.frames[:, 0], windows.states[:, 0], "a picture of the data"):
+        logger.warning("warning: %s", warning)
+        notes = [*notes, f"Warning: {warning}"]
     judgement, page = _judge(config, model, planner, objective, windows, table, notes)
     result = {
         "mode": "open_loop",

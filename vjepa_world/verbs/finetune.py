@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +143,7 @@ def run(config: Config) -> None:
 def _train(config: Config, device: torch.device, ranks: Ranks) -> tuple[Path, str]:
     """Return the run folder, and what `evaluate` is to be told for this model."""
     from vjepa_world.training.finetune import FinetuneTask
+    from vjepa_world.training.image_statistics import training_images
     from vjepa_world.training.robot_numbers import embodiments_of
     from vjepa_world.training.trainer import Trainer
     from vjepa_world.training.trajectory_sources import open_sources
@@ -159,6 +160,7 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> tuple[Path, st
         stores = _stores(config, model, sources, ranks) if config.cached else []
         for number, store in enumerate(stores):
             sources[number] = sources[number].without(store.bad)
+        model.config = replace(model.config, images=training_images(sources))
         task = FinetuneTask(
             model,
             sources,

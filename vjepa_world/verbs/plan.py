@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_world.errors import DataError
+from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ranges import HORIZON, SAMPLES, SEED, span
 from vjepa_world.verbs.arguments import number, whole_number
 from vjepa_world.verbs.common import PLANNERS, SHIPPED, PlannerConfig
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vjepa_world.evaluation.plan_report import PlanShown
+    from vjepa_world.models.config import WorldModelConfig
     from vjepa_world.models.world_model import LatentWorldModel
+
+logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,8 +31,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Plan the actions from a picture to a goal picture.")
     # Before Python 3.14 a negative number in scientific notation counts as an option, and states are printed so.
     parser._negative_number_matcher = re.compile(r"-\.?\d")
-    parser.add_argument("--image", type=Path, required=True, help="what the camera sees now (PNG or JPEG)")
-    parser.add_argument("--goal", type=Path, required=True, help="what it should see")
+    for name, words in (
+        ("--image", "what the camera sees now (PNG or JPEG)"),
+        ("--goal", "what it should see"),
+    ):
+        parser.add_argument(
+            name,
+            type=Path,
+            nargs="+",
+            required=True,
+            metavar="FILE",
+            help=f"{words}; of a model of several views a file each, in the cameras' order of training",
+        )
     parser.add_argument(
         "--state",
         type=number(),
@@ -90,7 +105,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         DataError: If an image is missing or no image, or no file can be at the page's path.
         CheckpointError: If the checkpoint is missing, broken, or of another state size.
-        ConfigError: If the device is not there, or the deadline is negative.
+        ConfigError: If the device is not there, the deadline is negative, or there are not as many pictures as views.
         PlannerError: If a setting of the search is not allowed.
     """
     import torch
@@ -101,12 +116,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.html is not None:
         check_page(arguments.html)
-    image, goal_image = read_image(arguments.image), read_image(arguments.goal)
+    images, goals = ([read_image(path) for path in paths] for paths in (arguments.image, arguments.goal))
     config = planner_config(arguments)
     model, planner, objective = config.build(arguments.checkpoint, resolve_device(arguments.device))
+    image, goal_image = (join_views(views, model.config) for views in (images, goals))
+    state = torch.tensor(arguments.state)[None, None]
     clock = [time.perf_counter()]
     goal = model.encode_goal(goal_image[None])
-    context = model.encode(image[None, None], torch.tensor(arguments.state)[None, None])
+    context = model.encode(image[None, None], state)
+    warnings = model.input_warnings(image, state)
+    warnings += [w for w in model.input_warnings(goal_image, state, "the goal picture") if w not in warnings]
+    for warning in warnings:
+        logger.warning("warning: %s", warning)
     context.features.flatten()[0].item()  # an accelerator is handed work, and answers before it is done
     clock.append(time.perf_counter())
     plan = planner.plan(
@@ -114,6 +135,8 @@ def run(arguments: argparse.Namespace) -> None:
     )
     result: dict[str, Any] = {"actions": _rounded(plan.actions[0]), "energy": plan.energy[0].item()}
     result |= _meaning(model)
+    if warnings:
+        result["warnings"] = warnings
     clock.append(time.perf_counter())
     result["energy_now"] = energy_now(objective, context, goal, plan, model.hold_action(context))
     if arguments.html is not None:
@@ -168,8 +191,8 @@ def write_page(
 
     settings = {
         "checkpoint": arguments.checkpoint,
-        "picture of now": arguments.image,
-        "picture of the goal": arguments.goal,
+        "picture of now": _names(arguments.image),
+        "picture of the goal": _names(arguments.goal),
         "state": " ".join(f"{number + 0.0:g}" for number in arguments.state),
         "planner": config.kind,
         "horizon [steps]": config.horizon,
@@ -181,7 +204,7 @@ def write_page(
         "time to encode both pictures [s]": times_s[0],
         "time to search [s]": times_s[1],
     }
-    subtitle = f"{arguments.image} to {arguments.goal}, checkpoint: {arguments.checkpoint}"
+    subtitle = f"{_names(arguments.image)} to {_names(arguments.goal)}, checkpoint: {arguments.checkpoint}"
     text = plan_page("Plan", subtitle, shown, settings, flatten(config))
     arguments.html.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(arguments.html, text)
@@ -198,6 +221,35 @@ def read_image(path: Path) -> Tensor:
     if not path.exists():
         raise DataError(f"the image {path} does not exist; give a PNG or JPEG file.")
     return read(path)
+
+
+def join_views(pictures: Sequence[Tensor], config: WorldModelConfig) -> Tensor:
+    """Return the pictures of a model's views `[3, H, W]` side by side, uint8 `[3, s, V*s]`; a single one as it is.
+
+    Raises:
+        ConfigError: If there are not as many as views. One picture may hold all views, if it is as wide as they are.
+    """
+    import torch
+
+    from vjepa_world.ops.pixels import resize_frames
+
+    views = config.views
+    if len(pictures) == 1:
+        height, width = pictures[0].shape[-2:]
+        if views == 1 or width >= views * height:
+            return pictures[0]
+    if len(pictures) != views:
+        sizes = ", ".join(f"{p.shape[-1]} x {p.shape[-2]}" for p in pictures)
+        raise ConfigError(
+            f"this model has {views} {'view' if views == 1 else 'views'}, and {len(pictures)} pictures came ({sizes} "
+            f"pixels); give {'one' if views == 1 else f'{views} files'} to --image and to --goal, a camera each, in "
+            "the order of training."
+        )
+    return torch.cat([resize_frames(p[None], config.encoder.image_size)[0] for p in pictures], dim=-1)
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 def _rounded(actions: Tensor) -> list[list[float]]:

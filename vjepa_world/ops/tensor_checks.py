@@ -1,0 +1,267 @@
+"""What tensors the models take: one wording of what was got, what is allowed and how to get there.
+
+Nothing here waits for an accelerator: values are looked at where they lie in the processor's memory, or once an error
+is certain.
+
+Legend: B batch, T frames, C channels, H W pixels, V views side by side, N tokens, D width.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+from torch import Tensor
+
+from vjepa_world.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+COLOURS = 3
+
+#: Width over height of a view at or below which one camera's picture (3:2, 4:3 or square) was meant to be cut in two.
+NARROWEST_VIEW = 0.75
+
+#: ImageNet-normalised pixels lie between -2.2 and 2.7, and augmented ones not far from there.
+LARGEST_NORMALISED = 20.0
+
+
+def check_dense(name: str, got: object, axes: str) -> Tensor:
+    """Return `got` if it is a dense tensor that holds numbers.
+
+    Args:
+        name: What it is.
+        got: What was given.
+        axes: What its axes should be, as `[B, T, S]`.
+
+    Raises:
+        ConfigError: If it is no tensor (a NumPy array, a list), sparse, quantised, or on the meta device.
+    """
+    if not isinstance(got, Tensor):
+        way = "torch.from_numpy" if type(got).__module__ == "numpy" else "torch.as_tensor"
+        raise ConfigError(
+            f"{name} came as {type(got).__module__}.{type(got).__qualname__}; give a tensor {axes}: {way}({name})."
+        )
+    if got.layout != torch.strided or got.is_quantized:
+        raise ConfigError(
+            f"{name} came as {got.layout} of {got.dtype}; give a dense tensor {axes}: .to_dense()."
+        )
+    if got.is_meta:
+        raise ConfigError(
+            f"{name} is on the meta device, where tensors hold no numbers; give it on cpu or cuda."
+        )
+    return got
+
+
+def check_frames(
+    frames: object, axes: str, *, name: str = "frames", views: int = 1, empty: bool = False
+) -> Tensor:
+    """Return pictures if they are bytes of the wanted axes, colours third from the end.
+
+    Args:
+        frames: What was given.
+        axes: `[B, T, C, H, W]`, say.
+        name: What they are called in the error.
+        views: V, pictures side by side in each frame; what would be cut into ones far higher than wide is refused.
+        empty: Whether there may be none.
+
+    Raises:
+        ConfigError: If they are of another kind, type, order or size. It says what would make them right.
+    """
+    tensor = check_dense(name, frames, f"uint8 {axes}")
+    wanted = f"give uint8 {axes}, 0 to 255 in red, green, blue"
+    if tensor.dtype != torch.uint8:
+        raise ConfigError(f"{name} came as {_kind(tensor)}; {wanted}{_to_bytes(tensor, name)}.")
+    _check_axes(tensor, axes, name, wanted)
+    if not empty and not all(tensor.shape):
+        raise ConfigError(f"{name} of shape {list(tensor.shape)} hold no picture; {wanted}.")
+    height, width = tensor.shape[-2:]
+    if width % views:
+        raise ConfigError(
+            f"frames {width} pixels wide do not divide into {views} views; set the cameras' pictures, all of one size, "
+            "side by side."
+        )
+    if views > 1 and width <= NARROWEST_VIEW * views * height:
+        raise ConfigError(
+            f"{name} of {width} x {height} pixels (width x height) are too narrow for this model's {views} views: one "
+            f"camera's picture would be cut into {views}. Set the pictures of all cameras side by side; of cameras "
+            "that see much higher than wide, resize each to a square first, as the model does."
+        )
+    return tensor
+
+
+def check_video(video: object, axes: str = "[B, T, C, H, W]") -> Tensor:
+    """Return a video if it is one that an encoder reads: normalised floats, with batch and colours in their places.
+
+    Values are looked at on the processor alone.
+
+    Raises:
+        ConfigError: If it is of another kind, type, order or size, not finite, or not normalised.
+    """
+    tensor = check_dense("video", video, f"float {axes}")
+    wanted = f"give float {axes}, ImageNet-normalised by vjepa_world.ops.pixels.normalize_video(uint8 frames)"
+    if not tensor.is_floating_point():
+        raise ConfigError(f"video came as {_kind(tensor)}; {wanted}.")
+    _check_axes(tensor, axes, "video", wanted)
+    if not all(tensor.shape[1:]):
+        raise ConfigError(f"video of shape {list(tensor.shape)} holds no frame; {wanted}.")
+    if tensor.device.type == "cpu" and tensor.numel() and not torch.compiler.is_compiling():
+        _check_normalised(tensor, wanted)
+    return tensor
+
+
+def check_numbers(name: str, got: object, axes: str) -> Tensor:
+    """Return real numbers, whatever their format, if they have as many axes; those on the processor must be finite.
+
+    Raises:
+        ConfigError: If they are no tensor, truth values, complex, of other axes, or not finite.
+    """
+    tensor = check_dense(name, got, axes)
+    if tensor.dtype == torch.bool or tensor.is_complex():
+        raise ConfigError(f"{name} came as {_kind(tensor)}; give real numbers, {axes}.")
+    if tensor.ndim != _count(axes):
+        raise ConfigError(f"{name} of shape {list(tensor.shape)} came; give {axes}{_missing(tensor, axes)}.")
+    if (
+        tensor.device.type == "cpu"
+        and tensor.is_floating_point()
+        and not bool(torch.isfinite(tensor.detach()).all())
+    ):
+        raise ConfigError(f"{name} has NaN or infinite entries; give finite numbers.")
+    return tensor
+
+
+def check_tokens(name: str, got: object, width: int, axes: str = "[B, N, D]") -> Tensor:
+    """Return features if they are floating-point numbers `[..., D]` of the width and axes that are read.
+
+    Raises:
+        ConfigError: If they are not.
+    """
+    tensor = check_dense(name, got, f"float {axes}")
+    if not tensor.is_floating_point() or tensor.ndim != _count(axes) or tensor.shape[-1] != width:
+        raise ConfigError(
+            f"{name} came as {_kind(tensor)}; give float {axes} with D={width}, as the encoder that this was made for "
+            "returns them."
+        )
+    return tensor
+
+
+def check_indices(name: str, got: object, count: int, batch: int, axes: str = "[B, n]") -> Tensor:
+    """Return indices of tokens, int64 `[B, n]`, if each is one of `count`; values are looked at on the processor alone.
+
+    Raises:
+        ConfigError: If they are not.
+    """
+    tensor = check_dense(name, got, f"int64 {axes}")
+    if tensor.dtype != torch.int64 or tensor.ndim != 2 or len(tensor) != batch:
+        raise ConfigError(f"{name} came as {_kind(tensor)} for a batch of {batch}; give int64 {axes}.")
+    if tensor.device.type == "cpu" and tensor.numel() and not torch.compiler.is_compiling():
+        lowest, highest = (int(edge) for edge in tensor.aminmax())
+        if lowest < 0 or highest >= count:
+            raise ConfigError(
+                f"{name} go from {lowest} to {highest}, and there are {count} tokens; give indices from 0 to "
+                f"{count - 1}."
+            )
+    return tensor
+
+
+def check_format(name: str, dtype: object) -> torch.dtype:
+    """Return a number format if it is one of floating-point numbers that models compute in.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    allowed = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+    if dtype not in allowed:
+        raise ConfigError(
+            f"{name} is {dtype!r}; allowed: {', '.join(map(str, allowed))} (torch.dtype objects)."
+        )
+    assert isinstance(dtype, torch.dtype)
+    return dtype
+
+
+def check_device(name: str, device: object) -> torch.device:
+    """Return a device by its name; it is not looked at whether it is there.
+
+    Raises:
+        ConfigError: If there is no device of such a name.
+    """
+    try:
+        return torch.device(device)  # type: ignore[call-overload]
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"{name} is {device!r}; allowed: cpu, cuda, cuda:N, or a torch.device.") from error
+
+
+def _count(axes: str) -> int:
+    return len(axes.split(","))
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _missing(tensor: Tensor, axes: str) -> str:
+    """Return what to do about a missing batch or time axis."""
+    names = [axis.strip(" []") for axis in axes.split(",")]
+    missing = names[: len(names) - tensor.ndim]
+    if 0 < len(missing) < len(names):
+        words = {"B": "batch", "M": "batch", "T": "time"}
+        named = " and ".join(f"{words.get(axis, axis)} axis" for axis in missing)
+        return f" ({len(names)} dimensions): add the {named} in front, [None]" if missing else ""
+    return f" ({len(names)} dimensions)"
+
+
+def _check_axes(tensor: Tensor, axes: str, name: str, wanted: str) -> None:
+    if tensor.ndim != _count(axes):
+        raise ConfigError(f"{name} of shape {list(tensor.shape)} came; {wanted}{_missing(tensor, axes)}.")
+    channels = tensor.shape[-3]
+    if channels == COLOURS:
+        return
+    last, axis = tensor.shape[-1], tensor.ndim - 3
+    if last in (1, COLOURS, 4):
+        order = [*range(axis), tensor.ndim - 1, axis, axis + 1]
+        hint = f" Its channels seem to be last: {name}.permute({', '.join(map(str, order))})"
+    elif channels == 1:
+        hint = (
+            f" It seems to be grey: {name}.expand({', '.join(['-1'] * axis)}{', ' if axis else ''}3, -1, -1)"
+        )
+    elif channels == 4:
+        hint = f" It seems to have transparency: {name}[{'..., ' if axis else ''}:3, :, :]"
+    else:
+        hint = ""
+    raise ConfigError(
+        f"{name} of shape {list(tensor.shape)} has {channels} channels; {wanted}.{hint}".rstrip(".") + "."
+    )
+
+
+def _to_bytes(tensor: Tensor, name: str) -> str:
+    """Return how pixels of another format become bytes."""
+    if tensor.dtype == torch.bool:
+        return f": {name}.to(torch.uint8) * 255, if true is white"
+    if tensor.is_complex() or not tensor.numel():
+        return ""
+    if not tensor.is_floating_point():
+        return f", which holds no more than that: scale {name} to 0..255 and convert it with .to(torch.uint8)"
+    low, high = (float(edge) for edge in tensor.detach().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ". They have NaN or infinite entries"
+    if low >= 0 and high <= 1:
+        return f". They go from {low:.3g} to {high:.3g}: ({name} * 255).round().to(torch.uint8)"
+    if low >= 0 and high <= 255:
+        return f". They go from {low:.3g} to {high:.3g}: {name}.round().to(torch.uint8)"
+    return f". They go from {low:.3g} to {high:.3g}, which are no pixels: undo what normalised them first"
+
+
+def _check_normalised(video: Tensor, wanted: str) -> None:
+    low, high = (float(edge) for edge in video.detach().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ConfigError(f"video has NaN or infinite entries; {wanted}.")
+    if max(-low, high) > LARGEST_NORMALISED:
+        raise ConfigError(f"video goes from {low:.4g} to {high:.4g}, which is not normalised; {wanted}.")
+    if low >= 0 and high <= 1 and high - low > 0.9:
+        logger.warning(
+            "the video goes from %.3g to %.3g, as pixels do that were scaled but not normalised; an encoder reads "
+            "ImageNet-normalised ones (vjepa_world.ops.pixels.normalize_video of uint8 frames)",
+            low,
+            high,
+        )
