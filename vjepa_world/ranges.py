@@ -32,6 +32,9 @@ STEPS, EPISODES = {"range": (1, 10**6)}, {"range": (1, 10**7)}
 #: Other counts that begin at 1, shares, and factors.
 AT_LEAST_ONE, SHARE, FACTOR = {"range": (1, LARGEST)}, {"range": (0.0, 1.0)}, {"range": (0.0, 1e6)}
 
+#: What a term of a sum counts; below 0 it is sought instead of avoided.
+WEIGHT = {"range": (-1e6, 1e6)}
+
 #: Degrees of a turn.
 DEGREES = {"range": (-360.0, 360.0)}
 

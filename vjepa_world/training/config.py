@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vjepa_world.errors import ConfigError, nearest
-from vjepa_world.ranges import PATIENCE_S, THREADS, WORKERS
+from vjepa_world.ranges import PATIENCE_S, THREADS, WEIGHT, WORKERS
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -57,7 +57,7 @@ class TrainerConfig:
     cooldown: float = 0.3
     cooldown_shape: Literal["cosine", "linear"] = "cosine"
     weight_decay: float = 0.04
-    weight_decay_end: float = -1.0
+    weight_decay_end: float = field(default=-1.0, metadata=WEIGHT)
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 0.0
     accumulate: int = 1

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
-from vjepa_world.ranges import AT_LEAST_ONE, DEGREES, FACTOR, HORIZON, PATIENCE_S, SAMPLES, SHARE, STEPS
+from vjepa_world.ranges import (
+    AT_LEAST_ONE,
+    DEGREES,
+    FACTOR,
+    HORIZON,
+    PATIENCE_S,
+    SAMPLES,
+    SHARE,
+    STEPS,
+    WEIGHT,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -184,8 +194,8 @@ class PlannerConfig:
     lr: float = field(default=0.1, metadata=FACTOR)
     distance: str = "l1"
     discount: float = field(default=0.0, metadata=SHARE)
-    action_penalty: float = 0.0
-    smoothness: float = 0.0
+    action_penalty: float = field(default=0.0, metadata=WEIGHT)
+    smoothness: float = field(default=0.0, metadata=WEIGHT)
     frozen: tuple[int, ...] = ()
     replan_every: int = field(default=1, metadata=AT_LEAST_ONE)
     warm_start: bool = True
