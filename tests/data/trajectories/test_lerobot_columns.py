@@ -296,3 +296,77 @@ def test_what_else_lies_in_a_dataset_does_no_harm(root: Path) -> None:
     assert dataset.num_episodes == 2 and "left_out" not in dataset.about
     assert dataset.episode(0).columns["next.success"].dtype == np.bool_
     assert convert(root)[1].left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        (
+            "timestamp",
+            lambda n: ["x"] * n,
+            "column timestamp is declared as numbers, and the file has string",
+        ),
+        ("timestamp", lambda n: [[0.0, 1.0]] * n, "column timestamp does not have 1 numbers in each row"),
+        ("task_index", lambda n: [[0, 1]] * n, "column task_index does not have 1 numbers in each row"),
+        ("episode_index", lambda n: [[]] * n, "column episode_index"),
+        (
+            "observation.state",
+            lambda n: ["x"] * n,
+            "observation.state is declared as numbers, and the file has str",
+        ),
+        ("observation.state", lambda n: [{"x": 1.0}] * n, "observation.state is declared as numbers"),
+        ("action", lambda n: [None] * n, "column action"),
+    ],
+)
+def test_columns_of_another_kind_than_declared_are_named(
+    root: Path, name: str, values: Callable[[int], list[Any]], message: str
+) -> None:
+    add_column(root, name, values, None)
+    dataset = LeRobotDataset(root)
+    with pytest.raises(DataError, match=message):
+        dataset.episode(0)
+
+
+def test_single_numbers_may_stand_in_lists(root: Path) -> None:
+    before = LeRobotDataset(root).episode(1)
+    for name in ("timestamp", "frame_index", "index", "task_index", "episode_index"):
+        for file in root.glob("data/*/*.parquet"):
+            table = pq.read_table(file)
+            column = pa.array([[value] for value in table[name].to_pylist()])
+            pq.write_table(table.set_column(table.schema.get_field_index(name), name, column), file)
+    after = LeRobotDataset(root).episode(1)
+    assert np.array_equal(after.timestamps_s, before.timestamps_s) and after.task == before.task
+    assert read_codes(after.frames(camera="front")) == list(range(LENGTHS[1]))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (lambda n: ["a.png"] * n, "row 1: observation.images.top holds no image, but 'a.png'"),
+        (
+            lambda n: [{"bytes": None, "path": "../../a.png"}] * n,
+            "holds no image, but {'bytes': None, 'path'",
+        ),
+        (lambda n: [None] * n, "holds no image, but None"),
+        (lambda n: [7] * n, "holds no image, but 7"),
+        (lambda n: [{"bytes": b"words", "path": None}] * n, "is no whole image"),
+        (
+            lambda n: [png(coded_frame(0, 64 - 16 * (row == 1))) for row in range(n)],
+            r"sizes \[\(48, 48\), \(64, 64\)\]",
+        ),
+    ],
+)
+def test_cells_that_hold_no_image_are_named(
+    root: Path, values: Callable[[int], list[Any]], message: str
+) -> None:
+    add_column(root, "observation.images.top", values, ONE_CHANNEL | {"shape": [64, 64, 3]})
+    with pytest.raises(DataError, match=message):
+        LeRobotDataset(root).episode(0).frames([1, 2], "top")
+
+
+def test_a_camera_without_a_column_is_named(root: Path) -> None:
+    info = json.loads((root / "meta/info.json").read_text())
+    info["features"]["observation.images.top"] = ONE_CHANNEL
+    (root / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(DataError, match="has no column observation.images.top, which meta/info.json says"):
+        LeRobotDataset(root).episode(0).frames([0], "top")

@@ -77,6 +77,7 @@ INFO: dict[str, dict[str, Any]] = {
     "video_path a list": {"video_path": ["x"]},
     "chunks_size 0": {"chunks_size": 0},
     "chunks_size a word": {"chunks_size": "1000"},
+    "half a letter": {"robot_type": "\ud800"},
     "version a list": {"codebase_version": [3]},
 }
 
@@ -145,6 +146,7 @@ def test_entries_of_the_list_of_episodes_are_refused(new: Path, column: str, val
         '{"episode_index": 0, "length": true}',
         '{"episode_index": 0, "length": 3, "tasks": {"a": 1}}',
         '{"episode_index": 0, "length": 3, "tasks": [1]}',
+        '{"episode_index": 0, "length": 3, "tasks": ["\\ud800"]}',
         '{"length": 3}',
         "[0, 3]",
         "[" * 100_000,

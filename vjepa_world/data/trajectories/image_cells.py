@@ -12,10 +12,11 @@ from PIL import Image, ImageOps
 
 from vjepa_world.data.images import PILLOW_ERRORS, check_pixels
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import short
 
 
-def decode_cell(cell: Mapping[str, Any] | None, where: str) -> np.ndarray:
-    """Return the image of a cell {"bytes": ..., "path": ...}, upright, uint8 [H,W,C].
+def decode_cell(cell: Mapping[str, Any] | bytes | None, where: str) -> np.ndarray:
+    """Return the image of a cell, {"bytes": ..., "path": ...} or the bytes, upright, uint8 [H,W,C].
 
     Raises:
         DataError: it has no bytes, they are no whole image, or its pixels have more than 8 bits.
@@ -29,7 +30,7 @@ def decode_cell(cell: Mapping[str, Any] | None, where: str) -> np.ndarray:
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
-def cell_is_deep(cell: Mapping[str, Any] | None, where: str) -> bool:
+def cell_is_deep(cell: Mapping[str, Any] | bytes | None, where: str) -> bool:
     """Whether the pixels of a cell's image have more than 8 bits, as depth maps have; only its header is read.
 
     Raises:
@@ -45,11 +46,11 @@ def is_deep(image: Image.Image) -> bool:
 
 
 @contextmanager
-def _opened(cell: Mapping[str, Any] | None, where: str) -> Iterator[Image.Image]:
-    content = (cell or {}).get("bytes")
-    if not content:
+def _opened(cell: Mapping[str, Any] | bytes | None, where: str) -> Iterator[Image.Image]:
+    content = cell.get("bytes") if isinstance(cell, Mapping) else cell
+    if not isinstance(content, bytes) or not content:
         raise DataError(
-            f"{where} holds no image, but a reference to a file. Save the dataset with images embedded."
+            f"{where} holds no image, but {short(cell)}. Save the dataset with images embedded, as PNG or JPEG."
         )
     try:
         with Image.open(io.BytesIO(content)) as image:

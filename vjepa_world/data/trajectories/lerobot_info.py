@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories.contained import ContainedFolder, PathTemplate
 from vjepa_world.data.trajectories.reading import read_json
 from vjepa_world.errors import DataError
-from vjepa_world.file_values import finite_number, mapping, short, text, whole_number
+from vjepa_world.file_values import MOST, finite_number, mapping, short, text, whole_number
 
 # Beyond these an entry is damaged: no robot has so many numbers a row, no camera such pictures.
 _MOST_NUMBERS = 1_000_000
@@ -38,6 +39,8 @@ def read_info(folder: ContainedFolder) -> dict[str, Any]:
             f"{folder.path} is no LeRobotDataset: it has no {layout.INFO_PATH}. Give a dataset's folder."
         )
     info = dict(read_json(file))
+    # Halves of letters can be in JSON and in no file: what is read here is printed, and written by conversions.
+    text(json.dumps(info, ensure_ascii=False), f"{file}: its text", longest=MOST)
     version = str(info.get("codebase_version"))[:20]
     if not version.startswith(("v3.", "v2.")):
         raise DataError(

@@ -22,7 +22,7 @@ from vjepa_world.data.trajectories.lerobot_tasks import read_tasks
 from vjepa_world.data.trajectories.parquet import read_columns
 from vjepa_world.data.trajectories.reading import fingerprint, spans_of, spans_text
 from vjepa_world.errors import DataError
-from vjepa_world.file_values import finite_number, whole_number
+from vjepa_world.file_values import entries, finite_number, text, whole_number
 
 logger = logging.getLogger(__name__)
 
@@ -161,10 +161,8 @@ class LeRobotMeta:
             row[name] = whole_number(row.get(name), f"{where}: {name}")
         tasks = row.get("tasks") or []
         row["tasks"] = [tasks] if isinstance(tasks, str) else tasks
-        if not isinstance(row["tasks"], list) or not all(isinstance(task, str) for task in row["tasks"]):
-            raise DataError(
-                f"{where}: tasks is {str(tasks)[:80]}, expected a list of texts. Correct the entry."
-            )
+        for task in entries(row["tasks"], f"{where}: tasks"):
+            text(task, f"{where}: tasks")
 
     def _once(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the entries whose episode has one alone; which of several is right cannot be known."""

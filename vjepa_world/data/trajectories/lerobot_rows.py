@@ -17,12 +17,20 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.trajectories.image_cells import cell_is_deep, decode_cell
+from vjepa_world.data.trajectories.lerobot_format import DEFAULT_COLUMNS
 from vjepa_world.data.trajectories.lerobot_meta import Episode
-from vjepa_world.data.trajectories.parquet import check_decoded_size, is_text, read_columns, read_schema
+from vjepa_world.data.trajectories.parquet import (
+    PARQUET_ERRORS,
+    check_decoded_size,
+    is_text,
+    read_columns,
+    read_schema,
+)
 from vjepa_world.errors import DataError
 
 _OPEN_FILES = 32
 _NEEDED = ("timestamp", "frame_index", "episode_index")
+_SINGLE = tuple(DEFAULT_COLUMNS)  # one number a row
 _NUMBERS = ("float", "int", "uint", "bool")
 _PICTURES = ("video", "image")
 
@@ -63,10 +71,11 @@ class RowReader:
         part = table.slice(rows[0], len(rows)) if together else table.take(rows)
         found = {
             name: _texts(part[name])
-            if is_text(part[name].type)
+            if is_text(part[name].type) and name not in self._shapes
             else _numbers(part[name], f"{where}: column {name}", self._shapes.get(name))
             for name in part.column_names
         }
+        found |= {name: _single(found[name], f"{where}: column {name}") for name in _SINGLE if name in found}
         if not np.array_equal(found["frame_index"], np.arange(len(rows))):
             raise DataError(f"{where}: frame_index does not count 0, 1, 2, ... Record the episode again.")
         return found
@@ -103,7 +112,9 @@ class RowReader:
                 if (_is_numeric(field.type) or is_text(field.type)) and field.name not in self._declared
             ]
             table = read_columns(file, [*self._declared, *extra]).unify_dictionaries()
-            self._tables[file] = table, table["episode_index"].to_numpy()
+            where = f"{file}: column episode_index"
+            owners = _single(_numbers(table["episode_index"], where, (1,)), where)
+            self._tables[file] = table, owners
         return self._tables[file]
 
 
@@ -114,17 +125,20 @@ def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
         DataError: the file is broken, or a row has no whole image.
     """
     file = episode.data_path
-    owners = read_columns(file, ["episode_index"])["episode_index"].to_numpy()
+    where = f"{file}: column episode_index"
+    owners = _single(_numbers(read_columns(file, ["episode_index"])["episode_index"], where, (1,)), where)
     places = np.flatnonzero(owners == episode.index)[rows]
     once, back = np.unique(places, return_inverse=True)
     try:
         with pq.ParquetFile(file) as parquet:
+            if feature not in parquet.schema_arrow.names:
+                raise DataError(f"{file} has no column {feature}, which meta/info.json says is a camera.")
             sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
             ends = np.cumsum(sizes)
             groups = np.unique(np.searchsorted(ends, once, side="right")).tolist()
             check_decoded_size(file, parquet.metadata, [feature], groups)
             column = parquet.read_row_groups(groups, columns=[feature])[feature]
-    except (pa.ArrowException, OSError) as error:
+    except PARQUET_ERRORS as error:
         raise DataError(f"{file} cannot be read as parquet ({error}). Copy it again.") from error
     starts = np.concatenate([np.arange(ends[group] - sizes[group], ends[group]) for group in groups])
     cells = column.take(np.searchsorted(starts, once)).to_pylist()
@@ -133,6 +147,11 @@ def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
         decode_cell(cell, f"{where} {rows[np.flatnonzero(back == i)[0]]}: {feature}")
         for i, cell in enumerate(cells)
     ]
+    sizes_found = {image.shape[:2] for image in images}
+    if len(sizes_found) > 1:
+        raise DataError(
+            f"{file}, episode {episode.index}: images of {feature} have sizes {sorted(sizes_found)}."
+        )
     return torch.from_numpy(np.stack(images)[back]).permute(0, 3, 1, 2)
 
 
@@ -146,7 +165,7 @@ def any_deep(episodes: Sequence[Episode], feature: str) -> bool:
                 check_decoded_size(episode.data_path, parquet.metadata, [feature], [0])
                 batch = next(parquet.iter_batches(batch_size=1, row_groups=[0], columns=[feature]))
             return cell_is_deep(batch[feature][0].as_py(), f"{episode.data_path}: {feature}")
-        except (pa.ArrowException, OSError, DataError, StopIteration):
+        except (*PARQUET_ERRORS, DataError, StopIteration):
             continue  # reading it says what is wrong
     return False
 
@@ -173,6 +192,8 @@ def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None)
     array = column.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
+    if isinstance(array, pa.DictionaryArray):
+        array = array.dictionary_decode()
     length, is_list = len(array), False
     while isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
         _check_lengths(array, where, shape if not is_list and shape and len(shape) == 1 else None)
@@ -190,6 +211,13 @@ def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None)
     if length == 0 or (inner == (-1,) and len(flat) % length):
         raise DataError(f"{where} has rows of different sizes. Record the dataset again.")
     return flat.reshape(length, *inner)
+
+
+def _single(values: np.ndarray, where: str) -> np.ndarray:
+    """Return a column of single numbers as [T]; some writers keep each in a list."""
+    if values.size != len(values) or values.dtype.kind not in "fiub":
+        raise DataError(f"{where} has {values.dtype} {list(values.shape[1:])} a row, expected one number.")
+    return values.reshape(len(values))
 
 
 def _check_lengths(array: pa.Array, where: str, shape: tuple[int, ...] | None) -> None:

@@ -9,7 +9,7 @@ from vjepa_world.data.trajectories.contained import ContainedFolder
 from vjepa_world.data.trajectories.parquet import is_text, read_columns, read_schema
 from vjepa_world.data.trajectories.reading import read_json_lines
 from vjepa_world.errors import DataError
-from vjepa_world.file_values import whole_number
+from vjepa_world.file_values import text, whole_number
 
 _LINES = "meta/tasks.jsonl"
 
@@ -41,12 +41,12 @@ def _from_lines(file: Path) -> dict[int, str]:
 
 def _collected(file: Path, pairs: list[tuple[object, object]]) -> dict[int, str]:
     found: dict[int, str] = {}
-    for number, (index, text) in enumerate(pairs, start=1):
+    for number, (index, value) in enumerate(pairs, start=1):
         place = whole_number(index, f"{file}, entry {number}: task_index")
-        if not isinstance(text, str) or found.get(place, text) != text:
+        words = text(value, f"{file}, entry {number}: task")
+        if found.setdefault(place, words) != words:
             raise DataError(
-                f"{file}, entry {number}: task {place} is {str(text)[:80]!r}, expected one text for each number. "
-                "Correct the entry."
+                f"{file}, entry {number}: task {place} is '{words[:80]}', and '{found[place][:80]}' before; expected "
+                "one text for each number. Correct the entry."
             )
-        found[place] = text
     return found

@@ -16,6 +16,9 @@ _SMALL_BYTES = 256 * 2**20
 _MOST_RATIO = 200
 _NUMBER_BYTES = 8
 
+#: What pyarrow raises on damaged files; names that are no UTF-8 among it.
+PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError)
+
 
 def read_schema(file: Path) -> pa.Schema:
     """Return which columns a parquet file has.
@@ -25,7 +28,7 @@ def read_schema(file: Path) -> pa.Schema:
     """
     try:
         return pq.read_schema(_regular(file))
-    except (pa.ArrowException, OSError) as error:
+    except PARQUET_ERRORS as error:
         raise _unreadable(file, error) from error
 
 
@@ -47,8 +50,12 @@ def read_columns(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 )
             check_decoded_size(file, parquet.metadata, wanted)
         texts = [name for name in wanted if is_text(schema.field(name).type)]
-        return pq.read_table(file, columns=wanted, read_dictionary=texts)
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(file, columns=wanted, read_dictionary=texts)
+        for name in wanted:  # texts that are no UTF-8 would be found much later
+            if not pa.types.is_primitive(schema.field(name).type):
+                table[name].validate(full=True)
+        return table
+    except PARQUET_ERRORS as error:
         raise _unreadable(file, error) from error
 
 
