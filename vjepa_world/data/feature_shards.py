@@ -11,7 +11,8 @@ Legend: F frames of a shard, N tokens a frame, D width, s side of a thumbnail [p
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch import Tensor
 from vjepa_world.checksums import UNSEALED, is_damaged, seal
 from vjepa_world.data.atomic import atomic_path
 from vjepa_world.errors import DataError
+from vjepa_world.file_values import entries, inner_path, mapping, text, whole_number
 
 PLAN, ABOUT = "plan.json", "about.json"
 
@@ -79,8 +81,12 @@ class Plan:
             DataError: It is not there, or broken.
         """
         content = read_json(folder / PLAN)
-        shards = tuple(map(tuple, content["shards"]))
-        return cls(dict(content["lengths"]), dict(content["bad"]), shards)
+        with _typed(folder / PLAN):
+            lengths, bad = _lengths(content["lengths"]), _reasons(content["bad"])
+            shards = tuple(tuple(map(_number, entries(shard, "a shard"))) for shard in content["shards"])
+            if sorted(episode for shard in shards for episode in shard) != sorted(lengths):
+                raise DataError("its shards have other episodes than its lengths")
+        return cls(lengths, bad, shards)
 
 
 @dataclass(frozen=True)
@@ -126,11 +132,12 @@ def read_content(path: Path) -> ShardContent | None:
             metadata = file.metadata() or {}
     except (FileNotFoundError, SafetensorError):
         return None
-    if "content" not in metadata:
+    try:
+        with _typed(path):
+            content = json.loads(metadata["content"])
+            return ShardContent(tuple(_lengths(content["episodes"]).items()), _reasons(content["bad"]))
+    except DataError:
         return None
-    content = json.loads(metadata["content"])
-    episodes = tuple((episode, length) for episode, length in content["episodes"])
-    return ShardContent(episodes, dict(content["bad"]))
 
 
 def is_whole(path: Path, plan: Plan, number: int) -> bool:
@@ -158,6 +165,74 @@ def map_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
         raise broken_shard(path, str(error)) from error
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What a cache's `about.json` says of a shard.
+
+    Attributes:
+        path: Its file.
+        size: Bytes of it.
+        episodes: Episode and rows of each that is in it, in order.
+    """
+
+    path: Path
+    size: int
+    episodes: tuple[tuple[int, int], ...]
+
+    @property
+    def frames(self) -> int:
+        """Rows of all its episodes."""
+        return sum(length for _, length in self.episodes)
+
+
+def read_about(folder: Path) -> tuple[Mapping[str, Any], tuple[ShardRecord, ...], dict[int, str]]:
+    """Read what a cache holds: the parts of its key, its shards, and why other episodes are in none.
+
+    Raises:
+        DataError: It is not there, or broken.
+    """
+    content = read_json(folder / ABOUT)
+    with _typed(folder / ABOUT):
+        shards = tuple(
+            ShardRecord(
+                inner_path(folder, shard["file"], "a file"),
+                whole_number(shard["bytes"], "a size"),
+                tuple(_lengths(shard["episodes"]).items()),
+            )
+            for shard in content["shards"]
+        )
+        bad = _reasons(content["bad"])
+        episodes = [episode for shard in shards for episode, _ in shard.episodes] + list(bad)
+        if sorted(episodes) != list(range(len(episodes))):
+            raise DataError("its episodes are not each there once")
+        return mapping(content["key"], "key"), shards, bad
+
+
+@contextmanager
+def _typed(path: Path) -> Iterator[None]:
+    """Name the file in which a value is missing or of another type."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RecursionError, DataError) as error:
+        raise DataError(
+            f"{path} is broken ({type(error).__name__}: {error}). Remove its folder; it is then built anew."
+        ) from error
+
+
+def _number(value: object) -> int:
+    return whole_number(value, "an episode")
+
+
+def _lengths(found: object) -> dict[int, int]:
+    pairs_there = [entries(pair, "an episode with its rows", length=2) for pair in entries(found, "episodes")]
+    return {_number(episode): whole_number(rows, "rows") for episode, rows in pairs_there}
+
+
+def _reasons(found: object) -> dict[int, str]:
+    pairs_there = [entries(pair, "an episode with a reason", length=2) for pair in entries(found, "bad")]
+    return {_number(episode): text(reason, "a reason") for episode, reason in pairs_there}
 
 
 def broken_shard(path: Path, reason: str) -> DataError:
@@ -190,7 +265,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} is not there: the features are not built, or not yet, or the processes that build them do not "
             "share this folder. Build them first, in a folder that all processes see."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{path} cannot be read ({error}). Remove its folder; it is then built anew."
         ) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vjepa_world.data.feature_key import FeatureKey
 from vjepa_world.data.feature_limits import Lease
-from vjepa_world.data.feature_shards import ABOUT, broken_shard, map_shard, read_json
+from vjepa_world.data.feature_shards import ShardRecord, broken_shard, map_shard, read_about
 from vjepa_world.errors import DataError
 
 
@@ -32,16 +32,23 @@ class FeatureStore:
         bad: Why the other episodes have none.
     """
 
-    def __init__(self, folder: Path, key: FeatureKey, about: dict[str, Any], lease: Lease) -> None:
-        self.folder, self.key, self._about, self._lease = folder, key, about, lease
-        places = [(e, n, i) for i, shard in enumerate(about["shards"]) for e, n in shard["episodes"]]
+    def __init__(
+        self,
+        folder: Path,
+        key: FeatureKey,
+        shards: Sequence[ShardRecord],
+        bad: dict[int, str],
+        lease: Lease,
+    ) -> None:
+        self.folder, self.key, self._shards, self._lease = folder, key, shards, lease
+        places = [(e, n, i) for i, shard in enumerate(shards) for e, n in shard.episodes]
         self.lengths: dict[int, int] = {episode: length for episode, length, _ in sorted(places)}
-        self.bad: dict[int, str] = dict(about["bad"])
+        self.bad = bad
         count = 1 + max([*self.lengths, *self.bad], default=-1)
         self._shard, self._first, self._length = (np.full(count, -1, dtype=np.int64) for _ in range(3))
-        for number, shard in enumerate(about["shards"]):
+        for number, shard in enumerate(shards):
             first = 0
-            for episode, length in shard["episodes"]:
+            for episode, length in shard.episodes:
                 self._shard[episode], self._first[episode], self._length[episode] = number, first, length
                 first += length
         self._cameras = {camera: place for place, camera in enumerate(key.cameras)}
@@ -133,7 +140,13 @@ class FeatureStore:
         if number not in self._mapped:
             kinds = ["features"] + ["thumbnails"] * (self.key.thumbnail > 0)
             names = [f"{kind}.{camera}" for kind in kinds for camera in self.key.cameras]
-            self._mapped[number] = map_shard(self.folder / self._about["shards"][number]["file"], names)
+            shard = self._shards[number]
+            found = map_shard(shard.path, names)
+            for name, tensor in found.items():
+                size, dtype = self._kind(name.partition(".")[0])
+                if tensor.dtype != dtype or tuple(tensor.shape) != (shard.frames, *size):
+                    raise broken_shard(shard.path, f"{name} is {tensor.dtype} {list(tensor.shape)}")
+            self._mapped[number] = found
         return self._mapped[number]
 
     def close(self) -> None:
@@ -166,14 +179,13 @@ def open_features(folder: Path, key: FeatureKey) -> FeatureStore:
     """
     lease = Lease(folder)
     try:
-        about = read_json(folder / ABOUT)
-        key.refuse_others(folder, about["key"])
-        for shard in about["shards"]:
-            path = folder / shard["file"]
-            size = path.stat().st_size if path.is_file() else 0
-            if size != shard["bytes"]:
-                raise broken_shard(path, f"{size} bytes, expected {shard['bytes']}")
+        parts, shards, bad = read_about(folder)
+        key.refuse_others(folder, parts)
+        for shard in shards:
+            size = shard.path.stat().st_size if shard.path.is_file() else 0
+            if size != shard.size:
+                raise broken_shard(shard.path, f"{size} bytes, expected {shard.size}")
     except BaseException:
         lease.close()
         raise
-    return FeatureStore(folder, key, about, lease)
+    return FeatureStore(folder, key, shards, bad, lease)
