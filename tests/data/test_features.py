@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import pickle
 from pathlib import Path
@@ -22,7 +23,9 @@ from tests.data.feature_builds import (
     key_of,
     write_dataset,
 )
+from tests.hostile import mutations
 from vjepa_world.data import feature_shards
+from vjepa_world.data.feature_shards import Plan
 from vjepa_world.data.features import FeatureKey, FeatureStore, open_features
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset
 from vjepa_world.errors import ConfigError, DataError
@@ -200,3 +203,25 @@ def test_impossible_keys_are_refused(changes: dict[str, object], message: str) -
     parts = {"encoder": "", "preprocessing": "", "dataset": "", "cameras": ("a",), "tokens": 1, "width": 1}
     with pytest.raises(ConfigError, match=message):
         FeatureKey(**(parts | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["about.json", "plan.json"])
+def test_every_value_that_a_cache_says_of_itself_may_be_wrong(
+    dataset: TwoCameras, tmp_path: Path, name: str
+) -> None:
+    key = key_of(dataset)
+    folder = build(dataset, tmp_path, key=key).folder
+    file = folder / name
+    whole, refused = json.loads(file.read_text()), 0
+    for _what, content in mutations(whole):
+        file.write_text(json.dumps(content))
+        try:
+            if name == "plan.json":
+                Plan.read(folder)
+            else:
+                store = open_features(folder, key)
+                store.features(0, np.arange(3), "main")
+                store.close()
+        except DataError:
+            refused += 1
+    assert refused > 200

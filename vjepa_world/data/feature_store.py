@@ -121,9 +121,8 @@ class FeatureStore:
                 f"{self.folder} has no camera '{min(strange)}'; its cameras: {', '.join(self.key.cameras)}."
             )
         inside = (episodes >= 0) & (episodes < len(self._length))
-        lengths = (
-            np.where(inside, self._length[np.where(inside, episodes, 0)], -1) if len(self._length) else -1
-        )
+        lengths = np.full(len(episodes), -1, dtype=np.int64)
+        lengths[inside] = self._length[episodes[inside]]
         missing = episodes[lengths < 0]
         if missing.size:
             reason = self.bad.get(int(missing[0]), f"it has {len(self.lengths)} episodes")

@@ -209,3 +209,12 @@ def test_pixels_out_of_the_range_that_the_first_ones_have_are_refused(path: Path
         DataError, match=r"\(demo_10\): obs/agentview_image: pixels go from 0 to 7, expected 0 to 1"
     ):
         dataset.episode(2).frames([5], "agentview")
+
+
+def test_observations_that_are_there_twice_are_read_once(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        for demo in file["data"].values():
+            demo.copy("obs", "next_obs")
+    dataset = RobomimicDataset(path)
+    assert not [name for name in dataset.episode(0).columns if name.startswith("next_obs")]
+    assert not [name for name in dataset.about.get("left_out", {}) if name.startswith("next_obs")]

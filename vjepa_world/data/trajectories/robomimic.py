@@ -24,6 +24,7 @@ from torch import Tensor
 from vjepa_world.data.trajectories import reading
 from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.hdf5 import (
+    Listing,
     attribute,
     find,
     has_dataset,
@@ -175,7 +176,7 @@ class RobomimicDataset:
             cameras = {name: self._layout.cameras[name] for name in self.cameras}
             for camera in cameras.values():
                 _check_images(demo, camera, rows, where)
-            columns, _ = row_columns(demo, list_arrays(demo, where), self._used(), rows, where)
+            columns, _ = row_columns(demo, _listed(demo, where), self._used(), rows, where)
             task = _instruction(attribute(demo, "ep_meta", where)) or self._task
         return Trajectory(
             index=index,
@@ -217,7 +218,7 @@ class RobomimicDataset:
             rows = len(actions) if actions.ndim else 0
             found, left_out = _find_images(demo, where)
             arrays = {camera.array for camera in found.values()}
-            listing = list_arrays(demo, where)
+            listing = _listed(demo, where)
             used = (*self._used(), *arrays, *left_out)
             others = row_columns(demo, listing, used, rows, where)[1]
         sizes = [
@@ -228,7 +229,7 @@ class RobomimicDataset:
             state_sizes=tuple(sizes),
             action_size=reading.number_rows(actions, where=where, what=_ACTIONS).shape[1],
             cameras=found,
-            left_out={**left_out, **{name: why for name, why in others.items() if not _is_next(name)}},
+            left_out={**left_out, **others},
         )
 
     def _used(self) -> tuple[str, ...]:
@@ -268,9 +269,13 @@ def _instruction(text: object) -> str:
     return _word(_environment(text).get("lang"))
 
 
-def _is_next(name: str) -> bool:
-    """Whether an array holds the observations again, each a row earlier."""
-    return name.startswith("next_obs/")
+def _listed(demo: Any, where: str) -> Listing:
+    """Return what a demonstration holds, but for the observations once more, each a row earlier."""
+    found = list_arrays(demo, where)
+    names = [name for name in found.arrays if not name.startswith("next_obs/")]
+    return Listing(
+        names, {name: why for name, why in found.elsewhere.items() if not name.startswith("next_obs/")}
+    )
 
 
 def _find_images(demo: Any, where: str) -> tuple[dict[str, _Camera], dict[str, str]]:
