@@ -216,6 +216,18 @@ def test_broadcast_containers_are_refused_with_the_remedy(tmp_path: Path) -> Non
         open_video(path)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "m3u8"])
+def test_a_list_of_other_files_is_no_video(tmp_path: Path, suffix: str) -> None:
+    write_coded(tmp_path / "secret.mp4", STEADY_MS)
+    text = "ffconcat version 1.0\nfile secret.mp4\n"
+    if suffix == "m3u8":
+        text = "#EXTM3U\n#EXT-X-TARGETDURATION:8\n#EXTINF:8,\nsecret.mp4\n#EXT-X-ENDLIST\n"
+    path = tmp_path / f"list.{suffix}"
+    path.write_text(text)
+    with pytest.raises(VideoError, match=f"list.{suffix}: it is a playlist"):
+        open_video(path)
+
+
 def test_times_outside_and_closed_files_are_errors(streams: Path) -> None:
     video = open_video(streams / "h264.mp4")
     for time_s in (-0.1, 8.2, float("nan")):

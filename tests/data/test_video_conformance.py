@@ -71,7 +71,7 @@ X264, X265, VP8, VP9, AV1 = "libx264", "libx265", "libvpx", "libvpx-vp9", "libsv
 QUIET = "log-level=none"
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 LIVE = {"live": "1"}
-REFRESH = {"x264-params": "intra-refresh=1:keyint=12"}
+REFRESH = {"x264-params": "intra-refresh=1:keyint=12:scenecut=0"}
 PYRAMID = {"x264-params": "keyint=250:bframes=3:b-adapt=0:b-pyramid=1:scenecut=0", "forced-idr": "1"}
 FAST = {"deadline": "realtime", "cpu-used": "8"}
 HIDDEN = {"auto-alt-ref": "1", "lag-in-frames": "12", "cpu-used": "4", "b": "200k"}

@@ -33,6 +33,12 @@ _DURATION_SLACK_S = 0.5
 # Containers made for broadcasting: decoders only guess where a frame lies.
 _NO_INDEX = ("mpegts", "mpeg")
 
+# Texts that name other files or addresses: what they lead to is not this file.
+_PLAYLISTS = ("concat", "hls", "dash", "sdp", "imf")
+
+# What a file may make FFmpeg open: never the network.
+_OPTIONS = {"protocol_whitelist": "file,subfile"}
+
 
 #: What the reason of a failure begins with that is the system's and not the file's.
 CANNOT_OPEN = "Cannot open"
@@ -68,7 +74,9 @@ def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
     place = path if isinstance(path, TarMember) else Path(path)
     check_file(place)
     try:
-        with av.open(ffmpeg_url(place)) as container:
+        with av.open(ffmpeg_url(place), options=_OPTIONS) as container:
+            if container.format.name in _PLAYLISTS:
+                raise unreadable(place, f"it is a playlist ({container.format.name}), which names other files")
             _check_whole(place, container)
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
