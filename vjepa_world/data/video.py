@@ -76,7 +76,9 @@ def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
     try:
         with av.open(ffmpeg_url(place), options=_OPTIONS) as container:
             if container.format.name in _PLAYLISTS:
-                raise unreadable(place, f"it is a playlist ({container.format.name}), which names other files")
+                raise unreadable(
+                    place, f"it is a playlist ({container.format.name}), which names other files"
+                )
             _check_whole(place, container)
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
