@@ -185,4 +185,16 @@ def describe_checkpoint(path: Path, **options: Any) -> str:
 
 def _rows(values: dict[str, Any]) -> list[str]:
     width = max(map(len, values), default=0)
-    return [f"  {key:<{width}}  {value}" for key, value in values.items()]
+    return [f"  {key:<{width}}  {_shortened(value)}" for key, value in values.items()]
+
+
+#: Entries of a list that are printed, at most: a checkpoint knows the fingerprints of all its episodes.
+MOST_ENTRIES = 64
+
+
+def _shortened(value: Any) -> Any:
+    """Return a value as it is printed; of a long list the first entries and how many there are."""
+    if isinstance(value, list | tuple) and len(value) > MOST_ENTRIES:
+        first = ", ".join(map(repr, value[:3]))
+        return f"[{first}, ...] ({len(value)} entries)"
+    return value
