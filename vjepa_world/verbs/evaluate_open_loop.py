@@ -88,12 +88,14 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
             f"planner.horizon is {config.planner.horizon}, and an open loop looks for single actions; leave it at 1."
         )
     set_threads(config.threads)
-    dataset = open_trajectories(config.data.path, convention=config.data.convention)
+    known = _provenance(config.checkpoint)
+    convention, told = _convention(config, known)
+    dataset = open_trajectories(config.data.path, convention=convention)
     model, planner, objective = config.planner.build(config.checkpoint, resolve_device(config.device))
     if config.data.embodiment:
         model.select(config.data.embodiment)
-    known = _provenance(config.checkpoint)
     table, bad, notes = _table(config, dataset, known)
+    notes = [*told, *notes]
     _check_fit(model, table, dataset)
     chosen = draw_windows(table, config.data.windows, config.seed)
     encoding = _encoding(config, dataset, model)
@@ -144,6 +146,47 @@ def _provenance(checkpoint: str) -> dict[str, Any]:
     details = read_checkpoint(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint).details
     known = details.get("provenance")
     return known if isinstance(known, dict) else {}
+
+
+def _convention(config: Config, known: dict[str, Any]) -> tuple[Convention | None, list[str]]:
+    """Return how the data's numbers are written, None for what it declares, and what is to be said of that.
+
+    Data that declares nothing is read as the training was told to read its own, if it was told.
+    """
+    from vjepa_world.data.trajectories.lerobot_format import DECLARED_PATH
+
+    if config.data.convention is not None or (Path(config.data.path) / DECLARED_PATH).is_file():
+        return config.data.convention, []
+    settings = known.get("config")
+    robot = config.data.embodiment
+    words = trained_convention(settings, robot) if isinstance(settings, dict) else {}
+    if not words:
+        return None, []
+    try:
+        convention = Convention(**words)
+    except (TypeError, ConfigError):
+        return None, []  # of another version; what does not fit is found when sizes and meanings are compared
+    note = "Numbers are read as in training, since neither the data nor data.convention says how they are written."
+    logger.info("%s", note)
+    return convention, [note]
+
+
+def trained_convention(settings: dict[str, Any], robot: str) -> dict[str, Any]:
+    """Return the keys of the convention that a training was told, of one robot's dataset; {} where it was told none.
+
+    Args:
+        settings: The training's configuration, by dotted keys.
+        robot: The robot's name; empty for the only one, or the first source.
+    """
+    sources = dict.fromkeys(
+        key.split(".")[2] for key in settings if key.startswith("data.sources.") and key.count(".") > 2
+    )
+    prefix = "data.convention."
+    for name in sources:
+        if robot in ("", name, settings.get(f"data.sources.{name}.embodiment")):
+            prefix = f"data.sources.{name}.convention."
+            break
+    return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
 
 
 def _table(
