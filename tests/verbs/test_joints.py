@@ -225,3 +225,9 @@ def test_other_data_at_the_same_path_is_not_taken_for_the_same(tmp_path: Path) -
     result = json.loads((tmp_path / "runs" / "evaluate" / "again" / "result.json").read_text())
     assert result["episodes"] == 3
     assert "2 that the checkpoint does not know" in result["notes"][0]
+
+
+def test_the_size_of_targets_is_not_penalised(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["name=penalty", "checkpoint=runs/finetune/target", "data.path=arm", "planner.action_penalty=1"]
+    assert run(home, *OPEN_LOOP, *words) == 2
+    assert "are targets, whose size is no motion" in capsys.readouterr().err

@@ -249,7 +249,8 @@ class PlannerConfig:
 
         Raises:
             CheckpointError: If the checkpoint is missing or broken.
-            ConfigError: If proposals are asked for and it has no inverse model.
+            ConfigError: If proposals are asked for and it has no inverse model, or a penalty of actions that are
+                targets.
             PlannerError: If a number is not allowed.
         """
         from planners import Proposing, RecedingHorizon
@@ -261,6 +262,11 @@ class PlannerConfig:
             keep_freed_memory()
         model = load_world_model(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint, device=device)
         model.prepare(resolve_precision(self.precision, device), compiled=self.compile)
+        if self.action_penalty and model.action_type == "absolute":
+            raise ConfigError(
+                f"planner.action_penalty is {self.action_penalty:g}, and the actions of {checkpoint} are targets, whose "
+                "size is no motion; leave it at 0, or take planner.smoothness."
+            )
         objective = self.objective()
         search: Planner = self.search(model, objective)
         if self.propose:
