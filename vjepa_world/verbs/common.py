@@ -264,8 +264,8 @@ class PlannerConfig:
         model.prepare(resolve_precision(self.precision, device), compiled=self.compile)
         if self.action_penalty and model.action_type == "absolute":
             raise ConfigError(
-                f"planner.action_penalty is {self.action_penalty:g}, and the actions of {checkpoint} are targets, whose "
-                "size is no motion; leave it at 0, or take planner.smoothness."
+                f"planner.action_penalty is {self.action_penalty:g}, and the actions of {checkpoint} are targets, "
+                "whose size is no motion; leave it at 0, or take planner.smoothness."
             )
         objective = self.objective()
         search: Planner = self.search(model, objective)
