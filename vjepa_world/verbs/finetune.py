@@ -91,12 +91,9 @@ class Config:
         found: dict[str, str] = {}
         if self.encoder not in (UNTRAINED, PIXELS):
             found["model"] = "encoder=CHECKPOINT, which brings its own architecture,"
-        if not self.cached:
-            why = (
-                "features.cache=false" if not self.features.cache else "data.crop_scale or data.color_jitter"
-            )
+        if not self.features.cache:  # that augmentation switches it off is said in a warning
             keys = ("root", "folder", "limit_gb", "batch_frames")
-            found |= {f"features.{key}": why for key in keys}
+            found |= {f"features.{key}": "features.cache=false" for key in keys}
         for part, size in (("inverse", "horizon"), ("decoder", "image_size")):
             config = getattr(self, part)
             if not getattr(config, size):
