@@ -113,9 +113,9 @@ def test_a_deadline_ends_the_search_early(home: Path, capsys: pytest.CaptureFixt
     [
         (["--html", "pages"], r"--html pages is a folder; give a file in it, such as pages/plan.html"),
         (["--html", "now.png/plan.html"], r"would lie below .*now.png, which is a file; give a path below a"),
-        (["--deadline-s", "-1"], r"deadline_s is -1.0; it must be 0 \(none\) or more"),
-        (["--horizon", "0"], r"horizon is 0; allowed is a whole number of at least 1"),
-        (["--samples", "0"], r"num_samples is 0; allowed is a whole number of at least 1"),
+        (["--deadline-s", "-1"], r"--deadline-s: got '-1', expected a number from 0 to"),
+        (["--horizon", "0"], r"--horizon: got '0', expected a whole number from 1 to"),
+        (["--samples", "0"], r"--samples: got '0', expected a whole number from 1 to"),
     ],
 )
 def test_bad_words_are_named(
@@ -130,9 +130,7 @@ def test_bad_words_are_named(
 def test_an_unknown_planner_is_refused_with_those_known(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit) as error:
-        run(home, *words(home, "--planner", "cma"))
-    assert error.value.code == 2
+    assert run(home, *words(home, "--planner", "cma")) == 2
     assert re.search("invalid choice: 'cma'.*cem.*icem.*random", capsys.readouterr().err)
 
 
