@@ -48,6 +48,7 @@ EXTENSIONS = (
     ".ogv",
 )
 SHARD = ".tar"
+_MEDIA = (*EXTENSIONS, *IMAGE_EXTENSIONS)
 
 _NOT_READ = """
 ts mts m2ts m2t vob mxf asf f4v rm rmvb divx xvid dv qt ogg ogm mjpeg mjpg m1v m2v 3g2 amv y4m yuv h264 264 h265 265
@@ -393,8 +394,14 @@ def _look_in_folder(root: str, found: _Found) -> None:
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            found.file(folder, name)
+        # Most files of a large corpus are media: the others alone are looked at one by one.
+        media = [name for name in files if name[0] != "." and name.lower().endswith(_MEDIA)]
+        found.builder.add_whole(found.builder.files.add_many(folder, media))
+        if len(media) < len(files):
+            known = set(media)
+            for name in files:
+                if name not in known:
+                    found.file(folder, name)
 
 
 def _add_dataset(folder: Path, builder: SegmentsBuilder) -> None:

@@ -26,12 +26,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from vjepa_world.cores import available_cores
 from vjepa_world.data.atomic import WriteError, atomic_path
 from vjepa_world.data.images import is_image, probe_image
 from vjepa_world.data.places import Place
 from vjepa_world.data.segments import FileTable
 from vjepa_world.data.video import CANNOT_OPEN, VideoError, VideoInfo, probe_video
 from vjepa_world.data.worker_pool import guarded_map
+from vjepa_world.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ INDEXED_FROM = 1000
 
 _CHUNK = 1 << 15  # files between two states of the index on disk
 _SAVE_EVERY_S = 60.0
+_STATES_CHUNK = 1 << 15  # files whose states one process asks for at a time
+_NOT_THERE = (-1, -1, -1, -1)
 _RACY_NS = 2_000_000_000  # a file changed this shortly before it was read may change again in the same tick
 _UNUSED_S = 90 * 86400.0  # indexes that nobody used for so long are removed
 _VERSION = f"2 {av.__version__}"
@@ -69,22 +73,41 @@ class FileStates:
 
     @classmethod
     def of(cls, files: FileTable) -> FileStates:
-        """Ask for all of them."""
-        found = np.full((4, len(files)), -1, np.int64)
-        known: tuple[bytes, Any] = (b"", None)
-        for number, path in enumerate(files.paths()):
-            if path != known[0]:  # members of one tar file follow each other
-                try:
-                    state = os.stat(path)
-                    known = path, (state.st_size, state.st_mtime_ns, state.st_dev, state.st_ino)
-                except (OSError, ValueError):
-                    known = path, (-1, -1, -1, -1)
-            found[:, number] = known[1]
-        return cls(*found)
+        """Ask for all of them; of many, in several processes."""
+        starts = range(0, len(files), _STATES_CHUNK)
+        if len(starts) < 2 or available_cores() < 2:
+            return cls(*_states(files))
+        parts = guarded_map(
+            lambda start: _states(files.take(np.arange(start, min(start + _STATES_CHUNK, len(files))))),
+            starts,
+            _no_states,
+            items_per_task=1,
+        )
+        return cls(*np.concatenate(parts, axis=1))
 
     def take(self, rows: np.ndarray) -> FileStates:
         """Return those of some files."""
         return FileStates(self.size[rows], self.mtime_ns[rows], self.device[rows], self.inode[rows])
+
+
+def _states(files: FileTable) -> np.ndarray:
+    """Return size, time of change, device and inode of files, int64 [4,N]; -1 for what is not there."""
+    found: list[tuple[int, int, int, int]] = []
+    known, state = b"", _NOT_THERE
+    for path in files.paths():
+        if path != known:  # members of one tar file follow each other
+            known = path
+            try:
+                asked = os.stat(path)
+                state = (asked.st_size, asked.st_mtime_ns, asked.st_dev, asked.st_ino)
+            except (OSError, ValueError):
+                state = _NOT_THERE
+        found.append(state)
+    return np.array(found, np.int64).reshape(-1, 4).T
+
+
+def _no_states(reason: str) -> np.ndarray:
+    raise DataError(reason)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import overload
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from vjepa_world.data.images import IMAGE_EXTENSIONS, is_image
 from vjepa_world.data.lists import VideoList
@@ -146,6 +147,43 @@ class FileTableBuilder:
         self._image.append(name.lower().endswith(IMAGE_EXTENSIONS))
         return len(self) - 1
 
+    def add_many(self, folder: str, names: Sequence[str]) -> range:
+        """Add files of their own in one folder; return their numbers."""
+        first, count = len(self), len(names)
+        number = self._folders.setdefault(folder, len(self._folders))
+        self._folder.extend([number] * count)
+        self._names.extend([os.fsencode(name) for name in names])
+        self._members.extend([b""] * count)
+        self._image.extend([name.lower().endswith(IMAGE_EXTENSIONS) for name in names])
+        for column in (self._offset, self._size):
+            column.extend([-1] * count)
+        return range(first, first + count)
+
+    def add_paths(self, root: str, paths: pa.Array) -> range:
+        """Add files of their own by their paths, text, relative to `root` where they are not absolute."""
+        first, count = len(self), len(paths)
+        prefix = os.path.join(root, "")
+        whole = pc.if_else(pc.starts_with(paths, "/"), paths, pc.binary_join_element_wise(prefix, paths, ""))
+        parts = pc.extract_regex(whole, r"(?s)^(?P<folder>.*?)/*(?P<name>[^/]*)$")
+        slashed = pc.struct_field(parts, "folder")
+        slashed = pc.if_else(pc.and_(pc.equal(slashed, ""), pc.starts_with(whole, "/")), "/", slashed)
+        folders = slashed.dictionary_encode()
+        numbers = [
+            self._folders.setdefault(name, len(self._folders)) for name in folders.dictionary.to_pylist()
+        ]
+        self._folder.frombytes(np.array(numbers, np.int32)[folders.indices.to_numpy()].tobytes())
+        names = pc.struct_field(parts, "name")
+        self._names.extend_column(names.cast(pa.binary()).cast(pa.large_binary()))
+        self._members.extend_column(pa.repeat(pa.scalar(b"", pa.large_binary()), count))
+        image = np.zeros(count, np.int8)
+        lower = pc.utf8_lower(names)
+        for ending in IMAGE_EXTENSIONS:
+            image |= pc.ends_with(lower, ending).to_numpy(zero_copy_only=False).astype(np.int8)
+        self._image.frombytes(image.tobytes())
+        for column in (self._offset, self._size):
+            column.frombytes(np.full(count, -1, np.int64).tobytes())
+        return range(first, first + count)
+
     def add_path(self, path: str) -> int:
         """Add a file of its own; return its number."""
         return self.add(*os.path.split(path))
@@ -189,8 +227,17 @@ class _Bytes:
 
     def append(self, value: bytes) -> None:
         self._values.append(value)
-        if len(self._values) == _CHUNK:
+        if len(self._values) >= _CHUNK:
             self._flush()
+
+    def extend(self, values: list[bytes]) -> None:
+        self._values += values
+        if len(self._values) >= _CHUNK:
+            self._flush()
+
+    def extend_column(self, column: pa.Array) -> None:
+        self._flush()
+        self._chunks.append(column)
 
     def _flush(self) -> None:
         self._chunks.append(pa.array(self._values, pa.large_binary()))
@@ -333,10 +380,23 @@ class SegmentsBuilder:
         self._episode.append(episode)
         self._listed.append(listed)
 
+    def add_whole(self, files: range) -> None:
+        """Add files by their numbers, each from its beginning to its end."""
+        count = len(files)
+        self._file.extend(files)
+        for column, value in (
+            (self._label, self._labels.setdefault("", len(self._labels))),
+            (self._start_s, 0.0),
+            (self._end_s, math.nan),
+            (self._episode, -1),
+            (self._listed, 0),
+        ):
+            column.extend([value] * count)
+
     def add_list(self, folder: Path, videos: VideoList) -> None:
         """Add the rows of a list in `folder`."""
         paths = videos.path.combine_chunks().dictionary_encode()
-        files = [self.files.add_path(os.path.join(folder, path)) for path in paths.dictionary.to_pylist()]
+        files = self.files.add_paths(os.fspath(folder), paths.dictionary)
         texts = [
             self._labels.setdefault(text, len(self._labels)) for text in videos.label.dictionary.to_pylist()
         ]

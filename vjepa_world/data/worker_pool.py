@@ -301,19 +301,23 @@ def _end_with(parent: int) -> None:
 
 
 def guarded_map(
-    function: Callable[[T], R], items: Sequence[T], crash: Callable[[str], R], timeout_s: float = 120.0
+    function: Callable[[T], R],
+    items: Sequence[T],
+    crash: Callable[[str], R],
+    timeout_s: float = 120.0,
+    items_per_task: int = _ITEMS_PER_TASK,
 ) -> list[R]:
     """Return `function(item)` of every item, called in other processes; `crash(reason)` where it kills its process.
 
     Raises:
         DataError: an item took longer than `timeout_s`, or a process was killed from outside.
     """
-    starts = range(0, len(items), _ITEMS_PER_TASK)
+    starts = range(0, len(items), items_per_task)
     count = min(len(starts), available_cores())
     results: list[R | None] = [None] * len(items)
     if not count:
         return []
-    serve = _Mapper(function, items, crash)
+    serve = _Mapper(function, items, crash, items_per_task)
     with WorkerPool[int, tuple[int, list[R]]](serve, count, timeout_s) as pool:
         left = deque(starts)
         owners: dict[int, int] = {}
@@ -386,10 +390,11 @@ class _Mapper(Generic[T, R]):
     function: Callable[[T], R]
     items: Sequence[T]
     crash: Callable[[str], R]
+    items_per_task: int
 
     def __call__(self, start: int, failed: Mapping[Key, str], note: Note) -> tuple[int, list[R]]:
         found = []
-        for index in range(start, min(start + _ITEMS_PER_TASK, len(self.items))):
+        for index in range(start, min(start + self.items_per_task, len(self.items))):
             if (index,) in failed:
                 found.append(self.crash(failed[(index,)]))
                 continue
