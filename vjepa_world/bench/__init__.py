@@ -19,6 +19,7 @@ BENCHES = {
     "encoder": "the video encoder beside transformers' on the same weights, and how fast weights load",
     "collect": "recording episodes with all cores, beside one process",
     "data": "clips decoded out of h264 beside decord, a loader's clips, and how long a pretraining waits for them",
+    "scan": "opening a list of a million rows, and a folder of files, whose headers are in the index",
     "planner": "a plan beside the published loop written plainly: speed, memory; actions of the shipped model",
     "probe": "position of the end effector read off the frozen features, beside an untrained encoder and pixels",
     "render": "a frame of the arm, beside MuJoCo's default picture quality",
