@@ -5,11 +5,15 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.data.coded_video import write_coded
 from tests.data.conftest import SHARD_LENGTHS
 from vjepa_world.data.corpus import BadFiles, clip_span_s, find_videos
+from vjepa_world.data.describe import describe_videos
+from vjepa_world.data.places import TarMember
+from vjepa_world.data.segments import Segment, Segments
 from vjepa_world.errors import DataError
 
 
@@ -137,3 +141,87 @@ def test_a_dataset_is_cut_into_its_episodes(dataset_root: Path) -> None:
     good, bad = find_videos(dataset_root).usable(clip_span_s(9, 5.0), 0.5)
     assert [segment.episode for segment in good] == [0, 2, 4]
     assert [name.rpartition("(")[2] for name in bad.reasons] == ["episode 1)", "episode 3)"]
+
+
+def test_each_real_file_is_taken_once_under_its_own_name(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    (root / "a").mkdir(parents=True)
+    write_coded(root / "b.mp4", range(0, 1000, 100))
+    (tmp_path / "pool").mkdir()
+    write_coded(tmp_path / "pool" / "x.mp4", range(0, 500, 100))
+    (root / "a" / "0.mp4").symlink_to("../b.mp4")
+    (root / "a" / "up").symlink_to("..")
+    (root / "c.mp4").hardlink_to(root / "b.mp4")
+    (root / "d.mp4").symlink_to(tmp_path / "pool" / "x.mp4")  # as caches of hubs have their files
+    for source in (root, f"{root}/**/*.mp4", f"{root}/**"):
+        corpus = find_videos(source)
+        assert [segment.path.name for segment in corpus.segments] == ["b.mp4", "d.mp4"]
+        assert corpus.left_out.repeated == 2
+        assert {kept for _, kept in corpus.left_out.repeats} == {str(root / "b.mp4")}
+
+
+def test_a_link_that_leads_nowhere_is_bad(tmp_path: Path) -> None:
+    write_coded(tmp_path / "a.mp4", range(0, 1000, 100))
+    (tmp_path / "b.mp4").symlink_to("nowhere.mp4")
+    (tmp_path / "c.mp4").symlink_to("c.mp4")
+    good, bad = find_videos(tmp_path).usable(0.5, 0.9)
+    assert [segment.path.name for segment in good] == ["a.mp4"]
+    assert sorted(Path(name).name for name in bad.reasons) == ["b.mp4", "c.mp4"]
+
+
+def test_files_of_other_kinds_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_coded(tmp_path / "a.mp4", range(0, 1000, 100))
+    for name in ("b.ts", "c.TS", "deep/d.gif", "notes.txt", ".e.ts"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    left = find_videos(tmp_path).left_out
+    assert left.kinds == {".ts": 2, ".gif": 1}
+    [line] = [record.getMessage() for record in caplog.records if "kinds" in record.getMessage()]
+    assert (
+        f"3 files of kinds that are not read: 2 .ts ({tmp_path}/b.ts, ...), 1 .gif ({tmp_path}/deep/d.gif)"
+        in line
+    )
+    assert "3 files of kinds that are not read: 2 .ts" in describe_videos(tmp_path).render()
+    (tmp_path / "a.mp4").unlink()
+    with pytest.raises(
+        DataError, match=r"No video found in .* There are 3 files of kinds that are not read: 2 \.ts"
+    ):
+        find_videos(tmp_path)
+
+
+def test_bad_rows_are_counted_as_rows(tmp_path: Path) -> None:
+    write_coded(tmp_path / "a.mp4", range(0, 1000, 100))
+    rows = [f"a.mp4,{number % 3 / 10},{number % 3 / 10 + 0.2}" for number in range(30)]
+    (tmp_path / "list.csv").write_text("\n".join(["path,start,end", *rows, "a.mp4,,"]))
+    corpus = find_videos(tmp_path / "list.csv")
+    good, bad = corpus.usable(0.5, 0.99)
+    assert (len(good), len(bad), len(bad.reasons)) == (1, 30, 3)
+    with pytest.raises(DataError, match=r"30 of 31 videos are bad; data.max_bad_fraction=0.5 allows 15"):
+        corpus.usable(0.5, 0.5)
+    with pytest.raises(DataError, match="31 of 31 videos are bad"):
+        corpus.usable(2.0, 1.0)
+
+
+def test_a_segment_by_column_is_the_same_segment(tmp_path: Path) -> None:
+    member = TarMember(tmp_path / "a.tar", "x/1.mp4", 512, 100)
+    rows = [
+        Segment(tmp_path / "a.mp4"),
+        Segment(tmp_path / "a.mp4", 1.5, 3.0, "push", piece="1.5 s to 3 s"),
+        Segment(Path("relative.png"), label="b"),
+        Segment(tmp_path / "d.mp4", 0.0, 2.0, "c", episode=7),
+        Segment(tmp_path / "a.tar", member=member),
+        Segment(Path("/top.mp4")),
+    ]
+    segments = Segments.of(rows)
+    assert list(segments) == rows
+    assert [segment.name for segment in segments] == [row.name for row in rows]
+    assert segments.image.tolist() == [False, False, True, False, False, False]
+    assert list(segments.take(np.array([4, 1]))) == [rows[4], rows[1]]
+
+
+@pytest.mark.parametrize("path", ["a.mp4", "deep/b.mp4", "/abs/c.mp4", "/top.mp4", "../up.png", "x//y.JPG"])
+def test_paths_of_a_list_are_joined_to_its_folder(tmp_path: Path, path: str) -> None:
+    (tmp_path / "list.csv").write_text(f"path\n{path}\n{path}\n")
+    first, second = find_videos(tmp_path / "list.csv").segments
+    assert first.path == second.path == tmp_path / path
+    assert first.is_image == path.lower().endswith(("png", "jpg"))

@@ -15,6 +15,7 @@ from vjepa_world.data.corpus import find_videos
 from vjepa_world.data.images import probe_image, read_image
 from vjepa_world.data.video import VideoError
 from vjepa_world.errors import DataError
+from vjepa_world.verbs import plan
 
 
 def picture(height: int = 24, width: int = 36) -> np.ndarray:
@@ -132,3 +133,53 @@ def test_an_image_whose_header_tells_of_more_than_it_holds_is_refused(tmp_path: 
             pytest.raises(VideoError, match="12000 x 10000 pixels, and it has 2000"),
         ):
             read(path)
+
+
+def test_palette_cmyk_and_bits_become_what_they_show(tmp_path: Path) -> None:
+    colours = Image.new("P", (4, 2))
+    colours.putpalette([10, 20, 30, 200, 100, 50])
+    colours.putdata([0, 1, 1, 0, 1, 0, 0, 1])
+    colours.save(tmp_path / "palette.png")
+    assert read_image(tmp_path / "palette.png")[:, 0].T.tolist() == [
+        [10, 20, 30],
+        [200, 100, 50],
+        [200, 100, 50],
+        [10, 20, 30],
+    ]
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "ink.jpg", quality=98)
+    red = read_image(tmp_path / "ink.jpg")[:, 4, 4].tolist()
+    assert red[0] > 240 and max(red[1:]) < 15
+    Image.fromarray(np.eye(6) > 0).save(tmp_path / "bits.png")
+    assert (read_image(tmp_path / "bits.png").numpy() == 255 * np.eye(6)).all()
+
+
+def test_the_first_picture_of_a_phones_pair_is_read(tmp_path: Path) -> None:
+    first, second = Image.fromarray(picture()), Image.fromarray(255 - picture())
+    first.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[second], quality=98)
+    assert Image.open(tmp_path / "phone.jpg").format == "MPO"
+    assert (
+        np.abs(read_image(tmp_path / "phone.jpg").permute(1, 2, 0).numpy().astype(int) - picture()).max()
+        <= 16
+    )
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.ones((4, 4), np.float32), "floating-point"),
+        (np.full((4, 4), 1 << 20, np.int32), "more than 16 bits"),
+    ],
+)
+def test_pixels_without_a_known_white_are_refused(tmp_path: Path, pixels: np.ndarray, reason: str) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(VideoError, match=reason):
+        read_image(tmp_path / "a.tif")
+
+
+def test_plan_reads_pictures_as_corpora_do(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.ascontiguousarray(np.rot90(picture()))).save(tmp_path / "phone.png", exif=exif)
+    Image.fromarray(np.full((4, 4), 100 * 257, np.uint16)).save(tmp_path / "deep.png")
+    assert (plan.read_image(tmp_path / "phone.png").permute(1, 2, 0).numpy() == picture()).all()
+    assert (plan.read_image(tmp_path / "deep.png") == 100).all()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -283,3 +284,29 @@ def test_clips_that_episodes_cannot_give_are_refused(dataset_root: Path) -> None
         EpisodeClips(dataset, shown(frames=13, fps=5.0), 0)
     with pytest.raises(ConfigError, match="data.fps 10 is more than the 5 frames a second of"):
         EpisodeClips(dataset, shown(frames=2), 0)
+
+
+def test_lists_may_be_parquet_or_written_by_a_spreadsheet(folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder, tmp_path / "set")
+    rows = {"path": ["jump/1.mp4", "fall/3.mp4"], "label": ["jump", "fall"]}
+    pq.write_table(pa.table(rows), folder / "list.parquet")
+    (folder / "sheet.csv").write_bytes(
+        "path;label\r\njump/1.mp4;jump\r\nfall/3.mp4;fall\r\n".encode("utf-16")
+    )
+    (folder / "plain.csv").write_text("jump/1.mp4 jump\nfall/3.mp4 fall\n")
+    for name in ("list.parquet", "sheet.csv", "plain.csv"):
+        assert labels(folder / name) == {"1.mp4": "jump", "3.mp4": "fall"}
+    (folder / "latin.csv").write_bytes("path,label\njump/1.mp4,café\n".encode("latin-1"))
+    with pytest.raises(DataError, match="latin.csv: byte 0xe9, .* of line 2, is not UTF-8"):
+        labelled_videos(folder / "latin.csv", 0.0)
+
+
+def test_one_file_under_two_names_is_listed_twice(folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(folder, tmp_path / "set")
+    (folder / "jump" / "again.mp4").symlink_to("1.mp4")
+    file = csv(folder / "list.csv", "path,label", "jump/1.mp4,x", "jump/again.mp4,y")
+    with pytest.raises(DataError, match="lists some videos more than once: .*1.mp4 and .*again.mp4"):
+        labelled_videos(file, 0.0)
+    (folder / "fall" / "other.mp4").symlink_to("../jump/1.mp4")
+    with pytest.raises(DataError, match="has some videos in two classes, as links: .*fall/other.mp4"):
+        labelled_videos(folder, 0.0)

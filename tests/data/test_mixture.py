@@ -294,3 +294,36 @@ def test_real_videos_give_clips(real_videos: Path) -> None:
     for clip in clips(source, 4):
         assert clip.shape == (8, 3, 64, 64)
         assert clip.float().std() > 5
+
+
+def test_a_group_whose_files_all_turn_bad_ends_with_the_reason(tmp_path: Path) -> None:
+    """The account of all sources allows it, and no draw can succeed."""
+    for name in ("one", "many"):
+        (tmp_path / name).mkdir()
+    write_coded(tmp_path / "one" / "a.mp4", range(0, 3000, 100))
+    for number in range(9):
+        write_coded(tmp_path / "many" / f"{number}.mp4", range(0, 3000, 100))
+    sources = {
+        "one": SourceConfig(path=str(tmp_path / "one"), frames_per_clip=2),
+        "many": SourceConfig(path=str(tmp_path / "many"), weight=1e-9),
+    }
+    source = mixture(sources=sources, max_bad_fraction=0.9)
+    (tmp_path / "one" / "a.mp4").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"No clip of 2 frames could be read in 40 draws from .*one[\s\S]*zero bytes"
+    ):
+        source[0, 0]
+
+
+def test_rows_that_turn_bad_are_counted_as_rows(tmp_path: Path) -> None:
+    for name in "ab":
+        write_coded(tmp_path / f"{name}.mp4", range(0, 3000, 100))
+    (tmp_path / "list.csv").write_text("path,start\n" + "a.mp4,0\n" * 8 + "b.mp4,0\n" * 2)
+    source = mixture(tmp_path / "list.csv", max_bad_fraction=0.5)
+    (tmp_path / "b.mp4").write_bytes(b"")
+    found = {bad for entry in range(40) for bad in source[0, entry].bad}
+    assert [(Path(bad.name).name, bad.rows) for bad in found] == [("b.mp4", 2)]
+    (tmp_path / "a.mp4").write_bytes(b"")
+    sent = pickle.loads(pickle.dumps(source))
+    with pytest.raises(DataError, match="(8|10) of 10 videos are bad"):
+        [sent[1, entry] for entry in range(40)]

@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from vjepa_world.data.worker_pool import guarded_map
+from vjepa_world.data.worker_pool import Words, guarded_map, spawned_map
 from vjepa_world.errors import DataError
 
 
@@ -41,6 +43,11 @@ def killed(number: int) -> int | str:
 
 def asleep(number: int) -> int | str:
     time.sleep(60 if number == 5 else 0.01)
+    return number
+
+
+def long_asleep(number: int) -> int:
+    time.sleep(60)
     return number
 
 
@@ -79,14 +86,49 @@ def test_a_kill_a_stall_and_a_fault_of_ours_are_errors() -> None:
     assert multiprocessing.active_children() == []
 
 
+WORDS = Words("test process", "testing", "test less")
+
+
+def spawned(function: Callable[[int], Any], count: int, workers: int = 2) -> Iterator[Any]:
+    return spawned_map(function, range(count), workers, "number {}".format, WORDS)
+
+
+def test_new_processes_do_all_and_name_what_they_die_of() -> None:
+    assert sorted(spawned(abs, 9, workers=3)) == list(range(9))
+    with pytest.raises(
+        DataError, match="A test process was killed by SIGKILL while it was testing number 5.*test less"
+    ):
+        list(spawned(killed, 8))
+    with pytest.raises(DataError, match=r"A test process crashed \(SIGABRT\) while it was testing number 1"):
+        list(spawned(aborted, 3))
+    with pytest.raises(DataError, match="five is refused"):
+        list(spawned(refused, 8))
+    assert multiprocessing.active_children() == []
+
+
+def test_a_signal_ends_new_processes_in_the_middle_of_their_work() -> None:
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 4.0)
+    start = time.monotonic()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(spawned(long_asleep, 4))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - start < 5
+    assert multiprocessing.active_children() == []
+
+
 PARENT = """
 import os, sys, time
 from vjepa_world.data.worker_pool import WorkerPool
 def serve(task, failed, note):
+    time.sleep(task)
     return os.getpid()
 pool = WorkerPool(serve, 2, 10.0)
 for worker in range(2):
     pool.submit(worker, 0)
+    pool.submit(worker, 60)  # in the middle of which they are when the parent goes
 print(pool.receive(), pool.receive(), flush=True)
 time.sleep(60)
 """
@@ -103,7 +145,7 @@ def test_processes_end_with_a_parent_that_is_killed() -> None:
     assert len(children) == 2
     parent.kill()
     parent.wait()
-    for _ in range(100):
+    for _ in range(30):
         if not any(is_running(child) for child in children):
             return
         time.sleep(0.1)

@@ -39,7 +39,7 @@ print(int(good.sum()), time.perf_counter() - start, memory_gb("VmHWM") - before)
 
 
 def run(config: BenchConfig) -> list[Row]:
-    """Return seconds and memory of opening corpora whose headers are known, beside what is allowed and the first time."""
+    """Return seconds and memory of opening corpora whose headers are known, beside what is allowed."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         listed, folder = _make_list(home), _make_folder(home)

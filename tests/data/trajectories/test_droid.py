@@ -60,6 +60,31 @@ def test_a_list_of_folders(line: str, root: Path) -> None:
     assert np.array_equal(open_trajectories(relative).episode(1).states, contents(KIND)[1].states)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("header", ["", "path\n", "Path,label\n", "label;path\n"])
+def test_a_list_of_a_spreadsheet(encoding: str, header: str, root: Path) -> None:
+    chosen = [folders(root)[2], folders(root)[0]]
+    rows = [f"x;{folder}" if ";" in header else str(folder) for folder in chosen]
+    (root / "list.csv").write_text(header + "\r\n".join(rows), encoding=encoding)
+    dataset = open_trajectories(root / "list.csv")
+    assert dataset.num_episodes == 2
+    assert np.array_equal(dataset.episode(0).states, contents(KIND)[2].states)
+
+
+def test_a_list_with_another_header_says_what_is_missing(root: Path) -> None:
+    (root / "list.csv").write_text(f"folder\n{folders(root)[0]}\n")
+    with pytest.raises(
+        DataError, match="no column 'path' in its first line; it has: folder. Its first line names no"
+    ):
+        open_trajectories(root / "list.csv")
+
+
+def test_links_to_folders_above_are_followed_once(root: Path) -> None:
+    (folders(root)[0] / "up").symlink_to("../..")
+    (root / "again").symlink_to(".")
+    assert DROIDDataset(root).num_episodes == 3
+
+
 def test_a_folder_that_is_gone_is_one_bad_episode(root: Path) -> None:
     (root / "list.csv").write_text(f"{folders(root)[0]}\n{root / 'nowhere'}\n")
     dataset = DROIDDataset(root / "list.csv")
