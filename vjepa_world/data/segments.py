@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -384,13 +384,14 @@ class SegmentsBuilder:
         """Add files by their numbers, each from its beginning to its end."""
         count = len(files)
         self._file.extend(files)
-        for column, value in (
+        columns: tuple[tuple[array[Any], float], ...] = (
             (self._label, self._labels.setdefault("", len(self._labels))),
             (self._start_s, 0.0),
             (self._end_s, math.nan),
             (self._episode, -1),
             (self._listed, 0),
-        ):
+        )
+        for column, value in columns:
             column.extend([value] * count)
 
     def add_list(self, folder: Path, videos: VideoList) -> None:

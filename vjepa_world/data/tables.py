@@ -96,9 +96,9 @@ def first_lines(file: Path, count: int) -> list[str]:
         return []
 
 
-def first_cells(line: str) -> list[str]:
-    """Return what the first cell of a line may be, whatever separates cells."""
-    return [cells[0].strip() for delimiter in _DELIMITERS if (cells := _cells(line, delimiter))]
+def possible_cells(line: str) -> list[str]:
+    """Return what may be a cell of a line, whatever separates cells."""
+    return [cell.strip() for delimiter in _DELIMITERS for cell in _cells(line, delimiter)]
 
 
 def check_columns(table: Table, wanted: Sequence[str], advice: str) -> None:

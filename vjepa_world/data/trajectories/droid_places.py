@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vjepa_world.data.folders import Walked, walk
-from vjepa_world.data.tables import check_columns, first_cells, first_lines, read_table
+from vjepa_world.data.tables import check_columns, first_lines, possible_cells, read_table
 from vjepa_world.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ def is_droid(path: Path) -> bool:
         return next(_below(path, most_folders=_LOOKED_INTO), None) is not None
     if path.suffix.lower() not in _LISTS or not path.is_file():
         return False
-    cells = (cell for line in first_lines(path, _LINES) for cell in first_cells(line))
+    cells = (cell for line in first_lines(path, _LINES) for cell in possible_cells(line))
     return any(_is_folder(cell, path) and (_folder(cell, path) / _NUMBERS).is_file() for cell in cells)
 
 
