@@ -117,7 +117,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "vjepa_world.cores": (),
     "vjepa_world.streams": (),
     "vjepa_world.file_values": (),
-    "vjepa_world.checksums": (),
+    "vjepa_world.checksums": ("xxhash",),
     "vjepa_world.ops": ("torch", "numpy"),
     "vjepa_world.models": ("torch", "numpy"),
     "vjepa_world.cli": (),

@@ -1,21 +1,22 @@
 """Checksums of the files that we write, so that a bit that flips on a disk or in a copy is noticed when they are read.
 
-A safetensors file carries its own in its header, where copies and renamings do not lose it. It is a CRC-32 of the whole
-file with zeros in its place: zlib's, which takes a quarter of a second for a gigabyte.
+A safetensors file carries its own in its header, where copies and renamings do not lose it. It is the XXH3 of the whole
+file (64 bits) with zeros in its place, which takes little longer than the reading: a fifth of what CRC-32 takes.
 """
 
 from __future__ import annotations
 
 import re
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-#: Stands in a file's metadata until `seal` knows the checksum.
-UNSEALED = "crc32=00000000"
+from xxhash import xxh3_64
 
-_SEAL = re.compile(rb"crc32=(.{8})", re.DOTALL)
-_CHUNK = 1 << 22
+#: Stands in a file's metadata until `seal` knows the checksum.
+UNSEALED = "xxh3=0000000000000000"
+
+_SEAL = re.compile(rb"xxh3=(.{16})", re.DOTALL)
+_CHUNK = 1 << 20  # what is read at once, into the same memory: it stays in the processor's cache
 _LENGTH_BYTES = 8  # of the header, little-endian, at the start of a safetensors file
 _LONGEST_HEADER = 100_000_000  # as the library allows
 
@@ -28,13 +29,13 @@ _ORDERS = tuple(
 
 
 def file_checksum(path: Path) -> str:
-    """Return the CRC-32 of a file, eight hexadecimal digits.
+    """Return the XXH3 of a file, 16 hexadecimal digits.
 
     Raises:
         OSError: It cannot be read.
     """
     with path.open("rb") as stream:
-        return f"{_rest(stream, 0):08x}"
+        return _rest(stream, b"")
 
 
 def seal(path: Path) -> None:
@@ -50,9 +51,9 @@ def seal(path: Path) -> None:
         at = header.find(UNSEALED.encode())
         if at < 0:
             raise ValueError(f"{path} has no {UNSEALED} in its metadata")
-        checksum = _rest(stream, zlib.crc32(header))
+        seal = f"xxh3={_rest(stream, header)}".encode()
         stream.seek(0)
-        stream.write(header[:at] + f"crc32={checksum:08x}".encode() + header[at + len(UNSEALED) :])
+        stream.write(header[:at] + seal + header[at + len(seal) :])
 
 
 def is_damaged(path: Path) -> bool:
@@ -67,7 +68,7 @@ def is_damaged(path: Path) -> bool:
         if found is None:
             return False
         unsealed = header[: found.start()] + UNSEALED.encode() + header[found.end() :]
-        return found[1] != f"{_rest(stream, zlib.crc32(unsealed)):08x}".encode()
+        return found[1] != _rest(stream, unsealed).encode()
 
 
 def _header(stream: BinaryIO) -> bytes:
@@ -77,7 +78,10 @@ def _header(stream: BinaryIO) -> bytes:
     return stream.read(_LENGTH_BYTES + length) if length <= _LONGEST_HEADER else b""
 
 
-def _rest(stream: BinaryIO, checksum: int) -> int:
-    while chunk := stream.read(_CHUNK):
-        checksum = zlib.crc32(chunk, checksum)
-    return checksum
+def _rest(stream: BinaryIO, before: bytes) -> str:
+    """Return the checksum of these bytes with the rest of the stream behind them."""
+    checksum = xxh3_64(before)
+    chunk = memoryview(bytearray(_CHUNK))
+    while size := stream.readinto(chunk):  # type: ignore[attr-defined]
+        checksum.update(chunk[:size])
+    return checksum.hexdigest()

@@ -12,7 +12,6 @@ import logging
 import math
 import shutil
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from xxhash import xxh3_64
 
 from vjepa_world.checksums import file_checksum
 from vjepa_world.data.bad_files import BadFiles
@@ -176,14 +176,14 @@ def write_blocks(path: Path, blocks: Iterable[Tensor]) -> str:
     Raises:
         OSError: If the disk is full; the file is named.
     """
-    checksum = 0
+    checksum = xxh3_64()
     try:
         with open(path, "wb") as stream:
             for block in blocks:
                 content = block.numpy().tobytes()
-                checksum = zlib.crc32(content, checksum)
+                checksum.update(content)
                 stream.write(content)
-        return f"{checksum:08x}"
+        return checksum.hexdigest()
     except OSError as error:
         if error.filename is not None:  # of something that was read
             raise
