@@ -105,8 +105,8 @@ def test_broken_json_is_named(saved: Path, text: str) -> None:
         (lambda d: d["config"].pop("latents"), "config.json describes no LatentsConfig"),
         (lambda d: d["config"].pop("embodiments"), "config.json lists no embodiments"),
         (
-            lambda d: d["config"]["embodiments"][0].update(actions=2),
-            r"has the unknown key 'actions'; did you mean 'action_dim'\?",
+            lambda d: d["config"]["embodiments"][0].update(action_dims=2),
+            r"has the unknown key 'action_dims'; did you mean 'action_dim'\?",
         ),
         (
             lambda d: d["config"]["encoder"].update(dept=2),
