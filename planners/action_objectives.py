@@ -11,7 +11,7 @@ from torch import Tensor
 
 from planners.composing import Composable
 from planners.errors import PlannerError
-from planners.weighing import Norm, Numbers, check_size, length, read_norm, read_numbers, read_weights
+from planners.weighing import Norm, Numbers, check_size, length, read_norm, read_numbers, read_weights, wide
 
 
 class _ActionObjective(Composable):
@@ -31,7 +31,7 @@ class _ActionObjective(Composable):
         """Return what is averaged over its last axis, `[S, *]`, of float32 actions `[S, K, A]`."""
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        """Return energies `[B, S]`, float32.
+        """Return energies `[B, S]`, float32; float64 of actions in float64.
 
         Args:
             predicted: `[B, S, K, N, D]`, not used by this objective.
@@ -43,7 +43,7 @@ class _ActionObjective(Composable):
         """
         self._check(actions)
         # One problem at a time, as in planners.objectives.
-        return torch.stack([self._mean(problem.float()) for problem in actions])
+        return torch.stack([self._mean(wide(problem)) for problem in actions])
 
     def _mean(self, actions: Tensor) -> Tensor:
         sizes = self._sizes(actions)

@@ -337,7 +337,13 @@ class _Hold:
         if self.owner.hold is not None:
             return self.owner.hold.repeat(self.batch, 1)
         if self.found is None:
-            self.found = self._from_model() if self.owner._held_at is None else self.owner._held_at
+            held = self.owner._held_at
+            if held is not None and len(held) != self.batch:
+                raise PlannerError(
+                    f"act got {self.batch} problems while {len(held)} are held; allowed is the same batch until reset. "
+                    "Call reset() when the batch changes."
+                )
+            self.found = self._from_model() if held is None else held
         return self.found.clone()
 
     def _from_model(self) -> Tensor:

@@ -186,7 +186,7 @@ def read_hold(model: WorldModel, context: Context, batch: int) -> Tensor | None:
             f"{'' if bool(torch.isfinite(hold).all()) else ' and is not finite'}; allowed is a finite action for each "
             f"problem, {expected}. Return the targets at which the robots stay where they are."
         )
-    return hold.to(low)
+    return hold.detach().to(low, copy=True)  # the model may write over its own
 
 
 def within_reach(

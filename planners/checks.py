@@ -148,8 +148,10 @@ def check_tensor(name: str, got: object, shape: str) -> Tensor:
         raise PlannerError(
             f"{name} is a {type(got).__name__}; allowed is a tensor {shape}. Convert it with torch.as_tensor."
         )
-    if got.dtype == torch.bool or got.is_complex() or got.is_quantized or got.layout != torch.strided:
-        kind = str(got.dtype) if got.layout == torch.strided else f"{got.dtype}, {got.layout}"
+    only_stored = got.is_floating_point() and got.element_size() < 2  # float8: nothing is computed in it
+    sparse = got.layout != torch.strided or got.is_nested
+    if got.dtype == torch.bool or got.is_complex() or got.is_quantized or sparse or only_stored:
+        kind = f"{got.dtype}, {'nested' if got.is_nested else got.layout}" if sparse else str(got.dtype)
         raise PlannerError(
             f"{name} is a tensor of {kind}; allowed are real numbers, {shape}, in a dense tensor. Convert it to "
             "float32."
@@ -257,11 +259,30 @@ def check_plan(owner: str, plan: object, batch: int) -> None:
         raise PlannerError(
             f"{owner}'s planner returned a {type(plan).__name__}; allowed is a planners.Plan. Make its plan return one."
         )
-    check_tensor(f"The actions of the plan that {owner}'s planner returned", plan.actions, "[B, K, A]")
+    check_given(f"The actions of the plan that {owner}'s planner returned", plan.actions, "[B, K, A]")
     if plan.actions.ndim != 3 or len(plan.actions) != batch or not plan.actions.shape[1]:
         raise PlannerError(
             f"{owner}'s planner returned actions of shape {tuple(plan.actions.shape)} for {batch} problems; allowed is "
             f"[B, K, A] with B={batch} and at least one step. Make its plan return one sequence for each problem."
+        )
+    if not bool(torch.isfinite(plan.actions).all()):
+        raise PlannerError(
+            f"{owner}'s planner returned actions with NaN or infinite entries; allowed are finite ones. Check the "
+            "observation, the goal and what plans."
+        )
+    check_given(f"The energy of the plan that {owner}'s planner returned", plan.energy, "[B]")
+    if plan.energy.shape != (batch,):
+        raise PlannerError(
+            f"{owner}'s planner returned an energy of shape {tuple(plan.energy.shape)} for {batch} problems; allowed "
+            "is [B]. Make its plan return one energy for each problem."
+        )
+    if plan.kept is None:
+        return
+    check_given(f"What the plan that {owner}'s planner returned has kept", plan.kept, "[B, M, K, A]")
+    if plan.kept.ndim != 4 or (len(plan.kept), *plan.kept.shape[2:]) != tuple(plan.actions.shape):
+        raise PlannerError(
+            f"{owner}'s planner kept sequences of shape {tuple(plan.kept.shape)} beside actions "
+            f"{tuple(plan.actions.shape)}; allowed is [B, M, K, A] of the same B, K and A, or None. Change its kept."
         )
 
 
@@ -276,7 +297,9 @@ def read_action(name: str, got: object) -> Tensor:
         read = torch.as_tensor(got).detach().clone()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         read = None
-    usable = read is not None and not (read.is_complex() or read.dtype == torch.bool or read.is_meta)
+    usable = read is not None and not (
+        read.is_complex() or read.dtype == torch.bool or read.is_meta or read.is_nested
+    )
     if read is None or not usable or read.ndim != 1 or not len(read) or not bool(torch.isfinite(read).all()):
         raise PlannerError(
             f"{name} is {plain(got)!r}; allowed is an action [A]: a list of finite numbers. Change {name}."
@@ -287,6 +310,14 @@ def read_action(name: str, got: object) -> Tensor:
 def version_of(tensor: Tensor) -> int:
     """Return how often a tensor was written to in place; tensors of inference mode do not count."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+def handed_out(tensor: Tensor) -> Tensor:
+    """Return what somebody is given of a tensor that others read too: a copy, where writes into it are not counted.
+
+    Those through NumPy are not, on a processor, nor any into a tensor of inference mode.
+    """
+    return tensor.clone() if tensor.device.type == "cpu" or tensor.is_inference() else tensor
 
 
 def check_unwritten(who: str, versions: Mapping[str, tuple[Tensor, int]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from planners.checks import check_energy, check_unwritten, version_of
+from planners.checks import check_energy, check_unwritten, handed_out, version_of
 from planners.errors import PlannerError
 from planners.protocols import Objective, judge, needs_states
 
@@ -96,12 +96,13 @@ class WeightedSum(Composable):
             PlannerError: If a term does not return `[B, S]`, or as the terms do.
         """
         shared = {"predictions": predicted, "goal": goal} | ({} if states is None else {"states": states})
-        versions = {name: (tensor, version_of(tensor)) for name, tensor in shared.items()}
         energies = []
         for multiple, objective in self.terms:
+            given = {name: handed_out(tensor) for name, tensor in shared.items()}
+            versions = {name: (tensor, version_of(tensor)) for name, tensor in given.items()}
             energy = judge(
-                objective, predicted, goal, actions.clone(), states
-            )  # each term has actions of its own
+                objective, given["predictions"], given["goal"], actions.clone(), given.get("states")
+            )
             check_unwritten(type(objective).__name__, versions)
             energies.append(multiple * check_energy(energy, actions))
         return sum(energies[1:], start=energies[0])

@@ -25,6 +25,7 @@ from planners.weighing import (
     read_weights,
     step_weights,
     weighted_mean,
+    wide,
 )
 
 
@@ -45,7 +46,7 @@ class _Goal(Composable):
         """Return `[S, K, N, *]` of `[S, K, N, D]` and `[N, D]`; the mean over the last axis is a patch's distance."""
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        """Return energies `[B, S]`, float32.
+        """Return energies `[B, S]`, float32; float64 of predictions in float64.
 
         Args:
             predicted: `[B, S, K, N, D]`.
@@ -61,7 +62,7 @@ class _Goal(Composable):
         patches = self._patches(predicted)
         # One problem at a time: a reduction over the whole batch may add in an order that depends on B.
         problems = zip(predicted, goal, patches, strict=True)
-        return torch.stack([weighted_mean(self._distance(*problem), steps) for problem in problems]).float()
+        return wide(torch.stack([weighted_mean(self._distance(*problem), steps) for problem in problems]))
 
     def _distance(self, predicted: Tensor, goal: Tensor, weights: Tensor | None) -> Tensor:
         """`[S, K, N, D]`, `[N, D]` and `[N]` to `[S, K]`."""
@@ -154,15 +155,15 @@ class GoalCosine(_Goal):
     """
 
     def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
-        ahead, ahead_is_zero = _direction(predicted.float())
-        wanted, wanted_is_zero = _direction(goal.float())
+        ahead, ahead_is_zero = _direction(wide(predicted))
+        wanted, wanted_is_zero = _direction(wide(goal))
         squared = (ahead - wanted).square_().sum(dim=-1, keepdim=True)
         return (squared + ahead_is_zero + wanted_is_zero) / 2
 
 
 def _difference(predicted: Tensor, goal: Tensor) -> Tensor:
     """Return a fresh difference; half precision is widened as it is subtracted, without a float copy of its own."""
-    return predicted - goal.float()
+    return predicted - wide(goal)
 
 
 def _direction(features: Tensor) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,7 @@ class Proposing:
         started = time.perf_counter()
         check_deadline(deadline_s)
         check_generators(generators)
-        proposal = self.propose(context, goal)
+        proposal = self.propose(context, check_given("goal", goal, "[B, N, D]").clone())
         self._check(proposal, context, len(generators))
         starts = _starts(proposal, warm_start)
         if deadline_s is not None:

@@ -14,6 +14,7 @@ from planners.checks import (
     check_rollout,
     check_rollout_with_states,
     check_unwritten,
+    handed_out,
     version_of,
 )
 from planners.errors import PlannerError
@@ -131,9 +132,10 @@ class Scorer:
         """
         if not isinstance(self.model, JudgingWorldModel):
             return imagined_energy(self.model, self.objective, self.context, self.goal, actions)
-        goal = {"goal": (self.goal, version_of(self.goal))}
-        energy = self.model.judged_energy(self.objective, self.context, self.goal, actions.clone())
-        check_unwritten("The world model or the objective", goal)
+        goal = handed_out(self.goal)
+        before = {"goal": (goal, version_of(goal))}
+        energy = self.model.judged_energy(self.objective, self.context, goal, actions.clone())
+        check_unwritten("The world model or the objective", before)
         return check_energy(energy, actions)
 
     def _size(self, count: int, horizon: int) -> int:
@@ -155,6 +157,7 @@ def imagined_energy(
         PlannerError: If an answer is of another kind or shape, states are asked of a model that imagines none, or the
             goal was written to.
     """
+    goal = handed_out(goal)
     before = {"goal": (goal, version_of(goal))}
     energy = _judged(model, objective, context, goal, actions)
     check_unwritten("The world model or the objective", before)

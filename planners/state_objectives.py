@@ -24,6 +24,7 @@ from planners.weighing import (
     read_weights,
     step_weights,
     weighted_mean,
+    wide,
 )
 
 
@@ -74,7 +75,7 @@ class StateGoal(Composable):
     def __call__(
         self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor | None = None
     ) -> Tensor:
-        """Return energies `[B, S]`, float32.
+        """Return energies `[B, S]`, float32; float64 of states in float64.
 
         Args:
             predicted: `[B, S, K, N, D]`, not used by this objective.
@@ -95,7 +96,7 @@ class StateGoal(Composable):
     def _distance(self, states: Tensor, wanted: Tensor) -> Tensor:
         """`[S, K, P]` and `[P]` to `[S, K]`."""
         places, is_angle = self._places.to(states.device), self._is_angle.to(states.device)
-        apart = states[..., places].float() - wanted[places]
+        apart = wide(states[..., places]) - wanted[places]
         turns = torch.where(is_angle, torch.round(apart / math.tau), 0.0)
         return length(apart - math.tau * turns, self.norm, self._weights)
 

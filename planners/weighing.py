@@ -117,6 +117,11 @@ def length(numbers: Tensor, norm: Norm, weights: Tensor | None) -> Tensor:
     return torch.linalg.vector_norm(weighted, ord=1 if norm == "l1" else 2, dim=-1)
 
 
+def wide(numbers: Tensor) -> Tensor:
+    """Return numbers in float32, or in float64 where they are: energies are no coarser than what they are of."""
+    return numbers if numbers.dtype == torch.float64 else numbers.float()
+
+
 def counted(steps: Tensor, discount: float) -> Tensor:
     """Return of `[B, S, K, ...]` the steps whose weight is not 0, as a view."""
     return steps[:, :, -1:] if discount == 0.0 else steps

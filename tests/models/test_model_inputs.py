@@ -26,6 +26,7 @@ from vjepa_world.models.probe import build_probe
 from vjepa_world.models.rollout import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pixels import normalize_video
+from vjepa_world.ops.tensor_checks import check_frames
 
 FRAMES = pictures(2).unflatten(0, (1, 2))
 STATES = torch.rand(1, 2, 7, generator=torch.Generator().manual_seed(1))
@@ -486,3 +487,80 @@ def test_a_context_is_copied_and_stored() -> None:
     for same in (copy.deepcopy(seen), pickle.loads(pickle.dumps(seen))):
         assert isinstance(same, Context)
         assert torch.equal(model.rollout(same, drawn(1, 2, 1)), model.rollout(seen, drawn(1, 2, 1)))
+
+
+@pytest.mark.parametrize("size", [(48, 27), (96, 54), (854, 480)])
+def test_a_wide_picture_of_one_camera_is_not_cut_into_two_views(size: tuple[int, int]) -> None:
+    width, height = size
+    with pytest.raises(ConfigError, match="one camera's picture would be cut into 2"):
+        check_frames(torch.zeros(1, 3, height, width, dtype=torch.uint8), "[B, C, H, W]", views=2)
+
+
+def test_tensors_that_hold_no_usable_numbers_are_refused() -> None:
+    model = tiny_model()
+    nested = torch.nested.nested_tensor([FRAMES[0]])
+    with pytest.raises(ConfigError, match="came as a nested tensor"):
+        model.encode(nested, STATES)
+    with pytest.raises(ConfigError, match="came as float8"):
+        model.encode(FRAMES, STATES.to(torch.float8_e4m3fn))
+    with pytest.raises(ConfigError, match="up to 1e\\+300, and float32"):
+        model.encode(FRAMES, torch.full((1, 2, 7), 1e300, dtype=torch.float64))
+    with pytest.raises(ConfigError, match="features came as numpy.ndarray"):
+        Context(np.zeros((1, 1, 4, 16)), STATES[:, :1])  # type: ignore[arg-type]
+    seen = model.encode(FRAMES, STATES)
+    with pytest.raises(ConfigError, match="have .2, 16. tokens and channels, and this model's .4, 16."):
+        model.rollout(dataclasses.replace(seen, features=seen.features[:, :, :2]), drawn(1, 2, 1))
+
+
+def test_a_linear_probe_reads_half_precision_without_losing_what_varies() -> None:
+    """Beside an offset of 8, a spread of 0.05 is lost where the mean token is rounded to bfloat16."""
+    probe = build_probe(ProbeConfig(kind="linear", embed_dim=24, num_outputs=3))
+    tokens = torch.randn(64, 10, 24, generator=torch.Generator().manual_seed(0)) * 0.05 + 8
+    probe.set_statistics(tokens.mean(dim=1))  # type: ignore[operator]
+    rounded = tokens.bfloat16()
+    assert torch.allclose(probe(rounded), probe(rounded.float()), atol=1e-5)
+    for wrong, words in ((tokens[:, :0], "have no tokens"), (tokens * torch.nan, "NaN or infinite")):
+        with pytest.raises(ConfigError, match=words):
+            probe(wrong)
+
+
+def test_another_predictor_is_imagined_with() -> None:
+    model, actions = model_of("one frame"), drawn(1, 3, 2)
+    context = context_of(model)
+    before = model.rollout(context, actions)
+    model.predictor = copy.deepcopy(model.predictor)
+    with torch.no_grad():
+        for parameter in model.predictor.parameters():
+            parameter.mul_(0.5)
+    after = model.rollout(context, actions)
+    assert not torch.equal(after, before)
+    assert torch.equal(after, copy.deepcopy(model).rollout(context, actions))
+
+
+def test_weights_in_another_order_are_seen_past_the_version_counter() -> None:
+    """The sum of a matrix stays when its rows change places."""
+    model, actions = model_of("one frame"), drawn(1, 3, 2)
+    context = context_of(model)
+    before = model.rollout(context, actions)
+    weight = model.predictor.predictor_proj.weight
+    weight.data.copy_(weight.data.flip(0))
+    after = model.rollout(dataclasses.replace(context), actions)
+    assert not torch.equal(after, before)
+    assert torch.equal(after, copy.deepcopy(model).rollout(context, actions))
+
+
+def test_a_context_written_to_through_numpy_is_prepared_anew() -> None:
+    model, actions = model_of("one frame"), drawn(1, 3, 2)
+    context = context_of(model)
+    model.rollout(context, actions)
+    context.features.numpy()[:] *= 0.5
+    assert torch.equal(model.rollout(context, actions), model.rollout(dataclasses.replace(context), actions))
+
+
+def test_autocast_leaves_nothing_behind() -> None:
+    model, actions = model_of("one frame"), drawn(1, 3, 2)
+    context = context_of(model)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = model.rollout(context, actions)
+    assert torch.equal(model.rollout(context, actions), under)
+    assert torch.equal(copy.deepcopy(model).rollout(context, actions), under)

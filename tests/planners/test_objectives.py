@@ -175,9 +175,9 @@ def test_a_mean_over_half_precision_features_is_not_rounded_to_it(goal_type: typ
     )
 
 
-def test_double_precision_predictions_give_a_float32_energy() -> None:
+def test_double_precision_predictions_give_a_double_precision_energy() -> None:
     predicted, goal, actions = example()
-    assert GoalL1(weights=[2])(predicted.double(), goal.double(), actions).dtype == torch.float32
+    assert GoalL1(weights=[2])(predicted.double(), goal.double(), actions).dtype == torch.float64
 
 
 class LargestFloat(TorchDispatchMode):

@@ -588,3 +588,60 @@ def test_bounds_are_those_of_the_contexts_robot(make: Make) -> None:
 
     shared = Shared([5.0] * 4, [6.0] * 4)
     assert equal(plan(make, shared, GoalL1(1.0)), plan(make, PointWorld(LOW, HIGH), GoalL1(1.0)))
+
+
+WRITES: dict[str, Callable[[Tensor], object]] = {
+    "NumPy": lambda tensor: tensor.numpy().fill(0),
+    ".data": lambda tensor: tensor.data.zero_(),
+}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_writes_that_are_not_counted_reach_nobody_else(make: Make, write: str) -> None:
+
+    class Spoils(ActionPenalty):
+        def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+            for tensor in (predicted.detach(), goal):
+                WRITES[write](tensor)
+            return super().__call__(predicted, goal, actions)
+
+    spoilt = plan(make, PointWorld(LOW, HIGH), Spoils() + GoalL1())
+    assert equal(spoilt, plan(make, PointWorld(LOW, HIGH), ActionPenalty() + GoalL1()))
+
+
+def test_what_proposes_cannot_change_the_goal() -> None:
+    _, starts, goals = problems(2)
+    kept = goals.clone()
+
+    def propose(context: Tensor, goal: Tensor) -> Tensor:
+        goal.zero_()
+        return torch.zeros(2, 1, len(LOW))
+
+    search = CEM(PointWorld(LOW, HIGH), objective=GoalL1(), num_samples=16, num_iterations=2)
+    Proposing(search, propose).plan(starts, goals, generators=make_generators([0, 1]))
+    assert torch.equal(goals, kept)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"energy": 0.5}, "energy .* is a float"),
+        ({"energy": torch.zeros(3)}, r"energy of shape \(3,\) for 2 problems"),
+        ({"actions": torch.full((2, 4, 2), torch.nan)}, "actions with NaN"),
+        ({"actions": torch.zeros(2, 4, 2, device="meta")}, "on the meta device"),
+        ({"kept": torch.zeros(2, 1, 3, 2)}, "kept sequences of shape"),
+        ({"kept": np.zeros((2, 1, 4, 2))}, "has kept is a ndarray"),
+    ],
+)
+def test_every_part_of_a_plan_is_looked_at(change: dict[str, Any], message: str) -> None:
+    parts = {"actions": torch.zeros(2, 4, 2), "energy": torch.zeros(2), "trace": (), "kept": None}
+
+    class Answers:
+        def plan(self, *args: Any, **rest: Any) -> Plan:
+            return Plan(**{**parts, **change})
+
+        def reset(self) -> None: ...
+
+    _, starts, goals = problems(2)
+    with pytest.raises(PlannerError, match=message):
+        RecedingHorizon(Answers()).plan(starts, goals, generators=make_generators([0, 1]))

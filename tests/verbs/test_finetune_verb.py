@@ -59,9 +59,7 @@ def test_features_are_computed_once_and_found_again(home: Path, caplog: pytest.L
     assert len(caches(home)) == 2
 
 
-def test_without_the_cache_the_losses_are_the_same_but_for_rounding(
-    home: Path, decoded: list[float]
-) -> None:
+def test_without_the_cache_the_losses_are_the_same_but_for_rounding(home: Path, decoded: list[float]) -> None:
     """The cache keeps bfloat16."""
     assert run(home, *WORDS, f"data.path={DATA}", "name=cached", "features.cache=true") == 0
     assert decoded == pytest.approx(losses(home, "cached"), rel=5e-3)

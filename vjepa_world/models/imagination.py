@@ -5,6 +5,7 @@ Legend: R samples of one problem, T frames, N tokens a frame, M tokens a step, K
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ GPU_SHARE = 0.4
 #: longer gained and fewer waited for each other at the end of each operation.
 CACHES = 8.0
 
+#: Numbers of a checksum's part: their factors stay in the cache.
+_CHUNK = 2**18
+
 #: Taken where the processor does not say.
 USUAL_CACHE = 2**20
 
@@ -32,7 +36,7 @@ class Imagination:
     Not a module: the copy is a cache, no part of a world model's weights, and not copied or stored with it. It shares
     no memory with the predictor, and is made anew as a whole: before any call when a weight or a statistic of the
     predictor was replaced or changed in place by an ordinary operation, and before the first call for a context when
-    what was written otherwise (`.data`, a NumPy view) has changed the sum of one. So what is imagined of a context
+    what was written otherwise (`.data`, a NumPy view) has changed a checksum of one. So what is imagined of a context
     comes of the weights of one moment, and never of a mixture.
 
     What is prepared of a context is kept while the next call has the same context, unwritten.
@@ -45,9 +49,7 @@ class Imagination:
 
     def __init__(self, predictor: ActionPredictor, dtype: torch.dtype, *, compiled: bool = False) -> None:
         self.source, self.dtype, self.compiled = predictor, dtype, compiled
-        self._copy: FastPredictor | None = None
-        self._copied: tuple[Hashable, ...] = ()
-        self._sums = b""
+        self._copied: _Copied | None = None
         self._prepared = _Prepared(None, (), {})
         self._fitting: dict[tuple[object, ...], int] = {}
 
@@ -74,22 +76,30 @@ class Imagination:
         """Return the copy, made anew if the weights have changed; values are looked at where `look` says so."""
         state = [t.detach() for t in (*self.source.parameters(), *self.source.buffers())]
         versions = tuple(_version(t) for t in (*self.source.parameters(), *self.source.buffers()))
-        made = self._copy
-        if made is None or versions != self._copied or (look and _sums(state) != self._sums):
-            made = self._copy = FastPredictor(self.source, self.dtype, compiled=self.compiled)
-            self._copied, self._sums, self._prepared = versions, _sums(state), _Prepared(None, (), {})
-        return made
+        made = self._copied
+        if made is None or versions != made.versions or (look and _checksums(state) != made.checksums):
+            predictor = FastPredictor(self.source, self.dtype, compiled=self.compiled)
+            # Put in its place at once, since several threads may come here.
+            made = self._copied = _Copied(predictor, versions, _checksums(state))
+            self._prepared = _Prepared(None, (), {})
+        return made.predictor
 
     @torch.no_grad()
     def __call__(self, context: Context, problem: int, actions: Tensor, *, states: bool) -> list[Imagined]:
         """Imagine after each of `actions [R, K, A]` of one problem."""
-        predictor = self.predictor_for(context)
-        return list(imagine(predictor, self._scene(predictor, context, problem), actions, states=states))
+        # The number format is `dtype`, whatever mode the caller is in: what is prepared outlasts the mode.
+        with torch.autocast(actions.device.type, enabled=False):
+            predictor = self.predictor_for(context)
+            scene = self._scene(predictor, context, problem)
+            return list(imagine(predictor, scene, actions, states=states))
 
     def _scene(self, predictor: FastPredictor, context: Context, problem: int) -> Scene:
         """Return a problem, prepared; those of the newest context are kept, whichever thread it comes from."""
         parts = (context.features, context.states, context.extrinsics, context.actions)
-        key = (predictor.embodiment, *(None if part is None else _version(part) for part in parts))
+        given = [part for part in parts if part is not None]
+        written = _checksums(given) if context.features.device.type == "cpu" else b""
+        versions = (None if part is None else _version(part) for part in parts)
+        key = (predictor.embodiment, predictor.blocks, written, *versions)
         kept = self._prepared
         if kept.context is not context or kept.key != key:
             kept = self._prepared = _Prepared(context, key, {})
@@ -111,6 +121,14 @@ class Imagination:
         return self._fitting[key]
 
 
+class _Copied(NamedTuple):
+    """A copy of a predictor, and what tells whether its weights are still those."""
+
+    predictor: FastPredictor
+    versions: tuple[Hashable, ...]
+    checksums: bytes
+
+
 class _Prepared(NamedTuple):
     """The problems of a context that were prepared, by number, for one embodiment and one version of its tensors."""
 
@@ -124,9 +142,27 @@ def _version(tensor: Tensor) -> tuple[Hashable, ...]:
     return tensor.data_ptr(), tensor.dtype, 0 if tensor.is_inference() else tensor._version
 
 
-def _sums(tensors: Sequence[Tensor]) -> bytes:
-    """Return the sum of each tensor, bit by bit: what is written past the version counters changes it."""
-    return torch.stack([t.sum(dtype=torch.float64) for t in tensors]).cpu().numpy().tobytes()
+def _checksums(tensors: Sequence[Tensor]) -> bytes:
+    """Return two checksums of each tensor: what is written past the version counters changes one of them.
+
+    The sum in float64 changes with the least change of one number; the sum with random factors with a number's place.
+    """
+    found = []
+    for tensor in tensors:
+        numbers = tensor.detach().reshape(-1)
+        factors = _factors(_CHUNK, numbers.device)
+        found.append(numbers.sum(dtype=torch.float64))
+        for part in numbers.split(_CHUNK):
+            found.append(torch.dot(part.float(), factors[: len(part)]).double())
+    return torch.stack(found).cpu().numpy().tobytes()
+
+
+@functools.cache
+def _factors(count: int, device: torch.device) -> Tensor:
+    """Return random factors of a checksum, always the same, float32 `[count]`."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode(False):
+        return torch.rand(count, generator=generator, dtype=torch.float32).to(device)
 
 
 def samples_that_fit(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ProbeConfig
 from vjepa_world.models.transformer import Block, Mlp, init_weights
-from vjepa_world.ops.tensor_checks import check_tokens
+from vjepa_world.ops.tensor_checks import check_finite, check_tokens
 
 INIT_STD = 0.02
 
@@ -97,9 +97,9 @@ class AttentiveProbe(nn.Module):
         """Return the outputs `[B, K]` (logits, or numbers) for `features [B, N, D]`.
 
         Raises:
-            ConfigError: If the features are of another width, or no `[B, N, D]`.
+            ConfigError: If the features are of another width, no `[B, N, D]`, without tokens, or not finite.
         """
-        check_tokens("features", features, self.config.embed_dim)
+        _check_features(features, self.config)
         out: Tensor = self.linear(self.pooler(features.to(self.linear.weight.dtype)))
         return out
 
@@ -137,10 +137,11 @@ class LinearProbe(nn.Module):
         """Return the outputs `[B, K]` (logits, or numbers) for `features [B, N, D]`.
 
         Raises:
-            ConfigError: If the features are of another width, or no `[B, N, D]`.
+            ConfigError: If the features are of another width, no `[B, N, D]`, without tokens, or not finite.
         """
-        check_tokens("features", features, self.config.embed_dim)
-        mean = features.mean(dim=1)
+        _check_features(features, self.config)
+        # Rounded to half precision, the mean would lose what is left once the common offset is taken away.
+        mean = features.mean(dim=1, dtype=torch.promote_types(features.dtype, torch.float32))
         standard = (mean - self.feature_mean) / self.feature_std
         out: Tensor = self.linear(standard.to(self.linear.weight.dtype))
         return out
@@ -152,6 +153,15 @@ Probe = AttentiveProbe | LinearProbe
 def build_probe(config: ProbeConfig) -> Probe:
     """Return a new probe of `config.kind`."""
     return AttentiveProbe(config) if config.kind == "attentive" else LinearProbe(config)
+
+
+def _check_features(features: Tensor, config: ProbeConfig) -> None:
+    check_tokens("features", features, config.embed_dim)
+    if not features.shape[1]:
+        raise ConfigError(
+            f"features of shape {list(features.shape)} have no tokens; give at least one for each clip."
+        )
+    check_finite("features", features)
 
 
 def _check_kind(config: ProbeConfig, kind: str) -> None:

@@ -19,6 +19,7 @@ from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.fast_predictor import FastPredictor, Memory, Opening, Step
 from vjepa_world.ops.pose import POSE_SIZE, apply_action, pose_delta
+from vjepa_world.ops.tensor_checks import check_numbers
 
 Imagined = tuple[Tensor, Tensor | None]
 """Features `[R, N, D]` after a step, and the state `[R, S]` that goes with them where it was asked for."""
@@ -34,6 +35,9 @@ class Context:
         extrinsics: The camera's at each frame, `[B, T, X]`.
         actions: What was done between the frames, `[B, T-1, A]`; None derives it from the states where a rule can.
         embodiment: The robot that it is of, whichever is selected later; None for the one selected when it is used.
+
+    Raises:
+        ConfigError: If something is no tensor of these axes, not finite, or of another number of problems or frames.
     """
 
     features: Tensor
@@ -43,7 +47,11 @@ class Context:
     embodiment: str | None = None
 
     def __post_init__(self) -> None:
+        check_numbers("features", self.features, "[B, T, N, D]")
         given = {"states": self.states, "extrinsics": self.extrinsics, "actions": self.actions}
+        for name, part in given.items():
+            if part is not None or name == "states":
+                check_numbers(name, part, f"[B, T{'-1' if name == 'actions' else ''}, size]")
         check_parts(given, *self.features.shape[:2])
 
     def frames(self, problem: int, config: ActionPredictorConfig, robot: EmbodimentConfig) -> list[Step]:

@@ -33,7 +33,7 @@ from vjepa_world.models.rollout import (
     imagine_with_gradient,
 )
 from vjepa_world.ops.pixels import normalize_video, resize_frames
-from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers
+from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers, check_tokens
 
 __all__ = ["Context", "LatentWorldModel", "advance_state"]
 
@@ -74,7 +74,7 @@ class LatentWorldModel(nn.Module):
         if config.decoder.image_size:
             self.decoder = FrameDecoder(config.decoder, width, config.grid)
         self.encoder.requires_grad_(False)
-        self._imagination = Imagination(self.predictor, torch.float32)
+        self._imaginer = Imagination(self.predictor, torch.float32)
 
     @property
     def device(self) -> torch.device:
@@ -135,8 +135,9 @@ class LatentWorldModel(nn.Module):
         """Return what is the robot's own that a context is of.
 
         Raises:
-            ConfigError: If this model knows none of this name.
+            ConfigError: If this model knows none of this name, or it is no context.
         """
+        _check_context(context)
         return self.predictor.robot(self.embodiment if context.embodiment is None else context.embodiment)
 
     def input_warnings(self, frames: Tensor, states: Tensor, what: str = "the picture") -> list[str]:
@@ -282,8 +283,16 @@ class LatentWorldModel(nn.Module):
         Raises:
             ConfigError: If there is no such format.
         """
-        self._imagination = Imagination(self.predictor, check_format("dtype", dtype), compiled=compiled)
+        self._imaginer = Imagination(self.predictor, check_format("dtype", dtype), compiled=compiled)
         return self
+
+    @property
+    def _imagination(self) -> Imagination:
+        """What imagines with the predictor that this model has now, whichever it had before."""
+        made = self._imaginer
+        if made.source is not self.predictor:
+            made = self._imaginer = Imagination(self.predictor, made.dtype, compiled=made.compiled)
+        return made
 
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
         """Imagine where actions lead from the last frame of the context.
@@ -323,10 +332,12 @@ class LatentWorldModel(nn.Module):
         the last bit whatever the batch is.
         """
         actions = self._checked(context, actions, "[B, K, A]")
-        return imagine_each(self._imagination.predictor_for(context), context, actions)
+        with torch.autocast(actions.device.type, enabled=False):
+            return imagine_each(self._imagination.predictor_for(context), context, actions)
 
     def samples_at_once(self, context: Context, horizon: int) -> int:
         """Return how many samples of a problem are imagined best in one call: by caches, or a GPU's memory."""
+        _check_context(context)
         return self._imagination.samples_at_once(context, horizon)
 
     def _checked(self, context: Context, actions: Tensor, axes: str = "[B, S, K, A]") -> Tensor:
@@ -335,10 +346,7 @@ class LatentWorldModel(nn.Module):
         Raises:
             ConfigError: If they are something else, or do not belong to the context.
         """
-        if not isinstance(context, Context):
-            raise ConfigError(
-                f"the context is a {type(context).__name__}; give what this model's encode returned."
-            )
+        _check_context(context)
         check_numbers("actions", actions, axes)
         if len(actions) != len(context.features) or not all(actions.shape):
             raise ConfigError(
@@ -349,6 +357,13 @@ class LatentWorldModel(nn.Module):
             raise ConfigError(
                 f"the context is on {context.features.device}, and the model on {self.device}; encode again after "
                 "moving the model."
+            )
+        rows, columns = self.config.grid
+        wanted = [rows * columns, self.feature_dim]
+        if list(context.features.shape[2:]) != wanted:
+            raise ConfigError(
+                f"the context's features have {list(context.features.shape[2:])} tokens and channels, and this model's "
+                f"{wanted}; encode with this model."
             )
         self.robot_of(context).check(actions, context.states)
         weights = self.predictor.predictor_embed.weight
@@ -415,10 +430,12 @@ class LatentWorldModel(nn.Module):
         """Return small pictures of features, to look at: `[..., N, D]` to uint8 `[..., 3, s, s*V]`.
 
         Raises:
-            ConfigError: If there is no decoder.
+            ConfigError: If there is no decoder, or the features are of another width.
         """
         if self.decoder is None:
             raise ConfigError("this model has no decoder; fine-tune one with decoder.image_size of 64, say.")
+        axes = [*(f"D{axis}" for axis in range(1, getattr(features, "ndim", 3) - 1)), "N", "D"]
+        check_tokens("features", features, self.feature_dim, f"[{', '.join(axes)}]")
         pictures = self.decoder(features.reshape(-1, *features.shape[-2:]))
         return (pictures * 255).round().to(torch.uint8).reshape(*features.shape[:-2], *pictures.shape[1:])
 
@@ -470,6 +487,13 @@ class RobotModel:
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
         """Imagine where actions lead."""
         return self.model.rollout(context, actions)
+
+
+def _check_context(context: object) -> None:
+    if not isinstance(context, Context):
+        raise ConfigError(
+            f"the context is a {type(context).__name__}; give what this model's encode returned."
+        )
 
 
 def _axes(first: str, views: int) -> str:

@@ -20,8 +20,9 @@ def normalize_video(video: Tensor) -> Tensor:
     """
     axes = [*(f"D{axis}" for axis in range(1, getattr(video, "ndim", 3) - 2)), "C", "H", "W"]
     check_frames(video, f"[{', '.join(axes)}]", name="video", empty=True)
-    mean = torch.tensor(IMAGENET_MEAN, device=video.device).view(3, 1, 1) * 255
-    scale = 1 / (torch.tensor(IMAGENET_STD, device=video.device).view(3, 1, 1) * 255)
+    float32 = {"dtype": torch.float32, "device": video.device}  # whatever the default is
+    mean = torch.tensor(IMAGENET_MEAN, **float32).view(3, 1, 1) * 255
+    scale = 1 / (torch.tensor(IMAGENET_STD, **float32).view(3, 1, 1) * 255)
     return (video.float() - mean) * scale
 
 

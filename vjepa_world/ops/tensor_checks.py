@@ -23,6 +23,9 @@ COLOURS = 3
 #: Width over height of a view at or below which one camera's picture (3:2, 4:3 or square) was meant to be cut in two.
 NARROWEST_VIEW = 0.75
 
+#: Width over height of one camera's wide picture; two cameras of 8:9 side by side would look alike, and are not built.
+WIDE_PICTURE = 16 / 9
+
 #: ImageNet-normalised pixels lie between -2.2 and 2.7, and augmented ones not far from there.
 LARGEST_NORMALISED = 20.0
 
@@ -43,10 +46,10 @@ def check_dense(name: str, got: object, axes: str) -> Tensor:
         raise ConfigError(
             f"{name} came as {type(got).__module__}.{type(got).__qualname__}; give a tensor {axes}: {way}({name})."
         )
-    if got.layout != torch.strided or got.is_quantized:
-        raise ConfigError(
-            f"{name} came as {got.layout} of {got.dtype}; give a dense tensor {axes}: .to_dense()."
-        )
+    if got.layout != torch.strided or got.is_quantized or got.is_nested:
+        kind = "a nested tensor" if got.is_nested else str(got.layout)
+        way = "torch.stack(parts)" if got.is_nested else ".to_dense()"
+        raise ConfigError(f"{name} came as {kind} of {got.dtype}; give a dense tensor {axes}: {way}.")
     if got.is_meta:
         raise ConfigError(
             f"{name} is on the meta device, where tensors hold no numbers; give it on cpu or cuda."
@@ -82,7 +85,8 @@ def check_frames(
             f"frames {width} pixels wide do not divide into {views} views; set the cameras' pictures, all of one size, "
             "side by side."
         )
-    if views > 1 and width <= NARROWEST_VIEW * views * height:
+    one_wide = bool(height) and abs(width / height - WIDE_PICTURE) < 0.02  # sizes are rounded: 854 x 480
+    if views > 1 and (width <= NARROWEST_VIEW * views * height or one_wide):
         raise ConfigError(
             f"{name} of {width} x {height} pixels (width x height) are too narrow for this model's {views} views: one "
             f"camera's picture would be cut into {views}. Set the pictures of all cameras side by side; of cameras "
@@ -101,7 +105,7 @@ def check_video(video: object, axes: str = "[B, T, C, H, W]") -> Tensor:
     """
     tensor = check_dense("video", video, f"float {axes}")
     wanted = f"give float {axes}, ImageNet-normalised by vjepa_world.ops.pixels.normalize_video(uint8 frames)"
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() or _is_float8(tensor):
         raise ConfigError(f"video came as {_kind(tensor)}; {wanted}.")
     _check_axes(tensor, axes, "video", wanted)
     if not all(tensor.shape[1:]):
@@ -118,17 +122,32 @@ def check_numbers(name: str, got: object, axes: str) -> Tensor:
         ConfigError: If they are no tensor, truth values, complex, of other axes, or not finite.
     """
     tensor = check_dense(name, got, axes)
-    if tensor.dtype == torch.bool or tensor.is_complex():
-        raise ConfigError(f"{name} came as {_kind(tensor)}; give real numbers, {axes}.")
+    if tensor.dtype == torch.bool or tensor.is_complex() or _is_float8(tensor):
+        raise ConfigError(
+            f"{name} came as {_kind(tensor)}; give real numbers, {axes}, in float32 or the like."
+        )
     if tensor.ndim != _count(axes):
         raise ConfigError(f"{name} of shape {list(tensor.shape)} came; give {axes}{_missing(tensor, axes)}.")
-    if (
-        tensor.device.type == "cpu"
-        and tensor.is_floating_point()
-        and not bool(torch.isfinite(tensor.detach()).all())
-    ):
-        raise ConfigError(f"{name} has NaN or infinite entries; give finite numbers.")
+    check_finite(name, tensor)
     return tensor
+
+
+def check_finite(name: str, tensor: Tensor) -> None:
+    """Check that numbers on the processor are finite, and that float32, in which they are read, holds them.
+
+    Raises:
+        ConfigError: If one is not.
+    """
+    if tensor.device.type != "cpu" or not tensor.is_floating_point() or torch.compiler.is_compiling():
+        return
+    numbers = tensor.detach()
+    if not bool(torch.isfinite(numbers).all()):
+        raise ConfigError(f"{name} has NaN or infinite entries; give finite numbers.")
+    if numbers.dtype == torch.float64 and not bool(torch.isfinite(numbers.float()).all()):
+        raise ConfigError(
+            f"{name} has entries up to {float(numbers.abs().max()):.3g}, and float32, in which they are read, ends at "
+            f"{torch.finfo(torch.float32).max:.3g}; give smaller numbers."
+        )
 
 
 def check_tokens(name: str, got: object, width: int, axes: str = "[B, N, D]") -> Tensor:
@@ -138,7 +157,8 @@ def check_tokens(name: str, got: object, width: int, axes: str = "[B, N, D]") ->
         ConfigError: If they are not.
     """
     tensor = check_dense(name, got, f"float {axes}")
-    if not tensor.is_floating_point() or tensor.ndim != _count(axes) or tensor.shape[-1] != width:
+    usable = tensor.is_floating_point() and not _is_float8(tensor)
+    if not usable or tensor.ndim != _count(axes) or tensor.shape[-1] != width:
         raise ConfigError(
             f"{name} came as {_kind(tensor)}; give float {axes} with D={width}, as the encoder that this was made for "
             "returns them."
@@ -196,6 +216,11 @@ def _count(axes: str) -> int:
     return len(axes.split(","))
 
 
+def _is_float8(tensor: Tensor) -> bool:
+    """Return whether numbers are in a format that is only stored: nothing can be computed in it."""
+    return tensor.is_floating_point() and tensor.element_size() < 2
+
+
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
@@ -238,7 +263,7 @@ def _to_bytes(tensor: Tensor, name: str) -> str:
     """Return how pixels of another format become bytes."""
     if tensor.dtype == torch.bool:
         return f": {name}.to(torch.uint8) * 255, if true is white"
-    if tensor.is_complex() or not tensor.numel():
+    if tensor.is_complex() or _is_float8(tensor) or not tensor.numel():
         return ""
     if not tensor.is_floating_point():
         return f", which holds no more than that: scale {name} to 0..255 and convert it with .to(torch.uint8)"
