@@ -20,9 +20,8 @@ def normalize_video(video: Tensor) -> Tensor:
     """
     axes = [*(f"D{axis}" for axis in range(1, getattr(video, "ndim", 3) - 2)), "C", "H", "W"]
     check_frames(video, f"[{', '.join(axes)}]", name="video", empty=True)
-    float32 = {"dtype": torch.float32, "device": video.device}  # whatever the default is
-    mean = torch.tensor(IMAGENET_MEAN, **float32).view(3, 1, 1) * 255
-    scale = 1 / (torch.tensor(IMAGENET_STD, **float32).view(3, 1, 1) * 255)
+    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float32, device=video.device).view(3, 1, 1) * 255
+    scale = 1 / (torch.tensor(IMAGENET_STD, dtype=torch.float32, device=video.device).view(3, 1, 1) * 255)
     return (video.float() - mean) * scale
 
 
