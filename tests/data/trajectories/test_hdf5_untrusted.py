@@ -100,7 +100,7 @@ def test_links_inside_the_file_are_followed(path: Path) -> None:
     found = RobomimicDataset(path).episode(0)
     assert np.array_equal(found.states, expected.states)
     with open_hdf5(path, "here") as file:
-        names = list_arrays(file["data/demo_1"], "here").arrays
+        names = list(list_arrays(file["data/demo_1"], "here").arrays)
     assert "obs/again" in names
     assert not [name for name in names if name.startswith("loop/")]
 

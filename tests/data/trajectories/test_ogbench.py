@@ -100,3 +100,9 @@ def test_arrays_are_mapped_where_they_can_be(tmp_path: Path) -> None:
     assert np.array_equal(file["rows"], np.arange(12).reshape(3, 4))
     assert np.array_equal(file["columns"], columns)
     assert (file.shape("columns"), file.dtype("rows")) == ((3, 4), np.dtype(np.int64))
+
+
+def test_terminals_that_are_no_numbers_end_no_episode(tmp_path: Path) -> None:
+    rows = len(arrays()["terminals"])
+    with pytest.raises(DataError, match="terminals are not all finite"):
+        OGBenchDataset(saved(tmp_path, terminals=np.full(rows, np.nan)))

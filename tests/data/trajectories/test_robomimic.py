@@ -218,3 +218,22 @@ def test_observations_that_are_there_twice_are_read_once(path: Path) -> None:
     dataset = RobomimicDataset(path)
     assert not [name for name in dataset.episode(0).columns if name.startswith("next_obs")]
     assert not [name for name in dataset.about.get("left_out", {}) if name.startswith("next_obs")]
+
+
+def test_arrays_without_a_shape_and_masks_are_named_and_no_images(path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        obs = file["data/demo_1/obs"]
+        obs["nothing"] = h5py.Empty("f4")
+        obs["front_seg"] = np.zeros((7, 16, 16, 1), np.uint8)
+    dataset = RobomimicDataset(path)
+    assert dataset.cameras == KIND.cameras
+    assert dataset.about["left_out"]["obs/nothing"] == "float32 []: not one entry for each of 7 rows"
+    assert "no colours" in dataset.about["left_out"]["obs/front_seg"]
+    assert len(dataset.episode(0)) == 7
+
+
+def test_a_user_block_before_the_file_is_none_of_it(tmp_path: Path, path: Path) -> None:
+    with h5py.File(path) as source, h5py.File(tmp_path / "b.hdf5", "w", userblock_size=2048) as copy:
+        source.copy("data", copy)
+    dataset = open_trajectories(tmp_path / "b.hdf5")
+    assert np.array_equal(dataset.episode(0).states, RobomimicDataset(path).episode(0).states)

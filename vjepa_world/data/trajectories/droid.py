@@ -253,7 +253,7 @@ def _columns(file: Any, rows: int, where: str) -> tuple[dict[str, np.ndarray], d
     """Return the other numeric arrays with an entry for each row, and why others are not among them."""
     listing = list_arrays(file, where)
     used = (*_STATE, *_ACTION, *(name for name in listing.arrays if "camera_extrinsics" in name))
-    return row_columns(file, listing, used, rows, where)
+    return row_columns(listing, used, rows, where)
 
 
 def _files(folder: Path) -> list[Path]:

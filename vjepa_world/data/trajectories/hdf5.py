@@ -37,11 +37,17 @@ _H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, Overflow
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins as HDF5 files do."""
+    """Whether a file begins as HDF5 files do, or has their signature behind a user block of 512, 1024, ... bytes."""
     if not path.is_file():
         return False
+    size, at = path.stat().st_size, 0
     with open(path, "rb") as stream:
-        return stream.read(len(_SIGNATURE)) == _SIGNATURE
+        while at < size:
+            stream.seek(at)
+            if stream.read(len(_SIGNATURE)) == _SIGNATURE:
+                return True
+            at = max(512, 2 * at)
+    return False
 
 
 @contextmanager
@@ -164,10 +170,16 @@ def open_array(group: Any, name: str, where: str) -> Any:
     """
     dataset = find(group, name, where)
     if not isinstance(dataset, _h5py().Dataset):
-        known = ", ".join(list_arrays(group, where).arrays[:100])
+        known = ", ".join(list(list_arrays(group, where).arrays)[:100])
         raise DataError(
             f"{where} has no '{name}'; it has: {known or 'nothing'}. Copy the dataset again, or choose another name."
         )
+    _check_dataset(dataset, name, where)
+    return dataset
+
+
+def _check_dataset(dataset: Any, name: str, where: str) -> None:
+    """Refuse an array whose numbers lie in other files, or that declares more than is stored."""
     with _reading(where, name):
         if dataset.external or dataset.is_virtual:
             raise DataError(
@@ -175,7 +187,6 @@ def open_array(group: Any, name: str, where: str) -> Any:
                 "not followed. Copy them into the file."
             )
         _check_size(dataset, name, where)
-    return dataset
 
 
 def _check_size(dataset: Any, name: str, where: str) -> None:
@@ -215,52 +226,54 @@ class Listing:
     """What lies below a group.
 
     Attributes:
-        arrays: Paths of all arrays that lie in the file, in order of their names.
+        arrays: All arrays that lie in the file by their paths, in order of these, each an `h5py.Dataset` that is good
+            while the file is open.
         elsewhere: What cannot be followed, with the reason, by its path.
     """
 
-    arrays: list[str] = field(default_factory=list)
+    arrays: dict[str, Any] = field(default_factory=dict)
     elsewhere: dict[str, str] = field(default_factory=dict)
 
 
-def list_arrays(group: Any, where: str) -> Listing:
-    """Return what lies below a group. A group that is there twice is looked into once.
+def list_arrays(group: Any, where: str, *, skipped: Collection[str] = ()) -> Listing:
+    """Return what lies below a group, but for those names in it. A group that is there twice is looked into once.
 
     Raises:
         DataError: The file is damaged.
     """
     found = Listing()
     with _reading(where, str(group.name)):
-        _list_into(found, group, "", where, set())
+        _list_into(found, group, "", where, set(), skipped)
     return found
 
 
-def _list_into(found: Listing, group: Any, prefix: str, where: str, seen: set[int]) -> None:
+def _list_into(
+    found: Listing, group: Any, prefix: str, where: str, seen: set[int], skipped: Collection[str] = ()
+) -> None:
     h5py = _h5py()
     place = int(h5py.h5o.get_info(group.id).addr)
     if place in seen or prefix.count("/") > _MOST_LEVELS:
         return
     seen.add(place)
-    for name in sorted(name for name in group if isinstance(name, str)):
+    for name in sorted(name for name in group if isinstance(name, str) and name not in skipped):
         try:
             item = _find(group, name, where, _MOST_LINKS)
         except DataError:
             found.elsewhere[prefix + name] = "a link into another file, or in a circle"
             continue
         if isinstance(item, h5py.Dataset):
-            found.arrays.append(prefix + name)
+            found.arrays[prefix + name] = item
         elif isinstance(item, h5py.Group):
             _list_into(found, item, f"{prefix}{name}/", where, seen)
 
 
 def row_columns(
-    group: Any, listing: Listing, used: Collection[str], rows: int, where: str
+    listing: Listing, used: Collection[str], rows: int, where: str
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Return the arrays with a number or a vector in each row, and why others are none, both by name.
 
     Args:
-        group: What was listed.
-        listing: Of it.
+        listing: What a group holds.
         used: Arrays that are something else.
         rows: Of the episode.
         where: For messages.
@@ -270,16 +283,17 @@ def row_columns(
     """
     columns: dict[str, np.ndarray] = {}
     left_out = dict(listing.elsewhere)
-    for name in listing.arrays:
+    for name, dataset in listing.arrays.items():
         if name in used:
             continue
-        dataset = open_array(group, name, where)
-        what = f"{dataset.dtype} {list(dataset.shape or ())}"
-        if dataset.dtype.kind not in "fiub":
+        _check_dataset(dataset, name, where)
+        shape, dtype = dataset.shape or (), dataset.dtype
+        what = f"{dtype} {list(shape)}"
+        if dtype.kind not in "fiub":
             left_out[name] = f"{what}: no numbers"
-        elif (dataset.shape or ())[:1] != (rows,):
+        elif shape[:1] != (rows,):
             left_out[name] = f"{what}: not one entry for each of {rows} rows"
-        elif len(dataset.shape) > 2:
+        elif len(shape) > 2:
             left_out[name] = f"{what}: more than a vector in each row"
         else:
             columns[name] = read_rows(dataset, slice(None), where)

@@ -69,7 +69,7 @@ class ImageArray:
         block = _colours(block)
         if block.dtype != np.uint8:
             block = self._eight_bit(block, where)
-        return torch.from_numpy(np.ascontiguousarray(np.moveaxis(block, -1, 1)))
+        return torch.from_numpy(np.array(np.moveaxis(block, -1, 1), order="C"))  # never the file's own memory
 
     def _eight_bit(self, block: np.ndarray, where: str) -> np.ndarray:
         low, high = float(block.min(initial=0)), float(block.max(initial=0))
@@ -93,7 +93,7 @@ def image_array(
         first_rows: Reads some of its first rows.
         stacked: Whether channels may be several frames', of which the last is taken.
     """
-    shape, dtype = tuple(array.shape), array.dtype
+    shape, dtype = tuple(array.shape or ()), array.dtype  # HDF5 has arrays without a shape
     if not shape or not shape[0]:
         return None
     if dtype.kind in "OSV" or (dtype == np.uint8 and len(shape) == 2):
@@ -105,7 +105,8 @@ def image_array(
         return f"{dtype} {list(shape)}: no axis of 1, 3 or 4 channels" if len(shape) == 4 else None
     what = f"{dtype} {list(shape)}"
     unlike = next(
-        (word for word in ("depth", "disparity", "segmentation", "mask") if word in name.lower()), None
+        (word for word in ("depth", "disparity", "segmentation", "_seg", "mask") if word in name.lower()),
+        None,
     )
     if unlike is not None:
         return f"{what}: {unlike}, by its name, and no colours"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _ZIP_ERRORS = (
     MemoryError,
     RecursionError,
     TypeError,
+    tokenize.TokenError,  # of array headers with open brackets
 )
 #: An array may always be this large; above, unpacked it may be so many times as large as it is stored. No numbers that
 #: anybody recorded shrink that far.

@@ -219,9 +219,17 @@ class OGBenchDataset:
         ]
 
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first row of each episode and the row after its last; rows after the last terminal make one."""
+        """Return the first row of each episode and the row after its last; rows after the last terminal make one.
+
+        Raises:
+            DataError: A terminal is no number.
+        """
         rows = self._file.shape("terminals")[0]
         flags = np.asarray(self._file["terminals"]).reshape(rows, -1)
+        if not np.isfinite(flags).all():
+            raise DataError(
+                f"{self.path}: terminals are not all finite; expected 0 or 1. Copy the file again."
+            )
         ends = np.flatnonzero((flags != 0).any(axis=1)) + 1
         if not ends.size or ends[-1] != rows:
             ends = np.append(ends, rows)

@@ -176,7 +176,7 @@ class RobomimicDataset:
             cameras = {name: self._layout.cameras[name] for name in self.cameras}
             for camera in cameras.values():
                 _check_images(demo, camera, rows, where)
-            columns, _ = row_columns(demo, _listed(demo, where), self._used(), rows, where)
+            columns, _ = row_columns(_listed(demo, where), self._used(), rows, where)
             task = _instruction(attribute(demo, "ep_meta", where)) or self._task
         return Trajectory(
             index=index,
@@ -216,11 +216,11 @@ class RobomimicDataset:
             columns = [read_array(demo, f"obs/{name}", where) for name in self._state]
             actions = read_array(demo, _ACTIONS, where)
             rows = len(actions) if actions.ndim else 0
-            found, left_out = _find_images(demo, where)
-            arrays = {camera.array for camera in found.values()}
             listing = _listed(demo, where)
+            found, left_out = _find_images(demo, listing, where)
+            arrays = {camera.array for camera in found.values()}
             used = (*self._used(), *arrays, *left_out)
-            others = row_columns(demo, listing, used, rows, where)[1]
+            others = row_columns(listing, used, rows, where)[1]
         sizes = [
             reading.number_rows(column, where=where, what=name, rows=rows).shape[1]
             for name, column in zip(self._state, columns, strict=True)
@@ -271,18 +271,14 @@ def _instruction(text: object) -> str:
 
 def _listed(demo: Any, where: str) -> Listing:
     """Return what a demonstration holds, but for the observations once more, each a row earlier."""
-    found = list_arrays(demo, where)
-    names = [name for name in found.arrays if not name.startswith("next_obs/")]
-    return Listing(
-        names, {name: why for name, why in found.elsewhere.items() if not name.startswith("next_obs/")}
-    )
+    return list_arrays(demo, where, skipped=("next_obs",))
 
 
-def _find_images(demo: Any, where: str) -> tuple[dict[str, _Camera], dict[str, str]]:
+def _find_images(demo: Any, listing: Listing, where: str) -> tuple[dict[str, _Camera], dict[str, str]]:
     """Return the cameras by name, and the arrays that look like images and are not read, with the reason."""
     found: dict[str, _Camera] = {}
     left_out: dict[str, str] = {}
-    for name in list_arrays(demo, where).arrays:
+    for name in listing.arrays:
         if not name.startswith("obs/"):
             continue
         array = open_array(demo, name, where)
