@@ -165,6 +165,6 @@ def test_damaged_files_are_read_right_or_refused(tmp_path: Path, compressed: boo
 
 
 def test_a_header_with_open_brackets_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.npz", **{"observations": header("(6, " + "(" * 20) + bytes(200)})
+    path = write(tmp_path / "a.npz", observations=header("(6, " + "(" * 20) + bytes(200))
     with pytest.raises(DataError, match="cannot be read as npz"):
         OGBenchDataset(path)
