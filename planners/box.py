@@ -209,13 +209,22 @@ def within_reach(
     steps = torch.arange(1, box.low.shape[1] - done + 1, device=hold.device)[:, None]
     reach = torch.where(torch.isinf(limit), torch.inf, limit * steps)
     low, high = box.low.clone(), box.high.clone()
-    free = low[:, done:] < high[:, done:]
+    free = _free(box, fixed)[done:]
     lowest, highest = _widened(low[:, done:], high[:, done:], anchor[:, 0])
     low[:, done:] = torch.where(free, torch.maximum(lowest, anchor - reach), low[:, done:])
     high[:, done:] = torch.where(free, torch.minimum(highest, anchor + reach), high[:, done:])
     for edge in (low, high):
         edge[:, done:, held] = anchor[..., held]
     return Box(low, high, hold, limit)
+
+
+def _free(box: Box, fixed: Mapping[int, Values]) -> Tensor:
+    """Return which numbers of each step are not fixed at a value, bool `[K, A]`; bounds that meet fix nothing."""
+    free = torch.ones(box.low.shape[-2:], dtype=torch.bool, device=box.low.device)
+    for axis, values in fixed.items():
+        for step in range(len(free)):
+            free[step, axis] = values == HOLD or (isinstance(values, tuple) and values[step] is None)
+    return free
 
 
 def _at_rest(model: WorldModel, box: Box, held: Sequence[int]) -> Box:

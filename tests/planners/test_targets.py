@@ -165,3 +165,22 @@ def test_an_axis_cannot_be_held_where_nobody_knows_where_it_is() -> None:
         EVERY["CEM"](world, GoalL2(), fixed={1: "hold"}).plan(
             torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0])
         )
+
+
+def test_a_joint_that_never_moved_in_training_stays_where_it_is(make: Make) -> None:
+    world = Joints([2.0, 0.0, torch.inf])
+    world.action_low[1] = world.action_high[1] = 30.0  # bounds that meet are no value that is asked for
+    start = torch.tensor([[50.0, 45.0, 30.0]])
+    plan = make(world, GoalL2()).plan(
+        start, torch.tensor([[[80.0, 0.0, 90.0]]]), generators=make_generators([0])
+    )
+    assert torch.equal(plan.actions[0, :, 1], torch.full((3,), 45.0))
+
+
+def test_an_axis_that_is_fixed_at_a_value_goes_there() -> None:
+    planner = EVERY["CEM"](Joints(STEP), GoalL2(), fixed={0: [None, 10.0, None]})
+    plan = planner.plan(
+        torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0])
+    )
+    assert plan.actions[0, 1, 0] == 10.0
+    assert abs(plan.actions[0, 0, 0] - 50.0) <= 2.0 + 1e-4

@@ -189,7 +189,7 @@ def test_trajectories_are_known_by_their_content(tmp_path: Path, capsys: pytest.
         (["old", "--to", "native"], "--to native is a format of checkpoints, and old holds trajectories"),
         (["old", "--convention", "rotatoin=XYZ"], "did you mean 'rotation'?"),
         (["old", "--convention", "XYZ"], "--convention got 'XYZ', expected KEY=VALUE"),
-        (["old", "--crf", "60"], "--crf is 60; allowed is 0 (lossless) to 51 (worst)"),
+        (["old", "--crf", "60"], "argument --crf: got '60', expected a whole number from 0 to 51"),
         (["old", "--max-bad-fraction", "1"], "--max-bad-fraction is 1.0; allowed is 0 to below 1"),
         (
             ["notes.txt"],

@@ -15,6 +15,9 @@ from vjepa_world.ops.pose import POSE_SIZE, euler_to_matrix
 #: Where a pose delta holds its position and its rotation.
 POSITION, ROTATION = slice(0, 3), slice(3, 6)
 
+#: What errors of whole actions are called; no axis is.
+ERRORS_OF_ALL_AXES = ("position_cm", "rotation_deg", "gripper", "distance")
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -46,12 +49,14 @@ class ActionSpace:
         is_pose: Whether they are pose deltas: metres, radians, closure.
         meaning: delta (zeros are no motion), target (as the states are), or given: not known.
         of_joints: Whether they are of a robot's joints.
+        is_named: Whether the axes have names of their own, and not just numbers.
     """
 
     axes: tuple[Axis, ...] = field(repr=False)
     is_pose: bool
     meaning: str
     of_joints: bool = False
+    is_named: bool = False
 
     def hold(self, states: Tensor) -> Tensor | None:
         """Return the actions that leave robots in `states [W, S]` where they are, `[W, A]`; None where nobody knows."""
@@ -81,10 +86,27 @@ def action_space(size: int, robot: EmbodimentConfig | None = None) -> ActionSpac
     robot = robot or EmbodimentConfig(action_dim=size, state_dim=size)
     if robot.state_meaning == "pose" and robot.action_meaning == "delta" and size == POSE_SIZE:
         return ActionSpace(_POSE, True, "delta")
-    names: Sequence[str] = robot.action_names or [f"action {k}" for k in range(size)]
     units: Sequence[str] = robot.action_units or [""] * size
-    axes = tuple(Axis(name, unit, 1.0) for name, unit in zip(names, units, strict=True))
-    return ActionSpace(axes, False, robot.action_meaning, robot.state_meaning == "joints")
+    axes = tuple(
+        Axis(name, unit, 1.0)
+        for name, unit in zip(_distinct_names(robot.action_names or [""] * size), units, strict=True)
+    )
+    return ActionSpace(
+        axes, False, robot.action_meaning, robot.state_meaning == "joints", any(robot.action_names)
+    )
+
+
+def _distinct_names(names: Sequence[str]) -> list[str]:
+    """Return a name for each number, all different: figures are kept by them. Nameless ones are counted from 0."""
+    found: list[str] = []
+    for number, name in enumerate(names):
+        distinct = name.strip() or f"action {number}"
+        if distinct in found or distinct in ERRORS_OF_ALL_AXES or names.count(name) > 1:
+            distinct = f"{distinct} (action {number})" if name.strip() else distinct
+        while distinct in found:
+            distinct += "'"
+        found.append(distinct)
+    return found
 
 
 def space_of(model: object) -> ActionSpace:

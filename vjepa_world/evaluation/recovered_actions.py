@@ -94,8 +94,9 @@ def action_errors(true: Tensor, guessed: Tensor, space: ActionSpace | None = Non
     space = space or action_space(true.shape[1])
     if not space.is_pose:
         apart = guessed - true
-        named = not space.axes[0].name.startswith("action ")
-        by_axis = {axis.label: apart[:, k].abs() for k, axis in enumerate(space.axes)} if named else {}
+        by_axis = (
+            {axis.label: apart[:, k].abs() for k, axis in enumerate(space.axes)} if space.is_named else {}
+        )
         return {"distance": apart.norm(dim=1), **by_axis}
     turned = rotation_angle(true[:, ROTATION], guessed[:, ROTATION])
     return {

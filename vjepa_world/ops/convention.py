@@ -63,6 +63,8 @@ class Convention:
         frame: Pose of the dataset's frame in the robot's base, x y z [m] and extrinsic xyz Euler angles [rad].
         joints: Indices of the joints in a state; all, none, or auto: all, where every number of the state is named as a
             joint is.
+        action_joints: Indices of the joints in an action, in the order of `joints`; () finds them by their names, else
+            takes them as they are in a state.
         joint_units: Of the joints, one for all or one each: rad, deg, m, mm, normalised (-100 to 100), percent (0 to
             100), share (0 to 1); empty where it is not known.
         joint_speeds: Largest speeds that plans may ask for [unit/s], one for all or one each; () takes the data's
@@ -82,12 +84,19 @@ class Convention:
     gripper_closed: float = 1.0
     frame: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     joints: tuple[int, ...] | Literal["auto", "all", "none"] = "auto"
+    action_joints: tuple[int, ...] = ()
     joint_units: str | tuple[str, ...] = ()
     joint_speeds: float | tuple[float, ...] = ()
     actions: ActionMeaning = "derived"
 
     def __post_init__(self) -> None:
-        for name in ("position_at", "rotation_at", "gripper_at", "frame"):  # JSON has no tuples
+        for name in (
+            "position_at",
+            "rotation_at",
+            "gripper_at",
+            "frame",
+            "action_joints",
+        ):  # JSON has no tuples
             object.__setattr__(self, name, tuple(getattr(self, name)))
         self._read_joints()
         if self.rotation not in ROTATIONS:
@@ -137,9 +146,14 @@ class Convention:
                 )
         else:
             self._check_indices(tuple(self.joints))
-        if self.joints == "none" and (units or speeds):
+        if self.joints == "none" and (units or speeds or self.action_joints):
             raise ConfigError(
-                "joints is none, and joint_units or joint_speeds is given; leave one of them out."
+                "joints is none, and joint_units, joint_speeds or action_joints is given; leave one of them out."
+            )
+        if len(set(self.action_joints)) != len(self.action_joints) or min(self.action_joints, default=0) < 0:
+            raise ConfigError(
+                f"action_joints is {list(self.action_joints)}; give the indices of the joints in an action, each once, "
+                "counted from 0."
             )
         if self.has_joints:
             self._drop_default_pose()
@@ -156,6 +170,10 @@ class Convention:
                 raise ConfigError(
                     f"{name} has {count} entries for {len(joints)} joints; give one for all, or one for each."
                 )
+        if len(self.action_joints) not in (0, len(joints)):
+            raise ConfigError(
+                f"action_joints has {len(self.action_joints)} entries for {len(joints)} joints; give one for each."
+            )
 
     def _drop_default_pose(self) -> None:
         if self.position_at not in ((), (0, 1, 2)):
@@ -240,18 +258,49 @@ def resolve_joints(
     if convention.joints == "none":
         return convention
     if convention.has_joints:
-        return replace(convention, joints=convention.joint_indices(len(state_names)))
+        return _with_order(
+            replace(convention, joints=convention.joint_indices(len(state_names))), state_names, action_names
+        )
     named = bool(state_names) and all(map(is_joint_name, state_names))
     by_default = convention.position_at in ((), (0, 1, 2))
     if not (named and by_default):
-        if convention.joint_units or convention.joint_speeds or convention.actions in ("derived_target",):
+        told = convention.joint_units or convention.joint_speeds or convention.action_joints
+        if told or convention.actions == "derived_target":
             raise ConfigError(
-                "joint_units, joint_speeds or actions=derived_target is given, and neither joints nor the names of the "
-                f"states ({', '.join(state_names)}) say that they are joints; give joints=all or their indices."
+                "joint_units, joint_speeds, action_joints or actions=derived_target is given, and neither joints nor "
+                f"the names of the states ({', '.join(state_names)}) say that they are joints; give joints=all or "
+                "their indices."
             )
         return convention
     actions = convention.actions
-    told = tuple(action_names) == tuple(state_names) and all(name.endswith(".pos") for name in state_names)
+    told = same_names(state_names, action_names) and all(name.endswith(".pos") for name in state_names)
     if told and actions == "given" and not convention.has_pose:
         actions = "target"
-    return replace(convention, joints=tuple(range(len(state_names))), actions=actions)
+    found = replace(convention, joints=tuple(range(len(state_names))), actions=actions)
+    return _with_order(found, state_names, action_names)
+
+
+def same_names(state_names: Sequence[str], action_names: Sequence[str]) -> bool:
+    """Return whether the numbers of an action are named as those of a state are, in whatever order."""
+    return sorted(state_names) == sorted(action_names)
+
+
+def _with_order(
+    convention: Convention, state_names: Sequence[str], action_names: Sequence[str]
+) -> Convention:
+    """Return the convention with the indices of the joints in an action, where names put them in another order."""
+    assert not isinstance(convention.joints, str)
+    joints = [state_names[index] for index in convention.joints]
+    if max(convention.action_joints, default=-1) >= len(action_names):
+        raise ConfigError(
+            f"action_joints names index {max(convention.action_joints)}, and an action has {len(action_names)} "
+            "numbers, counted from 0; name those of the joints."
+        )
+    if convention.action_joints or len(set(joints)) < len(joints):
+        return convention
+    if any(list(action_names).count(name) != 1 for name in joints):
+        return convention
+    order = tuple(list(action_names).index(name) for name in joints)
+    same_size = len(action_names) == len(state_names)
+    usual = convention.joints if same_size else tuple(range(len(joints)))
+    return convention if order == usual else replace(convention, action_joints=order)

@@ -57,10 +57,12 @@ def convention_over(dataset: TrajectoryDataset, given: Mapping[str, Any]) -> Con
     if not given:
         return declared
     base = asdict(declared if declared.has_pose or declared.has_joints else Convention())
+    if "joints" in given:
+        base |= {"action_joints": ()}  # those of the joints that were declared
     if given.get("joints", "none") != "none":
         base |= {"position_at": ()}
     elif "position_at" in given and "joints" not in given:
-        base |= {"joints": "none", "joint_units": (), "joint_speeds": ()}
+        base |= {"joints": "none", "joint_units": (), "joint_speeds": (), "action_joints": ()}
     found: Convention = build(Convention, {**base, **given}, "convention", "--convention")
     return resolve_joints(found, dataset.state_names, dataset.action_names)
 

@@ -262,10 +262,13 @@ _STEP_NAMES = {"target": "targets"}
 
 def _meaning(model: LatentWorldModel) -> dict[str, Any]:
     """Return what the numbers of the actions are, as the checkpoint says: delta, target or given, names and units."""
+    from vjepa_world.evaluation.action_axes import space_of
+
     robot = model.robot
     meaning: dict[str, Any] = {"action_type": robot.action_meaning}
     if robot.action_names:
-        meaning |= {"names": list(robot.action_names), "units": list(robot.action_units)}
+        names = [axis.name for axis in space_of(model).axes]
+        meaning |= {"names": names, "units": list(robot.action_units)}
     return meaning
 
 

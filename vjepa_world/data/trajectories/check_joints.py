@@ -12,8 +12,8 @@ import numpy as np
 
 from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.check_base import Evidence, Finding, first_place, first_row
-from vjepa_world.data.trajectories.standard import standardise
-from vjepa_world.errors import DataError
+from vjepa_world.data.trajectories.joint_actions import NEARER, action_distances
+from vjepa_world.ops.joints import TURNS
 
 #: What a joint of a unit may read: two turns and a half; a driver's range with a little to spare.
 _RANGES = {
@@ -31,9 +31,6 @@ _TURN = 2 * math.pi
 
 #: Times the usual step, and share of the range of a joint, above which a change from row to row is a jump.
 _JUMP, _JUMP_RANGE = 20.0, 0.1
-
-#: How much nearer actions are to what they are than to what they are said to be.
-_NEARER = 0.2
 
 
 def joint_units(evidence: Evidence) -> Iterator[Finding]:
@@ -129,26 +126,18 @@ def joint_actions(evidence: Evidence) -> Iterator[Finding]:
     declared = evidence.convention.actions
     if not evidence.convention.has_joints or declared in ("derived", "derived_target"):
         return
-    to_next, to_change = [], []
-    for episode in evidence.episodes:
-        try:
-            ours = standardise(episode, evidence.convention)
-        except DataError:
-            continue
-        if ours.actions.shape[1] == ours.states.shape[1] and len(ours.actions):
-            to_next.append(np.linalg.norm(ours.actions - ours.states[1:], axis=1))
-            to_change.append(np.linalg.norm(ours.actions - np.diff(ours.states, axis=0), axis=1))
-    if not to_next:
+    distances = action_distances(evidence.episodes, evidence.convention)
+    if distances is None:
         return
-    following, change = (float(np.median(np.concatenate(parts))) for parts in (to_next, to_change))
-    if following < _NEARER * change and declared in ("delta", "given"):
+    following, change = distances
+    if following < NEARER * change and declared in ("delta", "given"):
         yield Finding(
             check="joint actions",
             severity="error" if declared == "delta" else "note",
             message=f"actions are declared {declared}, and are {following:.3g} from the next joints, but "
             f"{change:.3g} from their changes: set actions=target.",
         )
-    elif change < _NEARER * following and declared in ("target", "given"):
+    elif change < NEARER * following and declared in ("target", "given"):
         yield Finding(
             check="joint actions",
             severity="error" if declared == "target" else "note",
@@ -187,5 +176,5 @@ def _looks(low: float, high: float) -> str:
 
 
 def _wraps(step: float, unit: str) -> bool:
-    turn = {"rad": _TURN, "deg": 360.0}.get(unit)
+    turn = TURNS.get(unit)
     return turn is not None and abs(step - turn) < 0.1 * turn

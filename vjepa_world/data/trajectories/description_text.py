@@ -99,6 +99,8 @@ def _joint_words(convention: Convention, state_names: Sequence[str]) -> dict[str
         "given": _ACTIONS["given"],
     }
     words = {"joints": ", ".join(joints), "actions": actions[convention.actions]}
+    if convention.action_joints and convention.actions in ("delta", "target"):
+        words["actions"] += f", at {', '.join(map(str, convention.action_joints))} in the file's actions"
     if not any(units):
         words["units"] = "not declared (name them with --convention joint_units=...)"
     if convention.joint_speeds:

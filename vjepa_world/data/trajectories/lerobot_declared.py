@@ -91,6 +91,7 @@ def _convention(file: Path, words: object) -> Convention | None:
 #: Keys whose values are of one type or of another: a word or a number, or a list of them.
 _EXAMPLES: dict[str, tuple[object, ...]] = {
     "joints": ("auto", (0,)),
+    "action_joints": ((0,),),
     "joint_units": ("", ("",)),
     "joint_speeds": (0.0, (0.0,)),
 }

@@ -12,12 +12,13 @@ from typing import Any, cast
 from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.droid import DROIDDataset
 from vjepa_world.data.trajectories.droid_places import is_droid
+from vjepa_world.data.trajectories.joint_actions import with_likely_actions
 from vjepa_world.data.trajectories.lerobot import LeRobotDataset, is_lerobot
 from vjepa_world.data.trajectories.ogbench import OGBenchDataset, is_ogbench
 from vjepa_world.data.trajectories.rlds import RLDSDataset, is_rlds
 from vjepa_world.data.trajectories.robomimic import RobomimicDataset, is_robomimic
 from vjepa_world.errors import ConfigError, DataError, nearest
-from vjepa_world.ops.convention import Convention, resolve_joints
+from vjepa_world.ops.convention import PLAIN, Convention, resolve_joints, same_names
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ def open_trajectories(
         path: A folder or a file, see `FORMATS`.
         convention: How states and actions are written; None takes what the dataset declares, else its format's own
             way, else they are taken as they are. Whether states are joints may follow from their names
-            (:func:`vjepa_world.ops.convention.resolve_joints`).
+            (:func:`vjepa_world.ops.convention.resolve_joints`), and what actions of the same names are from the first
+            episodes' numbers (:mod:`vjepa_world.data.trajectories.joint_actions`).
         options: The reader's own, such as `cameras`, `state` and `fps`.
 
     Raises:
@@ -104,5 +106,8 @@ def open_trajectories(
             )
     dataset: Any = found.reader(place, convention=convention, **options)
     # Names are known once it is open.
+    unknown = convention is None and dataset.convention == PLAIN
     dataset.convention = resolve_joints(dataset.convention, dataset.state_names, dataset.action_names)
+    if unknown and dataset.convention.has_joints and same_names(dataset.state_names, dataset.action_names):
+        dataset.convention = with_likely_actions(dataset)
     return cast("TrajectoryDataset", dataset)

@@ -15,6 +15,7 @@ from torch import Tensor
 from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
+from vjepa_world.ops.joints import short_way
 from vjepa_world.ops.pose import POSE_SIZE, PoseError, pose_delta, to_pose, unwrap_angles
 
 
@@ -108,12 +109,15 @@ def _standard_joints(trajectory: Trajectory, convention: Convention) -> Trajecto
     joints = trajectory.states[:, indices].astype(np.float64)
     actions, last = trajectory.actions, trajectory.last_action
     if convention.actions == "derived":
-        actions, last = np.diff(joints, axis=0), None
+        units = convention.units_of_joints(len(indices))
+        actions, last = short_way(torch.from_numpy(np.diff(joints, axis=0)), units).numpy(), None
     elif convention.actions == "derived_target":
         actions, last = joints[1:], None
     elif convention.actions != "given":
-        actions = _of_joints(trajectory, actions, indices)
-        last = None if last is None else _of_joints(trajectory, last[None], indices)[0]
+        actions = _of_joints(trajectory, actions, indices, convention.action_joints)
+        last = (
+            None if last is None else _of_joints(trajectory, last[None], indices, convention.action_joints)[0]
+        )
     return replace(
         trajectory,
         states=np.ascontiguousarray(joints, dtype=np.float32),
@@ -122,15 +126,24 @@ def _standard_joints(trajectory: Trajectory, convention: Convention) -> Trajecto
     )
 
 
-def _of_joints(trajectory: Trajectory, actions: np.ndarray, indices: Sequence[int]) -> np.ndarray:
-    """Return the joints' actions: written as a state is, or as many as there are joints."""
+def _of_joints(
+    trajectory: Trajectory, actions: np.ndarray, indices: Sequence[int], order: Sequence[int]
+) -> np.ndarray:
+    """Return the joints' actions: at the indices `order`, else written as a state is, or one for each joint."""
     size = actions.shape[1]
+    if max(order, default=-1) >= size:
+        raise DataError(
+            f"{trajectory.name}: action_joints names index {max(order)}, and its actions have {size} numbers, counted "
+            "from 0; name those of the joints."
+        )
+    if order:
+        return actions[:, list(order)]
     if size == trajectory.states.shape[1]:
         return actions[:, list(indices)]
     if size == len(indices):
         return actions
     raise DataError(
         f"{trajectory.name}: its actions have {size} numbers, and its states {len(indices)} joints among "
-        f"{trajectory.states.shape[1]} numbers; set actions=derived to take the changes of the joints, or "
-        "actions=given."
+        f"{trajectory.states.shape[1]} numbers; name the joints that actions are of (joints=INDICES), set "
+        "actions=derived to take the changes of all, or actions=given."
     )
