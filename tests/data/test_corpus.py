@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +226,26 @@ def test_paths_of_a_list_are_joined_to_its_folder(tmp_path: Path, path: str) -> 
     first, second = find_videos(tmp_path / "list.csv").segments
     assert first.path == second.path == tmp_path / path
     assert first.is_image == path.lower().endswith(("png", "jpg"))
+
+
+def test_folders_deeper_than_a_name_may_be_long_are_bad(tmp_path: Path) -> None:
+    write_coded(tmp_path / "a.mp4", range(0, 2000, 100))
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 200, dir_fd=folder)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = below
+    os.close(folder)
+    corpus = find_videos(tmp_path)
+    assert [segment.path.name for segment in corpus.segments] == ["a.mp4"]
+    assert [reason.endswith("take it out of the data.") for _, reason in corpus.bad] == [True]
+    assert "File name too long" in corpus.bad[0][1]
+
+
+def test_descriptions_of_files_come_in_order(tmp_path: Path) -> None:
+    for number in (2, 1):
+        write_coded(tmp_path / f"{number}.mp4", range(0, 1000 * number, 100))
+    headers = find_videos(tmp_path).headers()
+    assert list(headers) == [headers[0], headers[1]]
+    assert [header.duration_s for header in headers] == pytest.approx([1.0, 2.0])

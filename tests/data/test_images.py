@@ -183,3 +183,12 @@ def test_plan_reads_pictures_as_corpora_do(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), 100 * 257, np.uint16)).save(tmp_path / "deep.png")
     assert (plan.read_image(tmp_path / "phone.png").permute(1, 2, 0).numpy() == picture()).all()
     assert (plan.read_image(tmp_path / "deep.png") == 100).all()
+
+
+@pytest.mark.parametrize("orientation", [0, *range(1, 10), 255])
+def test_header_and_pixels_agree_on_the_size(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png", exif=exif)
+    info = probe_image(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").shape == (3, info.height, info.width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,49 @@ def test_a_piece_that_its_file_does_not_have_is_bad(tmp_path: Path) -> None:
     short, behind = bad.reasons.values()
     assert "a.mp4 (2.5 s to its end) is shorter than the window of 1.00 s: it lasts 0.50 s" in short
     assert "a.mp4 (7 s to its end) starts behind its file's end: that lasts 3.00 s" in behind
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(5), pa.large_string()])
+def test_text_of_parquet_is_the_same_whatever_its_type(tmp_path: Path, kind: pa.DataType) -> None:
+    rows = pa.table({"path": pa.array([b"a.mp4"], kind), "label": pa.array([b"push!"], kind)})
+    pq.write_table(rows, tmp_path / "list.parquet")
+    assert read_list(tmp_path / "list.parquet") == [ListedVideo("a.mp4", "push!")]
+
+
+@pytest.mark.parametrize("cell", [["a.mp4"], {"path": "a.mp4"}])
+def test_cells_that_hold_several_values_are_refused(tmp_path: Path, cell: Any) -> None:
+    pq.write_table(pa.table({"path": [cell]}), tmp_path / "list.parquet")
+    with pytest.raises(DataError, match="'path' .* has cells of type .*; expected text or numbers"):
+        read_list(tmp_path / "list.parquet")
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"path": ["a.mp4"], "label": [b"\xff"]}), tmp_path / "list.parquet")
+    with pytest.raises(DataError, match="Cannot read .*list.parquet: Invalid UTF8"):
+        read_list(tmp_path / "list.parquet")
+
+
+def test_a_number_that_is_missing_is_no_label(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"path": ["a.mp4", "b.mp4"], "label": [2.0, float("nan")]}), tmp_path / "l.parquet"
+    )
+    assert [row.label for row in read_list(tmp_path / "l.parquet")] == ["2.0", ""]
+
+
+def test_addresses_are_bad_rows(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\na.mp4\nhttps://example.org/b.mp4\n")
+    with pytest.raises(DataError, match=r"line 3: its path is an address \(https://example.org/b.mp4\)"):
+        read_list(tmp_path / "list.csv")
+
+
+def test_a_packed_list_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_bytes(gzip.compress(b"path\na.mp4\n"))
+    with pytest.raises(DataError, match="list.csv: it is a gzip file. Expected a CSV file"):
+        read_list(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("name", ["list.csv.gz", "list.tsv", "list.TXT", "list.jsonl"])
+def test_lists_of_other_kinds_are_no_videos(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("a.mp4\n")
+    with pytest.raises(DataError, match="no list that is read. Give a list as CSV or Parquet"):
+        find_videos(tmp_path / name)

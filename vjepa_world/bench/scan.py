@@ -6,6 +6,7 @@ index are of full size, and only the first reading of headers is not: that is me
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -18,6 +19,8 @@ import numpy as np
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
+
+logger = logging.getLogger(__name__)
 
 ROWS, TARGETS = 1_000_000, 250
 FILES, A_FOLDER = 20_000, 500
@@ -42,6 +45,7 @@ def run(config: BenchConfig) -> list[Row]:
     """Return seconds and memory of opening corpora whose headers are known, beside what is allowed."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
+        logger.info("writing a list of %d rows and a folder of %d files", ROWS, FILES)
         listed, folder = _make_list(home), _make_folder(home)
         _opened(listed, home, ROWS)
         again = [_opened(listed, home, ROWS) for _ in range(min(config.repeats, 3))]
@@ -73,6 +77,7 @@ def _opened(path: Path, home: Path, count: int) -> tuple[float, float]:
         [sys.executable, "-c", _OPEN, str(path)], env=environment, capture_output=True, text=True, check=True
     )
     good, seconds, memory_gb = done.stdout.split()
+    logger.info("opened %s in %.2f s, %.2f GB", path.name, float(seconds), float(memory_gb))
     if int(good) != count:
         raise RuntimeError(f"{path} has {good} usable segments instead of {count}")
     return float(seconds), float(memory_gb)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from vjepa_world.data.bad_files import BadFiles
 from vjepa_world.data.folders import Walked, expand_glob, walk
@@ -48,6 +49,18 @@ EXTENSIONS = (
     ".ogv",
 )
 SHARD = ".tar"
+_OTHER_LISTS = (
+    ".txt",
+    ".tsv",
+    ".json",
+    ".jsonl",
+    ".csv.gz",
+    ".csv.zst",
+    ".csv.zip",
+    ".xlsx",
+    ".arrow",
+    ".feather",
+)
 _MEDIA = (*EXTENSIONS, *IMAGE_EXTENSIONS)
 
 _NOT_READ = """
@@ -166,6 +179,7 @@ class Corpus:
         for name, reason in reasons.items():
             bad.add(name, reason, rows=names[name])
         bad.check(self.total)
+        pa.default_memory_pool().release_unused()  # of a large corpus, as much again as is kept
         return segments, fits, bad
 
 
@@ -372,6 +386,8 @@ def _look(text: str, found: _Found) -> None:
     elif place.is_file():
         if place.suffix.lower() == SHARD:
             found.shards[text] = None
+        elif place.name.lower().endswith(_OTHER_LISTS):
+            raise DataError(f"{text} is no video, and no list that is read. Give a list as CSV or Parquet.")
         else:
             found.named(*os.path.split(text))
     elif glob.has_magic(text):

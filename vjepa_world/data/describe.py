@@ -78,8 +78,9 @@ def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
     """
     corpus = find_videos(path, images=True)
     headers = corpus.headers()
-    good = [headers[row] for row in np.flatnonzero(headers.good).tolist()]
-    broken = [headers.reason(row) or "" for row in np.flatnonzero(~headers.good).tolist()]
+    read = list(headers)
+    good = [header for header in read if isinstance(header, VideoInfo)]
+    broken = [str(header) for header in read if not isinstance(header, VideoInfo)]
     return VideosDescription(
         source=corpus.source,
         videos=tuple(header for header in good if header.fps > 0),

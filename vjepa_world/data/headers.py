@@ -134,6 +134,13 @@ class Headers(Sequence[VideoInfo | VideoError]):
         error = row.pop("error")
         return VideoError(error) if error is not None else VideoInfo(path=self.files[index], **row)
 
+    def __iter__(self) -> Iterator[VideoInfo | VideoError]:
+        """Yield what each file's header says, or why it cannot be read."""
+        for start in range(0, len(self), _CHUNK):
+            for number, row in enumerate(self.table.slice(start, _CHUNK).to_pylist(), start=start):
+                error = row.pop("error")
+                yield VideoError(error) if error is not None else VideoInfo(path=self.files[number], **row)
+
     @property
     def duration_s(self) -> np.ndarray:
         """Of all files, float64 [N]; NaN where it cannot be read."""

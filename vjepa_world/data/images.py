@@ -51,7 +51,7 @@ def probe_image(place: Place) -> VideoInfo:
     """
     with _opened(place) as image:
         width, height = image.size
-        if image.getexif().get(0x0112, 1) >= 5:  # orientations that swap rows and columns
+        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # orientations that swap rows and columns
             width, height = height, width
         return VideoInfo(
             path=place,

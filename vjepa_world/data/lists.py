@@ -143,7 +143,7 @@ def _text(table: Table, name: str) -> pa.ChunkedArray:
     if column is None:
         return pa.chunked_array([pa.repeat("", len(table))])
     if not pa.types.is_string(column.type):  # numbers, of a Parquet file
-        values = ["" if value is None else str(value) for value in column.to_pylist()]
+        values = ["" if value is None or value != value else str(value) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(values, pa.string())])
     return column
 
@@ -186,6 +186,8 @@ def _number(text: str) -> float | None:
 def _bad_rows(table: Table, path: pa.ChunkedArray, start_s: _Seconds, end_s: _Seconds) -> dict[int, str]:
     """Return what is wrong, by row; the first thing that is."""
     wrong = dict.fromkeys(np.flatnonzero(pc.equal(path, "").to_numpy()).tolist(), "its path is missing")
+    for row in np.flatnonzero(pc.match_substring_regex(path, r"^[A-Za-z0-9]+://").to_numpy()).tolist():
+        wrong[row] = f"its path is an address ({path[row].as_py()}), expected a file; download it first"
     for seconds in (start_s, end_s):
         wrong = {**seconds.wrong, **wrong}
     starts = np.nan_to_num(start_s.values, nan=0.0)

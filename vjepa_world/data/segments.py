@@ -161,28 +161,32 @@ class FileTableBuilder:
 
     def add_paths(self, root: str, paths: pa.Array) -> range:
         """Add files of their own by their paths, text, relative to `root` where they are not absolute."""
-        first, count = len(self), len(paths)
-        prefix = os.path.join(root, "")
+        first = len(self)
+        for start in range(0, len(paths), _CHUNK):
+            self._add_some_paths(os.path.join(root, ""), paths.slice(start, _CHUNK))
+        return range(first, len(self))
+
+    def _add_some_paths(self, prefix: str, paths: pa.Array) -> None:
         whole = pc.if_else(pc.starts_with(paths, "/"), paths, pc.binary_join_element_wise(prefix, paths, ""))
-        parts = pc.extract_regex(whole, r"(?s)^(?P<folder>.*?)/*(?P<name>[^/]*)$")
-        slashed = pc.struct_field(parts, "folder")
-        slashed = pc.if_else(pc.and_(pc.equal(slashed, ""), pc.starts_with(whole, "/")), "/", slashed)
-        folders = slashed.dictionary_encode()
-        numbers = [
-            self._folders.setdefault(name, len(self._folders)) for name in folders.dictionary.to_pylist()
-        ]
+        parts = pc.split_pattern(whole, "/", max_splits=1, reverse=True)
+        folders = pc.list_element(parts, 0).dictionary_encode()
+        names = pc.list_element(parts, 1)
+        numbers = [self._number(name) for name in folders.dictionary.to_pylist()]
         self._folder.frombytes(np.array(numbers, np.int32)[folders.indices.to_numpy()].tobytes())
-        names = pc.struct_field(parts, "name")
         self._names.extend_column(names.cast(pa.binary()).cast(pa.large_binary()))
-        self._members.extend_column(pa.repeat(pa.scalar(b"", pa.large_binary()), count))
-        image = np.zeros(count, np.int8)
+        self._members.extend_column(pa.repeat(pa.scalar(b"", pa.large_binary()), len(paths)))
+        image = np.zeros(len(paths), np.int8)
         lower = pc.utf8_lower(names)
         for ending in IMAGE_EXTENSIONS:
             image |= pc.ends_with(lower, ending).to_numpy(zero_copy_only=False).astype(np.int8)
         self._image.frombytes(image.tobytes())
         for column in (self._offset, self._size):
-            column.frombytes(np.full(count, -1, np.int64).tobytes())
-        return range(first, first + count)
+            column.frombytes(np.full(len(paths), -1, np.int64).tobytes())
+
+    def _number(self, folder: str) -> int:
+        """Return the number of a folder, with or without slashes at its end."""
+        name = folder.rstrip("/") or "/"
+        return self._folders.setdefault(name, len(self._folders))
 
     def add_path(self, path: str) -> int:
         """Add a file of its own; return its number."""
@@ -403,7 +407,7 @@ class SegmentsBuilder:
         ]
         count = len(videos)
         for column, values in (
-            (self._file, np.array(files, np.int32)[paths.indices.to_numpy()]),
+            (self._file, np.arange(files.start, files.stop, dtype=np.int32)[paths.indices.to_numpy()]),
             (self._label, np.array(texts, np.int32)[videos.label.indices.to_numpy()]),
             (self._start_s, videos.start_s),
             (self._end_s, videos.end_s),

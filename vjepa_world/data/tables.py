@@ -23,6 +23,7 @@ from vjepa_world.errors import DataError
 
 _DELIMITERS = (",", ";", "\t", " ")
 _CHUNK = 1 << 16  # rows that are Python objects at one time
+_PACKED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "ZIP"), (b"PAR1", "Parquet"))
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -92,7 +93,7 @@ def first_lines(file: Path, count: int) -> list[str]:
     try:
         with open(file, encoding=_encoding(file), newline="") as stream:
             return [line.strip("\r\n") for line in itertools.islice(stream, count)]
-    except (OSError, UnicodeError):
+    except (OSError, UnicodeError, DataError):
         return []
 
 
@@ -117,6 +118,11 @@ def check_columns(table: Table, wanted: Sequence[str], advice: str) -> None:
 def _encoding(file: Path) -> str:
     with open(file, "rb") as stream:
         head = stream.read(64)
+    for mark, kind in _PACKED:
+        if head.startswith(mark):
+            raise DataError(
+                f"Cannot read {file}: it is a {kind} file. Expected a CSV file, which is plain text."
+            )
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
@@ -239,19 +245,28 @@ def _read_parquet(file: Path, columns: Sequence[str]) -> Table:
         _check_once(file, names, columns)
         wanted = {name: there[names.index(name)] for name in columns if name in names}
         table = source.read(columns=list(wanted.values()))
-        found = {name: _plain(table[column]) for name, column in wanted.items()}
+        found = {name: _plain(file, name, table[column]) for name, column in wanted.items()}
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"Cannot read {file}: {error}. Expected a whole Parquet file.") from error
     return _without_empty(Table(file, names, found, np.arange(1, len(table) + 1), "row"))
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return numbers as they are, and all else as stripped text, "" where there is none."""
+def _plain(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return numbers as they are, and all else as stripped text, "" where there is none.
+
+    Raises:
+        DataError: its cells are no single values.
+    """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     kind = column.type
     if pa.types.is_floating(kind) or pa.types.is_integer(kind):
         return column
+    if pa.types.is_nested(kind):
+        raise DataError(f"The column '{name}' of {file} has cells of type {kind}; expected text or numbers.")
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        column = column.cast(pa.binary()).cast(pa.string())
+        kind = column.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         values = [None if value is None else str(value) for value in column.to_pylist()]
         column = pa.chunked_array([pa.array(values, pa.string())])

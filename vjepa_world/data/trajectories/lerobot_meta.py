@@ -52,7 +52,8 @@ class Episode:
 def is_lerobot(path: str | os.PathLike[str]) -> bool:
     """Whether a folder is a LeRobotDataset, finished or being recorded."""
     path = Path(path)
-    return (path / layout.INFO_PATH).is_file() or (path / layout.SHARDS).is_dir()
+    # Of a name too long for the system, pathlib would raise.
+    return os.path.isfile(path / layout.INFO_PATH) or os.path.isdir(path / layout.SHARDS)
 
 
 class LeRobotMeta:
