@@ -248,4 +248,4 @@ def test_descriptions_of_files_come_in_order(tmp_path: Path) -> None:
         write_coded(tmp_path / f"{number}.mp4", range(0, 1000 * number, 100))
     headers = find_videos(tmp_path).headers()
     assert list(headers) == [headers[0], headers[1]]
-    assert [header.duration_s for header in headers] == pytest.approx([1.0, 2.0])
+    assert headers.duration_s.tolist() == pytest.approx([1.0, 2.0])
