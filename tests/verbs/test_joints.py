@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.joint_robot import JOINTS, MOST, joint_episode, write_joint_dataset
+from tests.data.joint_robot import FPS, JOINTS, MOST, SIZE, joint_episode, write_joint_dataset
 from tests.verbs.commands import NETWORK, TRAINER, run
+from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
+from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.ops.convention import Convention
+from vjepa_world.ops.convention import PLAIN, Convention
 from vjepa_world.pretrained import load_world_model
 
 FINETUNE = ["finetune", "device=cpu", "encoder=pixels", "model.image_size=32", "model.patch_size=8", *TRAINER]
@@ -231,3 +233,26 @@ def test_the_size_of_targets_is_not_penalised(home: Path, capsys: pytest.Capture
     words = ["name=penalty", "checkpoint=runs/finetune/target", "data.path=arm", "planner.action_penalty=1"]
     assert run(home, *OPEN_LOOP, *words) == 2
     assert "are targets, whose size is no motion" in capsys.readouterr().err
+
+
+def test_where_states_cannot_be_advanced_one_step_is_judged(tmp_path: Path) -> None:
+    names = ("joint_1", "joint_2", "joint_3")
+    spec = DatasetSpec(
+        fps=FPS,
+        state_names=names,
+        action_names=names[:2],
+        robot_type="arm",
+        cameras={"front": VideoSpec.encoded(SIZE, SIZE, FPS)},
+        convention=PLAIN,
+    )
+    writer = LeRobotWriter(tmp_path / "arm", spec)
+    with writer.shard(0) as shard:
+        for index in range(6):
+            frames, joints, targets = joint_episode(index)
+            shard.add_episode(frames, joints[:, :3], targets[:-1, :2], task="reach")
+    writer.finalize()
+    words = [word for word in FINETUNE if not word.startswith("data.convention")]
+    assert run(tmp_path, *words, "name=short", "data.path=arm") == 0
+    result = evaluated(tmp_path, "short")
+    assert [line["horizon"] for line in result["horizons"]] == [1]
+    assert any("predict_state=true" in note for note in result["notes"])

@@ -94,8 +94,9 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
     model, planner, objective = config.planner.build(config.checkpoint, resolve_device(config.device))
     if config.data.embodiment:
         model.select(config.data.embodiment)
-    table, bad, notes = _table(config, dataset, known)
-    notes = [*told, *notes]
+    horizon, why = _horizon(config, model)
+    table, bad, notes = _table(config, dataset, known, horizon)
+    notes = [*told, *why, *notes]
     _check_fit(model, table, dataset)
     chosen = draw_windows(table, config.data.windows, config.seed)
     encoding = _encoding(config, dataset, model)
@@ -189,8 +190,24 @@ def trained_convention(settings: dict[str, Any], robot: str) -> dict[str, Any]:
     return {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
 
 
+def _horizon(config: Config, model: LatentWorldModel) -> tuple[int, list[str]]:
+    """Return how many steps are imagined, and why no more than one: nothing tells the states after an action."""
+    from vjepa_world.models.rollout import rule_of
+
+    robot, horizon = model.robot, config.open_loop.horizon
+    rule = rule_of(robot.state_dim, robot.action_dim, robot)
+    if horizon == 1 or rule != "none" or model.config.predictor.predict_state:
+        return horizon, []
+    note = (
+        f"One step is imagined instead of {horizon}: states of size {robot.state_dim} cannot be advanced by actions of "
+        f"size {robot.action_dim}. Fine-tune with predictor.predict_state=true for more."
+    )
+    logger.warning("%s", note)
+    return 1, [note]
+
+
 def _table(
-    config: Config, dataset: TrajectoryDataset, known: dict[str, Any]
+    config: Config, dataset: TrajectoryDataset, known: dict[str, Any], horizon: int
 ) -> tuple[WindowTable, BadFiles, list[str]]:
     """Return the windows of the episodes that are to be judged on, and what a reader has to know about them."""
     from vjepa_world.data.windows import WindowTable, read_episodes
@@ -201,7 +218,7 @@ def _table(
         episodes, notes = _unseen(config, episodes, known["episodes"])
     settings = known.get("config")
     trained = float(settings.get("data.fps", 0) or 0) if isinstance(settings, dict) else 0.0
-    table = WindowTable(episodes, frames=config.open_loop.horizon + 1, fps=config.data.fps or trained)
+    table = WindowTable(episodes, frames=horizon + 1, fps=config.data.fps or trained)
     return table, bad, notes
 
 
