@@ -153,7 +153,7 @@ def _checksums(tensors: Sequence[Tensor]) -> bytes:
     if all(numbers.device.type == "cpu" for numbers in plain):
         digest = xxh3_64()
         for numbers in plain:
-            digest.update(memoryview(numbers.view(torch.uint8).numpy()))
+            digest.update(numbers.view(torch.uint8).numpy().data)
         return digest.digest()
     found = []
     for numbers in plain:
