@@ -290,7 +290,10 @@ def _work(serve: Serve[T, R], link: Connection, parents: Connection, note: Note,
         except VJEPAWorldError as error:
             result = error
         note.clear()
-        link.send(result)
+        try:
+            link.send(result)
+        except OSError:  # the parent is gone
+            return
 
 
 def _end_with(parent: int) -> None:
