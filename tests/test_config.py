@@ -25,6 +25,7 @@ from vjepa_world.config import (
     typed_value,
 )
 from vjepa_world.errors import ConfigError, VJEPAWorldError
+from vjepa_world.verbs.pretrain import Config as PretrainConfig
 
 
 class Colour(Enum):
@@ -296,7 +297,7 @@ def test_tuples_arrive_as_tuples_and_paths_as_paths(folder: Path) -> None:
         ("limit=many", "'limit' got 'many', expected a whole number or a number"),
         ("seed=", "'seed' got 'null', expected a whole number"),
         ("trainer.lr=1,2", "got 'trainer.lr=1,2', expected one value; a list is written trainer.lr=[1,2]"),
-        ("trainer.lr=[", "cannot read data.path=x trainer.lr=["),
+        ("trainer.lr=[", "cannot read trainer.lr=[ for 'train': "),
         ("other={dim:1,deep:2}", "unknown key 'other.deep'"),
         ("trainer.steps=0", "'trainer': steps got 0, expected at least 1"),
     ],
@@ -436,3 +437,15 @@ def test_yaml_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes(b"a: \xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"config.yaml is not readable .*expected YAML in UTF-8"):
         read_yaml_file(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    "path", ["{000..009}.tar", "{a,b}{c,d}/x.mp4", "{0..9", "{{{{", "{a: 1}", "{" * 3000]
+)
+def test_a_path_may_begin_with_a_bracket(path: str) -> None:
+    assert compose("pretrain", PretrainConfig, [f"data.path={path}"]).data.path == path
+
+
+def test_of_many_words_the_one_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"cannot read data.sources=\{a: for 'pretrain'"):
+        compose("pretrain", PretrainConfig, ["seed=1", "data.sources={a:", "name=x"])

@@ -158,3 +158,13 @@ def test_a_lock_that_was_removed_in_between_is_taken_anew(
         assert len(calls) == 2
         assert (tmp_path / LOCK_FILE).is_file()
         assert not is_free(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", ".", "sub/.."])
+def test_a_destination_without_a_name_of_its_own_is_locked_like_any_other(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with locked_output(Path(name)), pytest.raises(FolderInUseError), locked_output(tmp_path / "here"):
+        pass

@@ -100,8 +100,9 @@ def locked_output(target: Path) -> Iterator[None]:
         FolderInUseError: If another process writes it.
         OSError: If the folder around it cannot be made or written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.with_name(f".{target.name}{LOCK_FILE}"), target):
+    whole = Path(os.path.abspath(target))  # "." and "a/.." have no name of their own
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(whole.parent / f".{whole.name}{LOCK_FILE}", target):
         yield
 
 

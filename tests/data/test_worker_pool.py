@@ -158,3 +158,35 @@ def is_running(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+#: With processes that would look for their parent by its number after an hour alone.
+SPAWNING_PARENT = """
+import os, time
+from vjepa_world.data import worker_pool
+def work(item):
+    worker_pool._ALIVE_CHECK_S = 3600.0
+    time.sleep(1.5)
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+if __name__ == "__main__":
+    list(worker_pool.spawned_map(work, [1], 1, str, worker_pool.Words()))
+"""
+
+
+def test_new_processes_see_at_once_that_their_parent_is_gone(tmp_path: Path) -> None:
+    """A recording that is begun again must not meet what an earlier one still writes."""
+    program = tmp_path / "parent.py"
+    program.write_text(SPAWNING_PARENT)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    parent = subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 20
+    while is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_running(child)

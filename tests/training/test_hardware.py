@@ -19,6 +19,9 @@ def test_devices_by_name() -> None:
 def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(ConfigError, match="device 'gpu' is not known; allowed: auto, cpu, cuda, cuda:N"):
         resolve_device("gpu")
+    for name in ("mps", "meta", "xla"):
+        with pytest.raises(ConfigError, match=f"device '{name}' is not supported; allowed: auto, cpu, cuda"):
+            resolve_device(name)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")

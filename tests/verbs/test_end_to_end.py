@@ -196,9 +196,14 @@ def test_a_missing_or_broken_image_is_named(home: Path, capsys: pytest.CaptureFi
     words = ["plan", "--image", "now.png", "--checkpoint", WORLD_MODEL, "--state", *STATE, "--goal"]
     assert run(home, *words, "nowhere.png") == 2
     assert "the image nowhere.png does not exist; give a PNG or JPEG file" in capsys.readouterr().err
-    for name in ("text.png", "cut.png", "empty.png"):
+    no_image = "it is no image, or its first bytes are damaged"
+    for name, reason in (
+        ("text.png", f"{no_image} (13 bytes)"),
+        ("cut.png", "image file is truncated"),
+        ("empty.png", "it has zero bytes"),
+    ):
         assert run(home, *words, name) == 2
-        assert f"{name} is not a readable image" in capsys.readouterr().err
+        assert f"Cannot read {name}: {reason}. Expected a whole " in capsys.readouterr().err
 
 
 def test_a_state_of_another_size_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

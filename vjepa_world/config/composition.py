@@ -42,18 +42,18 @@ def compose(verb: str, schema: type[T], overrides: Sequence[str], config_dir: Pa
     folder = config_dir or default_config_dir()
     tree = _composed_tree(verb, schema, overrides, folder)
     built = typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
-    refuse_unused(built, _given_keys(overrides, _groups(verb, folder)))
+    refuse_unused(built, _given_keys(overrides, schema, _groups(verb, folder)))
     return built
 
 
-def _given_keys(overrides: Sequence[str], groups: Mapping[str, str]) -> list[str]:
+def _given_keys(overrides: Sequence[str], schema: type, groups: Mapping[str, str]) -> list[str]:
     """Return the dotted keys that words give, those within `key={...}` too; groups are no keys."""
     from omegaconf import OmegaConf
 
     found = []
     for word in overrides:
         key, _, value = word.partition("=")
-        if value.startswith("{"):
+        if value.startswith("{") and not is_text(type_at(schema, key)):
             inner = OmegaConf.to_container(OmegaConf.create(f"value: {value}"))
             found += [f"{key}.{name}" for name, _ in leaves(typing.cast(dict[str, Any], inner)["value"], "")]
         elif key not in groups:
@@ -127,17 +127,31 @@ def _composed_tree(verb: str, schema: type, overrides: Sequence[str], folder: Pa
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # A ValueError is of a number with more digits than Python reads.
         reason = shown_again(str(error.__cause__ or error))
-        raise ConfigError(_unreadable(verb, overrides, reason)) from error
+        raise ConfigError(_unreadable(verb, overrides, words, reason)) from error
     return typing.cast(dict[str, Any], shown_again(tree))
 
 
-def _unreadable(verb: str, overrides: Sequence[str], reason: str) -> str:
+def _unreadable(verb: str, overrides: Sequence[str], words: Sequence[str], reason: str) -> str:
     if reason.startswith("Ambiguous value"):
         word = reason.splitlines()[0].split("'")[1].removeprefix("++")
         key, value = word.split("=", 1)
         return f"got '{word}', expected one value; a list is written {key}=[{value}]"
     first = next((line for line in reason.splitlines() if line.strip()), "no reason given")
-    return f"cannot read {' '.join(overrides) or 'the YAML'} for '{verb}': {first}"
+    return f"cannot read {_first_unreadable(overrides, words) or 'the YAML'} for '{verb}': {first}"
+
+
+def _first_unreadable(overrides: Sequence[str], words: Sequence[str]) -> str:
+    """Return the first word that Hydra's grammar does not know, as it was typed; all where it knows each."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    for typed, word in zip(overrides, words, strict=True):
+        try:
+            parser.parse_override(word)
+        except (HydraException, ValueError):
+            return typed
+    return " ".join(overrides)
 
 
 def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path, sweep: bool = False) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import Convention
-from vjepa_world.ranges import FPS
+from vjepa_world.ranges import FPS, STEPS
 
 #: What a run of one dataset calls it.
 ONLY = "default"
@@ -75,7 +75,7 @@ class TrajectoryDataConfig:
     convention: Convention | None = None
     reader: dict[str, Any] = field(default_factory=dict)
     fps: float = field(default=0.0, metadata=FPS)
-    frames: int = 3
+    frames: int = field(default=3, metadata=STEPS)
     val_fraction: float = 0.05
     max_bad_fraction: float = 0.2
     crop_scale: tuple[float, float] = (1.0, 1.0)

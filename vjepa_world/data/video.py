@@ -113,7 +113,7 @@ def check_file(place: Place) -> None:
             f"{CANNOT_OPEN} {place}: {error.strerror}. Allow it to be read, or take it out of the data."
         ) from error
     if size_of(place) == 0:
-        raise unreadable(place, "it has zero bytes")
+        raise unreadable(place, "it has zero bytes", "a whole file")
     if isinstance(place, TarMember) and place.offset + place.size > file.stat().st_size:
         raise unreadable(place, f"{file} is truncated: it ends before this member does")
 

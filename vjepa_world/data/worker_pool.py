@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -298,8 +297,11 @@ def _work(serve: Serve[T, R], link: Connection, parents: Connection, note: Note,
 
 def _end_with(parent: int) -> None:
     """End this process, whatever it does, when its parent is gone: nobody waits for its results."""
-    while os.getppid() == parent:
-        time.sleep(_ALIVE_CHECK_S)
+    process = multiprocessing.parent_process()
+    sentinel = [process.sentinel] if process is not None else []
+    # The sentinel tells at once, unless a process that was forked later keeps it open: so the number is looked at too.
+    while os.getppid() == parent and not connection.wait(sentinel, _ALIVE_CHECK_S):
+        pass
     os._exit(1)
 
 

@@ -17,7 +17,14 @@ from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.adaln import AdaLNBlock
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
 from vjepa_world.models.embodiment import Embodiment, build_embodiments
-from vjepa_world.models.transformer import NORM_EPS, Block, KeyValues, init_weights, run_block
+from vjepa_world.models.transformer import (
+    NORM_EPS,
+    Block,
+    KeyValues,
+    init_weights,
+    refuse_blocks_beyond_memory,
+    run_block,
+)
 from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
 
 
@@ -78,6 +85,7 @@ class ActionPredictor(nn.Module):
         self.embodiments = build_embodiments(embodiments, dim, predict_state=config.predict_state)
         if config.extrinsics_dim:
             self.extrinsics_encoder = nn.Linear(config.extrinsics_dim, dim)
+        refuse_blocks_beyond_memory(dim, config.depth, config.mlp_ratio)
         kind = AdaLNBlock if config.condition == "adaln" else Block
         blocks = [kind(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
         self.predictor_blocks = nn.ModuleList(blocks)

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import DecoderConfig
-from vjepa_world.models.transformer import NORM_EPS, Block, init_weights, run_block
+from vjepa_world.models.transformer import (
+    NORM_EPS,
+    Block,
+    init_weights,
+    refuse_blocks_beyond_memory,
+    run_block,
+)
 from vjepa_world.ops.rope import grid_positions, rope_rotation
 
 MLP_RATIO = 4.0
@@ -45,6 +51,7 @@ class FrameDecoder(nn.Module):
         self.patch_size = math.ceil(config.image_size / tokens[0])
         dim = config.embed_dim
         self.embed = nn.Linear(width, dim)
+        refuse_blocks_beyond_memory(dim, config.depth, MLP_RATIO)
         self.blocks = nn.ModuleList(Block(dim, config.num_heads, MLP_RATIO) for _ in range(config.depth))
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.pixels = nn.Linear(dim, COLOURS * self.patch_size**2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
-from vjepa_world.models.transformer import Block, init_weights, run_block
+from vjepa_world.models.transformer import Block, init_weights, refuse_blocks_beyond_memory, run_block
 from vjepa_world.ops.masking import gather_tokens
 from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
 from vjepa_world.ops.sincos import resize_positions, sincos_positions
@@ -69,6 +69,7 @@ class VideoEncoder(nn.Module):
         if config.positions == "sincos":
             table = sincos_positions(*self._position_grid(), dim, image=config.num_frames == 1)
             self.pos_embed = nn.Parameter(table.unsqueeze(0), requires_grad=False)
+        refuse_blocks_beyond_memory(dim, config.depth, config.mlp_ratio)
         blocks = [
             Block(dim, config.num_heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)
         ]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vjepa_world.models.config import LatentsConfig
 from vjepa_world.models.probe import CrossAttentionBlock
-from vjepa_world.models.transformer import NORM_EPS
+from vjepa_world.models.transformer import NORM_EPS, refuse_blocks_beyond_memory
 from vjepa_world.ops.sincos import resize_positions, sincos_positions
 
 MLP_RATIO = 4.0
@@ -64,6 +64,7 @@ class LearnedQueries(nn.Module):
         super().__init__()
         self.config, self.frozen_side, self.views = config, frozen_side, views
         dim, heads = config.embed_dim, config.num_heads
+        refuse_blocks_beyond_memory(dim, config.depth, MLP_RATIO)
 
         def blocks() -> nn.ModuleList:
             made = (CrossAttentionBlock(dim, heads, MLP_RATIO, NORM_EPS) for _ in range(config.depth))

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import MaskedPredictorConfig
-from vjepa_world.models.transformer import NORM_EPS, Block, init_weights, run_block
+from vjepa_world.models.transformer import (
+    NORM_EPS,
+    Block,
+    init_weights,
+    refuse_blocks_beyond_memory,
+    run_block,
+)
 from vjepa_world.ops.rope import grid_positions, rope_rotation
 from vjepa_world.ops.tensor_checks import check_indices, check_tokens
 
@@ -44,6 +50,7 @@ class MaskedPredictor(nn.Module):
         if config.image_embed:
             self.img_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
             self.video_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
+        refuse_blocks_beyond_memory(dim, config.depth, config.mlp_ratio)
         blocks = [Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
         self.predictor_blocks = nn.ModuleList(blocks)
         self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)

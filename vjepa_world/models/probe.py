@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ProbeConfig
-from vjepa_world.models.transformer import Block, Mlp, init_weights
+from vjepa_world.models.transformer import Block, Mlp, init_weights, refuse_blocks_beyond_memory
 from vjepa_world.ops.tensor_checks import check_finite, check_tokens
 
 INIT_STD = 0.02
@@ -61,6 +61,7 @@ class AttentivePooler(nn.Module):
         super().__init__()
         dim, heads = config.embed_dim, config.num_heads
         self.query_tokens = nn.Parameter(torch.zeros(1, 1, dim))
+        refuse_blocks_beyond_memory(dim, config.depth, config.mlp_ratio)
         blocks = [Block(dim, heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth - 1)]
         self.blocks = nn.ModuleList(blocks)
         self.cross_attention_block = CrossAttentionBlock(dim, heads, config.mlp_ratio, config.norm_eps)

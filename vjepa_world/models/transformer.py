@@ -14,10 +14,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from vjepa_world.memory import refuse_beyond_memory
 from vjepa_world.ops.attention import step_causal_attention
 from vjepa_world.ops.rope import Rotation, rotate
 
 NORM_EPS = 1e-6
+
+
+def refuse_blocks_beyond_memory(dim: int, depth: int, mlp_ratio: float) -> None:
+    """Refuse blocks whose weights do not fit into memory, before any of them is made.
+
+    Raises:
+        ConfigError: If they do not.
+    """
+    if torch.get_default_device().type == "cpu":  # on `meta` they take none
+        weights = depth * dim**2 * (4 + 2 * mlp_ratio)
+        refuse_beyond_memory(
+            torch.get_default_dtype().itemsize * weights,
+            f"the weights of {depth} blocks of width {dim}",
+            "lower embed_dim, depth or mlp_ratio",
+        )
 
 
 @dataclass

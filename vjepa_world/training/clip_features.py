@@ -106,7 +106,7 @@ def encode_clips(
         temporary.chmod(0o755)
         lease = Lease(temporary)
         try:
-            blocks = _encoded(clips, encoder, shape, dtype, batch_size, workers, account)
+            blocks = _encoded(clips, encoder, shape, dtype, min(batch_size, len(clips)), workers, account)
             checksum = write_blocks(temporary / FEATURES, blocks)
             about = {
                 "shape": shape,

@@ -15,7 +15,7 @@ def resolve_device(name: str) -> torch.device:
     """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        ConfigError: If it is not a device, or a GPU is asked for and none is found.
+        ConfigError: If it is not one of these, or a GPU is asked for that is not found.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -23,9 +23,15 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"device '{name}' is not known; allowed: auto, cpu, cuda, cuda:N.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device '{name}' is not supported; allowed: auto, cpu, cuda, cuda:N.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             f"device '{name}' was asked for, but torch finds no GPU; use device=auto or device=cpu."
+        )
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device '{name}' was asked for, and there are {torch.cuda.device_count()} GPUs, counted from 0."
         )
     return device
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vjepa_world.errors import TrainingError
+from vjepa_world.memory import refuse_beyond_memory
 from vjepa_world.progress import progress, say
 from vjepa_world.training.checkpoint import Checkpoints, restore_training, training_tensors
 from vjepa_world.training.config import TrainerConfig
@@ -88,6 +89,8 @@ class Trainer:
         self.dtype = resolve_precision(config.precision, device)
         self.ranks = ranks()
         self.parallel = make_parallel(task.modules, config, self.ranks, device)
+        if device.type == "cpu" and self.ranks.world_size == 1:
+            _refuse_large_state(task.modules)
         self.optimizer = build_optimizer(task.modules, config)
         self.trained = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.checkpoints = Checkpoints(run, config.keep_last, config.keep_every)
@@ -216,6 +219,16 @@ class Trainer:
     def _save(self, step: int) -> None:
         tensors = training_tensors(self.task.modules, self.optimizer)
         self.checkpoints.save(step, self.task.files(), tensors)
+
+
+def _refuse_large_state(modules: nn.Module) -> None:
+    """Refuse to train weights whose gradients and the optimizer's two averages do not fit into memory."""
+    trained = sum(p.numel() * p.itemsize for p in modules.parameters() if p.requires_grad)
+    refuse_beyond_memory(
+        3 * trained,
+        "the gradients of the trained weights and the optimizer's averages",
+        "lower embed_dim or depth",
+    )
 
 
 class _Report:

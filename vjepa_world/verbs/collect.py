@@ -12,6 +12,7 @@ import numpy as np
 
 from vjepa_world.cores import available_cores
 from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.memory import refuse_beyond_memory
 from vjepa_world.progress import progress
 from vjepa_world.ranges import EPISODES, SEED, STEPS, WORKERS
 from vjepa_world.runs import open_run, write_json_atomic
@@ -67,6 +68,12 @@ class Config:
 
 def run(config: Config) -> None:
     """Record the dataset; a killed recording goes on with `resume=true`, shard by shard."""
+    workers = min(config.workers or available_cores(), -(-config.episodes // SHARD_EPISODES))
+    refuse_beyond_memory(
+        2 * workers * (config.steps + 1) * 3 * config.env.image_size**2,
+        f"the pictures of {workers} episodes of {config.steps} actions",
+        "lower steps, workers or env.image_size",
+    )
     config.env.make().close()
     with open_run("collect", config, may_change=MAY_CHANGE) as folder:
         _record(config, folder)

@@ -153,6 +153,7 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> tuple[Path, st
         )
     sources = open_sources(config.data, seed=config.seed)
     model = build_model(config, embodiments_of(sources), views_of(config, sources)).to(device)
+    _refuse_large_batches(config, model, ranks)
     with shared_run("finetune", config, ranks, TRAINING_MAY_CHANGE) as folder:
         stores = _stores(config, model, sources, ranks) if config.cached else []
         for number, store in enumerate(stores):
@@ -172,6 +173,19 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> tuple[Path, st
         )
         Trainer(task, config.trainer, folder, device).fit(config.resume)
     return folder, _evaluation_words(config, sources)
+
+
+def _refuse_large_batches(config: Config, model: LatentWorldModel, ranks: Ranks) -> None:
+    """Refuse batches whose features alone do not fit into memory."""
+    from vjepa_world.memory import refuse_beyond_memory
+
+    windows = config.trainer.batch_size // ranks.world_size
+    tokens = model.config.frozen_side**2 * model.config.views
+    refuse_beyond_memory(
+        4 * windows * config.data.frames * tokens * model.feature_dim,
+        f"the features of {windows} windows a process (trainer.batch_size)",
+        "lower trainer.batch_size or data.frames",
+    )
 
 
 def _evaluation_words(config: Config, sources: Sequence[TrajectorySource]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -101,6 +102,7 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
         seed=config.seed,
         views=method.views,
     )
+    _refuse_large_batches(config, mixture, ranks, device)
     probe = _open_probe(config)
     with shared_run("pretrain", config, ranks, MAY_CHANGE) as folder:
         task = PretrainTask(
@@ -117,6 +119,19 @@ def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
         )
         Trainer(task, config.trainer, folder, device).fit(config.resume)
     return folder
+
+
+def _refuse_large_batches(config: Config, mixture: ClipMixture, ranks: Ranks, device: torch.device) -> None:
+    """Refuse batches whose clips alone, as bytes and then as numbers a slice, do not fit into memory."""
+    from vjepa_world.memory import refuse_beyond_memory
+
+    clips = config.trainer.batch_size // ranks.world_size
+    as_numbers = 4 / config.trainer.accumulate if device.type == "cpu" else 0
+    refuse_beyond_memory(
+        clips * math.prod(mixture.largest_shape) * (1 + as_numbers),
+        f"batches of {clips} clips a process (trainer.batch_size)",
+        "lower trainer.batch_size, model.num_frames or model.image_size, or raise trainer.accumulate",
+    )
 
 
 def _loader(

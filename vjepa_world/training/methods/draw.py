@@ -41,5 +41,6 @@ class StepDraw:
 
 def even_slices(rows: int, pieces: int) -> list[slice]:
     """Return slices of `rows` rows, as even as they go; no more than there are rows."""
+    pieces = max(min(pieces, rows), 1)
     edges = [round(i * rows / pieces) for i in range(pieces + 1)]
     return [slice(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
