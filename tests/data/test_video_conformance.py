@@ -421,3 +421,52 @@ def test_a_container_that_calls_every_picture_a_keyframe_is_not_believed(
     for index in range(COUNT):
         with open_video(path) as video:
             assert read_codes(video.frames_by_index([index])) == [index]
+
+
+def test_keyframes_of_codecs_whose_headers_are_not_read(tmp_path: Path, backend: str) -> None:
+    """FFmpeg's Matroska calls every H.263 picture a keyframe."""
+    how = Stream("h263p", program=("-q:v", "2", "-g", "12"))
+    path = encode_with_program(tmp_path / "flags.mkv", how)
+    with open_video(path) as video:
+        assert read_codes(video.frames_by_index(list(range(COUNT)))) == list(range(COUNT))
+    for index in range(0, COUNT, 5):
+        with open_video(path) as video:
+            assert read_codes(video.frames_by_index([index])) == [index]
+
+
+def test_times_of_storing_are_not_those_of_display(
+    tmp_path: Path, encoded: Callable[[str], Path], backend: str
+) -> None:
+    """XviD's MP4 and AVI put into Matroska store pictures under the times at which they are decoded."""
+    path = tmp_path / "stored.mkv"
+    with av.open(str(encoded("mpeg4.mkv"))) as source, av.open(str(path), "w") as out:
+        copy = out.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.pts, packet.stream = packet.dts, copy
+                out.mux(packet)
+    for index in range(COUNT):
+        with open_video(path) as video:
+            assert video.num_frames == COUNT
+            assert read_codes(video.frames_by_index([index])) == [index]
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
+def test_levels_are_those_that_the_file_declares(
+    tmp_path: Path, backend: str, full: bool, pix_fmt: str
+) -> None:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        pytest.skip("there is no system FFmpeg to encode it")
+    words: tuple[str, ...] = (
+        "-vf",
+        f"scale=out_range={'full' if full else 'tv'}",
+        "-color_range",
+        "pc" if full else "tv",
+    )
+    words += ("-pix_fmt", pix_fmt, "-deadline", "realtime", "-cpu-used", "8", "-b:v", "2M")
+    path = encode_with_program(tmp_path / "levels.webm", Stream(VP9, program=words))
+    with open_video(path) as video:
+        frame = video.frames_by_index([15])[0]
+    assert abs(int(frame[0, 8, 8]) - 220) <= 3 and abs(int(frame[0, 24, 24]) - 40) <= 3

@@ -184,7 +184,9 @@ class AvDecoder:
     def _rgb(self, frame: av.VideoFrame) -> np.ndarray:
         """Return the pixels [H,W,C], as they are to be displayed; valid until the frame is freed."""
         # The reformatter keeps its tables from frame to frame; small pictures are not worth threads of their own.
-        plane = self._reformatter.reformat(frame, format="rgb24", threads=1).planes[0]
+        # Bicubic, as FFmpeg's own programs and torchcodec: it counts for the colours of 10-bit pictures.
+        reformatted = self._reformatter.reformat(frame, format="rgb24", interpolation="BICUBIC", threads=1)
+        plane = reformatted.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         pixels = rows[: plane.height, : 3 * plane.width].reshape(plane.height, plane.width, 3)
         # A rotation flag counts degrees against the clock, as rot90 does.

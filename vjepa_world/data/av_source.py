@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import av
 
@@ -24,6 +24,10 @@ _KEYFRAMES = frozenset(
     ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "theora", "ffv1", "png")
     + ("wmv1", "wmv2", "wmv3", "vc1", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "h263", "flv1")
 )
+
+# Those of them whose headers are not read: where a container calls all their pictures keyframes (Matroska does so of
+# H.263), it says nothing.
+_ONLY_FLAGGED = frozenset(("wmv3", "vc1", "msmpeg4v1", "h263", "flv1"))
 
 # A decoder keeps its palette from the first packet on.
 _PALETTE = "pal8"
@@ -91,13 +95,16 @@ class AvSource:
             unit_s=float(self.stream.time_base or 0),
             fps=float(self.stream.average_rate or self.stream.guessed_rate or 1),
             times_are_stored=not can_reorder or not _TIMED_CONTAINERS.isdisjoint(names),
-            has_keyframes=self._has_keyframes(codec),
+            has_keyframes=self._has_keyframes(codec, stored),
             decode_order=self._decode_order,
         )
 
-    def _has_keyframes(self, codec: str) -> bool:
-        independent = codec in _KEYFRAMES or bool(self.context.codec.properties & _INTRA_ONLY)
-        return independent and self.context.pix_fmt != _PALETTE
+    def _has_keyframes(self, codec: str, stored: Sequence[StoredPacket]) -> bool:
+        if self.context.pix_fmt == _PALETTE:
+            return False
+        if codec in _ONLY_FLAGGED and all(packet.is_keyframe for packet in stored if packet.size):
+            return False
+        return codec in _KEYFRAMES or bool(self.context.codec.properties & _INTRA_ONLY)
 
     def _decode_order(self) -> list[tuple[int, int | None]]:
         """Decode all, as cheaply as may be.

@@ -102,6 +102,11 @@ def build_index(
     times = [stored[number].pts for number in shown]
     is_sorted = times_are_stored and None not in times and len(set(times)) == len(times)
     is_sorted &= not any(role.doubtful for role in roles)
+    # Times of storing for pictures that are displayed in another order: put together wrongly, decoded from the start.
+    is_misdated = is_sorted and any(role.reorders for role in roles)
+    is_misdated &= times == sorted(time for time in times if time is not None)
+    is_sorted &= not is_misdated
+    has_keyframes &= not is_misdated
     order = sorted(shown, key=lambda number: stored[number].pts or 0) if is_sorted else []
     if is_sorted and has_keyframes and _key_frames(stored, roles, order)[:1] != [0]:
         is_sorted = (

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from av.video.reformatter import ColorRange
 from torch import Tensor
 
 from vjepa_world.data.av_decoder import KEPT_BYTES, AvDecoder
@@ -288,7 +289,10 @@ def _other_decoder(
         return None
     codec = source.context.codec.canonical_name
     leaves_out = codec in SKIPPING_CODECS and device == "cpu" and _choice() == "auto"
-    if backend == "torchcodec" and codec in TORCHCODEC_CODECS and not leaves_out:
+    # torchcodec takes the range of levels from the pixel format: of 0 to 255 it knows with "yuvj" only.
+    pixels = source.context.pix_fmt or ""
+    is_misread = source.context.color_range == ColorRange.JPEG and pixels.startswith("yuv4")
+    if backend == "torchcodec" and codec in TORCHCODEC_CODECS and not leaves_out and not is_misread:
         return TorchcodecDecoder(path, num_threads, source, device)
     if backend != "torchcodec" and codec in DECORD_CODECS and not source.context.has_b_frames:
         return DecordDecoder(path, num_threads, source)
