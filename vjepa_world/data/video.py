@@ -95,6 +95,16 @@ def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
         raise unreadable(place, reason) from error
 
 
+def pixel_format(path: str | os.PathLike[str]) -> str | None:
+    """Return FFmpeg's name of how pixels are stored, such as yuv420p; None where the header cannot be read."""
+    try:
+        with av.open(ffmpeg_url(Path(path)), options=_OPTIONS) as container:
+            stream = container.streams.best("video")
+            return stream.codec_context.pix_fmt if isinstance(stream, av.VideoStream) else None
+    except AV_ERRORS:
+        return None
+
+
 def check_file(place: Place) -> None:
     """Refuse what is no file with bytes in it.
 

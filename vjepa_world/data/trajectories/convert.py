@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
-
 from vjepa_world.cores import available_cores
 from vjepa_world.data.atomic import WriteError, atomic_path
 from vjepa_world.data.bad_files import BadFiles
-from vjepa_world.data.places import ffmpeg_url
 from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.lerobot_columns import numbers_of
@@ -25,7 +22,7 @@ from vjepa_world.data.trajectories.lerobot_format import ACTION, STATE, DatasetS
 from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter, finished_shards
 from vjepa_world.data.trajectories.open import open_trajectories
 from vjepa_world.data.trajectories.reading import first_readable, read_json
-from vjepa_world.data.video import probe_video
+from vjepa_world.data.video import pixel_format, probe_video
 from vjepa_world.data.worker_pool import Words, spawned_map
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import Convention
@@ -157,10 +154,13 @@ def _video_spec(dataset: TrajectoryDataset, first: Trajectory, camera: str, reen
         return VideoSpec.encoded(height, width, dataset.fps)
     path = first.videos[camera].path
     info = probe_video(path)
-    with av.open(ffmpeg_url(path)) as container:
-        stream = container.streams.best("video")
-        pix_fmt = (stream.codec_context.pix_fmt if isinstance(stream, av.VideoStream) else None) or "unknown"
-    return VideoSpec(height=info.height, width=info.width, fps=info.fps, codec=info.codec, pix_fmt=pix_fmt)
+    return VideoSpec(
+        height=info.height,
+        width=info.width,
+        fps=info.fps,
+        codec=info.codec,
+        pix_fmt=pixel_format(path) or "unknown",
+    )
 
 
 def _claim(conversion: Conversion, dataset: TrajectoryDataset) -> None:

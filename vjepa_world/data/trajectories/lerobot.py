@@ -83,7 +83,7 @@ class LeRobotDataset:
             finite_number(tolerance_s, "tolerance_s [s]", least=0.0, error=ConfigError)
         self.state_names = self._names(state)
         self.action_names = self._names(action)
-        self._reader = RowReader(self.meta.features)
+        self._reader = RowReader(self.meta.features, (state, action))
         self._tasks = self.meta.tasks()
         listed = self.meta.episodes()
         self._features = _by_camera([*self.meta.video_keys, *self.meta.image_keys], self.meta.features)
@@ -144,7 +144,7 @@ class LeRobotDataset:
         stamps_s = rows["timestamp"].astype(np.float64)
         _check_finite(stamps_s, where, "timestamp")
         texts = self._row_tasks(rows, episode)
-        flags = next((rows[name] for name in layout.SUCCESS if name in rows), None)
+        extrinsics = {name: values for name, values in rows.items() if _is_pose(name, values)}
         return Trajectory(
             index=index,
             name=f"episode {episode.index} of {self.path}",
@@ -152,19 +152,19 @@ class LeRobotDataset:
             states=states,
             # The last row's action leads to no observation.
             actions=actions[:-1],
-            timestamps_s=rows.get(layout.CLOCK, stamps_s),
+            timestamps_s=_clock(rows, stamps_s, where),
             cameras=self.cameras,
             load_frames=functools.partial(self._frames, episode, stamps_s),
             task=texts[0],
             row_tasks=texts if len(set(texts)) > 1 else (),
-            extrinsics={
-                name.removeprefix(layout.EXTRINSICS): rows[name]
-                for name in rows
-                if name.startswith(layout.EXTRINSICS)
-            },
+            extrinsics={name.removeprefix(layout.EXTRINSICS): pose for name, pose in extrinsics.items()},
             intrinsics=self._declared.intrinsics(episode.index),
-            success=None if flags is None else bool(flags.reshape(-1)[-1]),
-            columns={name: values for name, values in rows.items() if self._is_other(name)},
+            success=_success(rows),
+            columns={
+                name: values
+                for name, values in rows.items()
+                if self._is_other(name) and name not in extrinsics
+            },
             last_action=actions[-1],
             videos=self._videos(episode, stamps_s, where),
         )
@@ -172,7 +172,7 @@ class LeRobotDataset:
     def _is_other(self, name: str) -> bool:
         """Whether a column has no field of its own in a trajectory."""
         own = (self._state, self._action, layout.CLOCK, *layout.DEFAULT_COLUMNS)
-        return name not in own and not name.startswith(layout.EXTRINSICS)
+        return name not in own
 
     def _row_tasks(self, rows: dict[str, np.ndarray], episode: Episode) -> tuple[str, ...]:
         """Return what the robot did at each row: the text of the row's number, else the list of episodes' text."""
@@ -198,7 +198,7 @@ class LeRobotDataset:
         for name, key in self._features.items():
             if key in self.meta.depth_keys:
                 found[name] = DEPTH_REASON
-            elif key in self.meta.image_keys and any_deep(listed, key):
+            elif any_deep(listed, key):
                 found[name] = "pictures of more than 8 bits, as depth cameras have: distances are no colours"
         return found
 
@@ -214,7 +214,15 @@ class LeRobotDataset:
             )
         there: dict[Path, bool] = {}
         missing: list[tuple[Episode, Path]] = []
+        without: list[int] = []
         for episode in listed:
+            if any(
+                self._features[camera] in self.meta.video_keys
+                and self._features[camera] not in episode.videos
+                for camera in self.cameras
+            ):
+                without.append(episode.index)
+                continue
             pieces = (episode.videos.get(self._features[camera]) for camera in self.cameras)
             for path in (episode.data_path, *(piece.path for piece in pieces if piece is not None)):
                 if path not in there:
@@ -223,7 +231,15 @@ class LeRobotDataset:
                     missing.append((episode, path))
                     break
         gone = {episode.index for episode, _ in missing}
-        if gone and len(gone) == len(listed):
+        if without:
+            self.meta.leave_out(
+                spans_text(spans_of(without)), "a camera has nothing of them; choose others with cameras="
+            )
+        if len(without) == len(listed):
+            raise DataError(
+                f"{self.path}: no episode has all of the cameras {', '.join(self.cameras)}. Choose fewer with cameras=."
+            )
+        if gone and len(gone) + len(without) == len(listed):
             episode, path = missing[0]
             raise DataError(
                 f"{path} is missing; episode {episode.index} needs it, and none of the {len(listed)} episodes has all "
@@ -233,12 +249,13 @@ class LeRobotDataset:
             self.meta.leave_out(
                 spans_text(spans_of(sorted(gone))), f"files are missing, the first {missing[0][1]}"
             )
+        gone.update(without)
         return [episode for episode in listed if episode.index not in gone]
 
     def _left_out(self) -> dict[str, str]:
         """Return what of the dataset is not read, by name, with the reason."""
         depth = {self._features[name]: why for name, why in self._depth.items() if name not in self.cameras}
-        columns = self._reader.left_out(self.episodes[0].data_path) if self.episodes else {}
+        columns = self._reader.left_out([episode.data_path for episode in self.episodes])
         return {**self.meta.left_out, **depth, **columns}
 
     def _videos(self, episode: Episode, stamps_s: np.ndarray, where: str) -> dict[str, VideoPiece]:
@@ -297,6 +314,36 @@ class LeRobotDataset:
             )
         names, size = _flat_names(feature.get("names")), int(feature["shape"][0])
         return tuple(names) if len(names) == size else tuple(f"{key}_{i}" for i in range(size))
+
+
+def _success(rows: Mapping[str, np.ndarray]) -> bool | None:
+    """Return whether the last row says that the task is done; None where no flag or number does."""
+    for name in layout.SUCCESS:
+        values = rows.get(name)
+        if values is not None and values.size == len(values) and values.dtype.kind in "biuf":
+            last = values.reshape(-1)[-1]
+            return bool(last) if np.isfinite(last) else None
+    return None
+
+
+def _clock(rows: Mapping[str, np.ndarray], stamps_s: np.ndarray, where: str) -> np.ndarray:
+    """Return when rows were taken, float64 [T]: their own column where there is one."""
+    clock_s = rows.get(layout.CLOCK)
+    if clock_s is None:
+        return stamps_s
+    if clock_s.size != len(stamps_s) or clock_s.dtype.kind not in "fiu":
+        raise DataError(
+            f"{where}: {layout.CLOCK} holds {clock_s.dtype} {list(clock_s.shape[1:])} a row, expected one number. Take "
+            "the column out of the file."
+        )
+    clock_s = clock_s.reshape(-1).astype(np.float64)
+    _check_finite(clock_s, where, layout.CLOCK)
+    return clock_s
+
+
+def _is_pose(name: str, values: np.ndarray) -> bool:
+    """Whether a column is a camera's pose at each row, [T,6]."""
+    return name.startswith(layout.EXTRINSICS) and values.dtype.kind == "f" and values.shape[1:] == (6,)
 
 
 def _by_camera(keys: Sequence[str], features: Mapping[str, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,22 @@ def read_templates(info: dict[str, Any], file: Path) -> tuple[PathTemplate, Path
 
 
 def is_depth(name: str, feature: dict[str, Any]) -> bool:
-    """Whether a camera's pictures are distances: as it is declared, else by its name."""
+    """Whether a camera's pictures are distances: as it is declared, else by its name; deep grey ones always are."""
     for key in ("info", "video_info"):
         inside = feature.get(key)
+        if isinstance(inside, dict) and is_deep_grey(str(inside.get("video.pix_fmt", inside.get("pix_fmt")))):
+            return True
         for word in ("is_depth_map", "video.is_depth_map"):
             if isinstance(inside, dict) and isinstance(inside.get(word), bool):
                 return bool(inside[word])
     if isinstance(feature.get("is_depth_map"), bool):
         return bool(feature["is_depth_map"])
     return "depth" in name.lower()
+
+
+def is_deep_grey(pix_fmt: str) -> bool:
+    """Whether FFmpeg's name of a pixel format is one of a single number of more than 8 bits, as depth has."""
+    return re.fullmatch(r"gray(9|1\d|32|f16|f32)(le|be)", pix_fmt) is not None
 
 
 def _features(file: Path, features: object) -> dict[str, dict[str, Any]]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vjepa_world.data.trajectories import lerobot_format as layout
 from vjepa_world.data.trajectories import lerobot_v21
@@ -22,9 +22,11 @@ from vjepa_world.data.trajectories.lerobot_tasks import read_tasks
 from vjepa_world.data.trajectories.parquet import read_columns
 from vjepa_world.data.trajectories.reading import fingerprint, spans_of, spans_text
 from vjepa_world.errors import DataError
-from vjepa_world.file_values import entries, finite_number, text, whole_number
+from vjepa_world.file_values import MOST, entries, finite_number, short, text, whole_number
 
 logger = logging.getLogger(__name__)
+
+_Made = TypeVar("_Made")
 
 _COLUMNS = ("episode_index", "tasks", "length", "data/chunk_index", "data/file_index")
 _VIDEO_COLUMNS = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
@@ -47,6 +49,14 @@ class Episode:
     def task(self) -> str:
         """The first of its tasks; empty where the list of episodes has none."""
         return self.tasks[0] if self.tasks else ""
+
+
+class _EntryError(DataError):
+    """One entry of the list of episodes is damaged; the others may be whole."""
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or value != value  # pandas writes NaN where there is nothing
 
 
 def is_lerobot(path: str | os.PathLike[str]) -> bool:
@@ -97,12 +107,13 @@ class LeRobotMeta:
         """
         of_v3 = self.version.startswith("v3.")
         rows = self._rows() if of_v3 else lerobot_v21.episode_rows(self.folder)
-        for place, row in enumerate(rows):
-            self._check_row(row, place)
+        listed = [row.get("episode_index") for row in rows]
+        rows = self._usable(rows, self._check_row)
         rows.sort(key=lambda row: row["episode_index"])
-        self._name_gaps([row["episode_index"] for row in rows])
+        named = {index for index in listed if isinstance(index, int) and 0 <= index <= MOST}
+        self._name_gaps(sorted(named.union(row["episode_index"] for row in rows)))
         rows = self._once(rows)
-        episodes = [self._episode(row) if of_v3 else self._episode_of_v21(row) for row in rows]
+        episodes = self._usable(rows, self._episode if of_v3 else self._episode_of_v21)
         self._compare_counts(episodes)
         return episodes
 
@@ -143,27 +154,58 @@ class LeRobotMeta:
         return self.path / ("meta/episodes" if of_v3 else lerobot_v21.EPISODES_PATH)
 
     def _rows(self) -> list[dict[str, Any]]:
-        files = sorted(self.path.glob(layout.EPISODES_GLOB))
+        # Names that begin with a dot are other programs' (macOS, notebooks), or were never finished.
+        files = sorted(
+            file
+            for file in self.path.glob(layout.EPISODES_GLOB)
+            if not file.name.startswith(".") and not file.parent.name.startswith(".")
+        )
         if not files:
             raise DataError(
                 f"{self.path} has no {layout.EPISODES_GLOB}. Copy the dataset's whole meta folder."
             )
         places = [f"videos/{key}/{name}" for key in self.video_keys for name in _VIDEO_COLUMNS]
         rows = []
+        first: DataError | None = None
         for file in files:
             self.folder.check(file)
-            rows += read_columns(file, [*_COLUMNS, *places]).to_pylist()
+            try:
+                rows += read_columns(file, [*_COLUMNS, *places]).to_pylist()
+            except DataError as error:
+                first = first or error
+                self.leave_out(str(file.relative_to(self.path)), f"a list of episodes, and damaged: {error}")
+        if first is not None and not rows:
+            raise first
         return rows
 
-    def _check_row(self, row: dict[str, Any], place: int) -> None:
+    def _usable(self, rows: list[dict[str, Any]], make: Callable[[dict[str, Any]], _Made]) -> list[_Made]:
+        """Return what is made of each entry of the list of episodes; those that are damaged are left out by name.
+
+        Raises:
+            DataError: all are; or a path leads out of the folder.
+        """
+        made: list[_Made] = []
+        first: _EntryError | None = None
+        for row in rows:
+            try:
+                made.append(make(row))
+            except _EntryError as error:
+                first = first or error
+                self.leave_out(f"episode {short(row.get('episode_index'))}", str(error))
+        if first is not None and not made:
+            raise first
+        return made
+
+    def _check_row(self, row: dict[str, Any]) -> dict[str, Any]:
         """Refuse an entry of the list of episodes that is of another type or out of bounds."""
-        where = f"{self._list_path}, entry {place}"
+        where = f"{self._list_path}, episode {short(row.get('episode_index'))}"
         for name in ("episode_index", "length"):
-            row[name] = whole_number(row.get(name), f"{where}: {name}")
+            row[name] = whole_number(row.get(name), f"{where}: {name}", error=_EntryError)
         tasks = row.get("tasks") or []
         row["tasks"] = [tasks] if isinstance(tasks, str) else tasks
-        for task in entries(row["tasks"], f"{where}: tasks"):
-            text(task, f"{where}: tasks")
+        for task in entries(row["tasks"], f"{where}: tasks", error=_EntryError):
+            text(task, f"{where}: tasks", error=_EntryError)
+        return row
 
     def _once(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the entries whose episode has one alone; which of several is right cannot be known."""
@@ -188,20 +230,25 @@ class LeRobotMeta:
             length=row["length"],
             tasks=tuple(row["tasks"]),
             data_path=self._data_file(row, **self._numbers(row, "data")),
-            videos={key: self._piece(row, key) for key in self.video_keys},
+            videos={key: piece for key in self.video_keys if (piece := self._piece(row, key)) is not None},
         )
 
     def _numbers(self, row: dict[str, Any], prefix: str) -> dict[str, int]:
         where = f"{self._list_path}, episode {row['episode_index']}"
         return {
-            name: whole_number(row[f"{prefix}/{name}"], f"{where}: {prefix}/{name}", most=10**9)
+            name: whole_number(
+                row[f"{prefix}/{name}"], f"{where}: {prefix}/{name}", most=10**9, error=_EntryError
+            )
             for name in ("chunk_index", "file_index")
         }
 
-    def _piece(self, row: dict[str, Any], key: str) -> VideoPiece:
+    def _piece(self, row: dict[str, Any], key: str) -> VideoPiece | None:
+        """Return where an episode lies in a camera's file; None where the camera has nothing of it."""
+        if all(_is_empty(row[f"videos/{key}/{name}"]) for name in _VIDEO_COLUMNS):
+            return None
         where = f"{self._list_path}, episode {row['episode_index']}: videos/{key}"
         begin_s, end_s = (
-            finite_number(row[f"videos/{key}/{name}"], f"{where}/{name}", least=0.0)
+            finite_number(row[f"videos/{key}/{name}"], f"{where}/{name}", least=0.0, error=_EntryError)
             for name in ("from_timestamp", "to_timestamp")
         )
         path = self._video_file(key, **self._numbers(row, f"videos/{key}"))

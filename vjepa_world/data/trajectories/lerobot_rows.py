@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vjepa_world.data.trajectories.image_cells import cell_is_deep, decode_cell
 from vjepa_world.data.trajectories.lerobot_format import DEFAULT_COLUMNS
+from vjepa_world.data.trajectories.lerobot_info import is_deep_grey
 from vjepa_world.data.trajectories.lerobot_meta import Episode
 from vjepa_world.data.trajectories.parquet import (
     PARQUET_ERRORS,
@@ -26,6 +27,7 @@ from vjepa_world.data.trajectories.parquet import (
     read_columns,
     read_schema,
 )
+from vjepa_world.data.video import pixel_format
 from vjepa_world.errors import DataError
 
 _OPEN_FILES = 32
@@ -40,9 +42,10 @@ class RowReader:
 
     Args:
         features: as in `meta/info.json`.
+        needed: columns without which no episode is usable; others may be missing, or of types that are not read.
     """
 
-    def __init__(self, features: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, features: dict[str, dict[str, Any]], needed: Sequence[str] = ()) -> None:
         self._features = features
         self._shapes = {
             name: tuple(feature["shape"])
@@ -51,6 +54,7 @@ class RowReader:
         } | dict.fromkeys(_NEEDED, (1,))
         texts = [name for name, feature in features.items() if feature["dtype"] == "string"]
         self._declared = [*self._shapes, *texts]
+        self._needed = (*_NEEDED, *needed)
         self._tables: dict[Path, tuple[pa.Table, np.ndarray]] = {}
 
     def rows(self, episode: Episode) -> dict[str, np.ndarray]:
@@ -75,27 +79,41 @@ class RowReader:
             else _numbers(part[name], f"{where}: column {name}", self._shapes.get(name))
             for name in part.column_names
         }
+        found |= {
+            name: values.reshape(len(values))
+            for name, values in found.items()
+            if self._shapes.get(name) == (1,) and values.shape == (len(values), 1)
+        }
         found |= {name: _single(found[name], f"{where}: column {name}") for name in _SINGLE if name in found}
         if not np.array_equal(found["frame_index"], np.arange(len(rows))):
             raise DataError(f"{where}: frame_index does not count 0, 1, 2, ... Record the episode again.")
         return found
 
-    def left_out(self, file: Path) -> dict[str, str]:
-        """Return the columns that are not read, neither as numbers nor as texts nor as pictures, each with its type."""
+    def left_out(self, files: Sequence[Path]) -> dict[str, str]:
+        """Return the columns that are not read, neither as numbers nor as texts nor as pictures, each with its type.
+
+        The first readable file of `files` says what is stored; what is wrong with the others, reading them says.
+        """
         declared = {
             name: f"dtype {feature['dtype']} is not read"
             for name, feature in self._features.items()
             if name not in self._declared and feature["dtype"] not in _PICTURES
         }
-        if not file.is_file():
+        schema = _first_schema(files)
+        if schema is None:
             return declared
+        absent = {
+            name: "declared, and the data files have no such column"
+            for name in self._declared
+            if name not in schema.names and name not in _NEEDED
+        }
         pictures = [name for name, feature in self._features.items() if feature["dtype"] in _PICTURES]
         stored = {
             field.name: f"columns of type {str(field.type)[:80]} are not read"
-            for field in read_schema(file)
-            if not _is_numeric(field.type) and not is_text(field.type) and field.name not in pictures
+            for field in schema
+            if not _is_read(field.type) and field.name not in pictures
         }
-        return declared | stored
+        return declared | absent | stored
 
     def clear(self) -> None:
         """Forget what was read."""
@@ -106,12 +124,9 @@ class RowReader:
         if file not in self._tables:
             while len(self._tables) >= _OPEN_FILES:
                 self._tables.pop(next(iter(self._tables)))
-            extra = [
-                field.name
-                for field in read_schema(file)
-                if (_is_numeric(field.type) or is_text(field.type)) and field.name not in self._declared
-            ]
-            table = read_columns(file, [*self._declared, *extra]).unify_dictionaries()
+            wanted = [field.name for field in read_schema(file) if _is_read(field.type)]
+            needed = [name for name in self._needed if name not in wanted]
+            table = read_columns(file, [*needed, *wanted]).unify_dictionaries()
             where = f"{file}: column episode_index"
             owners = _single(_numbers(table["episode_index"], where, (1,)), where)
             self._tables[file] = table, owners
@@ -156,8 +171,11 @@ def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
 
 
 def any_deep(episodes: Sequence[Episode], feature: str) -> bool:
-    """Whether the first readable image of a feature has pixels of more than 8 bits."""
+    """Whether the first readable picture of a feature, an image or a video's, has grey pixels of more than 8 bits."""
     for episode in episodes:
+        piece = episode.videos.get(feature)
+        if piece is not None and piece.path.is_file() and (pix_fmt := pixel_format(piece.path)) is not None:
+            return is_deep_grey(pix_fmt)
         try:
             with pq.ParquetFile(episode.data_path) as parquet:
                 if feature not in parquet.schema_arrow.names:
@@ -168,6 +186,21 @@ def any_deep(episodes: Sequence[Episode], feature: str) -> bool:
         except (*PARQUET_ERRORS, DataError, StopIteration):
             continue  # reading it says what is wrong
     return False
+
+
+def _first_schema(files: Sequence[Path]) -> pa.Schema | None:
+    for file in dict.fromkeys(files):
+        try:
+            return read_schema(file)
+        except DataError:
+            continue  # reading its episodes says what is wrong
+    return None
+
+
+def _is_read(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    return _is_numeric(kind) or is_text(kind)
 
 
 def _is_numeric(kind: pa.DataType) -> bool:

@@ -184,7 +184,7 @@ def read_json(file: Path) -> Mapping[str, Any]:
     """
     try:
         _check_json_size(file)
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file} is not readable as JSON ({error}). Copy it again.") from error
     if not isinstance(found, dict):
@@ -206,7 +206,7 @@ def read_json_lines(file: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
     """
     try:
         _check_json_size(file)
-        lines = file.read_text(encoding="utf-8").split("\n")
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise DataError(f"{file} cannot be read ({error}). Copy the dataset's whole meta folder.") from error
     rows = []
