@@ -126,7 +126,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "vjepa_world.file_values": (),
     "vjepa_world.checksums": ("xxhash",),
     "vjepa_world.ops": ("torch", "numpy"),
-    "vjepa_world.models": ("torch", "numpy"),
+    "vjepa_world.models": ("torch", "numpy", "xxhash"),
     "vjepa_world.cli": (),
     "vjepa_world.config": ("hydra", "omegaconf", "yaml"),
     "vjepa_world.folder_lock": (),

@@ -106,35 +106,51 @@ def edit_table(root: Path, column: str, values: list[Any]) -> None:
     pq.write_table(table.set_column(place, column, pa.array(values)), root / TABLE)
 
 
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("episode_index", -1),
-        ("episode_index", None),
-        ("episode_index", 1.5),
-        ("length", -5),
-        ("length", 2**60),
-        ("length", "long"),
-        ("data/file_index", -1),
-        ("data/chunk_index", 2**60),
-        ("data/chunk_index", "../.."),
-        (f"{VIDEO}/file_index", "/etc"),
-        (f"{VIDEO}/from_timestamp", float("nan")),
-        (f"{VIDEO}/from_timestamp", -1.0),
-        (f"{VIDEO}/to_timestamp", float("inf")),
-        (f"{VIDEO}/to_timestamp", None),
-        ("tasks", [1]),
-    ],
-)
-def test_entries_of_the_list_of_episodes_are_refused(new: Path, column: str, value: object) -> None:
-    first = pq.read_table(new / TABLE)[column].to_pylist()[0]
-    same = [value if type(first) is not type(value) or column == "tasks" else first] * 4
-    same = [first] * 4 if value is None else same
-    edit_table(new, column, [value, *same])
+ENTRIES: list[tuple[str, Any]] = [
+    ("episode_index", -1),
+    ("episode_index", None),
+    ("episode_index", 1.5),
+    ("length", -5),
+    ("length", 2**60),
+    ("length", "long"),
+    ("data/file_index", -1),
+    ("data/chunk_index", 2**60),
+    ("data/chunk_index", "../.."),
+    (f"{VIDEO}/file_index", "/etc"),
+    (f"{VIDEO}/from_timestamp", float("nan")),
+    (f"{VIDEO}/from_timestamp", -1.0),
+    (f"{VIDEO}/to_timestamp", float("inf")),
+    (f"{VIDEO}/to_timestamp", None),
+    ("tasks", [1]),
+]
+
+
+@pytest.mark.parametrize(("column", "value"), ENTRIES)
+def test_a_list_of_damaged_entries_is_refused(new: Path, column: str, value: object) -> None:
+    edit_table(new, column, [value] * pq.read_table(new / TABLE).num_rows)
     with pytest.raises(DataError, match=f"meta/episodes, .*{column.rpartition('/')[2]}"):
         LeRobotDataset(new)
     with pytest.raises(DataError, match="meta/episodes"):
         find_videos(str(new))
+
+
+def of_one_type(value: object, others: list[Any]) -> list[Any]:
+    """Return a column whose first entry is `value`, as parquet can hold it."""
+    if isinstance(value, float) and isinstance(others[0], int):
+        return [value, *(float(other) for other in others)]
+    return [value, *others]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [entry for entry in ENTRIES if not isinstance(entry[1], str | list)]
+)
+def test_a_damaged_entry_costs_its_episode_by_name(new: Path, column: str, value: object) -> None:
+    values = pq.read_table(new / TABLE)[column].to_pylist()
+    edit_table(new, column, of_one_type(value, values[1:]))
+    dataset = LeRobotDataset(new)
+    assert [episode.index for episode in dataset.episodes] == list(range(1, len(values)))
+    left_out = " ".join(dataset.about["left_out"].values())
+    assert column.rpartition("/")[2] in left_out and "expected" in left_out
 
 
 @pytest.mark.parametrize(
