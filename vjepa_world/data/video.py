@@ -219,6 +219,11 @@ class VideoFile:
             raise unreadable(self.path, f"decoding failed ({error})") from error
 
     @property
+    def begin_s(self) -> float:
+        """When the first frame is displayed, on the file's own clock."""
+        return self._opened().begin_s
+
+    @property
     def starts_s(self) -> np.ndarray:
         """When each frame is first displayed, float64 [num_frames]; the first at 0."""
         decoder = self._opened()

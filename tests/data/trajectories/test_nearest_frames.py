@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -130,3 +132,47 @@ def test_whatever_the_clock_it_is_the_nearest_of_all_or_an_error(seed: int) -> N
         return
     assert np.array_equal(found, np.abs(starts_s - stamps_s[:, None]).argmin(axis=1))
     assert np.array_equal(found, np.arange(40))
+
+
+@pytest.mark.parametrize("counted_from", ["the first frame", "the file's own zero"])
+def test_a_video_that_does_not_begin_at_zero_is_read_by_either_clock(
+    dataset_root: Path, tmp_path: Path, counted_from: str
+) -> None:
+    root = shutil.copytree(dataset_root, tmp_path / "set")
+    for file in root.glob("videos/*/*/*.mp4"):
+        begin_later(file, BEGIN_S)
+    if counted_from == "the file's own zero":
+        (table_file,) = root.glob("meta/episodes/*/*.parquet")
+        table = pq.read_table(table_file)
+        for name in ("from_timestamp", "to_timestamp"):
+            column = f"videos/observation.images.main/{name}"
+            later = pa.array(table[column].to_numpy() + BEGIN_S)
+            table = table.set_column(table.schema.get_field_index(column), column, later)
+        pq.write_table(table, table_file)
+    moved, original = LeRobotDataset(root), LeRobotDataset(dataset_root)
+    assert moved.num_episodes == original.num_episodes == 5
+    for number in range(5):
+        expected = read_codes(original.episode(number).frames())
+        assert read_codes(moved.episode(number).frames()) == expected
+        assert read_codes(moved.episode(number).frames([len(expected) - 1])) == expected[-1:]
+
+
+BEGIN_S = 0.4  # two frames
+
+
+def begin_later(file: Path, begin_s: float) -> None:
+    """Write a video again so that its first frame is displayed at `begin_s`."""
+    moved = file.with_suffix(".moved.mp4")
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(str(file)) as source, av.open(str(moved), "w", options=options) as out:
+        stream = source.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        assert stream.time_base is not None
+        later = round(begin_s / float(stream.time_base))
+        for packet in source.demux(stream):
+            if packet.dts is not None and packet.pts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts + later, packet.dts + later, copy
+                out.mux(packet)
+    with av.open(str(moved)) as made:
+        assert next(made.decode(video=0)).time == pytest.approx(begin_s, abs=1e-3)
+    moved.replace(file)

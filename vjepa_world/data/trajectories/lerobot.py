@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from vjepa_world.data.trajectories.lerobot_format import ACTION, STATE
 from vjepa_world.data.trajectories.lerobot_meta import DEPTH_REASON, Episode, LeRobotMeta, is_lerobot
 from vjepa_world.data.trajectories.lerobot_rows import RowReader, any_deep, read_images
 from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter, finished_shards
-from vjepa_world.data.trajectories.nearest_frames import nearest_frames
+from vjepa_world.data.trajectories.nearest_frames import nearest_frames, on_clock_of_frames
 from vjepa_world.data.trajectories.reading import (
     check_index,
     check_length,
@@ -91,6 +91,7 @@ class LeRobotDataset:
         offered = tuple(name for name in self._features if cameras is not None or name not in self._depth)
         self.cameras = choose_cameras(cameras, offered, self.path)
         self.episodes = self._with_files(listed)
+        self._earliest_s = _earliest(listed)
         self._pool = VideoPool(open_videos)
 
     @property
@@ -280,6 +281,12 @@ class LeRobotDataset:
         if piece is None:
             return read_images(episode, self._features[camera], rows)
         video = self._pool.get(piece.path)
+        piece = on_clock_of_frames(
+            self._whole(piece, stamps_s),
+            begin_s=video.begin_s,
+            earliest_s=self._earliest_s[piece.path],
+            fps=video.fps,
+        )
         last_s = piece.from_s + stamps_s[-1]
         if last_s > video.duration_s - 0.5 / video.fps:
             raise DataError(
@@ -290,7 +297,7 @@ class LeRobotDataset:
         # All rows are looked at, so that an episode whose clock leaves its video is refused as a whole.
         frames = nearest_frames(
             video.starts_s,
-            self._whole(piece, stamps_s),
+            piece,
             stamps_s,
             fps=self.fps,
             where=where,
@@ -314,6 +321,15 @@ class LeRobotDataset:
             )
         names, size = _flat_names(feature.get("names")), int(feature["shape"][0])
         return tuple(names) if len(names) == size else tuple(f"{key}_{i}" for i in range(size))
+
+
+def _earliest(episodes: Iterable[Episode]) -> dict[Path, float]:
+    """Return when the first episode in each video file begins [s]."""
+    found: dict[Path, float] = {}
+    for episode in episodes:
+        for piece in episode.videos.values():
+            found[piece.path] = min(piece.from_s, found.get(piece.path, piece.from_s))
+    return found
 
 
 def _success(rows: Mapping[str, np.ndarray]) -> bool | None:

@@ -5,6 +5,8 @@ Shapes: T rows of an episode, F frames of a video.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from vjepa_world.data.trajectories.base import VideoPiece
@@ -68,6 +70,24 @@ def nearest_frames(
             "episode out, or record it again."
         )
     return nearest
+
+
+def on_clock_of_frames(piece: VideoPiece, *, begin_s: float, earliest_s: float, fps: float) -> VideoPiece:
+    """Return where an episode lies, counted from the first frame of its file.
+
+    Some writers count on the file's own clock, which need not begin at 0: they do where the first episode in the file
+    begins when its first frame is displayed.
+
+    Args:
+        piece: Where the episode lies in the video, as the dataset says.
+        begin_s: When the file's first frame is displayed, on the file's own clock.
+        earliest_s: When the first episode in the file begins, as the dataset says.
+        fps: Frames a second.
+    """
+    near_s = _MOST_SHARE / fps
+    if begin_s <= near_s or abs(earliest_s - begin_s) > near_s:
+        return piece
+    return dataclasses.replace(piece, from_s=piece.from_s - begin_s, to_s=piece.to_s - begin_s)
 
 
 def _allowed(starts_s: np.ndarray, nearest: np.ndarray, fps: float) -> np.ndarray:

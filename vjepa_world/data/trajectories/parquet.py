@@ -50,7 +50,9 @@ def read_columns(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 )
             check_decoded_size(file, parquet.metadata, wanted)
         texts = [name for name in wanted if is_text(schema.field(name).type)]
-        table = pq.read_table(file, columns=wanted, read_dictionary=texts)
+        # Not `pq.read_table`: its own threads may keep the file open for a while after it returns.
+        with pq.ParquetFile(file, read_dictionary=texts) as parquet:
+            table = parquet.read(columns=wanted)
         for name in wanted:  # texts that are no UTF-8 would be found much later
             if not pa.types.is_primitive(schema.field(name).type):
                 table[name].validate(full=True)
