@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from vjepa_world.cores import wait_passively
+from vjepa_world.cores import spin_briefly
 
 __version__ = "0.1.0"
 
-wait_passively()
+spin_briefly()
 
 _HOMES = {
     "EncoderConfig": "vjepa_world.models.config",

@@ -15,12 +15,17 @@ def available_cores() -> int:
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
-def wait_passively() -> None:
-    """Let OpenMP's threads sleep while they wait for each other, unless the user has said how they are to wait.
+# How often a waiting thread of GNU's OpenMP looks before it sleeps: what GNU itself takes where there are more threads
+# than cores. Sleeping at once costs a small step 15 % on a quiet machine, this 2 % (docs/performance.md).
+_SPIN_COUNT = "1000"
 
-    By default they spin. Next to another busy program the thread that all wait for is then not even running, and a step
-    takes several times as long (docs/performance.md). OpenMP reads this once, when torch is loaded; processes that are
-    started later inherit it.
+
+def spin_briefly() -> None:
+    """Let OpenMP's threads soon sleep while they wait for each other, unless the user has said how they are to wait.
+
+    By default they spin for long. Next to another busy program the thread that all wait for is then not even running,
+    and a step takes several times as long (docs/performance.md). OpenMP reads this once, when torch is loaded;
+    processes that are started later inherit it. Only GNU's OpenMP, which torch ships on Linux, knows the variable.
     """
     if "torch" not in sys.modules and not any(name in os.environ for name in _WAITING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["GOMP_SPINCOUNT"] = _SPIN_COUNT
