@@ -101,8 +101,19 @@ def test_no_episode_with_files_is_an_error(root: Path) -> None:
         LeRobotDataset(root)
 
 
-@pytest.mark.parametrize("totals", [{"total_frames": 999}, {"total_episodes": 7}, {"total_episodes": 0}])
-def test_stale_totals_are_named_and_the_list_counts(root: Path, totals: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "totals",
+    [
+        {"total_frames": 999},
+        {"total_episodes": 7},
+        {"total_episodes": 0},
+        {"total_episodes": -1},
+        {"total_episodes": None},
+        {"total_frames": "many"},
+        {"total_frames": float("nan")},
+    ],
+)
+def test_stale_totals_are_named_and_the_list_counts(root: Path, totals: dict[str, object]) -> None:
     info = json.loads((root / "meta/info.json").read_text())
     (root / "meta/info.json").write_text(json.dumps(info | totals))
     dataset = check_holds(root, (0, 1, 2, 3))

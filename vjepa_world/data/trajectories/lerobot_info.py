@@ -50,13 +50,11 @@ def read_info(folder: ContainedFolder) -> dict[str, Any]:
         )
     info["features"] = _features(file, info.get("features"))
     has_video = any(feature["dtype"] == "video" for feature in info["features"].values())
-    needed = ("fps", "features", "total_episodes", "total_frames", "data_path")
+    needed = ("fps", "features", "data_path")
     missing = [key for key in (*needed, *["video_path"] * has_video) if info.get(key) in (None, {})]
     if missing:
         raise DataError(f"{file} lacks {', '.join(missing)}. A LeRobotDataset {version} has them.")
     finite_number(info["fps"], f"{file}: fps", least=_FPS[0], most=_FPS[1])
-    for key in ("total_episodes", "total_frames"):
-        info[key] = whole_number(info[key], f"{file}: {key}")
     info["chunks_size"] = whole_number(
         info.get("chunks_size", layout.CHUNK_SIZE), f"{file}: chunks_size", least=1
     )

@@ -290,12 +290,13 @@ class LeRobotMeta:
     def _compare_counts(self, episodes: Sequence[Episode]) -> None:
         """Say where `meta/info.json` counts others than the list has."""
         found = (len(episodes), sum(episode.length for episode in episodes))
-        promised = (self.info["total_episodes"], self.info["total_frames"])
+        # The list counts, whatever the totals are.
+        promised = (self.info.get("total_episodes"), self.info.get("total_frames"))
         if found != promised:
             self.leave_out(
                 "totals",
-                f"{layout.INFO_PATH} speaks of {promised[0]} episodes and {promised[1]} frames, the list of "
-                f"{found[0]} and {found[1]}; those are read",
+                f"{layout.INFO_PATH} speaks of {promised[0]!r:.20} episodes and {promised[1]!r:.20} frames, the "
+                f"list of {found[0]} and {found[1]}; those are read",
             )
 
     def leave_out(self, what: str, reason: str) -> None:
