@@ -18,7 +18,14 @@ from pathlib import Path
 import pytest
 
 from vjepa_world import folder_lock
-from vjepa_world.folder_lock import LOCK_FILE, FolderInUseError, Owner, locked_folder, locked_output
+from vjepa_world.folder_lock import (
+    LOCK_FILE,
+    FolderInUseError,
+    Owner,
+    locked_folder,
+    locked_output,
+    refuse_visibly_locked,
+)
 
 REPO = Path(__file__).parents[1]
 
@@ -69,6 +76,22 @@ def test_a_second_process_is_refused_at_once_and_told_by_whom(tmp_path: Path) ->
     assert (tmp_path / LOCK_FILE).is_file()  # what a kill leaves
     assert is_free(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="no /proc to tell processes apart")
+def test_a_folder_in_use_is_seen_without_taking_its_lock(tmp_path: Path) -> None:
+    refuse_visibly_locked(tmp_path)  # nobody's
+    process = holder(tmp_path)
+    with pytest.raises(FolderInUseError, match=f"in use by process {process.pid}"):
+        refuse_visibly_locked(tmp_path)
+    process.kill()
+    process.wait()
+    assert (tmp_path / LOCK_FILE).is_file()
+    refuse_visibly_locked(tmp_path)  # of a process that has ended
+    with locked_folder(tmp_path):
+        refuse_visibly_locked(tmp_path)  # one's own
+    (tmp_path / LOCK_FILE).write_text("[]")
+    refuse_visibly_locked(tmp_path)  # taking the lock decides
 
 
 def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:

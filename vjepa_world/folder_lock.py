@@ -92,6 +92,29 @@ def locked_folder(folder: Path) -> contextlib.AbstractContextManager[None]:
     return _locked(folder / LOCK_FILE, folder)
 
 
+def refuse_visibly_locked(folder: Path) -> None:
+    """Refuse early a folder whose lock names another living process of this machine; `locked_folder` decides.
+
+    Nothing is locked, so that nobody else is refused for it meanwhile.
+
+    Raises:
+        FolderInUseError: If there is such a process.
+    """
+    try:
+        descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return  # taking the lock says what is wrong
+    try:
+        owner = _owner(descriptor)
+    finally:
+        os.close(descriptor)
+    # Its time of beginning tells it from a later process that was given the same number.
+    if owner is None or not owner.started or owner.host != socket.gethostname() or owner.pid == os.getpid():
+        return
+    if owner.may_live():
+        raise _in_use(folder, owner)
+
+
 @contextlib.contextmanager
 def locked_output(target: Path) -> Iterator[None]:
     """Hold the lock of a file or folder that is yet to be written, as `locked_folder` does; it lies next to it.

@@ -20,7 +20,7 @@ from vjepa_world.config import flatten, read_yaml, to_yaml
 from vjepa_world.config.values import defaults_of, overlay
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.file_values import whole_number
-from vjepa_world.folder_lock import LOCK_FILE, locked_folder
+from vjepa_world.folder_lock import LOCK_FILE, locked_folder, refuse_visibly_locked
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,19 @@ def open_run(
             remove_outputs(folder, outputs)
         write_text_atomic(folder / CONFIG_FILE, to_yaml(config))
         yield folder
+
+
+def refuse_taken(verb: str, config: RunConfig, *, root: str | Path = "runs") -> None:
+    """Refuse at once, before data are read and models built, a run that `open_run` would refuse for its folder.
+
+    Raises:
+        RunError: If the run exists already, or is to be resumed and does not exist.
+        FolderInUseError: If another process of this machine has it open.
+        ConfigError: If the name is not one plain folder's name.
+    """
+    folder = _named(Path(root) / verb, config.name, config.resume)
+    _check_exists(folder, config.resume)
+    refuse_visibly_locked(folder)
 
 
 def remove_outputs(folder: Path, names: Sequence[str]) -> None:

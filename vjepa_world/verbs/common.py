@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -95,6 +96,18 @@ class EnvConfig:
 
 #: Settings that a training may go on with other than it was begun with: how, how long and where, not what of.
 TRAINING_MAY_CHANGE = ("trainer.", "device", "probe.", "features.", "data.max_bad_fraction", "data.timeout_s")
+
+
+def refuse_taken_run(verb: str, config: RunConfig) -> None:
+    """Refuse at once a run that is not free, in a job of one process; of several, one holds it for the others.
+
+    Raises:
+        RunError: If it exists already, or is to be resumed and does not, or is in use.
+    """
+    from vjepa_world.runs import refuse_taken
+
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        refuse_taken(verb, config)
 
 
 @contextmanager

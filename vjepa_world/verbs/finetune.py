@@ -21,7 +21,13 @@ from vjepa_world.models.config import (
 from vjepa_world.ranges import SEED
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.finetune_config import FinetuneObjective
-from vjepa_world.verbs.common import SIMULATED_ROBOT, TRAINING_MAY_CHANGE, provenance, shared_run
+from vjepa_world.verbs.common import (
+    SIMULATED_ROBOT,
+    TRAINING_MAY_CHANGE,
+    provenance,
+    refuse_taken_run,
+    shared_run,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -119,6 +125,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Train what stands behind the frozen encoder, alone or as one of several processes, and say where it is."""
+    refuse_taken_run("finetune", config)
     from vjepa_world.pretrained.native import find_checkpoint
     from vjepa_world.training.distributed import local_device, process_group
     from vjepa_world.training.hardware import resolve_device, set_threads

@@ -13,7 +13,7 @@ from vjepa_world.ranges import SEED
 from vjepa_world.training.config import TrainerConfig
 from vjepa_world.training.online_probe_config import OnlineProbeConfig
 from vjepa_world.training.pretrain_config import PretrainObjective
-from vjepa_world.verbs.common import TRAINING_MAY_CHANGE, provenance, shared_run
+from vjepa_world.verbs.common import TRAINING_MAY_CHANGE, provenance, refuse_taken_run, shared_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +69,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Train, write checkpoints, and say where they are."""
+    refuse_taken_run("pretrain", config)
     from vjepa_world.pretrained.native import find_checkpoint
     from vjepa_world.training.distributed import local_device, process_group
     from vjepa_world.training.hardware import resolve_device, set_threads
