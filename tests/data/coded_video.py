@@ -98,15 +98,20 @@ def _encode(
 
 def cut_by_edit_list(whole: Path, cut: Path) -> None:
     """Copy a video of ten frames a second with keyframes at 0, 24, ... so that frame 31 is the first displayed."""
+    copy_shifted(whole, cut, -3.05, from_s=2.35)  # the keyframe before it, 24, is kept but not displayed
+
+
+def copy_shifted(whole: Path, moved: Path, shift_s: float, *, from_s: float = 0.0) -> None:
+    """Copy the packets of a video that are displayed at `from_s` or later, each `shift_s` later than before."""
     with (
         av.open(str(whole)) as source,
-        av.open(str(cut), "w", options={"avoid_negative_ts": "disabled"}) as out,
+        av.open(str(moved), "w", options={"avoid_negative_ts": "disabled"}) as out,
     ):
         stream = source.streams.video[0]
         copy = out.add_stream_from_template(stream)
         assert stream.time_base is not None
-        offset = int(3.05 / float(stream.time_base))  # the keyframe before it, 24, is kept but not displayed
+        shift = int(shift_s / float(stream.time_base))
         for packet in source.demux(stream):
-            if packet.dts is not None and packet.pts is not None and packet.pts * stream.time_base >= 2.35:
-                packet.pts, packet.dts, packet.stream = packet.pts - offset, packet.dts - offset, copy
+            if packet.dts is not None and packet.pts is not None and packet.pts * stream.time_base >= from_s:
+                packet.pts, packet.dts, packet.stream = packet.pts + shift, packet.dts + shift, copy
                 out.mux(packet)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.data.coded_video import read_codes, write_coded
+from tests.data.coded_video import copy_shifted, read_codes, write_coded
 from tests.data.v21_files import FPS, write_v21
 from vjepa_world.data.trajectories.base import VideoPiece
 from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
@@ -163,16 +163,7 @@ BEGIN_S = 0.4  # two frames
 def begin_later(file: Path, begin_s: float) -> None:
     """Write a video again so that its first frame is displayed at `begin_s`."""
     moved = file.with_suffix(".moved.mp4")
-    options = {"avoid_negative_ts": "disabled"}
-    with av.open(str(file)) as source, av.open(str(moved), "w", options=options) as out:
-        stream = source.streams.video[0]
-        copy = out.add_stream_from_template(stream)
-        assert stream.time_base is not None
-        later = round(begin_s / float(stream.time_base))
-        for packet in source.demux(stream):
-            if packet.dts is not None and packet.pts is not None:
-                packet.pts, packet.dts, packet.stream = packet.pts + later, packet.dts + later, copy
-                out.mux(packet)
+    copy_shifted(file, moved, begin_s)
     with av.open(str(moved)) as made:
         assert next(made.decode(video=0)).time == pytest.approx(begin_s, abs=1e-3)
     moved.replace(file)
