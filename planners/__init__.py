@@ -8,24 +8,24 @@ plan = planner.plan(model.encode(frames, states), goal, generators=generators)
 action = plan.actions[:, 0]
 """
 
-from planners.action_objectives import ActionPenalty, Smoothness
-from planners.background import Action, BackgroundPlanner
-from planners.box import Fixed
-from planners.cem import CEM
+from planners.energies.action import ActionPenalty, Smoothness
+from planners.wrappers.background import Action, BackgroundPlanner
+from planners.bounds import Fixed
+from planners.algorithms.cem import CEM
 from planners.errors import PlannerError
-from planners.gradient import GradientDescent
-from planners.icem import ICEM
-from planners.mppi import MPPI
-from planners.objectives import GoalCosine, GoalL1, GoalL2
-from planners.predictive_sampling import PredictiveSampling
-from planners.proposing import Proposing
+from planners.algorithms.gradient import GradientDescent
+from planners.algorithms.icem import ICEM
+from planners.algorithms.mppi import MPPI
+from planners.energies.goal import GoalCosine, GoalL1, GoalL2
+from planners.algorithms.predictive_sampling import PredictiveSampling
+from planners.wrappers.proposals import Proposing
 from planners.protocols import Context, Iteration, Objective, Plan, Planner, WorldModel
-from planners.random_shooting import RandomShooting
-from planners.receding_horizon import Latency, RecedingHorizon, shift
-from planners.replicas import Replicas
+from planners.algorithms.random_shooting import RandomShooting
+from planners.wrappers.receding_horizon import Latency, RecedingHorizon, shift
+from planners.wrappers.replicas import Replicas
 from planners.sampling import make_generators
-from planners.state_objectives import StateGoal
-from planners.subgoals import SubGoals
+from planners.energies.state import StateGoal
+from planners.wrappers.subgoals import SubGoals
 
 __all__ = [
     "CEM",

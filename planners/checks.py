@@ -226,7 +226,7 @@ def check_energy(energy: object, actions: Tensor) -> Tensor:
 
 
 def check_model(model: object) -> None:
-    """Check that something can imagine; its bounds are for `planners.box` to read."""
+    """Check that something can imagine; its bounds are for `planners.bounds` to read."""
     if not callable(getattr(model, "rollout", None)):
         raise PlannerError(
             f"model is a {type(model).__name__}, which has no rollout; allowed is a world model with action_low, "

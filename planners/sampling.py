@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from planners.box import Box
+from planners.bounds import Box
 from planners.errors import PlannerError
 
 

@@ -14,7 +14,7 @@ from typing import ClassVar, Generic, Required, TypedDict, TypeVar
 import torch
 from torch import Generator, Tensor
 
-from planners.box import Box, Fixed, make_box, read_fixed, read_hold, with_prefix, within_reach
+from planners.bounds import Box, Fixed, make_box, read_fixed, read_hold, with_prefix, within_reach
 from planners.checks import check_count, check_model, check_objective, check_problems, check_warm_start
 from planners.errors import PlannerError
 from planners.protocols import Context, Iteration, Objective, Plan, WorldModel, world_of

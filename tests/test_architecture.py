@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import vjepa_world
-from vjepa_world.cli import VERBS
+from vjepa_world.cli.entry_point import VERBS
 
 REPO = Path(__file__).parents[1]
 OURS = ("vjepa_world", "planners", "envs", "configs", "scripts")
@@ -23,44 +23,44 @@ BELOW: dict[str, tuple[str, ...]] = {
     "configs": (),
     "planners": (),
     "envs": (),
-    "vjepa_world": ("vjepa_world.cores",),
+    "vjepa_world": ("vjepa_world.system.cpu",),
     "vjepa_world.errors": (),
-    "vjepa_world.cores": (),
-    "vjepa_world.streams": (),
-    "vjepa_world.file_values": ("vjepa_world.errors",),
-    "vjepa_world.checksums": (),
-    "vjepa_world.folder_lock": ("vjepa_world.errors",),
-    "vjepa_world.memory": ("vjepa_world.errors",),
-    "vjepa_world.progress": (),
-    "vjepa_world.ranges": (),
+    "vjepa_world.system.cpu": (),
+    "vjepa_world.system.streams": (),
+    "vjepa_world.files.validation": ("vjepa_world.errors",),
+    "vjepa_world.files.checksums": (),
+    "vjepa_world.files.folder_lock": ("vjepa_world.errors",),
+    "vjepa_world.system.memory": ("vjepa_world.errors",),
+    "vjepa_world.system.progress": (),
+    "vjepa_world.config.ranges": (),
     "vjepa_world.ops": ("vjepa_world.errors",),
     "vjepa_world.models": (
         "vjepa_world.ops",
-        "vjepa_world.file_values",
-        "vjepa_world.memory",
+        "vjepa_world.files.validation",
+        "vjepa_world.system.memory",
         "vjepa_world.errors",
     ),
     "vjepa_world.data": (
         "vjepa_world.ops",
-        "vjepa_world.cores",
-        "vjepa_world.file_values",
-        "vjepa_world.progress",
-        "vjepa_world.ranges",
-        "vjepa_world.checksums",
+        "vjepa_world.system.cpu",
+        "vjepa_world.files.validation",
+        "vjepa_world.system.progress",
+        "vjepa_world.config.ranges",
+        "vjepa_world.files.checksums",
         "vjepa_world.errors",
     ),
     "vjepa_world.pretrained": (
         "vjepa_world.models",
         "vjepa_world.ops",
-        "vjepa_world.file_values",
-        "vjepa_world.checksums",
+        "vjepa_world.files.validation",
+        "vjepa_world.files.checksums",
         "vjepa_world.errors",
     ),
-    "vjepa_world.config": ("vjepa_world.ranges", "vjepa_world.errors", "configs"),
+    "vjepa_world.config": ("vjepa_world.config.ranges", "vjepa_world.errors", "configs"),
     "vjepa_world.runs": (
         "vjepa_world.config",
-        "vjepa_world.folder_lock",
-        "vjepa_world.file_values",
+        "vjepa_world.files.folder_lock",
+        "vjepa_world.files.validation",
         "vjepa_world.errors",
     ),
     "vjepa_world.training": (
@@ -69,12 +69,12 @@ BELOW: dict[str, tuple[str, ...]] = {
         "vjepa_world.pretrained",
         "vjepa_world.ops",
         "vjepa_world.runs",
-        "vjepa_world.cores",
-        "vjepa_world.file_values",
-        "vjepa_world.memory",
-        "vjepa_world.progress",
-        "vjepa_world.ranges",
-        "vjepa_world.checksums",
+        "vjepa_world.system.cpu",
+        "vjepa_world.files.validation",
+        "vjepa_world.system.memory",
+        "vjepa_world.system.progress",
+        "vjepa_world.config.ranges",
+        "vjepa_world.files.checksums",
         "vjepa_world.errors",
     ),
     "vjepa_world.evaluation": (
@@ -95,23 +95,23 @@ BELOW: dict[str, tuple[str, ...]] = {
         "vjepa_world.ops",
         "vjepa_world.config",
         "vjepa_world.runs",
-        "vjepa_world.cores",
-        "vjepa_world.ranges",
+        "vjepa_world.system.cpu",
+        "vjepa_world.config.ranges",
         "vjepa_world.errors",
-        "vjepa_world.verbs",
+        "vjepa_world.cli",
         "planners",
         "envs",
     ),
-    "vjepa_world.verbs": ("vjepa_world", "planners", "envs", "configs"),
     "vjepa_world.cli": ("vjepa_world", "planners", "envs", "configs"),
-    "vjepa_world.__main__": ("vjepa_world.cli",),
-    "vjepa_world.launch": (
-        "vjepa_world.cli",
+    "vjepa_world.cli.entry_point": ("vjepa_world", "planners", "envs", "configs"),
+    "vjepa_world.__main__": ("vjepa_world.cli.entry_point",),
+    "vjepa_world.cli.launch": (
+        "vjepa_world.cli.entry_point",
         "vjepa_world.config",
         "vjepa_world.errors",
-        "vjepa_world.verbs",
+        "vjepa_world.cli",
     ),
-    "scripts": ("vjepa_world.cli",),
+    "scripts": ("vjepa_world.cli.entry_point",),
 }
 
 # Rooms that may import nothing from outside but these (and the standard library).
@@ -121,18 +121,18 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "planners": ("torch", "numpy"),
     "envs": ("mujoco", "gymnasium", "numpy"),
     "vjepa_world.errors": (),
-    "vjepa_world.cores": (),
-    "vjepa_world.streams": (),
-    "vjepa_world.file_values": (),
-    "vjepa_world.checksums": ("xxhash",),
+    "vjepa_world.system.cpu": (),
+    "vjepa_world.system.streams": (),
+    "vjepa_world.files.validation": (),
+    "vjepa_world.files.checksums": ("xxhash",),
     "vjepa_world.ops": ("torch", "numpy"),
     "vjepa_world.models": ("torch", "numpy", "xxhash"),
-    "vjepa_world.cli": (),
+    "vjepa_world.cli.entry_point": (),
     "vjepa_world.config": ("hydra", "omegaconf", "yaml"),
-    "vjepa_world.folder_lock": (),
-    "vjepa_world.memory": (),
-    "vjepa_world.progress": ("tqdm",),
-    "vjepa_world.ranges": (),
+    "vjepa_world.files.folder_lock": (),
+    "vjepa_world.system.memory": (),
+    "vjepa_world.system.progress": ("tqdm",),
+    "vjepa_world.config.ranges": (),
     "vjepa_world.runs": (),
 }
 
@@ -190,7 +190,7 @@ def violations(source: str, module: str, is_package: bool = False) -> list[str]:
         elif top not in sys.stdlib_module_names:
             if room in OUTSIDE and top not in OUTSIDE[room]:
                 found.append(f"{module} imports {target}: {room} may import only {OUTSIDE[room] or 'stdlib'}")
-            elif top in SIMULATORS and room not in ("envs", "vjepa_world.verbs", "vjepa_world.bench"):
+            elif top in SIMULATORS and room not in ("envs", "vjepa_world.cli", "vjepa_world.bench"):
                 found.append(f"{module} imports {target}: only envs know the simulator")
     return found
 
@@ -204,26 +204,26 @@ def test_a_module_imports_only_what_is_below_it(module: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("planners.cem", "import vjepa_world.ops.pose"),
-        ("planners.cem", "from envs.arm import model"),
-        ("planners.cem", "import scipy"),
+        ("planners.algorithms.cem", "import vjepa_world.ops.pose"),
+        ("planners.algorithms.cem", "from envs.arm import model"),
+        ("planners.algorithms.cem", "import scipy"),
         ("envs.tasks.reach", "import torch"),
         ("envs.tasks.reach", "def late():\n    import torch"),
         ("envs.tasks.reach", "from ..arm import kinematics\nimport av"),
-        ("vjepa_world.models.encoder", "from vjepa_world.data.video import read"),
-        ("vjepa_world.data.video", "from vjepa_world import models"),
-        ("vjepa_world.data.video", "from ..models.encoder import Encoder"),
+        ("vjepa_world.models.encoder", "from vjepa_world.data.video.reader import read"),
+        ("vjepa_world.data.video.reader", "from vjepa_world import models"),
+        ("vjepa_world.data.video.reader", "from ..models.encoder import Encoder"),
         ("vjepa_world.data.trajectories.base", "from ...training import config"),
         ("vjepa_world.ops.pose", "if TYPE_CHECKING:\n    from vjepa_world.models.encoder import Encoder"),
-        ("vjepa_world.training.trainer", "from vjepa_world.verbs.pretrain import Config"),
+        ("vjepa_world.training.engine.trainer", "from vjepa_world.cli.pretrain import Config"),
         (
-            "vjepa_world.training.trainer",
-            "import importlib\nimportlib.import_module('vjepa_world.verbs.pretrain')",
+            "vjepa_world.training.engine.trainer",
+            "import importlib\nimportlib.import_module('vjepa_world.cli.pretrain')",
         ),
-        ("vjepa_world.evaluation.closed_loop", "import planners.cem"),
-        ("vjepa_world.evaluation.closed_loop", "import gymnasium"),
-        ("vjepa_world.bench.render", "from vjepa_world.cli import main"),
-        ("vjepa_world.cli", "import torch"),
+        ("vjepa_world.evaluation.closed_loop.episodes", "import planners.algorithms.cem"),
+        ("vjepa_world.evaluation.closed_loop.episodes", "import gymnasium"),
+        ("vjepa_world.bench.render", "from vjepa_world.cli.entry_point import main"),
+        ("vjepa_world.cli.entry_point", "import torch"),
     ],
 )
 def test_a_wrong_arrow_is_found(module: str, source: str) -> None:
@@ -233,10 +233,10 @@ def test_a_wrong_arrow_is_found(module: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("planners.cem", "import math\nimport torch\nfrom planners.protocols import WorldModel"),
+        ("planners.algorithms.cem", "import math\nimport torch\nfrom planners.protocols import WorldModel"),
         ("envs.tasks.reach", "from ..arm import model\nimport mujoco"),
-        ("vjepa_world.evaluation.closed_loop", "from planners.protocols import WorldModel"),
-        ("vjepa_world.verbs.collect", "import envs\nfrom vjepa_world.data import video"),
+        ("vjepa_world.evaluation.closed_loop.episodes", "from planners.protocols import WorldModel"),
+        ("vjepa_world.cli.collect", "import envs\nfrom vjepa_world.data import video"),
     ],
 )
 def test_a_right_arrow_passes(module: str, source: str) -> None:
@@ -283,13 +283,13 @@ def test_loaded_by_sees_an_import() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    loaded = loaded_by("from vjepa_world.cli import main; main(['--help'])")
+    loaded = loaded_by("from vjepa_world.cli.entry_point import main; main(['--help'])")
     assert loaded & (HEAVY | {"hydra", "omegaconf"}) == set()
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_help_of_a_verb_loads_no_torch(verb: str) -> None:
-    program = f"from vjepa_world.cli import main\ntry:\n    main(['{verb}', '--help'])\nexcept SystemExit:\n    pass"
+    program = f"from vjepa_world.cli.entry_point import main\ntry:\n    main(['{verb}', '--help'])\nexcept SystemExit:\n    pass"
     assert loaded_by(program) & {"torch", "mujoco"} == set()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from vjepa_world.cli import VERBS, job_overrides
+from vjepa_world.cli.entry_point import VERBS, job_overrides
 from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import (
@@ -27,7 +27,7 @@ from vjepa_world.models.config import (
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import read_checkpoint, save_pretrained
-from vjepa_world.pretrained.meta import write_meta
+from vjepa_world.pretrained.meta.reader import write_meta
 
 REPO = Path(__file__).parents[1]
 README = REPO / "README.md"
@@ -117,7 +117,7 @@ def check_verb(verb: str, words: list[str]) -> None:
     assert verb in VERBS, f"'{verb}' is none of the verbs {sorted(VERBS)}"
     if "--help" in words:
         return
-    module = importlib.import_module(f"vjepa_world.verbs.{verb}")
+    module = importlib.import_module(f"vjepa_world.cli.{verb}")
     if VERBS[verb].kind == "job":
         compose(verb, module.Config, job_overrides(verb, words))
     else:

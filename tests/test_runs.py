@@ -16,7 +16,7 @@ import pytest
 from vjepa_world import runs
 from vjepa_world.config import from_yaml
 from vjepa_world.errors import ConfigError
-from vjepa_world.folder_lock import FolderInUseError
+from vjepa_world.files.folder_lock import FolderInUseError
 from vjepa_world.runs import RunError, open_run, read_metrics, write_json_atomic, write_text_atomic
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from vjepa_world.cores import spin_briefly
+from vjepa_world.system.cpu import spin_briefly
 
 __version__ = "0.1.0"
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from vjepa_world.bench import data
-from vjepa_world.data import video_backends
-from vjepa_world.data.video_backends import BACKEND_VARIABLE
+from vjepa_world.data.video import backends as video_backends
+from vjepa_world.data.video.backends import BACKEND_VARIABLE
 
 
 def test_all_sides_give_the_same_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

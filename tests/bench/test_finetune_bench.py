@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vjepa_world.bench import finetune
 from vjepa_world.bench.finetune_cache import CacheAndDecoder, Size
-from vjepa_world.bench.plain_finetune import PlainFinetuneStep
+from vjepa_world.bench.references.finetune import PlainFinetuneStep
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,
@@ -20,8 +20,8 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.training.hardware import resolve_precision
-from vjepa_world.training.objectives import predictions
+from vjepa_world.system.device import resolve_precision
+from vjepa_world.training.finetune.losses import predictions
 
 FRAMES = 4
 ENCODER = EncoderConfig(image_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)

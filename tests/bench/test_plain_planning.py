@@ -12,7 +12,7 @@ from torch import Tensor
 from planners import CEM, GoalL1, make_generators
 from planners.protocols import Plan
 from planners.sampling import white_noise
-from vjepa_world.bench.plain_planning import (
+from vjepa_world.bench.references.planning import (
     PlainPlan,
     PlainPlanner,
     PlainSearch,

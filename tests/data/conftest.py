@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.data.coded_video import coded_frame
-from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
-from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
+from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
+from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 
 REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "videos"
 

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from tests.data.coded_video import SIZE, coded_frame
-from vjepa_world.data import feature_shards
-from vjepa_world.data.features import FeatureKey, FeatureStore, build_features
+from vjepa_world.data.features import shards as feature_shards
+from vjepa_world.data.features.cache import FeatureKey, FeatureStore, build_features
 from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.lerobot import LeRobotDataset, LeRobotWriter
-from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, LeRobotWriter
+from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
 from vjepa_world.ops.convention import Convention
 
 TOKENS, WIDTH = 16, 8
@@ -137,7 +137,7 @@ def main() -> None:
     """Build as one of as many processes as the environment says."""
     import torch.distributed as dist
 
-    from vjepa_world.training.distributed import process_group
+    from vjepa_world.training.engine.distributed import process_group
 
     feature_shards.SHARD_FRAMES = SHARD_FRAMES
     place, root, pause_s = sys.argv[1:]

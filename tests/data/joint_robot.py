@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
-from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
+from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
+from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 from vjepa_world.ops.convention import PLAIN, Convention
 
 JOINTS = (

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vjepa_world.evaluation.action_axes import action_space
-from vjepa_world.evaluation.recovered_actions import action_errors
+from vjepa_world.evaluation.open_loop.recovered_actions import action_errors
 from vjepa_world.models.config import EmbodimentConfig
 
 

@@ -19,7 +19,7 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.pretrained.architectures import ARCHITECTURES, Architecture
-from vjepa_world.verbs import pretrain
+from vjepa_world.cli import pretrain
 
 
 @pytest.mark.parametrize(

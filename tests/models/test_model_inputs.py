@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 
 import planners
-from tests.models.test_rollout import context_of, drawn, model_of
+from tests.models.inference.test_rollout import context_of, drawn, model_of
 from tests.models.test_world_model import pictures, tiny_model
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig, EncoderConfig, MaskedPredictorConfig, ProbeConfig
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.models.probe import build_probe
-from vjepa_world.models.rollout import Context
+from vjepa_world.models.inference.rollout import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.ops.tensor_checks import check_frames

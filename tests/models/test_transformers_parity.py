@@ -29,12 +29,12 @@ from vjepa_world.models import encoder as encoder_module
 from vjepa_world.models import masked_predictor as predictor_module
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
-from vjepa_world.ops.masking import gather_tokens
+from vjepa_world.ops.masking.blocks import gather_tokens
 from vjepa_world.ops.rope import grid_positions
 from vjepa_world.pretrained import load_encoder, save_pretrained
 from vjepa_world.pretrained.architectures import ARCHITECTURES, Architecture
 from vjepa_world.pretrained.checkpoint import Checkpoint
-from vjepa_world.pretrained.huggingface import read_huggingface, write_huggingface
+from vjepa_world.pretrained.huggingface.reader import read_huggingface, write_huggingface
 
 TOLERANCE = 2e-5
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from planners import PlannerError, make_generators
-from planners.box import make_box, with_prefix
+from planners.bounds import make_box, with_prefix
 from planners.sampling import (
     Gaussian,
     chosen_of,

@@ -40,7 +40,7 @@ from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained import read_checkpoint, save_pretrained
 from vjepa_world.pretrained.checkpoint import Checkpoint
-from vjepa_world.pretrained.huggingface import is_huggingface, read_huggingface, write_huggingface
+from vjepa_world.pretrained.huggingface.reader import is_huggingface, read_huggingface, write_huggingface
 
 CLASSIFIER = "VJEPA2ForVideoClassification"
 
@@ -433,7 +433,7 @@ def test_sides_in_pairs_are_read(ours: Path) -> None:
 def test_words_left_out_have_transformers_values(tmp_path: Path) -> None:
     import transformers
 
-    from vjepa_world.pretrained.huggingface_config import FIXED, MODEL_TYPES
+    from vjepa_world.pretrained.huggingface.config import FIXED, MODEL_TYPES
 
     for config in (transformers.VJEPA2Config(), transformers.IJepaConfig()):
         defaults = config.to_dict()
@@ -561,7 +561,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RESOLVE = """
 import sys
 from vjepa_world.errors import CheckpointError
-from vjepa_world.pretrained.huggingface import read_huggingface, resolve_hub
+from vjepa_world.pretrained.huggingface.reader import read_huggingface, resolve_hub
 try:
     folder = resolve_hub(sys.argv[1])
     print("FOUND", folder, read_huggingface(folder).name)

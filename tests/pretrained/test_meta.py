@@ -34,7 +34,7 @@ from vjepa_world.models.probe import AttentiveProbe
 from vjepa_world.pretrained import load_encoder, load_masked_predictor, load_world_model
 from vjepa_world.pretrained.architectures import heads_of_width, nearest_architecture
 from vjepa_world.pretrained.checkpoint import Checkpoint
-from vjepa_world.pretrained.meta import is_meta, read_meta, write_meta
+from vjepa_world.pretrained.meta.reader import is_meta, read_meta, write_meta
 
 ENCODER = EncoderConfig(
     image_size=16 * PATCH,

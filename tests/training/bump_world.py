@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.data.bad_files import BadFiles
+from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.trajectories.base import TrajectoryDataset
-from vjepa_world.data.windows import EpisodeNumbers
+from vjepa_world.data.trajectories.windows import EpisodeNumbers
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,
@@ -26,8 +26,8 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.training.trajectory_sources import TrajectorySource, make_source
-from vjepa_world.training.window_batches import CachedWindows
+from vjepa_world.training.finetune.trajectory_sources import TrajectorySource, make_source
+from vjepa_world.training.finetune.window_batches import CachedWindows
 
 SIDE, WIDTH, LENGTH = 4, 8, 9
 FPS = 4.0

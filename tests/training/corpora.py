@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa_world.data.video_writer import write_video
+from vjepa_world.data.video.writer import write_video
 
 #: Words of a `pretrain` command that takes a fraction of a second a step.
 SMALL = [

@@ -131,7 +131,7 @@ def when(condition: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
 
 
 def _run_all(jobs: list[tuple[int, list[str]]]) -> None:
-    from vjepa_world.cli import main
+    from vjepa_world.cli.entry_point import main
 
     for port, words in jobs:
         os.environ["MASTER_PORT"] = str(port)

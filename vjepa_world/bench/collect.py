@@ -10,7 +10,7 @@ from statistics import median
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
-from vjepa_world.cores import available_cores
+from vjepa_world.system.cpu import available_cores
 
 EPISODES, STEPS, TURNS = 100, 24, 3
 
@@ -27,8 +27,8 @@ def run(config: BenchConfig) -> list[Row]:
 
 
 def _frames_per_s(workers: int, seed: int) -> float:
-    from vjepa_world.verbs.collect import Config
-    from vjepa_world.verbs.collect import run as collect
+    from vjepa_world.cli.collect import Config
+    from vjepa_world.cli.collect import run as collect
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         collect(Config(name="bench", episodes=EPISODES, steps=STEPS, workers=workers, seed=seed))

@@ -30,7 +30,7 @@ from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Pair, Row, row, time_pair
 from vjepa_world.bench.trajectory_windows import windows_row
 from vjepa_world.data.config import VideoDataConfig
-from vjepa_world.data.video_backends import BACKEND_VARIABLE, find_backend
+from vjepa_world.data.video.backends import BACKEND_VARIABLE, find_backend
 from vjepa_world.errors import DataError
 from vjepa_world.models.config import EncoderConfig
 
@@ -145,7 +145,7 @@ def _clip_times(seed: int) -> list[np.ndarray]:
 def _our_clips(
     videos: list[Path], times_s: list[np.ndarray], backend: str = ""
 ) -> Callable[[int, bool], np.ndarray]:
-    from vjepa_world.data.video import VideoFile, open_video
+    from vjepa_world.data.video.reader import VideoFile, open_video
 
     def open_one(path: Path) -> VideoFile:
         with _selected(backend):
@@ -192,8 +192,8 @@ def _core_pair(ours: Callable[[], None], baseline: Callable[[], None], turns: in
 
 def _loader_row(folder: str, videos: list[Path], config: BenchConfig) -> Row:
     """Clips/s of a loader with one process, cropping and handing over included, beside decoding alone."""
-    from vjepa_world.data.loading import ClipLoader
-    from vjepa_world.data.mixture import ClipMixture
+    from vjepa_world.data.loading.loader import ClipLoader
+    from vjepa_world.data.loading.mixture import ClipMixture
 
     mixture = ClipMixture(
         VideoDataConfig(path=folder, fps=CLIP_FPS), num_frames=CLIP, image_size=224, seed=config.seed
@@ -222,9 +222,9 @@ def _loader_row(folder: str, videos: list[Path], config: BenchConfig) -> Row:
 def _waiting_row(folder: str, config: BenchConfig) -> Row:
     """The share of waiting in a short pretraining, but for its beginning, against the most that is allowed."""
     from vjepa_world.runs import read_metrics
-    from vjepa_world.training.config import TrainerConfig
-    from vjepa_world.verbs.pretrain import Config
-    from vjepa_world.verbs.pretrain import run as pretrain
+    from vjepa_world.training.engine.config import TrainerConfig
+    from vjepa_world.cli.pretrain import Config
+    from vjepa_world.cli.pretrain import run as pretrain
 
     run_config = Config(
         name="bench",

@@ -16,7 +16,7 @@ from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
-from vjepa_world.training.machine_rate import matmul_gflops
+from vjepa_world.training.engine.machine_rate import matmul_gflops
 
 
 class Size(NamedTuple):
@@ -54,7 +54,7 @@ def run(config: BenchConfig) -> list[Row]:
     from vjepa_world.models.encoder import untrained_encoder
     from vjepa_world.pretrained import read_checkpoint, save_pretrained
     from vjepa_world.pretrained.native import write_native
-    from vjepa_world.training.hardware import resolve_device, set_threads
+    from vjepa_world.system.device import resolve_device, set_threads
 
     set_threads(0)
     device = resolve_device(config.device)

@@ -19,7 +19,7 @@ from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.finetune_cache import cache_row
 from vjepa_world.bench.harness import Row, row, time_pair
 from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
-from vjepa_world.bench.plain_finetune import PlainFinetuneStep
+from vjepa_world.bench.references.finetune import PlainFinetuneStep
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,
@@ -29,13 +29,13 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.training.config import TrainerConfig
-from vjepa_world.training.finetune import FinetuneTask
-from vjepa_world.training.finetune_config import FinetuneObjective
-from vjepa_world.training.hardware import resolve_device, set_threads
-from vjepa_world.training.trainer import Trainer
-from vjepa_world.training.trajectory_sources import WindowDraw
-from vjepa_world.training.window_batches import WindowBatch
+from vjepa_world.training.engine.config import TrainerConfig
+from vjepa_world.training.finetune.finetuning import FinetuneTask
+from vjepa_world.training.finetune.config import FinetuneObjective
+from vjepa_world.system.device import resolve_device, set_threads
+from vjepa_world.training.engine.trainer import Trainer
+from vjepa_world.training.finetune.trajectory_sources import WindowDraw
+from vjepa_world.training.finetune.window_batches import WindowBatch
 
 #: Steps that each side takes at most, for a step takes seconds on a processor.
 TURNS = 5

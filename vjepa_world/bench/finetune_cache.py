@@ -13,18 +13,18 @@ import torch
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
-from vjepa_world.data.trajectory_config import FeaturesConfig, TrajectoryDataConfig
+from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataConfig
 from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, WorldModelConfig
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.training.config import TrainerConfig
-from vjepa_world.training.distributed import ranks
-from vjepa_world.training.finetune import FinetuneTask
-from vjepa_world.training.finetune_config import FinetuneObjective
-from vjepa_world.training.frozen_features import frozen_features
-from vjepa_world.training.hardware import resolve_precision
-from vjepa_world.training.trainer import Trainer
-from vjepa_world.training.trajectory_sources import WindowDraw, draw_step, open_sources
-from vjepa_world.training.window_batches import Augmentation, CachedWindows, DecodedWindows, WindowReader
+from vjepa_world.training.engine.config import TrainerConfig
+from vjepa_world.training.engine.distributed import ranks
+from vjepa_world.training.finetune.finetuning import FinetuneTask
+from vjepa_world.training.finetune.config import FinetuneObjective
+from vjepa_world.training.finetune.frozen_features import frozen_features
+from vjepa_world.system.device import resolve_precision
+from vjepa_world.training.engine.trainer import Trainer
+from vjepa_world.training.finetune.trajectory_sources import WindowDraw, draw_step, open_sources
+from vjepa_world.training.finetune.window_batches import Augmentation, CachedWindows, DecodedWindows, WindowReader
 
 TURNS = 5
 
@@ -136,9 +136,9 @@ def cache_row(config: BenchConfig, device: torch.device, size: Size = SMALL) -> 
 
 def record(size: Size, scratch: Path, seed: int) -> None:
     """Record episodes of the simulated arm into `scratch/runs/collect/bench`."""
-    from vjepa_world.verbs.collect import Config
-    from vjepa_world.verbs.collect import run as collect
-    from vjepa_world.verbs.common import EnvConfig
+    from vjepa_world.cli.collect import Config
+    from vjepa_world.cli.collect import run as collect
+    from vjepa_world.cli.shared.common import EnvConfig
 
     env = EnvConfig(image_size=size.model.encoder.image_size)
     with contextlib.chdir(scratch), contextlib.redirect_stdout(io.StringIO()):

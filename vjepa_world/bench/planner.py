@@ -21,7 +21,7 @@ from planners import CEM, GoalL1, make_generators
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
 from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
-from vjepa_world.bench.plain_planning import PlainPlanner, PlainSearch, plain_predictor
+from vjepa_world.bench.references.planning import PlainPlanner, PlainSearch, plain_predictor
 from vjepa_world.bench.shipped_planner import shipped_rows
 from vjepa_world.models.config import (
     ActionPredictorConfig,
@@ -31,11 +31,11 @@ from vjepa_world.models.config import (
     LatentsConfig,
     WorldModelConfig,
 )
-from vjepa_world.models.rollout import Context
+from vjepa_world.models.inference.rollout import Context
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.training.flops import rollout_flops
-from vjepa_world.training.hardware import keep_freed_memory, resolve_device, set_threads
-from vjepa_world.training.machine_rate import matrix_rate
+from vjepa_world.training.engine.flops import rollout_flops
+from vjepa_world.system.device import keep_freed_memory, resolve_device, set_threads
+from vjepa_world.training.engine.machine_rate import matrix_rate
 
 PATCH = 16
 ELITES = 10

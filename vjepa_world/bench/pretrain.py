@@ -17,18 +17,18 @@ from torch import Tensor
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
 from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
-from vjepa_world.bench.plain_step import PlainStep
-from vjepa_world.data.batches import ClipBatch
+from vjepa_world.bench.references.pretrain_step import PlainStep
+from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.ops.pixels import normalize_video
-from vjepa_world.training.config import TrainerConfig
-from vjepa_world.training.machine_rate import matrix_rate
-from vjepa_world.training.methods import StepDraw, build_method
-from vjepa_world.training.methods.masks import draw_groups
-from vjepa_world.training.pretrain import PretrainTask
-from vjepa_world.training.pretrain_config import PretrainObjective
-from vjepa_world.training.sampling import step_generator
-from vjepa_world.training.trainer import Trainer
+from vjepa_world.training.engine.config import TrainerConfig
+from vjepa_world.training.engine.machine_rate import matrix_rate
+from vjepa_world.training.pretrain.objectives import StepDraw, build_method
+from vjepa_world.training.pretrain.objectives.masks import draw_groups
+from vjepa_world.training.pretrain.pretraining import PretrainTask
+from vjepa_world.training.pretrain.config import PretrainObjective
+from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.engine.trainer import Trainer
 
 #: Steps that each side takes at most, for a step takes seconds on a processor.
 TURNS = 3
@@ -63,7 +63,7 @@ OBJECTIVE = PretrainObjective(image_fraction=0.0)
 
 def run(config: BenchConfig) -> list[Row]:
     """Return clips/s beside the plain step in both number formats, the share of the matrix rate, and peak memory."""
-    from vjepa_world.training.hardware import resolve_device, set_threads
+    from vjepa_world.system.device import resolve_device, set_threads
 
     set_threads(0)
     device = resolve_device(config.device)
@@ -140,7 +140,7 @@ def _clips(size: Size, seed: int) -> ClipBatch:
 
 
 def _measure_memory(side: str, device_name: str, seed: int) -> float:
-    from vjepa_world.training.hardware import resolve_device, set_threads
+    from vjepa_world.system.device import resolve_device, set_threads
 
     set_threads(0)
     device = resolve_device(device_name)

@@ -20,7 +20,7 @@ def run(config: BenchConfig) -> list[Row]:
     """Return the mean errors [cm] of the shipped encoder beside the controls."""
     from vjepa_world.ops.ridge import linear_probe
     from vjepa_world.pretrained import shipped_checkpoint
-    from vjepa_world.training.hardware import set_threads
+    from vjepa_world.system.device import set_threads
 
     set_threads(0)
     train = _frames("train", TRAIN_FRAMES, config.seed)
@@ -40,7 +40,7 @@ def run(config: BenchConfig) -> list[Row]:
 
 def _frames(variation: str, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return frames `[M, 3, H, W]` uint8 and positions `[M, 3]` [m], each of a scene of its own."""
-    from vjepa_world.verbs.common import EnvConfig
+    from vjepa_world.cli.shared.common import EnvConfig
 
     env = EnvConfig(variation=variation).make()
     images, positions = [], []

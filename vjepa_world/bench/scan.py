@@ -30,7 +30,7 @@ MOST_S, MOST_GB = 10.0, 1.0
 
 _OPEN = """
 import sys, time
-from vjepa_world.data.corpus import clip_span_s, find_videos
+from vjepa_world.data.corpus.corpus import clip_span_s, find_videos
 
 def memory_gb(key):
     return int(next(line for line in open("/proc/self/status") if line.startswith(key)).split()[1]) / 1e6
@@ -107,7 +107,7 @@ def _make_folder(home: Path) -> Path:
 
 def _fill(folder: Path, count: int) -> None:
     """Write copies of one video of a second, as old as files of a corpus are."""
-    from vjepa_world.data.video_writer import write_video
+    from vjepa_world.data.video.writer import write_video
 
     folder.mkdir(parents=True)
     first = write_video(folder / "clip_000000.mp4", np.zeros((10, 32, 32, 3), np.uint8), 10)

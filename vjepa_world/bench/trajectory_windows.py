@@ -17,9 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
-from vjepa_world.data.trajectories.lerobot import LeRobotDataset, LeRobotWriter
-from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
-from vjepa_world.data.video import open_video
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, LeRobotWriter
+from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
+from vjepa_world.data.video.reader import open_video
 
 WINDOW, SIDE, FPS, ROWS = 8, 128, 10, 100
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from vjepa_world.config.schema import fields_of, help_of, is_union
 from vjepa_world.config.values import MISSING, shown
 from vjepa_world.errors import ConfigError, nearest
-from vjepa_world.ranges import LARGEST, LARGEST_FLOAT
+from vjepa_world.config.ranges import LARGEST, LARGEST_FLOAT
 
 
 def build(kind: Any, value: Any, key: str, source: str) -> Any:
@@ -64,7 +64,7 @@ def _build_dataclass(schema: type, value: Any, key: str, source: str) -> Any:
 
 
 def _check_range(value: Any, field: dataclasses.Field[Any], key: str) -> None:
-    """Refuse numbers that no machine works through; a field may say its own range (`vjepa_world.ranges`)."""
+    """Refuse numbers that no machine works through; a field may say its own range (`vjepa_world.config.ranges`)."""
     for number in value if isinstance(value, list | tuple) else [value]:
         if isinstance(number, bool) or not isinstance(number, int | float):
             continue

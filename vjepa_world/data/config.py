@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from vjepa_world.errors import ConfigError
-from vjepa_world.ranges import FPS, PATIENCE_S
+from vjepa_world.config.ranges import FPS, PATIENCE_S
 
 
 @dataclass(frozen=True, kw_only=True)

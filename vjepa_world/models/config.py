@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 from vjepa_world.errors import ConfigError, nearest
-from vjepa_world.file_values import short
+from vjepa_world.files.validation import short
 
 ENCODER_KINDS = ("vjepa", "pixels")
 PROBE_KINDS = ("attentive", "linear")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.transformer import Block, init_weights, refuse_blocks_beyond_memory, run_block
-from vjepa_world.ops.masking import gather_tokens
+from vjepa_world.ops.masking.blocks import gather_tokens
 from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
 from vjepa_world.ops.sincos import resize_positions, sincos_positions
 from vjepa_world.ops.tensor_checks import check_indices, check_video

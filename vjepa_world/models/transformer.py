@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vjepa_world.memory import refuse_beyond_memory
+from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.ops.attention import step_causal_attention
 from vjepa_world.ops.rope import Rotation, rotate
 

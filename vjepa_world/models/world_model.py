@@ -20,11 +20,11 @@ from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.decoder import FrameDecoder
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
-from vjepa_world.models.imagination import Imagination
+from vjepa_world.models.inference.rollout_cache import Imagination
 from vjepa_world.models.input_range import image_warnings, state_warnings
-from vjepa_world.models.inverse import InverseModel
+from vjepa_world.models.inverse_model import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
-from vjepa_world.models.rollout import (
+from vjepa_world.models.inference.rollout import (
     Context,
     Imagined,
     advance_state,

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from vjepa_world.checksums import MODEL_METADATA, is_damaged, seal
+from vjepa_world.files.checksums import MODEL_METADATA, is_damaged, seal
 from vjepa_world.errors import CheckpointError
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"

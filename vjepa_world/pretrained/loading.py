@@ -18,8 +18,8 @@ from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.tensor_checks import check_device, check_format
 from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.folder import CONFIG
-from vjepa_world.pretrained.huggingface import is_huggingface, read_huggingface, resolve_hub
-from vjepa_world.pretrained.meta import is_meta, read_meta
+from vjepa_world.pretrained.huggingface.reader import is_huggingface, read_huggingface, resolve_hub
+from vjepa_world.pretrained.meta.reader import is_meta, read_meta
 from vjepa_world.pretrained.native import PARTS, STRAY, find_checkpoint, read_native
 from vjepa_world.pretrained.shapes import Shape, differences
 from vjepa_world.pretrained.words import Words, as_words, check_words

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vjepa_world.errors import CheckpointError, ConfigError, nearest
-from vjepa_world.file_values import entries, mapping, read_json_object, short, text
+from vjepa_world.files.validation import entries, mapping, read_json_object, short, text
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vjepa_world.errors import CheckpointError, ConfigError
-from vjepa_world.file_values import finite_number, mapping, rate, text, whole_number
+from vjepa_world.files.validation import finite_number, mapping, rate, text, whole_number
 from vjepa_world.models.probe import Probe, build_probe
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.pretrained.folder import CONFIG, WEIGHTS, write_folder

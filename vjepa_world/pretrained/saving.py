@@ -11,7 +11,7 @@ from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.folder import WEIGHTS, write_folder
-from vjepa_world.pretrained.huggingface import obstacles, write_huggingface
+from vjepa_world.pretrained.huggingface.reader import obstacles, write_huggingface
 from vjepa_world.pretrained.native import checkpoint_files
 
 

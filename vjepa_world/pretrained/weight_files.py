@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vjepa_world.errors import CheckpointError
-from vjepa_world.file_values import read_json_object
+from vjepa_world.files.validation import read_json_object
 from vjepa_world.pretrained.folder import check_intact
 from vjepa_world.pretrained.torch_file import BROKEN, load_torch_file
 

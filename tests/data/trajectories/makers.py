@@ -16,9 +16,9 @@ from PIL import Image
 
 from tests.data.coded_video import coded_frame
 from tests.data.trajectories.tf_writer import example, write_records
-from vjepa_world.data.trajectories.lerobot_format import DatasetSpec, VideoSpec
-from vjepa_world.data.trajectories.lerobot_writer import LeRobotWriter
-from vjepa_world.data.video_writer import write_video
+from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
+from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
+from vjepa_world.data.video.writer import write_video
 
 LENGTHS = (7, 5, 6)
 

@@ -15,7 +15,7 @@ from tests.data.coded_video import copy_shifted, read_codes, write_coded
 from tests.data.v21_files import FPS, write_v21
 from vjepa_world.data.trajectories.base import VideoPiece
 from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
-from vjepa_world.data.trajectories.lerobot import LeRobotDataset
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.data.trajectories.nearest_frames import nearest_frames
 from vjepa_world.errors import ConfigError, DataError
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
-from vjepa_world.data.trajectories.checks import Finding, check_images, check_numbers, worst_first
-from vjepa_world.data.video import probe_video
+from vjepa_world.data.trajectories.checks.suite import Finding, check_images, check_numbers, worst_first
+from vjepa_world.data.video.reader import probe_video
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
-from vjepa_world.progress import track
+from vjepa_world.system.progress import track
 
 #: Episodes whose frames are all decoded, where nothing else is asked for.
 FRAME_EPISODES = 20

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vjepa_world.data.describe import text_table
-from vjepa_world.data.trajectories.checks import Finding
+from vjepa_world.data.corpus.describe import text_table
+from vjepa_world.data.trajectories.checks.suite import Finding
 from vjepa_world.data.trajectories.description import DatasetDescription
 from vjepa_world.ops.convention import Convention
 

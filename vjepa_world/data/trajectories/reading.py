@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.errors import ConfigError, DataError
-from vjepa_world.file_values import inner_name
+from vjepa_world.files.validation import inner_name
 
 _Found = TypeVar("_Found")
 

@@ -1,0 +1,113 @@
+"""What a planner minimises of the actions themselves. Shapes as in `planners.protocols`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planners.energies.composition import Composable
+from planners.errors import PlannerError
+from planners.energies.weights import Norm, Numbers, check_size, length, read_norm, read_numbers, read_weights, wide
+
+
+class _ActionObjective(Composable):
+    """What objectives share that look at the actions only.
+
+    Args:
+        weights: As in `ActionPenalty`.
+        norm: As in `ActionPenalty`.
+    """
+
+    def __init__(self, weights: Numbers | None = None, norm: Norm = "l2") -> None:
+        self.weights = read_weights(type(self).__name__, weights, ("[A]",))
+        self.norm = read_norm(type(self).__name__, norm)
+
+    @abstractmethod
+    def _sizes(self, actions: Tensor) -> Tensor:
+        """Return what is averaged over its last axis, `[S, *]`, of float32 actions `[S, K, A]`."""
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        """Return energies `[B, S]`, float32; float64 of actions in float64.
+
+        Args:
+            predicted: `[B, S, K, N, D]`, not used by this objective.
+            goal: `[B, N, D]`, not used either.
+            actions: `[B, S, K, A]`.
+
+        Raises:
+            PlannerError: If the actions have another shape, or another size than what they are compared with.
+        """
+        self._check(actions)
+        # One problem at a time, as in planners.energies.goal.
+        return torch.stack([self._mean(wide(problem)) for problem in actions])
+
+    def _mean(self, actions: Tensor) -> Tensor:
+        sizes = self._sizes(actions)
+        return sizes.sum(dim=1) / max(sizes.shape[1], 1)
+
+    def _check(self, actions: Tensor) -> None:
+        name = type(self).__name__
+        if actions.ndim != 4:
+            raise PlannerError(
+                f"{name} got actions of shape {tuple(actions.shape)}; it allows [B, S, K, A]. Add the axes that are "
+                "missing."
+            )
+        check_size(name, "weights", self.weights, actions.shape[3], "action axes")
+
+    def _settings(self) -> Mapping[str, Any]:
+        return {"weights": self.weights, "norm": self.norm}
+
+
+class ActionPenalty(_ActionObjective):
+    r"""Mean size of the actions, in the units that they have.
+
+    .. math:: E = \frac{1}{K} \sum_{k=1}^{K} \lVert w \circ (a_k - a^*) \rVert
+
+    Args:
+        weights: :math:`w`, `[A]`, finite, at least 0, not all 0. Metres and radians are made comparable here.
+        norm: "l2" or "l1".
+        target: :math:`a^*`, `[A]`, the action that costs nothing; None for zeros.
+
+    Raises:
+        PlannerError: If an argument is not allowed.
+    """
+
+    def __init__(
+        self, weights: Numbers | None = None, norm: Norm = "l2", target: Numbers | None = None
+    ) -> None:
+        super().__init__(weights, norm)
+        self.target = None if target is None else read_numbers("ActionPenalty", "target", target, ("[A]",))
+        if self.target is not None:
+            check_size("ActionPenalty", "weights", self.weights, len(self.target), "target entries")
+
+    def _sizes(self, actions: Tensor) -> Tensor:
+        away = actions if self.target is None else actions - self.target.to(actions.device)
+        return length(away, self.norm, self.weights)
+
+    def _check(self, actions: Tensor) -> None:
+        super()._check(actions)
+        check_size("ActionPenalty", "target", self.target, actions.shape[3], "action axes")
+
+    def _settings(self) -> Mapping[str, Any]:
+        return {**super()._settings(), "target": self.target}
+
+
+class Smoothness(_ActionObjective):
+    r"""Mean change from one action of the plan to the next; 0 of a single action.
+
+    .. math:: E = \frac{1}{K - 1} \sum_{k=2}^{K} \lVert w \circ (a_k - a_{k-1}) \rVert
+
+    Args:
+        weights: :math:`w`, as in `ActionPenalty`.
+        norm: "l2" or "l1".
+
+    Raises:
+        PlannerError: If an argument is not allowed.
+    """
+
+    def _sizes(self, actions: Tensor) -> Tensor:
+        return length(actions[:, 1:] - actions[:, :-1], self.norm, self.weights)

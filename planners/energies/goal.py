@@ -1,0 +1,173 @@
+"""What a planner minimises of the features: how far they are from the goal's. Shapes as in `planners.protocols`.
+
+Objectives add up, and may be multiplied by a number of at least 0:
+
+objective = GoalL1() + 0.1 * Smoothness() + 2 * StateGoal(wanted_state)
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planners.energies.composition import Composable
+from planners.errors import PlannerError
+from planners.energies.weights import (
+    Numbers,
+    check_size,
+    counted,
+    per_problem,
+    read_discount,
+    read_weights,
+    step_weights,
+    weighted_mean,
+    wide,
+)
+
+
+class _Goal(Composable):
+    """What the distances to a goal's features have in common: the means over steps and patches.
+
+    Args:
+        discount: As in `GoalL1`.
+        weights: As in `GoalL1`.
+    """
+
+    def __init__(self, discount: float = 0.0, weights: Numbers | None = None) -> None:
+        self.discount = read_discount(type(self).__name__, discount)
+        self.weights = read_weights(type(self).__name__, weights, ("[N]", "[B, N]"))
+
+    @abstractmethod
+    def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        """Return `[S, K, N, *]` of `[S, K, N, D]` and `[N, D]`; the mean over the last axis is a patch's distance."""
+
+    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+        """Return energies `[B, S]`, float32; float64 of predictions in float64.
+
+        Args:
+            predicted: `[B, S, K, N, D]`.
+            goal: `[B, N, D]`.
+            actions: `[B, S, K, A]`, not used by this objective.
+
+        Raises:
+            PlannerError: If the shapes do not belong together, or the weights are of other patches or problems.
+        """
+        self._check(predicted, goal)
+        predicted = counted(predicted, self.discount)
+        steps = step_weights(self.discount, predicted.shape[2], predicted.device)
+        patches = self._patches(predicted)
+        # One problem at a time: a reduction over the whole batch may add in an order that depends on B.
+        problems = zip(predicted, goal, patches, strict=True)
+        return wide(torch.stack([weighted_mean(self._distance(*problem), steps) for problem in problems]))
+
+    def _distance(self, predicted: Tensor, goal: Tensor, weights: Tensor | None) -> Tensor:
+        """`[S, K, N, D]`, `[N, D]` and `[N]` to `[S, K]`."""
+        parts = self._parts(predicted, goal)
+        if weights is None:
+            return parts.flatten(2).mean(dim=2)
+        return weighted_mean(parts.mean(dim=3), weights)
+
+    def _patches(self, predicted: Tensor) -> Sequence[Tensor | None]:
+        name = type(self).__name__
+        if self.weights is None:
+            return (None,) * len(predicted)
+        check_size(name, "weights", self.weights, predicted.shape[3], "patches")
+        return per_problem(name, "weights", self.weights, predicted)
+
+    def _check(self, predicted: Tensor, goal: Tensor) -> None:
+        if predicted.ndim != 5 or goal.shape != (predicted.shape[0], *predicted.shape[3:]):
+            raise PlannerError(
+                f"{type(self).__name__} got predictions of shape {tuple(predicted.shape)} and a goal of shape "
+                f"{tuple(goal.shape)}; it allows [B, S, K, N, D] and [B, N, D] of the same B, N and D. "
+                "Encode the goal with the world model that makes the predictions."
+            )
+
+    def _settings(self) -> Mapping[str, Any]:
+        return {"discount": self.discount, "weights": self.weights}
+
+
+class GoalL1(_Goal):
+    r"""Mean absolute distance of the predicted features to the goal's.
+
+    .. math:: E = \frac{\sum_{k=1}^{K} \gamma^{K-k} \sum_{n=1}^{N} w_n
+                        \frac{1}{D} \lVert \hat z_{kn} - z_{gn} \rVert_1}
+                       {\sum_{k=1}^{K} \gamma^{K-k} \sum_{n=1}^{N} w_n}
+
+    With :math:`\gamma = 0`, the default, only the last step counts, as in V-JEPA 2-AC; with
+    :math:`\gamma = 1` all steps count alike, which rewards arriving early.
+
+    Args:
+        discount: :math:`\gamma`, in [0, 1].
+        weights: :math:`w`, how much each patch counts: `[N]`, or `[B, N]` for the problems of one batch; finite, at
+            least 0, not all 0. None for all alike.
+
+    Raises:
+        PlannerError: If an argument is not allowed.
+
+    Source:
+        V-JEPA 2-AC (arXiv:2506.09985, section 4).
+    """
+
+    def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        return _difference(predicted, goal).abs_()
+
+
+class GoalL2(_Goal):
+    r"""Mean squared distance of the predicted features to the goal's.
+
+    .. math:: E = \frac{\sum_k \gamma^{K-k} \sum_n w_n \frac{1}{D} \lVert \hat z_{kn} - z_{gn} \rVert_2^2}
+                       {\sum_k \gamma^{K-k} \sum_n w_n}
+
+    Args:
+        discount: :math:`\gamma`, as in `GoalL1`.
+        weights: :math:`w`, as in `GoalL1`.
+
+    Raises:
+        PlannerError: If an argument is not allowed.
+
+    Source:
+        DINO-WM (arXiv:2411.04983, section 3).
+    """
+
+    def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        return _difference(predicted, goal).square_()
+
+
+class GoalCosine(_Goal):
+    r"""How far the predicted features point away from the goal's: from 0, the same direction, to 2, the opposite.
+
+    .. math:: E = \frac{\sum_k \gamma^{K-k} \sum_n w_n (1 - \cos(\hat z_{kn}, z_{gn}))}
+                       {\sum_k \gamma^{K-k} \sum_n w_n}
+
+    It is computed as :math:`1 - \cos = \frac{1}{2} \lVert \hat z / |\hat z| - z_g / |z_g| \rVert_2^2`, which does not
+    lose small angles to rounding. A token of zeros points nowhere, and counts like one at a right angle.
+
+    Args:
+        discount: :math:`\gamma`, as in `GoalL1`.
+        weights: :math:`w`, as in `GoalL1`.
+
+    Raises:
+        PlannerError: If an argument is not allowed.
+    """
+
+    def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        ahead, ahead_is_zero = _direction(wide(predicted))
+        wanted, wanted_is_zero = _direction(wide(goal))
+        squared = (ahead - wanted).square_().sum(dim=-1, keepdim=True)
+        return (squared + ahead_is_zero + wanted_is_zero) / 2
+
+
+def _difference(predicted: Tensor, goal: Tensor) -> Tensor:
+    """Return a fresh difference; half precision is widened as it is subtracted, without a float copy of its own."""
+    return predicted - wide(goal)
+
+
+def _direction(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return features `[..., D]` at unit length, and which are zero, `[..., 1]`: those stay, with a finite gradient."""
+    size = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+    is_zero = size == 0
+    return features / torch.where(is_zero, 1.0, size), is_zero

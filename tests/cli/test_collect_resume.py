@@ -1,0 +1,70 @@
+"""A killed recording goes on where it stopped, and is in the end the same as one that was never killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tests.cli.commands import ENV, run
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards
+
+REPO = Path(__file__).parents[2]
+WORDS = ["collect", "episodes=100", "steps=4", "workers=1", "seed=3", *ENV]
+
+
+def record_and_kill(home: Path) -> Path:
+    """Start a recording in a session of its own and kill all of it once its first shard is there."""
+    program = subprocess.Popen(
+        [sys.executable, "-m", "vjepa_world", *WORDS, "name=killed"],
+        cwd=home,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    folder = home / "runs" / "collect" / "killed"
+    deadline = time.monotonic() + 120
+    while not finished_shards(folder) and program.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.killpg(program.pid, signal.SIGKILL)
+    program.wait()
+    return folder
+
+
+def test_a_killed_recording_goes_on_to_the_identical_dataset(tmp_path: Path) -> None:
+    folder = record_and_kill(tmp_path)
+    finished = finished_shards(folder)
+    # A busy machine may let a further shard be finished before the kill arrives, but not all four.
+    assert finished == list(range(len(finished)))
+    assert 0 < len(finished) < 4
+    assert not (folder / "meta" / "info.json").exists()
+    first_shard = {path: path.stat().st_mtime_ns for path in folder.rglob("shard-00000/*")}
+    assert first_shard
+    assert run(tmp_path, *WORDS, "name=killed", "resume=true") == 0
+    assert run(tmp_path, *WORDS, "name=whole") == 0
+    resumed, whole = (LeRobotDataset(tmp_path / "runs" / "collect" / name) for name in ("killed", "whole"))
+    assert resumed.num_episodes == whole.num_episodes == 100
+    for index in range(100):
+        ours, theirs = resumed.episode(index), whole.episode(index)
+        np.testing.assert_array_equal(ours.states, theirs.states)
+        np.testing.assert_array_equal(ours.actions, theirs.actions)
+        np.testing.assert_array_equal(ours.timestamps_s, theirs.timestamps_s)
+        assert torch.equal(ours.frames(), theirs.frames())
+    left = sorted(path.relative_to(resumed.path).as_posix() for path in resumed.path.rglob("*"))
+    assert left == sorted(path.relative_to(whole.path).as_posix() for path in whole.path.rglob("*"))
+    assert run(tmp_path, *WORDS, "name=killed", "resume=true") == 0  # complete already
+
+
+def test_going_on_with_more_episodes_records_them(tmp_path: Path) -> None:
+    """A stopped recording of 3 episodes, asked to go on to 5, must not end as 3 or claim what it has not."""
+    few = [word for word in WORDS if not word.startswith("episodes")]
+    assert run(tmp_path, *few, "episodes=3", "name=grown") == 0
+    code = run(tmp_path, *few, "episodes=5", "name=grown", "resume=true")
+    recorded = LeRobotDataset(tmp_path / "runs" / "collect" / "grown").num_episodes
+    assert (code, recorded) in ((0, 5), (2, 3))

@@ -1,0 +1,192 @@
+"""`inspect` says what any corpus or dataset holds, and what is wrong with it."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from tests.data.arm_motion import arm_episodes
+from tests.data.coded_video import write_coded
+from tests.data.conftest import make_writer
+from tests.cli.commands import ENV, run
+from vjepa_world.ops.convention import Convention
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("inspect")
+    (root / "images").mkdir()
+    for name in ("a", "b"):
+        video = write_coded(root / f"{name}.mp4", range(0, 2000, 100))
+        with tarfile.open(root / f"{name}.tar", "w") as tar:
+            tar.add(video, "inside.mp4")
+        Image.new("RGB", (40, 30)).save(root / "images" / f"{name}.png")
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "BMP")
+    (root / "images" / "c.bmp").write_bytes(picture.getvalue())
+    (root / "images" / "d.jpg").touch()
+    (root / "list.csv").write_text("path,start,end\na.mp4,0,1\na.mp4,1,2\nb.mp4,,\ngone.mp4,,\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"),
+    [
+        (
+            "list.csv",
+            ["list.csv: 2 videos, 4.0 s in all, 1 bad", "clips from: 3", "No such video file: gone.mp4"],
+        ),
+        ("{a,b}.tar", ["{a,b}.tar: 2 videos, 4.0 s in all, 0 bad", "inside.mp4", "h264 at 10.00/s  ####"]),
+        ("*.mp4", ["*.mp4: 2 videos", "rates: 10.00 to 10.00 frames/s", "##### 2"]),
+        (
+            "images",
+            ["images: 3 images, 1 bad", "codecs: png (2), bmp (1)", "sizes: 40x30 (2), 8x8 (1)", "d.jpg"],
+        ),
+    ],
+)
+def test_a_corpus_is_described(
+    home: Path, path: str, parts: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(home, "inspect", path) == 0
+    text = capsys.readouterr().out
+    for part in parts:
+        assert part in text
+
+
+def test_what_is_not_there_is_an_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in ("{a,c}.tar", "*.webm", "nowhere.parquet"):
+        assert run(home, "inspect", path) == 2
+    assert "No such file or folder: c.tar" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a dataset of three episodes whose poses are in millimetres and degrees, the second one broken."""
+    root = tmp_path_factory.mktemp("arm")
+    names = ("x", "y", "z", "roll", "pitch", "yaw", "closure")
+    writer = make_writer(root / "set", (32, 32, 3), state_names=names, action_names=names)
+    written = Convention(position_unit="mm", angle_unit="deg", actions="delta")
+    with writer.shard(0) as out:
+        for index, episode in enumerate(arm_episodes(written, count=3, rows=40)):
+            frames = np.random.default_rng(index).integers(0, 255, (40, 32, 32, 3), dtype=np.uint8)
+            out.add_episode(frames, episode.states, episode.actions, task="wander")
+    writer.finalize()
+    [file] = (root / "set" / "data").rglob("*.parquet")
+    table = pq.read_table(file)
+    places = table.column_names.index("observation.state")
+    states = table["observation.state"].to_pylist()
+    states[40 + 7][2] = float("nan")
+    column = pa.array(states, table.schema.field("observation.state").type)
+    pq.write_table(table.set_column(places, table.schema.field(places), column), file)
+    return root
+
+
+def test_a_dataset_is_described_with_what_is_wrong(arm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arm, "inspect", "set", "--convention", "actions=delta") == 0
+    text = capsys.readouterr().out
+    for part in (
+        "set: LeRobotDataset of 3 episodes, 80 frames at 5/s",
+        "tasks: wander (2)",
+        "camera: main, 32x32, h264",
+        "position  x, y, z (state 0, 1, 2) in m",
+        "actions   changes of the pose, in our convention",
+        "bad episodes: 1",
+        "episode 1, row 7",
+        "error, position unit, episode 0, row 0",
+        "set position_unit=mm",
+        "error, angle unit, episode 0, row 0",
+        "set angle_unit=deg",
+        "picture: runs/inspect/set.png",
+    ):
+        assert part in text, part
+    with Image.open(arm / "runs" / "inspect" / "set.png") as picture:
+        assert picture.size[0] > 1000
+        assert (
+            len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 1000
+        )  # there are frames in it
+
+
+def test_a_picture_that_cannot_be_written_takes_nothing_away_of_the_description(
+    arm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs").touch()  # as where nothing may be written
+    assert run(tmp_path, "inspect", str(arm / "set")) == 0
+    text = capsys.readouterr().out
+    assert "LeRobotDataset of 3 episodes" in text
+    assert "no picture: Cannot write runs/inspect/set.png: " in text
+    assert run(tmp_path, "inspect", str(arm / "set"), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["picture"], found["num_episodes"]) == (None, 3)
+    assert "Cannot write" in found["no_picture"]
+    assert run(tmp_path, "inspect", str(arm / "set"), "--picture", "runs/a.png") == 2  # asked for by name
+    said = capsys.readouterr()
+    assert "LeRobotDataset of 3 episodes" in said.out
+    assert "error: Cannot write runs/a.png" in said.err
+
+
+def test_what_is_declared_rightly_is_found_right(arm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--convention", "position_unit=mm", "angle_unit=deg", "actions=delta", "--json"]
+    assert run(arm, "inspect", "set", *words, "--picture", "pictures/two.png", "--episode", "2") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["findings"] == []
+    assert list(found["bad"]) == ["1"]
+    assert found["convention"]["angle_unit"] == "deg"
+    assert found["num_episodes"] == 3
+    assert found["lengths"] == [40, 40]
+    assert found["picture"] == "pictures/two.png"
+    assert (arm / "pictures" / "two.png").stat().st_size > 10_000
+    before = set(arm.rglob("*.png"))
+    assert run(arm, "inspect", "set", "--no-picture", "--checks", "1") == 0
+    text = capsys.readouterr().out
+    assert "(1 of them read)" in text
+    assert "pose      none is declared" in text
+    assert "picture" not in text
+    assert set(arm.rglob("*.png")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--episode", "1"], "row 7"),
+        (["--episode", "9"], "no episode 9"),
+        (["--checks", "0"], "argument --checks: got '0', expected a whole number from 1 to"),
+        (["--convention", "mm"], "--convention got 'mm'; expected KEY=VALUE"),
+        (["--convention", "position_units=mm"], "'convention.position_units'; did you mean 'position_unit'?"),
+        (["--convention", "rotation=quat"], "rotation 'quat' is not known"),
+        (["--reader", "stat=x"], "has no option 'stat'; did you mean 'state'?"),
+        (["--picture", "a.jpg"], "give the name of a .png file"),
+        (["--picture", "a.png", "--no-picture"], "leave one of them out"),
+        (["--weights", "encoder"], "are about a checkpoint"),
+    ],
+)
+def test_wrong_words_about_a_dataset_are_errors(
+    arm: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arm, "inspect", "set", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_words_about_datasets_are_refused_elsewhere(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(home, "inspect", "images", "--json", "--checks", "3") == 2
+    assert "--checks, --json are about trajectories, and images holds none" in capsys.readouterr().err
+
+
+def test_nothing_is_wrong_with_what_the_simulator_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "collect", "name=sim", "episodes=4", "steps=24", "workers=1", *ENV) == 0
+    capsys.readouterr()
+    words = ["--convention", "actions=delta", "--json", "--no-picture"]
+    assert run(tmp_path, "inspect", "runs/collect/sim", *words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {finding["check"] for finding in found["findings"]} <= {"constant columns"}
+    assert {finding["severity"] for finding in found["findings"]} <= {"note"}
+    assert found["bad"] == {}

@@ -1,0 +1,195 @@
+"""`plan` on the shipped model, with pictures of the simulated arm: what it prints, and the page it writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import gymnasium
+import pytest
+import torch
+from PIL import Image
+
+import envs  # noqa: F401  (registers the ids)
+from tests.models.test_world_model import tiny_model
+from tests.cli.commands import run
+from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
+from vjepa_world.cli.shared.common import PLANNERS
+from vjepa_world.cli.plan import build_parser
+
+SMALL = ["--samples", "8", "--iterations", "3", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures of now and of the goal."""
+    folder = tmp_path_factory.mktemp("home")
+    env = gymnasium.make("vjepa_world/Reach-v0")
+    observation, info = env.reset(seed=3)
+    env.close()
+    Image.fromarray(observation["image"]).save(folder / "now.png")
+    Image.fromarray(info["goal_image"]).save(folder / "goal.png")
+    (folder / "state.txt").write_text(" ".join(map(str, observation["state"].tolist())))
+    return folder
+
+
+def words(home: Path, *more: str) -> list[str]:
+    state = (home / "state.txt").read_text().split()
+    return ["plan", "--image", "now.png", "--goal", "goal.png", *SMALL, *more, "--state", *state]
+
+
+def planned(home: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[str, object]:
+    assert run(home, *words(home, "--json", *more)) == 0
+    result: dict[str, object] = json.loads(capsys.readouterr().out)
+    return result
+
+
+def test_the_page_is_written_in_a_new_folder_and_is_of_the_plan(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = planned(home, capsys, "--horizon", "2")
+    result = planned(home, capsys, "--horizon", "2", "--html", "new/folder/plan.html")
+    assert result.pop("page") == "new/folder/plan.html"
+    assert result == without
+    page = (home / "new" / "folder" / "plan.html").read_text()
+    steps = re.findall(r"<tr><td>step \d</td>(.*?)</tr>", page)
+    table = torch.tensor([[float(n) for n in re.findall(r"<td>(.*?)</td>", row)] for row in steps])
+    torch.testing.assert_close(table[:, :7], torch.tensor(result["actions"]), atol=6e-5, rtol=0)
+    assert float(table[-1, 7]) == pytest.approx(result["energy"], abs=1e-4)
+    assert f"Energy {result['energy_now']:.4f} now" in page
+    for name, value in (
+        ("planner", "cem"),
+        ("horizon [steps]", "2"),
+        ("iterations", "3 of 3"),
+        ("seed", "0"),
+    ):
+        assert f"<td>{name}</td><td>{value}</td>" in page
+    assert page.count("data:image/png") == 2 + 4 + 3 + 1  # cameras, decoded, maps, their scale
+    assert len(page) < 2_000_000
+
+
+def test_the_text_ends_with_the_page_and_an_old_one_is_replaced(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "old.html").write_text("old")
+    assert run(home, *words(home, "--html", "old.html")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("action 1: ") and lines[-2].startswith("energy: ")
+    assert lines[-1] == "page: old.html"
+    assert (home / "old.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("kind", PLANNERS)
+def test_every_planner_stays_in_bounds_and_comes_nearer(
+    home: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    result = planned(home, capsys, "--planner", kind, "--horizon", "2", "--html", f"{kind}.html")
+    model = load_world_model(shipped_checkpoint())
+    actions = torch.tensor(result["actions"])
+    assert actions.shape == (2, 7)
+    assert bool((actions >= model.action_low - 1e-5).all() and (actions <= model.action_high + 1e-5).all())
+    assert result["energy"] < result["energy_now"]  # type: ignore[operator]
+    page = (home / f"{kind}.html").read_text()
+    assert f"<td>planner</td><td>{kind}</td>" in page
+    assert f"<td>kind</td><td>{kind}</td>" in page
+
+
+def test_planners_differ_and_the_default_is_cem(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    default = planned(home, capsys)
+    assert planned(home, capsys, "--planner", "cem") == default
+    assert planned(home, capsys, "--planner", "random") != default
+    assert planned(home, capsys, "--seed", "1") != default
+
+
+def test_a_deadline_ends_the_search_early(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ("--deadline-s", "0.000001", "--iterations", "40", "--html", "early.html")
+    assert planned(home, capsys, *more)["energy"]
+    assert "<td>iterations</td><td>1 of 40</td>" in (home / "early.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--html", "pages"], r"--html pages is a folder; give a file in it, such as pages/plan.html"),
+        (["--html", "now.png/plan.html"], r"would lie below .*now.png, which is a file; give a path below a"),
+        (["--deadline-s", "-1"], r"--deadline-s: got '-1', expected a number from 0 to"),
+        (["--horizon", "0"], r"--horizon: got '0', expected a whole number from 1 to"),
+        (["--samples", "0"], r"--samples: got '0', expected a whole number from 1 to"),
+    ],
+)
+def test_bad_words_are_named(
+    home: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
+) -> None:
+    (home / "pages").mkdir(exist_ok=True)
+    assert run(home, *words(home, *more)) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not list((home / "pages").iterdir())
+
+
+def test_an_unknown_planner_is_refused_with_those_known(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(home, *words(home, "--planner", "cma")) == 2
+    assert re.search("invalid choice: 'cma'.*cem.*icem.*random", capsys.readouterr().err)
+
+
+def test_a_bad_page_is_refused_before_anything_is_read(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "pages").mkdir(exist_ok=True)
+    wanted = ["plan", "--image", "none.png", "--goal", "none.png", "--state", "0", "--html", "pages"]
+    assert run(home, *wanted) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_numbers_of_the_state_may_be_small_and_negative() -> None:
+    given = ["-8.4e-08", "-.5", "-1E+1", "2"]
+    words = ["--image", "a.png", "--goal", "b.png", "--state", *given, "--seed", "3"]
+    arguments = build_parser().parse_args(words)
+    assert arguments.state == [-8.4e-08, -0.5, -10.0, 2.0]
+    assert arguments.seed == 3
+
+
+def test_a_state_in_other_units_is_warned_of_by_name(
+    home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert "warnings" not in planned(home, capsys)
+    assert not caplog.records
+    state = ["500", "0", "250", "180", "0", "0", "0.5"]
+    pictures = ["--image", "now.png", "--goal", "goal.png"]
+    assert run(home, "plan", *pictures, *SMALL, "--json", "--state", *state) == 0
+    [warning] = json.loads(capsys.readouterr().out)["warnings"]
+    assert "x is 500" in warning
+    assert "millimetres instead of metres and degrees instead of radians" in warning
+    assert warning in caplog.text
+
+
+def test_a_picture_unlike_those_of_training_is_warned_of(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (128, 128)).save(home / "black.png")
+    state = (home / "state.txt").read_text().split()
+    pictures = ["--image", "now.png", "--goal", "black.png"]
+    assert run(home, "plan", *pictures, *SMALL, "--json", "--state", *state) == 0
+    [warning] = json.loads(capsys.readouterr().out)["warnings"]
+    assert warning.startswith("the goal picture is unlike those that this model was trained on")
+
+
+@pytest.mark.parametrize(("count", "code"), [(1, 2), (2, 0), (3, 2)])
+def test_a_model_of_two_views_takes_two_pictures(
+    home: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], count: int, code: int
+) -> None:
+    model = tiny_model(views=2)
+    model.action_low.fill_(-0.1)
+    model.action_high.fill_(0.1)
+    save_pretrained(model, home / f"two{count}")
+    state = (home / "state.txt").read_text().split()
+    pictures = ["--image", *["now.png"] * count, "--goal", *["goal.png"] * count]
+    words = ["plan", "--checkpoint", f"two{count}", *pictures, *SMALL, "--json", "--state", *state]
+    assert run(home, *words) == code
+    printed = capsys.readouterr()
+    if code:
+        assert f"this model has 2 views, and {count} pictures came" in printed.err + caplog.text
+        return
+    assert len(json.loads(printed.out)["actions"]) == 1

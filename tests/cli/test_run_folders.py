@@ -1,0 +1,81 @@
+"""What verbs do with the folder of a run: no results beside other settings, no two processes, any thread."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.training.corpora import SMALL, write_corpus
+from tests.cli.commands import COLLECT, EVALUATE, run
+from vjepa_world.config import read_yaml
+from vjepa_world.evaluation.closed_loop import episodes as closed_loop
+from vjepa_world.files.folder_lock import locked_folder
+
+PRETRAIN = ["pretrain", *SMALL, "trainer.batch_size=4", "trainer.steps=1"]
+
+
+def settings(folder: Path) -> dict[str, object]:
+    return read_yaml((folder / "config.yaml").read_text())
+
+
+def killed(*words: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("verb", "folder"), [("evaluate", "evaluate/x"), ("demo", "demo")])
+def test_an_evaluation_that_is_stopped_leaves_no_result_of_other_settings(
+    verb: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [verb, *EVALUATE[1:], *(["name=x"] if verb == "evaluate" else [])]
+    resume = ["resume=true"] if verb == "evaluate" else []
+    assert run(tmp_path, *words, "seed=1") == 0
+    home = tmp_path / "runs" / folder
+    assert (home / "result.json").is_file()
+    assert list((home / "videos").iterdir())
+    monkeypatch.setattr(closed_loop, "draw_episodes", killed)
+    assert run(tmp_path, *words, "seed=7", *resume) == 130
+    assert [path.name for path in home.iterdir()] == (["config.yaml"] if verb == "evaluate" else [])
+    if verb == "evaluate":
+        assert settings(home)["seed"] == 7
+
+
+def test_what_goes_on_refuses_other_settings_and_takes_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path)
+    assert run(tmp_path, *PRETRAIN, "name=x") == 0
+    home = tmp_path / "runs" / "pretrain" / "x"
+    before = (home / "config.yaml").read_text()
+    for word, message in (
+        ("seed=7", "seed was 0, is now 7"),
+        ("data.flip=0", "data.flip was 0.5, is now 0.0"),
+        ("objective.mask_ratio=0.5", "objective.mask_ratio was 0.9, is now 0.5"),
+    ):
+        assert run(tmp_path, *PRETRAIN, "name=x", "resume=true", word) == 2
+        assert f"begun with other settings: {message}. Resume with the same" in capsys.readouterr().err
+        assert (home / "config.yaml").read_text() == before
+    assert run(tmp_path, *PRETRAIN, "name=x", "resume=true", "trainer.steps=2", "trainer.lr=1e-4") == 0
+    assert len((home / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_run_in_use_is_refused_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*COLLECT, "episodes=1", "steps=1", "name=x"]
+    assert run(tmp_path, *words) == 0
+    with locked_folder(tmp_path / "runs" / "collect" / "x"):
+        assert run(tmp_path, *words, "resume=true") == 2
+        assert "runs/collect/x is in use by process " in capsys.readouterr().err
+    assert run(tmp_path, *words, "resume=true") == 0
+    with locked_folder(tmp_path):  # that of one file or folder is its own
+        assert run(tmp_path, "convert", "runs/collect/x", "copy", "--workers", "1") == 0
+
+
+def test_training_works_outside_of_the_main_thread(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(run(tmp_path, *PRETRAIN, "name=x")))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert (tmp_path / "runs" / "pretrain" / "x" / "checkpoints" / "step_00000001").is_dir()

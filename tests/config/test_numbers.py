@@ -1,0 +1,128 @@
+"""Every number that users can give, to every verb, is refused in a sentence where it makes no sense."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import importlib
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from vjepa_world.cli.entry_point import VERBS, main
+from vjepa_world.config import compose
+from vjepa_world.config.building import build
+from vjepa_world.config.schema import type_at
+from vjepa_world.config.values import MISSING, defaults_of, leaves
+from vjepa_world.errors import VJEPAWorldError
+
+JOBS = [name for name, verb in VERBS.items() if verb.kind == "job"]
+FILES = [name for name, verb in VERBS.items() if verb.kind == "file"]
+
+#: No key takes one of these, and a key may take one of those.
+NEVER: tuple[Any, ...] = (math.nan, math.inf, -math.inf, 1e30, "x", 10**400, True, [1], -(10**17))
+MAYBE: tuple[Any, ...] = (-1, 0, 10**17, None, 1.5, 10**9, 1e18, -0.5, 2**62)
+
+
+def base(verb: str) -> tuple[type, dict[str, Any]]:
+    """Return a verb's schema, and its defaults with something in the place of what has none."""
+    schema = importlib.import_module(f"vjepa_world.cli.{verb}").Config
+    tree = defaults_of(schema)
+    for key, value in list(leaves(tree, "")):
+        if value == MISSING or (key == "data.path" and value == ""):
+            put(tree, key, "x")
+    return schema, tree
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree[parent]
+    tree[last] = value
+
+
+def numeric_keys(verb: str) -> Iterator[str]:
+    schema, tree = base(verb)
+    for key, _ in leaves(tree, ""):
+        if any(kind in str(type_at(schema, key)) for kind in ("int", "float")):
+            yield key
+
+
+def given(verb: str, key: str, value: Any) -> object:
+    schema, tree = base(verb)
+    tree = copy.deepcopy(tree)
+    put(tree, key, value)
+    return build(schema, tree, "", "the test")
+
+
+@pytest.mark.parametrize(("verb", "key"), [(verb, key) for verb in JOBS for key in numeric_keys(verb)])
+def test_a_key_takes_a_number_or_says_why_not(verb: str, key: str) -> None:
+    for value in NEVER:
+        if value == [1] and "tuple" in str(type_at(base(verb)[0], key)):
+            continue
+        with pytest.raises(VJEPAWorldError) as caught:
+            given(verb, key, value)
+        assert len(str(caught.value)) < 500
+    for value in MAYBE:
+        with contextlib.suppress(VJEPAWorldError):  # all else would be a traceback
+            given(verb, key, value)
+
+
+@pytest.mark.parametrize("verb", JOBS)
+def test_a_seed_is_not_negative_and_may_be_large(verb: str) -> None:
+    assert given(verb, "seed", 10**17).seed == 10**17  # type: ignore[attr-defined]
+    for seed in (-1, 2**63, 1.5):
+        with pytest.raises(VJEPAWorldError, match="'seed' got"):
+            given(verb, "seed", seed)
+
+
+@pytest.mark.parametrize(
+    ("verb", "word"),
+    [
+        ("collect", "episodes=99999999999999999"),
+        ("collect", "steps=1e9"),
+        ("collect", "workers=-1"),
+        ("collect", "env.fps=0"),
+        ("evaluate", "planner.num_elites=-1"),
+        ("evaluate", "planner.momentum_std=2"),
+        ("evaluate", "planner.camera_rotation_deg=nan"),
+        ("evaluate", "videos=-1"),
+        ("pretrain", "trainer.timeout_s=1e18"),
+        ("pretrain", "trainer.threads=-1"),
+        ("pretrain", "data.fps=1e18"),
+        ("probe", "data.fps=0"),
+        ("probe", "data.crop=2"),
+        ("probe", "probe.depth=0"),
+    ],
+)
+def test_a_number_out_of_its_range_names_its_key_and_the_range(verb: str, word: str) -> None:
+    schema, key = base(verb)[0], word.split("=")[0]
+    required = [f"{name}=x" for name, _ in leaves(base(verb)[1], "") if name in ("data.path", "encoder")]
+    with pytest.raises(VJEPAWorldError, match=f"'{key}' got .*expected a (finite )?number"):
+        compose(verb, schema, [*required, word])
+
+
+def options(verb: str) -> Iterator[tuple[str, argparse.Action]]:
+    """Yield the options of a file verb that take numbers."""
+    parser = importlib.import_module(f"vjepa_world.cli.{verb}").build_parser()
+    for action in parser._actions:
+        if action.type is not None and action.option_strings and "arguments" in action.type.__module__:
+            yield action.option_strings[-1], action
+
+
+@pytest.mark.parametrize(("verb", "option"), [(verb, name) for verb in FILES for name, _ in options(verb)])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e30", "x", "", "1" + "0" * 400])
+def test_an_option_takes_a_number_or_says_why_not(
+    verb: str, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, f"{option}={value}"]) == 2
+    assert f"argument {option}: got '" in capsys.readouterr().err
+
+
+def test_no_option_takes_numbers_without_a_range() -> None:
+    for verb in FILES:
+        parser = importlib.import_module(f"vjepa_world.cli.{verb}").build_parser()
+        assert [action.dest for action in parser._actions if action.type in (int, float)] == []

@@ -1,0 +1,124 @@
+"""A key that is given and does nothing, as the others choose, is refused by name; one that does something is not."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vjepa_world.cli.entry_point import VERBS, main
+from vjepa_world.config import compose
+from vjepa_world.config.schema import keys_of
+from vjepa_world.config.used import unused_keys
+from vjepa_world.errors import ConfigError
+
+OPEN = ("evaluate", "mode=open_loop", "data.path=d")
+FINETUNE = ("finetune", "data.path=d")
+
+
+def composed(verb: str, *words: str) -> Any:
+    return compose(verb, importlib.import_module(f"vjepa_world.cli.{verb}").Config, words)
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "why"),
+    [
+        (("evaluate", "data.windows=8"), "data.windows", "mode=closed_loop"),
+        (("evaluate", "open_loop.horizon=2"), "open_loop.horizon", "mode=closed_loop"),
+        (("evaluate", "env.fps=9"), "env.fps", "a closed loop"),
+        (("evaluate", "env={fps: 9}"), "env.fps", "a closed loop"),
+        ((*OPEN, "episodes=3"), "episodes", "mode=open_loop"),
+        ((*OPEN, "env.max_steps=3"), "env.max_steps", "mode=open_loop"),
+        ((*OPEN, "controls.pixels=x"), "controls.pixels", "mode=open_loop"),
+        ((*OPEN, "planner.warm_start=false"), "planner.warm_start", "mode=open_loop"),
+        (("evaluate", "planner.lr=0.1"), "planner.lr", "planner.kind=cem"),
+        (
+            ("evaluate", "planner.kind=mppi", "planner.num_elites=8"),
+            "planner.num_elites",
+            "planner.kind=mppi",
+        ),
+        (("demo", "planner.kind=icem", "planner.temperature=1"), "planner.temperature", "planner.kind=icem"),
+        (("demo", "resume=true"), "resume", "a demo without a name"),
+        (("collect", "env.max_steps=30"), "env.max_steps", "collect"),
+        (
+            ("probe", "encoder=e", "data.path=d", "probe.kind=linear", "probe.depth=2"),
+            "probe.depth",
+            "linear",
+        ),
+        ((*FINETUNE, "encoder=e", "model.depth=3"), "model.depth", "encoder=CHECKPOINT"),
+        (
+            (*FINETUNE, "encoder=pixels", "decoder.image_size=0", "decoder.depth=3"),
+            "decoder.depth",
+            "image_size=0",
+        ),
+        ((*FINETUNE, "encoder=pixels", "inverse.horizon=0", "inverse.depth=3"), "inverse.depth", "horizon=0"),
+        (
+            (*FINETUNE, "encoder=pixels", "features.cache=false", "features.root=x"),
+            "features.root",
+            "cache=false",
+        ),
+        ((*FINETUNE, "encoder=pixels", "latents.depth=2"), "latents.depth", "latents.kind=pool"),
+        (
+            ("finetune", "encoder=pixels", "data.sources.a.path=d", "data.reader.fps=3"),
+            "data.reader.fps",
+            "data.sources",
+        ),
+    ],
+)
+def test_a_key_without_a_use_is_refused_and_says_why(words: tuple[str, ...], key: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"^'{key}' is given, and .*{why}.* does not use it; leave it out"):
+        composed(*words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "env.max_steps=40", "planner.replan_every=1", "planner.num_elites=4"),
+        (*OPEN, "open_loop.horizon=2", "planner.distance=l2", "planner.camera_rotation_deg=3", "seed=4"),
+        ("evaluate", "planner.kind=gradient", "planner.lr=0.2"),
+        ("demo", "name=x", "resume=true"),
+        (
+            "finetune",
+            "encoder=pixels",
+            "model.depth=3",
+            "data.path=d",
+            "latents.kind=queries",
+            "latents.depth=2",
+        ),
+        ("finetune", "encoder=pixels", "data.sources.a.path=d", "data.sources.a.reader.fps=3", "data.fps=2"),
+        ("probe", "encoder=e", "data.path=d", "probe.depth=2"),
+    ],
+)
+def test_keys_that_do_something_are_taken(words: tuple[str, ...]) -> None:
+    composed(*words)
+
+
+def test_every_key_that_is_declared_unused_exists() -> None:
+    cases: dict[str, list[tuple[str, ...]]] = {
+        "evaluate": [(), ("mode=open_loop",), ("planner.kind=mppi",), ("planner.kind=random",)],
+        "demo": [()],
+        "collect": [()],
+        "probe": [("encoder=e", "data.path=d", "probe.kind=linear")],
+        "finetune": [
+            ("encoder=e", "data.path=d", "features.cache=false", "inverse.horizon=0", "decoder.image_size=0"),
+            ("encoder=e", "data.sources.a.path=d", "latents.kind=none", "objective.rollout=1"),
+        ],
+    }
+    for verb, words in cases.items():
+        assert VERBS[verb].kind == "job"
+        schema = importlib.import_module(f"vjepa_world.cli.{verb}").Config
+        known = list(keys_of(schema, ""))
+        for given in words:
+            for key in unused_keys(composed(verb, *given)):
+                assert any(name == key or name.startswith(f"{key}.") for name in known), (verb, key)
+
+
+def test_the_command_line_names_the_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "name=x", "open_loop.samples=8"]) == 2
+    assert "'open_loop.samples' is given, and mode=closed_loop does not use it" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,174 @@
+"""Open loops of what a model never saw: the report is written, and says what could not be measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from planners import CEM, GoalL2
+from tests.evaluation.pose_world import TOKENS, PoseModel, features, pose_windows
+from vjepa_world.evaluation.action_axes import action_space
+from vjepa_world.evaluation.open_loop.energy_landscape import Energy
+from vjepa_world.evaluation.open_loop.prediction_error import Windows
+from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
+from vjepa_world.evaluation.open_loop.assessment import Judgement, judge
+from vjepa_world.reports.open_loop.report import open_loop_page
+from vjepa_world.reports.open_loop.strips import Shown
+from vjepa_world.evaluation.open_loop.criteria import CANNOT_TELL, remarks_of, verdicts
+from vjepa_world.reports.training_curves import Chart, svg
+from vjepa_world.models.config import EmbodimentConfig
+from vjepa_world.models.world_model import Context
+
+CONFIG = OpenLoopConfig(horizon=2, samples=8, points=5, pictures=0)
+JOINTS = EmbodimentConfig(
+    action_dim=7,
+    state_dim=7,
+    numbers="joints",
+    actions="target",
+    state_names=tuple(f"joint {k}" for k in range(7)),
+    action_names=tuple(f"joint {k}" for k in range(7)),
+    action_units=("rad",) * 7,
+)
+
+
+class TargetModel(PoseModel):
+    """Seven joints that are where they were told to be: as many numbers as a pose has, and none."""
+
+    robot = JOINTS
+    action_type = "absolute"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_low, self.action_high = -torch.ones(7), 2 * torch.ones(7)
+
+    def rollout(self, context: Context, actions: Tensor) -> Tensor:
+        return features(actions)
+
+
+def page_of(model: PoseModel, windows: Windows) -> tuple[Judgement, str]:
+    planner = CEM(model, objective=GoalL2(), num_samples=32, num_iterations=3, num_elites=4)
+    judgement = judge(model, planner, GoalL2(), windows, CONFIG, seed=0)
+    material = Shown(Energy(model, GoalL2()), windows, [], TOKENS, True, None, 0.25)
+    return judgement, open_loop_page("Open loop", "", judgement, material)
+
+
+@pytest.mark.parametrize("axes", [[1], list(range(7))])
+def test_true_actions_outside_of_the_bounds_are_reported(axes: list[int]) -> None:
+    windows = pose_windows(count=8, horizon=2)
+    windows.actions[..., axes] += 10 * (PoseModel().action_high[axes])
+    judgement, page = page_of(PoseModel(), windows)
+    names = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
+    assert judgement.figures["outside_bounds"] == 1.0
+    assert judgement.figures["outside_bounds_by_axis"] == {names[axis]: 1.0 for axis in axes}
+    assert (
+        "100% of the true actions are outside of the model&#x27;s bounds" in page
+        or "100% of the true" in page
+    )
+    assert f"No curve for {', '.join(names[axis] for axis in axes)}" in page
+
+
+def test_actions_that_never_vary_are_reported() -> None:
+    windows = pose_windows(count=8, horizon=2)
+    windows.actions[:] = 0
+    judgement, page = page_of(PoseModel(), windows)
+    assert judgement.figures["rank_correlation"]["all_axes"] is None
+    assert judgement.landscapes == []
+    assert "no axis of the true actions varies" in page
+
+
+def test_bounds_that_leave_nothing_to_find_are_reported() -> None:
+    model = PoseModel()
+    model.action_low = model.action_high = torch.zeros(7)
+    judgement, page = page_of(model, pose_windows(count=8, horizon=2))
+    assert judgement.figures["rank_correlation"] == {"position": None, "all_axes": None, "by_axis": {}}
+    assert "no axis of the true actions varies" in page
+
+
+def test_one_episode_tells_nothing_for_sure() -> None:
+    windows = replace(pose_windows(count=8, horizon=2), episodes=torch.zeros(8, dtype=torch.long))
+    judgement, page = page_of(PoseModel(), windows)
+    assert {verdict.answer for verdict in verdicts(judgement.figures)} == {CANNOT_TELL}
+    assert "All windows are of one episode" in page
+
+
+def target_windows() -> Windows:
+    generator = torch.Generator().manual_seed(2)
+    states = torch.rand(12, 3, 7, generator=generator)
+    frames = torch.zeros(12, 3, 3, 32, 32, dtype=torch.uint8)
+    space = action_space(7, JOINTS)
+    return Windows(features(states), states, states[:, 1:], torch.arange(12) // 4, frames, space=space)
+
+
+def test_of_targets_no_motion_is_where_the_robot_is() -> None:
+    windows = target_windows()
+    judgement, page = page_of(TargetModel(), windows)
+    hold = judgement.figures["recovered"]["hold"]["distance"]["median"]
+    moved = (windows.states[:, 1] - windows.states[:, 0]).norm(dim=1)
+    assert hold == pytest.approx(float(moved.double().quantile(0.5)), rel=1e-5)
+    assert judgement.figures["camera_rotation"] is None  # seven numbers, and no pose
+    assert judgement.figures["rank_correlation"]["position"] is None
+    assert "joint 3 [rad]" in page
+    assert "zero action" not in page
+
+
+def test_where_nobody_says_what_an_action_is_the_baseline_is_left_out_by_name() -> None:
+    unknown = replace(JOINTS, actions="given")
+    windows = replace(target_windows(), space=action_space(7, unknown))
+    model = TargetModel()
+    model.robot = unknown
+    judgement, page = page_of(model, windows)
+    assert "hold" not in judgement.figures["recovered"]
+    assert "does not say what an action is" in judgement.figures["left_out"]["hold"]
+    assert any(remark.startswith("Baseline 'hold' is left out") for remark in remarks_of(judgement.figures))
+    assert "left out" in page
+
+
+def rotation_answer(low: float, high: float, **changes: Any) -> str:
+    rotation = {
+        "angle_deg": (low + high) / 2,
+        "interval_deg": [low, high],
+        "rms_before_m": 0.1,
+        "rms_after_m": 0.01,
+    }
+    judgement, _ = ROTATED
+    [*_, last] = verdicts({**judgement.figures, "camera_rotation": rotation | changes})
+    assert last.question == "Are planned and true directions the same?"
+    return last.answer
+
+
+ROTATED = page_of(PoseModel(), pose_windows(count=8, horizon=2))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "answer"),
+    [
+        (-4.0, 6.0, "yes"),
+        (1.0, 6.0, "yes"),  # not zero, and no more than a few degrees
+        (-37.0, 156.0, CANNOT_TELL),
+        (-20.0, 3.0, CANNOT_TELL),
+        (30.0, 48.0, "no"),
+        (-170.0, 200.0, CANNOT_TELL),
+        (5.0, 300.0, CANNOT_TELL),
+    ],
+)
+def test_directions_are_the_same_only_if_the_whole_interval_says_so(
+    low: float, high: float, answer: str
+) -> None:
+    assert rotation_answer(low, high) == answer
+
+
+def test_a_turn_that_helps_little_decides_nothing() -> None:
+    assert rotation_answer(30.0, 48.0, rms_after_m=0.099) == CANNOT_TELL
+
+
+def test_a_chart_leaves_out_what_has_no_place_and_may_be_empty() -> None:
+    nan = float("nan")
+    drawn = svg(Chart("a", {"line": [(0.0, 1.0), (1.0, nan), (2.0, 3.0)]}, {"line": [(0.0, nan, 1.0)]}))
+    assert "nan" not in drawn
+    assert "polyline" in drawn
+    assert "nothing to draw" in svg(Chart("b", {"line": []}))
+    assert "nothing to draw" in svg(Chart("c", {"line": [(0.0, nan)]}))

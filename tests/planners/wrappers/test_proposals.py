@@ -1,0 +1,184 @@
+"""Searches that start from a proposal."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from planners import CEM, ICEM, GoalL1, Plan, PlannerError, Proposing, RecedingHorizon, make_generators, shift
+from planners.wrappers.proposals import LEAST_DEADLINE_S
+from tests.planners.worlds import PointWorld
+
+WORLD = PointWorld(low=[-1.0, -1.0], high=[1.0, 1.0])
+START, GOAL = torch.tensor([[0.0, 0.0], [0.5, -0.5]]), torch.tensor([[0.9, -0.8], [-0.4, 0.3]])
+FEATURES = WORLD.features(GOAL)
+
+
+def search(samples: int = 4, horizon: int = 1) -> CEM:
+    return CEM(
+        WORLD, objective=GoalL1(), horizon=horizon, num_samples=samples, num_iterations=1, num_elites=2
+    )
+
+
+def exact(context: Tensor, goal: Tensor) -> Tensor:
+    """What an inverse model that knows the world would say."""
+    return (goal[:, 0] / WORLD.weights[0] - context)[:, None]
+
+
+def wrong(context: Tensor, goal: Tensor) -> Tensor:
+    """The opposite."""
+    return -exact(context, goal)
+
+
+def distances(planner: Proposing | CEM | RecedingHorizon, warm_start: Tensor | None = None) -> Tensor:
+    plan = planner.plan(START, FEATURES, generators=make_generators([0, 1]), warm_start=warm_start)
+    return (START + plan.actions[:, 0] - GOAL).norm(dim=-1)
+
+
+def test_a_search_from_a_right_proposal_ends_there() -> None:
+    """Few samples find little by themselves."""
+    alone = distances(search())
+    assert alone.min() > 0.1
+    assert distances(Proposing(search(), exact)).max() < 1e-6
+    assert distances(RecedingHorizon(Proposing(search(), exact))).max() < 1e-6
+
+
+def test_a_wrong_proposal_beside_a_good_warm_start_does_no_harm() -> None:
+    assert distances(Proposing(search(), wrong)).min() > 0.1
+    assert distances(Proposing(search(), wrong), exact(START, FEATURES)).max() < 1e-6
+    assert distances(Proposing(search(), wrong), exact(START, FEATURES)[:, None]).max() < 1e-6
+
+
+def test_a_wrong_warm_start_beside_a_good_proposal_does_no_harm() -> None:
+    assert distances(search(), wrong(START, FEATURES)).min() > 0.1
+    assert distances(Proposing(search(), exact), wrong(START, FEATURES)).max() < 1e-6
+
+
+def test_the_proposal_is_tried_first_then_the_last_plan_and_what_was_kept() -> None:
+    proposed = torch.linspace(-1, 1, 12).reshape(2, 3, 2)
+    icem = ICEM(WORLD, objective=GoalL1(), horizon=3, num_samples=20, num_elites=10)
+    planner = RecedingHorizon(Proposing(icem, lambda context, goal: proposed))
+    generators = make_generators([0, 1])
+    first, second = (planner.plan(START, FEATURES, generators=generators) for _ in range(2))
+    assert first.kept is not None
+    expected = torch.stack([proposed, shift(first.actions), *shift(first.kept).unbind(1)], dim=1)
+    assert torch.equal(second.trace[0].samples[:, : expected.shape[1]], expected)
+
+
+def test_within_what_replans_it_is_asked_for_searches_only() -> None:
+    asked: list[Tensor] = []
+
+    def propose(context: Tensor, goal: Tensor) -> Tensor:
+        assert not torch.is_grad_enabled()
+        asked.append(context)
+        return exact(context, goal).expand(-1, 2, -1)
+
+    planner = RecedingHorizon(Proposing(search(horizon=2), propose), replan_every=2)
+    generators = make_generators([0, 1])
+    for place in (START, START + 0.1, START + 0.2):
+        planner.plan(place, FEATURES, generators=generators)
+    assert [place.tolist() for place in asked] == [START.tolist(), (START + 0.2).tolist()]
+
+
+def test_around_what_replans_it_takes_the_last_plans_place_and_forgets_with_it() -> None:
+    seen: list[Tensor] = []
+
+    def propose(context: Tensor, goal: Tensor) -> Tensor:
+        seen.append(context)
+        return exact(context, goal)
+
+    planner = Proposing(RecedingHorizon(search()), propose)
+    for place in (START, START / 2):
+        plan = planner.plan(place, FEATURES, generators=make_generators([0, 1]))
+        assert torch.equal(plan.trace[0].samples[:, 0], exact(place, FEATURES))
+        assert (place + plan.actions[:, 0] - GOAL).norm(dim=-1).max() < 1e-6
+    assert [torch.equal(a, b) for a, b in zip(seen, (START, START / 2), strict=True)] == [True, True]
+    planner.reset()
+    planner.plan(START[:1], FEATURES[:1], generators=make_generators([0]))
+
+
+def test_actions_under_way_take_the_place_of_the_first_proposed() -> None:
+    proposed = torch.linspace(-1, 1, 12).reshape(2, 3, 2)
+    prefix = torch.tensor([[[0.25, 0.5]], [[-0.5, 0.75]]])
+    planner = Proposing(search(horizon=3), lambda context, goal: proposed)
+    plan = planner.plan(START, FEATURES, generators=make_generators([0, 1]), prefix=prefix)
+    expected = torch.cat([prefix, proposed[:, 1:]], dim=1)
+    assert torch.equal(plan.trace[0].samples[:, 0], expected)
+    assert torch.equal(plan.actions[:, :1], prefix)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 2), (2, 4, 1, 2, 2), (1, 1, 2), (2, 1)])
+def test_a_warm_start_that_is_not_as_the_proposal_is_refused(shape: tuple[int, ...]) -> None:
+    message = r"propose returned shape \(2, 1, 2\) beside a warm start of .*allowed is \[B, K, A\]"
+    with pytest.raises(PlannerError, match=message):
+        distances(Proposing(search(), exact), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("warm_start", [None, torch.zeros(2, 1, 2)])
+@pytest.mark.parametrize(
+    ("proposal", "message"),
+    [
+        (torch.zeros(2, 2), r"propose returned shape \(2, 2\); allowed is \[B, K, A\] with B=2, K=1, A=2"),
+        (torch.zeros(()), r"propose returned shape \(\)"),
+        (torch.zeros(2, 3, 2), r"propose returned shape \(2, 3, 2\).* the planner's horizon"),
+        (torch.zeros(1, 1, 2), r"propose returned shape \(1, 1, 2\)"),
+        (torch.zeros(2, 1, 3), r"propose returned shape \(2, 1, 3\)"),
+        (torch.full((2, 1, 2), torch.nan), "propose returned NaN or infinite entries"),
+        ([[[0.0, 0.0]]] * 2, "What propose returned is a list; allowed is a tensor"),
+    ],
+)
+def test_a_proposal_that_is_none_is_refused_under_its_own_name(
+    proposal: Any, message: str, warm_start: Tensor | None
+) -> None:
+    for planner in (search(), RecedingHorizon(search())):
+        with pytest.raises(PlannerError, match=message):
+            distances(Proposing(planner, lambda context, goal: proposal), warm_start)
+
+
+def test_a_warm_start_that_is_no_tensor_is_refused() -> None:
+    for warm_start, message in (([[[0.0]]], "warm_start is a list"), (torch.zeros(()), "a warm start of")):
+        with pytest.raises(PlannerError, match=message):
+            distances(Proposing(search(), exact), warm_start)  # type: ignore[arg-type]
+
+
+@dataclass
+class Told:
+    """Keeps the deadlines that its planner is given."""
+
+    planner: CEM
+    deadlines_s: list[float | None] = field(default_factory=list)
+
+    def plan(self, *args: Any, deadline_s: float | None = None, **rest: Any) -> Plan:
+        self.deadlines_s.append(deadline_s)
+        return self.planner.plan(*args, deadline_s=deadline_s, **rest)
+
+    def reset(self) -> None:
+        self.planner.reset()
+
+
+def test_the_time_of_the_proposal_is_part_of_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [100.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s[0])
+
+    def propose(context: Tensor, goal: Tensor) -> Tensor:
+        now_s[0] += 0.25
+        return exact(context, goal)
+
+    told = Told(search())
+    for deadline_s in (1.0, 0.2, None):
+        planner = Proposing(told, propose)
+        planner.plan(START, FEATURES, generators=make_generators([0, 1]), deadline_s=deadline_s)
+    assert told.deadlines_s == [0.75, LEAST_DEADLINE_S, None]
+
+
+@pytest.mark.parametrize("deadline_s", [0.0, -1.0, "1"])
+def test_a_deadline_that_is_none_is_refused(deadline_s: Any) -> None:
+    with pytest.raises(PlannerError, match=f"deadline_s is {deadline_s!r}; allowed is None or a time"):
+        Proposing(search(), exact).plan(
+            START, FEATURES, generators=make_generators([0, 1]), deadline_s=deadline_s
+        )

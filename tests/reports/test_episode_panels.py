@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.evaluation.box_world import BoxEnv, CentroidPolicy
+from vjepa_world.evaluation.closed_loop.episodes import Episode, draw_episodes, run_episode
+from vjepa_world.reports.episode_panels import GAP, HEADER, TILE, contact_sheet, episode_panel
+from vjepa_world.evaluation.statistics import EvaluationError
+
+
+@pytest.fixture(scope="module")
+def episode() -> Episode:
+    env = BoxEnv()
+    return run_episode(env, CentroidPolicy(), draw_episodes(env, 0, 1)[0].seed)
+
+
+def test_a_panel_shows_camera_goal_and_chart_side_by_side(episode: Episode) -> None:
+    video = episode_panel(episode)
+    assert video.dtype == np.uint8
+    assert video.shape == (episode.steps + 1, HEADER + TILE, 3 * TILE + 2 * GAP, 3)
+    for t, frame in enumerate(video):
+        assert np.array_equal(frame[HEADER::8, :TILE:8], episode.frames[t])
+        assert np.array_equal(frame[HEADER::8, TILE + GAP : 2 * TILE + GAP : 8], episode.goal_image)
+
+
+def test_the_chart_grows_and_its_dot_falls_with_the_energy(episode: Episode) -> None:
+    charts = episode_panel(episode)[:, HEADER + 28 :, 2 * (TILE + GAP) + 40 :].astype(int)
+    is_dot = (charts[..., 0] > 200) & (charts[..., 1] > 200) & (charts[..., 2] < 120)
+    places = [np.argwhere(dot).mean(axis=0) for dot in is_dot]
+    rows, columns = (np.array(axis) for axis in zip(*places, strict=True))
+    assert (np.diff(columns) > 0).all()
+    assert np.corrcoef(rows, episode.energies)[0, 1] < -0.99
+    is_line = (charts[..., 2] > 200) & (charts[..., 0] < 120)
+    assert (np.diff(is_line.sum(axis=(1, 2))) > 0).all()
+
+
+def test_the_outcome_is_written_on_the_last_frame_only(episode: Episode) -> None:
+    lost = dataclasses.replace(episode, success=False)
+    won_video, lost_video = episode_panel(episode), episode_panel(lost)
+    assert np.array_equal(won_video[:-1], lost_video[:-1])
+    won, other = won_video[-1, :30, -110:], lost_video[-1, :30, -110:]
+    assert won[..., 1].max() > won[..., 0].max()  # green
+    assert other[..., 0].max() > other[..., 1].max()  # red
+
+
+def test_without_energy_the_distance_is_drawn(episode: Episode) -> None:
+    silent = dataclasses.replace(episode, energies=())
+    assert not np.array_equal(episode_panel(silent)[0], episode_panel(episode)[0])
+
+
+@pytest.mark.parametrize("side", [31, 96, 128, 301])
+def test_panels_of_any_size_are_even_and_at_least_a_tile(episode: Episode, side: int) -> None:
+    frames = np.zeros((len(episode.frames), side, side, 3), dtype=np.uint8)
+    video = episode_panel(dataclasses.replace(episode, frames=frames, goal_image=frames[0]))
+    assert video.shape[1] % 2 == video.shape[2] % 2 == 0
+    assert video.shape[1] >= HEADER + TILE
+
+
+def test_a_contact_sheet_holds_every_picture_in_its_place() -> None:
+    pictures = [np.full((6, 5, 3), 10 * i, dtype=np.uint8) for i in range(5)]
+    sheet = contact_sheet(pictures, columns=3, gap=2)
+    assert sheet.shape == (2 * 6 + 2, 3 * 5 + 2 * 2, 3)
+    for i, picture in enumerate(pictures):
+        top, left = (i // 3) * 8, (i % 3) * 7
+        assert np.array_equal(sheet[top : top + 6, left : left + 5], picture)
+
+
+def test_a_contact_sheet_refuses_nothing_and_mixed_sizes() -> None:
+    with pytest.raises(EvaluationError, match="got 0 pictures"):
+        contact_sheet([])
+    with pytest.raises(EvaluationError, match=r"sizes \[\(4, 4, 3\), \(5, 4, 3\)\]"):
+        contact_sheet([np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)])

@@ -1,0 +1,96 @@
+"""Several processes: who is who, sums that gradients go through, and a start that fails."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.processes import begin, end, free_port, succeed
+from tests.training.tiny import LineTask, trainer_config
+from vjepa_world.errors import TrainingError
+from vjepa_world.training.engine.distributed import Ranks, all_mean, all_rows, any_process, mean_figures, ranks
+from vjepa_world.training.engine.trainer import Trainer
+
+#: Each process has three rows of six; the loss is of all six, through the means and through the rows.
+GRADIENTS = """
+import torch
+from vjepa_world.training.engine.distributed import *
+with process_group(torch.device("cpu"), 60.0) as here:
+    weight = torch.arange(8.0).view(4, 2).div(8).requires_grad_()
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    mine = rows.chunk(here.world_size)[here.rank] @ weight
+    mean = all_mean(mine.mean(dim=0))
+    everything = all_rows(mine.T.contiguous().T)
+    loss = mean.square().sum() + (everything @ everything.T).sigmoid().mean()
+    loss.backward()
+    gradient = weight.grad / here.world_size
+    torch.distributed.all_reduce(gradient)
+    print(loss.item(), *gradient.flatten().tolist())
+    wishes = [any_process(here.rank == 1), any_process(False)]
+    print(wishes, mean_figures({"b": float(here.rank), "a": 3.0}), here)
+"""
+
+
+def test_gradients_of_what_all_processes_share_are_those_of_one(tmp_path: Path) -> None:
+    ended = succeed(begin(["-c", GRADIENTS], tmp_path, world_size=2))
+    weight = torch.arange(8.0).view(4, 2).div(8).requires_grad_()
+    out = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)) @ weight
+    loss = out.mean(dim=0).square().sum() + (out @ out.T).sigmoid().mean()
+    loss.backward()
+    assert weight.grad is not None
+    expected = [loss.item(), *weight.grad.flatten().tolist()]
+    for rank, one in enumerate(ended):
+        figures, shared = one.out.splitlines()
+        assert [float(word) for word in figures.split()] == pytest.approx(expected, rel=1e-5)
+        assert shared == (
+            "[True, False] {'a': 3.0, 'b': 0.5} " + f"Ranks(rank={rank}, world_size=2, local_rank={rank})"
+        )
+
+
+def test_alone_everything_is_itself() -> None:
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    assert all_mean(x) is x
+    assert all_rows(x) is x
+    assert (any_process(True), any_process(False)) == (True, False)
+    assert mean_figures({"a": 1.0}) == {"a": 1.0}
+    assert ranks() == Ranks()
+
+
+def test_a_process_that_waits_in_vain_says_for_whom(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    began, port = time.monotonic(), free_port()
+    alone = begin(
+        ["-m", "vjepa_world", "pretrain", "data.path=videos", "device=cpu", "trainer.timeout_s=2"],
+        tmp_path,
+        RANK="0",
+        WORLD_SIZE="2",
+        LOCAL_RANK="0",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    [ended] = end(alone)
+    assert ended.code == 2
+    place = f"(RANK=0, WORLD_SIZE=2, MASTER_ADDR=127.0.0.1, MASTER_PORT={port})"
+    assert f"the processes did not find each other within 2 s {place}: " in ended.error
+    assert "no process goes on alone" in ended.error
+    assert time.monotonic() - began < 60
+    assert not (tmp_path / "runs").exists()
+
+
+def test_half_a_launch_is_named(tmp_path: Path) -> None:
+    [ended] = end(
+        begin(["-m", "vjepa_world", "pretrain", "data.path=videos"], tmp_path, WORLD_SIZE="2", RANK="1")
+    )
+    assert ended.code == 2
+    assert "MASTER_ADDR=not set" in ended.error
+
+
+def test_a_training_of_one_process_is_not_begun_as_one_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    config = trainer_config()
+    with pytest.raises(TrainingError, match="this is process 1 of 2, but this verb trains in one"):
+        Trainer(LineTask(config), config, Path("unused"), torch.device("cpu"))

@@ -1,0 +1,78 @@
+"""Objectives against numbers worked out by hand and against slow loops."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.models.reference import randomise
+from vjepa_world.models.action_predictor import ActionPredictor
+from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
+from vjepa_world.training.finetune.losses import Predictions, prediction_losses, predictions
+from vjepa_world.training.finetune.micro_batches import Piece
+
+
+@pytest.mark.parametrize(("context_frames", "normalize"), [(0, False), (1, False), (0, True)])
+@pytest.mark.parametrize("horizon", [1, 2, 3])
+def test_rollouts_feed_predictions_back_with_true_states(
+    horizon: int, context_frames: int, normalize: bool
+) -> None:
+    batch, frames, tokens, width = 2, 4, 4, 6
+    config = ActionPredictorConfig(
+        embed_dim=16, depth=1, num_heads=2, context_frames=context_frames, normalize=normalize
+    )
+    robot = EmbodimentConfig(action_dim=3, state_dim=3)
+    predictor = ActionPredictor(config, width, (2, 2), (robot,)).requires_grad_(False)
+    randomise(predictor, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(batch, frames, tokens, width, generator=generator)
+    actions, states = torch.randn(2, batch, frames, 3, generator=generator)
+    found = predictions(predictor, features, actions[:, :-1], states, horizon)
+    forced, fed = found.forced, found.fed
+    assert forced.shape == (batch, frames - 1, tokens, width)
+    assert fed.shape == (batch, horizon if horizon > 1 else 0, tokens, width)
+
+    def predict(window: int, past: list[Tensor]) -> Tensor:
+        count = len(past)
+        seen = torch.cat(past)[None]
+        newest = predictor(seen, actions[window, :count][None], states[window, :count][None])[0, -tokens:]
+        if not normalize:
+            return newest
+        centred = newest - newest.mean(dim=-1, keepdim=True)
+        return centred / (centred.square().mean(dim=-1, keepdim=True) + 1e-5).sqrt()
+
+    for window in range(batch):
+        truth = list(features[window])
+        for t in range(frames - 1):
+            torch.testing.assert_close(
+                forced[window, t], predict(window, truth[: t + 1]), atol=1e-4, rtol=1e-4
+            )
+        imagined = [truth[0], predict(window, truth[:1])]
+        for t in range(1, horizon):
+            imagined.append(predict(window, imagined))
+            torch.testing.assert_close(fed[window, t], imagined[-1], atol=1e-4, rtol=1e-4)
+
+
+def test_losses_by_hand() -> None:
+    """Two tokens of width 2: errors 1 and 2 in the forced step, 3 and 0, then 0 and 1 in the fed ones."""
+    forced = torch.tensor([[[[1.0, 1.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]])
+    fed = torch.tensor([[[[3.0, -3.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]]])
+    true, none = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2)
+    piece = Piece(
+        embodiment="default",
+        frozen=true,
+        features=true,
+        actions=none[:, 1:],
+        states=none,
+        extrinsics=None,
+        pictures=None,
+        forced_weights=torch.tensor([[[0.5, 1.5], [1.0, 1.0]]]),
+        fed_weights=torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]),
+        kept_weights=none,
+        later=torch.ones(1, dtype=torch.long),
+        shown=torch.zeros(1, dtype=torch.long),
+    )
+    losses = prediction_losses(Predictions(forced, fed), piece)
+    assert losses["loss_teacher"].item() == pytest.approx((0.5 * 1 + 1.5 * 2) / 4)
+    assert losses["loss_rollout"].item() == pytest.approx((2 * 3 + 4 * 1) / 4)

@@ -1,0 +1,185 @@
+"""`compare`: what several encoders' frozen features tell of unseen scenes of the simulated arm, side by side."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vjepa_world.errors import ConfigError
+from vjepa_world.system.progress import progress
+from vjepa_world.config.ranges import SEED, THREADS, span
+from vjepa_world.cli.shared.arguments import whole_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vjepa_world.models.encoder import VideoEncoder
+    from vjepa_world.training.probe.scene_probes import Question
+    from vjepa_world.cli.compare_scenes import SceneClips
+
+UNTRAINED, CHANCE = "untrained", "chance"
+
+#: The gripper, the object, the direction.
+QUESTIONS = 3
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the verb's arguments."""
+    parser = argparse.ArgumentParser(
+        description="Read the gripper's and an object's position and the direction of movement off frozen features, by "
+        "a matrix and by an attentive probe, in scenes unlike those of training in colours, textures, light and camera."
+    )
+    parser.add_argument("encoders", nargs="+", help="runs of pretrain, or checkpoints, of one architecture")
+    parser.add_argument(
+        "--train-scenes", type=whole_number(1), default=3000, help="scenes that probes are fitted to"
+    )
+    parser.add_argument(
+        "--test-scenes", type=whole_number(1), default=500, help="unseen scenes that they are measured on"
+    )
+    parser.add_argument("--seed", type=whole_number(*span(SEED)), default=0, help="draws the scenes")
+    parser.add_argument(
+        "--threads",
+        type=whole_number(*span(THREADS)),
+        default=0,
+        help="threads of torch; 0 takes one a core",
+    )
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print a table, and write the figures.
+
+    Raises:
+        ConfigError: If there are too few scenes, or the encoders see pictures of different sizes.
+        CheckpointError: If an encoder cannot be read.
+    """
+    from vjepa_world.models.encoder import untrained_encoder
+    from vjepa_world.pretrained import load_encoder
+    from vjepa_world.runs import write_json_atomic
+    from vjepa_world.system.device import set_threads
+    from vjepa_world.cli.compare_scenes import record_scenes
+
+    if arguments.train_scenes < 100 or arguments.test_scenes < 10:
+        raise ConfigError(
+            f"--train-scenes {arguments.train_scenes} --test-scenes {arguments.test_scenes} are too few; give at "
+            "least 100 and 10."
+        )
+    set_threads(arguments.threads)
+    encoders = {name: load_encoder(source) for name, source in _named(arguments.encoders).items()}
+    first = next(iter(encoders.values()))
+    sizes = {encoder.config.image_size for encoder in encoders.values()}
+    if len(sizes) > 1:
+        raise ConfigError(f"the encoders see pictures of {sorted(sizes)} pixels; compare those of one size.")
+    encoders[UNTRAINED] = untrained_encoder(first.config, arguments.seed)
+    size = first.config.image_size
+    train = record_scenes("train", arguments.train_scenes, arguments.seed, size)
+    test = record_scenes("test", arguments.test_scenes, arguments.seed + 1, size)
+    rows = _chance(train, test)
+    with progress("probes", unit="question", total=QUESTIONS * len(encoders)) as bar:
+        for name, encoder in encoders.items():
+            rows += _rows(name, encoder, train, test, arguments.seed, bar.update)
+            if arguments.output is not None:  # with those encoders that are done
+                write_json_atomic(
+                    arguments.output, {"scenes": [len(train.clips), len(test.clips)], "rows": rows}
+                )
+    print(_table(rows))
+
+
+def _named(sources: Sequence[str]) -> dict[str, str]:
+    """Return each source by its last part, or by all of it where several end alike or as a row of ours is called."""
+    ends = [Path(source).name for source in sources]
+    taken = (UNTRAINED, CHANCE, "")
+    return {
+        source if ends.count(end) > 1 or end in taken else end: source
+        for source, end in zip(sources, ends, strict=True)
+    }
+
+
+def _rows(
+    name: str,
+    encoder: VideoEncoder,
+    train: SceneClips,
+    test: SceneClips,
+    seed: int,
+    tick: Callable[[], object],
+) -> list[dict[str, Any]]:
+    """Return an encoder's figures for each question and probe."""
+    from vjepa_world.training.probe.scene_probes import Question, attentive_errors, linear_errors, tokens
+
+    grid, heads = encoder.config.grid_size, encoder.config.num_heads
+    stills = tuple(tokens(encoder, scenes.clips[:, :1]) for scenes in (train, test))
+    clips = tuple(tokens(encoder, scenes.clips) for scenes in (train, test))
+    questions: list[tuple[str, Question, int, Callable[[Tensor], Tensor]]] = [
+        ("gripper [cm]", Question((stills[0], train.gripper), (stills[1], test.gripper)), 3, _centimetres),
+        ("object [cm]", Question((stills[0], train.object), (stills[1], test.object)), 2, _centimetres),
+        (
+            "direction [% missed]",
+            Question((clips[0], train.direction), (clips[1], test.direction)),
+            6,
+            _percent,
+        ),
+    ]
+    rows = []
+    for what, question, outputs, unit in questions:
+        for probe, errors in (
+            ("linear", linear_errors(question, grid)),
+            ("attentive", attentive_errors(question, grid, heads, outputs, seed)),
+        ):
+            rows.append(_row(name, what, probe, unit(errors)))
+        tick()
+    return rows
+
+
+def _chance(train: SceneClips, test: SceneClips) -> list[dict[str, Any]]:
+    gripper = (test.gripper - train.gripper.mean(dim=0)).norm(dim=1)
+    thing = (test.object - train.object.mean(dim=0)).norm(dim=1)
+    missed = (test.direction != train.direction.bincount().argmax()).double()
+    what = ("gripper [cm]", "object [cm]", "direction [% missed]")
+    errors = (_centimetres(gripper), _centimetres(thing), _percent(missed))
+    return [_row(CHANCE, name, "", error) for name, error in zip(what, errors, strict=True)]
+
+
+def _row(encoder: str, what: str, probe: str, errors: Tensor) -> dict[str, Any]:
+    import numpy as np
+
+    from vjepa_world.evaluation.probe_metrics import bootstrap_interval
+
+    values = errors.double().numpy()
+    interval = bootstrap_interval(values, np.arange(len(values)), np.random.default_rng(0))
+    return {
+        "encoder": encoder,
+        "what": what,
+        "probe": probe,
+        "error": float(values.mean()),
+        "interval": list(interval),
+    }
+
+
+def _centimetres(errors: Tensor) -> Tensor:
+    return 100 * errors
+
+
+def _percent(missed: Tensor) -> Tensor:
+    return 100 * missed
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the figures, a line an encoder, a column a question and probe."""
+    columns = list(dict.fromkeys((row["what"], row["probe"]) for row in rows if row["probe"]))
+    names = sorted(dict.fromkeys(row["encoder"] for row in rows), key=lambda name: name == CHANCE)
+    width = max(map(len, names))
+    heads = [f"{what}, {probe}" for what, probe in columns]
+    lines = [" " * width + "  " + "  ".join(heads)]
+    for name in names:
+        found = {(row["what"], row["probe"]): row for row in rows if row["encoder"] == name}
+        cells = []
+        for (what, probe), head in zip(columns, heads, strict=True):
+            row = found.get((what, probe)) or found.get((what, ""))
+            low, high = row["interval"] if row else (0, 0)
+            text = f"{row['error']:.1f} ({low:.1f}-{high:.1f})" if row else ""
+            cells.append(text.rjust(len(head)))
+        lines.append(f"{name:<{width}}  " + "  ".join(cells))
+    return "\n".join(lines)

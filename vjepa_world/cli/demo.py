@@ -1,0 +1,43 @@
+"""`demo`: the shipped model reaches goal images in unseen scenes, beside random actions."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from vjepa_world.files.folder_lock import locked_folder
+from vjepa_world.runs import open_run, remove_outputs
+from vjepa_world.cli.evaluate import OUTPUTS, ClosedLoopConfig, evaluate_into
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ClosedLoopConfig):
+    """The evaluation of the shipped model, in short; see `evaluate` for all its keys.
+
+    Attributes:
+        name: The run goes to runs/demo/NAME; empty for runs/demo itself, which each run replaces.
+        episodes: Episodes to run.
+    """
+
+    episodes: int = 20
+
+    def unused(self) -> dict[str, str]:
+        """Return what a demo without a name does not use: it replaces the one before."""
+        return {**super().unused(), **({} if self.name else {"resume": "a demo without a name"})}
+
+
+def run(config: Config) -> None:
+    """Run the demo and say where its videos are."""
+    with ExitStack() as held:
+        evaluate_into(lambda: _folder(config, held), config)
+
+
+def _folder(config: Config, held: ExitStack) -> Path:
+    if config.name:
+        return held.enter_context(open_run("demo", config, outputs=OUTPUTS))
+    folder = Path("runs") / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    held.enter_context(locked_folder(folder))
+    remove_outputs(folder, OUTPUTS)
+    return folder

@@ -1,0 +1,240 @@
+"""`evaluate`: drive the arm to goal images in unseen scenes, and count, with the controls beside the result.
+
+With `mode=open_loop`: judge a world model on recorded episodes, see `evaluate_open_loop`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
+from vjepa_world.system.progress import progress
+from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
+from vjepa_world.runs import open_run, write_json_atomic
+from vjepa_world.cli.shared.common import EnvConfig, PlannerConfig
+from vjepa_world.cli.evaluate_open_loop import (
+    BAD_EPISODES,
+    REPORT,
+    RESULT,
+    OpenLoopDataConfig,
+    evaluate_open_loop,
+)
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from vjepa_world.evaluation.closed_loop.episodes import Episode, EpisodeSeed
+
+logger = logging.getLogger(__name__)
+
+#: What an evaluation leaves in its folder, in either mode.
+OUTPUTS = (RESULT, "videos", REPORT, BAD_EPISODES)
+
+#: Frames a second of the episode videos: slow enough to follow.
+PANEL_FPS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlsConfig:
+    """World models beside the result, run on the same episodes.
+
+    Attributes:
+        untrained: Checkpoint of a predictor trained alike on an untrained encoder; empty leaves it out.
+        pixels: Checkpoint of a predictor trained alike on raw pixels; empty leaves it out.
+    """
+
+    untrained: str = ""
+    pixels: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClosedLoopConfig:
+    """What to evaluate in the simulator.
+
+    Attributes:
+        name: The run goes to runs/evaluate/NAME.
+        seed: Where the episodes come from.
+        resume: Run again in the same folder; an evaluation has no half.
+        device: auto, cpu, cuda or cuda:N.
+        checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
+        episodes: Episodes to run; those solved at reset are redrawn and counted.
+        env: The environment; test scenes are unseen in training.
+        planner: The planner.
+        controls: World models beside the result.
+        videos: Episodes that become a video.
+        threads: Threads of torch; 0 takes one a core.
+    """
+
+    name: str = ""
+    seed: int = field(default=20_000, metadata=SEED)
+    resume: bool = False
+    device: str = "auto"
+    checkpoint: str = "shipped"
+    episodes: int = field(default=50, metadata=EPISODES)
+    env: EnvConfig = field(default_factory=lambda: EnvConfig(variation="test"))
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
+    videos: int = field(default=1000, metadata={"range": (0, LARGEST)})
+    threads: int = field(default=0, metadata=THREADS)
+
+    def __post_init__(self) -> None:
+        if self.episodes < 1:
+            raise ConfigError(f"episodes is {self.episodes}; it must be at least 1.")
+
+    def unused(self) -> dict[str, str]:
+        """Return what a closed loop does not use."""
+        return {"env.fps": "a closed loop, which has no clock,"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ClosedLoopConfig):
+    """What to evaluate.
+
+    Attributes:
+        mode: closed_loop drives the arm in the simulator; open_loop judges predictions on recorded episodes.
+        seed: Where the episodes come from; in an open loop the windows.
+        data: The recorded episodes of an open loop.
+        open_loop: What an open loop measures.
+    """
+
+    mode: Literal["closed_loop", "open_loop"] = "closed_loop"
+    data: OpenLoopDataConfig = field(default_factory=OpenLoopDataConfig)
+    open_loop: OpenLoopConfig = field(default_factory=OpenLoopConfig)
+
+    def unused(self) -> dict[str, str]:
+        """Return what the mode does not use: an open loop has no episodes of its own, and looks for single actions."""
+        if self.mode == "closed_loop":
+            return {**super().unused(), **dict.fromkeys(("data", "open_loop"), "mode=closed_loop")}
+        acting = ("replan_every", "warm_start", "deadline_s", "smoothness", "discount")
+        keys = ("env", "episodes", "controls", "videos", *(f"planner.{key}" for key in acting))
+        return dict.fromkeys(keys, "mode=open_loop")
+
+
+def run(config: Config) -> None:
+    """Evaluate, write `result.json` and the videos (or the report of an open loop), and print the table."""
+    with ExitStack() as held:
+
+        def make_folder() -> Path:
+            return held.enter_context(open_run("evaluate", config, outputs=OUTPUTS))
+
+        if config.mode == "open_loop":
+            evaluate_open_loop(config, make_folder)
+        else:
+            evaluate_into(make_folder, config)
+
+
+def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> dict[str, Any]:
+    """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
+    import torch
+
+    from vjepa_world.evaluation.closed_loop.episodes import RandomPolicy, draw_episodes, summarise
+    from vjepa_world.system.device import resolve_device, set_threads
+
+    device = resolve_device(config.device)
+    set_threads(config.threads)
+    env = config.env.make()
+    policy = config.planner.policy(config.checkpoint, env, device)
+    named = {"untrained encoder": config.controls.untrained, "raw pixels": config.controls.pixels}
+    controls = {name: config.planner.policy(path, env, device) for name, path in named.items() if path}
+    folder = make_folder()
+    draws = draw_episodes(env, config.seed, config.episodes)
+    bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
+    most = config.env.max_steps
+    random_episodes = _run_all("random actions", env, RandomPolicy(*bounds), draws, most)
+    with torch.no_grad():
+        save = _video_writer(folder, config.videos)
+        episodes = _run_all("world model", env, policy, draws, most, save)
+        result = summarise(episodes, random_episodes)
+        result["controls"] = {
+            name: summarise(_run_all(name, env, control, draws, most), random_episodes)
+            for name, control in controls.items()
+        }
+    result |= {"checkpoint": config.checkpoint, "seed": config.seed, "variation": config.env.variation}
+    result["max_steps"] = most
+    env.close()
+    write_json_atomic(folder / "result.json", result)
+    print(table(result))
+    print(f"{folder / 'result.json'}{_videos_written(folder, min(config.videos, len(episodes)))}")
+    return result
+
+
+def _run_all(
+    name: str,
+    env: gymnasium.Env[Any, Any],
+    policy: Any,
+    draws: Sequence[EpisodeSeed],
+    max_actions: int,
+    seen: Callable[[int, Episode], None] | None = None,
+) -> list[Episode]:
+    from vjepa_world.evaluation.closed_loop.episodes import run_episodes
+
+    episodes: list[Episode] = []
+    bar = progress(name, unit="episode", total=len(draws))
+    for episode in run_episodes(env, policy, draws, max_actions=max_actions):
+        episodes.append(episode)
+        if seen is not None:
+            seen(len(episodes) - 1, episode)
+        bar.update()
+        bar.set_postfix({"success": f"{sum(e.success for e in episodes)}/{len(episodes)}"})
+    bar.close()
+    return episodes
+
+
+def _videos_written(folder: Path, expected: int) -> str:
+    """Return where the videos are, in words; nothing where none was asked for.
+
+    Raises:
+        DataError: Others are there than were to be written.
+    """
+    found = len(list((folder / "videos").glob("*.mp4")))
+    if found != expected:
+        raise DataError(
+            f"{folder / 'videos'} has {found} videos, and {expected} were to be written; look at the disk."
+        )
+    return f"; videos in {folder / 'videos'}" if expected else ""
+
+
+def _video_writer(folder: Path, videos: int) -> Callable[[int, Episode], None]:
+    from vjepa_world.data.video.writer import write_video
+    from vjepa_world.reports.episode_panels import episode_panel
+
+    def save(index: int, episode: Episode) -> None:
+        if index < videos:
+            outcome = "reached" if episode.success else "missed"
+            write_video(folder / "videos" / f"{index:03d}_{outcome}.mp4", episode_panel(episode), PANEL_FPS)
+
+    return save
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return the figures as a table: the world model, random actions, and the controls that were run."""
+    header = f"{'':18}  {'success':>8}  {'95 % interval':>15}  {'final distance':>14}"
+    header += f"  {'s/action':>8}  {'p95':>5}  {'p99':>5}"
+    lines = [header, _line("world model", result), _random_line(result)]
+    lines += [_line(name, figures) for name, figures in result["controls"].items()]
+    lines.append(
+        f"{result['episodes']} episodes, {result['variation']} scenes, {result['solved_at_reset']} redrawn because "
+        f"solved at reset; final distance: median (start {100 * result['initial_distance_m']['median']:.1f} cm)"
+    )
+    return "\n".join(lines)
+
+
+def _line(name: str, figures: dict[str, Any]) -> str:
+    interval = f"{100 * figures['wilson_low']:.0f} - {100 * figures['wilson_high']:.0f} %"
+    distance = f"{100 * figures['final_distance_m']['median']:.1f} cm"
+    p50, p95, p99 = (figures["seconds_per_action"][percent] for percent in ("p50", "p95", "p99"))
+    seconds = f"{p50:>8.2f}  {p95:>5.2f}  {p99:>5.2f}"
+    return f"{name:18}  {100 * figures['success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {seconds}"
+
+
+def _random_line(result: dict[str, Any]) -> str:
+    interval = f"{100 * result['random_wilson_low']:.0f} - {100 * result['random_wilson_high']:.0f} %"
+    distance = f"{100 * result['random_final_distance_m']['median']:.1f} cm"
+    rate = 100 * result["random_success_rate"]
+    return f"{'random actions':18}  {rate:6.0f} %  {interval:>15}  {distance:>14}  {'-':>8}"

@@ -1,0 +1,160 @@
+"""`python -m vjepa_world.cli.launch VERB -m ...`: a job, or a sweep of jobs, through one of Hydra's launchers.
+
+The command line itself composes one configuration and has no launchers. Here Hydra reads the words, multiplies those
+with several values (`-m`, commas), and gives each combination to a launcher (this machine, or Slurm through submitit),
+which runs it as `vjepa-world VERB` does. A verb's words are those of the command line, with the same quoting; words
+that begin with `hydra.`, `hydra/` or `-` are Hydra's own.
+
+Jobs of a sweep that are given one `name=NAME` are called NAME_0, NAME_1, ...; and since nobody sits in front of a job,
+a single one whose name is taken becomes NAME_2, NAME_3, ... (the command line refuses it instead).
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from vjepa_world.cli.entry_point import FAILED, PROGRAM, VERBS, main
+from vjepa_world.config import default_config_dir, launcher_words, typed_value
+from vjepa_world.config.values import defaults_of
+from vjepa_world.errors import ConfigError, TrainingError, VJEPAWorldError, nearest
+
+logger = logging.getLogger(__name__)
+
+_SWEEP = ("-m", "--multirun")
+
+#: A job that was begun again, or one process of several, must find the folder of the first.
+_KEEP_NAME = ("SLURM_JOB_ID", "SUBMITIT_EXECUTOR", "WORLD_SIZE")
+
+
+def launch(verb: str, words: Sequence[str]) -> None:
+    """Run `verb` with the command line's words, and Hydra's own.
+
+    Raises:
+        ConfigError: If it is not a verb with keys, or a word is not one of its.
+        TrainingError: If a job ended with an error.
+    """
+    import hydra
+    from hydra.core.config_store import ConfigStore
+
+    jobs = [name for name, about in VERBS.items() if about.kind == "job"]
+    if verb not in jobs:
+        raise ConfigError(f"got '{verb}', expected a verb with key=value words; {nearest(verb, jobs)}")
+    schema = importlib.import_module(f"vjepa_world.cli.{verb}").Config
+    store, groups = ConfigStore.instance(), default_config_dir() / f"{verb}.yaml"
+    store.store(name="keys", node=defaults_of(schema))
+    parts = ["keys", *([verb] if groups.is_file() else []), "_self_"]
+    store.store(name="launch", node={"defaults": parts, "hydra": {"job": {"name": verb}}})
+    sys.argv[1:] = _for_hydra(verb, schema, words)
+    job = Job(verb, several=_are_several(sys.argv[1:]))
+    hydra.main(config_path=str(default_config_dir()), config_name="launch", version_base="1.3")(job)()
+
+
+def _for_hydra(verb: str, schema: type, words: Sequence[str]) -> list[str]:
+    """Return the words as Hydra's command line is to read them."""
+    sweep = any(word in _SWEEP for word in words)
+    ours = [word.lstrip("+") for word in words if not _is_hydras(word)]
+    rewritten = iter(launcher_words(verb, schema, ours, sweep=sweep))
+    return [word if _is_hydras(word) else next(rewritten) for word in words]
+
+
+def _are_several(words: Sequence[str]) -> bool:
+    """Say whether a word has several values."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    given = [word for word in words if "=" in word and not word.startswith("-")]
+    return any(override.is_sweep_override() for override in OverridesParser.create().parse_overrides(given))
+
+
+def _is_hydras(word: str) -> bool:
+    return word.startswith("-") or word.lstrip("+~").startswith(("hydra.", "hydra/"))
+
+
+class Job:
+    """What a launcher runs, in its own process: the verb, with one combination of the words.
+
+    Args:
+        verb: The verb.
+        several: Whether there are others of the same words, and maybe the same name.
+    """
+
+    def __init__(self, verb: str, several: bool = False) -> None:
+        self.verb, self.several = verb, several
+
+    def __call__(self, composed: object) -> None:
+        """Run the verb; the words are composed again, by the verb's own rules.
+
+        Raises:
+            TrainingError: If it ended with an error, which it said.
+        """
+        from hydra.core.global_hydra import GlobalHydra
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.core.singleton import Singleton
+
+        job = HydraConfig.get()
+        given = dict(_typed(job.overrides.task))
+        if "SUBMITIT_EXECUTOR" in os.environ:
+            from submitit.helpers import TorchDistributedEnvironment
+
+            TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        words = self._named(given, Path(job.runtime.output_dir), job.job.num if self.several else 0)
+        state = Singleton.get_state()
+        GlobalHydra.instance().clear()  # the verb composes by itself
+        try:
+            code = main([self.verb, *words])
+        finally:
+            Singleton.set_state(state)
+        if code:
+            raise TrainingError(f"{PROGRAM} {self.verb} {' '.join(words)} ended with {code}")
+
+    def _named(self, given: dict[str, str], output: Path, number: int) -> list[str]:
+        """Return the words with a name of the job's own, and `resume=true` where Slurm began the job again."""
+        name = given.get("name") or "_".join(output.parts[-3:])
+        if self.several and given.get("name"):
+            name = f"{name}_{number}"
+        elif given.get("resume") != "true" and not any(word in os.environ for word in _KEEP_NAME):
+            name = self._free(name)
+        again = int(os.environ.get("SLURM_RESTART_COUNT", "0")) and Path("runs", self.verb, name).is_dir()
+        words = [f"{key}={value}" for key, value in given.items() if key != "name"]
+        return [*words, f"name={name}", *(["resume=true"] if again else [])]
+
+    def _free(self, name: str) -> str:
+        """Return a name that no run has: this one, or with the first number behind it that is free."""
+        home, taken = Path("runs", self.verb), name
+        for number in itertools.count(2):
+            if not (home / name).exists():
+                break
+            name = f"{taken}_{number}"
+        if name != taken:
+            logger.warning("the run %s exists already: this one is %s", home / taken, name)
+        return name
+
+
+def _typed(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the keys and values that Hydra hands on, as they were typed; its '+' is of no meaning to a verb."""
+    for word in overrides:
+        key, value = word.lstrip("+").split("=", 1)
+        yield key, typed_value(value)
+
+
+def _start(words: Sequence[str]) -> int:
+    """Launch, and return the exit code; what goes wrong is said in a line, as the command line does."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors come here, and are not printed with a traceback
+    try:
+        launch(words[0] if words else "", words[1:])
+    except (VJEPAWorldError, HydraException, OmegaConfBaseException) as error:
+        sys.stderr.write(f"vjepa_world.cli.launch: error: {error}\n")
+        return FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_start(sys.argv[1:]))

@@ -1,0 +1,294 @@
+"""`plan`: from a picture of now and a picture of the goal to the action to take."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.config.ranges import HORIZON, SAMPLES, SEED, span
+from vjepa_world.cli.shared.arguments import number, whole_number
+from vjepa_world.cli.shared.common import PLANNERS, SHIPPED, PlannerConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vjepa_world.reports.plan.report import PlanShown
+    from vjepa_world.models.config import WorldModelConfig
+    from vjepa_world.models.world_model import LatentWorldModel
+
+logger = logging.getLogger(__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the verb's arguments."""
+    parser = argparse.ArgumentParser(description="Plan the actions from a picture to a goal picture.")
+    # Before Python 3.14 a negative number in scientific notation counts as an option, and states are printed so.
+    parser._negative_number_matcher = re.compile(r"-\.?\d")
+    for name, words in (
+        ("--image", "what the camera sees now (PNG or JPEG)"),
+        ("--goal", "what it should see"),
+    ):
+        parser.add_argument(
+            name,
+            type=Path,
+            nargs="+",
+            required=True,
+            metavar="FILE",
+            help=f"{words}; of a model of several views a file each, in the cameras' order of training",
+        )
+    parser.add_argument(
+        "--state",
+        type=number(),
+        nargs="+",
+        required=True,
+        metavar="NUMBER",
+        help="the robot's state now, written as in training: x y z [m], extrinsic xyz Euler angles [rad], gripper "
+        "closure; or its joints",
+    )
+    parser.add_argument(
+        "--checkpoint", default=SHIPPED, help="a finetune run or checkpoint (default: the shipped one)"
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(*span(SEED)), default=0, help="where the planner's randomness comes from"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    _add_search(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page: the search, and what the model imagines"
+    )
+    return parser
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    defaults = PlannerConfig()
+    parser.add_argument(
+        "--planner",
+        choices=PLANNERS,
+        default=defaults.kind,
+        help=f"how it searches (default: {defaults.kind})",
+    )
+    parser.add_argument(
+        "--horizon", type=whole_number(*span(HORIZON)), default=defaults.horizon, help="steps planned ahead"
+    )
+    parser.add_argument(
+        "--samples",
+        type=whole_number(*span(SAMPLES)),
+        default=None,
+        help="action sequences an iteration (default: the planner's own)",
+    )
+    parser.add_argument(
+        "--iterations",
+        type=whole_number(1),
+        default=None,
+        help="iterations of the search (default: the planner's own)",
+    )
+    parser.add_argument(
+        "--deadline-s",
+        type=number(0),
+        default=defaults.deadline_s,
+        metavar="SECONDS",
+        help="time after which the best plan so far is taken; 0 for as long as it takes",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Plan, print the actions with their energy, and write the page if asked for.
+
+    Raises:
+        DataError: If an image is missing or no image, or no file can be at the page's path.
+        CheckpointError: If the checkpoint is missing, broken, or of another state size.
+        ConfigError: If the device is not there, the deadline is negative, or there are not as many pictures as views.
+        PlannerError: If a setting of the search is not allowed.
+    """
+    import torch
+
+    from planners import make_generators
+    from vjepa_world.reports.plan.report import energy_now, gather
+    from vjepa_world.system.device import resolve_device
+
+    if arguments.html is not None:
+        check_page(arguments.html)
+    images, goals = ([read_image(path) for path in paths] for paths in (arguments.image, arguments.goal))
+    config = planner_config(arguments)
+    model, planner, objective = config.build(arguments.checkpoint, resolve_device(arguments.device))
+    image, goal_image = (join_views(views, model.config) for views in (images, goals))
+    state = torch.tensor(arguments.state)[None, None]
+    clock = [time.perf_counter()]
+    goal = model.encode_goal(goal_image[None])
+    context = model.encode(image[None, None], state)
+    warnings = model.input_warnings(image, state)
+    warnings += [w for w in model.input_warnings(goal_image, state, "the goal picture") if w not in warnings]
+    for warning in warnings:
+        logger.warning("warning: %s", warning)
+    context.features.flatten()[0].item()  # an accelerator is handed work, and answers before it is done
+    clock.append(time.perf_counter())
+    plan = planner.plan(
+        context, goal, generators=make_generators([arguments.seed]), deadline_s=config.deadline_s or None
+    )
+    result: dict[str, Any] = {"actions": _rounded(plan.actions[0]), "energy": plan.energy[0].item()}
+    result |= _meaning(model)
+    if warnings:
+        result["warnings"] = warnings
+    clock.append(time.perf_counter())
+    result["energy_now"] = energy_now(objective, context, goal, plan, model.hold_action(context))
+    if arguments.html is not None:
+        shown = gather(model, objective, context, goal, plan, image=image, goal_image=goal_image)
+        times_s = (clock[1] - clock[0], clock[2] - clock[1])
+        write_page(arguments, shown, config, times_s, str(model.device))
+        result["page"] = str(arguments.html)
+    print(json.dumps(result) if arguments.json else _text(result))
+
+
+def planner_config(arguments: argparse.Namespace) -> PlannerConfig:
+    """Return the planner's configuration.
+
+    Raises:
+        ConfigError: If the deadline is negative.
+    """
+    return PlannerConfig(
+        kind=arguments.planner,
+        horizon=arguments.horizon,
+        num_samples=arguments.samples,
+        num_iterations=arguments.iterations,
+        deadline_s=arguments.deadline_s,
+    )
+
+
+def check_page(path: Path) -> None:
+    """Check that a page can be written, before anything is computed; its folder need not exist.
+
+    Raises:
+        DataError: If it is a folder, or below a file.
+    """
+    if path.is_dir():
+        raise DataError(f"--html {path} is a folder; give a file in it, such as {path / 'plan.html'}.")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise DataError(
+            f"--html {path} would lie below {above}, which is a file; give a path below a folder."
+        )
+
+
+def write_page(
+    arguments: argparse.Namespace,
+    shown: PlanShown,
+    config: PlannerConfig,
+    times_s: tuple[float, float],
+    device: str,
+) -> None:
+    """Write the page of a plan; `times_s` are those of encoding and of searching."""
+    from vjepa_world.config import flatten
+    from vjepa_world.reports.plan.report import plan_page
+    from vjepa_world.runs import write_text_atomic
+
+    settings = {
+        "checkpoint": arguments.checkpoint,
+        "picture of now": _names(arguments.image),
+        "picture of the goal": _names(arguments.goal),
+        "state": " ".join(f"{number + 0.0:g}" for number in arguments.state),
+        "planner": config.kind,
+        "horizon [steps]": config.horizon,
+        "samples an iteration": config.budget[0],
+        "iterations": f"{len(shown.plan.trace)} of {config.budget[1]}",
+        "seed": arguments.seed,
+        "deadline [s]": config.deadline_s or "none",
+        "device": device,
+        "time to encode both pictures [s]": times_s[0],
+        "time to search [s]": times_s[1],
+    }
+    subtitle = f"{_names(arguments.image)} to {_names(arguments.goal)}, checkpoint: {arguments.checkpoint}"
+    text = plan_page("Plan", subtitle, shown, settings, flatten(config))
+    arguments.html.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(arguments.html, text)
+
+
+def read_image(path: Path) -> Tensor:
+    """Return a picture as `[3, H, W]` uint8, read as every image of a corpus is.
+
+    Raises:
+        DataError: If the file is missing or no picture.
+    """
+    from vjepa_world.data.corpus.images import read_image as read
+
+    if not path.exists():
+        raise DataError(f"the image {path} does not exist; give a PNG or JPEG file.")
+    return read(path)
+
+
+def join_views(pictures: Sequence[Tensor], config: WorldModelConfig) -> Tensor:
+    """Return the pictures of a model's views `[3, H, W]` side by side, uint8 `[3, s, V*s]`; a single one as it is.
+
+    Raises:
+        ConfigError: If there are not as many as views. One picture may hold all views, if it is as wide as they are.
+    """
+    import torch
+
+    from vjepa_world.ops.pixels import resize_frames
+
+    views = config.views
+    if len(pictures) == 1:
+        height, width = pictures[0].shape[-2:]
+        if views == 1 or width >= views * height:
+            return pictures[0]
+    if len(pictures) != views:
+        sizes = ", ".join(f"{p.shape[-1]} x {p.shape[-2]}" for p in pictures)
+        raise ConfigError(
+            f"this model has {views} {'view' if views == 1 else 'views'}, and {len(pictures)} pictures came ({sizes} "
+            f"pixels); give {'one' if views == 1 else f'{views} files'} to --image and to --goal, a camera each, in "
+            "the order of training."
+        )
+    return torch.cat([resize_frames(p[None], config.encoder.image_size)[0] for p in pictures], dim=-1)
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(map(str, paths))
+
+
+def _rounded(actions: Tensor) -> list[list[float]]:
+    return [[round(value, 5) for value in step] for step in actions.tolist()]
+
+
+#: What a step of a plan is called, by what its actions are.
+_STEP_NAMES = {"target": "targets"}
+
+
+def _meaning(model: LatentWorldModel) -> dict[str, Any]:
+    """Return what the numbers of the actions are, as the checkpoint says: delta, target or given, names and units."""
+    from vjepa_world.evaluation.action_axes import space_of
+
+    robot = model.robot
+    meaning: dict[str, Any] = {"action_type": robot.action_meaning}
+    if robot.action_names:
+        names = [axis.name for axis in space_of(model).axes]
+        meaning |= {"names": names, "units": list(robot.action_units)}
+    return meaning
+
+
+def _numbers(action: list[float], result: dict[str, Any]) -> str:
+    """Return an action's numbers, with names and units where these are known."""
+    if "names" not in result:
+        return " ".join(f"{value:+.4f}" for value in action)
+    units = result["units"] or [""] * len(action)
+    each = zip(result["names"], action, units, strict=True)
+    return ", ".join(f"{name} {value:+.4f} {unit}".rstrip() for name, value, unit in each)
+
+
+def _text(result: dict[str, Any]) -> str:
+    lines = [
+        f"{_STEP_NAMES.get(result['action_type'], 'action')} {step}: " + _numbers(action, result)
+        for step, action in enumerate(result["actions"], start=1)
+    ]
+    lines.append(
+        f"energy: {result['energy_now']:.4f} now, {result['energy']:.4f} imagined after these actions"
+    )
+    if "page" in result:
+        lines.append(f"page: {result['page']}")
+    return "\n".join(lines)

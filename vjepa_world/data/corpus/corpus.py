@@ -1,0 +1,438 @@
+"""Finds the videos and images of a corpus, and tells the usable ones from the bad ones.
+
+A corpus is a folder (searched to any depth), a glob, one file, a CSV or Parquet list, WebDataset shards, or a
+LeRobotDataset. It consists of segments: a whole ordinary file, the piece of one that a list names, or one episode of a
+dataset whose files hold many, so that no clip crosses from one episode into the next.
+"""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from vjepa_world.data.corpus.bad_files import BadFiles
+from vjepa_world.data.corpus.folders import Walked, expand_glob, walk
+from vjepa_world.data.corpus.headers import FileStates, Headers, read_headers
+from vjepa_world.data.corpus.images import IMAGE_EXTENSIONS
+from vjepa_world.data.corpus.lists import LIST_SUFFIXES, read_list
+from vjepa_world.data.corpus.segments import Segment, Segments, SegmentsBuilder
+from vjepa_world.data.corpus.shards import ShardSample, expand_braces, index_shard
+from vjepa_world.data.trajectories.formats.lerobot.metadata import LeRobotMeta, is_lerobot
+from vjepa_world.data.video.reader import TIME_TOLERANCE_S
+from vjepa_world.data.loading.worker_pool import guarded_map
+from vjepa_world.errors import DataError
+
+__all__ = ["BadFiles", "Corpus", "LeftOut", "Segment", "clip_span_s", "find_videos"]
+
+logger = logging.getLogger(__name__)
+
+EXTENSIONS = (
+    ".mp4",
+    ".m4v",
+    ".mov",
+    ".mkv",
+    ".webm",
+    ".avi",
+    ".mpg",
+    ".mpeg",
+    ".wmv",
+    ".flv",
+    ".3gp",
+    ".ogv",
+)
+SHARD = ".tar"
+_OTHER_LISTS = (
+    ".txt",
+    ".tsv",
+    ".json",
+    ".jsonl",
+    ".csv.gz",
+    ".csv.zst",
+    ".csv.zip",
+    ".xlsx",
+    ".arrow",
+    ".feather",
+)
+_MEDIA = (*EXTENSIONS, *IMAGE_EXTENSIONS)
+
+_NOT_READ = """
+ts mts m2ts m2t vob mxf asf f4v rm rmvb divx xvid dv qt ogg ogm mjpeg mjpg m1v m2v 3g2 amv y4m yuv h264 264 h265 265
+hevc av1 ivf svo svo2 bag mcap r3d braw insv lrv wtv
+gif tif tiff heic heif avif jp2 j2k jxl jfif exr hdr dng ppm pgm pnm tga dpx cr2 nef arw apng
+zip tgz gz zst bz2 xz 7z rar
+"""
+#: Endings of videos, images and archives that are not read here; files with them are counted and named.
+UNSUPPORTED = tuple(f".{kind}" for kind in _NOT_READ.split())
+
+_MOST_REPEATS = 1000  # that are named
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What lies among a corpus's files and is not of it.
+
+    Attributes:
+        kinds: Endings of files that are videos, images or archives of a kind that is not read, with their number.
+        examples: One file of each of these kinds.
+        images: Images, where there are videos, or where images are not wanted.
+        repeated: Further names of files that were found already (links).
+        repeats: Some of these, each with the name that is used.
+    """
+
+    kinds: dict[str, int]
+    examples: dict[str, str]
+    images: int
+    repeated: int
+    repeats: tuple[tuple[str, str], ...]
+
+    def sentences(self) -> list[str]:
+        """Return what a user should know of it."""
+        said = []
+        if self.kinds:
+            total = sum(self.kinds.values())
+            named = ", ".join(
+                f"{count} {kind} ({self.examples[kind]}{', ...' if count > 1 else ''})"
+                for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1])
+            )
+            said.append(
+                f"{total} files of kinds that are not read: {named}; convert them to MP4 or PNG to have them"
+            )
+        if self.repeated:
+            name, kept = self.repeats[0]
+            said.append(f"{self.repeated} further names of the same files, such as {name} for {kept}")
+        return said
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The segments found at a source, in a fixed order, not looked into yet.
+
+    Attributes:
+        source: What was asked for.
+        segments: Columns of them.
+        bad: Names and reasons of shards without an index, and of folders that cannot be listed.
+        left_out: What is not of the corpus.
+        states: What the system says of the files, where it was asked already.
+    """
+
+    source: str
+    segments: Segments
+    bad: tuple[tuple[str, str], ...] = ()
+    left_out: LeftOut = LeftOut({}, {}, 0, 0, ())
+    states: FileStates | None = None
+
+    @property
+    def total(self) -> int:
+        """How many things can be bad."""
+        return len(self.segments) + len(self.bad)
+
+    def headers(self, timeout_s: float = 120.0) -> Headers:
+        """Read the headers of all files, see `read_headers`.
+
+        Raises:
+            DataError: reading one took longer than `timeout_s`.
+        """
+        files = self.segments.files
+        states = FileStates.of(files) if self.states is None else self.states
+        return read_headers(self.source, files, states, timeout_s)
+
+    def usable(
+        self, window_s: float, max_bad_fraction: float, timeout_s: float = 120.0
+    ) -> tuple[Segments, BadFiles]:
+        """Read every file's header; return the segments that a clip of `window_s` fits in, and the bad ones.
+
+        Raises:
+            DataError: more than `max_bad_fraction` of the segments are bad, or a file cannot be read in `timeout_s`.
+        """
+        fitted, good, bad = self.fitted(window_s, max_bad_fraction, timeout_s)
+        return fitted.take(np.flatnonzero(good)), bad
+
+    def fitted(
+        self, window_s: float, max_bad_fraction: float, timeout_s: float = 120.0
+    ) -> tuple[Segments, np.ndarray, BadFiles]:
+        """Return all segments with their ends as the files have them, which are good, and the bad ones.
+
+        Raises:
+            DataError: see `usable`.
+        """
+        headers = self.headers(timeout_s)
+        segments, fits = _fitted(self.segments, headers, window_s)
+        bad = BadFiles(max_bad_fraction)
+        for name, reason in self.bad:
+            bad.add(name, reason)
+        names: Counter[str] = Counter()
+        reasons: dict[str, str] = {}
+        for row in np.flatnonzero(~fits).tolist():
+            segment = segments[row]
+            names[segment.name] += 1
+            if segment.name not in reasons:
+                file = int(segments.file[row])
+                reasons[segment.name] = headers.reason(file) or _misfit(segment, headers, file, window_s)
+        for name, reason in reasons.items():
+            bad.add(name, reason, rows=names[name])
+        bad.check(self.total)
+        pa.default_memory_pool().release_unused()  # of a large corpus, as much again as is kept
+        return segments, fits, bad
+
+
+def _fitted(segments: Segments, headers: Headers, window_s: float) -> tuple[Segments, np.ndarray]:
+    """Return the segments with their ends as the files have them, and which a clip of `window_s` fits in."""
+    file = segments.file
+    durations_s = headers.duration_s[file]
+    image, readable = segments.image, headers.good[file]
+    ends_s = np.where(np.isnan(segments.end_s), durations_s, np.minimum(segments.end_s, durations_s))
+    long_enough = ends_s - segments.start_s >= window_s
+    fits = readable & (image | ((segments.start_s < ends_s) & long_enough))
+    return replace(segments, fitted_end_s=np.where(image | ~readable, segments.end_s, ends_s)), fits
+
+
+def _misfit(segment: Segment, headers: Headers, file: int, window_s: float) -> str:
+    """Return why no clip fits in a segment whose file can be read."""
+    duration_s = headers[file].duration_s
+    end_s = duration_s if segment.end_s is None else segment.end_s
+    if segment.start_s >= end_s:
+        return (
+            f"{segment.name} starts behind its file's end: that lasts {duration_s:.2f} s. Correct its start."
+        )
+    return (
+        f"{segment.name} is shorter than the window of {window_s:.2f} s: it lasts "
+        f"{end_s - segment.start_s:.2f} s. Take it out, or ask for fewer frames or a higher fps."
+    )
+
+
+def find_videos(path: str | os.PathLike[str], *, images: bool = False) -> Corpus:
+    """Find the videos at `path`.
+
+    Args:
+        path: a folder, a glob, a video file, a CSV or Parquet list with a column `path`, tar shards (a file, a glob, or
+            a brace list such as {000..009}.tar) or a LeRobotDataset. Hidden files are left out. Paths in a list are
+            relative to its folder. Links are followed, and each file that is found is taken once, whatever its names.
+        images: whether images are looked for too: those that a list names, and elsewhere where there is no video.
+
+    Raises:
+        DataError: nothing is there, or no video among it; what was looked for is named.
+    """
+    text = os.fspath(path)
+    found = _Found()
+    if not os.path.exists(text) and "{" in text:
+        for part in expand_braces(text):
+            try:
+                _look(part, found)
+            except DataError as error:
+                raise DataError(f"{error} It is one of the names that {text} stands for.") from error
+    else:
+        _look(text, found)
+    found.index_shards()
+    corpus = found.corpus(text, images)
+    for sentence in corpus.left_out.sentences():
+        logger.warning("Left out in %s: %s.", text, sentence)
+    if corpus.left_out.images:
+        logger.info(
+            "%d images in %s are left out%s",
+            corpus.left_out.images,
+            text,
+            ": it has videos" if len(corpus.segments) else "",
+        )
+    if not len(corpus.segments) and not corpus.bad:
+        kinds = (*EXTENSIONS, *IMAGE_EXTENSIONS) if images else EXTENSIONS
+        others = "".join(f" There are {sentence}." for sentence in corpus.left_out.sentences())
+        raise DataError(
+            f"No video found in {text}. Looked for {' '.join(kinds)} and {SHARD} in it and in the folders below; give "
+            "a folder that has such files, a glob, one video, a CSV or Parquet list, tar shards or a LeRobotDataset."
+            + others
+        )
+    return corpus
+
+
+def clip_span_s(frames_per_clip: int, fps: float) -> float:
+    """Return how long a segment must be [s] for a clip: from its first frame to its last, and a little."""
+    return (frames_per_clip - 1) / fps + 2 * TIME_TOLERANCE_S
+
+
+class _Found:
+    """What a search has come upon, in order."""
+
+    def __init__(self) -> None:
+        self.builder = SegmentsBuilder()
+        self.is_list = False
+        self.shards: dict[str, None] = {}
+        self.bad: list[tuple[str, str]] = []
+        self.walked = Walked()
+        self._kinds: Counter[str] = Counter()
+        self._examples: dict[str, str] = {}
+
+    def file(self, folder: str, name: str) -> None:
+        """Take a file whose name is that of a video, an image or a shard."""
+        lower = name.lower()
+        if lower.startswith("."):
+            return
+        if lower.endswith(SHARD):
+            self.shards[os.path.join(folder, name)] = None
+        elif lower.endswith((*EXTENSIONS, *IMAGE_EXTENSIONS)):
+            self.named(folder, name)
+        elif lower.endswith(UNSUPPORTED):
+            kind = os.path.splitext(lower)[1]
+            self._kinds[kind] += 1
+            self._examples.setdefault(kind, os.path.join(folder, name))
+
+    def named(self, folder: str, name: str) -> None:
+        """Take a file as a video or an image, whatever its name."""
+        self.builder.add(self.builder.files.add(folder, name))
+
+    def index_shards(self) -> None:
+        shards = [Path(shard) for shard in _each_once(list(self.shards))]
+        for path, samples in zip(shards, guarded_map(_index, shards, DataError), strict=True):
+            if isinstance(samples, DataError):
+                self.bad.append((str(path), str(samples)))
+                continue
+            for sample in samples:
+                self.builder.add(self.builder.files.add_place(sample.member), label=sample.label)
+
+    def corpus(self, source: str, images: bool) -> Corpus:
+        """Return all that a list names; else the videos, or if there are none, the images if they are wanted."""
+        segments = self.builder.segments()
+        bad = (*self.bad, *self.walked.unreadable)
+        if self.is_list:
+            return Corpus(source, segments, bad)
+        kept = ~segments.image
+        if not kept.any() and images:
+            kept[:] = True
+        left = int(len(segments) - kept.sum())
+        segments = _own_files(segments, np.flatnonzero(kept))
+        states = FileStates.of(segments.files)
+        once, count, repeats = _unique(segments, states)
+        if len(once) < len(segments):
+            states = states.take(np.unique(segments.file[once]))
+            segments = _own_files(segments, once)
+        return Corpus(
+            source, segments, bad, LeftOut(dict(self._kinds), self._examples, left, count, repeats), states
+        )
+
+
+def _own_files(segments: Segments, rows: np.ndarray) -> Segments:
+    """Return some segments, and of the files only theirs."""
+    if len(rows) == len(segments):
+        return segments
+    some = segments.take(rows)
+    used, number = np.unique(some.file, return_inverse=True)
+    return replace(some, files=some.files.take(used), file=number.astype(np.int32))
+
+
+def _unique(segments: Segments, states: FileStates) -> tuple[np.ndarray, int, tuple[tuple[str, str], ...]]:
+    """Return which rows stay, how many further names their files have, and some of these with the one that stays.
+
+    Of several names one that is no link stays. Members of a tar file and episodes of a dataset are not looked at: a
+    file has many.
+    """
+    file = segments.file
+    whole = (segments.files.offset[file] < 0) & (segments.episode < 0) & (states.size[file] >= 0)
+    rows = np.flatnonzero(whole)
+    keys = np.stack([states.device[file[rows]], states.inode[file[rows]]])
+    _, first, group, counts = np.unique(
+        keys, axis=1, return_index=True, return_inverse=True, return_counts=True
+    )
+    if len(first) == len(rows):
+        return np.arange(len(segments)), 0, ()
+    group = group.reshape(-1)
+    stays = np.ones(len(segments), bool)
+    repeated, repeats = 0, list[tuple[str, str]]()
+    order = np.argsort(group, kind="stable")
+    ends = np.cumsum(counts)
+    for number in np.flatnonzero(counts > 1).tolist():
+        same = rows[order[ends[number] - counts[number] : ends[number]]].tolist()
+        names = [str(segments.files[int(file[row])]) for row in same]
+        kept = next((place for place, name in enumerate(names) if not os.path.islink(name)), 0)
+        for place, row in enumerate(same):
+            if place != kept:
+                stays[row] = False
+                if names[place] != names[kept]:  # else a glob matched the file and its folder
+                    repeated += 1
+                    repeats += [(names[place], names[kept])] if repeated <= _MOST_REPEATS else []
+    return np.flatnonzero(stays), repeated, tuple(repeats)
+
+
+def _each_once(paths: Sequence[str]) -> Iterator[str]:
+    """Yield files, each under its first name."""
+    seen: set[str] = set()
+    for path in paths:
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            yield path
+
+
+def _index(path: Path) -> list[ShardSample] | DataError:
+    try:
+        return index_shard(path, (*EXTENSIONS, *IMAGE_EXTENSIONS))
+    except DataError as error:
+        return error
+
+
+def _look(text: str, found: _Found) -> None:
+    place = Path(text)
+    if place.is_dir():
+        _look_in_folder(text, found)
+    elif place.suffix.lower() in LIST_SUFFIXES and (place.is_file() or not glob.has_magic(text)):
+        found.is_list = True
+        found.builder.add_list(place.parent, read_list(place, (*EXTENSIONS, *IMAGE_EXTENSIONS)))
+    elif place.is_file():
+        if place.suffix.lower() == SHARD:
+            found.shards[text] = None
+        elif place.name.lower().endswith(_OTHER_LISTS):
+            raise DataError(f"{text} is no video, and no list that is read. Give a list as CSV or Parquet.")
+        else:
+            found.named(*os.path.split(text))
+    elif glob.has_magic(text):
+        for match in expand_glob(text, found.walked):
+            if os.path.isdir(match):
+                _look_in_folder(match, found)
+            else:
+                found.file(*os.path.split(match))
+    else:
+        raise DataError(
+            f"No such file or folder: {text}. Give a folder of videos, a glob, a file, a CSV or Parquet list, or tar "
+            "shards."
+        )
+
+
+def _look_in_folder(root: str, found: _Found) -> None:
+    for folder, folders, files in walk(root, found.walked):
+        if is_lerobot(folder):
+            _add_dataset(Path(folder), found.builder)
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        # Most files of a large corpus are media: the others alone are looked at one by one.
+        media = [name for name in files if name[0] != "." and name.lower().endswith(_MEDIA)]
+        found.builder.add_whole(found.builder.files.add_many(folder, media))
+        if len(media) < len(files):
+            known = set(media)
+            for name in files:
+                if name not in known:
+                    found.file(folder, name)
+
+
+def _add_dataset(folder: Path, builder: SegmentsBuilder) -> None:
+    meta = LeRobotMeta(folder)
+    episodes = meta.episodes()
+    numbers: dict[Path, int] = {}
+    for key in meta.clip_keys():
+        for episode in episodes:
+            piece = episode.videos[key]
+            if piece.path not in numbers:
+                numbers[piece.path] = builder.files.add_path(os.fspath(piece.path))
+            builder.add(
+                numbers[piece.path],
+                label=" / ".join(episode.tasks),
+                start_s=piece.from_s,
+                end_s=piece.to_s,
+                episode=episode.index,
+            )

@@ -1,0 +1,437 @@
+"""The segments of a corpus and the files that they are pieces of, by column: a million take tens of megabytes.
+
+Legend: N files, M segments.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from vjepa_world.data.corpus.images import IMAGE_EXTENSIONS, is_image
+from vjepa_world.data.corpus.lists import VideoList
+from vjepa_world.data.corpus.locations import Place, TarMember
+
+_CHUNK = 1 << 16  # names that are Python objects at one time
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a video that clips are cut from, or an image.
+
+    Args:
+        path: the file.
+        start_s: where the piece starts.
+        end_s: where it ends; None is the file's end.
+        label: a word or sentence about it, where the corpus has one.
+        episode: which episode of a dataset the piece is; None is the whole file.
+        member: where in `path` it lies, if that is a tar file.
+        piece: which piece of the file a list names, in words.
+    """
+
+    path: Path
+    start_s: float = 0.0
+    end_s: float | None = None
+    label: str = ""
+    episode: int | None = None
+    member: TarMember | None = None
+    piece: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where its bytes are."""
+        return self.path if self.member is None else self.member
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is one image."""
+        return is_image(self.place)
+
+    @property
+    def name(self) -> str:
+        """The file, and the episode or piece where it is a part of the file."""
+        part = self.piece if self.episode is None else f"episode {self.episode}"
+        return f"{self.place} ({part})" if part else str(self.place)
+
+
+@dataclass(frozen=True)
+class FileTable(Sequence[Place]):
+    """Files, and members of tar files, by column.
+
+    Attributes:
+        folders: Of all files, each once.
+        folder: Which of them each file is in, int32 [N].
+        name: What each file is called in there, as the system's bytes [N].
+        offset: Where in its tar file a member's bytes begin, int64 [N]; -1 for a file of its own.
+        size: How many they are, int64 [N].
+        member: What a member is called, [N]; None where all are files of their own.
+        image: Whether it is an image by its name, bool [N].
+    """
+
+    folders: tuple[str, ...]
+    folder: np.ndarray
+    name: pa.Array
+    offset: np.ndarray
+    size: np.ndarray
+    member: pa.Array | None
+    image: np.ndarray
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.folder)
+
+    @overload
+    def __getitem__(self, index: int) -> Place: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Place]: ...
+
+    def __getitem__(self, index: int | slice) -> Place | list[Place]:
+        """Return where the bytes of a file are."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        path = Path(self.folders[self.folder[index]], os.fsdecode(self.name[index].as_py()))
+        if self.offset[index] < 0 or self.member is None:
+            return path
+        name = os.fsdecode(self.member[index].as_py())
+        return TarMember(path, name, int(self.offset[index]), int(self.size[index]))
+
+    def paths(self) -> Iterator[bytes]:
+        """Yield the path of every file (of a member, its tar file's) as the system's bytes."""
+        prefixes = [os.path.join(os.fsencode(folder), b"") for folder in self.folders]
+        for start in range(0, len(self), _CHUNK):
+            names = self.name.slice(start, _CHUNK).to_pylist()
+            for folder, name in zip(self.folder[start : start + _CHUNK].tolist(), names, strict=True):
+                yield prefixes[folder] + name
+
+    def take(self, rows: np.ndarray) -> FileTable:
+        """Return some of them."""
+        places = pa.array(rows)
+        return replace(
+            self,
+            folder=self.folder[rows],
+            name=self.name.take(places),
+            offset=self.offset[rows],
+            size=self.size[rows],
+            member=None if self.member is None else self.member.take(places),
+            image=self.image[rows],
+        )
+
+
+class FileTableBuilder:
+    """Collects files in order."""
+
+    def __init__(self) -> None:
+        self._folders: dict[str, int] = {}
+        self._folder, self._offset, self._size = array("i"), array("q"), array("q")
+        self._image = array("b")
+        self._names, self._members = _Bytes(), _Bytes()
+        self._has_members = False
+
+    def __len__(self) -> int:
+        return len(self._folder)
+
+    def add(self, folder: str, name: str) -> int:
+        """Add a file of its own; return its number."""
+        self._append(folder, name, -1, -1)
+        self._members.append(b"")
+        self._image.append(name.lower().endswith(IMAGE_EXTENSIONS))
+        return len(self) - 1
+
+    def add_many(self, folder: str, names: Sequence[str]) -> range:
+        """Add files of their own in one folder; return their numbers."""
+        first, count = len(self), len(names)
+        number = self._folders.setdefault(folder, len(self._folders))
+        self._folder.extend([number] * count)
+        self._names.extend([os.fsencode(name) for name in names])
+        self._members.extend([b""] * count)
+        self._image.extend([name.lower().endswith(IMAGE_EXTENSIONS) for name in names])
+        for column in (self._offset, self._size):
+            column.extend([-1] * count)
+        return range(first, first + count)
+
+    def add_paths(self, root: str, paths: pa.Array) -> range:
+        """Add files of their own by their paths, text, relative to `root` where they are not absolute."""
+        first = len(self)
+        for start in range(0, len(paths), _CHUNK):
+            self._add_some_paths(os.path.join(root, ""), paths.slice(start, _CHUNK))
+        return range(first, len(self))
+
+    def _add_some_paths(self, prefix: str, paths: pa.Array) -> None:
+        whole = pc.if_else(pc.starts_with(paths, "/"), paths, pc.binary_join_element_wise(prefix, paths, ""))
+        parts = pc.split_pattern(whole, "/", max_splits=1, reverse=True)
+        folders = pc.list_element(parts, 0).dictionary_encode()
+        names = pc.list_element(parts, 1)
+        numbers = [self._number(name) for name in folders.dictionary.to_pylist()]
+        self._folder.frombytes(np.array(numbers, np.int32)[folders.indices.to_numpy()].tobytes())
+        self._names.extend_column(names.cast(pa.binary()).cast(pa.large_binary()))
+        self._members.extend_column(pa.repeat(pa.scalar(b"", pa.large_binary()), len(paths)))
+        image = np.zeros(len(paths), np.int8)
+        lower = pc.utf8_lower(names)
+        for ending in IMAGE_EXTENSIONS:
+            image |= pc.ends_with(lower, ending).to_numpy(zero_copy_only=False).astype(np.int8)
+        self._image.frombytes(image.tobytes())
+        for column in (self._offset, self._size):
+            column.frombytes(np.full(len(paths), -1, np.int64).tobytes())
+
+    def _number(self, folder: str) -> int:
+        """Return the number of a folder, with or without slashes at its end."""
+        name = folder.rstrip("/") or "/"
+        return self._folders.setdefault(name, len(self._folders))
+
+    def add_path(self, path: str) -> int:
+        """Add a file of its own; return its number."""
+        return self.add(*os.path.split(path))
+
+    def add_place(self, place: Place) -> int:
+        """Add a file or a member of one; return its number."""
+        if not isinstance(place, TarMember):
+            return self.add_path(os.fspath(place))
+        self._append(*os.path.split(place.path), place.offset, place.size)
+        self._members.append(os.fsencode(place.name))
+        self._image.append(is_image(place))
+        self._has_members = True
+        return len(self) - 1
+
+    def _append(self, folder: str, name: str, offset: int, size: int) -> None:
+        self._folder.append(self._folders.setdefault(folder, len(self._folders)))
+        self._names.append(os.fsencode(name))
+        self._offset.append(offset)
+        self._size.append(size)
+
+    def table(self) -> FileTable:
+        """Return what was added."""
+        count, members = len(self), self._has_members
+        return FileTable(
+            folders=tuple(self._folders),
+            folder=np.array(self._folder, np.int32),
+            name=self._names.column(),
+            offset=np.array(self._offset, np.int64) if members else np.broadcast_to(np.int64(-1), (count,)),
+            size=np.array(self._size, np.int64) if members else np.broadcast_to(np.int64(-1), (count,)),
+            member=self._members.column() if members else None,
+            image=np.array(self._image, bool),
+        )
+
+
+class _Bytes:
+    """A column of bytes in the making."""
+
+    def __init__(self) -> None:
+        self._chunks: list[pa.Array] = []
+        self._values: list[bytes] = []
+
+    def append(self, value: bytes) -> None:
+        self._values.append(value)
+        if len(self._values) >= _CHUNK:
+            self._flush()
+
+    def extend(self, values: list[bytes]) -> None:
+        self._values += values
+        if len(self._values) >= _CHUNK:
+            self._flush()
+
+    def extend_column(self, column: pa.Array) -> None:
+        self._flush()
+        self._chunks.append(column)
+
+    def _flush(self) -> None:
+        self._chunks.append(pa.array(self._values, pa.large_binary()))
+        self._values = []
+
+    def column(self) -> pa.Array:
+        self._flush()
+        return pa.concat_arrays(self._chunks)
+
+
+@dataclass(frozen=True)
+class Segments(Sequence[Segment]):
+    """Segments by column.
+
+    Attributes:
+        files: What they are pieces of.
+        file: Which file each is of, int32 [M].
+        start_s: Where each starts, [M].
+        end_s: Where each ends as the corpus has it, [M]; NaN for the file's end.
+        label: Text, a dictionary array [M].
+        episode: Of a dataset, int32 [M]; -1 for none.
+        listed: Whether a piece is called by its times, bool [M].
+        fitted_end_s: Where each ends as its file has it, [M]; None before the files were looked into.
+    """
+
+    files: FileTable
+    file: np.ndarray
+    start_s: np.ndarray
+    end_s: np.ndarray
+    label: pa.Array
+    episode: np.ndarray
+    listed: np.ndarray
+    fitted_end_s: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, segments: Iterable[Segment]) -> Segments:
+        """Return these segments by column; pieces that are no episodes are called by their times."""
+        builder, numbers = SegmentsBuilder(), dict[Place, int]()
+        for row in segments:
+            if row.place not in numbers:
+                numbers[row.place] = builder.files.add_place(row.place)
+            builder.add(
+                numbers[row.place],
+                label=row.label,
+                start_s=row.start_s,
+                end_s=row.end_s,
+                episode=-1 if row.episode is None else row.episode,
+                listed=bool(row.piece),
+            )
+        return builder.segments()
+
+    def __len__(self) -> int:
+        """Return M."""
+        return len(self.file)
+
+    @overload
+    def __getitem__(self, index: int) -> Segment: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Segment]: ...
+
+    def __getitem__(self, index: int | slice) -> Segment | list[Segment]:
+        """Return a segment."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        place = self.files[int(self.file[index])]
+        start_s, end_s = float(self.start_s[index]), float(self.end_s[index])
+        fitted_s = end_s if self.fitted_end_s is None else float(self.fitted_end_s[index])
+        member = place if isinstance(place, TarMember) else None
+        return Segment(
+            path=place.path if isinstance(place, TarMember) else place,
+            start_s=start_s,
+            end_s=None if math.isnan(fitted_s) else fitted_s,
+            label=self.label[int(index)].as_py(),
+            episode=None if self.episode[index] < 0 else int(self.episode[index]),
+            member=member,
+            piece=_piece(start_s, end_s) if self.listed[index] else "",
+        )
+
+    def __iter__(self) -> Iterator[Segment]:
+        """Yield all of them."""
+        return (self[number] for number in range(len(self)))
+
+    @property
+    def image(self) -> np.ndarray:
+        """Whether each is an image, bool [M]."""
+        return self.files.image[self.file]
+
+    def copies(self, index: int) -> int:
+        """Return how many segments are the same as one: lists may name one often."""
+        if not self.listed[index] and self.episode[index] >= 0:
+            return 1
+        same = (self.file == self.file[index]) & (self.start_s == self.start_s[index])
+        end_s = self.end_s[index]
+        return int(
+            np.count_nonzero(same & (np.isnan(self.end_s) if math.isnan(end_s) else self.end_s == end_s))
+        )
+
+    def take(self, rows: np.ndarray) -> Segments:
+        """Return some of them; all files stay."""
+        return replace(
+            self,
+            file=self.file[rows],
+            start_s=self.start_s[rows],
+            end_s=self.end_s[rows],
+            label=self.label.take(pa.array(rows)),
+            episode=self.episode[rows],
+            listed=self.listed[rows],
+            fitted_end_s=None if self.fitted_end_s is None else self.fitted_end_s[rows],
+        )
+
+
+class SegmentsBuilder:
+    """Collects segments in order."""
+
+    def __init__(self) -> None:
+        self.files = FileTableBuilder()
+        self._file, self._label, self._episode = array("i"), array("i"), array("i")
+        self._start_s, self._end_s, self._listed = array("d"), array("d"), array("b")
+        self._labels: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def add(
+        self,
+        file: int,
+        *,
+        label: str = "",
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        episode: int = -1,
+        listed: bool = False,
+    ) -> None:
+        """Add a piece of a file by its number; `listed` pieces are called by their times."""
+        self._file.append(file)
+        self._label.append(self._labels.setdefault(label, len(self._labels)))
+        self._start_s.append(start_s)
+        self._end_s.append(math.nan if end_s is None else end_s)
+        self._episode.append(episode)
+        self._listed.append(listed)
+
+    def add_whole(self, files: range) -> None:
+        """Add files by their numbers, each from its beginning to its end."""
+        count = len(files)
+        self._file.extend(files)
+        columns: tuple[tuple[array[Any], float], ...] = (
+            (self._label, self._labels.setdefault("", len(self._labels))),
+            (self._start_s, 0.0),
+            (self._end_s, math.nan),
+            (self._episode, -1),
+            (self._listed, 0),
+        )
+        for column, value in columns:
+            column.extend([value] * count)
+
+    def add_list(self, folder: Path, videos: VideoList) -> None:
+        """Add the rows of a list in `folder`."""
+        paths = videos.path.combine_chunks().dictionary_encode()
+        files = self.files.add_paths(os.fspath(folder), paths.dictionary)
+        texts = [
+            self._labels.setdefault(text, len(self._labels)) for text in videos.label.dictionary.to_pylist()
+        ]
+        count = len(videos)
+        for column, values in (
+            (self._file, np.arange(files.start, files.stop, dtype=np.int32)[paths.indices.to_numpy()]),
+            (self._label, np.array(texts, np.int32)[videos.label.indices.to_numpy()]),
+            (self._start_s, videos.start_s),
+            (self._end_s, videos.end_s),
+            (self._episode, np.full(count, -1, np.int32)),
+            (self._listed, np.ones(count, np.int8)),
+        ):
+            column.frombytes(np.ascontiguousarray(values).tobytes())
+
+    def segments(self) -> Segments:
+        """Return what was added."""
+        labels = pa.array(list(self._labels) or [""], pa.string())
+        codes = pa.array(np.array(self._label, np.int32))
+        return Segments(
+            self.files.table(),
+            np.array(self._file, np.int32),
+            np.array(self._start_s, np.float64),
+            np.array(self._end_s, np.float64),
+            pa.DictionaryArray.from_arrays(codes, labels),
+            np.array(self._episode, np.int32),
+            np.array(self._listed, bool),
+        )
+
+
+def _piece(start_s: float, end_s: float) -> str:
+    if not start_s and math.isnan(end_s):
+        return ""
+    return f"{start_s:g} s to {'its end' if math.isnan(end_s) else f'{end_s:g} s'}"

@@ -1,0 +1,221 @@
+"""Room for computed features: which caches are in use, which go when there are too many, and whether the disk suffices.
+
+A cache is a folder with a file :data:`LAST_USE`. Its time says when the cache was last opened, and whoever has it open
+holds a shared lock on it (flock). Only folders with this file are ever counted or removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vjepa_world.files.atomic import write_error
+from vjepa_world.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+LAST_USE, BUILDING = "last_use", "building"
+
+_GB = 1e9
+_MOST_TRIES = 100  # to lock a cache that others remove at the same moment
+
+
+class Lease:
+    """Keeps a cache from being removed, from now until it is closed or forgotten; several may hold one.
+
+    Args:
+        folder: The cache.
+        create: Make the folder where there is none.
+
+    Raises:
+        DataError: There is no such folder, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        self.folder = folder
+        try:
+            self._close = weakref.finalize(self, os.close, _lock_shared(folder, create))
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{folder} holds no features: there is no such folder. Build them first."
+            ) from error
+        except OSError as error:
+            raise write_error(folder, error) from error
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _lock_shared(folder: Path, create: bool) -> int:
+    """Return a file descriptor that holds the shared lock, and note the use."""
+    path = folder / LAST_USE
+    for _ in range(_MOST_TRIES):
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        # Another user's cache may be read, and its time is then left alone.
+        writable = os.access(path if path.exists() else folder, os.W_OK)
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY, 0o644)
+        except FileNotFoundError:
+            if create and not folder.exists():  # removed this very moment
+                continue
+            raise
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        # Whoever removes a cache holds the lock meanwhile: the file may be gone by now.
+        if _is_at(handle, path):
+            if writable:
+                now = time.time_ns()  # the kernel's own "now" moves in steps of milliseconds
+                os.utime(handle, ns=(now, now))
+            return handle
+        os.close(handle)
+    raise OSError(errno.EBUSY, "other runs remove it again and again", str(folder))
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def only_builder(folder: Path) -> Iterator[None]:
+    """Let one run at a time compute what goes into `folder`; others wait here, and say so."""
+    with ExitStack() as opened:
+        try:
+            lock = opened.enter_context(open(folder / BUILDING, "w"))
+        except OSError as error:
+            raise write_error(folder, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("another run computes the features in %s; waiting for it", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def make_room(folder: Path, needed_bytes: int, limit_gb: float) -> list[Path]:
+    """Remove the least recently used caches beside `folder` until all of them, and what is needed, keep the limit.
+
+    Args:
+        folder: The cache that is to be filled; it stays.
+        needed_bytes: How large it will be.
+        limit_gb: How large all caches together may be [10^9 bytes].
+
+    Returns:
+        What was removed, each also logged.
+
+    Raises:
+        ConfigError: It alone is larger than the limit.
+        DataError: What is left is in use or another user's, or a cache cannot be removed.
+    """
+    allowed = limit_gb * _GB
+    if needed_bytes > allowed:
+        raise ConfigError(
+            f"the features in {folder} take {in_gb(needed_bytes)}, and limit_gb={limit_gb:g} allows less for all "
+            "caches together; raise it, or keep fewer tokens, cameras or thumbnails."
+        )
+    sizes = {cache: size_bytes(cache) for cache in caches(folder.parent) if cache != folder}
+    total, removed, kept = needed_bytes + sum(sizes.values()), [], []
+    for cache, size in sizes.items():
+        if total <= allowed:
+            break
+        if not _remove(cache):
+            kept.append(cache)
+            continue
+        logger.info("removed %s (%s), the least recently used: limit_gb=%g", cache, in_gb(size), limit_gb)
+        removed.append(cache)
+        total -= size
+    if total > allowed:
+        raise DataError(
+            f"caches in {folder.parent} would take {in_gb(total)}, limit_gb={limit_gb:g} allows less, and what is "
+            f"left is in use, or another user's: {', '.join(path.name for path in kept)}. Wait, or raise limit_gb."
+        )
+    return removed
+
+
+def check_disk(folder: Path, needed_bytes: int) -> None:
+    """Refuse to begin what the disk has no room for.
+
+    Raises:
+        DataError: It needs more bytes than are free where `folder` lies; the folder around it must exist.
+    """
+    free = shutil.disk_usage(folder.parent).free
+    if needed_bytes > free:
+        others = sum(size_bytes(cache) for cache in caches(folder.parent) if cache != folder)
+        raise DataError(
+            f"the features in {folder} need {in_gb(needed_bytes)} more, and its disk has {in_gb(free)} free. Free "
+            f"some (other caches in {folder.parent}: {in_gb(others)}), choose another place for the cache, or keep "
+            "fewer tokens, cameras or thumbnails."
+        )
+
+
+def caches(root: Path) -> list[Path]:
+    """Return the caches in `root`, the least recently used first."""
+    used: dict[Path, int] = {}
+    for folder in root.iterdir() if root.is_dir() else ():
+        try:
+            used[folder] = (folder / LAST_USE).stat().st_mtime_ns
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return sorted(used, key=lambda folder: (used[folder], folder.name))
+
+
+def size_bytes(folder: Path) -> int:
+    """Return how many bytes the files of a folder have, those that vanish meanwhile left out."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(place, name)).st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+def in_gb(count: int | float) -> str:
+    """Return a number of bytes in words."""
+    return f"{count / _GB:.2f} GB" if count >= _GB / 100 else f"{count / 1e6:.2f} MB"
+
+
+def _remove(cache: Path) -> bool:
+    """Remove a cache; return False if it is in use, or another user's.
+
+    Raises:
+        DataError: It cannot be removed.
+    """
+    if not os.access(cache / LAST_USE, os.W_OK) and cache.exists():
+        return False
+    try:
+        with open(cache / LAST_USE, "r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(cache)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:  # another process was faster
+        return True
+    except OSError as error:
+        raise DataError(
+            f"{cache} is the least recently used cache and cannot be removed ({error}). Remove it yourself, or raise "
+            "limit_gb."
+        ) from error
+    return True

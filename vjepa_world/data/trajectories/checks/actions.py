@@ -1,0 +1,148 @@
+r"""Checks of actions: one row off, without effect, in other units than the state.
+
+What actions explain of a motion is measured by least squares: with :math:`\Delta_t` the change of the state from row t
+to the next, the share of :math:`\Delta_t` that :math:`a_{t+k}` explains beyond what the state itself does. It needs
+nothing of how actions are written: deltas, targets and actions in another frame are all linear in (state, action).
+
+Shapes: T observations of an episode, S state size, A action size, N rows of all episodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories.checks.base import Evidence, Finding
+from vjepa_world.ops.pose import pose_delta
+from vjepa_world.ops.rotations import euler_to_matrix
+
+#: Rows from which a fit is made, for each of its unknowns, and the most that it takes.
+_ROWS_EACH, _MOST_ROWS = 10, 50_000
+
+#: Least share of the motion that actions explain, and by how much another row must do better.
+_LEAST, _BETTER = 0.1, 0.1
+
+#: Factors between a delta and the change that follows, within which both are in metres.
+_SLOWEST, _FASTEST = 0.5, 2.0
+
+
+def action_lag(evidence: Evidence) -> Iterator[Finding]:
+    """Actions one row early or late, or such that explain nothing of the motion.
+
+    Rule: the change of the state from row t is explained better, by 0.1 of its variance, by the action of row t-1 or
+    t+1 than by that of row t; or by none of the three to more than 0.1.
+    """
+    shares = _explained(evidence)
+    if shares is None:
+        return
+    best = max(shares, key=lambda lag: shares[lag])
+    used = not evidence.convention.actions.startswith("derived")
+    figures = ", ".join(f"row t{lag:+d}" if lag else "row t" for lag in shares)
+    figures = f"{figures}: {', '.join(f'{share:.0%}' for share in shares.values())}"
+    todo = (
+        "set actions=derived to take the changes of the state instead"
+        if evidence.convention.has_pose or evidence.convention.has_joints
+        else "check which column is the action"
+    )
+    if shares[best] < _LEAST:
+        yield Finding(
+            check="actions",
+            severity="warning" if used else "note",
+            message=f"actions explain nothing of how the state changes (by the action of {figures}), expected is more "
+            f"than {_LEAST:.0%}: {todo}." + ("" if used else " They are derived already: nothing to do."),
+        )
+    elif best != 0 and shares[best] - shares[0] > _BETTER:
+        yield Finding(
+            check="action lag",
+            severity="error" if used else "note",
+            message=f"the change of the state from row t is explained best by the action of row t{best:+d} (by that "
+            f"of {figures}): actions are one row {'early' if best < 0 else 'late'}, or the robot follows them "
+            f"{'late' if best < 0 else 'before they are written'}. "
+            + (f"Shift them, or {todo}." if used else "They are derived: nothing to do."),
+        )
+
+
+def action_scale(evidence: Evidence) -> Iterator[Finding]:
+    """Pose deltas that are not in metres, as normalised ones are not.
+
+    Rule: the best factor between the actions' x y z and the changes of position is outside 0.5 to 2, where the two go
+    together (correlation above 0.5).
+    """
+    if evidence.convention.actions != "delta":
+        return
+    pairs = [
+        (e.actions[:, :3].astype(np.float64), np.diff(poses[:, :3], axis=0))
+        for e, poses in evidence.posed()
+        if e.actions.shape[1] >= 3
+    ]
+    if not pairs:
+        return
+    asked, done = (np.concatenate(parts).ravel() for parts in zip(*pairs, strict=True))
+    power, product = float(asked @ asked), float(asked @ done)
+    norm = np.sqrt(power * float(done @ done))
+    if norm == 0 or product / norm < 0.5:
+        return
+    factor = product / power
+    if not _SLOWEST <= factor <= _FASTEST:
+        yield Finding(
+            check="action scale",
+            severity="error",
+            message=f"actions are declared pose deltas in metres, and the arm moves {factor:.3g} m for an action of "
+            "1, expected about 1: set actions=derived, or actions=given to take them as they are.",
+        )
+
+
+def _explained(evidence: Evidence) -> dict[int, float] | None:
+    """Return the share of the motion that the actions of rows t-1, t and t+1 explain; None of too few rows."""
+    samples = [part for part in map(_samples, *_columns(evidence)) if part is not None]
+    if not samples:
+        return None
+    changes, states, *actions = (np.concatenate(parts) for parts in zip(*samples, strict=True))
+    chosen = np.unique(np.linspace(0, len(changes) - 1, min(len(changes), _MOST_ROWS)).astype(np.int64))
+    changes, states, actions = changes[chosen], states[chosen], [part[chosen] for part in actions]
+    moving = changes.std(axis=0) > 1e-7
+    unknowns = states.shape[1] + actions[0].shape[1] + 1
+    if not moving.any() or len(changes) < _ROWS_EACH * unknowns:
+        return None
+    changes = changes[:, moving] / changes[:, moving].std(axis=0)
+    left = _residual(changes, states)
+    shares = [1 - _residual(changes, np.concatenate([states, part], axis=1)) / left for part in actions]
+    return dict(zip((-1, 0, 1), shares, strict=True)) if left > 1e-9 else None
+
+
+def _columns(evidence: Evidence) -> tuple[list[Trajectory], list[np.ndarray | None]]:
+    """Return the episodes that can be read, with their poses or None."""
+    pairs: list[tuple[Trajectory, np.ndarray | None]] = (
+        list(evidence.posed()) if evidence.convention.has_pose else [(e, None) for e in evidence.episodes]
+    )
+    return [episode for episode, _ in pairs], [poses for _, poses in pairs]
+
+
+def _samples(episode: Trajectory, poses: np.ndarray | None) -> tuple[np.ndarray, ...] | None:
+    """Return, for rows 1 .. T-3, the change of the state, the state, and the actions at t-1, t and t+1."""
+    if len(episode) < 4:
+        return None
+    actions = episode.actions.astype(np.float64)
+    if poses is None:
+        states = episode.states.astype(np.float64)
+        changes = np.diff(states, axis=0)
+    else:
+        tensor = torch.from_numpy(poses)
+        # Matrices and not angles: they have no jumps. The gripper is left out: it obeys thresholds.
+        matrices = euler_to_matrix(tensor[:, 3:6])[:, :, :2].flatten(1)
+        states = torch.cat([tensor[:, :3], matrices], dim=1).numpy()
+        changes = pose_delta(tensor[:-1], tensor[1:])[:, :6].numpy()
+    last = len(episode) - 1
+    return changes[1:-1], states[1 : last - 1], *(actions[1 + lag : last - 1 + lag] for lag in (-1, 0, 1))
+
+
+def _residual(targets: np.ndarray, inputs: np.ndarray) -> float:
+    """Return the squares that a linear fit with an offset leaves, a number for all targets [N,n]."""
+    spread = inputs.std(axis=0)
+    scaled = (inputs - inputs.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
+    design = np.concatenate([scaled, np.ones((len(inputs), 1))], axis=1)
+    solution, *_ = np.linalg.lstsq(design, targets, rcond=1e-8)
+    return float(((targets - design @ solution) ** 2).sum())

@@ -1,0 +1,180 @@
+"""Checks of joints: other units than declared, jumps, and actions that are not what they are said to be.
+
+Shapes: T observations of an episode, J joints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories.checks.base import Evidence, Finding, first_place, first_row
+from vjepa_world.data.trajectories.joint_actions import NEARER, action_distances
+from vjepa_world.ops.joints import TURNS
+
+#: What a joint of a unit may read: two turns and a half; a driver's range with a little to spare.
+_RANGES = {
+    "rad": (-5 * math.pi, 5 * math.pi),
+    "deg": (-900.0, 900.0),
+    "m": (-5.0, 5.0),
+    "mm": (-5000.0, 5000.0),
+    "normalised": (-110.0, 110.0),
+    "percent": (-10.0, 110.0),
+    "share": (-0.1, 1.1),
+}
+
+#: A joint said to be in degrees that is never beyond so much, a turn in radians, may be in radians.
+_TURN = 2 * math.pi
+
+#: Times the usual step, and share of the range of a joint, above which a change from row to row is a jump.
+_JUMP, _JUMP_RANGE = 20.0, 0.1
+
+
+def joint_units(evidence: Evidence) -> Iterator[Finding]:
+    """Joints in another unit than declared.
+
+    Rules: a joint reads what its unit cannot (15.7 rad, 900 deg, 110 of -100 to 100); or joints that move are said
+    to be in degrees, and none is ever beyond 6.3. Without a unit, a note says what the numbers look like.
+    """
+    joints = _joints(evidence)
+    if not joints:
+        return
+    names, count = _names(evidence), joints[0][1].shape[1]
+    units = evidence.convention.units_of_joints(count)
+    everything = np.concatenate([values for _, values in joints])
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    for place, unit in enumerate(units):
+        least, most = _RANGES.get(unit, (-math.inf, math.inf))
+        if low[place] < least or high[place] > most:
+            where = first_place((e, (v[:, place] < least) | (v[:, place] > most)) for e, v in joints)
+            yield Finding(
+                check="joint unit",
+                severity="error",
+                message=f"{names[place]} is declared in {unit} and reads {low[place]:.4g} to {high[place]:.4g}, "
+                f"expected {least:.4g} to {most:.4g}: set joint_units{_looks(low[place], high[place])}.",
+                episode=where[0],
+                row=where[1],
+            )
+    moving = high - low > 1e-6
+    degrees = moving & (np.array(units) == "deg")
+    size = np.maximum(np.abs(low), np.abs(high))
+    if degrees.any() and (size[degrees] <= _TURN).all():
+        yield Finding(
+            check="joint unit",
+            severity="warning",
+            message=f"joints are declared in degrees, and none is beyond {size[degrees].max():.3g}: set "
+            "joint_units=rad unless they hardly turn.",
+        )
+    if not any(units):
+        yield Finding(
+            check="joint unit",
+            severity="note",
+            message=f"no unit of the joints is declared, and they read {low.min():.4g} to {high.max():.4g}: set "
+            f"joint_units{_looks(float(low.min()), float(high.max()))}.",
+        )
+
+
+def joint_jumps(evidence: Evidence) -> Iterator[Finding]:
+    """Joints that jump, as where two episodes were joined, a row is missing, or an angle was wrapped.
+
+    Rule: between two rows a joint changes by more than 20 times what is usual where it moves at all, and by more than a
+    tenth of its range.
+    """
+    joints = _joints(evidence)
+    if not joints:
+        return
+    names = _names(evidence)
+    steps = [(episode, np.abs(np.diff(values, axis=0))) for episode, values in joints]
+    everything = np.concatenate([values for _, values in joints])
+    span = everything.max(axis=0) - everything.min(axis=0)
+    moved = np.concatenate([step for _, step in steps])
+    usual = np.array([_usual(column, least) for column, least in zip(moved.T, 1e-4 * span, strict=True)])
+    units = evidence.convention.units_of_joints(len(span))
+    for episode, step in steps:
+        mask = (step > _JUMP * usual) & (step > _JUMP_RANGE * span)
+        row = first_row(mask)
+        if row is None:
+            continue
+        place = int(mask[row].argmax())
+        wraps = _wraps(float(step[row, place]), units[place])
+        todo = "unwrap the angle" if wraps else "take the episode out, or cut it there"
+        yield Finding(
+            check="joint jump",
+            severity="warning",
+            message=f"{names[place]} jumps by {step[row, place]:.4g} to the next row, usual is {usual[place]:.2g}: "
+            f"{todo}.",
+            episode=episode.index,
+            row=row,
+        )
+
+
+def _usual(steps: np.ndarray, least: float) -> float:
+    """Return the median step of a joint where it moves at all; +inf where it never does."""
+    moving = steps[steps > least]
+    return float(np.median(moving)) if moving.size else math.inf
+
+
+def joint_actions(evidence: Evidence) -> Iterator[Finding]:
+    """Targets that are said to be changes, or the other way round.
+
+    Rule: the median distance of the actions to the next joints is less than a fifth of that to the joints' changes, and
+    they are declared delta (an error) or given (a note); or the other way round, and they are declared target.
+    """
+    declared = evidence.convention.actions
+    if not evidence.convention.has_joints or declared in ("derived", "derived_target"):
+        return
+    distances = action_distances(evidence.episodes, evidence.convention)
+    if distances is None:
+        return
+    following, change = distances
+    if following < NEARER * change and declared in ("delta", "given"):
+        yield Finding(
+            check="joint actions",
+            severity="error" if declared == "delta" else "note",
+            message=f"actions are declared {declared}, and are {following:.3g} from the next joints, but "
+            f"{change:.3g} from their changes: set actions=target.",
+        )
+    elif change < NEARER * following and declared in ("target", "given"):
+        yield Finding(
+            check="joint actions",
+            severity="error" if declared == "target" else "note",
+            message=f"actions are declared {declared}, and are {change:.3g} from the joints' changes, but "
+            f"{following:.3g} from the next joints: set actions=delta.",
+        )
+
+
+def _joints(evidence: Evidence) -> list[tuple[Trajectory, np.ndarray]]:
+    """Return the episodes with their joints, float64 [T,J]; none where there are no joints."""
+    if not evidence.convention.has_joints:
+        return []
+    found = []
+    for episode in evidence.episodes:
+        indices = evidence.convention.joints
+        columns = list(range(episode.states.shape[1])) if isinstance(indices, str) else list(indices)
+        if max(columns, default=0) < episode.states.shape[1]:
+            found.append((episode, episode.states[:, columns].astype(np.float64)))
+    return found
+
+
+def _names(evidence: Evidence) -> list[str]:
+    indices = evidence.convention.joints
+    size = evidence.episodes[0].states.shape[1]
+    return [evidence.state_name(place) for place in (range(size) if isinstance(indices, str) else indices)]
+
+
+def _looks(low: float, high: float) -> str:
+    """Return which unit numbers look like, as the end of a sentence."""
+    most = max(abs(low), abs(high))
+    if most <= _TURN:
+        return "=rad (or share, or m) where that is what they are"
+    if most <= 100:
+        return "=deg, or normalised or percent for a driver's range"
+    return "=deg where that is what they are"
+
+
+def _wraps(step: float, unit: str) -> bool:
+    turn = TURNS.get(unit)
+    return turn is not None and abs(step - turn) < 0.1 * turn

@@ -1,0 +1,154 @@
+r"""Checks of quaternions: their length, and the order of their numbers.
+
+How far consecutive quaternions lie apart says nothing of their order, since exchanging places keeps every scalar
+product. What tells is what a product of quaternions means (the actions), and which place a writer treats as w.
+
+Shapes: T observations of an episode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories.checks.base import Evidence, Finding, first_row
+from vjepa_world.ops.rotations import rotation_matrix, write_rotation
+
+ORDERS = ("quat_xyzw", "quat_wxyz")
+
+#: How far from 1 a length may be.
+_ROUNDING = 0.01
+
+#: Correlations below which a motion is not the actions', and above which it is.
+_UNLIKE, _LIKE = 0.3, 0.6
+
+#: Changes of sign from which a writer's habit is read, and turning rows from which a correlation is.
+_LEAST_FLIPS, _LEAST_ROWS = 3, 30
+
+
+def quaternion_length(evidence: Evidence) -> Iterator[Finding]:
+    """Four numbers that are no quaternion.
+
+    Rule: its length is off 1 by more than 0.01.
+    """
+    for episode, quaternions in _quaternions(evidence):
+        length = np.linalg.norm(quaternions, axis=1)
+        row = first_row(np.abs(length - 1) > _ROUNDING)
+        if row is not None:
+            places = ", ".join(map(str, evidence.convention.rotation_at))
+            yield Finding(
+                check="quaternion",
+                severity="error",
+                message=f"places {places} of the state have length {length[row]:.4g}, and a quaternion has 1: set "
+                "rotation_at to its four places.",
+                episode=episode.index,
+                row=row,
+            )
+
+
+def quaternion_order(evidence: Evidence) -> Iterator[Finding]:
+    """Quaternions written w x y z and read as x y z w, or the other way round.
+
+    Rules, the first that holds:
+
+    - read in the other order the gripper turns as the actions' rotation says (correlation above 0.6 about every axis),
+      in the declared one it does not (below 0.3 about some);
+    - the writer keeps one place from being negative, at the price of jumps from q to -q, and it is the other order's w;
+    - said to be w x y z, nearly all of it is in the last place: half a turn about the vertical, where in the other
+      order it would be no turn (a note).
+    """
+    declared = evidence.convention.rotation
+    if not evidence.convention.has_pose or declared not in ORDERS:
+        return
+    found = [(e, q) for e, q in _quaternions(evidence) if (np.linalg.norm(q, axis=1) > 0.5).all()]
+    if not found:
+        return
+    other = ORDERS[1 - ORDERS.index(declared)]
+    reason = _by_actions(found, declared, other) or _by_sign(found, declared)
+    if reason:
+        yield Finding(
+            check="quaternion order",
+            severity="error",
+            message=f"quaternions are declared {declared}, and {reason}: set rotation={other}.",
+        )
+    elif declared == "quat_wxyz" and _is_last(np.concatenate([q for _, q in found])):
+        yield Finding(
+            check="quaternion order",
+            severity="note",
+            message="quaternions are declared quat_wxyz, and nearly all of each is in its last place, half a turn "
+            "about the vertical; expected where a gripper is mounted so: set rotation=quat_xyzw if it is not.",
+        )
+
+
+def _quaternions(evidence: Evidence) -> Iterator[tuple[Trajectory, np.ndarray]]:
+    """Yield the numbers [T,4] as they stand, where the convention has them."""
+    convention = evidence.convention
+    if not convention.has_pose or convention.rotation not in ORDERS:
+        return
+    places = list(convention.rotation_at)
+    for episode in evidence.episodes:
+        if episode.states.shape[1] > max(places):
+            yield episode, episode.states[:, places].astype(np.float64)
+
+
+def _by_actions(found: Sequence[tuple[Trajectory, np.ndarray]], declared: str, other: str) -> str:
+    """Say so where only the other order agrees with the actions' rotation."""
+    turned = [(e.actions[:, 3:6].astype(np.float64), q) for e, q in found if e.actions.shape[1] in (6, 7)]
+    turned = [(actions, q) for actions, q in turned if len(actions)]
+    if not turned:
+        return ""
+    actions = np.concatenate([part for part, _ in turned])
+    if (np.abs(actions).max(axis=1) > 1e-4).sum() < _LEAST_ROWS:
+        return ""
+    agreement = {
+        order: max(
+            _correlation(actions, np.concatenate([_turns(q, order, side) for _, q in turned]))
+            for side in (0, 1)
+        )
+        for order in (declared, other)
+    }
+    if agreement[declared] >= _UNLIKE or agreement[other] <= _LIKE:
+        return ""
+    return (
+        f"the turns that follow from them do not go with the actions' (correlation {agreement[declared]:.2f}), in the "
+        f"other order they do ({agreement[other]:.2f})"
+    )
+
+
+def _turns(quaternions: np.ndarray, order: str, side: int) -> np.ndarray:
+    """Return the rotation vectors between rows [T-1,3], in the base frame (side 0) or the gripper's (1)."""
+    matrices = rotation_matrix(torch.from_numpy(quaternions), order)
+    before, after = matrices[:-1], matrices[1:]
+    difference = before.mT @ after if side else after @ before.mT
+    vectors: np.ndarray = write_rotation(difference, "rotvec").numpy()
+    return vectors
+
+
+def _correlation(actions: np.ndarray, turns: np.ndarray) -> float:
+    """Return the least correlation of a column of [N,3] with its own, of those in which there are actions.
+
+    The least and not the mean, since in the wrong order some axes may still agree.
+    """
+    actions, turns = actions - actions.mean(axis=0), turns - turns.mean(axis=0)
+    asked, done = np.sqrt((actions**2).sum(axis=0)), np.sqrt((turns**2).sum(axis=0))
+    moving = asked > 0.1 * asked.max()
+    products = (actions * turns).sum(axis=0)
+    return float((products[moving] / np.maximum(asked * done, 1e-12)[moving]).min())
+
+
+def _by_sign(found: Sequence[tuple[Trajectory, np.ndarray]], declared: str) -> str:
+    """Say so where jumps from q to -q keep the other order's w from being negative, and not the declared one's."""
+    flips = sum(int(((q[1:] * q[:-1]).sum(axis=1) < 0).sum()) for _, q in found)
+    never_negative = np.concatenate([q for _, q in found]).min(axis=0) >= -1e-6
+    w, other = (3, 0) if declared == "quat_xyzw" else (0, 3)
+    if flips < _LEAST_FLIPS or never_negative[w] or not never_negative[other]:
+        return ""
+    return f"their signs change all at once ({flips} times), which keeps place {other} from being negative, as w is"
+
+
+def _is_last(quaternions: np.ndarray) -> bool:
+    sizes = np.abs(quaternions)
+    return bool((sizes[:, 3] > 0.9).mean() > 0.9 and (sizes[:, 0] < 0.3).all())

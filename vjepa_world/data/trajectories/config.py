@@ -1,0 +1,177 @@
+"""Where trajectories come from and how windows are cut out of them, in words. Free of torch, so that help is quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from vjepa_world.errors import ConfigError
+from vjepa_world.ops.convention import Convention
+from vjepa_world.config.ranges import FPS, STEPS
+
+#: What a run of one dataset calls it.
+ONLY = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectorySourceConfig:
+    """One dataset of a mixture.
+
+    Attributes:
+        path: A dataset of any known format.
+        weight: How often its windows are drawn, relative to the other sources.
+        embodiment: Which robot it is of; sources of one robot share its weights and statistics. Empty takes the
+            source's name.
+        cameras: Names of the cameras that are used; () takes the first.
+        fps: Frames a second of its windows; 0 takes `data.fps`.
+        convention: How its numbers are written, whole; nothing takes what the dataset declares or its format has.
+        reader: What its format's reader is told: reader.state=, reader.action=, reader.fps=, ...
+    """
+
+    path: str = field(metadata={"example": "DATASET"})
+    weight: float = 1.0
+    embodiment: str = ""
+    cameras: tuple[str, ...] = ()
+    fps: float = field(default=0.0, metadata=FPS)
+    convention: Convention | None = None
+    reader: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check(
+            "a source of data.sources",
+            self,
+            {
+                "path": (bool(self.path), "a dataset's folder or file"),
+                "weight": (self.weight > 0, "more than 0"),
+                "fps": (self.fps >= 0, "more than 0, or 0 for data.fps"),
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryDataConfig:
+    """Where trajectories come from and how windows are cut.
+
+    Attributes:
+        path: A dataset: LeRobot v3.0 or v2.1, DROID, robomimic, OGBench or RLDS.
+        sources: Several of them, drawn by weight: data.sources.NAME.path=, .weight=, .embodiment=, .cameras=, ...
+        cameras: Names of the cameras that are used; () takes the first.
+        views: one: a window shows one of the cameras, drawn anew each time; all: it shows all of them, side by side.
+        convention: How the numbers are written, whole; nothing takes what the dataset declares or its format has.
+        reader: What the format's reader is told: data.reader.state=, data.reader.action=, data.reader.fps=, ...
+        fps: Frames a second of a window; 0 takes every row. V-JEPA 2-AC's is 4.
+        frames: Frames of a training window.
+        val_fraction: Share of the episodes, drawn by the seed, that is held out.
+        max_bad_fraction: Share of unusable episodes above which the run stops.
+        crop_scale: Range of the share of the frame's area that a window shows; anything but [1, 1] needs pixels each
+            step, and switches the cache off.
+        color_jitter: Largest random change of a window's colours, as a share; more than 0 switches the cache off.
+    """
+
+    path: str = field(default="", metadata={"example": "data.path=runs/collect/first"})
+    sources: dict[str, TrajectorySourceConfig] = field(default_factory=dict)
+    cameras: tuple[str, ...] = ()
+    views: Literal["one", "all"] = "one"
+    convention: Convention | None = None
+    reader: dict[str, Any] = field(default_factory=dict)
+    fps: float = field(default=0.0, metadata=FPS)
+    frames: int = field(default=3, metadata=STEPS)
+    val_fraction: float = 0.05
+    max_bad_fraction: float = 0.2
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    color_jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        low, high = self.crop_scale
+        _check(
+            "data",
+            self,
+            {
+                "frames": (self.frames >= 2, "at least 2"),
+                "fps": (self.fps >= 0, "more than 0, or 0 for every row"),
+                "val_fraction": (0 <= self.val_fraction < 1, "a share, from 0 to below 1"),
+                "max_bad_fraction": (0 <= self.max_bad_fraction < 1, "a share, from 0 to below 1"),
+                "crop_scale": (0 < low <= high <= 1, "two shares, 0 < least <= most <= 1"),
+                "color_jitter": (0 <= self.color_jitter < 1, "from 0 to below 1"),
+            },
+        )
+        if not self.path and not self.sources:
+            raise ConfigError(
+                "'data.path' is not given and has no default: give data.path=DATASET, or several as "
+                "data.sources.NAME.path=DATASET"
+            )
+        if self.path and self.sources:
+            raise ConfigError(
+                f"data.path is {self.path} and data.sources has {', '.join(self.sources)}; give one of the two."
+            )
+
+    def unused(self) -> dict[str, str]:
+        """Return what a mixture does not use: each source has a convention and a reader of its own."""
+        return (
+            dict.fromkeys(("convention", "reader"), "data.sources, each with its own,")
+            if self.sources
+            else {}
+        )
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether an augmentation changes what the encoder sees from step to step."""
+        return self.crop_scale != (1.0, 1.0) or self.color_jitter > 0
+
+    def all_sources(self) -> dict[str, TrajectorySourceConfig]:
+        """Return the sources by name, with what they leave to the run filled in."""
+        if self.path:
+            return {
+                ONLY: TrajectorySourceConfig(
+                    path=self.path,
+                    embodiment=ONLY,
+                    cameras=self.cameras,
+                    fps=self.fps,
+                    convention=self.convention,
+                    reader=self.reader,
+                )
+            }
+        return {
+            name: replace(
+                source,
+                embodiment=source.embodiment or name,
+                cameras=source.cameras or self.cameras,
+                fps=source.fps or self.fps,
+            )
+            for name, source in self.sources.items()
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesConfig:
+    """The cache of the frozen encoder's features.
+
+    Attributes:
+        cache: Compute each frame's features once and keep them on disk; else decode and encode at every step.
+        root: Folder of all caches.
+        folder: One cache to use, whatever `root` holds; it is refused if it is of other data or another encoder.
+        limit_gb: What all caches under `root` may take; the least recently used ones go first [GB].
+        batch_frames: Frames encoded at once.
+    """
+
+    cache: bool = True
+    root: str = "runs/features"
+    folder: str = ""
+    limit_gb: float = 100.0
+    batch_frames: int = 64
+
+    def __post_init__(self) -> None:
+        _check(
+            "features",
+            self,
+            {
+                "limit_gb": (self.limit_gb > 0, "more than 0"),
+                "batch_frames": (self.batch_frames >= 1, "at least 1"),
+            },
+        )
+
+
+def _check(prefix: str, config: object, rules: dict[str, tuple[bool, str]]) -> None:
+    for name, (good, allowed) in rules.items():
+        if not good:
+            raise ConfigError(f"{prefix}.{name} is {getattr(config, name)}, allowed is {allowed}. Change it.")

@@ -1,0 +1,139 @@
+"""What a LeRobotDataset of ours says beyond the format: its convention, and the cameras' intrinsics.
+
+`meta/vjepa_world.json` is {"convention": {...}, "intrinsics": {camera: 3x3}, "intrinsics_of_episodes": {index: {camera:
+3x3}}}; the last has what differs from the first episode's. Other readers pass it over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vjepa_world.data.trajectories.contained_paths import ContainedFolder
+from vjepa_world.data.trajectories.formats.lerobot.layout import DECLARED_PATH
+from vjepa_world.data.trajectories.reading import read_json
+from vjepa_world.errors import ConfigError, DataError, nearest
+from vjepa_world.ops.convention import Convention
+
+_MOST_VALUE = 1e12
+
+Matrices = Mapping[str, Sequence[Sequence[float]]]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a dataset says of itself; nothing, unless it is ours.
+
+    Attributes:
+        convention: How its numbers are written; None where it does not say.
+        common: Intrinsics by camera [pixels], 3x3.
+        special: By episode, those that differ.
+    """
+
+    convention: Convention | None = None
+    common: Matrices = field(default_factory=dict)
+    special: Mapping[int, Matrices] = field(default_factory=dict)
+
+    def intrinsics(self, episode: int) -> dict[str, np.ndarray]:
+        """Return the intrinsics of an episode by camera, float64 [3,3]."""
+        matrices = {**self.common, **self.special.get(episode, {})}
+        return {camera: np.array(matrix, np.float64) for camera, matrix in matrices.items()}
+
+
+def read_declared(folder: ContainedFolder) -> Declared:
+    """Read what a dataset declares.
+
+    Raises:
+        DataError: the file is there and broken, or declares no possible convention or intrinsics.
+    """
+    file = folder.file(DECLARED_PATH)
+    if not file.is_file():
+        return Declared()
+    found = read_json(file)
+    special = _mapping(file, found.get("intrinsics_of_episodes"), "intrinsics_of_episodes")
+    wrong = [index for index in special if not index.isdecimal() or len(index) > 18]
+    if wrong:
+        raise DataError(
+            f"{file}: intrinsics_of_episodes has '{wrong[0][:40]}', expected an episode's number."
+        )
+    return Declared(
+        _convention(file, found.get("convention")),
+        _matrices(file, found.get("intrinsics")),
+        {int(index): _matrices(file, matrices) for index, matrices in special.items()},
+    )
+
+
+def _convention(file: Path, words: object) -> Convention | None:
+    if words is None:
+        return None
+    words = _mapping(file, words, "convention")
+    known = [entry.name for entry in dataclasses.fields(Convention)]
+    unknown = [name for name in words if name not in known]
+    if unknown:
+        raise DataError(f"{file}: convention has an unknown key '{unknown[0]}'; {nearest(unknown[0], known)}")
+    defaults = dataclasses.asdict(Convention())
+    for name, value in words.items():
+        if not any(_is_like(value, example) for example in _EXAMPLES.get(name, (defaults[name],))):
+            raise DataError(
+                f"{file}: convention has {name} = {str(value)[:60]}, expected such as {defaults[name]}."
+            )
+    try:
+        return Convention(**words)
+    except ConfigError as error:
+        raise DataError(f"{file}: its convention is none: {error}") from error
+
+
+#: Keys whose values are of one type or of another: a word or a number, or a list of them.
+_EXAMPLES: dict[str, tuple[object, ...]] = {
+    "joints": ("auto", (0,)),
+    "action_joints": ((0,),),
+    "joint_units": ("", ("",)),
+    "joint_speeds": (0.0, (0.0,)),
+}
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Whether a value of JSON is of a default's type: a word, a finite number, or a list of such numbers."""
+    if isinstance(default, str):
+        return isinstance(value, str)
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(_is_like(entry, default[0]) for entry in value)
+    kind = (int, float) if isinstance(default, float) else (int,)
+    return isinstance(value, kind) and not isinstance(value, bool) and abs(value) < _MOST_VALUE
+
+
+def _matrices(file: Path, found: object) -> Matrices:
+    matrices = _mapping(file, found, "intrinsics")
+    for camera, matrix in matrices.items():
+        try:
+            values = np.array(matrix, np.float64)
+        except (TypeError, ValueError):
+            values = np.empty(0)
+        if values.shape != (3, 3) or not np.isfinite(values).all():
+            raise DataError(
+                f"{file}: intrinsics of camera '{camera[:40]}' are {str(matrix)[:80]}, expected 3 rows of 3 numbers."
+            )
+    return matrices
+
+
+def _mapping(file: Path, found: object, what: str) -> dict[str, Any]:
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise DataError(
+            f"{file}: {what} is a {type(found).__name__}, expected an object. Copy the file again."
+        )
+    return found
+
+
+def declaration(convention: Convention, intrinsics: Sequence[Matrices]) -> dict[str, Any]:
+    """Return the file's content for episodes with these intrinsics, in order."""
+    first = intrinsics[0] if intrinsics else {}
+    special = {str(index): matrices for index, matrices in enumerate(intrinsics) if matrices != first}
+    content = {"convention": dataclasses.asdict(convention), "intrinsics": first}
+    return {**content, "intrinsics_of_episodes": special} if special else content

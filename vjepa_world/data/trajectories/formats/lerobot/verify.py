@@ -1,0 +1,75 @@
+"""Reads back what the writer of a LeRobotDataset wrote, before it is called finished."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vjepa_world.files.atomic import WriteError
+from vjepa_world.data.trajectories.formats.lerobot import layout
+from vjepa_world.data.trajectories.formats.lerobot.metadata import Episode, LeRobotMeta
+from vjepa_world.data.video.reader import probe_video
+from vjepa_world.errors import DataError
+
+
+def verify_written(root: Path, num_episodes: int, num_frames: int) -> None:
+    """Check that a dataset is there as it was to be written; else take back that it is finished.
+
+    Its metadata must list so many episodes and frames, each data file must have its rows, and each video must be a
+    file, no link, whose header can be read and which lasts as long as its episodes.
+
+    Raises:
+        WriteError: something is missing or not whole.
+    """
+    try:
+        check_whole(root, num_episodes, num_frames)
+    except (DataError, OSError, pa.ArrowException) as error:
+        (root / layout.INFO_PATH).unlink(missing_ok=True)
+        raise WriteError(
+            f"{root} was written, but does not read back as it should: {error} The dataset is not finished; look at "
+            "the disk, and start the same again."
+        ) from error
+
+
+def check_whole(root: Path, num_episodes: int, num_frames: int) -> None:
+    """Check that a finished dataset is there with so many episodes and frames, all of its files with it.
+
+    Raises:
+        DataError: something is missing, a link, or not whole.
+    """
+    meta = LeRobotMeta(root)
+    episodes = meta.episodes()
+    found = (len(episodes), sum(episode.length for episode in episodes))
+    if found != (num_episodes, num_frames) or meta.left_out:
+        raise DataError(
+            f"it lists {found[0]} episodes and {found[1]} frames, not {num_episodes} and {num_frames}."
+        )
+    rows = Counter[Path]()
+    for episode in episodes:
+        rows[episode.data_path] += episode.length
+    for file, expected in rows.items():
+        _check_file(file)
+        if (count := pq.read_metadata(file).num_rows) != expected:
+            raise DataError(f"{file} has {count} rows, not {expected}.")
+    for file, end_s in _ends(episodes, meta.fps).items():
+        _check_file(file)
+        if (duration_s := probe_video(file).duration_s) < end_s:
+            raise DataError(f"{file} lasts {duration_s:.3f} s, and its episodes go on to {end_s:.3f} s.")
+
+
+def _ends(episodes: list[Episode], fps: float) -> dict[Path, float]:
+    """Return for each video when the last row but one of its episodes is shown at the latest [s]."""
+    ends: dict[Path, float] = {}
+    for episode in episodes:
+        for piece in episode.videos.values():
+            # Containers differ in how long the last frame is shown.
+            ends[piece.path] = max(ends.get(piece.path, 0.0), piece.from_s + (episode.length - 2) / fps)
+    return ends
+
+
+def _check_file(file: Path) -> None:
+    if file.is_symlink() or not file.is_file():
+        raise DataError(f"{file} is {'a link' if file.is_symlink() else 'not there'}, not a file.")

@@ -1,0 +1,131 @@
+"""Writes a LeRobotDataset v3.0 from many processes: each writes shards, and one `finalize` gathers them.
+
+A shard appears under its name only when complete, so a killed recording goes on with the shards that are missing.
+`meta/info.json` is written last: a folder without it is unfinished.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from vjepa_world.data.trajectories.formats.lerobot import layout
+from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec
+from vjepa_world.data.trajectories.formats.lerobot.gather import Shard, gather
+from vjepa_world.data.trajectories.formats.lerobot.shard import ShardWriter
+from vjepa_world.data.trajectories.formats.lerobot.verify import verify_written
+from vjepa_world.errors import DataError
+
+_SHARD_NAME = re.compile(r"shard-(\d{5,})")
+
+
+class LeRobotWriter:
+    """Makes one LeRobotDataset v3.0 in `root`, shard by shard; small, and may be sent to worker processes.
+
+    Args:
+        root: the dataset's folder.
+        spec: what its episodes have in common.
+        crf: x264 quality of frames that are encoded, 0 lossless to 51 worst.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], spec: DatasetSpec, *, crf: int = 20) -> None:
+        self.root, self.spec, self.crf = Path(root), spec, crf
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the dataset is complete and readable."""
+        return (self.root / layout.INFO_PATH).exists()
+
+    def shard(self, index: int) -> ShardWriter:
+        """Start shard `index`; episodes come in the order of shards.
+
+        Raises:
+            DataError: that shard, or the whole dataset, is already finished; or the folder cannot be written.
+        """
+        folder = self._shard_folder(index)
+        if self.is_finished or folder.exists():
+            what = f"shard {index} of it" if folder.exists() else "it"
+            raise DataError(
+                f"Cannot record into {self.root}: {what} is finished. Choose another folder or name."
+            )
+        return ShardWriter(folder, self.spec, self.crf)
+
+    def finished_shards(self) -> list[int]:
+        """Return the indices of the complete shards, sorted.
+
+        Raises:
+            DataError: a shard was recorded with other settings than this writer's.
+        """
+        indices = finished_shards(self.root)
+        for index in indices:
+            self._load(index)
+        return indices
+
+    def num_recorded(self) -> tuple[int, int]:
+        """Return how many episodes and frames the complete shards hold."""
+        lengths = [
+            episode["length"]
+            for index in finished_shards(self.root)
+            for episode in self._load(index).episodes
+        ]
+        return len(lengths), sum(lengths)
+
+    def skipped(self) -> dict[str, str]:
+        """Return the episodes that the complete shards left out, each with its reason."""
+        return {
+            name: reason
+            for index in finished_shards(self.root)
+            for name, reason in self._load(index).bad.items()
+        }
+
+    def finalize(self) -> Path:
+        """Gather the finished shards into the v3.0 layout and return the folder; safe to repeat when killed.
+
+        Raises:
+            DataError: no shard is finished, a shard differs in its settings, the disk is full, or what was written does
+                not read back whole; the dataset then stays unfinished.
+        """
+        if not self.is_finished:
+            shards = [self._load(index) for index in self.finished_shards()]
+            if not any(shard.episodes for shard in shards):
+                raise DataError(
+                    f"Nothing to gather in {self.root}: no shard is finished. Record episodes first."
+                )
+            gather(self.root, self.spec, [shard for shard in shards if shard.episodes])
+            verify_written(self.root, *self.num_recorded())
+        shutil.rmtree(self.root / layout.SHARDS, ignore_errors=True)
+        return self.root
+
+    def _shard_folder(self, index: int) -> Path:
+        return self.root / layout.SHARDS / f"shard-{index:05d}"
+
+    def _load(self, index: int) -> Shard:
+        folder = self._shard_folder(index)
+        try:
+            record = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{folder} is damaged ({error}). Delete it; it is then recorded again."
+            ) from error
+        theirs, mine = record["spec"], self.spec.to_dict()
+        differing = [
+            f"{key}: {theirs.get(key)} there, {mine[key]} here"
+            for key in mine
+            if theirs.get(key) != mine[key]
+        ]
+        if differing:
+            raise DataError(
+                f"{folder} was recorded with other settings ({'; '.join(differing)}). Use the same settings to go "
+                f"on, or another folder or name to start anew."
+            )
+        return Shard(folder=folder, episodes=tuple(record["episodes"]), bad=record["bad"])
+
+
+def finished_shards(root: str | os.PathLike[str]) -> list[int]:
+    """Return the indices of the complete shards in a folder that is being recorded, sorted."""
+    folder = Path(root) / layout.SHARDS
+    matches = (_SHARD_NAME.fullmatch(entry.name) for entry in folder.iterdir()) if folder.is_dir() else ()
+    return sorted(int(match.group(1)) for match in matches if match)

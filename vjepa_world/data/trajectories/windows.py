@@ -1,0 +1,268 @@
+"""Windows of trajectories: which rows make one, by time, and the states and actions between them.
+
+Shapes: B windows, T frames of a window, W windows in all, R rows of an episode, S state size, A action size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vjepa_world.data.corpus.bad_files import BadFiles
+from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
+from vjepa_world.data.trajectories.standardise import standardise
+from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.ops.convention import Convention
+from vjepa_world.ops.pose import compose_actions
+from vjepa_world.system.progress import track
+
+#: Of two rows that are equally near, but for rounding, the earlier one is taken [s].
+_TIE_S = 1e-9
+
+
+Joining = Literal["pose", "add", "last", "stack"]
+
+
+def joining_of(convention: Convention) -> Joining:
+    """Return how the actions of rows that a window skips become one, in our convention."""
+    if convention.actions == "given":
+        return "stack"
+    if convention.has_joints:
+        return "last" if convention.absolute_actions else "add"
+    return "pose" if convention.has_pose else "stack"
+
+
+@dataclass(frozen=True)
+class EpisodeNumbers:
+    """An episode without its pictures, in our convention.
+
+    Attributes:
+        index: Its place in the dataset.
+        name: What messages call it.
+        states: float32 `[R, S]`.
+        actions: float32 `[R-1, A]`.
+        timestamps_s: float64 `[R]`.
+        joining: How the actions of skipped rows become one: pose deltas are composed (pose), changes added (add), of
+            targets the last one counts (last), others stand one after the other (stack).
+        extrinsics: By camera, float32 `[R, 6]`.
+        task: What the robot did, in words.
+        fingerprint: Of its numbers as the file has them, by which it is known again wherever and in whatever format it
+            is; empty where nobody asked for it.
+    """
+
+    index: int
+    name: str
+    states: np.ndarray
+    actions: np.ndarray
+    timestamps_s: np.ndarray
+    joining: Joining
+    extrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    task: str = ""
+    fingerprint: str = ""
+
+
+def fingerprint(trajectory: Trajectory) -> str:
+    """Return a hash of an episode's states and actions, the same for a copy, and in another format.
+
+    Times, names and pictures are left out: a conversion may write those anew.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for values in (trajectory.states, trajectory.actions):
+        digest.update(f"{values.shape}".encode())
+        digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+    return digest.hexdigest()
+
+
+def read_episodes(
+    dataset: TrajectoryDataset, *, max_bad_fraction: float, indices: Sequence[int] | None = None
+) -> tuple[list[EpisodeNumbers], BadFiles]:
+    """Read the numbers of all episodes, or of some, and bring them to our convention.
+
+    Args:
+        dataset: The trajectories.
+        max_bad_fraction: Share of unusable episodes above which to stop.
+        indices: Which episodes; None reads all.
+
+    Returns:
+        The usable episodes, and the account of the others.
+
+    Raises:
+        DataError: Too many are unusable, or all.
+    """
+    wanted = range(dataset.num_episodes) if indices is None else indices
+    bad = BadFiles(max_bad_fraction, what="episodes")
+    found = []
+    for index in track(wanted, "numbers", unit="episode", delay_s=2.0):
+        try:
+            found.append(_numbers(dataset.episode(index), dataset.convention))
+        except DataError as error:
+            bad.add(f"{dataset.path} episode {index}", str(error))
+            bad.check(len(wanted))
+    bad.check(len(wanted))
+    return found, bad
+
+
+def _numbers(trajectory: Trajectory, convention: Convention) -> EpisodeNumbers:
+    ours = standardise(trajectory, convention)
+    return EpisodeNumbers(
+        index=ours.index,
+        name=ours.name,
+        states=ours.states,
+        actions=ours.actions,
+        timestamps_s=ours.timestamps_s,
+        joining=joining_of(convention),
+        extrinsics={name: values.astype(np.float32) for name, values in ours.extrinsics.items()},
+        task=ours.task,
+        fingerprint=fingerprint(trajectory),
+    )
+
+
+class WindowTable:
+    """All windows of some episodes: frame i of a window is the row nearest to its first row's time plus i / fps.
+
+    A window whose rows are not there when they should be (the end of the episode, a jump of the clock) is none.
+
+    Args:
+        episodes: What `read_episodes` gave.
+        frames: Frames of a window, at least 2.
+        fps: Frames a second; 0 takes every row.
+
+    Attributes:
+        rows: int64 `[W, T]`, rows in the episode.
+        episodes: int64 `[W]`, places in the list of episodes.
+        indices: int64 `[W]`, the same episodes' places in the dataset.
+        fps: Frames a second of the windows.
+        joining: How the actions of skipped rows become one.
+        stride: Rows between two frames, at most.
+
+    Raises:
+        ConfigError: `fps` is above the data's.
+        DataError: Actions of no known meaning would have to be put together in different numbers.
+    """
+
+    def __init__(self, episodes: Sequence[EpisodeNumbers], *, frames: int, fps: float = 0.0) -> None:
+        self.frames = frames
+        self.source = list(episodes)
+        own = _data_fps(self.source)
+        if fps > own * (1 + 1e-3):
+            raise ConfigError(
+                f"data.fps is {fps:g}, and the data has {own:g} frames a second; give at most that, or 0 for all rows."
+            )
+        self.fps = fps or own
+        tables = [_rows(episode.timestamps_s, frames, self.fps, own) for episode in self.source]
+        empty = np.empty((0, frames), np.int64)
+        self.rows = torch.from_numpy(np.concatenate([empty, *tables]))
+        self.episodes = torch.repeat_interleave(
+            torch.arange(len(tables)), torch.tensor([len(t) for t in tables])
+        )
+        self.indices = torch.tensor([episode.index for episode in self.source], dtype=torch.long)[
+            self.episodes
+        ]
+        lengths = [len(episode.states) for episode in self.source]
+        self._starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
+        self.joining: Joining = self.source[0].joining if self.source else "stack"
+        self._states = torch.from_numpy(_joined([e.states for e in self.source]))
+        # One row of zeros ends each episode, so that actions and states have the same places.
+        self._actions = torch.from_numpy(_joined([np.pad(e.actions, ((0, 1), (0, 0))) for e in self.source]))
+        self.stride = self._stride()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def state_dim(self) -> int:
+        """Size of a state, S."""
+        return self._states.shape[1]
+
+    @property
+    def action_dim(self) -> int:
+        """Size of an action from frame to frame, A."""
+        return self._actions.shape[1] * (self.stride if self.joining == "stack" else 1)
+
+    def numbers(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states and actions of windows `[B]`: float32 `[B, T, S]` and `[B, T-1, A]`.
+
+        Where rows are skipped, an action carries from frame to frame: pose deltas are composed, changes of joints
+        added, of targets the last one counts, others stand one after the other.
+        """
+        places = self.places(windows)
+        states = self._states[places]
+        if self.stride == 1:
+            return states, self._actions[places[:, :-1]]
+        if self.joining == "last":
+            return states, self._actions[places[:, 1:] - 1]
+        each = places[:, :-1, None] + torch.arange(self.stride)
+        actions = self._actions[each.clamp_max(len(self._actions) - 1)]
+        if self.joining == "stack":
+            return states, actions.flatten(2)
+        taken = actions * (each < places[:, 1:, None]).unsqueeze(-1)
+        return states, compose_actions(taken) if self.joining == "pose" else taken.sum(dim=2)
+
+    def places(self, windows: Tensor) -> Tensor:
+        """Return the rows of windows `[B]` as places among all rows of all episodes, int64 `[B, T]`."""
+        return self._starts[self.episodes[windows]].unsqueeze(1) + self.rows[windows]
+
+    def extrinsics(self, windows: Tensor, cameras: Sequence[str]) -> Tensor:
+        """Return the pose of one camera a window at each frame, float32 `[B, T, 6]`.
+
+        Raises:
+            DataError: An episode has none for its camera.
+        """
+        found = []
+        for window, camera in zip(windows.tolist(), cameras, strict=True):
+            episode = self.source[int(self.episodes[window])]
+            if camera not in episode.extrinsics:
+                raise DataError(
+                    f"{episode.name} has no extrinsics of camera '{camera}' (it has those of: "
+                    f"{', '.join(episode.extrinsics) or 'none'}); set predictor.use_extrinsics=false, or give other "
+                    "data."
+                )
+            found.append(torch.from_numpy(episode.extrinsics[camera])[self.rows[window]])
+        return torch.stack(found)
+
+    def of_episodes(self, places: Sequence[int]) -> Tensor:
+        """Return the windows of the episodes at these places of the list, int64."""
+        return torch.isin(self.episodes, torch.tensor(list(places), dtype=torch.long)).nonzero().squeeze(1)
+
+    def _stride(self) -> int:
+        """Return how many rows lie between frames, at most.
+
+        Raises:
+            DataError: It differs, and actions are not of a kind that can be put together.
+        """
+        steps = torch.diff(self.rows, dim=1)
+        low, high = (int(steps.min()), int(steps.max())) if steps.numel() else (1, 1)
+        if low != high and self.joining == "stack":
+            raise DataError(
+                f"at data.fps={self.fps:g} between {low} and {high} rows lie between two frames, and actions of no "
+                "known meaning cannot be put together in different numbers; choose a data.fps that divides the data's."
+            )
+        return high
+
+
+def _data_fps(episodes: Sequence[EpisodeNumbers]) -> float:
+    intervals = [np.median(np.diff(e.timestamps_s)) for e in episodes if len(e.timestamps_s) > 1]
+    return float(1 / np.median(intervals)) if intervals else 1.0
+
+
+def _rows(times_s: np.ndarray, frames: int, fps: float, own: float) -> np.ndarray:
+    """Return the rows of every window of an episode, int64 [w, T]."""
+    targets = times_s[:, None] + np.arange(frames) / fps
+    after = np.searchsorted(times_s, targets).clip(max=len(times_s) - 1)
+    before = np.maximum(after - 1, 0)
+    late, early = np.abs(times_s[after] - targets), np.abs(times_s[before] - targets)
+    nearest = np.where(late < early - _TIE_S, after, before)
+    there = np.abs(times_s[nearest] - targets).max(axis=1) <= 0.5 / own * (1 + 1e-6)
+    onwards = (np.diff(nearest, axis=1) > 0).all(axis=1)
+    kept: np.ndarray = nearest[there & onwards].astype(np.int64)
+    return kept
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)

@@ -1,0 +1,177 @@
+"""Which frames a video stream has, in the order in which they are displayed: what every decoder goes by.
+
+Frames are counted here once, from the stored packets, so that all decoders speak of the same frames and times.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from vjepa_world.data.video.decoder import DecodeError
+from vjepa_world.data.video.packet_roles import Role
+
+# A last frame that is displayed for less than this share of the shortest time between two frames was given no
+# duration by its container (FLV, ASF, MP4 of a variable rate), or the muxer's smallest.
+_PLAUSIBLE_DURATION = 0.75
+
+
+class StoredPacket(NamedTuple):
+    """What is known of a packet without its contents. Times are in the stream's units."""
+
+    pts: int | None
+    dts: int | None
+    duration: int
+    size: int
+    is_keyframe: bool
+    is_discard: bool  # an edit list cuts it away
+
+    @property
+    def identity(self) -> tuple[int | None, int | None, int]:
+        """Tell it from the stream's others, after a seek too."""
+        return self.pts, self.dts, self.size
+
+
+@dataclass(frozen=True)
+class FrameIndex:
+    """The frames of one stream, T of them.
+
+    Attributes:
+        stored: All packets, in the order in which they are stored.
+        order: [T] which packet holds each displayed frame.
+        starts_s: [T] when each is first displayed, in seconds on the file's own clock.
+        end_s: When the last one's display ends.
+        keys: Those frames at which decoding can begin: all later ones come out whole.
+        spare: Those which no other refers to.
+        is_plain: Containers and codecs agree on times and keyframes, and every packet is one displayed frame: other
+            decoders than ours may be trusted with it.
+    """
+
+    stored: Sequence[StoredPacket]
+    order: np.ndarray
+    starts_s: np.ndarray
+    end_s: float
+    keys: np.ndarray
+    spare: frozenset[int]
+    is_plain: bool
+    shown_of: dict[int, int] = field(init=False)  # from a packet to its frame
+
+    def __post_init__(self) -> None:
+        """Turn `order` round."""
+        object.__setattr__(self, "shown_of", {int(number): index for index, number in enumerate(self.order)})
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def build_index(
+    stored: Sequence[StoredPacket],
+    roles: Sequence[Role],
+    *,
+    unit_s: float,
+    fps: float,
+    times_are_stored: bool,
+    has_keyframes: bool,
+    decode_order: Callable[[], list[tuple[int, int | None]]],
+) -> FrameIndex:
+    """Return the frames of a stream.
+
+    Args:
+        stored: All its packets.
+        roles: What each is to the others.
+        unit_s: The unit of their times.
+        fps: The rate in the header, for a video of a single frame.
+        times_are_stored: Whether the container keeps presentation times, so that packets that have one can be
+            sorted by it.
+        has_keyframes: Whether frames can be decoded without all those before them.
+        decode_order: Decodes all from the start, and returns of each frame that comes out its packet, and the
+            decoding time of the packet that made it come out; called where times do not tell.
+
+    Raises:
+        DecodeError: No frame is displayed, or the packets have no times at all.
+    """
+    shown = [
+        number
+        for number, (packet, role) in enumerate(zip(stored, roles, strict=True))
+        if packet.size and not packet.is_discard and not role.hidden
+    ]
+    times = [stored[number].pts for number in shown]
+    is_sorted = times_are_stored and None not in times and len(set(times)) == len(times)
+    is_sorted &= not any(role.doubtful for role in roles)
+    # Times of storing for pictures that are displayed in another order: put together wrongly, decoded from the start.
+    is_misdated = is_sorted and any(role.reorders for role in roles)
+    is_misdated &= times == sorted(time for time in times if time is not None)
+    is_sorted &= not is_misdated
+    has_keyframes &= not is_misdated
+    order = sorted(shown, key=lambda number: stored[number].pts or 0) if is_sorted else []
+    if is_sorted and has_keyframes and _key_frames(stored, roles, order)[:1] != [0]:
+        is_sorted = (
+            False  # cut out of a longer video: what is displayed before the first keyframe may not come out
+        )
+    decoded = [] if is_sorted else decode_order()
+    order = order if is_sorted else [number for number, _ in decoded]
+    if not order:
+        raise DecodeError("no frame is displayed")
+    units = None if times_are_stored else _output_times([dts for _, dts in decoded])
+    if units is None:
+        units = _stored_times(stored, order, prefer_dts=not times_are_stored)
+    starts_s = np.array(units, dtype=np.int64) * unit_s
+    keys = _key_frames(stored, roles, order) if has_keyframes else []
+    flagged = [index for index, number in enumerate(order) if stored[number].is_keyframe]
+    return FrameIndex(
+        stored=stored,
+        order=np.array(order),
+        starts_s=starts_s,
+        end_s=float(starts_s[-1]) + _last_duration_s(starts_s, stored[order[-1]].duration * unit_s, fps),
+        keys=np.array(keys, dtype=np.int64),
+        spare=frozenset(index for index, number in enumerate(order) if roles[number].disposable),
+        is_plain=is_sorted and keys == flagged and len(order) == sum(1 for packet in stored if packet.size),
+    )
+
+
+def _output_times(times: list[int | None]) -> list[int] | None:
+    """Return when each frame came out, or None where that is no order; the last ones come out when all is read."""
+    known = list(itertools.takewhile(lambda time: time is not None, times))
+    count = len(known)
+    gaps = np.diff(np.array(known, dtype=np.int64))
+    if count < 2 or (gaps <= 0).any() or any(time is not None for time in times[count:]):
+        return None
+    gap, last = max(int(np.median(gaps)), 1), int(known[-1])  # type: ignore[arg-type]
+    return [*known, *(last + gap * step for step in range(1, len(times) - count + 1))]  # type: ignore[list-item]
+
+
+def _stored_times(stored: Sequence[StoredPacket], order: list[int], prefer_dts: bool) -> list[int]:
+    """Return when each frame is displayed, in the stream's units, as its packets say."""
+    fields = [[stored[number].pts for number in order], [stored[number].dts for number in order]]
+    for times in reversed(fields) if prefer_dts else fields:
+        known = sorted(time for time in times if time is not None)
+        if len(known) == len(order):
+            return known
+    raise DecodeError("its packets have no times")
+
+
+def _key_frames(stored: Sequence[StoredPacket], roles: Sequence[Role], order: list[int]) -> list[int]:
+    """Return the frames that the container calls keyframes, the codec too, and behind which nothing older comes."""
+    shown_of = {number: index for index, number in enumerate(order)}
+    keys, latest = [], -1
+    for number, packet in enumerate(stored):
+        index = shown_of.get(number)
+        if index is None:
+            continue
+        if packet.is_keyframe and roles[number].begins and index > latest:
+            keys.append(index)
+        latest = max(latest, index)
+    return keys
+
+
+def _last_duration_s(starts_s: np.ndarray, stored_s: float, fps: float) -> float:
+    """Return how long the last frame is displayed: as its container says, else as long as the others."""
+    gaps_s = np.diff(starts_s)
+    gaps_s = gaps_s[gaps_s > 0]
+    if len(gaps_s) == 0:
+        return stored_s if stored_s > 0 else 1.0 / fps
+    return stored_s if stored_s >= _PLAUSIBLE_DURATION * gaps_s.min() else float(np.median(gaps_s))

@@ -1,0 +1,313 @@
+"""Reads ordinary video files by time, exactly, through torchcodec or, where that does not load, PyAV or decord.
+
+Shapes: T frames, C = 3 channels (RGB), H W pixels. Times are seconds from the first frame.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from torch import Tensor
+
+from vjepa_world.data.video.container_size import declared_size
+from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, Decoder, first_line
+from vjepa_world.data.corpus.locations import Place, TarMember, ffmpeg_url, open_place, size_of
+from vjepa_world.data.video.backends import MemoryDecoder, open_decoder
+from vjepa_world.errors import DataError
+
+# Containers round presentation times (Matroska to 1 ms), and so do those who ask (float32 timestamps): a time
+# this little before a frame still means that frame. Always less than half a frame.
+TIME_TOLERANCE_S = 1e-3
+
+# Header and frames may differ by this much (audio that goes on a little, a last frame of unknown length), or by
+# a tenth; more than that is a damaged file.
+_DURATION_SLACK_S = 0.5
+
+# Containers made for broadcasting: decoders only guess where a frame lies.
+_NO_INDEX = ("mpegts", "mpeg")
+
+# Texts that name other files or addresses: what they lead to is not this file.
+_PLAYLISTS = ("concat", "hls", "dash", "sdp", "imf")
+
+# What a file may make FFmpeg open: never the network.
+_OPTIONS = {"protocol_whitelist": "file,subfile"}
+
+
+#: What the reason of a failure begins with that is the system's and not the file's.
+CANNOT_OPEN = "Cannot open"
+
+
+class VideoError(DataError):
+    """A video file cannot be read: which one, what was expected, what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What a video file's header says.
+
+    `num_frames` is an estimate where the container keeps no count; `width` and `height` are those before a
+    rotation flag is applied.
+    """
+
+    path: Place
+    duration_s: float
+    fps: float
+    num_frames: int
+    codec: str
+    width: int
+    height: int
+
+
+def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
+    """Read a file's header, without decoding a frame (about a millisecond).
+
+    Raises:
+        VideoError: missing, empty, not a video, no video stream, or shorter than its header says.
+    """
+    place = path if isinstance(path, TarMember) else Path(path)
+    check_file(place)
+    try:
+        with av.open(ffmpeg_url(place), options=_OPTIONS) as container:
+            if container.format.name in _PLAYLISTS:
+                raise unreadable(
+                    place, f"it is a playlist ({container.format.name}), which names other files"
+                )
+            _check_whole(place, container)
+            stream = container.streams.best("video")
+            if not isinstance(stream, av.VideoStream):
+                kinds = ", ".join(sorted({s.type for s in container.streams}))
+                raise unreadable(place, f"it has no video stream (its streams: {kinds or 'none'})")
+            if container.format.name in _NO_INDEX:
+                raise VideoError(
+                    f"Cannot read {place} exactly: its container ({container.format.name}) has no index to seek by. "
+                    f"Put it into another: ffmpeg -i {place.name} -c copy {Path(place.name).stem}.mp4"
+                )
+            return _info(place, container, stream)
+    except (*AV_ERRORS, OSError) as error:
+        reason = f"its header cannot be read ({first_line(error)}): it is truncated, or no video at all"
+        raise unreadable(place, reason) from error
+
+
+def pixel_format(path: str | os.PathLike[str]) -> str | None:
+    """Return FFmpeg's name of how pixels are stored, such as yuv420p; None where the header cannot be read."""
+    try:
+        with av.open(ffmpeg_url(Path(path)), options=_OPTIONS) as container:
+            stream = container.streams.best("video")
+            return stream.codec_context.pix_fmt if isinstance(stream, av.VideoStream) else None
+    except AV_ERRORS:
+        return None
+
+
+def check_file(place: Place) -> None:
+    """Refuse what is no file with bytes in it.
+
+    Raises:
+        VideoError: it is missing, not allowed to be read, a folder, empty, or cut off.
+    """
+    file = place.path if isinstance(place, TarMember) else place
+    try:
+        if not file.exists():
+            raise VideoError(f"No such video file: {file}. Check the path, or the list that names it.")
+        if not file.is_file():
+            raise VideoError(f"{file} is not a file. Expected one video file.")
+        open(file, "rb").close()  # else FFmpeg calls it truncated
+    except OSError as error:  # a folder or file without permission, a loop of links, a disk that fails
+        raise VideoError(
+            f"{CANNOT_OPEN} {place}: {error.strerror}. Allow it to be read, or take it out of the data."
+        ) from error
+    if size_of(place) == 0:
+        raise unreadable(place, "it has zero bytes", "a whole file")
+    if isinstance(place, TarMember) and place.offset + place.size > file.stat().st_size:
+        raise unreadable(place, f"{file} is truncated: it ends before this member does")
+
+
+def _check_whole(place: Place, container: av.container.InputContainer) -> None:
+    """Refuse a file that ends before its index does: decoders would hand out fewer, grey or repeated frames."""
+    ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
+    with open_place(place) as file:
+        needed, size = max([declared_size(file), *ends]), size_of(place)
+    if needed > size:
+        raise unreadable(place, f"it is truncated: its header speaks of {needed} bytes, the file has {size}")
+
+
+def _info(path: Place, container: av.container.InputContainer, stream: av.VideoStream) -> VideoInfo:
+    context = stream.codec_context
+    rate = stream.average_rate or stream.guessed_rate
+    duration_s = _duration_s(container, stream)
+    if context is None or not context.width or rate is None or duration_s <= 0:
+        raise unreadable(path, "its header has no codec, size, frame rate or duration")
+    return VideoInfo(
+        path=path,
+        duration_s=duration_s,
+        fps=float(rate),
+        num_frames=stream.frames or max(1, round(duration_s * float(rate))),
+        codec=context.codec.canonical_name,
+        width=context.width,
+        height=context.height,
+    )
+
+
+def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
+    """Return how long the frames are displayed, from the first one on; 0 when there is none."""
+    unit_s = float(stream.time_base or 0)
+    if stream.duration is not None:
+        return stream.duration * unit_s
+    start_s = (stream.start_time or 0) * unit_s
+    if "DURATION" in stream.metadata:  # Matroska: when the last frame ends, as HH:MM:SS.nnnnnnnnn
+        hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start_s
+    if container.duration:
+        return container.duration / av.time_base
+    # Streams recorded live have no length in their header: the packets are counted through.
+    ends = [
+        packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None
+    ]
+    return max(ends, default=0) * unit_s - start_s
+
+
+def unreadable(
+    place: Place | str, reason: str, expected: str = "a whole video file with frames that FFmpeg decodes"
+) -> VideoError:
+    """Return the error for what cannot be read: which, why, what was expected, what to do."""
+    return VideoError(
+        f"Cannot read {place}: {reason}. Expected {expected}; replace it or take it out of the data."
+    )
+
+
+class VideoFile:
+    """An open video; made by `open_video`, closed by `close` or a `with` block."""
+
+    def __init__(self, info: VideoInfo, decoder: Decoder, device: str = "cpu") -> None:
+        self.path = info.path
+        self.device = device
+        self.codec = info.codec
+        self.width = info.width
+        self.height = info.height
+        self.num_frames = decoder.num_frames
+        self.duration_s = decoder.end_s - decoder.begin_s
+        self.fps = self.num_frames / self.duration_s
+        self._decoder: Decoder | None = decoder
+
+    def frames_at(self, timestamps_s: Sequence[float] | np.ndarray) -> Tensor:
+        """Return the frames displayed at these times, uint8 [T,C,H,W].
+
+        The frame displayed at t is the last whose presentation time is at most t (within 1 ms), so variable
+        frame rates are respected. Times may repeat and come in any order.
+
+        Raises:
+            VideoError: a time outside [0, duration_s], or frames that do not decode.
+        """
+        times_s = np.asarray(timestamps_s, dtype=np.float64)
+        tolerance_s = min(TIME_TOLERANCE_S, 0.25 / self.fps)
+        bad = ~((times_s >= -tolerance_s) & (times_s <= self.duration_s + tolerance_s))
+        if bad.any():
+            raise VideoError(
+                f"{self.path} has no frame at {times_s[bad][0]:.3f} s: its frames are displayed from 0 to "
+                f"{self.duration_s:.3f} s. Ask for times inside."
+            )
+        decoder = self._opened()
+        try:
+            return decoder.at_times(times_s + (decoder.begin_s + tolerance_s)).to(self.device)
+        except DecodeError as error:
+            raise unreadable(self.path, f"decoding failed ({error})") from error
+
+    @property
+    def begin_s(self) -> float:
+        """When the first frame is displayed, on the file's own clock."""
+        return self._opened().begin_s
+
+    @property
+    def starts_s(self) -> np.ndarray:
+        """When each frame is first displayed, float64 [num_frames]; the first at 0."""
+        decoder = self._opened()
+        return decoder.starts_s - decoder.begin_s
+
+    def frames_by_index(self, indices: Sequence[int]) -> Tensor:
+        """Return the frames at these places in presentation order, uint8 [T,C,H,W].
+
+        Raises:
+            VideoError: an index outside [0, num_frames), or frames that do not decode.
+        """
+        bad = [index for index in indices if not 0 <= index < self.num_frames]
+        if bad:
+            raise VideoError(f"{self.path} has no frame {bad[0]}: it has {self.num_frames}, counted from 0.")
+        try:
+            return self._opened().at_indices(indices).to(self.device)
+        except DecodeError as error:
+            raise unreadable(self.path, f"decoding failed ({error})") from error
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all its frames, decoded."""
+        return self.num_frames * self.height * self.width * 3
+
+    @property
+    def is_preloaded(self) -> bool:
+        """Whether all its frames are in memory."""
+        return isinstance(self._decoder, MemoryDecoder)
+
+    def preload(self) -> None:
+        """Decode all frames into memory; later reads copy from there.
+
+        Raises:
+            VideoError: frames that do not decode.
+        """
+        file = self._opened()
+        try:
+            self._decoder = MemoryDecoder(file)
+        except DecodeError as error:
+            raise unreadable(self.path, f"decoding failed ({error})") from error
+        file.close()
+
+    def close(self) -> None:
+        """Free the decoder; reading afterwards is an error. Closing twice is not."""
+        if self._decoder is not None:
+            self._decoder.close()
+        self._decoder = None
+
+    def _opened(self) -> Decoder:
+        if self._decoder is None:
+            raise VideoError(f"{self.path} was closed. Open it again with open_video.")
+        return self._decoder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_video(
+    path: str | os.PathLike[str] | TarMember, *, num_threads: int = 1, device: str = "cpu"
+) -> VideoFile:
+    """Open a video file of any container and codec that FFmpeg knows; its best video stream is read.
+
+    Args:
+        path: the file, or the member of a tar file.
+        num_threads: decoding threads; 1 suits many loader processes.
+        device: where frames are decoded and left: cpu, or cuda (cuda:N), see `check_decode_device`.
+
+    Raises:
+        VideoError: missing, empty, truncated, not a video, or not decodable; the file is named.
+    """
+    info = probe_video(path)
+    try:
+        decoder = open_decoder(ffmpeg_url(info.path), num_threads, device=device)
+    except DecodeError as error:
+        raise unreadable(info.path, f"no frame can be decoded ({error})") from error
+    found_s = decoder.end_s - decoder.begin_s
+    # "not" rather than "<": a damaged file may give NaN.
+    slack_s = max(_DURATION_SLACK_S, 0.1 * info.duration_s, 2 * found_s / decoder.num_frames)
+    if not found_s > 0 or not abs(found_s - info.duration_s) <= slack_s:
+        reason = f"its header promises {info.duration_s:.2f} s of video, its frames span {found_s:.2f} s"
+        raise unreadable(info.path, reason)
+    return VideoFile(info, decoder, device)

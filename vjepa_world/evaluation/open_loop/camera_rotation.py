@@ -1,0 +1,211 @@
+"""Whether planned motions are the true ones turned: the sign of a camera that stands where no camera stood in training.
+
+Legend: W motions, R resamples. Positions are in the robot's base [m], z upwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from planners.protocols import Plan, Planner
+from vjepa_world.evaluation.action_axes import space_of
+from vjepa_world.evaluation.bootstrap import resampled_sums
+from vjepa_world.evaluation.open_loop.prediction_error import ImaginingModel
+from vjepa_world.evaluation.statistics import EvaluationError
+
+#: A motion of the data is flat, or all of them lie along a line, below this share of the largest direction's spread.
+FLAT = 1e-4
+
+
+@dataclass(frozen=True)
+class CameraRotation:
+    """The rotation that carries planned motions to the true ones best, in the least squares of their ends.
+
+    Long motions count for more, as their direction is better known.
+
+    Attributes:
+        angle_deg: About the base's z axis, counter-clockwise seen from above.
+        interval_deg: 95 %, over episodes.
+        matrix: The same as a 2 x 2 matrix.
+        rms_before_m: Of the differences in x and y, as planned.
+        rms_after_m: The same once turned.
+        angle_3d_deg: Of the best rotation in space, from 0 to 180; None where the motions are too flat to tell.
+        interval_3d_deg: 95 %, over episodes. An angle in space is never negative, so the interval does not hold 0.
+        matrix_3d: The same as a 3 x 3 matrix.
+    """
+
+    angle_deg: float
+    interval_deg: tuple[float, float]
+    matrix: list[list[float]]
+    rms_before_m: float
+    rms_after_m: float
+    angle_3d_deg: float | None
+    interval_3d_deg: tuple[float, float] | None
+    matrix_3d: list[list[float]] | None
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether the interval leaves out no rotation."""
+        return not self.interval_deg[0] <= 0 <= self.interval_deg[1]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as it stands in `result.json`."""
+        space = {
+            "angle_deg": self.angle_3d_deg,
+            "interval_deg": self.interval_3d_deg,
+            "matrix": self.matrix_3d,
+        }
+        return {
+            "angle_deg": self.angle_deg,
+            "interval_deg": list(self.interval_deg),
+            "matrix": self.matrix,
+            "rms_before_m": self.rms_before_m,
+            "rms_after_m": self.rms_after_m,
+            "in_space": space,
+        }
+
+
+def fit_rotation(
+    planned: np.ndarray, true: np.ndarray, episodes: np.ndarray, rng: np.random.Generator
+) -> CameraRotation:
+    r"""Fit :math:`\min_R \sum_i \lVert R p_i - a_i \rVert^2`, about z alone and in space.
+
+    About z, :math:`\theta = \mathrm{atan2}(\sum_i p_i \times a_i, \sum_i p_i \cdot a_i)` of the x and y parts.
+
+    Args:
+        planned: p, `[W, 3]` [m].
+        true: a, `[W, 3]` [m].
+        episodes: Which episode each is from, `[W]`.
+        rng: Draws the resamples of the intervals.
+
+    Raises:
+        EvaluationError: If nothing moves in x and y, planned or true.
+
+    Source: Kabsch, Acta Crystallographica A32 (1976).
+    """
+    p, a = planned.astype(np.float64), true.astype(np.float64)
+    outer = (a[:, :, None] * p[:, None, :]).reshape(len(p), 9)
+    summed, drawn = outer.sum(axis=0), resampled_sums(outer, episodes, rng)
+    angle = float(_about_z(summed))
+    if not np.any(p[:, :2]) or not np.any(a[:, :2]):
+        raise EvaluationError(
+            "a camera rotation needs motions in x and y, and all of them are zero; take episodes that move."
+        )
+    # Around the estimate, since angles are a circle.
+    around = (_about_z(drawn) - angle + math.pi) % (2 * math.pi) - math.pi
+    low, high = np.degrees(angle + np.quantile(around, [0.025, 0.975]))
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    space = kabsch(summed.reshape(3, 3))
+    interval = None
+    if space is not None:
+        angles = [rotation_angle_deg(r) for d in drawn if (r := kabsch(d.reshape(3, 3))) is not None]
+        if angles:
+            interval = (float(np.quantile(angles, 0.025)), float(np.quantile(angles, 0.975)))
+    return CameraRotation(
+        angle_deg=math.degrees(angle),
+        interval_deg=(float(low), float(high)),
+        matrix=turn.tolist(),
+        rms_before_m=_rms(p[:, :2] - a[:, :2]),
+        rms_after_m=_rms(p[:, :2] @ turn.T - a[:, :2]),
+        angle_3d_deg=None if space is None else rotation_angle_deg(space),
+        interval_3d_deg=interval,
+        matrix_3d=None if space is None else space.tolist(),
+    )
+
+
+def kabsch(covariance: np.ndarray) -> np.ndarray | None:
+    r"""Return the rotation that maximises :math:`\mathrm{tr}(R^\top C)`, `[3, 3]`, for :math:`C = \sum_i a_i p_i^\top`.
+
+    With :math:`C = U S V^\top` it is :math:`U \mathrm{diag}(1, 1, \det U V^\top) V^\top`. None where all motions lie
+    along a line, which any turn about it leaves as it is.
+    """
+    u, spread, vt = np.linalg.svd(covariance)
+    if spread[1] <= FLAT * spread[0]:
+        return None
+    return np.asarray(u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt)
+
+
+def rotation_angle_deg(rotation: np.ndarray) -> float:
+    """Return the angle of a rotation `[3, 3]`, from 0 to 180 degrees."""
+    sine = np.linalg.norm(rotation - rotation.T) / (2 * math.sqrt(2))
+    return math.degrees(math.atan2(sine, (np.trace(rotation) - 1) / 2))
+
+
+class RotatedPlanner:
+    """Turns the x and y of what a planner returns about the base's z axis, and keeps them in the model's bounds.
+
+    It stands outside of everything that plans: what the planner remembers of its plans is not turned.
+
+    Args:
+        planner: What plans.
+        angle_deg: Counter-clockwise seen from above, as :func:`fit_rotation` gives it.
+        model: Has the bounds.
+
+    Raises:
+        EvaluationError: If its actions are no pose deltas, whose x and y are known.
+    """
+
+    def __init__(self, planner: Planner, angle_deg: float, model: ImaginingModel) -> None:
+        if not space_of(model).is_pose:
+            raise EvaluationError(
+                f"planner.camera_rotation_deg is {angle_deg:g}, and the model's actions have {len(model.action_low)} "
+                "numbers, of which none is known to be x or y; leave it at 0."
+            )
+        self.planner = planner
+        self.angle_deg = angle_deg
+        self.model = model
+
+    def reset(self) -> None:
+        """Forget what the planner remembers."""
+        self.planner.reset()
+
+    def plan(
+        self,
+        context: Any,
+        goal: Tensor,
+        *,
+        generators: Sequence[Generator],
+        deadline_s: float | None = None,
+        warm_start: Tensor | None = None,
+        prefix: Tensor | None = None,
+    ) -> Plan:
+        """Plan, then turn; the energy stays that of the plan before.
+
+        Raises:
+            EvaluationError: If there is a prefix: actions under way were turned already.
+        """
+        if prefix is not None:
+            raise EvaluationError(
+                "a planner whose motions are turned got actions under way, which were turned already; turning and "
+                "planning in the background do not go together. Turn the action that BackgroundPlanner returns instead."
+            )
+        plan = self.planner.plan(
+            context, goal, generators=generators, deadline_s=deadline_s, warm_start=warm_start
+        )
+        turned = rotate_xy(plan.actions, self.angle_deg)
+        return replace(plan, actions=torch.clamp(turned, self.model.action_low, self.model.action_high))
+
+
+def rotate_xy(actions: Tensor, angle_deg: float) -> Tensor:
+    """Turn the first two numbers of actions `[..., A]` by an angle, counter-clockwise."""
+    cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
+    x, y = actions[..., 0], actions[..., 1]
+    turned = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
+    return torch.cat([turned, actions[..., 2:]], dim=-1)
+
+
+def _about_z(sums: np.ndarray) -> np.ndarray:
+    """Return the angle [rad] for sums of `a_i p_j`, `[..., 9]`."""
+    cross, dot = sums[..., 3] - sums[..., 1], sums[..., 0] + sums[..., 4]
+    return np.asarray(np.arctan2(cross, dot))
+
+
+def _rms(differences: np.ndarray) -> float:
+    return float(np.sqrt((differences**2).sum(axis=1).mean()))

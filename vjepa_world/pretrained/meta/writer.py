@@ -1,0 +1,236 @@
+"""Writes what was read from any format as a file of Meta's: the reference's entries, prefixes and names."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vjepa_world.errors import CheckpointError
+from vjepa_world.models.config import (
+    EmbodimentConfig,
+    EncoderConfig,
+    MaskedPredictorConfig,
+    WorldModelConfig,
+)
+from vjepa_world.pretrained.checkpoint import Checkpoint
+from vjepa_world.pretrained.meta.actions import free_bounds, without_embodiment
+from vjepa_world.pretrained.meta.kinds import OWN_ENTRY, PATCHES, State, kind_of, positions_of
+from vjepa_world.pretrained.meta.key_maps import (
+    SPAN_2_1,
+    action_predictor_words,
+    encoder_words,
+    masked_predictor_words,
+    probe_words,
+    untold,
+)
+
+
+def write_meta(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a file that the reference's code loads, whole or not at all, every tensor bit by bit.
+
+    The one encoder goes under both names that the reference reads, `encoder` and `target_encoder` (`ema_encoder` of a
+    distilled V-JEPA 2.1), stored once. Optimiser state is not kept: the reference can evaluate such a file, not resume
+    from it. What its code takes as arguments (heads, clip, LayerNorm eps) and no tensor tells goes into an entry of our
+    own, which its code passes by, with labels, the robot's name and the bounds of actions.
+
+    A predictor's standardisation of actions and states, which the reference does not have, is folded into its linear
+    maps: exact but for rounding. Unused weights for extrinsics, which the reference always has, are written as zeros.
+
+    Raises:
+        CheckpointError: If the reference has no such architecture, or the file cannot be written.
+    """
+    for part, reason in _obstacles(checkpoint):
+        raise CheckpointError(
+            f"{checkpoint.source} cannot be written as a Meta file: its {part} {reason}; keep it in the native format."
+        )
+    content: dict[str, Any] = {}
+    notes: dict[str, Any] = {}
+    if checkpoint.encoder is not None:
+        _add_training(checkpoint, checkpoint.encoder, content, notes)
+    if checkpoint.probe is not None:
+        state = checkpoint.tensors["probe"]
+        content["classifiers"] = [_wrapped(state, "module.")]
+        notes["probe"] = untold(checkpoint.probe, probe_words(state))
+    notes["labels"] = checkpoint.details.get("labels")
+    content |= {"epoch": checkpoint.details.get("epoch", 0)}
+    notes = {key: value for key, value in notes.items() if value}
+    _save(content | ({OWN_ENTRY: notes} if notes else {}), Path(path))
+
+
+def _add_training(
+    checkpoint: Checkpoint, config: EncoderConfig, content: dict[str, Any], notes: dict[str, Any]
+) -> None:
+    """Add the encoder and the predictor beside it, and what their tensors do not tell."""
+    state = dict(checkpoint.tensors["encoder"])
+    if config.num_frames == 1:  # the reference's image models have a flat kernel
+        state[PATCHES] = state[PATCHES].squeeze(2)
+    predictor, told, bounds = _predictor(checkpoint, config)
+    positions = positions_of(state, predictor, {})
+    kind = kind_of(state, predictor, config.positions)
+    notes["encoder"] = untold(config, encoder_words(state, config.positions))
+    if positions != config.positions:
+        notes["encoder"]["positions"] = config.positions
+    wrapped = _wrapped(state, kind.prefix)
+    distilled = checkpoint.masked_predictor is not None and checkpoint.masked_predictor.input_levels == 1
+    distilled = distilled or checkpoint.details.get("weights") == "ema_encoder"
+    averaged = "ema_encoder" if config.levels and distilled else "target_encoder"
+    content |= {"encoder": wrapped, averaged: wrapped}
+    if predictor:
+        content["predictor"] = _wrapped(predictor, kind.prefix)
+        notes["predictor"], notes["bounds"] = told, bounds
+    if checkpoint.world_model is not None:
+        name = checkpoint.world_model.embodiments[0].name
+        notes["embodiment"] = name if name != EmbodimentConfig.name else None
+
+
+def _predictor(
+    checkpoint: Checkpoint, encoder: EncoderConfig
+) -> tuple[State, dict[str, Any], dict[str, Tensor]]:
+    """Return a predictor's tensors as the reference has them, the words that they do not tell, and its bounds."""
+    if checkpoint.world_model is not None:
+        config, robot = checkpoint.world_model.predictor, checkpoint.world_model.embodiments[0]
+        state, bounds = without_embodiment(checkpoint.tensors["predictor"], robot.name)
+        free = free_bounds(robot.action_dim)
+        if all(torch.equal(bounds[name].float(), free[name]) for name in free):
+            bounds = {}
+        if not config.extrinsics_dim:
+            weight = state["action_encoder.weight"]
+            state["extrinsics_encoder.weight"] = torch.zeros_like(weight[:, 1:])
+            state["extrinsics_encoder.bias"] = torch.zeros_like(weight[:, 0])
+        own = {name: _own_storage(tensor) for name, tensor in bounds.items()}
+        return state, untold(config, action_predictor_words(state)), own
+    if checkpoint.masked_predictor is not None:
+        state = checkpoint.tensors["masked_predictor"]
+        found = masked_predictor_words(state, encoder.embed_dim, encoder.positions)
+        return state, untold(checkpoint.masked_predictor, found), {}
+    return {}, {}, {}
+
+
+def _obstacles(checkpoint: Checkpoint) -> list[tuple[str, str]]:
+    """Return what of a checkpoint the reference has no place for, by part."""
+    if checkpoint.encoder is None and checkpoint.probe is None:
+        return [("content", "is neither an encoder nor a probe")]
+    found = []
+    if checkpoint.world_model is not None:
+        found += [("world model", reason) for reason in _world_model_obstacles(checkpoint.world_model)]
+    if checkpoint.encoder is not None:
+        found += [("encoder", reason) for reason in _encoder_obstacles(checkpoint.encoder)]
+        if checkpoint.masked_predictor is not None:
+            reasons = _masked_predictor_obstacles(checkpoint.masked_predictor, checkpoint.encoder)
+            found += [("masked predictor", reason) for reason in reasons]
+    if checkpoint.probe is not None and checkpoint.probe.kind != "attentive":
+        found.append(("probe", f"is {checkpoint.probe.kind}, and the reference's are attentive"))
+    return found
+
+
+def _encoder_obstacles(config: EncoderConfig) -> list[str]:
+    levels = (config.positions == "interleaved", config.image_embed, bool(config.levels))
+    found = []
+    if any(levels) and not all(levels):
+        found.append(
+            f"has positions '{config.positions}', image_embed={config.image_embed} and levels={config.levels}, and "
+            "interleaved positions, an image embedding and levels come together in V-JEPA 2.1 or not at all"
+        )
+    if config.rope_span != (SPAN_2_1 if all(levels) else 0):
+        found.append(f"has rope_span {config.rope_span}: V-JEPA 2.1's is {SPAN_2_1}, the others have none")
+    return found
+
+
+def _masked_predictor_obstacles(config: MaskedPredictorConfig, encoder: EncoderConfig) -> list[str]:
+    found = []
+    if config.positions != encoder.positions:
+        found.append(f"has positions '{config.positions}', its encoder '{encoder.positions}'")
+    plain = config.input_levels == 1 and not (
+        config.output_dim or config.context_output or config.image_embed
+    )
+    if not encoder.levels and not plain:
+        found.append("has levels, another output width or an image embedding, which V-JEPA 2.1 alone has")
+    if config.rope_span != (SPAN_2_1 if encoder.levels else 0):
+        found.append(f"has rope_span {config.rope_span}: V-JEPA 2.1's is {SPAN_2_1}, the others have none")
+    if encoder.levels and not config.image_embed:
+        found.append("has no modality embeddings, and V-JEPA 2.1's does")
+    return found
+
+
+def _world_model_obstacles(config: WorldModelConfig) -> list[str]:
+    predictor, robot = config.predictor, config.embodiments[0]
+    names = ", ".join(embodiment.name for embodiment in config.embodiments)
+    checks = (
+        (config.encoder_kind != "vjepa", f"has the encoder '{config.encoder_kind}', which holds no weights"),
+        (
+            config.latents.kind != "none",
+            f"has latents of kind {config.latents.kind}, {config.side} x {config.side} tokens a view, and V-JEPA 2-AC "
+            "takes the encoder's",
+        ),
+        (config.views != 1, f"sees {config.views} views, and V-JEPA 2-AC one"),
+        (len(config.embodiments) != 1, f"knows the embodiments {names}, and V-JEPA 2-AC one"),
+        (bool(config.inverse.horizon), "has an inverse model (inverse.horizon), and V-JEPA 2-AC none"),
+        (bool(config.decoder.image_size), "has a decoder (decoder.image_size), and V-JEPA 2-AC none"),
+        (predictor.residual, "predicts the change of the features (residual), and V-JEPA 2-AC the features"),
+        (predictor.context_frames != 0, "sees one frame (context_frames=1), and V-JEPA 2-AC all before"),
+        (
+            not predictor.normalize,
+            "predicts features that are not LayerNormed, and V-JEPA 2-AC's are (normalize)",
+        ),
+        (predictor.positions != "tiled", f"has positions '{predictor.positions}', V-JEPA 2-AC 'tiled'"),
+        (
+            predictor.condition != "tokens",
+            f"has condition '{predictor.condition}', and V-JEPA 2-AC takes actions and states as tokens",
+        ),
+        (predictor.predict_state, "predicts states (predict_state), and V-JEPA 2-AC none"),
+        (
+            robot.state_dim != robot.action_dim,
+            f"has states of size {robot.state_dim} and actions of {robot.action_dim}, V-JEPA 2-AC's are equal",
+        ),
+        (
+            predictor.extrinsics_dim not in (0, robot.action_dim - 1),
+            f"has extrinsics of size {predictor.extrinsics_dim}, V-JEPA 2-AC's are one less than an action's",
+        ),
+    )
+    return [reason for fault, reason in checks if fault]
+
+
+def _wrapped(state: State, prefix: str) -> State:
+    return {prefix + name: _own_storage(tensor) for name, tensor in state.items()}
+
+
+def _own_storage(tensor: Tensor) -> Tensor:
+    """Return the tensor as one that holds no more memory than its own, without copying it.
+
+    `torch.save` writes a tensor's whole storage, and that of a tensor mapped from a file may be all of the file.
+    """
+    tensor = tensor.detach().cpu().contiguous()
+    storage, size = tensor.untyped_storage(), tensor.numel() * tensor.element_size()
+    if storage.nbytes() == size:
+        return tensor
+    begin = tensor.storage_offset() * tensor.element_size()
+    return torch.empty(0, dtype=tensor.dtype).set_(
+        storage[begin : begin + size], 0, tensor.shape, tensor.stride()
+    )
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o644)
+        torch.save(content, temporary)
+        with temporary.open("rb") as stream:  # the new name must not reach the disk before the content
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"could not write {path}: {error}. Free some disk space or choose another place; nothing half-written was "
+            "left behind."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

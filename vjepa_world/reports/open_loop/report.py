@@ -1,0 +1,178 @@
+"""The report of an open loop: one HTML file with what was found, the curves, and pictures of what was imagined."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vjepa_world.reports import page as html
+from vjepa_world.reports.open_loop.energy import energy_section
+from vjepa_world.evaluation.open_loop.assessment import Judgement
+from vjepa_world.reports.open_loop.pictures import direction_picture, scatter_picture
+from vjepa_world.reports.open_loop.strips import Shown, strips_section
+from vjepa_world.evaluation.open_loop.criteria import CANNOT_TELL, remarks_of, shown, verdicts
+from vjepa_world.reports.training_curves import Chart
+
+#: Axes of actions that are no pose deltas, of which planned and true ones are drawn, at most.
+MOST_AXES = 12
+
+
+def open_loop_page(
+    title: str, subtitle: str, judgement: Judgement, material: Shown, notes: Sequence[str] = ()
+) -> str:
+    """Return the whole HTML file.
+
+    Args:
+        title: Of the page.
+        subtitle: A line below it: which model, which data.
+        judgement: What was found.
+        material: What is drawn.
+        notes: What a reader has to know before the figures.
+    """
+    figures = judgement.figures
+    remarks = "".join(html.paragraph(note, "note") for note in [*notes, *remarks_of(figures)])
+    sections = {
+        "Verdicts": remarks + _verdict_table(figures),
+        "What it imagines": strips_section(material),
+        "Error by horizon": _horizons(figures["horizons"], material.seconds),
+        "Energy around the true action": energy_section(judgement, material),
+        "Actions found by the planner": _actions(judgement),
+        "Camera rotation": _rotation(judgement),
+    }
+    return html.page(title, subtitle, sections)
+
+
+def _verdict_table(figures: dict[str, Any]) -> str:
+    kinds = {"yes": "note good", "no": "alarm", CANNOT_TELL: "note"}
+    return "".join(
+        html.paragraph(f"{verdict.question} {verdict.answer}. {verdict.figures}.", kinds[verdict.answer])
+        for verdict in verdicts(figures)
+    ) + html.paragraph("In brackets: 95 % bootstrap intervals over episodes.", "dim")
+
+
+def _horizons(lines: Sequence[dict[str, Any]], seconds: float) -> str:
+    names = {
+        "model": "model",
+        "copy_last_frame": "copy of the first frame",
+        "shuffled_actions": "model, shuffled actions",
+    }
+    charts = [
+        _chart(f"{title}, over steps imagined", lines, kind, names)
+        for kind, title in (("plain", "L1 error, all tokens"), ("moving", "L1 error, weighted to what moves"))
+    ]
+    ratios = {
+        "ratio_to_copy": "error / copy of the first frame",
+        "ratio_to_shuffled": "error / shuffled actions",
+    }
+    if all(line["plain"][key]["value"] is not None for line in lines for key in ratios):
+        charts += [
+            _chart("ratios, all tokens, over steps imagined", lines, "plain", ratios),
+            _chart("ratios, weighted to what moves, over steps imagined", lines, "moving", ratios),
+        ]
+    head = [
+        "step",
+        "time [s]",
+        *(f"{kind}: {name}" for kind in ("all", "moving") for name in ratios.values()),
+    ]
+    rows = [
+        [line["horizon"], f"{line['horizon'] * seconds:.2f}"]
+        + [shown(line[kind][key], ".3f") for kind in ("plain", "moving") for key in ratios]
+        for line in lines
+    ]
+    words = (
+        "From a window's first frame the model feeds itself, with the true actions; bands are 95 % intervals over "
+        "episodes. Copying the first frame knows nothing of motion; shuffled actions are another window's, and a model "
+        "that ignores actions is as good with them."
+    )
+    return (
+        html.paragraph(words, "dim") + html.cards(charts) + html.folded("as a table", html.table(rows, head))
+    )
+
+
+def _chart(title: str, lines: Sequence[dict[str, Any]], kind: str, names: Mapping[str, str]) -> Chart:
+    series = {
+        name: [(float(line["horizon"]), line[kind][key]["value"]) for line in lines]
+        for key, name in names.items()
+    }
+    bands = {
+        name: [(float(line["horizon"]), *line[kind][key]["interval"]) for line in lines]
+        for key, name in names.items()
+    }
+    return Chart(title, series, bands)
+
+
+def _actions(judgement: Judgement) -> str:
+    recovered = judgement.figures["recovered"]
+    names = {"planner": "planner", "hold": "no motion (hold)", "random_action": "random action"}
+    names = {who: name for who, name in names.items() if who in recovered}
+    rows = []
+    for kind in recovered["planner"]:
+        for who, name in names.items():
+            found = recovered[who][kind]
+            low, high = found["interval"]
+            rows.append(
+                [kind.replace("_", " "), name, f"{found['median']:.2f} ({low:.2f} to {high:.2f})"]
+                + [f"{value:.2f}" for value in found["percentiles"].values()]
+            )
+    head = [
+        "error",
+        "whose",
+        "median",
+        *(f"{at} %" for at in recovered["planner"][next(iter(recovered["planner"]))]["percentiles"]),
+    ]
+    true, planned = judgement.recovered.true.numpy(), judgement.recovered.planned.numpy()
+    axes = judgement.recovered.space.axes
+    words = (
+        "Planned in one step from a window's first frame to its second; on the line the planner found what was "
+        "done."
+    )
+    parts = [html.paragraph(words, "dim"), html.table(rows, head)]
+    parts += [
+        html.paragraph(f"Baseline '{name}': {why}.", "dim")
+        for name, why in judgement.figures["left_out"].items()
+    ]
+    drawn = 6 if judgement.recovered.space.is_pose else MOST_AXES
+    if not judgement.recovered.space.is_pose and len(axes) > drawn:
+        parts.append(html.paragraph(f"{drawn} of {len(axes)} axes are drawn.", "dim"))
+    for first in range(0, min(len(axes), drawn), 3):
+        columns = slice(first, min(first + 3, drawn))
+        if np.abs(true[:, columns]).max() > 0:
+            parts.append(
+                html.picture(scatter_picture(true[:, columns], planned[:, columns], axes[columns]), "")
+            )
+    return "".join(parts)
+
+
+def _rotation(judgement: Judgement) -> str:
+    rotation = judgement.rotation
+    if rotation is None:
+        why = (
+            "nothing moves in x and y"
+            if judgement.recovered.space.is_pose
+            else "actions are no pose deltas, so none of their numbers is a direction in space"
+        )
+        return html.paragraph(f"Not measured: {why}.", "dim")
+    low, high = rotation.interval_deg
+    rows = [
+        ["about the base's z axis", f"{rotation.angle_deg:+.1f} deg ({low:+.1f} to {high:+.1f})"],
+        ["distance of planned to true motions in x and y, rms", f"{100 * rotation.rms_before_m:.2f} cm"],
+        ["once turned", f"{100 * rotation.rms_after_m:.2f} cm"],
+    ]
+    if rotation.angle_3d_deg is not None and rotation.interval_3d_deg is not None:
+        low, high = rotation.interval_3d_deg
+        rows.append(["best rotation in space", f"{rotation.angle_3d_deg:.1f} deg ({low:.1f} to {high:.1f})"])
+    words = (
+        "The rotation that carries planned motions to the true ones best. A model that saw other cameras in training "
+        "may plan in a frame that is turned; planner.camera_rotation_deg turns its actions before they are sent. "
+        "Green: the true direction; orange: the planned ones' as fitted."
+    )
+    true, planned = (
+        part[:, :2].double().numpy() for part in (judgement.recovered.true, judgement.recovered.planned)
+    )
+    return (
+        html.paragraph(words, "dim")
+        + html.table(rows)
+        + html.picture(direction_picture(true, planned, rotation.angle_deg), "")
+    )

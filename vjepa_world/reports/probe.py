@@ -1,0 +1,78 @@
+"""The figures of a probe run, as `result.json` holds them and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vjepa_world.training.probe.probing import ProbeSweep, Trial
+
+
+def summary(sweep: ProbeSweep, trials: Sequence[Trial], batch_size: int, seed: int) -> dict[str, Any]:
+    """Return every setting's figures on the validation videos, and the best one's on the test videos.
+
+    Args:
+        sweep: The trained probes.
+        trials: What each setting reached on the validation videos.
+        batch_size: Clips at once.
+        seed: Draws the resamples of intervals.
+    """
+    best = sweep.best(trials)
+    clips = sweep.data.clips
+    groups = {part: len(sweep.data.groups[numbers].unique()) for part, numbers in clips.items()}
+    return {
+        "task": "classification" if sweep.data.is_classification else "regression",
+        "labels": list(sweep.data.labels),
+        "videos" if sweep.data.is_classification else "episodes": groups,
+        "validation": [
+            {"lr": trial.setting.lr, "weight_decay": trial.setting.weight_decay}
+            | ({"score": trial.score, "loss": trial.loss} if trial.is_finite else {"diverged": True})
+            for trial in trials
+        ],
+        "chosen": {"lr": trials[best].setting.lr, "weight_decay": trials[best].setting.weight_decay},
+        "test": held_out_figures(sweep, best, batch_size, seed),
+    }
+
+
+def held_out_figures(sweep: ProbeSweep, number: int, batch_size: int, seed: int) -> dict[str, Any]:
+    """Return what probe `number` reaches on the test videos, which nothing was chosen by."""
+    import numpy as np
+
+    from vjepa_world.evaluation.probe_metrics import classification_figures, regression_figures
+    from vjepa_world.training.probe.probing import video_classes, video_values
+
+    data = sweep.data
+    clips, train = data.clips["test"], data.clips["train"]
+    outputs, groups = sweep.outputs(number, clips, batch_size), data.groups[clips]
+    if data.is_classification:
+        return classification_figures(
+            video_classes(outputs, groups).numpy(),
+            video_values(data.targets[clips], groups).numpy(),
+            video_values(data.targets[train], data.groups[train]).numpy(),
+            data.labels,
+        )
+    return regression_figures(
+        outputs.double().numpy(),
+        data.targets[clips].double().numpy(),
+        data.targets[train].double().mean(dim=0).numpy(),
+        groups.numpy(),
+        data.labels,
+        np.random.default_rng(seed),
+    )
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """Return the result in words."""
+    test, baseline, chosen = result["test"], result["test"]["baseline"], result["chosen"]
+    word = "accuracy" if "accuracy" in test else "euclidean_error"
+    what = "videos" if word == "accuracy" else "episodes"
+
+    def figure(values: dict[str, Any]) -> str:
+        low, high = values["interval"]
+        return f"{values[word]:.4g} [{low:.4g}, {high:.4g}]"
+
+    return (
+        f"{word.replace('_', ' ')} {figure(test)} on {test[what]} test {what}; {baseline['what']}: "
+        f"{figure(baseline)}; lr {chosen['lr']:g}, weight decay {chosen['weight_decay']:g}"
+    )

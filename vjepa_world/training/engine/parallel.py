@@ -1,0 +1,118 @@
+"""How a step's parts run on one process, on replicas (DDP) or on shards of the weights (FSDP2)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.nn.parallel import DistributedDataParallel
+
+from vjepa_world.models.adaln import AdaLNBlock
+from vjepa_world.models.transformer import Block
+from vjepa_world.training.engine.config import TrainerConfig
+from vjepa_world.training.engine.distributed import Ranks
+
+Part = Callable[[], dict[str, Tensor]]
+
+#: Methods beside `forward` that read a module's weights.
+FORWARDS = ("features", "dense", "forward_with_state", "step", "reconstruct")
+
+
+class Parallel(Protocol):
+    """Runs parts forward and backward; after the last one, gradients are those of the mean over processes."""
+
+    def run(self, part: Part, last: bool) -> dict[str, Tensor]:
+        """Run a part and backpropagate its `loss`; return its figures."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    def run(self, part: Part, last: bool) -> dict[str, Tensor]:
+        """See :class:`Parallel`."""
+        figures = part()
+        figures["loss"].backward()
+        return figures
+
+
+class _Runner(nn.Module):
+    """What DDP takes for a model: it owns the weights, and its forward pass is any part."""
+
+    def __init__(self, modules: nn.Module) -> None:
+        super().__init__()
+        self.owned = modules
+
+    def forward(self, part: Part) -> dict[str, Tensor]:
+        return part()
+
+
+class Replicas:
+    """A copy of the weights in each process; gradients are exchanged with the last part."""
+
+    def __init__(self, modules: nn.Module, device: torch.device) -> None:
+        # A part may leave weights unused (the mask token of another family), which DDP then need not wait for.
+        self.model = DistributedDataParallel(
+            _Runner(modules),
+            device_ids=[device] if device.type == "cuda" else None,
+            forward_sync_buffers=False,
+            find_unused_parameters=True,
+        )
+
+    def run(self, part: Part, last: bool) -> dict[str, Tensor]:
+        """See :class:`Parallel`."""
+        with contextlib.nullcontext() if last else self.model.no_sync():
+            figures = cast("dict[str, Tensor]", self.model(part))
+            figures["loss"].backward()
+        return figures
+
+
+class Shards:
+    """Each process keeps a share of all weights, gradients and optimizer states, gathered block by block."""
+
+    def __init__(self, modules: nn.Module) -> None:
+        self.sharded: list[FSDPModule] = []
+        for root in modules.children() if isinstance(modules, nn.ModuleDict) else [modules]:
+            for module in root.modules():
+                if isinstance(module, Block | AdaLNBlock):
+                    fully_shard(module)
+                    register_fsdp_forward_method(module, "step")
+            # A root would stay gathered until its backward pass, and a target has none.
+            fully_shard(root, reshard_after_forward=True)
+            for name in FORWARDS:
+                if hasattr(root, name):
+                    register_fsdp_forward_method(root, name)
+            self.sharded.append(cast(FSDPModule, root))
+
+    def run(self, part: Part, last: bool) -> dict[str, Tensor]:
+        """See :class:`Parallel`."""
+        for module in self.sharded:
+            module.set_requires_gradient_sync(last)
+            module.set_is_last_backward(last)
+        figures = part()
+        figures["loss"].backward()
+        return figures
+
+
+def make_parallel(modules: nn.Module, config: TrainerConfig, ranks: Ranks, device: torch.device) -> Parallel:
+    """Prepare the modules in place, and return what runs their parts."""
+    _set_recompute(modules.modules(), config.recompute)
+    if config.compile:
+        for module in modules.modules():
+            if isinstance(module, Block | AdaLNBlock):
+                module.compile(dynamic=True)
+    if ranks.world_size == 1:
+        return Alone()
+    if config.parallel == "ddp":
+        return Replicas(modules, device)
+    return Shards(modules)
+
+
+def _set_recompute(modules: Iterable[nn.Module], recompute: bool) -> None:
+    for module in modules:
+        if hasattr(module, "recompute"):
+            module.recompute = recompute  # type: ignore[assignment]

@@ -1,0 +1,89 @@
+"""A fine-tuning's datasets through its frozen encoder, computed once: which cache is the right one, and its making."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vjepa_world.data.features.store import FeatureStore
+from vjepa_world.data.features.cache import FeatureKey, build_features, open_features
+from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.trajectories.config import FeaturesConfig
+from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.pretrained.probes import weights_digest
+from vjepa_world.training.engine.distributed import Ranks, barrier
+
+
+def feature_key(
+    model: LatentWorldModel, dataset: TrajectoryDataset, cameras: tuple[str, ...], *, dtype: torch.dtype
+) -> FeatureKey:
+    """Return what the features of a dataset's frames depend on, one view at a time."""
+    config = model.config
+    how = {
+        "encoder": asdict(config.encoder),
+        "kind": config.encoder_kind,
+        "tokens": "mean over areas" if config.latents.kind == "pool" else "all",
+        "computed in": str(dtype),
+    }
+    return FeatureKey(
+        encoder=weights_digest(model.encoder),
+        preprocessing=json.dumps(how, sort_keys=True),
+        dataset=dataset.fingerprint(),
+        cameras=cameras,
+        tokens=config.frozen_side**2,
+        width=model.feature_dim,
+        thumbnail=config.decoder.image_size,
+    )
+
+
+def frozen_features(
+    model: LatentWorldModel,
+    dataset: TrajectoryDataset,
+    cameras: tuple[str, ...],
+    config: FeaturesConfig,
+    *,
+    dtype: torch.dtype,
+    workers: int,
+    max_bad_fraction: float,
+    ranks: Ranks,
+) -> FeatureStore:
+    """Return the frozen features of every frame of a dataset, computing those that no cache has.
+
+    Args:
+        model: Its encoder, on its device.
+        dataset: The trajectories.
+        cameras: Those that are used.
+        config: Where caches are, and how large they may be.
+        dtype: What the encoder computes in.
+        workers: Processes that decode.
+        max_bad_fraction: Share of unreadable episodes above which to stop.
+        ranks: Which process this is; all of them share the work.
+
+    Raises:
+        DataError: `config.folder` is a cache of something else (said of what), too many episodes are unreadable, or
+            the disk is too small.
+    """
+    key = feature_key(model, dataset, cameras, dtype=dtype)
+    if config.folder:
+        return open_features(Path(config.folder), key)
+
+    def encode(frames: Tensor) -> Tensor:
+        with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):
+            return model.view_features(frames)
+
+    return build_features(
+        dataset,
+        encode,
+        key,
+        root=Path(config.root),
+        workers=workers,
+        ranks_=(ranks.rank, ranks.world_size),
+        barrier=barrier,
+        batch_frames=config.batch_frames,
+        max_bad_fraction=max_bad_fraction,
+        limit_gb=config.limit_gb,
+    )

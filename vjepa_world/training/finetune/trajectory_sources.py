@@ -1,0 +1,256 @@
+"""The datasets of a fine-tuning: their windows, which episodes are held out, and which windows make a step.
+
+Legend: B windows, T frames, N tokens a frame, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vjepa_world.data.corpus.bad_files import BadFiles
+from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.trajectories.registry import open_trajectories
+from vjepa_world.data.trajectories.config import TrajectoryDataConfig, TrajectorySourceConfig
+from vjepa_world.data.trajectories.windows import EpisodeNumbers, WindowTable, read_episodes
+from vjepa_world.errors import DataError
+from vjepa_world.training.engine.sampling import step_generator
+
+#: What is drawn apart from the steps' windows has numbers of its own.
+_SPLIT, _HELD_OUT = 7_919, 104_729
+
+
+class FeatureSource(Protocol):
+    """Where the frozen features of a dataset's frames are; see `data.features.FeatureStore`."""
+
+    def gather(self, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:
+        """Return `[B, T, N, D]` of episodes `[B]`, rows `[B, T]`, one camera a window."""
+        ...
+
+    def thumbnails(self, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:
+        """Return small pictures, uint8 `[B, T, 3, s, s]`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectorySource:
+    """One dataset as it is trained on.
+
+    Attributes:
+        name: What the run calls it.
+        embodiment: Which robot it is of.
+        weight: How often it is drawn.
+        cameras: Those that are used.
+        dataset: Where pictures come from.
+        table: Its windows.
+        train: Windows to train on, int64.
+        held_out: Windows of the held-out episodes.
+        held_out_episodes: Their indices in the dataset.
+        bad: The unusable episodes.
+    """
+
+    name: str
+    embodiment: str
+    weight: float
+    cameras: tuple[str, ...]
+    dataset: TrajectoryDataset
+    table: WindowTable
+    train: Tensor
+    held_out: Tensor
+    held_out_episodes: tuple[int, ...]
+    bad: BadFiles
+
+    def episodes(self, windows: Tensor) -> Tensor:
+        """Return the indices in the dataset of the windows' episodes, int64 `[B]`."""
+        return self.table.indices[windows]
+
+    def without(self, episodes: Collection[int]) -> TrajectorySource:
+        """Return the source without the windows of some episodes (indices in the dataset).
+
+        Raises:
+            DataError: No window is left to train on, or none that is held out.
+        """
+        if not episodes:
+            return self
+        gone = torch.tensor(sorted(episodes))
+        train, held_out = (w[~torch.isin(self.episodes(w), gone)] for w in (self.train, self.held_out))
+        if not len(train) or not len(held_out):
+            raise DataError(
+                f"{self.dataset.path}: without its {len(episodes)} episodes whose frames cannot be read, {len(train)} "
+                f"windows are left to train on and {len(held_out)} to hold out; repair them, or give more episodes."
+            )
+        return replace(self, train=train, held_out=held_out)
+
+    def names(self, windows: Tensor) -> list[str]:
+        """Return what the windows are called."""
+        rows = self.table.rows[windows]
+        return [
+            f"{self.table.source[int(place)].name}, rows {int(first)} to {int(last)}"
+            for place, first, last in zip(self.table.episodes[windows], rows[:, 0], rows[:, -1], strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class WindowDraw:
+    """Which windows of which source.
+
+    Attributes:
+        source: Its number.
+        windows: int64 `[B]`.
+        cameras: By window, the one that is shown, or all.
+        keys: int64 `[B]`: where each window's own randomness comes from.
+    """
+
+    source: int
+    windows: Tensor
+    cameras: tuple[tuple[str, ...], ...]
+    keys: Tensor
+
+    def part(self, places: Sequence[int]) -> WindowDraw:
+        """Return the windows at these places."""
+        cameras = tuple(self.cameras[place] for place in places)
+        at = list(places)
+        return WindowDraw(self.source, self.windows[at], cameras, self.keys[at])
+
+
+def open_sources(config: TrajectoryDataConfig, *, seed: int) -> list[TrajectorySource]:
+    """Open all datasets of a run, read their numbers, and hold out a share of each one's episodes.
+
+    Raises:
+        DataError: A dataset is missing, broken, too small, or lacks a camera.
+    """
+    return [_open(name, source, config, seed) for name, source in config.all_sources().items()]
+
+
+def _open(
+    name: str, source: TrajectorySourceConfig, config: TrajectoryDataConfig, seed: int
+) -> TrajectorySource:
+    dataset = open_trajectories(source.path, convention=source.convention, **source.reader)
+    cameras = _cameras(dataset, source.cameras, config.views)
+    episodes, bad = read_episodes(dataset, max_bad_fraction=config.max_bad_fraction)
+    return make_source(
+        dataset,
+        episodes,
+        bad,
+        name=name,
+        embodiment=source.embodiment,
+        weight=source.weight,
+        cameras=cameras,
+        frames=config.frames,
+        fps=source.fps,
+        val_fraction=config.val_fraction,
+        seed=seed,
+    )
+
+
+def make_source(
+    dataset: TrajectoryDataset,
+    episodes: Sequence[EpisodeNumbers],
+    bad: BadFiles,
+    *,
+    name: str,
+    embodiment: str,
+    weight: float,
+    cameras: tuple[str, ...],
+    frames: int,
+    fps: float,
+    val_fraction: float,
+    seed: int,
+) -> TrajectorySource:
+    """Cut windows, and hold out `val_fraction` of the episodes, at least one, drawn by the seed.
+
+    Raises:
+        DataError: No window is left to train on, or none to hold out.
+    """
+    table = WindowTable(episodes, frames=frames, fps=fps)
+    count = min(max(round(val_fraction * len(episodes)), 1), len(episodes))
+    order = torch.randperm(len(episodes), generator=step_generator(seed, _SPLIT)).tolist()
+    held_out = sorted(order[:count])
+    windows = table.of_episodes(held_out), table.of_episodes(sorted(order[count:]))
+    if not all(len(part) for part in windows):
+        raise DataError(
+            f"{dataset.path}: {len(episodes)} episodes leave {len(windows[1])} windows of {frames} frames to train on "
+            f"and {len(windows[0])} to hold out; both are needed: give more or longer episodes, or a smaller "
+            "data.frames."
+        )
+    return TrajectorySource(
+        name=name,
+        embodiment=embodiment,
+        weight=weight,
+        cameras=cameras,
+        dataset=dataset,
+        table=table,
+        train=windows[1],
+        held_out=windows[0],
+        held_out_episodes=tuple(episodes[place].index for place in held_out),
+        bad=bad,
+    )
+
+
+def _cameras(dataset: TrajectoryDataset, wanted: tuple[str, ...], views: str) -> tuple[str, ...]:
+    """Return the cameras that are used: the named ones, else the first, else all for `views=all`."""
+    there = dataset.cameras
+    missing = [name for name in wanted if name not in there]
+    if missing or not there:
+        what = f"has no camera '{missing[0]}'" if missing else "has no images"
+        left_out = [f"{name} ({reason})" for name, reason in dataset.about.get("left_out", {}).items()]
+        unread = f" Not read: {'; '.join(left_out[:5])}." if left_out else ""
+        raise DataError(
+            f"{dataset.path} {what}; its cameras: {', '.join(there) or 'none'}.{unread} Change data.cameras."
+        )
+    return wanted or (there if views == "all" else there[:1])
+
+
+def draw_step(
+    sources: Sequence[TrajectorySource], *, seed: int, step: int, count: int, views: str
+) -> WindowDraw:
+    """Return the `count` windows of a step: of one source, drawn by weight. Depends on seed and step alone."""
+    generator = step_generator(seed, step)
+    weights = torch.tensor([source.weight for source in sources], dtype=torch.float64)
+    number = int(torch.multinomial(weights, 1, generator=generator)) if len(sources) > 1 else 0
+    source = sources[number]
+    windows = source.train[torch.randint(len(source.train), (count,), generator=generator)]
+    cameras = _draw_cameras(source, count, views, generator)
+    return WindowDraw(number, windows, cameras, step * count + torch.arange(count))
+
+
+def draw_held_out(source: TrajectorySource, number: int, *, seed: int, count: int, views: str) -> WindowDraw:
+    """Return at most `count` windows of a source's held-out episodes, the same ones each time."""
+    generator = step_generator(seed, _HELD_OUT)
+    windows = source.held_out[torch.randperm(len(source.held_out), generator=generator)[:count]]
+    cameras = _draw_cameras(source, len(windows), views, generator)
+    return WindowDraw(number, windows, cameras, torch.arange(len(windows)))
+
+
+def _draw_cameras(
+    source: TrajectorySource, count: int, views: str, generator: torch.Generator
+) -> tuple[tuple[str, ...], ...]:
+    if views == "all" or len(source.cameras) == 1:
+        return (source.cameras,) * count
+    drawn = torch.randint(len(source.cameras), (count,), generator=generator).tolist()
+    return tuple((source.cameras[camera],) for camera in drawn)
+
+
+def episodes_by_use(sources: Sequence[TrajectorySource]) -> Mapping[str, list[str]]:
+    """Return the fingerprints of the episodes that were held out and of those trained on, for a checkpoint to remember.
+
+    By these they are known again when the dataset was moved, copied or converted. One that is among both was
+    trained on.
+    """
+    held_out: set[str] = set()
+    trained: set[str] = set()
+    for source in sources:
+        for episode in source.table.source:
+            (held_out if episode.index in source.held_out_episodes else trained).add(episode.fingerprint)
+    return {"held_out": sorted(held_out - trained - {""}), "trained": sorted(trained - {""})}
+
+
+def held_out_by_path(sources: Sequence[TrajectorySource]) -> Mapping[str, list[int]]:
+    """Return which episodes of which dataset were not trained on, for a checkpoint to remember."""
+    return {str(Path(source.dataset.path)): list(source.held_out_episodes) for source in sources}

@@ -1,0 +1,256 @@
+"""Windows of trajectories as a step takes them: out of the cache of features, or decoded anew.
+
+Legend: B windows, T frames, C = 3 channels, H W pixels, V views, N frozen tokens a frame (all views), D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from vjepa_world.data.loading.transforms import crop_resize, sample_crop
+from vjepa_world.errors import DataError
+from vjepa_world.ops.pixels import resize_frames
+from vjepa_world.training.finetune.trajectory_sources import FeatureSource, TrajectorySource, WindowDraw
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowBatch:
+    """Windows of one source.
+
+    Attributes:
+        embodiment: Which robot acts.
+        features: Frozen features `[B, T, N, D]`, or None.
+        frames: Pictures uint8 `[B, T, C, H, V*W]` where there are no features.
+        pictures: Small pictures for the decoder, uint8 `[B, T, 3, s, V*s]`, or None.
+        actions: `[B, T-1, A]`.
+        states: `[B, T, S]`.
+        extrinsics: Of the camera, `[B, T, 6]`, or None.
+        names: What the windows are called.
+    """
+
+    embodiment: str
+    features: Tensor | None
+    frames: Tensor | None
+    pictures: Tensor | None
+    actions: Tensor
+    states: Tensor
+    extrinsics: Tensor | None
+    names: tuple[str, ...]
+
+
+class WindowReader(Protocol):
+    """Turns draws into batches."""
+
+    def read(self, draw: WindowDraw) -> WindowBatch:
+        """Read some windows now."""
+        ...
+
+    def stream(self, draws: Iterator[WindowDraw]) -> Iterator[WindowBatch]:
+        """Read one draw after the other, ahead where it can."""
+        ...
+
+
+def numbers(sources: Sequence[TrajectorySource], draw: WindowDraw, *, extrinsics: bool) -> dict[str, object]:
+    """Return what a batch has beside its pictures."""
+    source = sources[draw.source]
+    states, actions = source.table.numbers(draw.windows)
+    first = [cameras[0] for cameras in draw.cameras]
+    return {
+        "embodiment": source.embodiment,
+        "actions": actions,
+        "states": states,
+        "extrinsics": source.table.extrinsics(draw.windows, first) if extrinsics else None,
+        "names": tuple(source.names(draw.windows)),
+    }
+
+
+class CachedWindows:
+    """Reads windows out of the caches of features.
+
+    Args:
+        sources: The datasets.
+        stores: Each one's features.
+        side: Tokens along a side of one view, as they are cached.
+        pictures: Whether small pictures are wanted.
+        extrinsics: Whether the cameras' poses are.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[TrajectorySource],
+        stores: Sequence[FeatureSource],
+        *,
+        side: int,
+        pictures: bool,
+        extrinsics: bool,
+    ) -> None:
+        self.sources, self.stores, self.side = sources, stores, side
+        self.pictures, self.extrinsics = pictures, extrinsics
+
+    def read(self, draw: WindowDraw) -> WindowBatch:
+        """See :class:`WindowReader`."""
+        source, store = self.sources[draw.source], self.stores[draw.source]
+        episodes, rows = source.episodes(draw.windows).numpy(), source.table.rows[draw.windows].numpy()
+        views = list(zip(*draw.cameras, strict=True))  # one camera a window, view by view
+        features = [store.gather(episodes, rows, cameras) for cameras in views]
+        pictures = [store.thumbnails(episodes, rows, cameras) for cameras in views] if self.pictures else []
+        return WindowBatch(
+            features=side_by_side(features, self.side).float(),
+            frames=None,
+            pictures=torch.cat(pictures, dim=-1) if pictures else None,
+            **numbers(self.sources, draw, extrinsics=self.extrinsics),  # type: ignore[arg-type]
+        )
+
+    def stream(self, draws: Iterator[WindowDraw]) -> Iterator[WindowBatch]:
+        """See :class:`WindowReader`; nothing is worth reading ahead."""
+        return (self.read(draw) for draw in draws)
+
+
+def side_by_side(views: Sequence[Tensor], side: int) -> Tensor:
+    """Put the tokens of several views next to each other, row by row: V of `[..., side*side, D]`."""
+    if len(views) == 1:
+        return views[0]
+    grids = [view.unflatten(-2, (side, -1)) for view in views]
+    return torch.cat(grids, dim=-2).flatten(-3, -2)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What changes in a window's pictures, the same in all its frames: see `data.crop_scale`, `data.color_jitter`."""
+
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    color_jitter: float = 0.0
+
+    def __call__(self, frames: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+        """Return uint8 `[T, C, H, W]` as `[T, C, size, size]`."""
+        if self.crop_scale != (1.0, 1.0):
+            height, width = frames.shape[-2:]
+            aspect = width / height
+            crop = sample_crop(height, width, rng, scale=self.crop_scale, ratio=(aspect, aspect), flip=0.0)
+            frames = crop_resize(frames, crop, size)
+        else:
+            frames = resize_frames(frames, size)
+        if self.color_jitter:
+            gain = torch.from_numpy(rng.uniform(1 - self.color_jitter, 1 + self.color_jitter, (3, 1, 1)))
+            frames = (frames * gain).round().clamp(0, 255).byte()
+        return frames
+
+
+class DecodedWindows:
+    """Decodes windows at every step, in processes of their own, for an encoder that then encodes them.
+
+    A window that cannot be decoded is left out of its batch and counted with its episode.
+
+    Args:
+        sources: The datasets.
+        image_size: Of a view [pixels].
+        picture_size: Of the small pictures for the decoder [pixels]; 0 for none.
+        augmentation: What changes in the pictures of training.
+        extrinsics: Whether the cameras' poses are wanted.
+        seed: Where the augmentation's randomness comes from.
+        workers: Processes that decode.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[TrajectorySource],
+        *,
+        image_size: int,
+        picture_size: int,
+        augmentation: Augmentation,
+        extrinsics: bool,
+        seed: int,
+        workers: int,
+    ) -> None:
+        self.sources, self.image_size, self.picture_size = sources, image_size, picture_size
+        self.augmentation, self.extrinsics, self.seed, self.workers = augmentation, extrinsics, seed, workers
+
+    def read(self, draw: WindowDraw) -> WindowBatch:
+        """See :class:`WindowReader`; nothing is augmented."""
+        windows = _Windows(self.sources, self.image_size, Augmentation(), self.seed)
+        return self._batch(draw, [windows.load(*entry) for entry in _entries(draw)])
+
+    def stream(self, draws: Iterator[WindowDraw]) -> Iterator[WindowBatch]:
+        """See :class:`WindowReader`."""
+        waiting: list[WindowDraw] = []
+
+        def entries() -> Iterator[list[_Entry]]:
+            for draw in draws:
+                waiting.append(draw)
+                yield _entries(draw)
+
+        loader = DataLoader(
+            _Windows(self.sources, self.image_size, self.augmentation, self.seed),
+            batch_sampler=entries(),
+            collate_fn=list,
+            num_workers=self.workers,
+            prefetch_factor=2 if self.workers else None,
+        )
+        for loaded in loader:
+            yield self._batch(waiting.pop(0), loaded)
+
+    def _batch(self, draw: WindowDraw, loaded: Sequence[Tensor | str]) -> WindowBatch:
+        source = self.sources[draw.source]
+        good = [place for place, frames in enumerate(loaded) if not isinstance(frames, str)]
+        for episode, frames in zip(source.episodes(draw.windows).tolist(), loaded, strict=True):
+            if isinstance(frames, str):
+                source.bad.add(f"{source.dataset.path} episode {episode}", frames)
+        source.bad.check(source.dataset.num_episodes)
+        if not good:
+            raise DataError(
+                f"none of a step's {len(loaded)} windows of {source.dataset.path} is readable: {loaded[0]}"
+            )
+        frames = torch.stack([frames for frames in loaded if isinstance(frames, Tensor)])
+        pictures = None
+        if self.picture_size:
+            views = frames.flatten(0, 1).split(self.image_size, dim=-1)
+            small = [resize_frames(view, self.picture_size) for view in views]
+            pictures = torch.cat(small, dim=-1).unflatten(0, frames.shape[:2])
+        return WindowBatch(
+            features=None,
+            frames=frames,
+            pictures=pictures,
+            **numbers(self.sources, draw.part(good), extrinsics=self.extrinsics),  # type: ignore[arg-type]
+        )
+
+
+#: Source, window, cameras, key: what a process that decodes is told.
+_Entry = tuple[int, int, tuple[str, ...], int]
+
+
+def _entries(draw: WindowDraw) -> list[_Entry]:
+    each = zip(draw.windows.tolist(), draw.cameras, draw.keys.tolist(), strict=True)
+    return [(draw.source, window, cameras, key) for window, cameras, key in each]
+
+
+class _Windows(Dataset[Tensor | str]):
+    """Pictures of a window; one that cannot be decoded becomes the reason."""
+
+    def __init__(
+        self, sources: Sequence[TrajectorySource], image_size: int, augmentation: Augmentation, seed: int
+    ) -> None:
+        self.datasets = [source.dataset for source in sources]
+        self.rows = [source.table.rows for source in sources]
+        self.indices = [source.table.indices for source in sources]
+        self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
+
+    def __getitem__(self, entry: _Entry) -> Tensor | str:
+        return self.load(*entry)
+
+    def load(self, source: int, window: int, cameras: Sequence[str], key: int) -> Tensor | str:
+        """Return the views side by side, uint8 `[T, C, H, V*W]`, or why there are none."""
+        rng = np.random.default_rng([self.seed, key])
+        try:
+            trajectory = self.datasets[source].episode(int(self.indices[source][window]))
+            rows = self.rows[source][window].numpy()
+            views = [trajectory.frames(rows, camera) for camera in cameras]
+        except DataError as error:
+            return str(error)
+        return torch.cat([self.augmentation(view, self.image_size, rng) for view in views], dim=-1)

@@ -1,0 +1,112 @@
+"""What a frozen encoder's features tell of recorded scenes, read off with one matrix and with an attentive probe.
+
+Legend: S scenes, T frames, N tokens, D width, K numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vjepa_world.models.config import ProbeConfig
+from vjepa_world.ops.pixels import normalize_video
+from vjepa_world.ops.ridge import linear_classifier, linear_probe
+from vjepa_world.ops.schedules import warmup_constant_cooldown
+from vjepa_world.ops.sincos import sincos_positions
+from vjepa_world.training.probe.probing import ProbeSweep
+from vjepa_world.training.probe.config import Setting
+from vjepa_world.training.probe.data import ProbeData
+
+#: Tokens of a frame that the matrix sees, along each side: neighbours are averaged.
+POOLED = 4
+
+#: Learning rates of the attentive probe that are tried; the best on held-out training scenes is taken.
+LRS = (1e-3, 3e-3)
+
+STEPS, BATCH = 1000, 64
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of clips: numbers `[S, K]` or classes `[S]`, for the scenes to fit and those to test."""
+
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+
+    @property
+    def classes(self) -> bool:
+        """Whether targets are classes."""
+        return self.train[1].ndim == 1
+
+
+@torch.no_grad()
+def tokens(encode: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """Return the LayerNormed tokens of uint8 clips `[S, T, C, H, W]`, `[S, N, D]` float16."""
+    parts = []
+    for chunk in clips.split(_AT_ONCE):
+        features = encode(normalize_video(chunk)).float()
+        parts.append(F.layer_norm(features, features.shape[-1:]).half())
+    return torch.cat(parts)
+
+
+def linear_errors(question: Question, grid: int) -> Tensor:
+    """Return the error on each test scene with one matrix: Euclidean, or 1 where a class is missed.
+
+    Args:
+        question: Tokens and targets.
+        grid: Tokens along a side of a frame.
+    """
+    train, test = ((_pooled(clips, grid), targets) for clips, targets in (question.train, question.test))
+    return (linear_classifier if question.classes else linear_probe)(train, test).errors
+
+
+def _pooled(features: Tensor, grid: int) -> Tensor:
+    frames = features.float().unflatten(1, (-1, grid, grid)).permute(0, 1, 4, 2, 3)
+    return F.adaptive_avg_pool2d(frames.flatten(0, 1), POOLED).unflatten(0, frames.shape[:2]).flatten(1)
+
+
+def attentive_errors(question: Question, grid: int, heads: int, outputs: int, seed: int) -> Tensor:
+    """Return the same for an attentive probe of one block, the better of :data:`LRS` on held-out training scenes.
+
+    Each channel is standardised and the tokens' places are added: a query that gathers from all tokens could not tell
+    otherwise where in the picture it found something, for rotary features hardly say.
+    """
+    (fit, targets), (tested, wanted) = question.train, question.test
+    count = len(fit)
+    places = sincos_positions(fit.shape[1] // grid**2, grid, grid, fit.shape[-1])
+    mean, std = _statistics(fit)
+    parts = {
+        "train": torch.arange(round(0.85 * count)),
+        "val": torch.arange(round(0.85 * count), count),
+        "test": torch.arange(count, count + len(tested)),
+    }
+    data = ProbeData(
+        features=((torch.cat([fit, tested]).float() - mean) / std + places).half(),
+        targets=torch.cat([targets, wanted]),
+        groups=torch.arange(count + len(tested)),
+        labels=tuple(str(number) for number in range(outputs)),
+        clips=parts,
+    )
+    config = ProbeConfig(embed_dim=fit.shape[-1], num_heads=heads, depth=1, num_outputs=outputs)
+    settings = [Setting(lr, 0.01) for lr in LRS]
+    sweep = ProbeSweep(config, settings, data, seed=seed, device=torch.device("cpu"), precision="auto")
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(STEPS):
+        drawn = torch.randint(len(parts["train"]), (BATCH,), generator=generator)
+        sweep.step(drawn, warmup_constant_cooldown(step, STEPS, 1.0, 0.05, 0.5))
+    best = sweep.best(sweep.trials(BATCH))
+    outputs_ = sweep.outputs(best, parts["test"], BATCH)
+    if question.classes:
+        return (outputs_.argmax(dim=1) != wanted).double()
+    return (outputs_ - wanted).norm(dim=1)
+
+
+def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and spread `[D]` of tokens `[S, N, D]`."""
+    rows = features.float().flatten(0, 1)
+    return rows.mean(dim=0), rows.std(dim=0).clamp_min(1e-3)
