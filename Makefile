@@ -15,7 +15,7 @@ $(READY): pyproject.toml scripts/setup_venv.sh
 	@touch $@
 
 # The tests are many small programs: threads inside each of them would only fight over the cores.
-# make test TESTS="tests/data tests/verbs" runs some of them
+# make test TESTS="tests/data tests/cli" runs some of them
 test: $(READY)
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n auto --maxprocesses=4 $(TESTS)
 

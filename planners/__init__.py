@@ -8,23 +8,23 @@ plan = planner.plan(model.encode(frames, states), goal, generators=generators)
 action = plan.actions[:, 0]
 """
 
-from planners.energies.action import ActionPenalty, Smoothness
-from planners.wrappers.background import Action, BackgroundPlanner
-from planners.bounds import Fixed
 from planners.algorithms.cem import CEM
-from planners.errors import PlannerError
 from planners.algorithms.gradient import GradientDescent
 from planners.algorithms.icem import ICEM
 from planners.algorithms.mppi import MPPI
-from planners.energies.goal import GoalCosine, GoalL1, GoalL2
 from planners.algorithms.predictive_sampling import PredictiveSampling
-from planners.wrappers.proposals import Proposing
-from planners.protocols import Context, Iteration, Objective, Plan, Planner, WorldModel
 from planners.algorithms.random_shooting import RandomShooting
+from planners.bounds import Fixed
+from planners.energies.action import ActionPenalty, Smoothness
+from planners.energies.goal import GoalCosine, GoalL1, GoalL2
+from planners.energies.state import StateGoal
+from planners.errors import PlannerError
+from planners.protocols import Context, Iteration, Objective, Plan, Planner, WorldModel
+from planners.sampling import make_generators
+from planners.wrappers.background import Action, BackgroundPlanner
+from planners.wrappers.proposals import Proposing
 from planners.wrappers.receding_horizon import Latency, RecedingHorizon, shift
 from planners.wrappers.replicas import Replicas
-from planners.sampling import make_generators
-from planners.energies.state import StateGoal
 from planners.wrappers.subgoals import SubGoals
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 import sys
 
-from vjepa_world.cli.entry_point import main
+from vjepa_world.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["report", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""Holds the arrows of ARCHITECTURE.md: who may import whom, and what must not be loaded before it is needed."""
+"""The import rules of ARCHITECTURE.md: which package may import which, and what is only loaded when needed."""
 
 from __future__ import annotations
 
@@ -13,80 +13,61 @@ from pathlib import Path
 import pytest
 
 import vjepa_world
-from vjepa_world.cli.entry_point import VERBS
+from tests.paths import REPO
+from vjepa_world.cli.main import VERBS
 
-REPO = Path(__file__).parents[1]
 OURS = ("vjepa_world", "planners", "envs", "configs", "scripts")
 
-# For each room, the rooms of ours below it. The longest matching name is a module's room.
+# For each package, the packages of ours below it. The longest matching name is a module's package.
+_BASE = ("vjepa_world.errors", "vjepa_world.files", "vjepa_world.system")
 BELOW: dict[str, tuple[str, ...]] = {
     "configs": (),
     "planners": (),
     "envs": (),
     "vjepa_world": ("vjepa_world.system.cpu",),
     "vjepa_world.errors": (),
-    "vjepa_world.system.cpu": (),
-    "vjepa_world.system.streams": (),
-    "vjepa_world.files.validation": ("vjepa_world.errors",),
-    "vjepa_world.files.checksums": (),
-    "vjepa_world.files.folder_lock": ("vjepa_world.errors",),
-    "vjepa_world.system.memory": ("vjepa_world.errors",),
-    "vjepa_world.system.progress": (),
+    "vjepa_world.files": ("vjepa_world.errors",),
+    "vjepa_world.system": ("vjepa_world.errors",),
     "vjepa_world.config.ranges": (),
+    "vjepa_world.config": ("vjepa_world.errors", "configs"),
+    "vjepa_world.runs": (*_BASE, "vjepa_world.config"),
     "vjepa_world.ops": ("vjepa_world.errors",),
-    "vjepa_world.models": (
-        "vjepa_world.ops",
-        "vjepa_world.files.validation",
-        "vjepa_world.system.memory",
-        "vjepa_world.errors",
-    ),
-    "vjepa_world.data": (
-        "vjepa_world.ops",
-        "vjepa_world.system.cpu",
-        "vjepa_world.files.validation",
-        "vjepa_world.system.progress",
-        "vjepa_world.config.ranges",
-        "vjepa_world.files.checksums",
-        "vjepa_world.errors",
-    ),
-    "vjepa_world.pretrained": (
-        "vjepa_world.models",
-        "vjepa_world.ops",
-        "vjepa_world.files.validation",
-        "vjepa_world.files.checksums",
-        "vjepa_world.errors",
-    ),
-    "vjepa_world.config": ("vjepa_world.config.ranges", "vjepa_world.errors", "configs"),
-    "vjepa_world.runs": (
-        "vjepa_world.config",
-        "vjepa_world.files.folder_lock",
-        "vjepa_world.files.validation",
-        "vjepa_world.errors",
-    ),
+    "vjepa_world.models": (*_BASE, "vjepa_world.ops"),
+    "vjepa_world.data": (*_BASE, "vjepa_world.config.ranges", "vjepa_world.ops"),
+    "vjepa_world.pretrained": (*_BASE, "vjepa_world.models", "vjepa_world.ops"),
     "vjepa_world.training": (
+        *_BASE,
         "vjepa_world.models",
         "vjepa_world.data",
         "vjepa_world.pretrained",
         "vjepa_world.ops",
         "vjepa_world.runs",
-        "vjepa_world.system.cpu",
-        "vjepa_world.files.validation",
-        "vjepa_world.system.memory",
-        "vjepa_world.system.progress",
         "vjepa_world.config.ranges",
-        "vjepa_world.files.checksums",
-        "vjepa_world.errors",
     ),
     "vjepa_world.evaluation": (
+        *_BASE,
         "vjepa_world.models",
         "vjepa_world.data",
         "vjepa_world.pretrained",
         "vjepa_world.ops",
         "vjepa_world.runs",
-        "vjepa_world.errors",
         "planners.protocols",
     ),
+    "vjepa_world.reports": (
+        *_BASE,
+        "vjepa_world.evaluation",
+        "vjepa_world.training",
+        "vjepa_world.models",
+        "vjepa_world.data",
+        "vjepa_world.pretrained",
+        "vjepa_world.ops",
+        "vjepa_world.config",
+        "vjepa_world.runs",
+        "planners.protocols",
+        "vjepa_world.cli.pretrain",
+    ),
     "vjepa_world.bench": (
+        *_BASE,
         "vjepa_world.training",
         "vjepa_world.evaluation",
         "vjepa_world.models",
@@ -95,44 +76,35 @@ BELOW: dict[str, tuple[str, ...]] = {
         "vjepa_world.ops",
         "vjepa_world.config",
         "vjepa_world.runs",
-        "vjepa_world.system.cpu",
-        "vjepa_world.config.ranges",
-        "vjepa_world.errors",
-        "vjepa_world.cli",
+        "vjepa_world.cli.bench",
+        "vjepa_world.cli.collect",
+        "vjepa_world.cli.finetune",
+        "vjepa_world.cli.plan",
+        "vjepa_world.cli.pretrain",
+        "vjepa_world.cli.shared",
         "planners",
         "envs",
     ),
     "vjepa_world.cli": ("vjepa_world", "planners", "envs", "configs"),
-    "vjepa_world.cli.entry_point": ("vjepa_world", "planners", "envs", "configs"),
-    "vjepa_world.__main__": ("vjepa_world.cli.entry_point",),
-    "vjepa_world.cli.launch": (
-        "vjepa_world.cli.entry_point",
-        "vjepa_world.config",
-        "vjepa_world.errors",
-        "vjepa_world.cli",
-    ),
-    "scripts": ("vjepa_world.cli.entry_point",),
+    "vjepa_world.cli.main": ("vjepa_world", "planners", "envs", "configs"),
+    "vjepa_world.__main__": ("vjepa_world.cli.main",),
+    "scripts": ("vjepa_world.cli.main",),
 }
 
-# Rooms that may import nothing from outside but these (and the standard library).
+# Packages that may import nothing from outside but these (and the standard library).
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "configs": (),
     "scripts": (),
     "planners": ("torch", "numpy"),
     "envs": ("mujoco", "gymnasium", "numpy"),
     "vjepa_world.errors": (),
-    "vjepa_world.system.cpu": (),
-    "vjepa_world.system.streams": (),
-    "vjepa_world.files.validation": (),
-    "vjepa_world.files.checksums": ("xxhash",),
+    "vjepa_world.files": ("xxhash",),
+    "vjepa_world.system": ("tqdm", "torch"),
     "vjepa_world.ops": ("torch", "numpy"),
     "vjepa_world.models": ("torch", "numpy", "xxhash"),
-    "vjepa_world.cli.entry_point": (),
-    "vjepa_world.config": ("hydra", "omegaconf", "yaml"),
-    "vjepa_world.files.folder_lock": (),
-    "vjepa_world.system.memory": (),
-    "vjepa_world.system.progress": ("tqdm",),
+    "vjepa_world.cli.main": (),
     "vjepa_world.config.ranges": (),
+    "vjepa_world.config": ("hydra", "omegaconf", "yaml"),
     "vjepa_world.runs": (),
 }
 
@@ -152,12 +124,12 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def within(module: str, room: str) -> bool:
-    return module == room or module.startswith(room + ".")
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(package + ".")
 
 
-def room_of(module: str) -> str:
-    return max((room for room in BELOW if within(module, room)), key=len)
+def package_of(module: str) -> str:
+    return max((package for package in BELOW if within(module, package)), key=len)
 
 
 def imports(source: str, module: str, is_package: bool = False) -> Iterator[str]:
@@ -176,21 +148,23 @@ def imports(source: str, module: str, is_package: bool = False) -> Iterator[str]
 
 
 def violations(source: str, module: str, is_package: bool = False) -> list[str]:
-    """Return what a module imports against the arrows, in words."""
-    room = room_of(module)
+    """Return what a module imports against the rules, in words."""
+    package = package_of(module)
     found = []
     for target in imports(source, module, is_package):
         top = target.split(".")[0]
         if top in OURS:
-            allowed = within(target, room) and room != "vjepa_world"
-            if not allowed and not any(within(target, below) for below in BELOW[room]):
+            allowed = within(target, package) and package != "vjepa_world"
+            if not allowed and not any(within(target, below) for below in BELOW[package]):
                 found.append(
-                    f"{module} imports {target}: {room} may import {BELOW[room] or 'nothing of ours'}"
+                    f"{module} imports {target}: {package} may import {BELOW[package] or 'nothing of ours'}"
                 )
         elif top not in sys.stdlib_module_names:
-            if room in OUTSIDE and top not in OUTSIDE[room]:
-                found.append(f"{module} imports {target}: {room} may import only {OUTSIDE[room] or 'stdlib'}")
-            elif top in SIMULATORS and room not in ("envs", "vjepa_world.cli", "vjepa_world.bench"):
+            if package in OUTSIDE and top not in OUTSIDE[package]:
+                found.append(
+                    f"{module} imports {target}: {package} may import only {OUTSIDE[package] or 'stdlib'}"
+                )
+            elif top in SIMULATORS and package not in ("envs", "vjepa_world.cli", "vjepa_world.bench"):
                 found.append(f"{module} imports {target}: only envs know the simulator")
     return found
 
@@ -212,7 +186,7 @@ def test_a_module_imports_only_what_is_below_it(module: str) -> None:
         ("envs.tasks.reach", "from ..arm import kinematics\nimport av"),
         ("vjepa_world.models.encoder", "from vjepa_world.data.video.reader import read"),
         ("vjepa_world.data.video.reader", "from vjepa_world import models"),
-        ("vjepa_world.data.video.reader", "from ..models.encoder import Encoder"),
+        ("vjepa_world.data.video.reader", "from ...models.encoder import Encoder"),
         ("vjepa_world.data.trajectories.base", "from ...training import config"),
         ("vjepa_world.ops.pose", "if TYPE_CHECKING:\n    from vjepa_world.models.encoder import Encoder"),
         ("vjepa_world.training.engine.trainer", "from vjepa_world.cli.pretrain import Config"),
@@ -222,11 +196,11 @@ def test_a_module_imports_only_what_is_below_it(module: str) -> None:
         ),
         ("vjepa_world.evaluation.closed_loop.episodes", "import planners.algorithms.cem"),
         ("vjepa_world.evaluation.closed_loop.episodes", "import gymnasium"),
-        ("vjepa_world.bench.render", "from vjepa_world.cli.entry_point import main"),
-        ("vjepa_world.cli.entry_point", "import torch"),
+        ("vjepa_world.bench.render", "from vjepa_world.cli.main import main"),
+        ("vjepa_world.cli.main", "import torch"),
     ],
 )
-def test_a_wrong_arrow_is_found(module: str, source: str) -> None:
+def test_a_forbidden_import_is_found(module: str, source: str) -> None:
     assert len(violations(source, module)) == 1
 
 
@@ -239,17 +213,17 @@ def test_a_wrong_arrow_is_found(module: str, source: str) -> None:
         ("vjepa_world.cli.collect", "import envs\nfrom vjepa_world.data import video"),
     ],
 )
-def test_a_right_arrow_passes(module: str, source: str) -> None:
+def test_an_allowed_import_passes(module: str, source: str) -> None:
     assert violations(source, module) == []
 
 
-def test_every_room_of_the_rules_exists() -> None:
-    missing = [room for room in BELOW if room not in MODULES and not (REPO / room).is_dir()]
+def test_every_package_of_the_rules_exists() -> None:
+    missing = [package for package in BELOW if package not in MODULES and not (REPO / package).is_dir()]
     assert missing == []
 
 
 def test_every_verb_has_a_module_and_a_script() -> None:
-    modules = {path.stem for path in (REPO / "vjepa_world" / "verbs").glob("*.py")}
+    modules = {path.stem for path in (REPO / "vjepa_world" / "cli").glob("*.py")}
     scripts = {path.stem for path in (REPO / "scripts").glob("*.py")}
     assert set(VERBS) <= modules
     assert scripts == set(VERBS)
@@ -283,13 +257,13 @@ def test_loaded_by_sees_an_import() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    loaded = loaded_by("from vjepa_world.cli.entry_point import main; main(['--help'])")
+    loaded = loaded_by("from vjepa_world.cli.main import main; main(['--help'])")
     assert loaded & (HEAVY | {"hydra", "omegaconf"}) == set()
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_help_of_a_verb_loads_no_torch(verb: str) -> None:
-    program = f"from vjepa_world.cli.entry_point import main\ntry:\n    main(['{verb}', '--help'])\nexcept SystemExit:\n    pass"
+    program = f"from vjepa_world.cli.main import main\nmain(['{verb}', '--help'])"
     assert loaded_by(program) & {"torch", "mujoco"} == set()
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from vjepa_world.cli.entry_point import VERBS, job_overrides
+from tests.paths import REPO
+from vjepa_world.cli.main import VERBS, job_overrides
 from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import (
@@ -29,7 +30,6 @@ from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import read_checkpoint, save_pretrained
 from vjepa_world.pretrained.meta.reader import write_meta
 
-REPO = Path(__file__).parents[1]
 README = REPO / "README.md"
 BLOCK = re.compile(
     r"^(?P<run><!-- run -->[ \t]*\n\s*)?```(?P<language>\w+)\n(?P<text>.*?)^```[ \t]*$", re.M | re.S

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from vjepa_world.cli.entry_point import main
+from vjepa_world.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from vjepa_world.config import flatten, read_yaml, to_yaml
 from vjepa_world.config.values import defaults_of, overlay
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
-from vjepa_world.files.validation import whole_number
 from vjepa_world.files.folder_lock import LOCK_FILE, locked_folder, refuse_visibly_locked
+from vjepa_world.files.validation import whole_number
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from typing import Literal, Unpack
 
 from torch import Tensor
 
+from planners.algorithms.gaussian_search import GaussianSearch
 from planners.bounds import Box, read_box
 from planners.checks import check_choice, check_count, check_fraction
-from planners.algorithms.gaussian_search import GaussianSearch
 from planners.protocols import WorldModel
 from planners.sampling import Gaussian, chosen_of, elites_of, fit_gaussian
 from planners.search import Scored, SearchOptions

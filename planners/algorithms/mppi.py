@@ -7,9 +7,9 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
+from planners.algorithms.gaussian_search import GaussianSearch
 from planners.bounds import Box
 from planners.checks import check_choice, check_positive, check_share
-from planners.algorithms.gaussian_search import GaussianSearch
 from planners.protocols import WorldModel
 from planners.sampling import Gaussian
 from planners.search import Scored, SearchOptions

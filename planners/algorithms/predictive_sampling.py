@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from planners.bounds import Box
 from planners.algorithms.gaussian_search import GaussianSearch
+from planners.bounds import Box
 from planners.sampling import Gaussian, chosen_of
 from planners.search import Scored
 

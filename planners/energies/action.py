@@ -10,8 +10,17 @@ import torch
 from torch import Tensor
 
 from planners.energies.composition import Composable
+from planners.energies.weights import (
+    Norm,
+    Numbers,
+    check_size,
+    length,
+    read_norm,
+    read_numbers,
+    read_weights,
+    wide,
+)
 from planners.errors import PlannerError
-from planners.energies.weights import Norm, Numbers, check_size, length, read_norm, read_numbers, read_weights, wide
 
 
 class _ActionObjective(Composable):

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from planners.energies.composition import Composable
-from planners.errors import PlannerError
 from planners.energies.weights import (
     Numbers,
     check_size,
@@ -27,6 +26,7 @@ from planners.energies.weights import (
     weighted_mean,
     wide,
 )
+from planners.errors import PlannerError
 
 
 class _Goal(Composable):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from planners.energies.composition import Composable
-from planners.errors import PlannerError
 from planners.energies.weights import (
     Norm,
     Numbers,
@@ -26,6 +25,7 @@ from planners.energies.weights import (
     weighted_mean,
     wide,
 )
+from planners.errors import PlannerError
 
 
 class StateGoal(Composable):

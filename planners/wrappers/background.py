@@ -24,8 +24,8 @@ from planners.checks import (
     read_action,
 )
 from planners.errors import PlannerError
-from planners.wrappers.nesting import inside, layers
 from planners.protocols import Context, HoldingWorldModel, Plan, Planner, WorldModel, action_type, world_of
+from planners.wrappers.nesting import inside, layers
 from planners.wrappers.receding_horizon import Latency, RecedingHorizon, await_result, check_batch, starts_of
 from planners.wrappers.subgoals import SubGoals
 

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 from planners.bounds import read_box
 from planners.checks import check_deadline, check_generators, check_given, check_planner
 from planners.errors import PlannerError
-from planners.wrappers.nesting import inside
 from planners.protocols import Context, Plan, Planner, world_of
+from planners.wrappers.nesting import inside
 
 LEAST_DEADLINE_S = 0.001
 """What the planner is given [s] where the proposal took all the time: its first batch runs whatever it has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from vjepa_world.cli.entry_point import main
+from vjepa_world.cli.main import main
 
 ENV = ["env.image_size=64"]
 TRAINER = [

@@ -22,11 +22,11 @@ import torch
 
 from envs.errors import EnvError
 from planners.errors import PlannerError
+from tests.paths import REPO
 from vjepa_world import __version__
-from vjepa_world.cli import entry_point as cli
+from vjepa_world.cli import main as cli
 from vjepa_world.errors import DataError
 
-REPO = Path(__file__).parents[1]
 JOBS = [name for name, verb in cli.VERBS.items() if verb.kind == "job"]
 FILES = [name for name, verb in cli.VERBS.items() if verb.kind == "file"]
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from tests.cli.commands import ENV, run
+from tests.paths import REPO
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards
 
-REPO = Path(__file__).parents[2]
 WORDS = ["collect", "episodes=100", "steps=4", "workers=1", "seed=3", *ENV]
 
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from vjepa_world.cli.entry_point import main
+from vjepa_world.cli.compare import _named
+from vjepa_world.cli.compare_scenes import DIRECTIONS, FRAMES, IN_SIGHT, record_scenes
+from vjepa_world.cli.main import main
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import save_pretrained
 from vjepa_world.training.probe import scene_probes
 from vjepa_world.training.probe.scene_probes import Question, attentive_errors, linear_errors, tokens
-from vjepa_world.cli.compare import _named
-from vjepa_world.cli.compare_scenes import DIRECTIONS, FRAMES, IN_SIGHT, record_scenes
 
 SMALL = EncoderConfig(image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2)
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.cli.commands import run
 from tests.data.v21_files import write_v21
 from tests.pretrained import meta_files
-from tests.cli.commands import run
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.cli.commands import COLLECT, FINETUNE, PRETRAIN, run
 from tests.training.processes import begin_all, end, succeed, verb
 from tests.training.tiny import metrics
-from tests.cli.commands import COLLECT, FINETUNE, PRETRAIN, run
 from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
 from vjepa_world.pretrained import load_world_model
 

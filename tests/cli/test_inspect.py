@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.cli.commands import ENV, run
 from tests.data.arm_motion import arm_episodes
 from tests.data.coded_video import write_coded
 from tests.data.conftest import make_writer
-from tests.cli.commands import ENV, run
 from vjepa_world.ops.convention import Convention
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.joint_robot import FPS, JOINTS, MOST, SIZE, joint_episode, write_joint_dataset
 from tests.cli.commands import NETWORK, TRAINER, run
+from tests.data.joint_robot import FPS, JOINTS, MOST, SIZE, joint_episode, write_joint_dataset
 from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 from vjepa_world.models.world_model import LatentWorldModel

@@ -9,9 +9,9 @@ import pytest
 from tests.training.corpora import SMALL, write_corpus
 from tests.training.processes import begin, end, succeed
 from tests.training.tiny import metrics
+from vjepa_world.cli.pretrain import Config
 from vjepa_world.config import from_yaml
 from vjepa_world.runs import CONFIG_FILE
-from vjepa_world.cli.pretrain import Config
 
 WORDS = [
     "-m",

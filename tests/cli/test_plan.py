@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 import envs  # noqa: F401  (registers the ids)
-from tests.models.test_world_model import tiny_model
 from tests.cli.commands import run
-from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
-from vjepa_world.cli.shared.common import PLANNERS
+from tests.models.test_world_model import tiny_model
 from vjepa_world.cli.plan import build_parser
+from vjepa_world.cli.shared.common import PLANNERS
+from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
 
 SMALL = ["--samples", "8", "--iterations", "3", "--device", "cpu"]
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from tests.cli.commands import run
 from tests.data.conftest import make_writer
 from tests.training import tiny
-from tests.cli.commands import run
 from vjepa_world.data.video.writer import write_video
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import read_checkpoint, save_pretrained

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import MODEL, run
+from tests.paths import SHARED_DATA
 from vjepa_world.cli.inspect import describe
 
-VIDEOS = Path(__file__).parents[3] / "shared" / "data" / "videos"
+VIDEOS = SHARED_DATA / "videos"
 pytestmark = pytest.mark.skipif(not VIDEOS.is_dir(), reason=f"{VIDEOS} holds the real videos; it is absent")
 
 

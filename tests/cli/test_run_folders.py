@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.corpora import SMALL, write_corpus
 from tests.cli.commands import COLLECT, EVALUATE, run
+from tests.training.corpora import SMALL, write_corpus
 from vjepa_world.config import read_yaml
 from vjepa_world.evaluation.closed_loop import episodes as closed_loop
 from vjepa_world.files.folder_lock import locked_folder

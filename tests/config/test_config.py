@@ -13,6 +13,7 @@ from typing import Any, Literal
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from vjepa_world.cli.pretrain import Config as PretrainConfig
 from vjepa_world.config import (
     compose,
     default_config_dir,
@@ -25,7 +26,6 @@ from vjepa_world.config import (
     typed_value,
 )
 from vjepa_world.errors import ConfigError, VJEPAWorldError
-from vjepa_world.cli.pretrain import Config as PretrainConfig
 
 
 class Colour(Enum):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vjepa_world.cli.entry_point import VERBS, main
+from vjepa_world.cli.main import VERBS, main
 from vjepa_world.config import compose
 from vjepa_world.config.building import build
 from vjepa_world.config.schema import type_at

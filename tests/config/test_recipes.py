@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from tests.paths import REPO
+from vjepa_world.cli.pretrain import Config
 from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.training.engine.optimizer import learning_rate, weight_decay
-from vjepa_world.cli.pretrain import Config
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = REPO / "configs"
 RECIPES = sorted(path.stem for path in (CONFIGS / "recipe").glob("*.yaml"))
 OBJECTIVES = sorted(path.stem for path in (CONFIGS / "objective").glob("*.yaml"))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vjepa_world.cli.entry_point import VERBS, main
+from vjepa_world.cli.main import VERBS, main
 from vjepa_world.config import compose
 from vjepa_world.config.schema import keys_of
 from vjepa_world.config.used import unused_keys

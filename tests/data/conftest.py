@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from tests.data.coded_video import coded_frame
+from tests.paths import SHARED_DATA
 from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 
-REAL_VIDEOS = Path(__file__).resolve().parents[3] / "shared" / "data" / "videos"
+REAL_VIDEOS = SHARED_DATA / "videos"
 
 # Lengths of the episodes of two shards: frame number = place in the shard's file.
 SHARD_LENGTHS = ((12, 7, 9), (8, 11))

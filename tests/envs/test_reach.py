@@ -440,7 +440,8 @@ def test_a_back_end_that_is_none_or_not_there_is_a_clear_error(backend: str) -> 
 
 def test_an_invalid_back_end_is_a_line_and_exit_code_two() -> None:
     done = run_python(
-        "import sys; from vjepa_world.cli.entry_point import main; sys.exit(main(['collect', 'name=a', 'episodes=1', 'steps=1']))",
+        "from vjepa_world.cli.main import main\n"
+        "raise SystemExit(main(['collect', 'name=a', 'episodes=1', 'steps=1']))",
         MUJOCO_GL="foo",
     )
     assert done.returncode == 2

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from xxhash import xxh3_64_hexdigest
 
 from tests.pretrained.models import tiny_encoder, tiny_world_model
-from vjepa_world.files.checksums import MODEL_METADATA, file_checksum, is_damaged, seal
 from vjepa_world.data.features.shards import ShardContent, map_shard, read_content, write_shard
 from vjepa_world.errors import CheckpointError, DataError
+from vjepa_world.files.checksums import MODEL_METADATA, file_checksum, is_damaged, seal
 from vjepa_world.pretrained import load_encoder, load_world_model, save_pretrained
 
 TENSORS = {"a": torch.arange(5000.0), "b": torch.zeros(3, dtype=torch.float16)}

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import REPO
 from vjepa_world.files import folder_lock
 from vjepa_world.files.folder_lock import (
     LOCK_FILE,
@@ -26,8 +27,6 @@ from vjepa_world.files.folder_lock import (
     locked_output,
     refuse_visibly_locked,
 )
-
-REPO = Path(__file__).parents[1]
 
 HOLD = """
 import sys, time

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from vjepa_world.cli import pretrain
 from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import (
@@ -19,7 +20,6 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.pretrained.architectures import ARCHITECTURES, Architecture
-from vjepa_world.cli import pretrain
 
 
 @pytest.mark.parametrize(

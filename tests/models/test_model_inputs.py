@@ -21,9 +21,9 @@ from tests.models.test_world_model import pictures, tiny_model
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig, EncoderConfig, MaskedPredictorConfig, ProbeConfig
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
+from vjepa_world.models.inference.rollout import Context
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.models.probe import build_probe
-from vjepa_world.models.inference.rollout import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.ops.tensor_checks import check_frames

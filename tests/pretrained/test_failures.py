@@ -19,12 +19,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from tests.paths import REPO
 from tests.pretrained.models import tiny_encoder, tiny_world_model
 from vjepa_world.errors import CheckpointError
 from vjepa_world.pretrained import load_encoder, load_world_model, read_checkpoint, save_pretrained
 from vjepa_world.pretrained.folder import write_folder
-
-REPO = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 
 from tests.evaluation.box_world import BoxEnv, CentroidPolicy
 from vjepa_world.evaluation.closed_loop.episodes import Episode, draw_episodes, run_episode
-from vjepa_world.reports.episode_panels import GAP, HEADER, TILE, contact_sheet, episode_panel
 from vjepa_world.evaluation.statistics import EvaluationError
+from vjepa_world.reports.episode_panels import GAP, HEADER, TILE, contact_sheet, episode_panel
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from PIL import Image
 
 from planners import CEM, GoalL1
 from tests.evaluation.pose_world import TOKENS, PoseModel, pose_windows
-from vjepa_world.evaluation.open_loop.energy_landscape import Energy
-from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.assessment import Judgement, judge
+from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
+from vjepa_world.evaluation.open_loop.criteria import summary_table, verdicts
+from vjepa_world.evaluation.open_loop.energy_landscape import Energy
 from vjepa_world.reports.open_loop.pictures import nearest_frames, shown_frames
 from vjepa_world.reports.open_loop.report import open_loop_page
 from vjepa_world.reports.open_loop.strips import Shown
-from vjepa_world.evaluation.open_loop.criteria import summary_table, verdicts
 from vjepa_world.reports.plot_panel import Span, colours
 
 CONFIG = OpenLoopConfig(horizon=3, samples=24, points=9, pictures=2)

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from planners import CEM, GoalL1, Iteration, Plan, RandomShooting, StateGoal, make_generators
 from tests.models.test_world_model import CONFIG, context, pictures, tiny_model
-from vjepa_world.reports.plan.report import PlanShown, gather, plan_page
-from vjepa_world.reports.plan.space import search_paths
-from vjepa_world.reports.plan.scene3d import HALF, HEIGHT, SCALE, STEPS, WIDTH, round_length, step_of
 from vjepa_world.models.config import DecoderConfig, EmbodimentConfig, LatentsConfig
 from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.reports.plan.report import PlanShown, gather, plan_page
+from vjepa_world.reports.plan.scene3d import HALF, HEIGHT, SCALE, STEPS, WIDTH, round_length, step_of
+from vjepa_world.reports.plan.space import search_paths
 
 REACH = 0.05
 

@@ -17,18 +17,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.conftest import make_writer
 from tests.cli.commands import run
+from tests.data.conftest import make_writer
+from vjepa_world.cli.pretrain import Config
 from vjepa_world.config import to_yaml
 from vjepa_world.data.config import VideoDataConfig
-from vjepa_world.reports.pictures import GAP, TILE
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained.folder import write_folder
 from vjepa_world.pretrained.native import checkpoint_files
+from vjepa_world.reports.pictures import GAP, TILE
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.cli.pretrain import Config
 
 ENCODER = EncoderConfig(image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2)
 RUN = "runs/pretrain/first"

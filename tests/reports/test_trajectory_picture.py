@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.data.arm_motion import arm_episodes, make_trajectory
+from vjepa_world.ops.convention import PLAIN, Convention
 from vjepa_world.reports.curve_panel import COLOURS, Panel, TimeAxis, draw_panel
 from vjepa_world.reports.trajectory_picture import FRAMES, LEFT, RIGHT, WIDTH, trajectory_picture
-from vjepa_world.ops.convention import PLAIN, Convention
 
 
 def near(picture: np.ndarray, colour: tuple[int, int, int], slack: int = 40) -> tuple[np.ndarray, ...]:

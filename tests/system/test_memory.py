@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.corpora import SMALL, write_corpus
 from tests.cli.commands import COLLECT, run
-from vjepa_world.system import memory
+from tests.training.corpora import SMALL, write_corpus
 from vjepa_world.errors import ConfigError
-from vjepa_world.system.memory import free_memory, refuse_beyond_memory
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import VideoEncoder
+from vjepa_world.system import memory
+from vjepa_world.system.memory import free_memory, refuse_beyond_memory
 
 PRETRAIN = ["pretrain", *SMALL, "trainer.steps=1"]
 

@@ -7,14 +7,12 @@ import os
 import pty
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.paths import REPO
 from vjepa_world.system import progress as module
 from vjepa_world.system.progress import progress, say, track
-
-REPO = Path(__file__).parents[1]
 
 
 @pytest.fixture

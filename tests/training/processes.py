@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-REPO = Path(__file__).parents[2]
-
 #: Longer than any of these takes; a process that hangs is a failure.
+from tests.paths import REPO
+
 TIMEOUT_S = 300.0
 
 
@@ -131,7 +131,7 @@ def when(condition: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
 
 
 def _run_all(jobs: list[tuple[int, list[str]]]) -> None:
-    from vjepa_world.cli.entry_point import main
+    from vjepa_world.cli.main import main
 
     for port, words in jobs:
         os.environ["MASTER_PORT"] = str(port)

@@ -17,10 +17,10 @@ from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.ops.masking.spec import MaskSpec
 from vjepa_world.training.engine.config import TrainerConfig
+from vjepa_world.training.engine.trainer import Trainer
+from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.pretrain.objectives import build_method
 from vjepa_world.training.pretrain.pretraining import Loader, PretrainTask
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.engine.trainer import Trainer
 
 CPU = torch.device("cpu")
 ENCODER = EncoderConfig(

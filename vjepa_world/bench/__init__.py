@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vjepa_world.bench.harness import Pair, Row, report, row, time_pair
-from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.config.ranges import SEED
+from vjepa_world.errors import ConfigError, nearest
 
 BENCHES = {
     "pretrain": "a pretraining step beside the same step written plainly: speed, share of the matrix rate, memory",

@@ -221,10 +221,10 @@ def _loader_row(folder: str, videos: list[Path], config: BenchConfig) -> Row:
 
 def _waiting_row(folder: str, config: BenchConfig) -> Row:
     """The share of waiting in a short pretraining, but for its beginning, against the most that is allowed."""
-    from vjepa_world.runs import read_metrics
-    from vjepa_world.training.engine.config import TrainerConfig
     from vjepa_world.cli.pretrain import Config
     from vjepa_world.cli.pretrain import run as pretrain
+    from vjepa_world.runs import read_metrics
+    from vjepa_world.training.engine.config import TrainerConfig
 
     run_config = Config(
         name="bench",

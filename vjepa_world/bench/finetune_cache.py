@@ -16,15 +16,20 @@ from vjepa_world.bench.harness import Row, row, time_pair
 from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataConfig
 from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, WorldModelConfig
 from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.system.device import resolve_precision
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import ranks
-from vjepa_world.training.finetune.finetuning import FinetuneTask
-from vjepa_world.training.finetune.config import FinetuneObjective
-from vjepa_world.training.finetune.frozen_features import frozen_features
-from vjepa_world.system.device import resolve_precision
 from vjepa_world.training.engine.trainer import Trainer
+from vjepa_world.training.finetune.config import FinetuneObjective
+from vjepa_world.training.finetune.finetuning import FinetuneTask
+from vjepa_world.training.finetune.frozen_features import frozen_features
 from vjepa_world.training.finetune.trajectory_sources import WindowDraw, draw_step, open_sources
-from vjepa_world.training.finetune.window_batches import Augmentation, CachedWindows, DecodedWindows, WindowReader
+from vjepa_world.training.finetune.window_batches import (
+    Augmentation,
+    CachedWindows,
+    DecodedWindows,
+    WindowReader,
+)
 
 TURNS = 5
 

@@ -23,12 +23,12 @@ from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.machine_rate import matrix_rate
+from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.engine.trainer import Trainer
+from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.pretrain.objectives import StepDraw, build_method
 from vjepa_world.training.pretrain.objectives.masks import draw_groups
 from vjepa_world.training.pretrain.pretraining import PretrainTask
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.engine.sampling import step_generator
-from vjepa_world.training.engine.trainer import Trainer
 
 #: Steps that each side takes at most, for a step takes seconds on a processor.
 TURNS = 3

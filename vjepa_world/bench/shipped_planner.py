@@ -12,8 +12,8 @@ import torch
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
-from vjepa_world.evaluation.statistics import percentiles
 from vjepa_world.cli.shared.common import SHIPPED, EnvConfig, PlannerConfig
+from vjepa_world.evaluation.statistics import percentiles
 
 #: Actions whose times make the percentiles.
 ACTIONS = 300

@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, LeRobotWriter
 from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, LeRobotWriter
 from vjepa_world.data.video.reader import open_video
 
 WINDOW, SIDE, FPS, ROWS = 8, 128, 10, 100

@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vjepa_world.cli.shared.arguments import whole_number
+from vjepa_world.config.ranges import SEED, THREADS, span
 from vjepa_world.errors import ConfigError
 from vjepa_world.system.progress import progress
-from vjepa_world.config.ranges import SEED, THREADS, span
-from vjepa_world.cli.shared.arguments import whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vjepa_world.cli.compare_scenes import SceneClips
     from vjepa_world.models.encoder import VideoEncoder
     from vjepa_world.training.probe.scene_probes import Question
-    from vjepa_world.cli.compare_scenes import SceneClips
 
 UNTRAINED, CHANCE = "untrained", "chance"
 
@@ -56,11 +56,11 @@ def run(arguments: argparse.Namespace) -> None:
         ConfigError: If there are too few scenes, or the encoders see pictures of different sizes.
         CheckpointError: If an encoder cannot be read.
     """
+    from vjepa_world.cli.compare_scenes import record_scenes
     from vjepa_world.models.encoder import untrained_encoder
     from vjepa_world.pretrained import load_encoder
     from vjepa_world.runs import write_json_atomic
     from vjepa_world.system.device import set_threads
-    from vjepa_world.cli.compare_scenes import record_scenes
 
     if arguments.train_scenes < 100 or arguments.test_scenes < 10:
         raise ConfigError(

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vjepa_world.cli.shared.arguments import number, whole_number
+from vjepa_world.cli.shared.checkpoint_options import add_checkpoint_options, reading_options
+from vjepa_world.config.ranges import WORKERS, span
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.files.folder_lock import locked_output
 from vjepa_world.system.progress import progress
-from vjepa_world.config.ranges import WORKERS, span
-from vjepa_world.cli.shared.arguments import number, whole_number
-from vjepa_world.cli.shared.checkpoint_options import add_checkpoint_options, reading_options
 
 if TYPE_CHECKING:
     from vjepa_world.ops.convention import Convention
@@ -210,8 +210,8 @@ def _convention(source: str, words: list[str]) -> Convention | None:
     Raises:
         ConfigError: If a word is not KEY=VALUE, or no convention comes of them.
     """
-    from vjepa_world.data.trajectories.registry import open_trajectories
     from vjepa_world.cli.shared.dataset_options import convention_over, key_values
+    from vjepa_world.data.trajectories.registry import open_trajectories
 
     for word in words:
         if "=" not in word:

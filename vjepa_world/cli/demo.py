@@ -6,9 +6,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from vjepa_world.cli.evaluate import OUTPUTS, ClosedLoopConfig, evaluate_into
 from vjepa_world.files.folder_lock import locked_folder
 from vjepa_world.runs import open_run, remove_outputs
-from vjepa_world.cli.evaluate import OUTPUTS, ClosedLoopConfig, evaluate_into
 
 
 @dataclass(frozen=True, kw_only=True)

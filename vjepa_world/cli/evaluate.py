@@ -12,12 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vjepa_world.errors import ConfigError, DataError
-from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
-from vjepa_world.system.progress import progress
-from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
-from vjepa_world.runs import open_run, write_json_atomic
-from vjepa_world.cli.shared.common import EnvConfig, PlannerConfig
 from vjepa_world.cli.evaluate_open_loop import (
     BAD_EPISODES,
     REPORT,
@@ -25,6 +19,12 @@ from vjepa_world.cli.evaluate_open_loop import (
     OpenLoopDataConfig,
     evaluate_open_loop,
 )
+from vjepa_world.cli.shared.common import EnvConfig, PlannerConfig
+from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
+from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
+from vjepa_world.runs import open_run, write_json_atomic
+from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
     import gymnasium

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from vjepa_world.cli.shared.common import SHIPPED
+from vjepa_world.config.ranges import FPS
 from vjepa_world.errors import CheckpointError, ConfigError, DataError
 from vjepa_world.ops.convention import Convention
-from vjepa_world.system.progress import progress
-from vjepa_world.config.ranges import FPS
 from vjepa_world.runs import write_json_atomic, write_text_atomic
-from vjepa_world.cli.shared.common import SHIPPED
+from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from vjepa_world.cli.evaluate import Config
     from vjepa_world.data.corpus.bad_files import BadFiles
     from vjepa_world.data.trajectories.base import TrajectoryDataset
     from vjepa_world.data.trajectories.windows import EpisodeNumbers, WindowTable
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.open_loop.windows import Encoding
     from vjepa_world.models.config import EmbodimentConfig
     from vjepa_world.models.world_model import LatentWorldModel
-    from vjepa_world.cli.evaluate import Config
 
 logger = logging.getLogger(__name__)
 
@@ -368,8 +368,8 @@ def _judge(
     notes: Sequence[str],
 ) -> tuple[dict[str, Any], str]:
     """Return the figures and the report."""
-    from vjepa_world.evaluation.open_loop.energy_landscape import Energy
     from vjepa_world.evaluation.open_loop.assessment import judge
+    from vjepa_world.evaluation.open_loop.energy_landscape import Energy
     from vjepa_world.reports.open_loop.report import open_loop_page
     from vjepa_world.reports.open_loop.strips import Shown
 

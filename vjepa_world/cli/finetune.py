@@ -9,6 +9,14 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vjepa_world.cli.shared.common import (
+    SIMULATED_ROBOT,
+    TRAINING_MAY_CHANGE,
+    provenance,
+    refuse_taken_run,
+    shared_run,
+)
+from vjepa_world.config.ranges import SEED
 from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataConfig
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import (
@@ -18,16 +26,8 @@ from vjepa_world.models.config import (
     InverseConfig,
     LatentsConfig,
 )
-from vjepa_world.config.ranges import SEED
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.finetune.config import FinetuneObjective
-from vjepa_world.cli.shared.common import (
-    SIMULATED_ROBOT,
-    TRAINING_MAY_CHANGE,
-    provenance,
-    refuse_taken_run,
-    shared_run,
-)
 
 if TYPE_CHECKING:
     import torch
@@ -127,8 +127,8 @@ def run(config: Config) -> None:
     """Train what stands behind the frozen encoder, alone or as one of several processes, and say where it is."""
     refuse_taken_run("finetune", config)
     from vjepa_world.pretrained.native import find_checkpoint
-    from vjepa_world.training.engine.distributed import local_device, process_group
     from vjepa_world.system.device import resolve_device, set_threads
+    from vjepa_world.training.engine.distributed import local_device, process_group
 
     device = local_device(resolve_device(config.device))
     set_threads(config.trainer.threads)
@@ -146,10 +146,10 @@ def run(config: Config) -> None:
 
 def _train(config: Config, device: torch.device, ranks: Ranks) -> tuple[Path, str]:
     """Return the run folder, and what `evaluate` is to be told for this model."""
+    from vjepa_world.training.engine.trainer import Trainer
     from vjepa_world.training.finetune.finetuning import FinetuneTask
     from vjepa_world.training.finetune.image_statistics import training_images
     from vjepa_world.training.finetune.robot_spec import embodiments_of
-    from vjepa_world.training.engine.trainer import Trainer
     from vjepa_world.training.finetune.trajectory_sources import open_sources
 
     # What can go wrong goes wrong before the run has a folder.
@@ -228,8 +228,8 @@ def views_of(config: Config, sources: Sequence[TrajectorySource]) -> int:
 def _stores(
     config: Config, model: LatentWorldModel, sources: Sequence[TrajectorySource], ranks: Ranks
 ) -> list[FeatureStore]:
-    from vjepa_world.training.finetune.frozen_features import frozen_features
     from vjepa_world.system.device import resolve_precision
+    from vjepa_world.training.finetune.frozen_features import frozen_features
 
     return [
         frozen_features(

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.cli.shared.checkpoint_options import add_checkpoint_options, reading_options
 from vjepa_world.cli.shared.dataset_options import DatasetOptions, add_dataset_options, dataset_options
+from vjepa_world.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from vjepa_world.data.trajectories.base import TrajectoryDataset
@@ -91,10 +91,10 @@ def describe_trajectories(path: Path, options: DatasetOptions) -> str:
     Raises:
         PictureError: If a picture that was named cannot be written; of another one it is said that it is missing.
     """
-    from vjepa_world.files.atomic import WriteError
     from vjepa_world.data.trajectories.description import describe_dataset
     from vjepa_world.data.trajectories.description_text import dataset_text
     from vjepa_world.data.trajectories.registry import open_trajectories
+    from vjepa_world.files.atomic import WriteError
 
     dataset = open_trajectories(path, **options.reader)
     try:

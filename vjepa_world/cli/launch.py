@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vjepa_world.cli.entry_point import FAILED, PROGRAM, VERBS, main
+from vjepa_world.cli.main import FAILED, PROGRAM, VERBS, main
 from vjepa_world.config import default_config_dir, launcher_words, typed_value
 from vjepa_world.config.values import defaults_of
 from vjepa_world.errors import ConfigError, TrainingError, VJEPAWorldError, nearest

@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_world.errors import ConfigError, DataError
-from vjepa_world.config.ranges import HORIZON, SAMPLES, SEED, span
 from vjepa_world.cli.shared.arguments import number, whole_number
 from vjepa_world.cli.shared.common import PLANNERS, SHIPPED, PlannerConfig
+from vjepa_world.config.ranges import HORIZON, SAMPLES, SEED, span
+from vjepa_world.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vjepa_world.reports.plan.report import PlanShown
     from vjepa_world.models.config import WorldModelConfig
     from vjepa_world.models.world_model import LatentWorldModel
+    from vjepa_world.reports.plan.report import PlanShown
 
 logger = logging.getLogger(__name__)
 

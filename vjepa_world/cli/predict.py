@@ -8,8 +8,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_world.errors import CheckpointError, ConfigError, DataError
 from vjepa_world.cli.shared.arguments import whole_number
+from vjepa_world.errors import CheckpointError, ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
         CheckpointError: If probe or encoder are missing, broken, or do not fit each other.
         ConfigError: If an option is out of range.
     """
-    from vjepa_world.data.loading.clip_tables import VideoClips
     from vjepa_world.data.corpus.segments import Segment
+    from vjepa_world.data.loading.clip_tables import VideoClips
     from vjepa_world.data.video.reader import probe_video
     from vjepa_world.ops.clip_input import ClipInput
     from vjepa_world.pretrained.probes import CLASSIFICATION, load_probe

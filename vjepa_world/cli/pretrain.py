@@ -7,13 +7,13 @@ import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from vjepa_world.cli.shared.common import TRAINING_MAY_CHANGE, provenance, refuse_taken_run, shared_run
+from vjepa_world.config.ranges import SEED
 from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
-from vjepa_world.config.ranges import SEED
 from vjepa_world.training.engine.config import TrainerConfig
-from vjepa_world.training.pretrain.online_probe_config import OnlineProbeConfig
 from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.cli.shared.common import TRAINING_MAY_CHANGE, provenance, refuse_taken_run, shared_run
+from vjepa_world.training.pretrain.online_probe_config import OnlineProbeConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,8 +71,8 @@ def run(config: Config) -> None:
     """Train, write checkpoints, and say where they are."""
     refuse_taken_run("pretrain", config)
     from vjepa_world.pretrained.native import find_checkpoint
-    from vjepa_world.training.engine.distributed import local_device, process_group
     from vjepa_world.system.device import resolve_device, set_threads
+    from vjepa_world.training.engine.distributed import local_device, process_group
 
     device = local_device(resolve_device(config.device))
     set_threads(config.trainer.threads)
@@ -87,10 +87,10 @@ def run(config: Config) -> None:
 def _train(config: Config, device: torch.device, ranks: Ranks) -> Path:
     from vjepa_world.data.loading.mixture import ClipMixture
     from vjepa_world.runs import read_metrics
+    from vjepa_world.training.engine.trainer import Trainer
     from vjepa_world.training.pretrain.collapse import CollapseAlarm, Recipe
     from vjepa_world.training.pretrain.objectives import build_method
     from vjepa_world.training.pretrain.pretraining import PretrainTask
-    from vjepa_world.training.engine.trainer import Trainer
 
     # What can go wrong goes wrong before the run has a folder.
     method = build_method(config.model, config.predictor, config.objective, seed=config.seed)

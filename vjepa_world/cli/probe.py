@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vjepa_world.cli.shared.common import provenance
+from vjepa_world.config.ranges import AT_LEAST_ONE, SEED, SHARE
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import PROBE_KINDS
-from vjepa_world.config.ranges import AT_LEAST_ONE, SEED, SHARE
+from vjepa_world.reports.probe import sentence, summary
 from vjepa_world.runs import open_run
 from vjepa_world.training.probe.config import ProbeTrainerConfig, settings
-from vjepa_world.cli.shared.common import provenance
-from vjepa_world.reports.probe import sentence, summary
 
 if TYPE_CHECKING:
     from vjepa_world.models.config import EncoderConfig, ProbeConfig
@@ -169,8 +169,8 @@ def _measure(
 ) -> dict[str, Any]:
     """Encode, train and write `result.json`; return what it holds."""
     from vjepa_world.runs import write_json_atomic
-    from vjepa_world.training.probe.probing import ProbeSweep
     from vjepa_world.training.probe.loop import train_sweep
+    from vjepa_world.training.probe.probing import ProbeSweep
 
     data = encode(config, encoder, labelled)
     sweep = ProbeSweep(
@@ -221,8 +221,8 @@ def encode(config: Config, encoder: VideoEncoder, labelled: LabelledClips) -> Pr
     """Return the clips in features, without the videos that turn out unreadable."""
     import torch
 
-    from vjepa_world.training.probe.clip_features import encode_clips
     from vjepa_world.system.device import resolve_precision
+    from vjepa_world.training.probe.clip_features import encode_clips
     from vjepa_world.training.probe.data import ProbeData, clips_of
 
     found = encode_clips(

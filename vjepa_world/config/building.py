@@ -10,10 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
+from vjepa_world.config.ranges import LARGEST, LARGEST_FLOAT
 from vjepa_world.config.schema import fields_of, help_of, is_union
 from vjepa_world.config.values import MISSING, shown
 from vjepa_world.errors import ConfigError, nearest
-from vjepa_world.config.ranges import LARGEST, LARGEST_FLOAT
 
 
 def build(kind: Any, value: Any, key: str, source: str) -> Any:

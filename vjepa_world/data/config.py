@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from vjepa_world.errors import ConfigError
 from vjepa_world.config.ranges import FPS, PATIENCE_S
+from vjepa_world.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.ops.attention import step_causal_attention
 from vjepa_world.ops.rope import Rotation, rotate
+from vjepa_world.system.memory import refuse_beyond_memory
 
 NORM_EPS = 1e-6
 

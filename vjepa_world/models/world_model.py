@@ -20,10 +20,6 @@ from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.decoder import FrameDecoder
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
-from vjepa_world.models.inference.rollout_cache import Imagination
-from vjepa_world.models.input_range import image_warnings, state_warnings
-from vjepa_world.models.inverse_model import InverseModel
-from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
 from vjepa_world.models.inference.rollout import (
     Context,
     Imagined,
@@ -32,6 +28,10 @@ from vjepa_world.models.inference.rollout import (
     imagine_each,
     imagine_with_gradient,
 )
+from vjepa_world.models.inference.rollout_cache import Imagination
+from vjepa_world.models.input_range import image_warnings, state_warnings
+from vjepa_world.models.inverse_model import InverseModel
+from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
 from vjepa_world.ops.pixels import normalize_video, resize_frames
 from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers, check_tokens
 

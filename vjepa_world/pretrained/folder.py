@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from vjepa_world.files.checksums import MODEL_METADATA, is_damaged, seal
 from vjepa_world.errors import CheckpointError
+from vjepa_world.files.checksums import MODEL_METADATA, is_damaged, seal
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 

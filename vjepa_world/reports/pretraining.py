@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from vjepa_world.training.pretrain.objectives.masks import Family
     from vjepa_world.cli.pretrain import Config
+    from vjepa_world.training.pretrain.objectives.masks import Family
 
 #: Clips whose features are drawn.
 CLIPS = 3
@@ -31,8 +31,8 @@ class Clips:
 
 def read_settings(folder: Path, notes: list[str]) -> Config | None:
     """Return the configuration of a pretraining run; None for other runs, or where it cannot be read (a note)."""
-    from vjepa_world.config import from_yaml
     from vjepa_world.cli.pretrain import Config
+    from vjepa_world.config import from_yaml
 
     path = folder / CONFIG_FILE
     if not path.is_file():
@@ -134,12 +134,12 @@ def features_section(
     """Return the clips with the current and an untrained encoder's features below; nothing, and a note, without one."""
     import torch
 
-    from vjepa_world.reports import page as html
-    from vjepa_world.reports.pictures import colour_row, frame_row, principal_colours, tile_rows
     from vjepa_world.models.encoder import untrained_encoder
     from vjepa_world.ops.pixels import normalize_video
     from vjepa_world.pretrained import load_encoder
     from vjepa_world.pretrained.native import find_checkpoint
+    from vjepa_world.reports import page as html
+    from vjepa_world.reports.pictures import colour_row, frame_row, principal_colours, tile_rows
 
     try:
         encoder = load_encoder(folder, device=device)

@@ -13,8 +13,8 @@ from PIL import Image
 from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.standardise import standardise
 from vjepa_world.errors import DataError
-from vjepa_world.reports.curve_panel import WHITE, Panel, TimeAxis, draw_links, draw_panel, draw_text
 from vjepa_world.ops.convention import PLAIN, Convention
+from vjepa_world.reports.curve_panel import WHITE, Panel, TimeAxis, draw_links, draw_panel, draw_text
 
 #: Pictures of a strip, the width of the whole and of what is left and right of the time axis [pixels].
 FRAMES, WIDTH, LEFT, RIGHT = 8, 1240, 64, 176

@@ -7,8 +7,8 @@ import platform
 
 import torch
 
-from vjepa_world.system.cpu import available_cores
 from vjepa_world.errors import ConfigError
+from vjepa_world.system.cpu import available_cores
 
 
 def resolve_device(name: str) -> torch.device:

@@ -11,11 +11,11 @@ from PIL import Image
 
 from tests.data.coded_video import write_coded
 from tests.memory import memory_of_at_most
+from vjepa_world.cli import plan
 from vjepa_world.data.corpus.corpus import find_videos
 from vjepa_world.data.corpus.images import probe_image, read_image
 from vjepa_world.data.video.reader import VideoError
 from vjepa_world.errors import DataError
-from vjepa_world.cli import plan
 
 
 def picture(height: int = 24, width: int = 36) -> np.ndarray:

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tests.data.coded_video import SIZE, coded_frame, read_codes
 from tests.data.conftest import SHARD_LENGTHS, episode_arrays
-from vjepa_world.data.loading.clip_tables import EpisodeClips, VideoClips
 from vjepa_world.data.corpus.corpus import Segment
 from vjepa_world.data.corpus.labels import labelled_videos
+from vjepa_world.data.loading.clip_tables import EpisodeClips, VideoClips
 from vjepa_world.data.trajectories.formats.lerobot.numeric_columns import open_column
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.data.video.writer import write_video

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.coded_video import read_codes, write_coded
-from vjepa_world.data.corpus import lists
 from vjepa_world.data.config import VideoDataConfig
+from vjepa_world.data.corpus import lists
 from vjepa_world.data.corpus.corpus import EXTENSIONS, find_videos
 from vjepa_world.data.corpus.lists import ListedVideo
 from vjepa_world.data.loading.mixture import ClipMixture

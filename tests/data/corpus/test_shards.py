@@ -14,10 +14,10 @@ from PIL import Image
 from tests.data.coded_video import write_coded
 from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.data.corpus.corpus import find_videos
-from vjepa_world.data.loading.loader import ClipLoader
-from vjepa_world.data.loading.mixture import ClipMixture
 from vjepa_world.data.corpus.locations import TarMember, open_place
 from vjepa_world.data.corpus.shards import expand_braces
+from vjepa_world.data.loading.loader import ClipLoader
+from vjepa_world.data.loading.mixture import ClipMixture
 from vjepa_world.data.video.reader import VideoError, open_video
 from vjepa_world.errors import DataError
 

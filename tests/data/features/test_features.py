@@ -25,8 +25,8 @@ from tests.data.feature_builds import (
 )
 from tests.hostile import mutations
 from vjepa_world.data.features import shards as feature_shards
-from vjepa_world.data.features.shards import Plan
 from vjepa_world.data.features.cache import FeatureKey, FeatureStore, open_features
+from vjepa_world.data.features.shards import Plan
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.pixels import resize_frames

@@ -19,11 +19,11 @@ import pytest
 import torch
 
 from tests.data.coded_video import write_coded
-from vjepa_world.data.video import pool as video_pool
-from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.data.config import SourceConfig, VideoDataConfig
+from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.data.loading.loader import ClipLoader
 from vjepa_world.data.loading.mixture import ClipMixture
+from vjepa_world.data.video import pool as video_pool
 from vjepa_world.data.video.reader import VideoFile, open_video
 from vjepa_world.errors import ConfigError, DataError
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.paths import REPO
 from vjepa_world.data.loading.worker_pool import Words, guarded_map, spawned_map
 from vjepa_world.errors import DataError
 
@@ -135,7 +136,7 @@ time.sleep(60)
 
 
 def test_processes_end_with_a_parent_that_is_killed() -> None:
-    root = Path(__file__).resolve().parents[2]
+    root = REPO
     environment = {**os.environ, "PYTHONPATH": str(root)}
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, env=environment
@@ -178,7 +179,7 @@ def test_new_processes_see_at_once_that_their_parent_is_gone(tmp_path: Path) -> 
     """A recording that is begun again must not meet what an earlier one still writes."""
     program = tmp_path / "parent.py"
     program.write_text(SPAWNING_PARENT)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(REPO)}
     parent = subprocess.Popen(
         [sys.executable, str(program)], stdout=subprocess.PIPE, text=True, env=environment
     )

@@ -22,13 +22,14 @@ import torch
 from tests.data.coded_video import coded_frame, read_codes, write_coded
 from tests.data.trajectories.makers import KINDS, Kind, contents
 from tests.data.v21_files import FPS, numbers, write_v21
-from vjepa_world.data.trajectories.formats.lerobot import writer as lerobot_writer
+from tests.paths import REPO
 from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.convert import BAD_FILE, Conversion, convert_trajectories
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards
+from vjepa_world.data.trajectories.formats.lerobot import writer as lerobot_writer
 from vjepa_world.data.trajectories.formats.lerobot.columns import numbers_of
-from vjepa_world.data.trajectories.formats.lerobot.layout import CLOCK, DatasetSpec, NumberSpec, VideoSpec
 from vjepa_world.data.trajectories.formats.lerobot.gather import gather
+from vjepa_world.data.trajectories.formats.lerobot.layout import CLOCK, DatasetSpec, NumberSpec, VideoSpec
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards
 from vjepa_world.data.trajectories.formats.lerobot.shard import place_file
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 from vjepa_world.data.trajectories.registry import open_trajectories
@@ -333,7 +334,7 @@ def test_a_killed_conversion_goes_on_to_the_same_dataset(tmp_path: Path) -> None
     (tmp_path / "program.py").write_text(KILLED)
     program = subprocess.Popen(
         [sys.executable, str(tmp_path / "program.py"), str(old), str(tmp_path / "new")],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(REPO)},
         start_new_session=True,
     )
     deadline = time.monotonic() + 120

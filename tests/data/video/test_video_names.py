@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.data.coded_video import coded_frame, read_codes
-from vjepa_world.data.video import backends as video_backends
+from tests.paths import REPO
 from vjepa_world.data.corpus.shards import index_shard
+from vjepa_world.data.video import backends as video_backends
 from vjepa_world.data.video.reader import open_video, probe_video
 from vjepa_world.data.video.writer import VideoWriter
 
@@ -74,7 +75,7 @@ def test_a_name_that_is_not_utf8_is_read_and_shown(tmp_path: Path, backend: str)
     write(path)
     with open_video(path) as video:
         assert read_codes(video.frames_by_index([7])) == [7]
-    root = Path(__file__).resolve().parents[2]
+    root = REPO
     strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict", "PYTHONPATH": str(root)}
     for target in (tmp_path, path):
         command = [sys.executable, "-m", "vjepa_world", "inspect", str(target)]

@@ -16,9 +16,9 @@ from tests.data.video.test_video import STEADY_MS, VARIABLE_MS
 from tests.data.video.test_video import STREAMS as HARD
 from vjepa_world.data.video.av_decoder import KEPT_BYTES, AvDecoder
 from vjepa_world.data.video.av_source import AvSource
+from vjepa_world.data.video.backends import DecordDecoder
 from vjepa_world.data.video.packet_roles import packet_roles
 from vjepa_world.data.video.reader import open_video
-from vjepa_world.data.video.backends import DecordDecoder
 
 STREAMS: dict[str, dict[str, Any]] = {
     **HARD,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.data.coded_video import coded_frame, read_codes
+from tests.paths import REPO
 from vjepa_world.data.video.reader import open_video, probe_video
 from vjepa_world.data.video.writer import VideoWriter, write_video
 from vjepa_world.errors import DataError
@@ -111,7 +112,7 @@ def test_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path, limit
         "    sys.exit(str(error))\n"
     )
     path = tmp_path / "made.mp4"
-    root = Path(__file__).resolve().parents[2]
+    root = REPO
     command = [sys.executable, "-c", program, str(path), str(limit)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert result.returncode == 1

@@ -12,16 +12,16 @@ from torch import Tensor
 from planners import CEM, GoalL2
 from tests.evaluation.pose_world import TOKENS, PoseModel, features, pose_windows
 from vjepa_world.evaluation.action_axes import action_space
+from vjepa_world.evaluation.open_loop.assessment import Judgement, judge
+from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
+from vjepa_world.evaluation.open_loop.criteria import CANNOT_TELL, remarks_of, verdicts
 from vjepa_world.evaluation.open_loop.energy_landscape import Energy
 from vjepa_world.evaluation.open_loop.prediction_error import Windows
-from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
-from vjepa_world.evaluation.open_loop.assessment import Judgement, judge
-from vjepa_world.reports.open_loop.report import open_loop_page
-from vjepa_world.reports.open_loop.strips import Shown
-from vjepa_world.evaluation.open_loop.criteria import CANNOT_TELL, remarks_of, verdicts
-from vjepa_world.reports.training_curves import Chart, svg
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.models.world_model import Context
+from vjepa_world.reports.open_loop.report import open_loop_page
+from vjepa_world.reports.open_loop.strips import Shown
+from vjepa_world.reports.training_curves import Chart, svg
 
 CONFIG = OpenLoopConfig(horizon=2, samples=8, points=5, pictures=0)
 JOINTS = EmbodimentConfig(

@@ -19,8 +19,8 @@ from tests.models.test_world_model import CONFIG, pictures, tiny_model
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig, LatentsConfig
 from vjepa_world.models.inference.cached_predictor import Memory, Step
-from vjepa_world.models.inference.rollout_cache import samples_that_fit
 from vjepa_world.models.inference.rollout import Context, actions_between, advance_state
+from vjepa_world.models.inference.rollout_cache import samples_that_fit
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pose import pose_delta
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from vjepa_world.ops.masking.spec import VJEPA2_MASKS, MaskSpec
 from vjepa_world.ops.masking.blocks import (
     block_shape,
     gather_tokens,
@@ -15,6 +14,7 @@ from vjepa_world.ops.masking.blocks import (
     sample_masks,
     sample_pair_masks,
 )
+from vjepa_world.ops.masking.spec import VJEPA2_MASKS, MaskSpec
 
 ONE_BLOCK = MaskSpec(num_blocks=1, scale=0.3)
 HUGE = MaskSpec(num_blocks=4, scale=0.99)

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from vjepa_world.ops.masking.spec import VJEPA2_MASKS
 from vjepa_world.ops.masking.blocks import sample_masks
 from vjepa_world.ops.masking.random import sample_random_masks
+from vjepa_world.ops.masking.spec import VJEPA2_MASKS
 from vjepa_world.ops.masking.token_distance import distance_to_hidden
 
 

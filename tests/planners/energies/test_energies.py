@@ -14,8 +14,8 @@ from planners import CEM, GoalL1, GradientDescent, PlannerError, make_generators
 from planners.energies.action import ActionPenalty, Smoothness
 from planners.energies.composition import Composable
 from planners.energies.goal import GoalCosine, GoalL2
-from planners.protocols import Objective
 from planners.energies.state import StateGoal
+from planners.protocols import Objective
 from tests.planners.worlds import ActionCost, PointWorld
 
 PROBLEMS, SAMPLES, STEPS, STATE, ACTION = 5, 3, 4, 6, 7

@@ -11,7 +11,14 @@ import torch
 from tests.training.processes import begin, end, free_port, succeed
 from tests.training.tiny import LineTask, trainer_config
 from vjepa_world.errors import TrainingError
-from vjepa_world.training.engine.distributed import Ranks, all_mean, all_rows, any_process, mean_figures, ranks
+from vjepa_world.training.engine.distributed import (
+    Ranks,
+    all_mean,
+    all_rows,
+    any_process,
+    mean_figures,
+    ranks,
+)
 from vjepa_world.training.engine.trainer import Trainer
 
 #: Each process has three rows of six; the loss is of all six, through the means and through the rows.

@@ -18,8 +18,8 @@ from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.ops.feature_statistics import effective_rank, feature_std
 from vjepa_world.ops.masking.blocks import VJEPA2_MASKS, gather_tokens, sample_masks
 from vjepa_world.ops.pixels import normalize_video
-from vjepa_world.training.pretrain.collapse import CollapseAlarm, Recipe, collapse_at_end, find_collapse
 from vjepa_world.training.engine.monitors import StepClock, ema_distance
+from vjepa_world.training.pretrain.collapse import CollapseAlarm, Recipe, collapse_at_end, find_collapse
 from vjepa_world.training.pretrain.config import PretrainObjective
 
 ENCODER = EncoderConfig(

@@ -30,9 +30,9 @@ from vjepa_world.errors import CheckpointError, ConfigError, TrainingError
 from vjepa_world.ops.schedules import warmup_constant_cooldown
 from vjepa_world.training.engine.checkpoint import Checkpoints, load_modules, load_tensors
 from vjepa_world.training.engine.config import TrainerConfig
+from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.finetune.config import FinetuneObjective
 from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.engine.trainer import Trainer
 
 
 def checkpoints(folder: Path) -> list[str]:

@@ -15,14 +15,14 @@ from tests.training.tiny import CPU, ENCODER, MASKS, PREDICTOR, moving_dot, pret
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
-from vjepa_world.ops.masking.spec import MaskSpec
 from vjepa_world.ops.masking.blocks import gather_tokens, sample_masks
+from vjepa_world.ops.masking.spec import MaskSpec
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained import save_pretrained
+from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.pretrain.objectives import Jepa, MaskedPixels, Method, StepDraw, build_method
 from vjepa_world.training.pretrain.objectives.masks import draw_groups
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.engine.sampling import step_generator
 from vjepa_world.training.pretrain.views import colored, draw_pairs, stills
 
 LEVELS = replace(ENCODER, depth=3, levels=(1, 2), positions="interleaved")

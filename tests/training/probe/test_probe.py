@@ -17,7 +17,6 @@ from vjepa_world.errors import CheckpointError, ConfigError, DataError, Training
 from vjepa_world.models.config import ProbeConfig
 from vjepa_world.models.probe import Probe
 from vjepa_world.pretrained.probes import CLASSIFICATION, SavedProbe, load_probe, probe_files
-from vjepa_world.training.probe.probing import ProbeSweep, Trial, video_classes, video_values
 from vjepa_world.training.probe.config import ProbeTrainerConfig, Setting, settings
 from vjepa_world.training.probe.data import (
     ProbeData,
@@ -27,6 +26,7 @@ from vjepa_world.training.probe.data import (
     split_episodes,
 )
 from vjepa_world.training.probe.loop import train_sweep
+from vjepa_world.training.probe.probing import ProbeSweep, Trial, video_classes, video_values
 
 VIDEOS, TOKENS, WIDTH = 150, 3, 8
 TRAINER = ProbeTrainerConfig(

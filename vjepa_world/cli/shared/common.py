@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.config.ranges import (
     AT_LEAST_ONE,
     DEGREES,
@@ -21,6 +20,7 @@ from vjepa_world.config.ranges import (
     STEPS,
     WEIGHT,
 )
+from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from planners import Objective, Planner, RecedingHorizon, WorldModel
     from planners.energies.composition import Composable
-    from vjepa_world.evaluation.open_loop.camera_rotation import RotatedPlanner
     from vjepa_world.evaluation.closed_loop.policies import PlannerPolicy
+    from vjepa_world.evaluation.open_loop.camera_rotation import RotatedPlanner
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.runs import RunConfig
     from vjepa_world.training.engine.distributed import Ranks

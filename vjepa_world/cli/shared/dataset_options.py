@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vjepa_world.cli.shared.arguments import whole_number
 from vjepa_world.config.building import build
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import Convention, resolve_joints
-from vjepa_world.cli.shared.arguments import whole_number
 
 if TYPE_CHECKING:
     from vjepa_world.data.trajectories.base import TrajectoryDataset

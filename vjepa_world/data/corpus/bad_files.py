@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vjepa_world.files.atomic import atomic_path, write_error
 from vjepa_world.errors import DataError
+from vjepa_world.files.atomic import atomic_path, write_error
 
 logger = logging.getLogger(__name__)
 

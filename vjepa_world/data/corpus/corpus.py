@@ -25,9 +25,9 @@ from vjepa_world.data.corpus.images import IMAGE_EXTENSIONS
 from vjepa_world.data.corpus.lists import LIST_SUFFIXES, read_list
 from vjepa_world.data.corpus.segments import Segment, Segments, SegmentsBuilder
 from vjepa_world.data.corpus.shards import ShardSample, expand_braces, index_shard
+from vjepa_world.data.loading.worker_pool import guarded_map
 from vjepa_world.data.trajectories.formats.lerobot.metadata import LeRobotMeta, is_lerobot
 from vjepa_world.data.video.reader import TIME_TOLERANCE_S
-from vjepa_world.data.loading.worker_pool import guarded_map
 from vjepa_world.errors import DataError
 
 __all__ = ["BadFiles", "Corpus", "LeftOut", "Segment", "clip_span_s", "find_videos"]

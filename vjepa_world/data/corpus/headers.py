@@ -26,14 +26,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from vjepa_world.system.cpu import available_cores
-from vjepa_world.files.atomic import WriteError, atomic_path
 from vjepa_world.data.corpus.images import is_image, probe_image
 from vjepa_world.data.corpus.locations import Place
 from vjepa_world.data.corpus.segments import FileTable
-from vjepa_world.data.video.reader import CANNOT_OPEN, VideoError, VideoInfo, probe_video
 from vjepa_world.data.loading.worker_pool import guarded_map
+from vjepa_world.data.video.reader import CANNOT_OPEN, VideoError, VideoInfo, probe_video
 from vjepa_world.errors import DataError
+from vjepa_world.files.atomic import WriteError, atomic_path
+from vjepa_world.system.cpu import available_cores
 
 logger = logging.getLogger(__name__)
 

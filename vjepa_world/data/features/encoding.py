@@ -16,8 +16,8 @@ from torch import Tensor
 from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.features.key import FeatureKey
 from vjepa_world.data.features.shards import Plan, ShardContent, shard_path, write_shard
-from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.loading.worker_pool import Key, Note, WorkerPool
+from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.pixels import resize_frames
 from vjepa_world.system.progress import Progress, progress

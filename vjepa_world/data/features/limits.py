@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vjepa_world.files.atomic import write_error
 from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.files.atomic import write_error
 
 logger = logging.getLogger(__name__)
 

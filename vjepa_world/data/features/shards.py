@@ -21,9 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vjepa_world.files.checksums import UNSEALED, is_damaged, seal
-from vjepa_world.files.atomic import atomic_path
 from vjepa_world.errors import DataError
+from vjepa_world.files.atomic import atomic_path
+from vjepa_world.files.checksums import UNSEALED, is_damaged, seal
 from vjepa_world.files.validation import entries, inner_path, mapping, text, whole_number
 
 PLAN, ABOUT = "plan.json", "about.json"

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.config import SourceConfig, VideoDataConfig
+from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.corpus.corpus import clip_span_s, find_videos
 from vjepa_world.data.corpus.images import read_image
 from vjepa_world.data.corpus.segments import Segment, Segments
 from vjepa_world.data.loading.transforms import crop_resize, sample_crop
-from vjepa_world.data.video.reader import VideoError
 from vjepa_world.data.video.backends import check_decode_device, find_backend
 from vjepa_world.data.video.pool import VideoPool
+from vjepa_world.data.video.reader import VideoError
 from vjepa_world.errors import DataError
 
 logger = logging.getLogger(__name__)

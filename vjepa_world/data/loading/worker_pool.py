@@ -27,8 +27,8 @@ from typing import Any, Generic, Self, TypeVar
 
 import torch
 
-from vjepa_world.system.cpu import available_cores
 from vjepa_world.errors import DataError, VJEPAWorldError
+from vjepa_world.system.cpu import available_cores
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from vjepa_world.config.ranges import FPS, STEPS
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import Convention
-from vjepa_world.config.ranges import FPS, STEPS
 
 #: What a run of one dataset calls it.
 ONLY = "default"

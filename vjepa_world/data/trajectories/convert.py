@@ -12,20 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vjepa_world.system.cpu import available_cores
-from vjepa_world.files.atomic import WriteError, atomic_path
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.trajectories.formats.lerobot import layout
-from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
-from vjepa_world.data.trajectories.formats.lerobot.columns import numbers_of
-from vjepa_world.data.trajectories.formats.lerobot.layout import ACTION, STATE, DatasetSpec, NumberSpec, VideoSpec
-from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter, finished_shards
-from vjepa_world.data.trajectories.registry import open_trajectories
-from vjepa_world.data.trajectories.reading import first_readable, read_json
-from vjepa_world.data.video.reader import pixel_format, probe_video
 from vjepa_world.data.loading.worker_pool import Words, spawned_map
+from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
+from vjepa_world.data.trajectories.formats.lerobot import layout
+from vjepa_world.data.trajectories.formats.lerobot.columns import numbers_of
+from vjepa_world.data.trajectories.formats.lerobot.layout import (
+    ACTION,
+    STATE,
+    DatasetSpec,
+    NumberSpec,
+    VideoSpec,
+)
+from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter, finished_shards
+from vjepa_world.data.trajectories.reading import first_readable, read_json
+from vjepa_world.data.trajectories.registry import open_trajectories
+from vjepa_world.data.video.reader import pixel_format, probe_video
 from vjepa_world.errors import DataError
+from vjepa_world.files.atomic import WriteError, atomic_path
 from vjepa_world.ops.convention import Convention
+from vjepa_world.system.cpu import available_cores
 
 BAD_FILE = "bad_episodes.csv"
 _SHARD_EPISODES = 25

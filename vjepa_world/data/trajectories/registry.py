@@ -12,11 +12,11 @@ from typing import Any, cast
 from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.formats.droid import DROIDDataset
 from vjepa_world.data.trajectories.formats.droid_folders import is_droid
-from vjepa_world.data.trajectories.joint_actions import with_likely_actions
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, is_lerobot
 from vjepa_world.data.trajectories.formats.ogbench import OGBenchDataset, is_ogbench
 from vjepa_world.data.trajectories.formats.rlds.reader import RLDSDataset, is_rlds
 from vjepa_world.data.trajectories.formats.robomimic import RobomimicDataset, is_robomimic
+from vjepa_world.data.trajectories.joint_actions import with_likely_actions
 from vjepa_world.errors import ConfigError, DataError, nearest
 from vjepa_world.ops.convention import PLAIN, Convention, resolve_joints, same_names
 

@@ -16,10 +16,10 @@ import av
 import numpy as np
 from torch import Tensor
 
-from vjepa_world.data.video.container_size import declared_size
-from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, Decoder, first_line
 from vjepa_world.data.corpus.locations import Place, TarMember, ffmpeg_url, open_place, size_of
 from vjepa_world.data.video.backends import MemoryDecoder, open_decoder
+from vjepa_world.data.video.container_size import declared_size
+from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, Decoder, first_line
 from vjepa_world.errors import DataError
 
 # Containers round presentation times (Matroska to 1 ms), and so do those who ask (float32 timestamps): a time

@@ -17,9 +17,9 @@ import av
 import numpy as np
 from av.video.frame import PictureType
 
-from vjepa_world.files.atomic import write_error
 from vjepa_world.data.corpus.locations import ffmpeg_url
 from vjepa_world.errors import DataError
+from vjepa_world.files.atomic import write_error
 
 # AVColorSpace SMPTE170M and AVColorRange MPEG: what swscale produces from RGB when told nothing. Written into
 # the stream so that every reader inverts the same matrix.

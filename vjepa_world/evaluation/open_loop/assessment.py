@@ -14,7 +14,9 @@ import torch
 
 from vjepa_world.evaluation.action_axes import POSITION
 from vjepa_world.evaluation.bootstrap import mean, median
+from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike, PlannerLike
 from vjepa_world.evaluation.open_loop.camera_rotation import CameraRotation, fit_rotation
+from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.energy_landscape import (
     AxisLandscape,
     Energy,
@@ -31,8 +33,6 @@ from vjepa_world.evaluation.open_loop.prediction_error import (
     horizon_figures,
     open_loop,
 )
-from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
-from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike, PlannerLike
 from vjepa_world.evaluation.open_loop.recovered_actions import Recovered, recover_actions, recovered_figures
 
 #: Opens a progress bar: what is done, and how many windows there are to do.

@@ -12,8 +12,8 @@ import torch
 from torch import Generator, Tensor
 
 from vjepa_world.evaluation.action_axes import POSITION
-from vjepa_world.evaluation.open_loop.prediction_error import ImaginingModel, Tick, Windows
 from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike
+from vjepa_world.evaluation.open_loop.prediction_error import ImaginingModel, Tick, Windows
 from vjepa_world.evaluation.statistics import EvaluationError
 
 #: An axis whose true actions vary less (in the data's units) stays at the truth: there is nothing to find.

@@ -15,8 +15,8 @@ from torch import Generator, Tensor
 
 from vjepa_world.evaluation.action_axes import POSITION, ROTATION, ActionSpace, action_space, rotation_angle
 from vjepa_world.evaluation.bootstrap import median
-from vjepa_world.evaluation.open_loop.prediction_error import ImaginingModel, Tick, Windows
 from vjepa_world.evaluation.closed_loop.policies import PlannerLike
+from vjepa_world.evaluation.open_loop.prediction_error import ImaginingModel, Tick, Windows
 from vjepa_world.evaluation.statistics import percentiles
 
 #: Percentiles of the errors that are reported.

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.models.adaln import AdaLNBlock
-from vjepa_world.models.inference.packed_linear import PackedLinear, own
 from vjepa_world.models.inference.cached_attention import SharedPast, attend
+from vjepa_world.models.inference.packed_linear import PackedLinear, own
 from vjepa_world.models.transformer import Attention, Mlp
 from vjepa_world.ops.rope import Rotation
 

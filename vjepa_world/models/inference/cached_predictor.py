@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.embodiment import Embodiment
+from vjepa_world.models.inference.cached_attention import SharedPast, SharedStep
 from vjepa_world.models.inference.cached_block import FastBlock, FastNorm, OwnPast, Turn, make_turn
 from vjepa_world.models.inference.packed_linear import PackedLinear
-from vjepa_world.models.inference.cached_attention import SharedPast, SharedStep
 
 #: Shapes that may be compiled: of each slice of samples, at each step of the horizon.
 SHAPES = 256

@@ -31,13 +31,6 @@ from vjepa_world.pretrained.huggingface.config import (
     read_architecture,
     read_labels,
 )
-from vjepa_world.pretrained.huggingface.writer import (
-    check_writable,
-    is_image_encoder,
-    obstacles,
-    write_config,
-    write_preprocessor,
-)
 from vjepa_world.pretrained.huggingface.key_maps import (
     IJEPA_ENCODER,
     IJEPA_ENCODER_IN_MEMORY,
@@ -45,6 +38,13 @@ from vjepa_world.pretrained.huggingface.key_maps import (
     VJEPA2_PREDICTOR,
     VJEPA2_PROBE,
     PartNames,
+)
+from vjepa_world.pretrained.huggingface.writer import (
+    check_writable,
+    is_image_encoder,
+    obstacles,
+    write_config,
+    write_preprocessor,
 )
 from vjepa_world.pretrained.shapes import check_depth, differences
 from vjepa_world.pretrained.weight_files import WeightFiles, open_weights

@@ -29,6 +29,14 @@ from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.meta.actions import robot_of, with_embodiment
 from vjepa_world.pretrained.meta.checks import IGNORABLE_ENTRIES, UNUSED_PROJECTION, check_entries, fitting
 from vjepa_world.pretrained.meta.file import is_meta, load_meta_file
+from vjepa_world.pretrained.meta.key_maps import (
+    action_predictor_words,
+    configured,
+    encoder_config,
+    masked_predictor_words,
+    probe_words,
+    world_model_config,
+)
 from vjepa_world.pretrained.meta.kinds import (
     ENCODERS,
     OWN_ENTRY,
@@ -38,14 +46,6 @@ from vjepa_world.pretrained.meta.kinds import (
     kind_of,
     positions_of,
     stripped,
-)
-from vjepa_world.pretrained.meta.key_maps import (
-    action_predictor_words,
-    configured,
-    encoder_config,
-    masked_predictor_words,
-    probe_words,
-    world_model_config,
 )
 from vjepa_world.pretrained.meta.writer import write_meta
 from vjepa_world.pretrained.words import Words, as_words

@@ -19,7 +19,6 @@ from vjepa_world.models.config import (
 )
 from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.meta.actions import free_bounds, without_embodiment
-from vjepa_world.pretrained.meta.kinds import OWN_ENTRY, PATCHES, State, kind_of, positions_of
 from vjepa_world.pretrained.meta.key_maps import (
     SPAN_2_1,
     action_predictor_words,
@@ -28,6 +27,7 @@ from vjepa_world.pretrained.meta.key_maps import (
     probe_words,
     untold,
 )
+from vjepa_world.pretrained.meta.kinds import OWN_ENTRY, PATCHES, State, kind_of, positions_of
 
 
 def write_meta(checkpoint: Checkpoint, path: Path) -> None:

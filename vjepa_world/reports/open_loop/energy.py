@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.reports import page as html
-from vjepa_world.evaluation.open_loop.energy_landscape import AxisLandscape, plane_landscape
 from vjepa_world.evaluation.open_loop.assessment import Judgement
+from vjepa_world.evaluation.open_loop.criteria import shown
+from vjepa_world.evaluation.open_loop.energy_landscape import AxisLandscape, plane_landscape
+from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.pictures import Plane, landscape_picture
 from vjepa_world.reports.open_loop.strips import Shown
-from vjepa_world.evaluation.open_loop.criteria import shown
 from vjepa_world.reports.training_curves import Chart
 
 #: Planes that landscapes are drawn over, as places in an action; and the points of each along a side.

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from vjepa_world.evaluation.open_loop.assessment import Judgement
+from vjepa_world.evaluation.open_loop.criteria import CANNOT_TELL, remarks_of, shown, verdicts
 from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.energy import energy_section
-from vjepa_world.evaluation.open_loop.assessment import Judgement
 from vjepa_world.reports.open_loop.pictures import direction_picture, scatter_picture
 from vjepa_world.reports.open_loop.strips import Shown, strips_section
-from vjepa_world.evaluation.open_loop.criteria import CANNOT_TELL, remarks_of, shown, verdicts
 from vjepa_world.reports.training_curves import Chart
 
 #: Axes of actions that are no pose deltas, of which planned and true ones are drawn, at most.

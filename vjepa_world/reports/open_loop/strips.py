@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vjepa_world.reports import page as html
 from vjepa_world.evaluation.open_loop.energy_landscape import Energy
 from vjepa_world.evaluation.open_loop.prediction_error import Windows, imagine
+from vjepa_world.ops.token_error import token_change, token_error
+from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.pictures import (
     error_row,
     film_strip,
@@ -21,7 +22,6 @@ from vjepa_world.reports.open_loop.pictures import (
     picture_row,
     shown_frames,
 )
-from vjepa_world.ops.token_error import token_change, token_error
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,15 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from planners.protocols import Iteration, Plan, judge, needs_states
-from vjepa_world.reports import page as html
 from vjepa_world.evaluation.action_axes import ActionSpace, action_space, space_of
+from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike
+from vjepa_world.models.world_model import Context, LatentWorldModel
+from vjepa_world.ops.token_error import token_error
+from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.pictures import shown_frames
 from vjepa_world.reports.plan.space import search_paths, space_section
 from vjepa_world.reports.plot_panel import colour_bar, colours
-from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike
 from vjepa_world.reports.training_curves import Chart, Point
-from vjepa_world.models.world_model import Context, LatentWorldModel
-from vjepa_world.ops.token_error import token_error
 
 #: Height of a picture [pixels].
 TILE = 168

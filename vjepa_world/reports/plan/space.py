@@ -12,9 +12,9 @@ import numpy as np
 from torch import Tensor
 
 from planners.protocols import Iteration, Plan
-from vjepa_world.reports import page as html
 from vjepa_world.evaluation.action_axes import POSITION, ActionSpace, action_space
-from vjepa_world.reports.plot_panel import Span
+from vjepa_world.ops.pose import POSE_SIZE
+from vjepa_world.reports import page as html
 from vjepa_world.reports.plan.scene3d import (
     HALF,
     STEPS,
@@ -26,7 +26,7 @@ from vjepa_world.reports.plan.scene3d import (
     to_places,
     turning_picture,
 )
-from vjepa_world.ops.pose import POSE_SIZE
+from vjepa_world.reports.plot_panel import Span
 
 #: Iterations that are drawn, samples of each, and numbers of all of them, at most: the page stays small.
 MOST_ITERATIONS, MOST_SAMPLES, MOST_NUMBERS = 40, 256, 60_000

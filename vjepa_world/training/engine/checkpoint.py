@@ -27,8 +27,8 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
 from torch.distributed.tensor import DTensor
 
-from vjepa_world.files.checksums import file_checksum
 from vjepa_world.errors import CheckpointError
+from vjepa_world.files.checksums import file_checksum
 from vjepa_world.files.validation import read_json_object
 from vjepa_world.pretrained.folder import write_files
 from vjepa_world.pretrained.native import checkpoint_steps, find_checkpoint

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.config.ranges import PATIENCE_S, THREADS, WEIGHT, WORKERS
+from vjepa_world.errors import ConfigError, nearest
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 

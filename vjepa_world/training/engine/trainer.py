@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vjepa_world.errors import TrainingError
+from vjepa_world.system.device import resolve_precision
 from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.system.progress import progress, say
 from vjepa_world.training.engine.checkpoint import Checkpoints, restore_training, training_tensors
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import any_process, mean_figures, ranks, refuse_strangers
-from vjepa_world.system.device import resolve_precision
 from vjepa_world.training.engine.machine_rate import matrix_rate
 from vjepa_world.training.engine.metrics import MetricsLog
 from vjepa_world.training.engine.monitors import StepClock

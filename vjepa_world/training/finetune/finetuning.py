@@ -15,14 +15,19 @@ from torch import Tensor, nn
 
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.native import checkpoint_files
+from vjepa_world.system.device import resolve_precision
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import ranks
-from vjepa_world.training.finetune.config import FinetuneObjective
-from vjepa_world.training.finetune.auxiliary_losses import decoder_loss, inverse_loss, reconstruction_loss, state_loss
-from vjepa_world.system.device import resolve_precision
-from vjepa_world.training.pretrain.objectives.draw import StepDraw, even_slices
-from vjepa_world.training.finetune.losses import Predictions, prediction_losses, predictions
 from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.finetune.auxiliary_losses import (
+    decoder_loss,
+    inverse_loss,
+    reconstruction_loss,
+    state_loss,
+)
+from vjepa_world.training.finetune.config import FinetuneObjective
+from vjepa_world.training.finetune.losses import Predictions, prediction_losses, predictions
+from vjepa_world.training.finetune.micro_batches import Piece, on_device, token_weights
 from vjepa_world.training.finetune.trajectory_sources import (
     TrajectorySource,
     WindowDraw,
@@ -32,7 +37,7 @@ from vjepa_world.training.finetune.trajectory_sources import (
     held_out_by_path,
 )
 from vjepa_world.training.finetune.window_batches import WindowBatch, WindowReader
-from vjepa_world.training.finetune.micro_batches import Piece, on_device, token_weights
+from vjepa_world.training.pretrain.objectives.draw import StepDraw, even_slices
 
 #: Held-out windows of each source that the monitor looks at.
 MONITORED_WINDOWS = 128

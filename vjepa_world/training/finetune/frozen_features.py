@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vjepa_world.data.features.store import FeatureStore
 from vjepa_world.data.features.cache import FeatureKey, build_features, open_features
+from vjepa_world.data.features.store import FeatureStore
 from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.config import FeaturesConfig
 from vjepa_world.models.world_model import LatentWorldModel

@@ -18,14 +18,14 @@ from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.ops.feature_statistics import effective_rank, feature_std
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained.native import checkpoint_files
-from vjepa_world.training.pretrain.collapse import CollapseAlarm
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import ranks
-from vjepa_world.training.pretrain.objectives import Jepa, Method, Part, StepDraw
 from vjepa_world.training.engine.monitors import ema_distance
-from vjepa_world.training.pretrain.online_probe import OnlineProbe
-from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.pretrain.collapse import CollapseAlarm
+from vjepa_world.training.pretrain.config import PretrainObjective
+from vjepa_world.training.pretrain.objectives import Jepa, Method, Part, StepDraw
+from vjepa_world.training.pretrain.online_probe import OnlineProbe
 from vjepa_world.training.pretrain.views import colored, draw_pairs, stills
 
 #: Clips whose features the monitor looks at.

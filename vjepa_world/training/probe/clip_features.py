@@ -23,11 +23,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from xxhash import xxh3_64
 
-from vjepa_world.files.checksums import file_checksum
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.loading.clip_tables import ClipTable
 from vjepa_world.data.features.limits import Lease, check_disk, in_gb, make_room
+from vjepa_world.data.loading.clip_tables import ClipTable
 from vjepa_world.errors import DataError
+from vjepa_world.files.checksums import file_checksum
 from vjepa_world.files.validation import mapping, read_json_object
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.pixels import normalize_video

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.config.ranges import THREADS, WORKERS
+from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.training.engine.config import PRECISIONS
 
 

@@ -21,8 +21,8 @@ from vjepa_world.errors import CheckpointError, TrainingError
 from vjepa_world.models.config import ProbeConfig
 from vjepa_world.models.probe import LinearProbe, Probe, build_probe
 from vjepa_world.pretrained.native import checkpoint_steps
-from vjepa_world.training.engine.checkpoint import load_tensors, restore_training, training_tensors
 from vjepa_world.system.device import resolve_precision
+from vjepa_world.training.engine.checkpoint import load_tensors, restore_training, training_tensors
 from vjepa_world.training.probe.config import Setting
 from vjepa_world.training.probe.data import ProbeData
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.data.loading.clip_tables import ClipTable, EpisodeClips, VideoClips
 from vjepa_world.data.corpus.labels import labelled_videos
+from vjepa_world.data.loading.clip_tables import ClipTable, EpisodeClips, VideoClips
 from vjepa_world.data.trajectories.formats.lerobot.numeric_columns import numeric_columns, open_column
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotMeta, is_lerobot
 from vjepa_world.errors import ConfigError

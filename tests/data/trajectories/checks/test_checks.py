@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.data.arm_motion import FPS, arm_episodes, make_trajectory
+from tests.paths import SHARED_DATA
 from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.checks.suite import Finding, check_images, check_numbers
 from vjepa_world.ops.convention import PLAIN, ROTATIONS, Convention
 
 DELTA = Convention(actions="delta")
-BRIDGE = Path(__file__).resolve().parents[3] / "shared" / "data" / "robot" / "bridge_debug.tfrecord"
+BRIDGE = SHARED_DATA / "robot" / "bridge_debug.tfrecord"
 
 
 def quaternion(kind: str, actions: Any = "derived") -> Convention:

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.data.trajectories.test_mutations import flipped, truncated, zeroed
 from tests.data.trajectories.makers import BY_NAME, contents
+from tests.data.trajectories.test_mutations import flipped, truncated, zeroed
 from tests.memory import memory_of_at_most
 from vjepa_world.data.trajectories.formats.droid import DROIDDataset
 from vjepa_world.data.trajectories.formats.hdf5 import list_arrays, open_hdf5
-from vjepa_world.data.trajectories.registry import open_trajectories
 from vjepa_world.data.trajectories.formats.robomimic import RobomimicDataset
+from vjepa_world.data.trajectories.registry import open_trajectories
 from vjepa_world.errors import DataError, VJEPAWorldError
 
 ROBOMIMIC, DROID = BY_NAME["robomimic"], BY_NAME["droid"]

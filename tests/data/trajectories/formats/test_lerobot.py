@@ -20,6 +20,7 @@ import pytest
 
 from tests.data.coded_video import coded_frame, read_codes
 from tests.data.conftest import SHARD_LENGTHS, episode_arrays, make_writer, record_shard
+from tests.paths import REPO
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards, is_lerobot
 from vjepa_world.data.video.writer import write_video
 from vjepa_world.errors import DataError
@@ -184,7 +185,7 @@ def test_a_killed_recorder_leaves_no_half_shard(tmp_path: Path) -> None:
         "    print('half', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = REPO
     command = [sys.executable, "-c", program, str(tmp_path / "set")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as recorder:
         assert recorder.stdout is not None
@@ -290,7 +291,7 @@ def test_full_disk_while_recording_is_named(tmp_path: Path) -> None:
         "except DataError as error:\n"
         "    sys.exit(str(error))\n"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = REPO
     command = [sys.executable, "-c", program, str(tmp_path / "set")]
     result = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert result.returncode == 1

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from tests.cli.commands import run
 from tests.data.coded_video import coded_frame, read_codes
 from tests.data.v21_files import write_v21
-from tests.cli.commands import run
 from vjepa_world.data.corpus.corpus import find_videos
 from vjepa_world.data.trajectories.convert import Conversion, Converted, convert_trajectories
 from vjepa_world.data.trajectories.description import describe_dataset

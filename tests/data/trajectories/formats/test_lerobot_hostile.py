@@ -15,8 +15,8 @@ import pytest
 
 from tests.data.v21_files import write_v21
 from vjepa_world.data.corpus.corpus import find_videos
-from vjepa_world.data.trajectories.formats.lerobot.numeric_columns import open_column
 from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
+from vjepa_world.data.trajectories.formats.lerobot.numeric_columns import open_column
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.errors import DataError
 

@@ -10,13 +10,14 @@ import torch
 
 from tests.data.trajectories.makers import BY_NAME, contents, png, rlds_example
 from tests.data.trajectories.tf_writer import example, write_records
-from vjepa_world.data.trajectories.registry import open_trajectories
+from tests.paths import SHARED_DATA
 from vjepa_world.data.trajectories.formats.rlds.reader import RLDSDataset
+from vjepa_world.data.trajectories.registry import open_trajectories
 from vjepa_world.data.trajectories.standardise import standardise
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import PLAIN
 
-BRIDGE = Path(__file__).resolve().parents[4] / "shared" / "data" / "robot" / "bridge_debug.tfrecord"
+BRIDGE = SHARED_DATA / "robot" / "bridge_debug.tfrecord"
 KIND = BY_NAME["rlds"]
 
 

@@ -18,8 +18,8 @@ from PIL import Image
 from tests.data.trajectories.makers import BY_NAME, contents
 from vjepa_world.data.trajectories.description import describe_dataset
 from vjepa_world.data.trajectories.description_text import dataset_text
-from vjepa_world.data.trajectories.registry import is_trajectories, open_trajectories
 from vjepa_world.data.trajectories.formats.robomimic import RobomimicDataset
+from vjepa_world.data.trajectories.registry import is_trajectories, open_trajectories
 from vjepa_world.data.trajectories.standardise import standardise
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import PLAIN

@@ -26,9 +26,15 @@ from torch import Tensor
 from vjepa_world.data.trajectories import reading
 from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.formats.droid_folders import find_trajectories
-from vjepa_world.data.trajectories.formats.hdf5 import has_dataset, list_arrays, open_hdf5, read_array, row_columns
-from vjepa_world.data.video.reader import probe_video
+from vjepa_world.data.trajectories.formats.hdf5 import (
+    has_dataset,
+    list_arrays,
+    open_hdf5,
+    read_array,
+    row_columns,
+)
 from vjepa_world.data.video.pool import VideoPool
+from vjepa_world.data.video.reader import probe_video
 from vjepa_world.errors import DataError
 from vjepa_world.files.validation import inner_path, text
 from vjepa_world.ops.convention import Convention

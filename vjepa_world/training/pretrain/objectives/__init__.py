@@ -1,7 +1,7 @@
 """What pretraining minimises, one method a module, chosen by `objective.kind`.
 
 A method owns the modules that are trained and says, as parts, what a step adds up. Everything random is drawn for the
-global batch (see :class:`vjepa_world.training.pretrain.objectives.draw.StepDraw`), so no figure depends on the number of processes.
+global batch (see :class:`.draw.StepDraw`), so no result depends on the number of processes.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
+from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.pretrain.objectives.contrastive import Contrastive
 from vjepa_world.training.pretrain.objectives.draw import Part, StepDraw
 from vjepa_world.training.pretrain.objectives.jepa import Jepa
 from vjepa_world.training.pretrain.objectives.pixels import MaskedPixels
 from vjepa_world.training.pretrain.objectives.protocol import Method
-from vjepa_world.training.pretrain.config import PretrainObjective
 
 __all__ = ["Contrastive", "Jepa", "MaskedPixels", "Method", "Part", "StepDraw", "build_method"]
 

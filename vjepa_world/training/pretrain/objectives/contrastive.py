@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import VideoEncoder
-from vjepa_world.training.pretrain.losses.contrastive import nt_xent
 from vjepa_world.training.engine.distributed import all_rows, ranks
 from vjepa_world.training.engine.flops import encoder_forward
-from vjepa_world.training.pretrain.objectives.draw import Part, StepDraw
 from vjepa_world.training.pretrain.config import PretrainObjective
+from vjepa_world.training.pretrain.losses.contrastive import nt_xent
+from vjepa_world.training.pretrain.objectives.draw import Part, StepDraw
 
 
 class Contrastive:

@@ -18,15 +18,15 @@ from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.ops.masking.blocks import gather_tokens
-from vjepa_world.ops.schedules import ramp
 from vjepa_world.ops.masking.token_distance import distance_to_hidden
+from vjepa_world.ops.schedules import ramp
 from vjepa_world.pretrained import load_encoder
+from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.pretrain.losses.latent import context_weights, latent_distance, normalize_levels
 from vjepa_world.training.pretrain.objectives.count import groups_flops
 from vjepa_world.training.pretrain.objectives.draw import Part, StepDraw
 from vjepa_world.training.pretrain.objectives.feature_terms import FeatureTerms
 from vjepa_world.training.pretrain.objectives.masks import Family, Group, draw_groups, draw_pair_groups
-from vjepa_world.training.pretrain.config import PretrainObjective
 
 
 @dataclass(frozen=True)

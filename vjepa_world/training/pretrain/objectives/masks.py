@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from vjepa_world.ops.masking.spec import MaskSpec
 from vjepa_world.ops.masking.blocks import sample_masks, sample_pair_masks
 from vjepa_world.ops.masking.image import sample_image_masks
 from vjepa_world.ops.masking.random import sample_random_masks
-from vjepa_world.training.pretrain.objectives.draw import StepDraw, even_slices
+from vjepa_world.ops.masking.spec import MaskSpec
 from vjepa_world.training.pretrain.config import PretrainObjective
+from vjepa_world.training.pretrain.objectives.draw import StepDraw, even_slices
 
 Grid = tuple[int, int, int]
 

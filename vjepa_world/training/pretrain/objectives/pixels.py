@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
+from vjepa_world.training.pretrain.config import PretrainObjective
+from vjepa_world.training.pretrain.losses.pixel import masked_pixel_l2, pixel_targets
 from vjepa_world.training.pretrain.objectives.count import groups_flops
 from vjepa_world.training.pretrain.objectives.draw import Part, StepDraw
 from vjepa_world.training.pretrain.objectives.masks import Family, draw_groups
-from vjepa_world.training.pretrain.losses.pixel import masked_pixel_l2, pixel_targets
-from vjepa_world.training.pretrain.config import PretrainObjective
 
 
 class MaskedPixels:

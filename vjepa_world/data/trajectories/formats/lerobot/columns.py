@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
+from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot.layout import ACTION, STATE, DatasetSpec
 from vjepa_world.errors import DataError
 

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vjepa_world.files.atomic import atomic_path
 from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot.declared import declaration
 from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec
 from vjepa_world.data.trajectories.formats.lerobot.shard import place_file
 from vjepa_world.data.trajectories.statistics import Stats, image_stats, vector_stats
+from vjepa_world.files.atomic import atomic_path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vjepa_world.data.trajectories.formats.lerobot import layout
-from vjepa_world.data.trajectories.formats.lerobot import v21 as lerobot_v21
 from vjepa_world.data.trajectories.base import VideoPiece
 from vjepa_world.data.trajectories.contained_paths import ContainedFolder
+from vjepa_world.data.trajectories.formats.lerobot import layout
+from vjepa_world.data.trajectories.formats.lerobot import v21 as lerobot_v21
 from vjepa_world.data.trajectories.formats.lerobot.info import is_depth, read_info, read_templates
 from vjepa_world.data.trajectories.formats.lerobot.tasks import read_tasks
 from vjepa_world.data.trajectories.formats.parquet import read_columns

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.data.trajectories.formats.lerobot.layout import DEFAULT_COLUMNS
 from vjepa_world.data.trajectories.formats.lerobot.metadata import LeRobotMeta
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.errors import DataError, nearest
 
 

@@ -16,11 +16,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
+from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot.declared import read_declared
 from vjepa_world.data.trajectories.formats.lerobot.layout import ACTION, STATE
-from vjepa_world.data.trajectories.formats.lerobot.metadata import DEPTH_REASON, Episode, LeRobotMeta, is_lerobot
+from vjepa_world.data.trajectories.formats.lerobot.metadata import (
+    DEPTH_REASON,
+    Episode,
+    LeRobotMeta,
+    is_lerobot,
+)
 from vjepa_world.data.trajectories.formats.lerobot.rows import RowReader, any_deep, read_images
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter, finished_shards
 from vjepa_world.data.trajectories.nearest_frames import nearest_frames, on_clock_of_frames

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.trajectories.formats.image_cells import cell_is_deep, decode_cell
-from vjepa_world.data.trajectories.formats.lerobot.layout import DEFAULT_COLUMNS
 from vjepa_world.data.trajectories.formats.lerobot.info import is_deep_grey
+from vjepa_world.data.trajectories.formats.lerobot.layout import DEFAULT_COLUMNS
 from vjepa_world.data.trajectories.formats.lerobot.metadata import Episode
 from vjepa_world.data.trajectories.formats.parquet import (
     PARQUET_ERRORS,

@@ -22,9 +22,8 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from vjepa_world.files.atomic import atomic_path, write_error
-from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
+from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot.columns import (
     checked_numbers,
     display_times,
@@ -36,6 +35,7 @@ from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec
 from vjepa_world.data.trajectories.statistics import image_histogram, sampled_rows
 from vjepa_world.data.video.writer import VideoWriter
 from vjepa_world.errors import DataError
+from vjepa_world.files.atomic import atomic_path, write_error
 
 _TAKEN = "taken"
 _CHUNK = 64  # frames that are in memory at once while encoding

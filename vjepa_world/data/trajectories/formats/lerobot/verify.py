@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vjepa_world.files.atomic import WriteError
 from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot.metadata import Episode, LeRobotMeta
 from vjepa_world.data.video.reader import probe_video
 from vjepa_world.errors import DataError
+from vjepa_world.files.atomic import WriteError
 
 
 def verify_written(root: Path, num_episodes: int, num_frames: int) -> None:

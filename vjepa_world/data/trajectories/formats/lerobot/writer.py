@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 
 from vjepa_world.data.trajectories.formats.lerobot import layout
-from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec
 from vjepa_world.data.trajectories.formats.lerobot.gather import Shard, gather
+from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec
 from vjepa_world.data.trajectories.formats.lerobot.shard import ShardWriter
 from vjepa_world.data.trajectories.formats.lerobot.verify import verify_written
 from vjepa_world.errors import DataError

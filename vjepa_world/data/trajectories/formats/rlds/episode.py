@@ -13,7 +13,12 @@ from torch import Tensor
 from vjepa_world.data.corpus.images import read_image
 from vjepa_world.data.corpus.locations import TarMember
 from vjepa_world.data.trajectories import reading
-from vjepa_world.data.trajectories.formats.rlds.tf_example import ByteStrings, Feature, WireError, parse_example
+from vjepa_world.data.trajectories.formats.rlds.tf_example import (
+    ByteStrings,
+    Feature,
+    WireError,
+    parse_example,
+)
 from vjepa_world.data.trajectories.formats.rlds.tfrecord import Record, read_record
 from vjepa_world.errors import DataError
 

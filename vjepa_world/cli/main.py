@@ -1,6 +1,6 @@
 """`vjepa-world VERB ...`: finds the verb, hands it its configuration, and turns errors into exit codes.
 
-A verb lives in `vjepa_world/verbs/VERB.py` and is one of two kinds:
+A verb lives in `vjepa_world/cli/VERB.py` and is one of two kinds:
 
 - a *job* takes Hydra overrides: `Config`, a dataclass, and `run(config: Config) -> None`;
 - a *file* verb takes ordinary arguments: `build_parser() -> argparse.ArgumentParser` and

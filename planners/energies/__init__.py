@@ -1,0 +1,1 @@
+"""Energies: how far an imagined future lies from the goal."""

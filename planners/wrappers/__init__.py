@@ -1,0 +1,1 @@
+"""Planners made from planners: receding horizon, background planning, sub-goals."""

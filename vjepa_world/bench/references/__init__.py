@@ -1,0 +1,1 @@
+"""Reference implementations that the benchmarks compare with."""

@@ -1,0 +1,1 @@
+"""Command-line options and set-up that several verbs share."""

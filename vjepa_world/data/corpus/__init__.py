@@ -1,0 +1,1 @@
+"""A corpus of clips and images for pretraining: lists, folders, shards and their labels."""

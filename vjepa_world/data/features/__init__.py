@@ -1,0 +1,1 @@
+"""A cache of the features of a frozen encoder on disk."""

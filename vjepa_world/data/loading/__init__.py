@@ -1,0 +1,1 @@
+"""Training batches: mixtures, transforms, worker processes and the loader."""

@@ -1,0 +1,1 @@
+"""RLDS (TFRecord) datasets, as of Open X-Embodiment."""

@@ -1,0 +1,1 @@
+"""Videos, decoded by any of three back ends, and written."""

@@ -1,0 +1,1 @@
+"""Closed-loop evaluation: a policy drives the environment and successes are counted."""

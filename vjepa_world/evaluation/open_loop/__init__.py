@@ -1,0 +1,1 @@
+"""Open-loop evaluation: predictions and plans compared with recorded episodes, no environment needed."""

@@ -1,0 +1,1 @@
+"""Fast inference: rollouts with a KV cache and packed weights."""

@@ -1,0 +1,1 @@
+"""Checkpoints as Meta releases them, read and written."""

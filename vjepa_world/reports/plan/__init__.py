@@ -1,0 +1,1 @@
+"""The page that shows one plan: its search, its futures and its trajectory."""

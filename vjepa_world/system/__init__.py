@@ -1,0 +1,1 @@
+"""The machine: CPU, memory, device, standard streams and progress bars."""

@@ -1,0 +1,1 @@
+"""What every training run shares: loop, checkpoints, data parallelism, optimizer, metrics."""

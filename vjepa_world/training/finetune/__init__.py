@@ -1,0 +1,1 @@
+"""Fine-tuning: the action-conditioned predictor, trained on a frozen encoder."""

@@ -1,0 +1,1 @@
+"""Pretraining: a video encoder, trained on unlabeled clips."""

@@ -1,0 +1,1 @@
+"""The losses of the pretraining objectives, as functions on tensors."""

@@ -1,0 +1,1 @@
+"""Attentive probes: a small head trained on the features of a frozen encoder."""
