@@ -62,7 +62,9 @@ def published_loss(model: LatentWorldModel, frames: Tensor, actions: Tensor, sta
     """L1 of teacher forcing, and of the rollout's first two frames, the first of which is teacher forcing's."""
     features = model.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
     found = predictions(model.predictor, features, actions, states, horizon=2)
-    return (found.forced - features[:, 1:]).abs().mean() + (found.fed - features[:, 1:3]).abs().mean()
+    return (found.teacher_forced - features[:, 1:]).abs().mean() + (
+        found.rollout - features[:, 1:3]
+    ).abs().mean()
 
 
 def test_the_plain_step_has_our_loss_and_our_gradients() -> None:
@@ -106,7 +108,7 @@ def test_both_sides_begin_with_the_same_weights_and_windows() -> None:
     with torch.no_grad():
         features = model.encode_frames(batch.frames.flatten(0, 1)).unflatten(0, (2, FRAMES))
         found = predictions(model.predictor, features, batch.actions, batch.states, horizon=2)
-        teacher = (found.forced - features[:, 1:]).abs().mean().item()
+        teacher = (found.teacher_forced - features[:, 1:]).abs().mean().item()
         published = published_loss(model, batch.frames, batch.actions, batch.states).item()
     assert plain() == pytest.approx(published, rel=1e-4)
     assert ours()["loss_teacher"].item() == pytest.approx(teacher, rel=0.02)  # in the machine's own precision

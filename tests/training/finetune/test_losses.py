@@ -29,9 +29,9 @@ def test_rollouts_feed_predictions_back_with_true_states(
     features = torch.randn(batch, frames, tokens, width, generator=generator)
     actions, states = torch.randn(2, batch, frames, 3, generator=generator)
     found = predictions(predictor, features, actions[:, :-1], states, horizon)
-    forced, fed = found.forced, found.fed
-    assert forced.shape == (batch, frames - 1, tokens, width)
-    assert fed.shape == (batch, horizon if horizon > 1 else 0, tokens, width)
+    teacher_forced, rollout = found.teacher_forced, found.rollout
+    assert teacher_forced.shape == (batch, frames - 1, tokens, width)
+    assert rollout.shape == (batch, horizon if horizon > 1 else 0, tokens, width)
 
     def predict(window: int, past: list[Tensor]) -> Tensor:
         count = len(past)
@@ -46,18 +46,18 @@ def test_rollouts_feed_predictions_back_with_true_states(
         truth = list(features[window])
         for t in range(frames - 1):
             torch.testing.assert_close(
-                forced[window, t], predict(window, truth[: t + 1]), atol=1e-4, rtol=1e-4
+                teacher_forced[window, t], predict(window, truth[: t + 1]), atol=1e-4, rtol=1e-4
             )
         imagined = [truth[0], predict(window, truth[:1])]
         for t in range(1, horizon):
             imagined.append(predict(window, imagined))
-            torch.testing.assert_close(fed[window, t], imagined[-1], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(rollout[window, t], imagined[-1], atol=1e-4, rtol=1e-4)
 
 
 def test_losses_by_hand() -> None:
-    """Two tokens of width 2: errors 1 and 2 in the forced step, 3 and 0, then 0 and 1 in the fed ones."""
-    forced = torch.tensor([[[[1.0, 1.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]])
-    fed = torch.tensor([[[[3.0, -3.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]]])
+    """Two tokens of width 2: errors 1 and 2 in the teacher-forced step, 3 and 0, then 0 and 1 in the rollout ones."""
+    teacher_forced = torch.tensor([[[[1.0, 1.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]])
+    rollout = torch.tensor([[[[3.0, -3.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]]])
     true, none = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2)
     piece = Piece(
         embodiment="default",
@@ -67,12 +67,12 @@ def test_losses_by_hand() -> None:
         states=none,
         extrinsics=None,
         pictures=None,
-        forced_weights=torch.tensor([[[0.5, 1.5], [1.0, 1.0]]]),
-        fed_weights=torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]),
-        kept_weights=none,
+        teacher_forced_weights=torch.tensor([[[0.5, 1.5], [1.0, 1.0]]]),
+        rollout_weights=torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]),
+        reconstruction_weights=none,
         later=torch.ones(1, dtype=torch.long),
         shown=torch.zeros(1, dtype=torch.long),
     )
-    losses = prediction_losses(Predictions(forced, fed), piece)
+    losses = prediction_losses(Predictions(teacher_forced, rollout), piece)
     assert losses["loss_teacher"].item() == pytest.approx((0.5 * 1 + 1.5 * 2) / 4)
     assert losses["loss_rollout"].item() == pytest.approx((2 * 3 + 4 * 1) / 4)

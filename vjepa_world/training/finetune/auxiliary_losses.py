@@ -26,7 +26,7 @@ def reconstruction_loss(model: LatentWorldModel, piece: Piece) -> Tensor:
     assert model.latents is not None
     frozen = piece.frozen.flatten(0, 1)
     back = model.latents.reconstruct(model.compact(frozen))
-    return (token_error(back, frozen) * piece.kept_weights.flatten(0, 1)).mean()
+    return (token_error(back, frozen) * piece.reconstruction_weights.flatten(0, 1)).mean()
 
 
 def inverse_loss(model: LatentWorldModel, piece: Piece) -> Tensor:

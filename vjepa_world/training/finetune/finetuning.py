@@ -220,7 +220,7 @@ class FinetuneTask:
         self.model.select(windows.embodiment)
         piece = self._piece(windows, windows.actions.shape[1], StepDraw(step_generator(self.seed, 0)))
         order = torch.randperm(len(piece), generator=step_generator(self.seed, 0))
-        last = piece.features[:, :1].expand(-1, piece.fed_weights.shape[1], -1, -1)
+        last = piece.features[:, :1].expand(-1, piece.rollout_weights.shape[1], -1, -1)
         found = {
             "error": self._predict(piece, piece.actions),
             "shuffled_actions": self._predict(piece, piece.actions[order]),

@@ -20,14 +20,15 @@ class Predictions:
     """What was predicted of a window.
 
     Attributes:
-        forced: Frames 1..T-1, each from the true frames before it, `[B, T-1, N, D]`.
-        fed: Frames 1..K, each from the first true frame and the predictions between, `[B, K, N, D]`; `[B, 0, N, D]`
-            where no rollout was asked for.
-        states: States at frames 1..T-1, as `forced`, `[B, T-1, S]`; None where the predictor predicts none.
+        teacher_forced: Frames 1..T-1, each from the true frames before it, `[B, T-1, N, D]`.
+        rollout: Frames 1..K, each from the first true frame and the predictions between, `[B, K, N, D]`;
+            `[B, 0, N, D]` without a rollout.
+        states: States at frames 1..T-1, each from the true frames before it, `[B, T-1, S]`; None if the predictor
+            predicts no states.
     """
 
-    forced: Tensor
-    fed: Tensor
+    teacher_forced: Tensor
+    rollout: Tensor
     states: Tensor | None = None
 
 
@@ -40,11 +41,12 @@ def prediction_losses(found: Predictions, piece: Piece, kind: str = "l1") -> dic
         kind: Of :func:`vjepa_world.ops.token_error.token_error`.
     """
     true = piece.features
-    losses = {"loss_teacher": (token_error(found.forced, true[:, 1:], kind) * piece.forced_weights).mean()}
-    steps = found.fed.shape[1]
+    error = token_error(found.teacher_forced, true[:, 1:], kind)
+    losses = {"loss_teacher": (error * piece.teacher_forced_weights).mean()}
+    steps = found.rollout.shape[1]
     if steps:
-        target = true[:, 1 : steps + 1]
-        losses["loss_rollout"] = (token_error(found.fed, target, kind) * piece.fed_weights).mean()
+        error = token_error(found.rollout, true[:, 1 : steps + 1], kind)
+        losses["loss_rollout"] = (error * piece.rollout_weights).mean()
     return losses
 
 
@@ -78,14 +80,15 @@ def predictions(
         flat, following = predictor.forward_with_state(*given)
     else:
         flat = predictor(*given)
-    forced = predictor.comparable(flat.unflatten(1, (steps, -1)))
-    fed, cache = [forced[:, 0]], None
+    teacher_forced = predictor.comparable(flat.unflatten(1, (steps, -1)))
+    predicted, cache = [teacher_forced[:, 0]], None
     for step in range(horizon):
-        seen = features[:, 0] if step == 0 else fed[-1]
+        seen = features[:, 0] if step == 0 else predicted[-1]
         if step == 0 and (horizon == 1 or predictor.config.context_frames == 1):
             continue  # the first step is teacher forcing's; only a longer memory needs its keys and values
         at = None if extrinsics is None else extrinsics[:, step]
         newest, cache = predictor.step(seen, actions[:, step], states[:, step], at, cache)
         if step:
-            fed.append(predictor.comparable(newest))
-    return Predictions(forced, torch.stack(fed, dim=1) if horizon > 1 else forced[:, :0], following)
+            predicted.append(predictor.comparable(newest))
+    rollout = torch.stack(predicted, dim=1) if horizon > 1 else teacher_forced[:, :0]
+    return Predictions(teacher_forced, rollout, following)

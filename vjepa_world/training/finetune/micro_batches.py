@@ -28,9 +28,9 @@ class Piece:
         states: `[B, T, S]`.
         extrinsics: `[B, T, 6]`, or None.
         pictures: uint8 `[B, T, 3, s, V*s]`, or None.
-        forced_weights: How much each token counts in teacher forcing, `[B, T-1, N]`.
-        fed_weights: In the rollout, `[B, K, N]`; `[B, 0, N]` without one.
-        kept_weights: In reading the frozen features back, `[B, T, N0]`.
+        teacher_forced_weights: How much each token counts in teacher forcing, `[B, T-1, N]`.
+        rollout_weights: In the rollout, `[B, K, N]`; `[B, 0, N]` without one.
+        reconstruction_weights: In reading the frozen features back, `[B, T, N0]`.
         later: To which frame the inverse model looks, int64 `[B]`.
         shown: Which frame is decoded, int64 `[B]`.
     """
@@ -42,9 +42,9 @@ class Piece:
     states: Tensor
     extrinsics: Tensor | None
     pictures: Tensor | None
-    forced_weights: Tensor
-    fed_weights: Tensor
-    kept_weights: Tensor
+    teacher_forced_weights: Tensor
+    rollout_weights: Tensor
+    reconstruction_weights: Tensor
     later: Tensor
     shown: Tensor
 
@@ -60,7 +60,7 @@ class Piece:
     @property
     def rollout(self) -> int:
         """Steps of the rollout, K; 1 where there is none."""
-        return max(self.fed_weights.shape[1], 1)
+        return max(self.rollout_weights.shape[1], 1)
 
 
 def weights_of(change: Tensor, share: float) -> Tensor:
@@ -72,11 +72,11 @@ def weights_of(change: Tensor, share: float) -> Tensor:
 
 def token_weights(frozen: Tensor, features: Tensor, rollout: int, share: float) -> dict[str, Tensor]:
     """Return the three weights of a :class:`Piece`: each token's move is from where its prediction begins."""
-    fed = rollout if rollout > 1 else 0
+    steps = rollout if rollout > 1 else 0
     return {
-        "forced_weights": weights_of(token_change(features[:, :-1], features[:, 1:]), share),
-        "fed_weights": weights_of(token_change(features[:, :1], features[:, 1 : fed + 1]), share),
-        "kept_weights": weights_of(token_change(frozen[:, :1], frozen), share),
+        "teacher_forced_weights": weights_of(token_change(features[:, :-1], features[:, 1:]), share),
+        "rollout_weights": weights_of(token_change(features[:, :1], features[:, 1 : steps + 1]), share),
+        "reconstruction_weights": weights_of(token_change(frozen[:, :1], frozen), share),
     }
 
 
