@@ -19,7 +19,7 @@ from vjepa_world.cli.main import VERBS
 OURS = ("vjepa_world", "planners", "envs", "configs", "scripts")
 
 # For each package, the packages of ours below it. The longest matching name is a module's package.
-_BASE = ("vjepa_world.errors", "vjepa_world.files", "vjepa_world.system")
+_BASE = ("vjepa_world.errors", "vjepa_world.files", "vjepa_world.registry", "vjepa_world.system")
 BELOW: dict[str, tuple[str, ...]] = {
     "configs": (),
     "planners": (),
@@ -28,8 +28,9 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.errors": (),
     "vjepa_world.files": ("vjepa_world.errors",),
     "vjepa_world.system": ("vjepa_world.errors",),
+    "vjepa_world.registry": ("vjepa_world.errors",),
     "vjepa_world.config.ranges": (),
-    "vjepa_world.config": ("vjepa_world.errors", "configs"),
+    "vjepa_world.config": ("vjepa_world.errors", "vjepa_world.registry", "configs"),
     "vjepa_world.runs": (*_BASE, "vjepa_world.config"),
     "vjepa_world.ops": ("vjepa_world.errors",),
     "vjepa_world.models": (*_BASE, "vjepa_world.ops"),
@@ -98,6 +99,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "planners": ("torch", "numpy"),
     "envs": ("mujoco", "gymnasium", "numpy"),
     "vjepa_world.errors": (),
+    "vjepa_world.registry": ("pydantic_core",),
     "vjepa_world.files": ("xxhash",),
     "vjepa_world.system": ("tqdm", "torch"),
     "vjepa_world.ops": ("torch", "numpy"),
