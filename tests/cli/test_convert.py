@@ -132,7 +132,7 @@ def test_what_cannot_be_is_said_and_nothing_written(
 MEASURE = """
 import sys, threading, time
 import torch, vjepa_world.cli.convert, vjepa_world.pretrained.meta.reader, vjepa_world.pretrained.huggingface.reader
-from vjepa_world import cli
+from vjepa_world.cli.main import main
 
 def resident():
     return 1024 * int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0])
@@ -146,9 +146,9 @@ def watch():
         peak = max(peak, resident())
         time.sleep(0.001)
 
-watcher = threading.Thread(target=watch)
+watcher = threading.Thread(target=watch, daemon=True)
 watcher.start()
-code = cli.main(["convert", *sys.argv[1:]])
+code = main(["convert", *sys.argv[1:]])
 done = True
 watcher.join()
 print(peak - before)
