@@ -216,11 +216,11 @@ def read_image(path: Path) -> Tensor:
     Raises:
         DataError: If the file is missing or no picture.
     """
-    from vjepa_world.data.corpus.images import read_image as read
+    from vjepa_world.data.corpus.images import load_image
 
     if not path.exists():
         raise DataError(f"the image {path} does not exist; give a PNG or JPEG file.")
-    return read(path)
+    return load_image(path)
 
 
 def join_views(pictures: Sequence[Tensor], config: WorldModelConfig) -> Tensor:

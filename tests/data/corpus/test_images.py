@@ -13,7 +13,7 @@ from tests.data.coded_video import write_coded
 from tests.memory import memory_of_at_most
 from vjepa_world.cli import plan
 from vjepa_world.data.corpus.corpus import find_videos
-from vjepa_world.data.corpus.images import probe_image, read_image
+from vjepa_world.data.corpus.images import load_image, probe_image
 from vjepa_world.data.video.reader import VideoError
 from vjepa_world.errors import DataError
 
@@ -30,7 +30,7 @@ def test_formats(tmp_path: Path, name: str) -> None:
         {"lossless": True} if name == "a.webp" else {"quality": 98} if name.lower().startswith("a.j") else {}
     )
     Image.fromarray(picture()).save(tmp_path / name, **options)
-    read = read_image(tmp_path / name)
+    read = load_image(tmp_path / name)
     assert read.dtype == torch.uint8
     assert read.shape == (3, 24, 36)
     difference = (read.permute(1, 2, 0).numpy().astype(int) - picture()).__abs__()
@@ -53,19 +53,19 @@ def test_the_orientation_flag_turns_the_image(tmp_path: Path, orientation: int, 
     exif = Image.Exif()
     exif[0x0112] = orientation
     image.save(tmp_path / "a.png", exif=exif)
-    assert (read_image(tmp_path / "a.png").permute(1, 2, 0).numpy() == picture()).all()
+    assert (load_image(tmp_path / "a.png").permute(1, 2, 0).numpy() == picture()).all()
     assert (probe_image(tmp_path / "a.png").width, probe_image(tmp_path / "a.png").height) == (36, 24)
 
 
 def test_other_modes_become_rgb(tmp_path: Path) -> None:
     deep = (np.arange(600, dtype=np.uint32).reshape(20, 30) * 109).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    assert (read_image(tmp_path / "deep.png").numpy() == (deep >> 8).astype(np.uint8)).all()
+    assert (load_image(tmp_path / "deep.png").numpy() == (deep >> 8).astype(np.uint8)).all()
     Image.fromarray(picture()).convert("RGBA").save(tmp_path / "alpha.png")
-    assert (read_image(tmp_path / "alpha.png").permute(1, 2, 0).numpy() == picture()).all()
+    assert (load_image(tmp_path / "alpha.png").permute(1, 2, 0).numpy() == picture()).all()
     gray = picture()[..., 0]
     Image.fromarray(gray).save(tmp_path / "gray.png")
-    assert (read_image(tmp_path / "gray.png").numpy() == gray).all()
+    assert (load_image(tmp_path / "gray.png").numpy() == gray).all()
 
 
 def test_bad_images_are_named_with_the_reason(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_bad_images_are_named_with_the_reason(tmp_path: Path) -> None:
         ("gone.png", "No such"),
     ):
         with pytest.raises(VideoError, match=reason) as caught:
-            read_image(tmp_path / name)
+            load_image(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
 
 
@@ -100,7 +100,7 @@ def test_damaged_images_never_raise_anything_else(tmp_path: Path) -> None:
                 damaged[place] = rng.integers(256)
             (tmp_path / f"b{name}").write_bytes(damaged)
             try:
-                read_image(tmp_path / f"b{name}")
+                load_image(tmp_path / f"b{name}")
             except VideoError:
                 bad += 1
     assert 100 < bad < 400
@@ -127,7 +127,7 @@ def test_an_image_whose_header_tells_of_more_than_it_holds_is_refused(tmp_path: 
     path = tmp_path / "a.png"
     Image.new("RGB", (12_000, 10_000)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
-    for read in (read_image, probe_image):
+    for read in (load_image, probe_image):
         with (
             memory_of_at_most(2**28),
             pytest.raises(VideoError, match="12000 x 10000 pixels, and it has 2000"),
@@ -140,17 +140,17 @@ def test_palette_cmyk_and_bits_become_what_they_show(tmp_path: Path) -> None:
     colours.putpalette([10, 20, 30, 200, 100, 50])
     colours.putdata([0, 1, 1, 0, 1, 0, 0, 1])
     colours.save(tmp_path / "palette.png")
-    assert read_image(tmp_path / "palette.png")[:, 0].T.tolist() == [
+    assert load_image(tmp_path / "palette.png")[:, 0].T.tolist() == [
         [10, 20, 30],
         [200, 100, 50],
         [200, 100, 50],
         [10, 20, 30],
     ]
     Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(tmp_path / "ink.jpg", quality=98)
-    red = read_image(tmp_path / "ink.jpg")[:, 4, 4].tolist()
+    red = load_image(tmp_path / "ink.jpg")[:, 4, 4].tolist()
     assert red[0] > 240 and max(red[1:]) < 15
     Image.fromarray(np.eye(6) > 0).save(tmp_path / "bits.png")
-    assert (read_image(tmp_path / "bits.png").numpy() == 255 * np.eye(6)).all()
+    assert (load_image(tmp_path / "bits.png").numpy() == 255 * np.eye(6)).all()
 
 
 def test_the_first_picture_of_a_phones_pair_is_read(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_the_first_picture_of_a_phones_pair_is_read(tmp_path: Path) -> None:
     first.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[second], quality=98)
     assert Image.open(tmp_path / "phone.jpg").format == "MPO"
     assert (
-        np.abs(read_image(tmp_path / "phone.jpg").permute(1, 2, 0).numpy().astype(int) - picture()).max()
+        np.abs(load_image(tmp_path / "phone.jpg").permute(1, 2, 0).numpy().astype(int) - picture()).max()
         <= 16
     )
 
@@ -173,7 +173,7 @@ def test_the_first_picture_of_a_phones_pair_is_read(tmp_path: Path) -> None:
 def test_pixels_without_a_known_white_are_refused(tmp_path: Path, pixels: np.ndarray, reason: str) -> None:
     Image.fromarray(pixels).save(tmp_path / "a.tif")
     with pytest.raises(VideoError, match=reason):
-        read_image(tmp_path / "a.tif")
+        load_image(tmp_path / "a.tif")
 
 
 def test_plan_reads_pictures_as_corpora_do(tmp_path: Path) -> None:
@@ -191,4 +191,4 @@ def test_header_and_pixels_agree_on_the_size(tmp_path: Path, orientation: int) -
     exif[0x0112] = orientation
     Image.new("RGB", (8, 6)).save(tmp_path / "a.png", exif=exif)
     info = probe_image(tmp_path / "a.png")
-    assert read_image(tmp_path / "a.png").shape == (3, info.height, info.width)
+    assert load_image(tmp_path / "a.png").shape == (3, info.height, info.width)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vjepa_world.data.corpus.locations import Place, open_place, size_of, suffix_of
+from vjepa_world.data.corpus.locations import Place, TarMember, open_place, size_of, suffix_of
 from vjepa_world.data.video.reader import VideoError, VideoInfo, check_file, unreadable
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -64,14 +66,18 @@ def probe_image(place: Place) -> VideoInfo:
         )
 
 
-def read_image(place: Place) -> Tensor:
-    """Return an image as uint8 [C,H,W], turned upright as its EXIF orientation says.
+def load_image(path: str | os.PathLike[str] | TarMember) -> Tensor:
+    """Return an image file's pixels, uint8 `[3, H, W]` RGB, upright as its EXIF orientation says.
 
-    Palettes, gray and CMYK become RGB, of 16 bits the upper 8 are taken, and transparency is left out.
+    Palettes, grey and CMYK become RGB; of 16 bits the upper 8 are taken; transparency is dropped.
+
+    Args:
+        path: A JPEG, PNG, WebP or BMP file, or the member of a tar file.
 
     Raises:
-        VideoError: missing, empty, no whole image, animated, or of numbers without a known range.
+        VideoError: The file is missing, empty, damaged, animated, or has pixels without a known range.
     """
+    place = path if isinstance(path, TarMember) else Path(path)
     with _opened(place) as image:
         pixels = np.array(_eight_bit(place, ImageOps.exif_transpose(image)).convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from vjepa_world.data.config import SourceConfig, VideoDataConfig
 from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.corpus.corpus import clip_span_s, find_videos
-from vjepa_world.data.corpus.images import read_image
+from vjepa_world.data.corpus.images import load_image
 from vjepa_world.data.corpus.segments import Segment, Segments
 from vjepa_world.data.loading.transforms import crop_resize, sample_crop
 from vjepa_world.data.video.backends import check_decode_device, find_backend
@@ -209,7 +209,7 @@ class ClipMixture(Dataset[Clip]):
     def _cut(self, source: _Source, segment: Segment, rng: np.random.Generator) -> tuple[Tensor, str]:
         """Return views [V,T,C,S,S] of a random clip of the segment, and its name."""
         if segment.is_image:
-            frames = read_image(segment.place).to(self.config.decode_device).unsqueeze(0)
+            frames = load_image(segment.place).to(self.config.decode_device).unsqueeze(0)
             views = self._crop(frames, rng).expand(-1, source.frames, -1, -1, -1)
             return views, segment.name
         video = self._pool.get(segment.place)

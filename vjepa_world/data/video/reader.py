@@ -5,6 +5,7 @@ Shapes: T frames, C = 3 channels (RGB), H W pixels. Times are seconds from the f
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from vjepa_world.data.corpus.locations import Place, TarMember, ffmpeg_url, open
 from vjepa_world.data.video.backends import MemoryDecoder, open_decoder
 from vjepa_world.data.video.container_size import declared_size
 from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, Decoder, first_line
-from vjepa_world.errors import DataError
+from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.system.cpu import available_cores
+from vjepa_world.system.memory import refuse_beyond_memory
 
 # Containers round presentation times (Matroska to 1 ms), and so do those who ask (float32 timestamps): a time
 # this little before a frame still means that frame. Always less than half a frame.
@@ -311,3 +314,45 @@ def open_video(
         reason = f"its header promises {info.duration_s:.2f} s of video, its frames span {found_s:.2f} s"
         raise unreadable(info.path, reason)
     return VideoFile(info, decoder, device)
+
+
+def load_video(
+    path: str | os.PathLike[str] | TarMember,
+    *,
+    fps: float | None = None,
+    frames: int | None = None,
+    start_s: float = 0.0,
+) -> Tensor:
+    """Return frames of a video file, uint8 `[T, 3, H, W]` RGB; times are exact, also at variable frame rates.
+
+    Args:
+        path: The file.
+        fps: Frames a second to take; None takes every frame, or with `frames` as many as asked for, evenly spaced.
+        frames: T; None takes all up to the video's end.
+        start_s: Time of the first frame from the video's beginning [s].
+
+    Raises:
+        VideoError: The file cannot be read, or ends before the last frame that was asked for.
+        ConfigError: `fps` or `frames` is not positive, or the frames do not fit into memory.
+    """
+    if (fps is not None and not 0 < fps < float("inf")) or (frames is not None and frames < 1):
+        raise ConfigError(f"fps is {fps} and frames is {frames}; give positive numbers, or None.")
+    with open_video(path, num_threads=available_cores()) as video:
+        if not 0 <= start_s < video.duration_s:
+            raise VideoError(
+                f"{video.path} has no frame at {start_s:g} s: it lasts {video.duration_s:.3f} s. Ask for a time inside."
+            )
+        left_s = video.duration_s - start_s
+        if fps is not None:
+            count = max(math.ceil((left_s - TIME_TOLERANCE_S) * fps), 1) if frames is None else frames
+            times_s = start_s + np.arange(count) / fps
+        elif frames is not None:
+            times_s = start_s + (np.arange(frames) + 0.5) / frames * left_s
+        else:
+            times_s = video.starts_s[video.starts_s >= start_s - TIME_TOLERANCE_S]
+        refuse_beyond_memory(
+            len(times_s) * video.height * video.width * 3,
+            f"{len(times_s)} frames of {video.path}",
+            "ask for fewer with fps= and frames=",
+        )
+        return video.frames_at(times_s).contiguous()

@@ -12,7 +12,7 @@ import numpy as np
 
 from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.checks.base import Evidence, Finding, first_place, first_row
-from vjepa_world.data.trajectories.joint_actions import NEARER, action_distances
+from vjepa_world.data.trajectories.convention_inference import CLOSER, action_distances
 from vjepa_world.ops.joints import TURNS
 
 #: What a joint of a unit may read: two turns and a half; a driver's range with a little to spare.
@@ -130,14 +130,14 @@ def joint_actions(evidence: Evidence) -> Iterator[Finding]:
     if distances is None:
         return
     following, change = distances
-    if following < NEARER * change and declared in ("delta", "given"):
+    if following < CLOSER * change and declared in ("delta", "given"):
         yield Finding(
             check="joint actions",
             severity="error" if declared == "delta" else "note",
             message=f"actions are declared {declared}, and are {following:.3g} from the next joints, but "
             f"{change:.3g} from their changes: set actions=target.",
         )
-    elif change < NEARER * following and declared in ("target", "given"):
+    elif change < CLOSER * following and declared in ("target", "given"):
         yield Finding(
             check="joint actions",
             severity="error" if declared == "target" else "note",

@@ -23,12 +23,28 @@ _SHARD_NAME = re.compile(r"shard-(\d{5,})")
 
 
 class LeRobotWriter:
-    """Makes one LeRobotDataset v3.0 in `root`, shard by shard; small, and may be sent to worker processes.
+    """Writes a LeRobotDataset v3.0, shard by shard. It is small and can be sent to worker processes.
+
+        spec = DatasetSpec(
+            fps=10,
+            state_names=("x", "y"),
+            action_names=("dx", "dy"),
+            robot_type="gantry",
+            cameras={"top": VideoSpec.encoded(128, 128, 10)},
+        )
+        writer = LeRobotWriter("dataset", spec)
+        with writer.shard(0) as shard:
+            for frames, states, actions in recorded:  # uint8 [T, H, W, 3], [T, 2], [T-1, 2]
+                shard.add_episode(frames, states, actions, task="move")
+        writer.finalize()
+
+    A shard is committed when its block ends without an error; after a crash the finished shards remain, and writing
+    continues with the missing ones.
 
     Args:
-        root: the dataset's folder.
-        spec: what its episodes have in common.
-        crf: x264 quality of frames that are encoded, 0 lossless to 51 worst.
+        root: The dataset's folder.
+        spec: What all episodes have in common.
+        crf: x264 quality of encoded frames, 0 (lossless) to 51 (worst).
     """
 
     def __init__(self, root: str | os.PathLike[str], spec: DatasetSpec, *, crf: int = 20) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.data.corpus.images import read_image
+from vjepa_world.data.corpus.images import load_image
 from vjepa_world.data.corpus.locations import TarMember
 from vjepa_world.data.trajectories import reading
 from vjepa_world.data.trajectories.formats.rlds.tf_example import (
@@ -194,7 +194,7 @@ def decode(record: Record, spans: Mapping[str, np.ndarray], camera: str, rows: n
     for row in once:
         start, size = spans[camera][row].tolist()
         label = f"episode {record.index}, {camera}, row {row}"
-        images.append(read_image(TarMember(record.file, label, record.offset + start, size)))
+        images.append(load_image(TarMember(record.file, label, record.offset + start, size)))
         if images[-1].shape != images[0].shape:
             raise DataError(
                 f"{record.file}/{label} is {tuple(images[-1].shape)}, and {tuple(images[0].shape)} at row "
