@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from vjepa_world.evaluation.open_loop.prediction_error import Windows
+from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.models.world_model import Context
 
 TOKENS, WIDTH = (4, 4), 256

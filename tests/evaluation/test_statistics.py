@@ -1,8 +1,11 @@
+"""The success rate's interval and percentiles by published numbers; the bootstrap against what is known of a mean."""
+
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from vjepa_world.evaluation.statistics import EvaluationError, percentiles, wilson_interval
+from vjepa_world.evaluation.statistics import EvaluationError, mean, median, percentiles, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -47,3 +50,45 @@ def test_percentiles_refuse_nothing_and_nan() -> None:
         percentiles([], (50,))
     with pytest.raises(EvaluationError, match="got 2 values, 1 of them not finite"):
         percentiles([1.0, float("nan")], (50,))
+
+
+def test_the_interval_of_independent_values_is_that_of_their_mean() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(5.0, 2.0, 400)
+    low, high = interval(values, np.arange(400), rng)
+    half_width = 1.96 * values.std() / 20
+    assert (low, high) == pytest.approx((values.mean() - half_width, values.mean() + half_width), abs=0.05)
+
+
+def test_values_of_one_group_count_once() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(5.0, 2.0, 40)
+    repeated, groups = np.repeat(values, 10), np.repeat(np.arange(40), 10)
+    whole = np.subtract(*interval(values, np.arange(40), np.random.default_rng(1)))
+    assert np.subtract(*interval(repeated, groups, np.random.default_rng(1))) == pytest.approx(whole)
+    apart = np.subtract(*interval(repeated, np.arange(400), np.random.default_rng(1)))
+    assert apart == pytest.approx(whole / np.sqrt(10), rel=0.1)
+
+
+def test_large_groups_count_by_their_size() -> None:
+    values, groups = np.array([1.0] * 90 + [0.0] * 10), np.array([0] * 90 + [1] * 10)
+    assert interval(values, groups, np.random.default_rng(0)) == (0.0, 1.0)
+    middle = interval(values, groups, np.random.default_rng(0), confidence=0.3)
+    assert middle == pytest.approx((0.9, 0.9))
+
+
+def interval(
+    values: np.ndarray, groups: np.ndarray, rng: np.random.Generator, confidence: float = 0.95
+) -> tuple[float, float]:
+    found = mean(values, groups, rng, confidence)
+    assert found.low is not None and found.high is not None
+    return found.low, found.high
+
+
+def test_no_values_have_no_interval() -> None:
+    with pytest.raises(EvaluationError, match="bootstrap interval got 0 values"):
+        interval(np.zeros(0), np.zeros(0), np.random.default_rng(0))
+    with pytest.raises(EvaluationError, match="bootstrap interval got 0 values"):
+        median(np.zeros(0), np.zeros(0), np.random.default_rng(0))
+    with pytest.raises(EvaluationError, match="got confidence 1.0; it must be between 0 and 1"):
+        mean(np.ones(3), np.arange(3), np.random.default_rng(0), confidence=1.0)

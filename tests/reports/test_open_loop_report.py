@@ -11,10 +11,10 @@ from PIL import Image
 
 from planners import CEM, GoalL1
 from tests.evaluation.pose_world import TOKENS, PoseModel, pose_windows
-from vjepa_world.evaluation.open_loop.assessment import Judgement, judge
+from vjepa_world.evaluation.open_loop.assessment import assess, summary_table
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
-from vjepa_world.evaluation.open_loop.criteria import summary_table, verdicts
 from vjepa_world.evaluation.open_loop.energy_landscape import Energy
+from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
 from vjepa_world.reports.open_loop.pictures import nearest_frames, shown_frames
 from vjepa_world.reports.open_loop.report import open_loop_page
 from vjepa_world.reports.open_loop.strips import Shown
@@ -24,29 +24,31 @@ CONFIG = OpenLoopConfig(horizon=3, samples=24, points=9, pictures=2)
 WINDOWS = pose_windows(count=16, horizon=3, share=0.6)
 
 
-def judged(model: PoseModel) -> Judgement:
+def judged(model: PoseModel) -> Measurements:
     planner = CEM(model, objective=GoalL1(), num_samples=64, num_iterations=8, num_elites=8, momentum_std=0.1)
-    return judge(model, planner, GoalL1(), WINDOWS, CONFIG, seed=0)
+    return measure(model, planner, GoalL1(), WINDOWS, CONFIG, seed=0)
 
 
 @pytest.fixture(scope="module")
-def exact() -> Judgement:
+def exact() -> Measurements:
     return judged(PoseModel())
 
 
-def answers(judgement: Judgement) -> list[str]:
-    return [verdict.answer for verdict in verdicts(judgement.figures)]
+def answers(measured: Measurements) -> list[str]:
+    return [assessment.answer for assessment in assess(measured.metrics)]
 
 
-def test_an_exact_model_passes_every_question(exact: Judgement) -> None:
+def test_an_exact_model_passes_every_question(exact: Measurements) -> None:
     assert answers(exact) == ["yes"] * 6
-    assert exact.figures["outside_bounds"] == 0
-    assert exact.figures["rank_correlation"]["position"]["value"] > 0.99
-    assert abs(exact.figures["camera_rotation"]["angle_deg"]) < 2
+    assert exact.metrics["outside_bounds"] == 0
+    assert exact.metrics["rank_correlation"]["position"]["value"] > 0.99
+    assert abs(exact.metrics["camera_rotation"]["angle_deg"]) < 2
 
 
 def test_a_model_that_ignores_actions_is_caught() -> None:
-    by_question = {verdict.question: verdict for verdict in verdicts(judged(PoseModel(gain=0.0)).figures)}
+    by_question = {
+        assessment.question: assessment for assessment in assess(judged(PoseModel(gain=0.0)).metrics)
+    }
     assert by_question["Do its predictions depend on the actions?"].answer == "no"
     assert by_question["Does it foresee more than that nothing moves?"].answer == "no"
     assert by_question["Does the energy rise with the distance to the true action?"].answer == "no"
@@ -54,18 +56,18 @@ def test_a_model_that_ignores_actions_is_caught() -> None:
 
 
 def test_a_turned_model_is_told_the_correction() -> None:
-    last = verdicts(judged(PoseModel(turn_deg=40.0)).figures)[-1]
+    last = assess(judged(PoseModel(turn_deg=40.0)).metrics)[-1]
     assert last.answer == "no"
-    angle = float(re.search(r"camera_rotation_deg=(-?[\d.]+)", last.figures)[1])  # type: ignore[index]
+    angle = float(re.search(r"camera_rotation_deg=(-?[\d.]+)", last.evidence)[1])  # type: ignore[index]
     assert angle == pytest.approx(40, abs=3)
 
 
-def test_the_same_seed_gives_the_same_figures(exact: Judgement) -> None:
-    assert judged(PoseModel()).figures == exact.figures
+def test_the_same_seed_gives_the_same_figures(exact: Measurements) -> None:
+    assert judged(PoseModel()).metrics == exact.metrics
 
 
-def test_the_summary_has_a_line_for_each_question(exact: Judgement) -> None:
-    lines = summary_table(exact.figures).splitlines()
+def test_the_summary_has_a_line_for_each_question(exact: Measurements) -> None:
+    lines = summary_table(exact.metrics).splitlines()
     assert len(lines) == 6
     assert all(" yes " in line for line in lines)
 
@@ -91,7 +93,7 @@ def material(decode: bool) -> Shown:
     )
 
 
-def test_the_page_shows_strips_landscapes_actions_and_directions(exact: Judgement) -> None:
+def test_the_page_shows_strips_landscapes_actions_and_directions(exact: Measurements) -> None:
     page = open_loop_page("Open loop", "a & b", exact, material(decode=False), ["A note."])
     assert len(pictures_of(page)) == 2 + 2 + 2 + 1
     assert "a &amp; b" in page
@@ -99,11 +101,11 @@ def test_the_page_shows_strips_landscapes_actions_and_directions(exact: Judgemen
     assert "no pixel decoder" in page
     assert page.count('class="note good"') == 6
     assert page.count("polygon") == 2 * 5 + 7  # errors with three bands each, ratios with two; an axis one
-    for heading in ("Verdicts", "What it imagines", "Error by horizon", "Camera rotation"):
+    for heading in ("Assessment", "What it imagines", "Error by horizon", "Camera rotation"):
         assert f"<h2>{heading}</h2>" in page
 
 
-def test_a_decoder_adds_two_rows_in_place_of_the_nearest_frames(exact: Judgement) -> None:
+def test_a_decoder_adds_two_rows_in_place_of_the_nearest_frames(exact: Measurements) -> None:
     without, with_ = (
         pictures_of(open_loop_page("", "", exact, material(decode)))[0] for decode in (False, True)
     )

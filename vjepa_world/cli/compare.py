@@ -145,16 +145,16 @@ def _chance(train: SceneClips, test: SceneClips) -> list[dict[str, Any]]:
 def _row(encoder: str, what: str, probe: str, errors: Tensor) -> dict[str, Any]:
     import numpy as np
 
-    from vjepa_world.evaluation.probe_metrics import bootstrap_interval
+    from vjepa_world.evaluation.statistics import mean
 
     values = errors.double().numpy()
-    interval = bootstrap_interval(values, np.arange(len(values)), np.random.default_rng(0))
+    estimate = mean(values, np.arange(len(values)), np.random.default_rng(0))
     return {
         "encoder": encoder,
         "what": what,
         "probe": probe,
         "error": float(values.mean()),
-        "interval": list(interval),
+        "interval": [estimate.low, estimate.high],
     }
 
 

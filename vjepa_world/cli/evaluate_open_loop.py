@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from vjepa_world.data.corpus.bad_files import BadFiles
     from vjepa_world.data.trajectories.base import TrajectoryDataset
     from vjepa_world.data.trajectories.windows import EpisodeNumbers, WindowTable
-    from vjepa_world.evaluation.open_loop.prediction_error import Tick, Windows
-    from vjepa_world.evaluation.open_loop.windows import Encoding
+    from vjepa_world.evaluation.open_loop.protocols import Progress
+    from vjepa_world.evaluation.open_loop.windows import FrameEncoding, Windows
     from vjepa_world.models.config import EmbodimentConfig
     from vjepa_world.models.world_model import LatentWorldModel
 
@@ -68,7 +68,7 @@ class OpenLoopDataConfig:
 
 
 def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[str, Any]:
-    """Judge, write `result.json` and `report.html`, print the verdicts, and return what `result.json` holds.
+    """Judge, write `result.json` and `report.html`, print the assessment, and return what `result.json` holds.
 
     The folder is made once all inputs are found good.
 
@@ -107,7 +107,7 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
     for warning in model.input_warnings(windows.frames[:, 0], windows.states[:, 0], "a picture of the data"):
         logger.warning("warning: %s", warning)
         notes = [*notes, f"Warning: {warning}"]
-    judgement, page = _judge(config, model, planner, objective, windows, table, notes)
+    metrics, page = _judge(config, model, planner, objective, windows, table, notes)
     result = {
         "mode": "open_loop",
         "checkpoint": config.checkpoint,
@@ -118,27 +118,27 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
         "fps": table.fps,
         "bad_episodes": len(bad),
         "notes": list(notes),
-        **judgement,
+        **metrics,
     }
     write_json_atomic(folder / RESULT, result)
     write_text_atomic(folder / REPORT, page)
     if len(bad):
         bad.write(folder / BAD_EPISODES)
     print(table_of(result))
-    print(f"{folder / REPORT}; figures in {folder / RESULT}")
+    print(f"{folder / REPORT}; metrics in {folder / RESULT}")
     return result
 
 
 def table_of(result: dict[str, Any]) -> str:
-    """Return the verdicts as text, with what was measured below."""
-    from vjepa_world.evaluation.open_loop.criteria import remarks_of, summary_table
+    """Return the assessment as text, with what was measured below."""
+    from vjepa_world.evaluation.open_loop.assessment import remarks_on, summary_table
 
     lines = [summary_table(result)]
     lines.append(
         f"{result['windows']} windows of {result['episodes']} episodes at {result['fps']:g} frames a second; "
         "in brackets: 95 % intervals over episodes"
     )
-    return "\n".join([*lines, *remarks_of(result), *result["notes"]])
+    return "\n".join([*lines, *remarks_on(result), *result["notes"]])
 
 
 def _provenance(checkpoint: str) -> dict[str, Any]:
@@ -334,11 +334,11 @@ def _check_meaning(robot: EmbodimentConfig, dataset: TrajectoryDataset) -> None:
             )
 
 
-def _encoding(config: Config, dataset: TrajectoryDataset, model: LatentWorldModel) -> Encoding:
+def _encoding(config: Config, dataset: TrajectoryDataset, model: LatentWorldModel) -> FrameEncoding:
     from vjepa_world.evaluation.action_axes import space_of
-    from vjepa_world.evaluation.open_loop.windows import Encoding
+    from vjepa_world.evaluation.open_loop.windows import FrameEncoding
 
-    return Encoding(
+    return FrameEncoding(
         model.encode_frames,
         model.config.encoder.image_size,
         _cameras(dataset, config.data.cameras, model.config.views),
@@ -368,14 +368,14 @@ def _judge(
     notes: Sequence[str],
 ) -> tuple[dict[str, Any], str]:
     """Return the figures and the report."""
-    from vjepa_world.evaluation.open_loop.assessment import judge
     from vjepa_world.evaluation.open_loop.energy_landscape import Energy
+    from vjepa_world.evaluation.open_loop.measurements import measure
     from vjepa_world.reports.open_loop.report import open_loop_page
     from vjepa_world.reports.open_loop.strips import Shown
 
     bars = _Bars()
-    judgement = judge(
-        model, planner, objective, windows, config.open_loop, seed=config.seed, progress=bars.open
+    measured = measure(
+        model, planner, objective, windows, config.open_loop, seed=config.seed, progress_bar=bars.open
     )
     bars.close()
     places = _evenly(len(windows), config.open_loop.pictures)
@@ -392,7 +392,7 @@ def _judge(
         f"{config.checkpoint} on {config.data.path}: {len(windows)} windows of "
         f"{len(windows.episodes.unique())} episodes, {windows.horizon} steps at {table.fps:g} frames a second"
     )
-    return judgement.figures, open_loop_page("Open loop", subtitle, judgement, material, notes)
+    return measured.metrics, open_loop_page("Open loop", subtitle, measured, material, notes)
 
 
 def _evenly(count: int, wanted: int) -> list[int]:
@@ -406,7 +406,7 @@ class _Bars:
     def __init__(self) -> None:
         self._bar: Any = None
 
-    def open(self, what: str, total: int) -> Tick:
+    def open(self, what: str, total: int) -> Progress:
         """Close the bar before and open one."""
         self.close()
         self._bar = progress(what, unit="window", total=total)

@@ -1,1 +1,1 @@
-"""Figures and pictures of how well a model sees and plans."""
+"""Evaluation of models and policies: closed loop, open loop, and the metrics of probes."""

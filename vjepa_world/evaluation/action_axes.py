@@ -1,4 +1,7 @@
-"""What the numbers of an action are called, in which units they are shown, and which action is no motion."""
+"""Names and units of the axes of an action, and the action that holds the robot still.
+
+Legend: A action size, S state size, W windows.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,16 @@ from torch import Tensor
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.ops.pose import POSE_SIZE, euler_to_matrix
 
-#: Where a pose delta holds its position and its rotation.
+#: Slices of position and rotation in a pose delta.
 POSITION, ROTATION = slice(0, 3), slice(3, 6)
 
-#: What errors of whole actions are called; no axis is.
+#: Names of the errors of whole actions; no axis may have one of them.
 ERRORS_OF_ALL_AXES = ("position_cm", "rotation_deg", "gripper", "distance")
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One number of an action: its name, the unit it is shown in, and how many of those are one of the data's."""
+    """One axis of an action: its name, the unit it is shown in, and the factor from the data's unit to that one."""
 
     name: str
     unit: str
@@ -29,7 +32,7 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """Name and unit."""
+        """The name with the unit."""
         return f"{self.name} [{self.unit}]" if self.unit else self.name
 
 
@@ -42,14 +45,14 @@ _POSE = (
 
 @dataclass(frozen=True)
 class ActionSpace:
-    """What actions are.
+    """The axes of an action and their meaning.
 
     Attributes:
-        axes: One for each number.
-        is_pose: Whether they are pose deltas: metres, radians, closure.
-        meaning: delta (zeros are no motion), target (as the states are), or given: not known.
-        of_joints: Whether they are of a robot's joints.
-        is_named: Whether the axes have names of their own, and not just numbers.
+        axes: A axes.
+        is_pose: Whether actions are pose deltas: metres, radians, closure.
+        meaning: delta (zeros are no motion), target (the next state), or given (not known).
+        of_joints: Whether actions move the joints of a robot.
+        is_named: Whether the data names the axes.
     """
 
     axes: tuple[Axis, ...] = field(repr=False)
@@ -59,7 +62,7 @@ class ActionSpace:
     is_named: bool = False
 
     def hold(self, states: Tensor) -> Tensor | None:
-        """Return the actions that leave robots in `states [W, S]` where they are, `[W, A]`; None where nobody knows."""
+        """Return the actions `[W, A]` that hold robots in `states [W, S]` still, or None if they are not known."""
         size = len(self.axes)
         if self.meaning == "delta":
             return states.new_zeros(len(states), size)
@@ -69,20 +72,20 @@ class ActionSpace:
 
     @property
     def why_no_hold(self) -> str:
-        """Why the baseline of no motion is left out, where it is."""
+        """The reason why the baseline of no motion is left out, if :meth:`hold` gives None."""
         if self.meaning == "target":
             return "left out: actions are targets, and the state does not have their numbers"
         return "left out: the data does not say what an action is (declare data.convention.actions)"
 
     @property
     def unit(self) -> str:
-        """The unit of all axes, empty where they have several."""
+        """The unit of all axes; empty if they have several."""
         units = {axis.unit for axis in self.axes}
         return units.pop() if len(units) == 1 else ""
 
 
 def action_space(size: int, robot: EmbodimentConfig | None = None) -> ActionSpace:
-    """Return the space of actions of a robot; without one, of 7 numbers pose deltas, of others nothing is known."""
+    """Return the action space of a robot; without one, 7 numbers are pose deltas and others have no meaning."""
     robot = robot or EmbodimentConfig(action_dim=size, state_dim=size)
     if robot.state_meaning == "pose" and robot.action_meaning == "delta" and size == POSE_SIZE:
         return ActionSpace(_POSE, True, "delta")
@@ -97,7 +100,7 @@ def action_space(size: int, robot: EmbodimentConfig | None = None) -> ActionSpac
 
 
 def _distinct_names(names: Sequence[str]) -> list[str]:
-    """Return a name for each number, all different: figures are kept by them. Nameless ones are counted from 0."""
+    """Return a different name for each axis, as metrics are stored by them. Axes without a name are numbered from 0."""
     found: list[str] = []
     for number, name in enumerate(names):
         distinct = name.strip() or f"action {number}"
@@ -110,16 +113,23 @@ def _distinct_names(names: Sequence[str]) -> list[str]:
 
 
 def space_of(model: object) -> ActionSpace:
-    """Return the space of a world model's actions: of its robot, where it has one."""
+    """Return the action space of a world model: its robot's, if it has one."""
     low: Tensor = model.action_low  # type: ignore[attr-defined]
     return action_space(len(low), getattr(model, "robot", None))
 
 
 def rotation_angle(first: Tensor, second: Tensor) -> Tensor:
-    r"""Return the angle of the rotation between two, [rad], of extrinsic xyz Euler angles `[..., 3]`.
+    r"""Return the angle [rad] between two rotations, given as extrinsic xyz Euler angles.
 
     .. math:: \theta = \mathrm{atan2}(\tfrac12 \lVert R - R^\top \rVert_F / \sqrt2, (\mathrm{tr} R - 1) / 2),
               \quad R = R_2 R_1^\top
+
+    Args:
+        first: Euler angles [rad], `[..., 3]`.
+        second: The same.
+
+    Returns:
+        Angles from 0 to pi, float64 `[...]`.
     """
     between = euler_to_matrix(second.double()) @ euler_to_matrix(first.double()).transpose(-1, -2)
     sine = (between - between.transpose(-1, -2)).flatten(-2).norm(dim=-1) / (2 * math.sqrt(2))

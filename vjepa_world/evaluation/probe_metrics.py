@@ -1,6 +1,6 @@
-"""What a trained probe reaches on videos it has not seen, with an interval and beside the answer that sees nothing.
+"""Metrics of a trained probe on test videos, with intervals, compared with a constant answer.
 
-Legend: m clips, K numbers, G videos or episodes.
+Legend: m clips, K target numbers, G videos.
 """
 
 from __future__ import annotations
@@ -10,21 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.evaluation.statistics import EvaluationError, wilson_interval
-
-RESAMPLES = 2000
+from vjepa_world.evaluation.statistics import EvaluationError, mean, wilson_interval
 
 
-def classification_figures(
+def classification_metrics(
     predicted: np.ndarray, classes: np.ndarray, train_classes: np.ndarray, names: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the share of videos that are right, with its Wilson interval, beside always saying the majority.
+    """Return the accuracy on videos with its Wilson interval, and that of always answering the majority class.
 
     Args:
-        predicted: Class of each test video, int `[G]`.
-        classes: What it is, `[G]`.
-        train_classes: Classes of the training videos; their majority is the baseline.
-        names: Of the classes.
+        predicted: Predicted class of each test video, int `[G]`.
+        classes: True class of each, int `[G]`.
+        train_classes: Classes of the training videos, int `[any]`; their majority is the baseline.
+        names: Names of the classes.
 
     Raises:
         EvaluationError: If there are no videos.
@@ -49,7 +47,7 @@ def classification_figures(
     }
 
 
-def regression_figures(
+def regression_metrics(
     predicted: np.ndarray,
     targets: np.ndarray,
     train_mean: np.ndarray,
@@ -57,14 +55,14 @@ def regression_figures(
     names: Sequence[str],
     rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """Return the errors on test clips, with intervals over episodes, beside always saying the training mean.
+    """Return the errors on test clips with intervals over episodes, and those of always answering the training mean.
 
     Args:
-        predicted: `[m, K]`, in the data's units.
-        targets: `[m, K]`.
-        train_mean: Of the training clips' targets, `[K]`.
-        episodes: Which one each clip is from, `[m]`.
-        names: Of the numbers.
+        predicted: Predicted numbers, `[m, K]`, in the data's units.
+        targets: True numbers, `[m, K]`.
+        train_mean: Mean of the training clips' targets, `[K]`.
+        episodes: The episode of each clip, `[m]`.
+        names: Names of the K numbers.
         rng: Draws the resamples.
     """
     errors = np.linalg.norm(predicted - targets, axis=1)
@@ -74,44 +72,11 @@ def regression_figures(
         "episodes": len(np.unique(episodes)),
         "clips": len(errors),
         "euclidean_error": float(errors.mean()),
-        "interval": list(bootstrap_interval(errors, episodes, rng)),
+        "interval": mean(errors, episodes, rng).as_json()["interval"],
         "absolute_error": dict(zip(names, absolute.tolist(), strict=True)),
         "baseline": {
             "what": "always the mean of the training clips",
             "euclidean_error": float(constant.mean()),
-            "interval": list(bootstrap_interval(constant, episodes, rng)),
+            "interval": mean(constant, episodes, rng).as_json()["interval"],
         },
     }
-
-
-def bootstrap_interval(
-    values: np.ndarray, groups: np.ndarray, rng: np.random.Generator, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Return the percentile interval of a mean over values that come in groups.
-
-    Whole groups are drawn with replacement: the clips of one episode look alike, and drawing them one by one would
-    give an interval that is too narrow. With few groups it still is.
-
-    Args:
-        values: `[m]`.
-        groups: Which group each value is of, `[m]`.
-        rng: Draws the resamples.
-        confidence: Coverage, between 0 and 1.
-
-    Raises:
-        EvaluationError: If there are no values, or the confidence is no share.
-
-    Source:
-        Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
-    """
-    if not len(values) or not 0 < confidence < 1:
-        raise EvaluationError(
-            f"a bootstrap interval got {len(values)} values at confidence {confidence}; allowed are at least one value "
-            "and a confidence between 0 and 1."
-        )
-    _, place = np.unique(groups, return_inverse=True)
-    sums, counts = np.bincount(place, weights=values), np.bincount(place)
-    drawn = rng.integers(len(sums), size=(RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

@@ -1,18 +1,25 @@
-"""Figures with their uncertainty, from few episodes."""
+"""A success rate and its interval, percentiles, and bootstrap intervals over episodes.
+
+Legend: m values, G groups (episodes), R resamples, k columns.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
 from vjepa_world.errors import VJEPAWorldError
 
+#: How often a bootstrap draws the groups.
+RESAMPLES = 2000
+
 
 class EvaluationError(VJEPAWorldError):
-    """An evaluation cannot be run or summed up as asked."""
+    """An evaluation cannot be run or summarised as requested."""
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -47,12 +54,12 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     centre = rate + z * z / (2 * n)
     half_width = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # Rounding may leave the end points a last digit outside where the interval touches 0 or 1.
+    # Rounding may leave the limits a last digit outside where the interval touches 0 or 1.
     return max(0.0, (centre - half_width) / scale), min(1.0, (centre + half_width) / scale)
 
 
 def percentiles(values: Sequence[float], at: Sequence[float]) -> list[float]:
-    """Return percentiles of `values` at places from 0 to 100, interpolated linearly.
+    """Return the percentiles `at` (from 0 to 100) of `values`, interpolated linearly.
 
     Raises:
         EvaluationError: If there are no values or one is not finite.
@@ -64,3 +71,103 @@ def percentiles(values: Sequence[float], at: Sequence[float]) -> list[float]:
             "allowed is at least one, all finite. Run at least one episode and look for NaN in its record."
         )
     return [float(p) for p in np.percentile(numbers, at)]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval, `[low, high]`; all None where it is not defined (a division by zero)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def as_json(self) -> dict[str, float | list[float | None] | None]:
+        """Return it as `result.json` holds it."""
+        return {"value": self.value, "interval": [self.low, self.high]}
+
+
+def bootstrap_sums(values: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the column sums of resampled values: whole groups are drawn with replacement.
+
+    The values of one episode resemble each other. Drawing them one by one would give intervals that are too narrow.
+    With few groups they still are.
+
+    Args:
+        values: `[m, k]`.
+        groups: The group of each row, `[m]`.
+        rng: Draws the groups.
+
+    Returns:
+        Sums, `[R, k]`.
+
+    Raises:
+        EvaluationError: If there are no values.
+
+    Source:
+        Efron and Tibshirani, An Introduction to the Bootstrap (1993), chapters 8 and 13.
+    """
+    index, drawn = _draw_groups(len(values), groups, rng)
+    sums = np.zeros((drawn.shape[1], values.shape[1]))
+    np.add.at(sums, index, values)
+    return np.stack([sums[picked].sum(axis=0) for picked in drawn])
+
+
+def ratio(
+    numerator: np.ndarray,
+    denominator: np.ndarray,
+    groups: np.ndarray,
+    rng: np.random.Generator,
+    confidence: float = 0.95,
+) -> Estimate:
+    r"""Return :math:`\sum_m a_m / \sum_m b_m` with its interval; undefined where the denominator is zero.
+
+    Args:
+        numerator: :math:`a`, `[m]`.
+        denominator: :math:`b`, `[m]`.
+        groups: The episode of each value, `[m]`.
+        rng: Draws the resamples.
+        confidence: Coverage, between 0 and 1.
+
+    Raises:
+        EvaluationError: If there are no values, or the confidence is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise EvaluationError(
+            f"a bootstrap interval got confidence {confidence}; it must be between 0 and 1, as 0.95."
+        )
+    sums = bootstrap_sums(np.stack([numerator, denominator], axis=1).astype(np.float64), groups, rng)
+    total = float(np.sum(denominator, dtype=np.float64))
+    if total == 0 or (sums[:, 1] == 0).any():
+        return Estimate(None, None, None)
+    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(float(np.sum(numerator, dtype=np.float64)) / total, float(low), float(high))
+
+
+def mean(
+    values: np.ndarray, groups: np.ndarray, rng: np.random.Generator, confidence: float = 0.95
+) -> Estimate:
+    """Return the mean of `values [m]` with its interval over `groups [m]`; see :func:`ratio`."""
+    return ratio(values, np.ones(len(values)), groups, rng, confidence)
+
+
+def median(values: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> Estimate:
+    """Return the median of `values [m]` with its 95 % interval over `groups [m]`.
+
+    Raises:
+        EvaluationError: If there are no values.
+    """
+    index, drawn = _draw_groups(len(values), groups, rng)
+    members = [values[index == group] for group in range(drawn.shape[1])]
+    medians = [np.median(np.concatenate([members[group] for group in picked])) for picked in drawn]
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return Estimate(float(np.median(values)), float(low), float(high))
+
+
+def _draw_groups(count: int, groups: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return the number of each value's group `[m]` and the groups of each resample `[R, G]`."""
+    if not count:
+        raise EvaluationError(
+            "a bootstrap interval got 0 values; allowed is at least one. Give longer episodes, or more of them."
+        )
+    names, index = np.unique(groups, return_inverse=True)
+    return index, rng.integers(len(names), size=(RESAMPLES, len(names)))

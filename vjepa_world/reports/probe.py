@@ -39,20 +39,20 @@ def held_out_figures(sweep: ProbeSweep, number: int, batch_size: int, seed: int)
     """Return what probe `number` reaches on the test videos, which nothing was chosen by."""
     import numpy as np
 
-    from vjepa_world.evaluation.probe_metrics import classification_figures, regression_figures
+    from vjepa_world.evaluation.probe_metrics import classification_metrics, regression_metrics
     from vjepa_world.training.probe.probing import video_classes, video_values
 
     data = sweep.data
     clips, train = data.clips["test"], data.clips["train"]
     outputs, groups = sweep.outputs(number, clips, batch_size), data.groups[clips]
     if data.is_classification:
-        return classification_figures(
+        return classification_metrics(
             video_classes(outputs, groups).numpy(),
             video_values(data.targets[clips], groups).numpy(),
             video_values(data.targets[train], data.groups[train]).numpy(),
             data.labels,
         )
-    return regression_figures(
+    return regression_metrics(
         outputs.double().numpy(),
         data.targets[clips].double().numpy(),
         data.targets[train].double().mean(dim=0).numpy(),

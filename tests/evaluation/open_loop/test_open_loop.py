@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from tests.evaluation.pose_world import PoseModel, pose_windows
-from vjepa_world.evaluation.open_loop.prediction_error import Windows, derangement, horizon_figures, open_loop
+from vjepa_world.evaluation.open_loop.prediction_error import derangement, horizon_errors, horizon_metrics
+from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.models.world_model import Context
 
@@ -36,8 +37,8 @@ def test_one_window_cannot_be_deranged() -> None:
 
 def test_an_exact_model_has_no_error_and_the_controls_have() -> None:
     windows = pose_windows(horizon=5)
-    figures = horizon_figures(
-        open_loop(PoseModel(), windows, generator=generator()), windows.episodes.numpy(), RNG(0)
+    figures = horizon_metrics(
+        horizon_errors(PoseModel(), windows, generator=generator()), windows.episodes.numpy(), RNG(0)
     )
     assert [line["horizon"] for line in figures] == [1, 2, 3, 4, 5]
     for line in figures:
@@ -49,18 +50,18 @@ def test_an_exact_model_has_no_error_and_the_controls_have() -> None:
 
 def test_shuffled_actions_do_not_harm_a_model_that_ignores_them() -> None:
     windows = pose_windows()
-    errors = open_loop(PoseModel(gain=0.0), windows, generator=generator())
+    errors = horizon_errors(PoseModel(gain=0.0), windows, generator=generator())
     for curves in (errors.plain, errors.moving):
         np.testing.assert_array_equal(curves.model, curves.shuffled)
         np.testing.assert_allclose(curves.model, curves.copy, rtol=1e-6)
-    line = horizon_figures(errors, windows.episodes.numpy(), RNG(0))[0]
+    line = horizon_metrics(errors, windows.episodes.numpy(), RNG(0))[0]
     assert line["plain"]["ratio_to_shuffled"] == {"value": 1.0, "interval": [1.0, 1.0]}
 
 
 def test_shuffled_actions_harm_a_model_that_knows_them() -> None:
     """Two independent actions differ by sqrt(2) times what one moves, on average and roughly."""
     windows = pose_windows(count=200)
-    errors = open_loop(PoseModel(), windows, generator=generator())
+    errors = horizon_errors(PoseModel(), windows, generator=generator())
     ratio = errors.plain.shuffled[:, 0].mean() / errors.plain.copy[:, 0].mean()
     assert 1.3 < ratio < 1.5
 
@@ -85,7 +86,7 @@ def test_errors_by_hand() -> None:
         torch.tensor([0, 1]),
         torch.zeros(2, 3, 3, 8, 8, dtype=torch.uint8),
     )
-    errors = open_loop(Still(), windows, generator=generator(), motion_share=1.0)
+    errors = horizon_errors(Still(), windows, generator=generator(), motion_share=1.0)
     np.testing.assert_allclose(errors.plain.model, [[5.5, 6.5]] * 2)
     np.testing.assert_allclose(errors.plain.copy, [[0.5, 1.5]] * 2)
     # All weight, 2, is on the token that moves.
@@ -96,24 +97,24 @@ def test_errors_by_hand() -> None:
 def test_the_model_feeds_itself() -> None:
     """Nine tenths of each motion: what is missing adds up over the steps."""
     windows = pose_windows(horizon=3)
-    errors = open_loop(PoseModel(gain=0.9), windows, generator=generator())
+    errors = horizon_errors(PoseModel(gain=0.9), windows, generator=generator())
     np.testing.assert_allclose(errors.plain.model, 0.1 * errors.plain.copy, rtol=1e-3)
 
 
 def test_neither_batch_nor_order_of_batches_changes_an_error() -> None:
     windows = pose_windows()
-    together = open_loop(PoseModel(gain=0.5), windows, generator=generator(), batch=24)
-    apart = open_loop(PoseModel(gain=0.5), windows, generator=generator(), batch=5)
+    together = horizon_errors(PoseModel(gain=0.5), windows, generator=generator(), batch=24)
+    apart = horizon_errors(PoseModel(gain=0.5), windows, generator=generator(), batch=5)
     np.testing.assert_allclose(together.moving.shuffled, apart.moving.shuffled, rtol=1e-5)
     ticks: list[int] = []
-    open_loop(PoseModel(), windows, generator=generator(), batch=10, tick=ticks.append)
+    horizon_errors(PoseModel(), windows, generator=generator(), batch=10, progress=ticks.append)
     assert ticks == [10, 10, 4, 10, 10, 4]
 
 
 def test_windows_in_which_nothing_moves_have_no_ratio() -> None:
     windows = pose_windows(share=0.0)
-    line = horizon_figures(
-        open_loop(PoseModel(), windows, generator=generator()), windows.episodes.numpy(), RNG(0)
+    line = horizon_metrics(
+        horizon_errors(PoseModel(), windows, generator=generator()), windows.episodes.numpy(), RNG(0)
     )[0]
     assert line["plain"]["copy_last_frame"]["value"] == 0
     assert line["plain"]["ratio_to_copy"] == {"value": None, "interval": [None, None]}

@@ -12,11 +12,11 @@ from torch import Tensor
 from planners import CEM, GoalL2
 from tests.evaluation.pose_world import TOKENS, PoseModel, features, pose_windows
 from vjepa_world.evaluation.action_axes import action_space
-from vjepa_world.evaluation.open_loop.assessment import Judgement, judge
+from vjepa_world.evaluation.open_loop.assessment import CANNOT_TELL, assess, remarks_on
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
-from vjepa_world.evaluation.open_loop.criteria import CANNOT_TELL, remarks_of, verdicts
 from vjepa_world.evaluation.open_loop.energy_landscape import Energy
-from vjepa_world.evaluation.open_loop.prediction_error import Windows
+from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
+from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.models.world_model import Context
 from vjepa_world.reports.open_loop.report import open_loop_page
@@ -49,21 +49,21 @@ class TargetModel(PoseModel):
         return features(actions)
 
 
-def page_of(model: PoseModel, windows: Windows) -> tuple[Judgement, str]:
+def page_of(model: PoseModel, windows: Windows) -> tuple[Measurements, str]:
     planner = CEM(model, objective=GoalL2(), num_samples=32, num_iterations=3, num_elites=4)
-    judgement = judge(model, planner, GoalL2(), windows, CONFIG, seed=0)
+    measured = measure(model, planner, GoalL2(), windows, CONFIG, seed=0)
     material = Shown(Energy(model, GoalL2()), windows, [], TOKENS, True, None, 0.25)
-    return judgement, open_loop_page("Open loop", "", judgement, material)
+    return measured, open_loop_page("Open loop", "", measured, material)
 
 
 @pytest.mark.parametrize("axes", [[1], list(range(7))])
 def test_true_actions_outside_of_the_bounds_are_reported(axes: list[int]) -> None:
     windows = pose_windows(count=8, horizon=2)
     windows.actions[..., axes] += 10 * (PoseModel().action_high[axes])
-    judgement, page = page_of(PoseModel(), windows)
+    measured, page = page_of(PoseModel(), windows)
     names = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
-    assert judgement.figures["outside_bounds"] == 1.0
-    assert judgement.figures["outside_bounds_by_axis"] == {names[axis]: 1.0 for axis in axes}
+    assert measured.metrics["outside_bounds"] == 1.0
+    assert measured.metrics["outside_bounds_by_axis"] == {names[axis]: 1.0 for axis in axes}
     assert (
         "100% of the true actions are outside of the model&#x27;s bounds" in page
         or "100% of the true" in page
@@ -74,24 +74,24 @@ def test_true_actions_outside_of_the_bounds_are_reported(axes: list[int]) -> Non
 def test_actions_that_never_vary_are_reported() -> None:
     windows = pose_windows(count=8, horizon=2)
     windows.actions[:] = 0
-    judgement, page = page_of(PoseModel(), windows)
-    assert judgement.figures["rank_correlation"]["all_axes"] is None
-    assert judgement.landscapes == []
+    measured, page = page_of(PoseModel(), windows)
+    assert measured.metrics["rank_correlation"]["all_axes"] is None
+    assert measured.landscapes == []
     assert "no axis of the true actions varies" in page
 
 
 def test_bounds_that_leave_nothing_to_find_are_reported() -> None:
     model = PoseModel()
     model.action_low = model.action_high = torch.zeros(7)
-    judgement, page = page_of(model, pose_windows(count=8, horizon=2))
-    assert judgement.figures["rank_correlation"] == {"position": None, "all_axes": None, "by_axis": {}}
+    measured, page = page_of(model, pose_windows(count=8, horizon=2))
+    assert measured.metrics["rank_correlation"] == {"position": None, "all_axes": None, "by_axis": {}}
     assert "no axis of the true actions varies" in page
 
 
 def test_one_episode_tells_nothing_for_sure() -> None:
     windows = replace(pose_windows(count=8, horizon=2), episodes=torch.zeros(8, dtype=torch.long))
-    judgement, page = page_of(PoseModel(), windows)
-    assert {verdict.answer for verdict in verdicts(judgement.figures)} == {CANNOT_TELL}
+    measured, page = page_of(PoseModel(), windows)
+    assert {assessment.answer for assessment in assess(measured.metrics)} == {CANNOT_TELL}
     assert "All windows are of one episode" in page
 
 
@@ -105,12 +105,12 @@ def target_windows() -> Windows:
 
 def test_of_targets_no_motion_is_where_the_robot_is() -> None:
     windows = target_windows()
-    judgement, page = page_of(TargetModel(), windows)
-    hold = judgement.figures["recovered"]["hold"]["distance"]["median"]
+    measured, page = page_of(TargetModel(), windows)
+    hold = measured.metrics["recovered"]["hold"]["distance"]["median"]
     moved = (windows.states[:, 1] - windows.states[:, 0]).norm(dim=1)
     assert hold == pytest.approx(float(moved.double().quantile(0.5)), rel=1e-5)
-    assert judgement.figures["camera_rotation"] is None  # seven numbers, and no pose
-    assert judgement.figures["rank_correlation"]["position"] is None
+    assert measured.metrics["camera_rotation"] is None  # seven numbers, and no pose
+    assert measured.metrics["rank_correlation"]["position"] is None
     assert "joint 3 [rad]" in page
     assert "zero action" not in page
 
@@ -120,10 +120,10 @@ def test_where_nobody_says_what_an_action_is_the_baseline_is_left_out_by_name() 
     windows = replace(target_windows(), space=action_space(7, unknown))
     model = TargetModel()
     model.robot = unknown
-    judgement, page = page_of(model, windows)
-    assert "hold" not in judgement.figures["recovered"]
-    assert "does not say what an action is" in judgement.figures["left_out"]["hold"]
-    assert any(remark.startswith("Baseline 'hold' is left out") for remark in remarks_of(judgement.figures))
+    measured, page = page_of(model, windows)
+    assert "hold" not in measured.metrics["recovered"]
+    assert "does not say what an action is" in measured.metrics["left_out"]["hold"]
+    assert any(remark.startswith("Baseline 'hold' is left out") for remark in remarks_on(measured.metrics))
     assert "left out" in page
 
 
@@ -134,8 +134,8 @@ def rotation_answer(low: float, high: float, **changes: Any) -> str:
         "rms_before_m": 0.1,
         "rms_after_m": 0.01,
     }
-    judgement, _ = ROTATED
-    [*_, last] = verdicts({**judgement.figures, "camera_rotation": rotation | changes})
+    measured, _ = ROTATED
+    [*_, last] = assess({**measured.metrics, "camera_rotation": rotation | changes})
     assert last.question == "Are planned and true directions the same?"
     return last.answer
 

@@ -12,7 +12,7 @@ from vjepa_world.evaluation.action_axes import action_space, rotation_angle
 from vjepa_world.evaluation.open_loop.recovered_actions import (
     action_errors,
     recover_actions,
-    recovered_figures,
+    recovered_metrics,
 )
 
 
@@ -35,7 +35,7 @@ def generator() -> torch.Generator:
 def test_an_exact_model_gives_the_true_action_back() -> None:
     model, windows = PoseModel(), pose_windows(count=16, horizon=1)
     found = recover_actions(model, planner(model), windows, generator=generator())
-    figures = recovered_figures(found, windows.episodes.numpy(), np.random.default_rng(0))
+    figures = recovered_metrics(found, windows.episodes.numpy(), np.random.default_rng(0))
     assert figures["planner"]["position_cm"]["median"] < 0.1
     assert figures["planner"]["position_cm"]["percentiles"]["90"] < 0.2
     assert figures["planner"]["rotation_deg"]["median"] < 0.2
@@ -46,7 +46,7 @@ def test_an_exact_model_gives_the_true_action_back() -> None:
 def test_a_model_that_ignores_actions_finds_none() -> None:
     model, windows = PoseModel(gain=0.0), pose_windows(count=32, horizon=1)
     found = recover_actions(model, planner(model, 2), windows, generator=generator())
-    figures = recovered_figures(found, windows.episodes.numpy(), np.random.default_rng(0))
+    figures = recovered_metrics(found, windows.episodes.numpy(), np.random.default_rng(0))
     assert figures["planner"]["position_cm"]["median"] > figures["hold"]["position_cm"]["interval"][0]
 
 

@@ -1,191 +1,186 @@
-"""Everything that an open loop says of a model, in one go: the figures, and what the report draws them from.
-
-Legend: W windows, A action size.
-"""
+"""Assessment of open-loop metrics: questions on a model, answered by comparing it with its baselines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
-import numpy as np
-import torch
+Answer = Literal["yes", "no", "cannot tell"]
 
-from vjepa_world.evaluation.action_axes import POSITION
-from vjepa_world.evaluation.bootstrap import mean, median
-from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike, PlannerLike
-from vjepa_world.evaluation.open_loop.camera_rotation import CameraRotation, fit_rotation
-from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
-from vjepa_world.evaluation.open_loop.energy_landscape import (
-    AxisLandscape,
-    Energy,
-    RankCorrelations,
-    axis_landscapes,
-    free_axes,
-    rank_correlations,
-)
-from vjepa_world.evaluation.open_loop.prediction_error import (
-    HorizonErrors,
-    ImaginingModel,
-    Tick,
-    Windows,
-    horizon_figures,
-    open_loop,
-)
-from vjepa_world.evaluation.open_loop.recovered_actions import Recovered, recover_actions, recovered_figures
+#: The 95 % interval contains both answers.
+CANNOT_TELL: Final = "cannot tell"
 
-#: Opens a progress bar: what is done, and how many windows there are to do.
-Progress = Callable[[str, int], Tick]
+#: A rotation of planned motions must reduce their error by this share to count.
+LEAST_REDUCTION = 0.1
+
+#: Up to this angle, directions count as the same [degrees].
+SAME_DEG = 15.0
+
+#: Above this rank correlation, the energy rises with the distance.
+LEAST_RANK = 0.1
+
+#: Episodes that a bootstrap over episodes needs.
+LEAST_EPISODES = 2
 
 
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """What was found.
+@dataclass(frozen=True)
+class Assessment:
+    """A question on the model, its answer, and the evidence.
 
     Attributes:
-        figures: Ready for JSON: horizons, rank_correlation, valley_offset, recovered (with `left_out`: which baselines
-            are not there, and why), camera_rotation, outside_bounds, episodes.
-        errors: By window and horizon.
-        ranks: By window.
-        landscapes: Along each axis that varies.
-        recovered: The planner's actions beside the true ones.
-        rotation: None where actions are no pose deltas, or nothing moves in x and y.
+        question: A yes-no question.
+        answer: yes or no if the whole 95 % interval agrees, else cannot tell.
+        evidence: The metrics in words, with the interval.
     """
 
-    figures: dict[str, Any]
-    errors: HorizonErrors
-    ranks: RankCorrelations
-    landscapes: list[AxisLandscape]
-    recovered: Recovered
-    rotation: CameraRotation | None
+    question: str
+    answer: Answer
+    evidence: str
 
 
-def judge(
-    model: ImaginingModel,
-    planner: PlannerLike,
-    objective: ObjectiveLike,
-    windows: Windows,
-    config: OpenLoopConfig,
-    *,
-    seed: int,
-    progress: Progress = lambda what, total: lambda count: None,
-) -> Judgement:
-    """Measure a model on windows; the same seed gives the same figures.
+def assess(metrics: dict[str, Any]) -> list[Assessment]:
+    """Answer the questions that decide whether one can plan with a model, from `Measurements.metrics`."""
+    found = [
+        _ratios(
+            metrics["horizons"], "ratio_to_copy", "Does it foresee more than that nothing moves?", "copy"
+        ),
+        _ratios(
+            metrics["horizons"], "ratio_to_shuffled", "Do its predictions depend on the actions?", "shuffled"
+        ),
+        _ranks(metrics["rank_correlation"]),
+        *_recovered(metrics["recovered"]),
+    ]
+    if metrics["camera_rotation"] is not None:
+        found.append(_rotation(metrics["camera_rotation"]))
+    if metrics.get("episodes", LEAST_EPISODES) < LEAST_EPISODES:
+        return [replace(assessment, answer=CANNOT_TELL) for assessment in found]
+    return found
 
-    Args:
-        model: What imagines.
-        planner: Plans with it, one step ahead.
-        objective: The energy that the planner minimises.
-        windows: Frames and true actions.
-        config: What is measured.
-        seed: Where all randomness comes from, each part's own.
-        progress: Opens a progress bar.
 
-    What cannot be measured, as where no true action lies within the bounds, is None in the figures.
-    """
-    generators = [torch.Generator().manual_seed(seed + k) for k in range(3)]
-    count = len(windows)
-    energy = Energy(model, objective, config.rollouts)
-    axes = int(free_axes(energy, windows)[0].sum())
-    together = max(config.rollouts // 16, 1)
-    errors = open_loop(
-        model,
-        windows,
-        generator=generators[0],
-        motion_share=config.motion_share,
-        batch=together,
-        tick=progress("rolling out", 2 * count),
+def remarks_on(metrics: dict[str, Any]) -> list[str]:
+    """Return remarks that a reader of `Measurements.metrics` needs, one sentence each."""
+    found = []
+    if metrics.get("episodes", LEAST_EPISODES) < LEAST_EPISODES:
+        found.append(
+            "All windows are of one episode: there are no intervals over episodes, so no question can be answered."
+        )
+    if metrics["outside_bounds"]:
+        axes = ", ".join(f"{name} {share:.0%}" for name, share in metrics["outside_bounds_by_axis"].items())
+        found.append(
+            f"{metrics['outside_bounds']:.0%} of the true actions are outside of the model's bounds, those of its "
+            f"training actions, where no planner searches (by axis: {axes})."
+        )
+    found += [f"Baseline '{name}' is {why}." for name, why in metrics["left_out"].items()]
+    return found
+
+
+def summary_table(metrics: dict[str, Any]) -> str:
+    """Return the assessments as lines of text."""
+    found = assess(metrics)
+    width = max(len(a.question) for a in found)
+    return "\n".join(f"{a.question:<{width}}  {a.answer:<11}  {a.evidence}" for a in found)
+
+
+def format_estimate(estimate: dict[str, Any], digits: str = ".2f", unit: str = "") -> str:
+    """Return a value with its interval as text."""
+    if estimate["value"] is None:
+        return "undefined"
+    low, high = estimate["interval"]
+    return f"{estimate['value']:{digits}}{unit} ({low:{digits}} to {high:{digits}})"
+
+
+def _ratios(horizons: Sequence[dict[str, Any]], key: str, question: str, name: str) -> Assessment:
+    """Answer yes if the ratio is below 1 at every horizon, no if it is not below 1 at any."""
+    ratios = [line["plain"][key] for line in horizons]
+    if any(ratio["value"] is None for ratio in ratios):
+        return Assessment(question, CANNOT_TELL, f"error / {name}: nothing moves in these windows")
+    answers = [_below(ratio, 1.0) for ratio in ratios]
+    answer: Answer = "yes" if all(a == "yes" for a in answers) else CANNOT_TELL
+    if all(a == "no" for a in answers):
+        answer = "no"
+    last = len(ratios)
+    steps = sorted({0, min(3, last - 1), last - 1})
+    words = ", ".join(
+        f"{format_estimate(ratios[k])} at step {horizons[k]['horizon']}, moving tokens "
+        f"{_plain(horizons[k]['moving'][key]['value'])}"
+        for k in steps
     )
-    ranks = rank_correlations(
-        energy,
-        windows,
-        samples=config.samples,
-        generator=generators[1],
-        tick=progress("ranking actions", count * (2 if windows.action_space.is_pose else 1)),
+    return Assessment(question, answer, f"error / {name}: {words}")
+
+
+def _ranks(ranks: dict[str, Any]) -> Assessment:
+    question = "Does the energy rise with the distance to the true action?"
+    kind, name = (
+        ("position", "distance in metres")
+        if ranks["position"] is not None
+        else ("all_axes", "distance in standard deviations")
     )
-    landscapes = axis_landscapes(
-        energy, windows, points=config.points, tick=progress("landscapes", count * (1 + axes))
+    estimate = ranks[kind]
+    if estimate is None:
+        return Assessment(
+            question, CANNOT_TELL, "no axis of the true actions varies within the model's bounds"
+        )
+    words = f"rank correlation of energy and {name}: {format_estimate(estimate)}"
+    return Assessment(question, _opposite(_below(estimate, LEAST_RANK)), words)
+
+
+def _recovered(recovered: dict[str, Any]) -> list[Assessment]:
+    units = {"position_cm": " cm", "rotation_deg": " deg", "distance": ""}
+    names = {"hold": "no motion", "random_action": "random"}
+    baselines = {name: recovered[key] for key, name in names.items() if key in recovered}
+    found = []
+    for kind, unit in units.items():
+        if kind not in recovered["planner"]:
+            continue
+        planner, others = recovered["planner"][kind], [guess[kind] for guess in baselines.values()]
+        if not any(guess["percentiles"]["90"] for guess in (planner, *others)):
+            continue  # the bounds leave one action only, so nobody can be wrong
+        best = min(others, key=lambda guess: guess["median"])
+        low, high = planner["interval"]
+        answer: Answer = CANNOT_TELL
+        if high < min(guess["interval"][0] for guess in others):
+            answer = "yes"
+        elif low > best["interval"][1]:
+            answer = "no"
+        compared = ", ".join(f"{name} {guess[kind]['median']:.2f}{unit}" for name, guess in baselines.items())
+        words = f"median {planner['median']:.2f}{unit} ({low:.2f} to {high:.2f}); {compared}"
+        what = {"position_cm": "motion", "rotation_deg": "rotation", "distance": "action"}[kind]
+        found.append(Assessment(f"Does the planner find the true {what}?", answer, words))
+    return found
+
+
+def _rotation(rotation: dict[str, Any]) -> Assessment:
+    """Answer yes if the whole interval is within `SAME_DEG`, no if it excludes 0 and the rotation reduces the error."""
+    low, high = rotation["interval_deg"]
+    reduces = rotation["rms_after_m"] < (1 - LEAST_REDUCTION) * rotation["rms_before_m"]
+    answer: Answer = CANNOT_TELL
+    if -SAME_DEG <= low <= high <= SAME_DEG:
+        answer = "yes"
+    elif not low <= 0 <= high and high - low < 180 and reduces:
+        answer = "no"
+    words = (
+        f"best rotation of planned motions: {rotation['angle_deg']:+.1f} deg ({low:+.1f} to {high:+.1f}); their "
+        f"distance to the true ones {100 * rotation['rms_before_m']:.2f} cm rms, after the "
+        f"rotation {100 * rotation['rms_after_m']:.2f} cm"
     )
-    recovered = recover_actions(
-        model,
-        planner,
-        windows,
-        generator=generators[2],
-        batch=max(config.rollouts // 64, 1),
-        tick=progress("planning", count),
-    )
-    rng = np.random.default_rng(seed)
-    rotation = _rotation(recovered, windows, rng)
-    figures = _figures(errors, ranks, landscapes, recovered, windows, rng)
-    figures["camera_rotation"] = None if rotation is None else rotation.as_json()
-    figures |= _outside(energy, windows)
-    figures["episodes"] = len(windows.episodes.unique())
-    return Judgement(figures, errors, ranks, landscapes, recovered, rotation)
+    if answer == "no":
+        words += f"; correct with planner.camera_rotation_deg={rotation['angle_deg']:.1f}"
+    return Assessment("Are planned and true directions the same?", answer, words)
 
 
-def _figures(
-    errors: HorizonErrors,
-    ranks: RankCorrelations,
-    landscapes: list[AxisLandscape],
-    recovered: Recovered,
-    windows: Windows,
-    rng: np.random.Generator,
-) -> dict[str, Any]:
-    episodes = windows.episodes.numpy()
-    axes = windows.action_space.axes
-    position = None if ranks.position is None else mean(ranks.position.numpy(), episodes, rng).as_json()
-    return {
-        "horizons": horizon_figures(errors, episodes, rng),
-        "rank_correlation": {
-            "position": position,
-            "all_axes": None
-            if ranks.all_axes is None
-            else mean(ranks.all_axes.numpy(), episodes, rng).as_json(),
-            "by_axis": {
-                axes[found.axis].name: mean(found.rank_correlation().numpy(), episodes, rng).as_json()
-                for found in landscapes
-            },
-        },
-        "valley_offset": {
-            axes[found.axis].name: {
-                "unit": axes[found.axis].unit,
-                "median": median(_offsets(found, axes[found.axis].scale), episodes, rng).as_json(),
-                "absolute_median": float(np.median(np.abs(_offsets(found, axes[found.axis].scale)))),
-            }
-            for found in landscapes
-        },
-        "recovered": recovered_figures(recovered, episodes, rng),
-        "left_out": {} if recovered.hold is not None else {"hold": windows.action_space.why_no_hold},
-    }
+def _below(estimate: dict[str, Any], limit: float) -> Answer:
+    """Return whether an estimate is below a limit: yes for its whole interval, no for none of it."""
+    low, high = estimate["interval"]
+    if low is None or high is None:
+        return CANNOT_TELL
+    return "yes" if high < limit else "no" if low >= limit * (1 - 1e-3) else CANNOT_TELL
 
 
-def _offsets(found: AxisLandscape, scale: float) -> np.ndarray:
-    return found.valley_offset().double().numpy() * scale
+def _opposite(answer: Answer) -> Answer:
+    opposites: dict[Answer, Answer] = {"yes": "no", "no": "yes"}
+    return opposites.get(answer, CANNOT_TELL)
 
 
-def _rotation(recovered: Recovered, windows: Windows, rng: np.random.Generator) -> CameraRotation | None:
-    planned, true = recovered.planned, recovered.true
-    if not windows.action_space.is_pose or not planned[:, :2].any() or not true[:, :2].any():
-        return None
-    return fit_rotation(
-        planned[:, POSITION].numpy(), true[:, POSITION].numpy(), windows.episodes.numpy(), rng
-    )
-
-
-def _outside(energy: Energy, windows: Windows) -> dict[str, Any]:
-    """Return the share of true first actions that no planner can find, as they are outside of the model's bounds.
-
-    And the same for each axis that has some.
-    """
-    low, high = energy.bounds()
-    first = windows.actions[:, 0]
-    # Bounds are the least and largest of training, in float32.
-    outside = (first < low - 1e-5) | (first > high + 1e-5)
-    shares = outside.double().mean(dim=0).tolist()
-    return {
-        "outside_bounds": float(outside.any(dim=1).double().mean()),
-        "outside_bounds_by_axis": {
-            axis.name: share for axis, share in zip(windows.action_space.axes, shares, strict=True) if share
-        },
-    }
+def _plain(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2f}"

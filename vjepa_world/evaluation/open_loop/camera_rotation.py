@@ -1,6 +1,6 @@
-"""Whether planned motions are the true ones turned: the sign of a camera that stands where no camera stood in training.
+"""The rotation between planned and true motions: a sign of a camera pose that was not in the training data.
 
-Legend: W motions, R resamples. Positions are in the robot's base [m], z upwards.
+Legend: W motions, R resamples, A action size. Positions are in the robot's base frame [m], z upwards.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ from torch import Generator, Tensor
 
 from planners.protocols import Plan, Planner
 from vjepa_world.evaluation.action_axes import space_of
-from vjepa_world.evaluation.bootstrap import resampled_sums
-from vjepa_world.evaluation.open_loop.prediction_error import ImaginingModel
-from vjepa_world.evaluation.statistics import EvaluationError
+from vjepa_world.evaluation.open_loop.protocols import RolloutModel
+from vjepa_world.evaluation.statistics import EvaluationError, bootstrap_sums
 
-#: A motion of the data is flat, or all of them lie along a line, below this share of the largest direction's spread.
+#: Motions lie along a line if their second singular value is below this share of the first.
 FLAT = 1e-4
 
 
 @dataclass(frozen=True)
 class CameraRotation:
-    """The rotation that carries planned motions to the true ones best, in the least squares of their ends.
+    """The rotation that maps planned motions to the true ones with the least squared error.
 
-    Long motions count for more, as their direction is better known.
+    Long motions count for more, as their direction is known better.
 
     Attributes:
-        angle_deg: About the base's z axis, counter-clockwise seen from above.
-        interval_deg: 95 %, over episodes.
-        matrix: The same as a 2 x 2 matrix.
-        rms_before_m: Of the differences in x and y, as planned.
-        rms_after_m: The same once turned.
-        angle_3d_deg: Of the best rotation in space, from 0 to 180; None where the motions are too flat to tell.
-        interval_3d_deg: 95 %, over episodes. An angle in space is never negative, so the interval does not hold 0.
-        matrix_3d: The same as a 3 x 3 matrix.
+        angle_deg: Angle about the z axis of the base, counter-clockwise seen from above.
+        interval_deg: 95 % interval over episodes.
+        matrix: The same rotation as a 2 x 2 matrix.
+        rms_before_m: Root mean square of the differences in x and y, before the rotation.
+        rms_after_m: The same after the rotation.
+        angle_3d_deg: Angle of the best rotation in space, from 0 to 180; None if all motions lie along a line.
+        interval_3d_deg: 95 % interval over episodes. An angle in space is never negative, so 0 is not inside.
+        matrix_3d: The same rotation as a 3 x 3 matrix.
     """
 
     angle_deg: float
@@ -52,11 +51,11 @@ class CameraRotation:
 
     @property
     def is_turned(self) -> bool:
-        """Whether the interval leaves out no rotation."""
+        """Whether the interval excludes 0."""
         return not self.interval_deg[0] <= 0 <= self.interval_deg[1]
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as it stands in `result.json`."""
+        """Return it as `result.json` holds it."""
         space = {
             "angle_deg": self.angle_3d_deg,
             "interval_deg": self.interval_3d_deg,
@@ -82,7 +81,7 @@ def fit_rotation(
     Args:
         planned: p, `[W, 3]` [m].
         true: a, `[W, 3]` [m].
-        episodes: Which episode each is from, `[W]`.
+        episodes: The episode of each motion, `[W]`.
         rng: Draws the resamples of the intervals.
 
     Raises:
@@ -92,7 +91,7 @@ def fit_rotation(
     """
     p, a = planned.astype(np.float64), true.astype(np.float64)
     outer = (a[:, :, None] * p[:, None, :]).reshape(len(p), 9)
-    summed, drawn = outer.sum(axis=0), resampled_sums(outer, episodes, rng)
+    summed, drawn = outer.sum(axis=0), bootstrap_sums(outer, episodes, rng)
     angle = float(_about_z(summed))
     if not np.any(p[:, :2]) or not np.any(a[:, :2]):
         raise EvaluationError(
@@ -121,10 +120,10 @@ def fit_rotation(
 
 
 def kabsch(covariance: np.ndarray) -> np.ndarray | None:
-    r"""Return the rotation that maximises :math:`\mathrm{tr}(R^\top C)`, `[3, 3]`, for :math:`C = \sum_i a_i p_i^\top`.
+    r"""Return the rotation `[3, 3]` that maximises :math:`\mathrm{tr}(R^\top C)` for :math:`C = \sum_i a_i p_i^\top`.
 
-    With :math:`C = U S V^\top` it is :math:`U \mathrm{diag}(1, 1, \det U V^\top) V^\top`. None where all motions lie
-    along a line, which any turn about it leaves as it is.
+    With :math:`C = U S V^\top` it is :math:`U \mathrm{diag}(1, 1, \det U V^\top) V^\top`. None if all motions lie
+    along a line: a rotation about that line changes nothing.
     """
     u, spread, vt = np.linalg.svd(covariance)
     if spread[1] <= FLAT * spread[0]:
@@ -139,20 +138,20 @@ def rotation_angle_deg(rotation: np.ndarray) -> float:
 
 
 class RotatedPlanner:
-    """Turns the x and y of what a planner returns about the base's z axis, and keeps them in the model's bounds.
+    """Rotates x and y of planned actions about the z axis of the base, and clips them to the model's bounds.
 
-    It stands outside of everything that plans: what the planner remembers of its plans is not turned.
+    It is the outermost wrapper of a planner: a warm start inside uses actions that are not rotated.
 
     Args:
-        planner: What plans.
+        planner: The planner.
         angle_deg: Counter-clockwise seen from above, as :func:`fit_rotation` gives it.
-        model: Has the bounds.
+        model: The world model, whose bounds are kept.
 
     Raises:
-        EvaluationError: If its actions are no pose deltas, whose x and y are known.
+        EvaluationError: If the actions are not pose deltas.
     """
 
-    def __init__(self, planner: Planner, angle_deg: float, model: ImaginingModel) -> None:
+    def __init__(self, planner: Planner, angle_deg: float, model: RolloutModel) -> None:
         if not space_of(model).is_pose:
             raise EvaluationError(
                 f"planner.camera_rotation_deg is {angle_deg:g}, and the model's actions have {len(model.action_low)} "
@@ -163,7 +162,7 @@ class RotatedPlanner:
         self.model = model
 
     def reset(self) -> None:
-        """Forget what the planner remembers."""
+        """Reset the planner."""
         self.planner.reset()
 
     def plan(
@@ -176,15 +175,15 @@ class RotatedPlanner:
         warm_start: Tensor | None = None,
         prefix: Tensor | None = None,
     ) -> Plan:
-        """Plan, then turn; the energy stays that of the plan before.
+        """Plan, then rotate; the energy is that of the plan before the rotation.
 
         Raises:
-            EvaluationError: If there is a prefix: actions under way were turned already.
+            EvaluationError: If there is a prefix, since actions being executed were rotated already.
         """
         if prefix is not None:
             raise EvaluationError(
-                "a planner whose motions are turned got actions under way, which were turned already; turning and "
-                "planning in the background do not go together. Turn the action that BackgroundPlanner returns instead."
+                "RotatedPlanner got a prefix of actions being executed, which were rotated already; it cannot plan in "
+                "the background. Rotate the action that BackgroundPlanner returns instead."
             )
         plan = self.planner.plan(
             context, goal, generators=generators, deadline_s=deadline_s, warm_start=warm_start
@@ -194,7 +193,7 @@ class RotatedPlanner:
 
 
 def rotate_xy(actions: Tensor, angle_deg: float) -> Tensor:
-    """Turn the first two numbers of actions `[..., A]` by an angle, counter-clockwise."""
+    """Return actions `[..., A]` with the first two numbers rotated by an angle, counter-clockwise."""
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
     x, y = actions[..., 0], actions[..., 1]
     turned = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
@@ -202,7 +201,7 @@ def rotate_xy(actions: Tensor, angle_deg: float) -> Tensor:
 
 
 def _about_z(sums: np.ndarray) -> np.ndarray:
-    """Return the angle [rad] for sums of `a_i p_j`, `[..., 9]`."""
+    """Return the angle about z [rad], `[...]`, for sums of `a_i p_j`, `[..., 9]`."""
     cross, dot = sums[..., 3] - sums[..., 1], sums[..., 0] + sums[..., 4]
     return np.asarray(np.arctan2(cross, dot))
 

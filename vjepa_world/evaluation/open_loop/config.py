@@ -1,4 +1,4 @@
-"""What an open loop measures, in words. Free of torch, so that help is quick."""
+"""The options of an open-loop evaluation. This module does not import torch, so that help is fast."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from vjepa_world.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class OpenLoopConfig:
-    """What is measured.
+    """What an open-loop evaluation measures.
 
     Attributes:
-        horizon: Steps that the model is rolled out, feeding itself.
-        motion_share: How much of the weighted error is about tokens that move, from 0 to 1.
-        samples: Random actions a window for the rank correlation.
-        points: Grid points of a landscape along an axis, over the model's bounds.
-        rollouts: Single steps imagined together; lower it where memory is short.
-        pictures: Windows that are drawn: film strips and landscapes.
+        horizon: Steps of a rollout from the first frame of each window.
+        motion_share: Weight of moving tokens in the weighted error, from 0 (all tokens alike) to 1.
+        samples: Random actions per window for the rank correlation.
+        points: Grid points of an energy landscape along one axis, over the model's bounds.
+        rollouts: Single steps predicted in one batch; lower it if memory is short.
+        pictures: Windows that the report shows as film strips and landscapes.
     """
 
     horizon: int = 8

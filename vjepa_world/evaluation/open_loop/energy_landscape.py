@@ -1,11 +1,10 @@
-"""Whether the energy that a planner minimises has its valley at the true action.
+"""Energy landscapes: whether the energy that a planner minimises is lowest at the true action.
 
-Legend: W windows, B windows of a batch, S sampled actions, P points of a grid, A action size, N tokens, D width.
+Legend: W windows, B windows of a batch, S sampled actions, P points of a grid, A action size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,46 +12,47 @@ from torch import Generator, Tensor
 
 from vjepa_world.evaluation.action_axes import POSITION
 from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike
-from vjepa_world.evaluation.open_loop.prediction_error import ImaginingModel, Tick, Windows
+from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
+from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import EvaluationError
 
-#: An axis whose true actions vary less (in the data's units) stays at the truth: there is nothing to find.
+#: An axis whose true actions have a smaller standard deviation (in the data's units) is not varied.
 STILL = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class Energy:
-    """The energy of single actions from each window's first frame, its second one being the goal.
+    """The energy of single actions from the first frame of each window; the second frame is the goal.
 
     Attributes:
-        model: What imagines.
-        objective: What a planner minimises.
-        batch: Actions asked for at once.
+        model: The world model.
+        objective: The energy that a planner minimises.
+        batch: Actions in one batch.
     """
 
-    model: ImaginingModel
+    model: RolloutModel
     objective: ObjectiveLike
     batch: int = 512
 
     @torch.no_grad()
-    def __call__(self, windows: Windows, places: Tensor, actions: Tensor) -> Tensor:
-        """Return the energies `[B, S]` of actions `[B, S, A]` in windows at `places [B]`."""
+    def __call__(self, windows: Windows, indices: Tensor, actions: Tensor) -> Tensor:
+        """Return the energies `[B, S]` of actions `[B, S, A]` in the windows at `indices [B]`."""
         device = self.model.action_low.device
-        together = max(self.batch // max(len(places), 1), 1)
-        context, goal = windows.context(places, device), windows.features[places, 1].to(device)
+        samples = max(self.batch // max(len(indices), 1), 1)
+        context, goal = windows.context(indices, device), windows.features[indices, 1].to(device)
         found = []
-        for part in actions.to(device).split(together, dim=1):
-            steps = part.unsqueeze(2)
+        for some in actions.to(device).split(samples, dim=1):
+            steps = some.unsqueeze(2)
             found.append(self.objective(self.model.rollout(context, steps), goal, steps).float().cpu())
         return torch.cat(found, dim=1)
 
-    def of_all(self, windows: Windows, actions: Tensor, tick: Tick = lambda count: None) -> Tensor:
+    def of_all(self, windows: Windows, actions: Tensor, progress: Progress = no_progress) -> Tensor:
         """Return the energies `[W, S]` of actions `[W, S, A]` in all windows."""
         size = max(self.batch // actions.shape[1], 1)
         found = []
-        for places in windows.batches(size):
-            found.append(self(windows, places, actions[places]))
-            tick(len(places))
+        for indices in windows.batches(size):
+            found.append(self(windows, indices, actions[indices]))
+            progress(len(indices))
         return torch.cat(found)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
@@ -61,9 +61,9 @@ class Energy:
 
 
 def spearman(first: Tensor, second: Tensor) -> Tensor:
-    r"""Return the rank correlation of `[..., S]` and `[..., S]`: Pearson's of the ranks, ties at their mean rank.
+    r"""Return Spearman's rank correlation `[...]` of `[..., S]` and `[..., S]`; ties get their mean rank.
 
-    Where one of the two is constant it says nothing of the other: 0.
+    It is 0 where one of the two is constant.
 
     Source: Spearman, The American Journal of Psychology 15 (1904).
     """
@@ -81,12 +81,12 @@ def _ranks(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class RankCorrelations:
-    """Of the energy of random actions with their distance to the true one, by window.
+    """Rank correlation of the energy of random actions with their distance to the true one, for each window.
 
     Attributes:
-        position: Only x, y, z are drawn, the distance is in metres, `[W]`; None where actions are no pose deltas.
-        all_axes: All that vary are drawn, the distance is in standard deviations of the true actions, `[W]`; None where
-            none varies within the model's bounds.
+        position: Only x, y, z are drawn and the distance is in metres, `[W]`; None if actions are not pose deltas.
+        all_axes: All axes that vary are drawn and the distance is in standard deviations of the true actions, `[W]`;
+            None if no axis varies within the model's bounds.
     """
 
     position: Tensor | None
@@ -94,9 +94,14 @@ class RankCorrelations:
 
 
 def rank_correlations(
-    energy: Energy, windows: Windows, *, samples: int, generator: Generator, tick: Tick = lambda count: None
+    energy: Energy,
+    windows: Windows,
+    *,
+    samples: int,
+    generator: Generator,
+    progress: Progress = no_progress,
 ) -> RankCorrelations:
-    """Draw actions uniformly within the model's bounds and compare how energy and distance rank them.
+    """Draw `samples` actions uniformly within the model's bounds and correlate their energies with their distances.
 
     Raises:
         EvaluationError: If there are fewer than 3 samples.
@@ -113,17 +118,17 @@ def rank_correlations(
     if free.any():
         varied = torch.where(free, drawn, true)
         distance = ((varied - true)[..., free] / std[free]).norm(dim=-1)
-        all_axes = spearman(energy.of_all(windows, varied, tick), distance)
+        all_axes = spearman(energy.of_all(windows, varied, progress), distance)
     if not windows.action_space.is_pose or not bool((high > low)[POSITION].any()):
         return RankCorrelations(None, all_axes)
     moved = true.expand_as(drawn).clone()
     moved[..., POSITION] = drawn[..., POSITION]
     distance = (moved - true).norm(dim=-1)
-    return RankCorrelations(spearman(energy.of_all(windows, moved, tick), distance), all_axes)
+    return RankCorrelations(spearman(energy.of_all(windows, moved, progress), distance), all_axes)
 
 
 def free_axes(energy: Energy, windows: Windows) -> tuple[Tensor, Tensor]:
-    """Return which axes vary, within the bounds and in the data, `[A]` bool, and the true actions' spread `[A]`."""
+    """Return which axes vary within the bounds and in the data, bool `[A]`, and their standard deviation `[A]`."""
     low, high = energy.bounds()
     std = windows.actions.flatten(0, 1).std(dim=0)
     return (high > low) & (std > STILL), std
@@ -131,13 +136,13 @@ def free_axes(energy: Energy, windows: Windows) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True, eq=False)
 class AxisLandscape:
-    """The energy along one axis, the others being at the truth.
+    """The energy along one axis; the other axes have their true values.
 
     Attributes:
-        axis: Its place in an action.
-        grid: Actions along it, over the model's bounds, `[P]`.
-        energy: `[W, P]`.
-        true: The true action along it, `[W]`.
+        axis: Index of the axis.
+        grid: Values along it over the model's bounds, `[P]`.
+        energy: Energies on the grid, `[W, P]`.
+        true: The true value, `[W]`.
         at_truth: The energy of the true action, `[W]`.
     """
 
@@ -148,40 +153,44 @@ class AxisLandscape:
     at_truth: Tensor
 
     def rank_correlation(self) -> Tensor:
-        """Return that of energy and distance along the axis, by window `[W]`."""
+        """Return the rank correlation of energy and distance along the axis, `[W]`."""
         return spearman(self.energy, (self.grid - self.true.unsqueeze(1)).abs())
 
     def valley_offset(self) -> Tensor:
-        """Return how far the lowest point of the grid lies from the truth, `[W]`, in the data's units."""
+        """Return the offset of the grid's lowest point from the true value, `[W]`, in the data's units."""
         return self.grid[self.energy.argmin(dim=1)] - self.true
 
     def around_truth(self, points: int) -> tuple[Tensor, Tensor]:
-        """Return offsets from the truth `[Q]` over half the bounds each way, and the energies there above the truth's.
+        """Return the energy relative to that of the true action, by offset from the true value.
 
-        Energies `[W, Q]` are interpolated on the grid; NaN where it does not reach.
+        Args:
+            points: Q offsets, over half the bounds in each direction.
+
+        Returns:
+            Offsets `[Q]`, and energies `[W, Q]` interpolated on the grid; NaN outside the grid.
         """
         half = (self.grid[-1] - self.grid[0]) / 2
         offsets = torch.linspace(-1, 1, points) * half
         at = self.true.unsqueeze(1) + offsets
         step = self.grid[1] - self.grid[0]
-        place = (at - self.grid[0]) / step
-        below = place.floor().clamp(0, len(self.grid) - 2).long()
-        share = place - below
-        there = self.energy.gather(1, below) * (1 - share) + self.energy.gather(1, below + 1) * share
+        position = (at - self.grid[0]) / step
+        below = position.floor().clamp(0, len(self.grid) - 2).long()
+        share = position - below
+        interpolated = self.energy.gather(1, below) * (1 - share) + self.energy.gather(1, below + 1) * share
         outside = (share < -1e-4) | (share > 1 + 1e-4)
-        return offsets, torch.where(outside, torch.nan, there - self.at_truth.unsqueeze(1))
+        return offsets, torch.where(outside, torch.nan, interpolated - self.at_truth.unsqueeze(1))
 
 
 def axis_landscapes(
-    energy: Energy, windows: Windows, *, points: int, tick: Tick = lambda count: None
+    energy: Energy, windows: Windows, *, points: int, progress: Progress = no_progress
 ) -> list[AxisLandscape]:
-    """Return the landscape along each axis that varies; none where no axis does.
+    """Return the landscape along each axis that varies.
 
     Args:
-        energy: What is measured.
-        windows: Where.
+        energy: The energy.
+        windows: The windows.
         points: P, over the bounds of the axis, at least 3.
-        tick: Told of progress, once a window for each axis and once more.
+        progress: Called with the number of windows of each batch; all windows count once for each axis and once more.
 
     Raises:
         EvaluationError: If there are fewer than 3 points.
@@ -190,13 +199,13 @@ def axis_landscapes(
         raise EvaluationError(f"a landscape got {points} points; allowed are at least 3. Ask for more.")
     low, high = energy.bounds()
     true = windows.actions[:, :1]
-    at_truth = energy.of_all(windows, true, tick)[:, 0]
+    at_truth = energy.of_all(windows, true, progress)[:, 0]
     found = []
     for axis in free_axes(energy, windows)[0].nonzero().flatten().tolist():
         grid = torch.linspace(float(low[axis]), float(high[axis]), points)
         actions = true.repeat(1, points, 1)
         actions[:, :, axis] = grid
-        values = energy.of_all(windows, actions, tick)
+        values = energy.of_all(windows, actions, progress)
         found.append(AxisLandscape(axis, grid, values, true[:, 0, axis], at_truth))
     return found
 
@@ -204,22 +213,22 @@ def axis_landscapes(
 def plane_landscape(
     energy: Energy,
     windows: Windows,
-    place: int,
+    index: int,
     axes: tuple[int, int],
     *,
     points: int,
-    tick: Callable[[int], object] = lambda count: None,
+    progress: Progress = no_progress,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the energy over two axes in one window, the other axes being at the truth.
+    """Return the energy over two axes in the window at `index`; the other axes have their true values.
 
     Returns:
         The actions along the first and the second axis `[P]`, and the energies `[P, P]`: rows by the second axis.
     """
     low, high = energy.bounds()
     across, up = (torch.linspace(float(low[axis]), float(high[axis]), points) for axis in axes)
-    actions = windows.actions[place, 0].repeat(points * points, 1)
+    actions = windows.actions[index, 0].repeat(points * points, 1)
     actions[:, axes[0]] = across.repeat(points)
     actions[:, axes[1]] = up.repeat_interleave(points)
-    values = energy(windows, torch.tensor([place]), actions.unsqueeze(0))
-    tick(1)
+    values = energy(windows, torch.tensor([index]), actions.unsqueeze(0))
+    progress(1)
     return across, up, values.view(points, points)

@@ -1,4 +1,4 @@
-"""Whether a planner finds the action that was taken, from the frame before it and the one after.
+"""Recovered actions: whether a planner finds the true action from the frame before it and the frame after it.
 
 Legend: W windows, A action size, K horizon.
 """
@@ -14,25 +14,25 @@ import torch
 from torch import Generator, Tensor
 
 from vjepa_world.evaluation.action_axes import POSITION, ROTATION, ActionSpace, action_space, rotation_angle
-from vjepa_world.evaluation.bootstrap import median
 from vjepa_world.evaluation.closed_loop.policies import PlannerLike
-from vjepa_world.evaluation.open_loop.prediction_error import ImaginingModel, Tick, Windows
-from vjepa_world.evaluation.statistics import percentiles
+from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
+from vjepa_world.evaluation.open_loop.windows import Windows
+from vjepa_world.evaluation.statistics import median, percentiles
 
 #: Percentiles of the errors that are reported.
 PERCENTILES = (10, 25, 50, 75, 90)
 
 
 @dataclass(frozen=True, eq=False)
-class Recovered:
-    """The first action of each window, and what stands for it, `[W, A]` each.
+class RecoveredActions:
+    """The first action of each window, that of the planner and those of the baselines, `[W, A]` each.
 
     Attributes:
-        true: What was done.
-        planned: What the planner finds, from the first frame to the second.
-        random: Uniform in the model's bounds.
-        hold: No motion: zeros for changes, where the robot is for targets; None where nobody knows.
-        space: What the actions are.
+        true: The recorded action.
+        planned: The planner's action from the first frame to the second.
+        random: Uniform within the model's bounds.
+        hold: No motion: zeros for deltas, the current state for targets; None if it is not known.
+        space: The action space.
     """
 
     true: Tensor
@@ -44,52 +44,60 @@ class Recovered:
 
 @torch.no_grad()
 def recover_actions(
-    model: ImaginingModel,
+    model: RolloutModel,
     planner: PlannerLike,
     windows: Windows,
     *,
     generator: Generator,
     batch: int = 16,
-    tick: Tick = lambda count: None,
-) -> Recovered:
-    """Plan one step from each window's first frame to its second one.
+    progress: Progress = no_progress,
+) -> RecoveredActions:
+    """Plan one step from the first frame of each window to its second one.
 
-    Each window is a problem with a generator of its own, so that no plan depends on what is planned beside it.
+    Each window is a problem with its own generator, so that no plan depends on its batch.
 
     Args:
-        model: What the planner plans with.
-        planner: Plans at least one step; the first one counts.
-        windows: Where.
-        generator: Draws the random actions and each problem's seed.
-        batch: Problems planned together.
-        tick: Told of progress.
+        model: The world model of the planner.
+        planner: Plans at least one step; the first one is compared.
+        windows: The windows.
+        generator: Draws the random actions and the seed of each problem.
+        batch: Problems in one batch.
+        progress: Called with the number of windows of each batch.
     """
     device = model.action_low.device
     seeds = torch.randint(2**62, (len(windows),), generator=generator).tolist()
     low, high = model.action_low.float().cpu(), model.action_high.float().cpu()
     random = low + (high - low) * torch.rand(len(windows), len(low), generator=generator)
     planned = []
-    for places in windows.batches(batch):
+    for indices in windows.batches(batch):
         planner.reset()
         plan = planner.plan(
-            windows.context(places, device),
-            windows.features[places, 1].to(device),
-            generators=[Generator().manual_seed(seeds[place]) for place in places.tolist()],
+            windows.context(indices, device),
+            windows.features[indices, 1].to(device),
+            generators=[Generator().manual_seed(seeds[index]) for index in indices.tolist()],
         )
         planned.append(plan.actions[:, 0].float().cpu())
-        tick(len(places))
+        progress(len(indices))
     planner.reset()
     space = windows.action_space
-    return Recovered(
+    return RecoveredActions(
         windows.actions[:, 0].clone(), torch.cat(planned), random, space.hold(windows.states[:, 0]), space
     )
 
 
 def action_errors(true: Tensor, guessed: Tensor, space: ActionSpace | None = None) -> dict[str, Tensor]:
-    """Return the errors of actions `[W, A]` by what they are of, `[W]` each.
+    """Return the errors of actions by kind.
 
-    Pose deltas have `position_cm`, `rotation_deg` (the angle of the rotation between the two) and `gripper`; other
-    actions `distance`, in their own units, and what has named axes, as joints have, the error of each.
+    Pose deltas have `position_cm`, `rotation_deg` (the angle between the two rotations) and `gripper`. Other actions
+    have `distance`, in their own units, and the error of each axis that has a name.
+
+    Args:
+        true: True actions, `[W, A]`.
+        guessed: The actions that are compared with them, `[W, A]`.
+        space: The action space; None derives it from A.
+
+    Returns:
+        Errors by kind, `[W]` each.
     """
     space = space or action_space(true.shape[1])
     if not space.is_pose:
@@ -106,12 +114,12 @@ def action_errors(true: Tensor, guessed: Tensor, space: ActionSpace | None = Non
     }
 
 
-def recovered_figures(
-    recovered: Recovered, episodes: np.ndarray, rng: np.random.Generator
+def recovered_metrics(
+    recovered: RecoveredActions, episodes: np.ndarray, rng: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    """Return the errors' medians with 95 % intervals over episodes and percentiles, by who guesses and by kind.
+    """Return the medians of the errors with 95 % intervals over `episodes [W]`, and their percentiles, ready for JSON.
 
-    Who guesses: the planner, chance (`random_action`), and no motion (`hold`), where it is known what that is.
+    They are given for the planner, for random actions (`random_action`) and for no motion (`hold`, if it is known).
     """
     guesses = {
         "planner": recovered.planned,
@@ -120,11 +128,11 @@ def recovered_figures(
     if recovered.hold is not None:
         guesses["hold"] = recovered.hold
     return {
-        who: {
+        name: {
             kind: _summary(errors.double().numpy(), episodes, rng)
             for kind, errors in action_errors(recovered.true, guess, recovered.space).items()
         }
-        for who, guess in guesses.items()
+        for name, guess in guesses.items()
     }
 
 

@@ -1,11 +1,12 @@
-"""Windows of a trajectory dataset as an open loop takes them: drawn, decoded once, encoded once.
+"""Windows of recorded episodes, drawn from a dataset, decoded once and encoded once.
 
-Legend: W windows, T frames, N tokens a frame, D width, C = 3 channels, H W pixels, V views.
+Legend: W windows, B windows of a batch, T = K + 1 frames, K horizon, N tokens a frame, D width, S state size,
+A action size, X extrinsics size, C = 3 channels, H W pixels, V views, M frames.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,24 +17,90 @@ from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable
 from vjepa_world.errors import DataError
-from vjepa_world.evaluation.action_axes import ActionSpace
-from vjepa_world.evaluation.open_loop.prediction_error import Windows
+from vjepa_world.evaluation.action_axes import ActionSpace, action_space
+from vjepa_world.evaluation.open_loop.protocols import Progress, no_progress
+from vjepa_world.evaluation.statistics import EvaluationError
+from vjepa_world.models.world_model import Context
 from vjepa_world.ops.pixels import resize_frames
 
-#: Height of the pictures that are kept to be shown [pixels], and frames encoded together.
-SHOWN, FRAMES_AT_ONCE = 128, 64
+#: Height of the frames that are stored for the report [pixels].
+STORED_HEIGHT = 128
+
+#: Frames encoded in one batch.
+ENCODER_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Encoding:
+class Windows:
+    """Windows of episodes with the encoder's features of every frame.
+
+    Attributes:
+        features: Features of every frame, float32 `[W, T, N, D]`.
+        states: `[W, T, S]`.
+        actions: From each frame to the next, `[W, T-1, A]`.
+        episodes: The episode of each window, int64 `[W]`; intervals are over episodes.
+        frames: Small frames for the report, uint8 `[W, T, 3, H, W]`.
+        extrinsics: Pose of the camera at each frame, `[W, T, X]`, for predictors that use it.
+        space: The action space; None derives it from the number of axes.
+    """
+
+    features: Tensor
+    states: Tensor
+    actions: Tensor
+    episodes: Tensor
+    frames: Tensor
+    extrinsics: Tensor | None = None
+    space: ActionSpace | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.features.shape[:2]
+        fits = (
+            self.features.ndim == 4
+            and self.states.shape[:2] == self.frames.shape[:2] == shape
+            and self.actions.shape[:2] == (shape[0], shape[1] - 1)
+            and self.episodes.shape == shape[:1]
+        )
+        if not fits or shape[0] < 2 or shape[1] < 2:
+            raise EvaluationError(
+                f"windows have features {tuple(self.features.shape)}, states {tuple(self.states.shape)}, actions "
+                f"{tuple(self.actions.shape)}, frames {tuple(self.frames.shape)} and {len(self.episodes)} episodes; "
+                "allowed are [W, T, N, D], [W, T, S], [W, T-1, A], [W, T, 3, H, W] and W, with at least 2 windows of "
+                "at least 2 frames. Give more or longer episodes, or a shorter horizon."
+            )
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def action_space(self) -> ActionSpace:
+        """The action space."""
+        return self.space or action_space(self.actions.shape[2])
+
+    @property
+    def horizon(self) -> int:
+        """K, the number of actions in a window."""
+        return self.actions.shape[1]
+
+    def context(self, indices: Tensor, device: torch.device) -> Context:
+        """Return the first frames of the windows at `indices [B]` as a context of B problems."""
+        cameras = None if self.extrinsics is None else self.extrinsics[indices, :1].to(device)
+        return Context(self.features[indices, :1].to(device), self.states[indices, :1].to(device), cameras)
+
+    def batches(self, size: int) -> Iterator[Tensor]:
+        """Yield the indices of all windows, int64, `size` at a time."""
+        yield from torch.arange(len(self)).split(max(size, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class FrameEncoding:
     """How frames become features.
 
     Attributes:
-        encode: uint8 `[M, C, H, V*W]` to `[M, N, D]`.
-        size: Height and width of each view's frames before [pixels].
-        cameras: Which are put side by side, V.
-        extrinsics: Whether the first camera's pose is wanted too.
-        space: What the actions are.
+        encode: Maps uint8 frames `[M, C, H, V*W]` to features `[M, N, D]`.
+        size: Height and width to which each view is resized [pixels].
+        cameras: The V cameras that are put side by side.
+        extrinsics: Whether the pose of the first camera is read too.
+        space: The action space.
     """
 
     encode: Callable[[Tensor], Tensor]
@@ -44,10 +111,10 @@ class Encoding:
 
 
 def draw_windows(table: WindowTable, count: int, seed: int) -> Tensor:
-    """Return `count` of all windows without repetition (all, where there are fewer), in their order, int64.
+    """Return the indices of `count` windows (all, if there are fewer) without repetition, sorted, int64 `[W]`.
 
     Raises:
-        DataError: If there are fewer than two.
+        DataError: If there are fewer than two windows.
     """
     if len(table) < 2:
         raise DataError(
@@ -62,45 +129,45 @@ def read_windows(
     dataset: TrajectoryDataset,
     table: WindowTable,
     chosen: Tensor,
-    encoding: Encoding,
+    encoding: FrameEncoding,
     bad: BadFiles,
-    tick: Callable[[int], object] = lambda count: None,
+    progress: Progress = no_progress,
 ) -> Windows:
-    """Decode and encode the frames of some windows `[W]`, each row of an episode once.
+    """Decode and encode the frames of some windows; each frame of an episode is decoded once.
 
     Args:
-        dataset: Where the frames are.
-        table: Which rows make a window.
-        chosen: Windows of the table.
+        dataset: The episodes.
+        table: The rows of each window.
+        chosen: Indices of windows of the table, int64 `[W]`.
         encoding: How frames become features.
-        bad: Told of episodes whose frames cannot be decoded; their windows are left out.
-        tick: Told how many windows were read.
+        bad: Collects episodes whose frames cannot be decoded; their windows are left out.
+        progress: Called with the number of windows read.
 
     Raises:
-        DataError: If too many episodes cannot be decoded, or none of those that were drawn.
+        DataError: If too many episodes, or all that were drawn, cannot be decoded.
     """
-    features, frames, kept = [], [], []
-    places = table.episodes[chosen]
-    for place in places.unique().tolist():
-        episode, windows = table.source[place], chosen[places == place]
+    features, frames, usable = [], [], []
+    episodes = table.episodes[chosen]
+    for number in episodes.unique().tolist():
+        episode, windows = table.source[number], chosen[episodes == number]
         rows, inverse = table.rows[windows].unique(return_inverse=True)
         try:
-            seen = _frames(dataset, episode.index, rows.numpy(), encoding)
+            decoded = _frames(dataset, episode.index, rows.numpy(), encoding)
         except DataError as error:
             bad.add(f"{dataset.path} episode {episode.index}", str(error))
             bad.check(len(table.source))
             continue
-        encoded = torch.cat([encoding.encode(part).float().cpu() for part in seen.split(FRAMES_AT_ONCE)])
+        encoded = torch.cat([encoding.encode(batch).float().cpu() for batch in decoded.split(ENCODER_BATCH)])
         features.append(encoded[inverse])
-        frames.append(_small(seen, len(encoding.cameras))[inverse])
-        kept.append(windows)
-        tick(len(windows))
-    if not kept:
+        frames.append(_small(decoded, len(encoding.cameras))[inverse])
+        usable.append(windows)
+        progress(len(windows))
+    if not usable:
         raise DataError(
-            f"{dataset.path}: the frames of none of the {len(places.unique())} episodes that were drawn can be "
+            f"{dataset.path}: the frames of none of the {len(episodes.unique())} episodes that were drawn can be "
             f"read, the first because: {next(iter(bad.reasons.values()))}. Repair them, or give more episodes."
         )
-    found = torch.cat(kept)
+    found = torch.cat(usable)
     states, actions = table.numbers(found)
     cameras = [encoding.cameras[0]] * len(found)
     return Windows(
@@ -114,14 +181,14 @@ def read_windows(
     )
 
 
-def _frames(dataset: TrajectoryDataset, index: int, rows: np.ndarray, encoding: Encoding) -> Tensor:
-    """Return the rows' frames, the cameras side by side, uint8 `[M, C, size, V*size]`."""
+def _frames(dataset: TrajectoryDataset, index: int, rows: np.ndarray, encoding: FrameEncoding) -> Tensor:
+    """Return the frames at some rows, the cameras side by side, uint8 `[M, C, size, V*size]`."""
     episode = dataset.episode(index)
     views = [resize_frames(episode.frames(rows, camera), encoding.size) for camera in encoding.cameras]
     return torch.cat(views, dim=-1)
 
 
 def _small(frames: Tensor, views: int) -> Tensor:
-    if frames.shape[-2] <= SHOWN:
+    if frames.shape[-2] <= STORED_HEIGHT:
         return frames
-    return torch.cat([resize_frames(view, SHOWN) for view in frames.chunk(views, dim=-1)], dim=-1)
+    return torch.cat([resize_frames(view, STORED_HEIGHT) for view in frames.chunk(views, dim=-1)], dim=-1)

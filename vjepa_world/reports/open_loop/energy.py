@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.evaluation.open_loop.assessment import Judgement
-from vjepa_world.evaluation.open_loop.criteria import shown
+from vjepa_world.evaluation.open_loop.assessment import format_estimate
 from vjepa_world.evaluation.open_loop.energy_landscape import AxisLandscape, plane_landscape
+from vjepa_world.evaluation.open_loop.measurements import Measurements
 from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.pictures import Plane, landscape_picture
 from vjepa_world.reports.open_loop.strips import Shown
@@ -24,14 +24,14 @@ PLANES, POINTS = ((0, 1), (0, 2)), 25
 OFFSETS = 21
 
 
-def energy_section(judgement: Judgement, material: Shown) -> str:
+def energy_section(measured: Measurements, material: Shown) -> str:
     """Return rank correlations, the mean landscape along each axis, and single ones over two."""
-    ranks, offsets = judgement.figures["rank_correlation"], judgement.figures["valley_offset"]
-    rows = [[name, shown(figure)] for name, figure in _rank_rows(ranks)]
+    ranks, offsets = measured.metrics["rank_correlation"], measured.metrics["valley_offset"]
+    rows = [[name, format_estimate(figure)] for name, figure in _rank_rows(ranks)]
     for (name, offset), row in zip(offsets.items(), rows[len(rows) - len(offsets) :], strict=True):
         assert row[0].startswith(name)
         row += [
-            shown(offset["median"], ".2f", f" {offset['unit']}".rstrip()),
+            format_estimate(offset["median"], ".2f", f" {offset['unit']}".rstrip()),
             f"{offset['absolute_median']:.2f} {offset['unit']}",
         ]
     head = [
@@ -52,7 +52,7 @@ def energy_section(judgement: Judgement, material: Shown) -> str:
         nothing
         + html.paragraph(words, "dim")
         + html.table(rows, head)
-        + _axis_cards(judgement, material)
+        + _axis_cards(measured, material)
         + _planes(material)
     )
 
@@ -69,10 +69,10 @@ NOTHING_VARIES = (
 )
 
 
-def _axis_cards(judgement: Judgement, material: Shown) -> str:
+def _axis_cards(measured: Measurements, material: Shown) -> str:
     axes = material.windows.action_space.axes
     charts, empty = [], []
-    for found in judgement.landscapes:
+    for found in measured.landscapes:
         chart = _axis_chart(found, axes[found.axis].label, axes[found.axis].scale)
         if chart is None:
             empty.append(axes[found.axis].name)

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vjepa_world.evaluation.action_axes import Axis
-from vjepa_world.evaluation.open_loop.prediction_error import Windows
+from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.reports.plot_panel import (
     BLUE,
     BOTTOM,

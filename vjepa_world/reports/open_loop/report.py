@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.evaluation.open_loop.assessment import Judgement
-from vjepa_world.evaluation.open_loop.criteria import CANNOT_TELL, remarks_of, shown, verdicts
+from vjepa_world.evaluation.open_loop.assessment import CANNOT_TELL, assess, format_estimate, remarks_on
+from vjepa_world.evaluation.open_loop.measurements import Measurements
 from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.energy import energy_section
 from vjepa_world.reports.open_loop.pictures import direction_picture, scatter_picture
@@ -20,35 +20,37 @@ MOST_AXES = 12
 
 
 def open_loop_page(
-    title: str, subtitle: str, judgement: Judgement, material: Shown, notes: Sequence[str] = ()
+    title: str, subtitle: str, measured: Measurements, material: Shown, notes: Sequence[str] = ()
 ) -> str:
     """Return the whole HTML file.
 
     Args:
         title: Of the page.
         subtitle: A line below it: which model, which data.
-        judgement: What was found.
+        measured: What was found.
         material: What is drawn.
-        notes: What a reader has to know before the figures.
+        notes: What a reader has to know before the metrics.
     """
-    figures = judgement.figures
-    remarks = "".join(html.paragraph(note, "note") for note in [*notes, *remarks_of(figures)])
+    metrics = measured.metrics
+    remarks = "".join(html.paragraph(note, "note") for note in [*notes, *remarks_on(metrics)])
     sections = {
-        "Verdicts": remarks + _verdict_table(figures),
+        "Assessment": remarks + _assessment_table(metrics),
         "What it imagines": strips_section(material),
-        "Error by horizon": _horizons(figures["horizons"], material.seconds),
-        "Energy around the true action": energy_section(judgement, material),
-        "Actions found by the planner": _actions(judgement),
-        "Camera rotation": _rotation(judgement),
+        "Error by horizon": _horizons(metrics["horizons"], material.seconds),
+        "Energy around the true action": energy_section(measured, material),
+        "Actions found by the planner": _actions(measured),
+        "Camera rotation": _rotation(measured),
     }
     return html.page(title, subtitle, sections)
 
 
-def _verdict_table(figures: dict[str, Any]) -> str:
+def _assessment_table(metrics: dict[str, Any]) -> str:
     kinds = {"yes": "note good", "no": "alarm", CANNOT_TELL: "note"}
     return "".join(
-        html.paragraph(f"{verdict.question} {verdict.answer}. {verdict.figures}.", kinds[verdict.answer])
-        for verdict in verdicts(figures)
+        html.paragraph(
+            f"{assessment.question} {assessment.answer}. {assessment.evidence}.", kinds[assessment.answer]
+        )
+        for assessment in assess(metrics)
     ) + html.paragraph("In brackets: 95 % bootstrap intervals over episodes.", "dim")
 
 
@@ -78,7 +80,7 @@ def _horizons(lines: Sequence[dict[str, Any]], seconds: float) -> str:
     ]
     rows = [
         [line["horizon"], f"{line['horizon'] * seconds:.2f}"]
-        + [shown(line[kind][key], ".3f") for kind in ("plain", "moving") for key in ratios]
+        + [format_estimate(line[kind][key], ".3f") for kind in ("plain", "moving") for key in ratios]
         for line in lines
     ]
     words = (
@@ -103,8 +105,8 @@ def _chart(title: str, lines: Sequence[dict[str, Any]], kind: str, names: Mappin
     return Chart(title, series, bands)
 
 
-def _actions(judgement: Judgement) -> str:
-    recovered = judgement.figures["recovered"]
+def _actions(measured: Measurements) -> str:
+    recovered = measured.metrics["recovered"]
     names = {"planner": "planner", "hold": "no motion (hold)", "random_action": "random action"}
     names = {who: name for who, name in names.items() if who in recovered}
     rows = []
@@ -122,8 +124,8 @@ def _actions(judgement: Judgement) -> str:
         "median",
         *(f"{at} %" for at in recovered["planner"][next(iter(recovered["planner"]))]["percentiles"]),
     ]
-    true, planned = judgement.recovered.true.numpy(), judgement.recovered.planned.numpy()
-    axes = judgement.recovered.space.axes
+    true, planned = measured.recovered.true.numpy(), measured.recovered.planned.numpy()
+    axes = measured.recovered.space.axes
     words = (
         "Planned in one step from a window's first frame to its second; on the line the planner found what was "
         "done."
@@ -131,10 +133,10 @@ def _actions(judgement: Judgement) -> str:
     parts = [html.paragraph(words, "dim"), html.table(rows, head)]
     parts += [
         html.paragraph(f"Baseline '{name}': {why}.", "dim")
-        for name, why in judgement.figures["left_out"].items()
+        for name, why in measured.metrics["left_out"].items()
     ]
-    drawn = 6 if judgement.recovered.space.is_pose else MOST_AXES
-    if not judgement.recovered.space.is_pose and len(axes) > drawn:
+    drawn = 6 if measured.recovered.space.is_pose else MOST_AXES
+    if not measured.recovered.space.is_pose and len(axes) > drawn:
         parts.append(html.paragraph(f"{drawn} of {len(axes)} axes are drawn.", "dim"))
     for first in range(0, min(len(axes), drawn), 3):
         columns = slice(first, min(first + 3, drawn))
@@ -145,12 +147,12 @@ def _actions(judgement: Judgement) -> str:
     return "".join(parts)
 
 
-def _rotation(judgement: Judgement) -> str:
-    rotation = judgement.rotation
+def _rotation(measured: Measurements) -> str:
+    rotation = measured.rotation
     if rotation is None:
         why = (
             "nothing moves in x and y"
-            if judgement.recovered.space.is_pose
+            if measured.recovered.space.is_pose
             else "actions are no pose deltas, so none of their numbers is a direction in space"
         )
         return html.paragraph(f"Not measured: {why}.", "dim")
@@ -169,7 +171,7 @@ def _rotation(judgement: Judgement) -> str:
         "Green: the true direction; orange: the planned ones' as fitted."
     )
     true, planned = (
-        part[:, :2].double().numpy() for part in (judgement.recovered.true, judgement.recovered.planned)
+        part[:, :2].double().numpy() for part in (measured.recovered.true, measured.recovered.planned)
     )
     return (
         html.paragraph(words, "dim")

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from vjepa_world.evaluation.open_loop.energy_landscape import Energy
-from vjepa_world.evaluation.open_loop.prediction_error import Windows, imagine
+from vjepa_world.evaluation.open_loop.prediction_error import predict_features
+from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.ops.token_error import token_change, token_error
 from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.pictures import (
@@ -26,7 +27,7 @@ from vjepa_world.reports.open_loop.pictures import (
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What the report draws beside the figures.
+    """What the report draws beside the metrics.
 
     Attributes:
         energy: The energy with its model.
@@ -63,7 +64,7 @@ def strips_section(material: Shown) -> str:
     if not material.are_places:
         lines.append("The tokens are learned queries: the error maps show them in order, not where they are.")
     places = torch.tensor(list(material.places))
-    imagined = imagine(material.energy.model, material.windows, places)
+    imagined = predict_features(material.energy.model, material.windows, places)
     blocks = [
         _strip(material, place, features) for place, features in zip(material.places, imagined, strict=True)
     ]
