@@ -56,7 +56,7 @@ def model() -> LatentWorldModel:
     """A world model with weights of some size, and statistics of its own."""
     torch.manual_seed(0)
     model = LatentWorldModel(CONFIG)
-    robot = model.predictor.selected
+    robot = model.predictor.robot()
     with torch.no_grad():
         for parameter in model.predictor.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

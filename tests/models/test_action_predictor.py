@@ -65,7 +65,7 @@ def test_it_is_the_slow_transformer(residual: bool, context_frames: int) -> None
     predictor = tiny_predictor(residual, context_frames=context_frames)
     generator = torch.Generator().manual_seed(2)
     actions = torch.randn(50, A, generator=generator) * 0.05 + 0.01
-    predictor.selected.set_statistics(actions, torch.randn(50, S, generator=generator) * 3 + 1)
+    predictor.robot().set_statistics(actions, torch.randn(50, S, generator=generator) * 3 + 1)
     features, actions, states = inputs()
     predicted = predictor(features, actions, states).double()
     for clip in range(2):
@@ -117,9 +117,9 @@ def test_statistics_make_the_units_irrelevant() -> None:
     """The same motion in metres or in millimetres, from here or from there."""
     predictor = tiny_predictor()
     features, actions, states = inputs()
-    predictor.selected.set_statistics(actions.flatten(0, 1), states.flatten(0, 1))
+    predictor.robot().set_statistics(actions.flatten(0, 1), states.flatten(0, 1))
     metres = predictor(features, actions, states)
-    predictor.selected.set_statistics(1000 * actions.flatten(0, 1) + 5, 20 * states.flatten(0, 1) - 3)
+    predictor.robot().set_statistics(1000 * actions.flatten(0, 1) + 5, 20 * states.flatten(0, 1) - 3)
     torch.testing.assert_close(
         predictor(features, 1000 * actions + 5, 20 * states - 3), metres, atol=1e-3, rtol=1e-3
     )
@@ -129,8 +129,8 @@ def test_statistics_make_the_units_irrelevant() -> None:
 def test_statistics_are_the_mean_and_spread_but_noise_keeps_its_scale() -> None:
     predictor = tiny_predictor()
     actions = torch.tensor([[-0.02, 0.001, 7.0], [0.06, 0.003, 7.0]]).repeat(1, 3)[:, :A]
-    predictor.selected.set_statistics(actions[:, [0, 1, 2, 0, 1, 2, 0]], torch.zeros(2, S))
-    torch.testing.assert_close(predictor.selected.action_mean[:3], torch.tensor([0.02, 0.002, 7.0]))
-    torch.testing.assert_close(predictor.selected.action_std[:3], torch.tensor([0.08 / 2**0.5, 1.0, 1.0]))
-    assert predictor.selected.state_std.tolist() == [1.0] * S
-    assert {"action_mean", "action_std", "state_mean", "state_std"} <= set(predictor.selected.state_dict())
+    predictor.robot().set_statistics(actions[:, [0, 1, 2, 0, 1, 2, 0]], torch.zeros(2, S))
+    torch.testing.assert_close(predictor.robot().action_mean[:3], torch.tensor([0.02, 0.002, 7.0]))
+    torch.testing.assert_close(predictor.robot().action_std[:3], torch.tensor([0.08 / 2**0.5, 1.0, 1.0]))
+    assert predictor.robot().state_std.tolist() == [1.0] * S
+    assert {"action_mean", "action_std", "state_mean", "state_std"} <= set(predictor.robot().state_dict())

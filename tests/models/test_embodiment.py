@@ -39,9 +39,8 @@ def inputs(robot: EmbodimentConfig, batch: int = 2, seed: int = 1) -> tuple[Tens
 @CONDITIONS
 def test_training_one_robot_leaves_the_others_weights_alone(condition: str) -> None:
     model = predictor(condition=condition, predict_state=True)
-    assert model.embodiment == "arm"
-    model.select("cart")
-    features, states = model.forward_with_state(*inputs(CART))
+    assert model.robot() is model.robot("arm")
+    features, states = model.forward_with_state(*inputs(CART), embodiment="cart")
     (features.square().sum() + states.square().sum()).backward()
     touched = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
     assert not any(name.startswith("embodiments.arm.") for name in touched)
@@ -52,32 +51,32 @@ def test_training_one_robot_leaves_the_others_weights_alone(condition: str) -> N
 
 def test_each_robot_has_statistics_and_bounds_of_its_own() -> None:
     model = predictor()
-    model.select("cart")
+    arm, cart = model.robot("arm"), model.robot("cart")
     actions = torch.tensor([[1.0, -2.0], [3.0, 6.0]])
-    model.selected.set_statistics(actions, torch.randn(9, 5, generator=torch.Generator().manual_seed(0)))
-    model.selected.action_high.copy_(torch.tensor([3.0, 6.0]))
-    assert model.selected.action_mean.tolist() == [2.0, 2.0]
-    torch.testing.assert_close(model.selected.action_std, torch.tensor([2.0, 8.0]) / 2**0.5)
-    model.select("arm")
-    assert model.selected.action_mean.tolist() == [0.0] * 7
-    assert model.selected.action_high.tolist() == [1.0] * 7
+    cart.set_statistics(actions, torch.randn(9, 5, generator=torch.Generator().manual_seed(0)))
+    cart.action_high.copy_(torch.tensor([3.0, 6.0]))
+    assert cart.action_mean.tolist() == [2.0, 2.0]
+    torch.testing.assert_close(cart.action_std, torch.tensor([2.0, 8.0]) / 2**0.5)
+    assert arm.action_mean.tolist() == [0.0] * 7
+    assert arm.action_high.tolist() == [1.0] * 7
 
 
 def test_numbers_of_another_robot_are_refused_by_name() -> None:
     model = predictor()
-    words = "embodiment 'arm' has actions of size 7 and states of size 7, got actions of size 2; select the embodim"
+    words = (
+        "embodiment 'arm' has actions of size 7 and states of size 7, got actions of size 2; name the embodim"
+    )
     with pytest.raises(ConfigError, match=words):
         model(*inputs(CART))
     features, actions, _ = inputs(ARM)
     with pytest.raises(ConfigError, match="got states of size 5"):
         model(features, actions, inputs(CART)[2])
     with pytest.raises(ConfigError, match="got actions of size 6"):
-        model.selected.set_statistics(torch.zeros(4, 6), torch.zeros(4, 7))
+        model.robot().set_statistics(torch.zeros(4, 6), torch.zeros(4, 7))
     with pytest.raises(
         ConfigError, match="embodiment 'car' is not known; did you mean 'cart'. Allowed: arm, cart"
     ):
-        model.select("car")
-    assert model.embodiment == "arm"
+        model.robot("car")
 
 
 def test_a_name_that_pytorch_keeps_for_itself_is_refused() -> None:
@@ -90,7 +89,7 @@ def test_a_name_that_pytorch_keeps_for_itself_is_refused() -> None:
 def test_the_predicted_state_is_the_measured_one_at_the_start(condition: str) -> None:
     model = predictor(seed=None, condition=condition, predict_state=True)
     given = inputs(ARM)
-    model.selected.set_statistics(given[1].flatten(0, 1) * 3 + 1, given[2].flatten(0, 1) * 5 - 2)
+    model.robot().set_statistics(given[1].flatten(0, 1) * 3 + 1, given[2].flatten(0, 1) * 5 - 2)
     features, states = model.forward_with_state(*given)
     assert torch.equal(states, given[2])
     assert torch.equal(features, model(*given))
@@ -102,8 +101,8 @@ def test_the_predicted_change_is_of_the_standardised_state(condition: str) -> No
     model = predictor(condition=condition, predict_state=True).requires_grad_(False)
     features, actions, states = inputs(ARM)
     _, once = model.forward_with_state(features, actions, states)
-    model.selected.state_std.fill_(2.0)
-    model.selected.state_mean.fill_(3.0)
+    model.robot().state_std.fill_(2.0)
+    model.robot().state_mean.fill_(3.0)
     _, twice = model.forward_with_state(features, actions, 2 * states + 3)
     torch.testing.assert_close(twice - (2 * states + 3), 2 * (once - states), atol=1e-5, rtol=1e-5)
     assert (once - states).abs().min() > 1e-4

@@ -133,7 +133,7 @@ def test_pictures_unlike_those_of_training_are_warned_of(spoil: object, cause: s
 def test_the_least_fitting_view_counts() -> None:
     pictures = scenes()[..., :96]
     model = tiny_model(views=2, images=image_statistics(pictures))
-    model.predictor.selected.set_statistics(torch.randn(9, 7), torch.randn(9, 7))
+    model.predictor.robot().set_statistics(torch.randn(9, 7), torch.randn(9, 7))
     good, dark = pictures[0], pictures[1] // 8
     assert model.input_warnings(torch.cat([good, good], dim=-1), torch.zeros(1, 7)) == []
     assert len(model.input_warnings(torch.cat([good, dark], dim=-1), torch.zeros(1, 7))) == 1

@@ -357,7 +357,7 @@ def test_masked_predictors_and_probes_refuse_what_is_of_another_encoder() -> Non
 # Hidden state.
 
 
-def test_a_context_stays_of_its_robot_whichever_is_selected() -> None:
+def test_a_context_stays_of_its_robot_whichever_is_used_between() -> None:
     model = model_of("one frame", embodiments=(EmbodimentConfig(name="a"), EmbodimentConfig(name="b")))
     model.predictor.robot("a").action_low.fill_(-0.1)
     model.predictor.robot("a").action_high.fill_(0.1)
@@ -378,10 +378,12 @@ def test_a_context_stays_of_its_robot_whichever_is_selected() -> None:
         ]
 
     before = answers()
-    model.select("b")
+    assert torch.equal(model.rollout(dataclasses.replace(seen, embodiment=None), actions), before[0])
+    other = dataclasses.replace(seen, embodiment="b")
+    assert not torch.equal(model.rollout(other, actions), before[0])
+    assert torch.equal(model.for_context(other).action_low, model.predictor.robot("b").action_low)
     for mine, theirs in zip(answers(), before, strict=True):
         assert torch.equal(mine, theirs)
-    assert not torch.equal(model.rollout(dataclasses.replace(seen, embodiment=None), actions), before[0])
     with pytest.raises(ConfigError, match="embodiment 'c' is not known"):
         model.rollout(dataclasses.replace(seen, embodiment="c"), actions)
 

@@ -48,10 +48,15 @@ def pictures(count: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> Ten
     return torch.randint(0, 256, (count, 3, *size), generator=generator).to(torch.uint8)
 
 
-def context(model: LatentWorldModel, problems: int = 2, frames: int = 1) -> Context:
+def context(
+    model: LatentWorldModel, problems: int = 2, frames: int = 1, embodiment: str | None = None
+) -> Context:
     generator = torch.Generator().manual_seed(3)
-    states = torch.rand(problems, frames, model.predictor.selected.config.state_dim, generator=generator)
-    return model.encode(pictures(problems * frames).unflatten(0, (problems, frames)), states)
+    states = torch.rand(
+        problems, frames, model.predictor.robot(embodiment).config.state_dim, generator=generator
+    )
+    frames_seen = pictures(problems * frames).unflatten(0, (problems, frames))
+    return model.encode(frames_seen, states, embodiment=embodiment)
 
 
 @pytest.mark.parametrize(

@@ -82,22 +82,28 @@ def test_gradients_reach_the_queries_through_the_predictor_but_never_the_encoder
     assert all(p.grad is None for p in model.encoder.parameters())
 
 
-def test_of_several_robots_one_is_selected() -> None:
+def test_a_context_is_of_one_of_several_robots() -> None:
     model = tiny_model(embodiments=ROBOTS)
     assert (model.embodiment, len(model.action_low)) == ("arm", 7)
-    model.select("cart")
-    assert (model.embodiment, len(model.action_low)) == ("cart", 2)
-    seen = context(model)
+    assert context(model).embodiment == "arm"
+    seen = context(model, embodiment="cart")
+    assert seen.embodiment == "cart"
     assert seen.states.shape == (2, 1, 5)
+    view = model.for_context(seen)
+    assert (len(view.action_low), len(view.action_high)) == (2, 2)
+    assert view.encode(pictures(1)[None], torch.zeros(1, 1, 5)).embodiment == "cart"
+    assert (model.embodiment, len(model.action_low)) == ("arm", 7), "nothing was switched"
     assert model.rollout(seen, torch.zeros(2, 3, 1, 2)).shape == (2, 3, 1, 4, 16)
     with pytest.raises(ConfigError, match="embodiment 'cart' has actions of size 2 .* got actions of size 7"):
         model.rollout(seen, torch.zeros(2, 3, 1, 7))
     with pytest.raises(
         CheckpointError, match="'cart' .actions of size 2. was trained with states of size 5, got 7"
     ):
-        model.encode(pictures(1)[None], torch.zeros(1, 1, 7))
+        model.encode(pictures(1)[None], torch.zeros(1, 1, 7), embodiment="cart")
     with pytest.raises(ConfigError, match="embodiment 'leg' is not known; .*Allowed: arm, cart"):
-        model.select("leg")
+        model.encode(pictures(1)[None], torch.zeros(1, 1, 7), embodiment="leg")
+    with pytest.raises(ConfigError, match="embodiment 'leg' is not known; .*Allowed: arm, cart"):
+        model.config.with_default("leg")
 
 
 @pytest.mark.parametrize("condition", ["tokens", "adaln"])
@@ -105,7 +111,7 @@ def test_of_several_robots_one_is_selected() -> None:
 def test_states_without_a_rule_are_imagined_too(condition: str, context_frames: int) -> None:
     predictor = with_predictor(condition=condition, context_frames=context_frames, predict_state=True)
     model = tiny_model(embodiments=(EmbodimentConfig(action_dim=2, state_dim=5),), **predictor)
-    robot = model.predictor.selected
+    robot = model.predictor.robot()
     robot.state_std.uniform_(0.5, 2.0, generator=torch.Generator().manual_seed(0))
     seen = context(model)
     actions = torch.randn(2, 2, 3, 2, generator=torch.Generator().manual_seed(1))
@@ -123,7 +129,7 @@ def test_a_state_with_a_rule_follows_it_even_where_states_are_predicted() -> Non
     model = tiny_model(**with_predictor(predict_state=True))
     seen, actions = context(model), torch.randn(2, 1, 3, 7) * 0.1
     imagined = model.rollout(seen, actions)
-    model.predictor.selected.state_head.weight.zero_()
+    model.predictor.robot().state_head.weight.zero_()
     assert torch.equal(model.rollout(seen, actions), imagined)
 
 
@@ -159,7 +165,7 @@ def test_the_camera_stays_where_it_was_last(condition: str) -> None:
 
 def proposing_model(**changes: Any) -> LatentWorldModel:
     model = tiny_model(inverse=InverseConfig(horizon=2, embed_dim=16, depth=1, num_heads=2), **changes)
-    robot = model.predictor.selected
+    robot = model.predictor.robot()
     robot.action_mean.copy_(torch.linspace(-0.1, 0.1, robot.config.action_dim))
     robot.action_std.fill_(0.02)
     robot.state_mean.fill_(0.5)
@@ -169,7 +175,7 @@ def proposing_model(**changes: Any) -> LatentWorldModel:
 
 def inverse_words(model: LatentWorldModel, seen: Context, goal: Tensor, steps: int) -> Tensor:
     """The inverse model's own answer, in the data's units."""
-    robot = model.predictor.selected
+    robot = model.predictor.robot()
     assert model.inverse is not None
     state = (seen.states[:, -1] - 0.5) / 0.3
     count = torch.full((len(goal),), steps)
@@ -190,7 +196,7 @@ def test_proposals_are_the_inverse_models_in_the_datas_units(horizon: int) -> No
 
 def test_proposals_never_leave_the_bounds() -> None:
     model = proposing_model()
-    robot = model.predictor.selected
+    robot = model.predictor.robot()
     robot.action_low.copy_(torch.linspace(-0.05, 0.02, 7))
     robot.action_high.copy_(torch.linspace(-0.01, 0.02, 7))
     seen, goal = context(model), model.encode_goal(pictures(2, seed=9))

@@ -617,10 +617,10 @@ def small_world(**predictor: Any) -> Checkpoint:
     torch.manual_seed(0)
     model = ActionPredictor(config, 16, world.grid, world.embodiments)
     for name in ("action", "state"):
-        getattr(model.selected, f"{name}_mean").normal_()
-        getattr(model.selected, f"{name}_std").uniform_(0.1, 2)
-    model.selected.action_low.fill_(-1 / 8)
-    model.selected.action_high.fill_(1 / 8)
+        getattr(model.robot(), f"{name}_mean").normal_()
+        getattr(model.robot(), f"{name}_std").uniform_(0.1, 2)
+    model.robot().action_low.fill_(-1 / 8)
+    model.robot().action_high.fill_(1 / 8)
     return Checkpoint(
         format="native",
         name="world_model",

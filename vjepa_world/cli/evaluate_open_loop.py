@@ -91,9 +91,9 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
     known = _provenance(config.checkpoint)
     convention, told = _convention(config, known)
     dataset = open_trajectories(config.data.path, convention=convention)
-    model, planner, objective = config.planner.build(config.checkpoint, resolve_device(config.device))
-    if config.data.embodiment:
-        model.select(config.data.embodiment)
+    model, planner, objective = config.planner.build(
+        config.checkpoint, resolve_device(config.device), embodiment=config.data.embodiment or None
+    )
     horizon, why = _horizon(config, model)
     table, bad, notes = _table(config, dataset, known, horizon)
     notes = [*told, *why, *notes]

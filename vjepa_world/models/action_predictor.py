@@ -57,14 +57,13 @@ class ActionPredictor(nn.Module):
 
     Attributes:
         embodiments: The robots by name.
-        embodiment: The name of the selected one, whose actions and states are given.
         recompute: Set it to trade time for memory in training.
 
     Args:
         config: Sizes and kinds.
         feature_dim: D.
         grid: Rows and columns of a frame's patch tokens.
-        embodiments: The robots; the first is selected.
+        embodiments: The robots; the first is the default.
 
     Source: V-JEPA 2-AC (arXiv:2506.09985, section 3); AdaLN as in LeWM (arXiv:2603.19312). The residual, the
     standardisation and the predicted states are additions.
@@ -78,7 +77,7 @@ class ActionPredictor(nn.Module):
         embodiments: Sequence[EmbodimentConfig],
     ) -> None:
         super().__init__()
-        self.config, self.grid, self.embodiment = config, grid, embodiments[0].name
+        self.config, self.grid = config, grid
         self.recompute = False
         dim = config.embed_dim
         self.predictor_embed = nn.Linear(feature_dim, dim)
@@ -110,36 +109,28 @@ class ActionPredictor(nn.Module):
             return 0
         return 3 if self.config.use_extrinsics else 2
 
-    @property
-    def selected(self) -> Embodiment:
-        """The embodiment whose actions and states are given."""
-        return self.robot(self.embodiment)
-
-    def robot(self, name: str) -> Embodiment:
-        """Return the embodiment of a name.
-
-        Raises:
-            ConfigError: If there is none.
-        """
-        if name not in self.embodiments:
-            raise ConfigError(
-                f"embodiment '{name}' is not known; {nearest(str(name), tuple(self.embodiments))}"
-            )
-        chosen = self.embodiments[name]
-        assert isinstance(chosen, Embodiment)
-        return chosen
-
-    def select(self, name: str) -> None:
-        """Choose the embodiment whose actions and states are given from now on.
+    def robot(self, name: str | None = None) -> Embodiment:
+        """Return the embodiment of a name, or the first one for None.
 
         Raises:
             ConfigError: If there is none of this name.
         """
-        self.robot(name)
-        self.embodiment = name
+        if name is not None and name not in self.embodiments:
+            raise ConfigError(
+                f"embodiment '{name}' is not known; {nearest(str(name), tuple(self.embodiments))}"
+            )
+        chosen = self.embodiments[next(iter(self.embodiments)) if name is None else name]
+        assert isinstance(chosen, Embodiment)
+        return chosen
 
     def forward(
-        self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None = None
+        self,
+        features: Tensor,
+        actions: Tensor,
+        states: Tensor,
+        extrinsics: Tensor | None = None,
+        *,
+        embodiment: str | None = None,
     ) -> Tensor:
         """Predict each next frame's features from all frames up to it.
 
@@ -148,6 +139,7 @@ class ActionPredictor(nn.Module):
             actions: Taken at each frame, `[B, T, A]`, in the data's units.
             states: Measured at each frame, `[B, T, S]`, in the data's units.
             extrinsics: Of the camera at each frame, `[B, T, X]`; needed with `config.use_extrinsics`.
+            embodiment: Name of the robot whose actions and states these are; None for the first.
 
         Returns:
             `[B, T*N, D]`: entry t is the prediction of frame t + 1.
@@ -156,10 +148,17 @@ class ActionPredictor(nn.Module):
             ConfigError: If extrinsics are needed and missing, or given and not used, or a size is not the
                 embodiment's.
         """
-        return self._predicted(features, self._run(features, actions, states, extrinsics))
+        x = self._run(features, actions, states, extrinsics, self.robot(embodiment))
+        return self._predicted(features, x)
 
     def forward_with_state(
-        self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None = None
+        self,
+        features: Tensor,
+        actions: Tensor,
+        states: Tensor,
+        extrinsics: Tensor | None = None,
+        *,
+        embodiment: str | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Predict each next frame's features and state; arguments as in :meth:`forward`.
 
@@ -170,8 +169,9 @@ class ActionPredictor(nn.Module):
         Raises:
             ConfigError: As :meth:`forward`, and if this predictor predicts no states.
         """
-        x = self._run(features, actions, states, extrinsics)
-        return self._predicted(features, x), self.next_states(states, x)
+        robot = self.robot(embodiment)
+        x = self._run(features, actions, states, extrinsics, robot)
+        return self._predicted(features, x), self._next_states(states, x, robot)
 
     def step(
         self,
@@ -181,7 +181,7 @@ class ActionPredictor(nn.Module):
         extrinsics: Tensor | None = None,
         cache: StepCache | None = None,
         *,
-        robot: Embodiment | None = None,
+        embodiment: str | None = None,
     ) -> tuple[Tensor, StepCache]:
         """Predict the frame after the newest one; earlier frames are remembered, not computed again.
 
@@ -191,13 +191,14 @@ class ActionPredictor(nn.Module):
             state: Measured there, `[B, S]`.
             extrinsics: `[B, X]` or None.
             cache: What the step before returned; None begins.
-            robot: Whose action and state these are; None for the selected one's.
+            embodiment: Name of the robot whose action and state these are; None for the first.
 
         Returns:
             `[B, N, D]`, as :meth:`forward` gives for this frame, and the cache for the next step; the one given stays
             valid.
         """
-        x, cache = self._run_step(_Steps(features, action, state, extrinsics), cache, robot or self.selected)
+        robot = self.robot(embodiment)
+        x, cache = self._run_step(_Steps(features, action, state, extrinsics), cache, robot)
         return self._predicted(features, x), cache
 
     def step_with_state(
@@ -208,25 +209,32 @@ class ActionPredictor(nn.Module):
         extrinsics: Tensor | None = None,
         cache: StepCache | None = None,
         *,
-        robot: Embodiment | None = None,
+        embodiment: str | None = None,
     ) -> tuple[Tensor, Tensor, StepCache]:
         """Predict the newest frame's follower and its state `[B, S]`; otherwise as :meth:`step`.
 
         Raises:
             ConfigError: If this predictor predicts no states.
         """
-        robot = robot or self.selected
+        robot = self.robot(embodiment)
         x, cache = self._run_step(_Steps(features, action, state, extrinsics), cache, robot)
-        following = self.next_states(state.unsqueeze(1), x, robot).squeeze(1)
+        following = self._next_states(state.unsqueeze(1), x, robot).squeeze(1)
         return self._predicted(features, x), following, cache
 
-    def _run(self, features: Tensor, actions: Tensor, states: Tensor, extrinsics: Tensor | None) -> Tensor:
+    def _run(
+        self,
+        features: Tensor,
+        actions: Tensor,
+        states: Tensor,
+        extrinsics: Tensor | None,
+        robot: Embodiment,
+    ) -> Tensor:
         """Return the transformed tokens by step, `[B, T, M, width]`."""
         batch, frames = actions.shape[:2]
         given = _Steps(features.unflatten(1, (frames, -1)), actions, states, extrinsics)
         if self.config.context_frames == 1:  # steps that do not see each other are a batch
             given, frames = _apart(given), 1
-        tokens, condition = self._tokens(given, self.selected)
+        tokens, condition = self._tokens(given, robot)
         x, rotation = tokens.flatten(1, 2), self.rotation(0, frames, tokens.device)
         for block in self.predictor_blocks:
             x = run_block(block, x, rotation, frames, *condition, recompute=self.recompute)
@@ -304,14 +312,14 @@ class ActionPredictor(nn.Module):
         change: Tensor = self.predictor_proj(self.predictor_norm(patches))
         return features + change if self.config.residual else change
 
-    def next_states(self, states: Tensor, x: Tensor, robot: Embodiment | None = None) -> Tensor:
+    def _next_states(self, states: Tensor, x: Tensor, robot: Embodiment) -> Tensor:
         """Read a robot's states after `states [B, T, S]` off the transformed tokens `x [B, T, M, width]`.
 
         Raises:
             ConfigError: If this predictor predicts no states.
         """
         self.check_predicts_states()
-        return (robot or self.selected).next_states(states, self.state_token(self.predictor_norm(x)))
+        return robot.next_states(states, self.state_token(self.predictor_norm(x)))
 
     def state_token(self, normal: Tensor) -> Tensor:
         """Return what tells the state in normalised tokens `[B, T, M, width]`: its token, or with AdaLN their mean."""

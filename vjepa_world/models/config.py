@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal, get_args
 
 from vjepa_world.errors import ConfigError, nearest
@@ -505,6 +505,18 @@ class WorldModelConfig:
             raise ConfigError(
                 f"latents.side {side} is more than the {size} tokens along a side; choose fewer queries."
             )
+
+    def with_default(self, name: str) -> WorldModelConfig:
+        """Return this configuration with an embodiment moved to the front.
+
+        Raises:
+            ConfigError: If there is none of this name.
+        """
+        robots = {robot.name: robot for robot in self.embodiments}
+        if name not in robots:
+            raise ConfigError(f"embodiment '{name}' is not known; {nearest(name, tuple(robots))}")
+        first = robots.pop(name)
+        return replace(self, embodiments=(first, *robots.values()))
 
     @property
     def frozen_side(self) -> int:

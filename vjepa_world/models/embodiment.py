@@ -130,7 +130,7 @@ class Embodiment(nn.Module):
             if values is not None and values.shape[-1] != size:
                 raise ConfigError(
                     f"embodiment '{config.name}' has actions of size {config.action_dim} and states of size "
-                    f"{config.state_dim}, got {kind} of size {values.shape[-1]}; select the embodiment that the data "
+                    f"{config.state_dim}, got {kind} of size {values.shape[-1]}; name the embodiment that the data "
                     "is from, or fine-tune with one of these sizes."
                 )
 

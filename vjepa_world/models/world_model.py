@@ -88,41 +88,33 @@ class LatentWorldModel(nn.Module):
 
     @property
     def embodiment(self) -> str:
-        """The name of the robot whose states and actions are given; the first one until another is selected."""
-        return self.predictor.embodiment
-
-    def select(self, name: str) -> None:
-        """Choose the robot whose states and actions are given from now on.
-
-        Raises:
-            ConfigError: If this model knows none of this name.
-        """
-        self.predictor.select(name)
+        """Name of the default robot: the first one of the configuration."""
+        return self.robot.name
 
     @property
     def action_low(self) -> Tensor:
-        """The selected robot's lowest action, `[A]`."""
-        return self.predictor.selected.action_low
+        """The default robot's lowest action, `[A]`, in the data's units; of others see :meth:`for_context`."""
+        return self.predictor.robot().action_low
 
     @property
     def action_high(self) -> Tensor:
-        """The selected robot's highest action, `[A]`."""
-        return self.predictor.selected.action_high
+        """The default robot's highest action, `[A]`, in the data's units."""
+        return self.predictor.robot().action_high
 
     @property
     def robot(self) -> EmbodimentConfig:
-        """What the selected robot's numbers are."""
-        return self.predictor.selected.config
+        """Sizes, names and units of the default robot's states and actions."""
+        return self.predictor.robot().config
 
     @property
     def action_type(self) -> Literal["delta", "absolute"] | None:
-        """Whether the selected robot's actions are changes or targets; None where its data does not say."""
-        return self.predictor.selected.action_type
+        """Whether the default robot's actions are changes or targets; None if its data does not declare it."""
+        return self.predictor.robot().action_type
 
     @property
     def action_step(self) -> Tensor | None:
-        """Largest change of the selected robot from one target to the next, `[A]`; None where there is no limit."""
-        return self.predictor.selected.action_step
+        """Largest change of the default robot's targets from step to step, `[A]`; None without a limit."""
+        return self.predictor.robot().action_step
 
     def hold_action(self, context: Context) -> Tensor | None:
         """Return the actions that leave the robots of a context where they are, `[B, A]`: zeros, or their joints.
@@ -132,28 +124,36 @@ class LatentWorldModel(nn.Module):
         return self.robot_of(context).hold_action(context.states[:, -1])
 
     def robot_of(self, context: Context) -> Embodiment:
-        """Return what is the robot's own that a context is of.
+        """Return the embodiment of a context's robot.
 
         Raises:
-            ConfigError: If this model knows none of this name, or it is no context.
+            ConfigError: If this model knows no robot of this name, or `context` is not a :class:`Context`.
         """
         _check_context(context)
-        return self.predictor.robot(self.embodiment if context.embodiment is None else context.embodiment)
+        return self.predictor.robot(context.embodiment)
 
-    def input_warnings(self, frames: Tensor, states: Tensor, what: str = "the picture") -> list[str]:
-        """Return what is to be said of inputs that are far from those of training: units, order, pictures.
+    def input_warnings(
+        self,
+        frames: Tensor,
+        states: Tensor,
+        what: str = "the picture",
+        *,
+        embodiment: str | None = None,
+    ) -> list[str]:
+        """Return warnings about inputs that are far from the training data: units, order of numbers, pictures.
 
         Args:
             frames: uint8 `[..., C, H, V*W]`.
-            states: Of the selected robot, `[..., S]`.
-            what: What the frames are called.
+            states: `[..., S]`, in the data's units.
+            what: What the frames are called in a warning.
+            embodiment: Name of the robot; None for the first.
         """
         views = torch.stack(frames.chunk(self.config.views, dim=-1))
         images = image_warnings(self.config.images, views, what)
-        return state_warnings(self.predictor.selected, states) + images
+        return state_warnings(self.predictor.robot(embodiment), states) + images
 
     def for_context(self, context: Context) -> RobotModel:
-        """Return this model with the bounds of the robot that a context is of, whichever is selected."""
+        """Return this model with the action bounds of a context's robot."""
         return RobotModel(self, self.robot_of(context))
 
     def trained(self) -> nn.ModuleDict:
@@ -206,15 +206,21 @@ class LatentWorldModel(nn.Module):
         states: Tensor | None,
         extrinsics: Tensor | None = None,
         actions: Tensor | None = None,
+        *,
+        embodiment: str | None = None,
     ) -> Context:
-        """Encode what is seen.
+        """Encode observations of B problems.
 
         Args:
             frames: `[B, T, C, H, V*W]` uint8, red green blue; never floats, whose scale would be a guess.
-            states: `[B, T, S]` of the selected robot, which the context is of from then on.
-            extrinsics: Cameras', `[B, T, X]`.
-            actions: What was done between the frames, `[B, T-1, A]`; without them it is derived from the states where a
-                predictor needs it.
+            states: `[B, T, S]`, in the data's units.
+            extrinsics: Of the camera at each frame, `[B, T, X]`.
+            actions: Taken between the frames, `[B, T-1, A]`; None derives them from the states if the predictor needs
+                them.
+            embodiment: Name of the robot whose states and actions these are; None for the first.
+
+        Returns:
+            The context, on the model's device. It stores the robot's name.
 
         Raises:
             CheckpointError: If the state size is not the one this model was trained with.
@@ -227,28 +233,18 @@ class LatentWorldModel(nn.Module):
         for name, part in given.items():
             if part is not None:
                 check_numbers(name, part, f"[B, T{'-1' if name == 'actions' else ''}, size]")
-        self._check_states(states)
+        robot = self.predictor.robot(embodiment)
+        _check_states(robot.config, states)
         self.predictor.check_extrinsics(extrinsics)
-        self.predictor.selected.check(actions, None)
+        robot.check(actions, None)
         check_parts(given, *frames.shape[:2])
         features = self.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         assert states is not None
-        cameras, done = (
+        cameras, taken = (
             None if part is None else part.to(self.device).float() for part in (extrinsics, actions)
         )
-        return Context(
-            features.float(), states.to(self.device).float(), cameras, done, embodiment=self.embodiment
-        )
-
-    def _check_states(self, states: Tensor | None) -> None:
-        robot = self.predictor.selected.config
-        if states is None or states.shape[-1] != robot.state_dim:
-            got = "none" if states is None else str(states.shape[-1])
-            raise CheckpointError(
-                f"this model's embodiment '{robot.name}' (actions of size {robot.action_dim}) was trained with states "
-                f"of size {robot.state_dim}, got {got}; give the robot's state in the training data's order, select "
-                "another embodiment, or fine-tune on data of this robot."
-            )
+        measured = states.to(self.device).float()
+        return Context(features.float(), measured, cameras, taken, embodiment=robot.config.name)
 
     def _filled_device(self) -> torch.device:
         """Return where the weights are, if they are numbers there."""
@@ -380,8 +376,7 @@ class LatentWorldModel(nn.Module):
         """Return features `[S, K, N, D]` and, where asked for, states `[S, K, P]` of one problem's `[S, K, A]`."""
         steps: Iterable[Imagined]
         if self._keeps_graph(actions):
-            robot = self.robot_of(context)
-            steps = imagine_with_gradient(self.predictor, robot, context, problem, actions, states=states)
+            steps = imagine_with_gradient(self.predictor, context, problem, actions, states=states)
         else:
             steps = self._imagination(context, problem, actions, states=states)
         features, following = zip(*steps, strict=True)
@@ -446,7 +441,7 @@ class RobotModel:
 
     Attributes:
         model: The world model.
-        robot: Whose bounds count, whichever is selected.
+        robot: Whose bounds count.
     """
 
     model: LatentWorldModel
@@ -477,8 +472,8 @@ class RobotModel:
         return self.model.hold_action(context)
 
     def encode(self, frames: Tensor, states: Tensor | None) -> Context:
-        """Encode what is seen, of this robot."""
-        raise ConfigError("this is a model as a context has it; encode with the model itself.")
+        """Encode observations of this robot: uint8 `[B, T, C, H, V*W]` and states `[B, T, S]`."""
+        return self.model.encode(frames, states, embodiment=self.robot.config.name)
 
     def encode_goal(self, frames: Tensor) -> Tensor:
         """Encode goal images."""
@@ -493,6 +488,16 @@ def _check_context(context: object) -> None:
     if not isinstance(context, Context):
         raise ConfigError(
             f"the context is a {type(context).__name__}; give what this model's encode returned."
+        )
+
+
+def _check_states(robot: EmbodimentConfig, states: Tensor | None) -> None:
+    if states is None or states.shape[-1] != robot.state_dim:
+        got = "none" if states is None else str(states.shape[-1])
+        raise CheckpointError(
+            f"this model's embodiment '{robot.name}' (actions of size {robot.action_dim}) was trained with states "
+            f"of size {robot.state_dim}, got {got}; give the robot's state in the training data's order, name "
+            "another embodiment, or fine-tune on data of this robot."
         )
 
 

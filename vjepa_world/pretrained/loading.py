@@ -171,7 +171,8 @@ def load_world_model(
         source: As in :func:`read_checkpoint`.
         config: An architecture, or `{"encoder": words, "predictor": words}`.
         weights: As in :func:`load_encoder`.
-        embodiment: The robot whose states and actions will be given; None selects the model's first.
+        embodiment: The model's default robot, whose states and actions will be given; None keeps the checkpoint's
+            first.
         device: Where to.
         dtype: In which type.
 
@@ -197,10 +198,9 @@ def load_world_model(
     tensors = dict(checkpoint.tensors.get(STRAY, {}))
     for part in PARTS["world_model"]:
         tensors |= {f"{part}.{name}": tensor for name, tensor in checkpoint.tensors.get(part, {}).items()}
-    model = build_loaded(lambda: LatentWorldModel(architecture), tensors, checkpoint, device, dtype)
     if embodiment is not None:
-        model.select(embodiment)
-    return model
+        architecture = architecture.with_default(embodiment)
+    return build_loaded(lambda: LatentWorldModel(architecture), tensors, checkpoint, device, dtype)
 
 
 def _check_embodiments(checkpoint: Checkpoint) -> None:

@@ -59,7 +59,7 @@ def drawn(problems: int, samples: int, steps: int, seed: int = 4) -> Tensor:
 
 def plainly(model: LatentWorldModel, context: Context, problem: int, actions: Tensor) -> Tensor:
     """One sequence `[K, A]`, everything computed anew at each step by the predictor's own pass: `[K, N, D]`."""
-    predictor, wrap = model.predictor, model.config.predictor.wrap_angles
+    predictor, wrap, robot = model.predictor, model.config.predictor.wrap_angles, context.embodiment
     first = context.features.shape[1] - 1 if model.config.predictor.context_frames == 1 else 0
     features = list(context.features[problem, first:])
     states = list(context.states[problem, first:])
@@ -70,7 +70,8 @@ def plainly(model: LatentWorldModel, context: Context, problem: int, actions: Te
         done.append(action)
         given = torch.cat(features)[None], torch.stack(done)[None], torch.stack(states)[None]
         seen = torch.stack(cameras)[None] if cameras else None
-        newest = predictor.comparable(predictor(*given, seen)[0].unflatten(0, (len(done), -1))[-1])
+        predicted = predictor(*given, seen, embodiment=robot)[0]
+        newest = predictor.comparable(predicted.unflatten(0, (len(done), -1))[-1])
         imagined.append(newest)
         features.append(newest)
         states.append(advance_state(states[-1], action, wrap=wrap))
@@ -122,7 +123,7 @@ def test_what_the_first_step_has_in_common_changes_nothing() -> None:
     """The first layer's shared part against the same step with every token computed for every sample."""
     model = model_of("V-JEPA 2-AC")
     context, actions = context_of(model, frames=3), drawn(1, 4, 1)[0, :, 0]
-    fast = model._imagination.predictor
+    fast = model._imagination.predictor_for(context)
     *past, frame = context.frames(0, model.config.predictor, EmbodimentConfig())
     memory = fast.remember(past)
     opening = fast.open(frame, memory)
@@ -138,13 +139,15 @@ def test_what_the_first_step_has_in_common_changes_nothing() -> None:
 
 def test_the_past_is_remembered_once_for_all_samples() -> None:
     model = model_of("V-JEPA 2-AC")
-    fast = model._imagination.predictor
-    *past, _ = context_of(model, frames=4).frames(0, model.config.predictor, EmbodimentConfig())
+    context = context_of(model, frames=4)
+    fast = model._imagination.predictor_for(context)
+    *past, _ = context.frames(0, model.config.predictor, EmbodimentConfig())
     memory = fast.remember(past)
     heads, tokens = 2, 6  # a frame's 4 patches, its action and its state
     assert [p.keys.shape for p in memory.shared] == [(heads, 3 * tokens, 24)] * 3
     assert memory.frames == 3
-    assert model_of("one frame")._imagination.predictor.remember(past) == Memory()
+    other = model_of("one frame")
+    assert other._imagination.predictor_for(context_of(other)).remember(past) == Memory()
 
 
 @pytest.mark.parametrize("kind", ["V-JEPA 2-AC", "one frame"])
@@ -270,7 +273,7 @@ def bfloat16_pair() -> tuple[LatentWorldModel, LatentWorldModel]:
     exact = LatentWorldModel(config).eval().requires_grad_(False)
     rounded = LatentWorldModel(config).eval().requires_grad_(False)
     for name in ("weight", "bias"):
-        getattr(exact.predictor.selected.action_encoder, name).mul_(20)  # else actions hardly show
+        getattr(exact.predictor.robot().action_encoder, name).mul_(20)  # else actions hardly show
     rounded.load_state_dict(exact.state_dict())
     return exact, rounded.prepare(torch.bfloat16)
 
@@ -342,13 +345,12 @@ def test_the_robot_is_the_contexts_and_other_statistics_are_seen() -> None:
     model = model_of("one frame", embodiments=(EmbodimentConfig(name="a"), EmbodimentConfig(name="b")))
     context, actions = context_of(model), drawn(1, 2, 1)
     first = model.rollout(context, actions)
-    model.select("b")
-    assert torch.equal(model.rollout(context, actions), first), "the context is of robot a"
+    assert context.embodiment == "a"
     context = dataclasses.replace(context, embodiment="b")
     second = model.rollout(context, actions)
     reference.assert_close(second[0, 0], plainly(model, context, 0, actions[0, 0]), 1e-5)
     assert not torch.allclose(first, second, atol=1e-3)
-    model.predictor.selected.set_statistics(3 * drawn(1, 9, 1)[0, :, 0] + 1, torch.rand(9, 7) + 2)
+    model.predictor.robot("b").set_statistics(3 * drawn(1, 9, 1)[0, :, 0] + 1, torch.rand(9, 7) + 2)
     third = model.rollout(context, actions)
     reference.assert_close(third[0, 0], plainly(model, context, 0, actions[0, 0]), 1e-5)
     assert not torch.allclose(second, third, atol=1e-3)

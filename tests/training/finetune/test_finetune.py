@@ -265,8 +265,8 @@ def test_bounds_and_statistics_are_those_of_the_training_windows_actions() -> No
     assert len(held_out) == 2
     assert torch.equal(task.model.action_low, taken.min(dim=0).values)
     assert torch.equal(task.model.action_high, taken.max(dim=0).values)
-    torch.testing.assert_close(task.model.predictor.selected.action_mean, taken.mean(dim=0))
-    torch.testing.assert_close(task.model.predictor.selected.action_std, taken.std(dim=0))
+    torch.testing.assert_close(task.model.predictor.robot().action_mean, taken.mean(dim=0))
+    torch.testing.assert_close(task.model.predictor.robot().action_std, taken.std(dim=0))
     assert task.provenance["held_out"] == {"bumps": list(held_out)}
 
 

@@ -107,8 +107,8 @@ class PlainFinetuneStep:
         return self
 
     def copy_weights(self, model: LatentWorldModel) -> None:
-        """Take over the weights of a world model of the same sizes, of its selected robot."""
-        prefix = f"embodiments.{model.predictor.embodiment}."
+        """Take over the weights of a world model of the same sizes, of its first robot."""
+        prefix = f"embodiments.{model.embodiment}."
         for ours, theirs in ((self.encoder, model.encoder), (self.predictor, model.predictor)):
             weights = {
                 plain_name(name, prefix): weight.detach() for name, weight in theirs.named_parameters()
@@ -153,7 +153,7 @@ class PlainFinetuneStep:
 
 
 def plain_name(name: str, prefix: str) -> str:
-    """Return what a weight of a world model is called here; `prefix` is that of its selected robot."""
+    """Return what a weight of a world model is called here; `prefix` is that of its first robot."""
     plain = name.removeprefix(prefix)
     for theirs, ours in NAMES.items():
         plain = plain.replace(theirs, ours)

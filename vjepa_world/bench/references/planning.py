@@ -89,7 +89,7 @@ def plain_predictor(model: LatentWorldModel, frames: int = FRAMES) -> PlainPlann
     """
     config, (rows, columns) = model.config.predictor, model.config.grid
     other = {name: getattr(config, name) for name, value in KIND.items() if getattr(config, name) != value}
-    robot = model.predictor.selected.config
+    robot = model.robot
     if other or rows != columns or (robot.action_dim, robot.state_dim) != (7, 7):
         raise ConfigError(
             f"the plain planning loop got a predictor with {other}, a grid of {rows} x {columns} tokens, and actions "
@@ -339,9 +339,9 @@ def _distance(features: Tensor, goal: Tensor) -> Tensor:
 @torch.no_grad()
 def _copy_weights(plain: PlainPlanningPredictor, predictor: ActionPredictor) -> None:
     """Take over the weights; what standardises actions and states becomes part of the maps that embed them."""
-    prefix = f"embodiments.{predictor.embodiment}."
+    robot = predictor.robot()
+    prefix = f"embodiments.{robot.config.name}."
     weights = {plain_name(name, prefix): weight for name, weight in predictor.named_parameters()}
-    robot = predictor.selected
     for name in ("action", "state"):
         embed, mean, std = (getattr(robot, f"{name}_{part}") for part in ("encoder", "mean", "std"))
         weights[f"{name}.weight"] = embed.weight / std

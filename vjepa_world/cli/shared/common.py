@@ -254,7 +254,7 @@ class PlannerConfig:
         )
 
     def build(
-        self, checkpoint: str, device: torch.device
+        self, checkpoint: str, device: torch.device, *, embodiment: str | None = None
     ) -> tuple[LatentWorldModel, RecedingHorizon | RotatedPlanner, Objective]:
         """Return a checkpoint's world model, the planner over it, and the energy that it minimises.
 
@@ -273,7 +273,8 @@ class PlannerConfig:
 
         if device.type == "cpu":
             keep_freed_memory()
-        model = load_world_model(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint, device=device)
+        source = shipped_checkpoint() if checkpoint == SHIPPED else checkpoint
+        model = load_world_model(source, device=device, embodiment=embodiment)
         model.prepare(resolve_precision(self.precision, device), compiled=self.compile)
         if self.action_penalty and model.action_type == "absolute":
             raise ConfigError(

@@ -96,7 +96,7 @@ class FastPredictor(nn.Module):
         self._source = (
             predictor,
         )  # in a tuple: it is no part of this module; only its configuration is used
-        self.embodiment = predictor.embodiment
+        self.embodiment = predictor.robot().config.name
         self.robots = copy.deepcopy(predictor.embodiments).requires_grad_(False).float()
         self.extrinsics_encoder: nn.Module | None = None
         if predictor.config.extrinsics_dim:
@@ -126,10 +126,14 @@ class FastPredictor(nn.Module):
         assert isinstance(robot, Embodiment)
         return robot
 
-    def of(self, embodiment: str) -> FastPredictor:
-        """Return this predictor, the same weights, for the actions and states of one of its robots."""
+    def of(self, embodiment: str | None) -> FastPredictor:
+        """Return this predictor, the same weights, for the actions and states of a robot; None for the first.
+
+        Raises:
+            ConfigError: If there is none of this name.
+        """
         same = copy.copy(self)
-        same.embodiment = embodiment
+        same.embodiment = self.source.robot(embodiment).config.name
         return same
 
     @property

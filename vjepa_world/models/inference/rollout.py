@@ -16,7 +16,6 @@ from torch import Tensor
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor, StepCache
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
-from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.inference.cached_predictor import FastPredictor, Memory, Opening, Step
 from vjepa_world.ops.pose import POSE_SIZE, apply_action, pose_delta
 from vjepa_world.ops.tensor_checks import check_numbers
@@ -34,7 +33,7 @@ class Context:
         states: `[B, T, S]`.
         extrinsics: The camera's at each frame, `[B, T, X]`.
         actions: What was done between the frames, `[B, T-1, A]`; None derives it from the states where a rule can.
-        embodiment: The robot that it is of, whichever is selected later; None for the one selected when it is used.
+        embodiment: Name of the robot; None for the model's first.
 
     Raises:
         ConfigError: If something is no tensor of these axes, not finite, or of another number of problems or frames.
@@ -162,7 +161,6 @@ def imagine_each(predictor: FastPredictor, context: Context, actions: Tensor) ->
 
 def imagine_with_gradient(
     predictor: ActionPredictor,
-    robot: Embodiment,
     context: Context,
     problem: int,
     actions: Tensor,
@@ -171,24 +169,26 @@ def imagine_with_gradient(
 ) -> Iterator[Imagined]:
     """Yield as :func:`imagine` does, keeping the graph of `actions [R, K, A]`; slower, in the weights' own format."""
     samples, horizon, _ = actions.shape
+    name = context.embodiment
+    robot = predictor.robot(name).config
     cache: StepCache | None = None
-    *past, frame = context.frames(problem, predictor.config, robot.config)
+    *past, frame = context.frames(problem, predictor.config, robot)
     for step in past:
         _, cache = predictor.step(
-            step.features, step.actions, step.states, step.extrinsics, cache, robot=robot
+            step.features, step.actions, step.states, step.extrinsics, cache, embodiment=name
         )
     cache = None if cache is None else cache.expand(samples)
     features, state, camera = _for_samples(frame, samples)
     state = state.to(actions.dtype)
     for k in range(horizon):
         given, following = (features, actions[:, k], state, camera, cache), None
-        if predicts_state(predictor.config, robot.config, state, actions):
-            features, following, cache = predictor.step_with_state(*given, robot=robot)
+        if predicts_state(predictor.config, robot, state, actions):
+            features, following, cache = predictor.step_with_state(*given, embodiment=name)
         else:
-            features, cache = predictor.step(*given, robot=robot)
+            features, cache = predictor.step(*given, embodiment=name)
             if states or k + 1 < horizon:
                 wrap = predictor.config.wrap_angles
-                following = advance_state(state, actions[:, k], wrap=wrap, robot=robot.config)
+                following = advance_state(state, actions[:, k], wrap=wrap, robot=robot)
         features = predictor.comparable(features)
         state = state if following is None else following
         yield features, following

@@ -61,17 +61,9 @@ class Imagination:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
 
-    @property
-    def predictor(self) -> FastPredictor:
-        """The copy, as of now, for the selected robot."""
-        return self._current().of(self.source.embodiment)
-
     def predictor_for(self, context: Context) -> FastPredictor:
         """Return the copy for a context's robot, after a look at the weights if the context is new."""
-        return self._current(look=self._prepared.context is not context).of(self._robot(context))
-
-    def _robot(self, context: Context) -> str:
-        return self.source.embodiment if context.embodiment is None else context.embodiment
+        return self._current(look=self._prepared.context is not context).of(context.embodiment)
 
     def _current(self, *, look: bool = False) -> FastPredictor:
         """Return the copy, made anew if the weights have changed; values are looked at where `look` says so."""

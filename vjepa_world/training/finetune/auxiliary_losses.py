@@ -15,7 +15,8 @@ from vjepa_world.training.finetune.micro_batches import Piece
 
 def state_loss(model: LatentWorldModel, predicted: Tensor, piece: Piece) -> Tensor:
     r"""Return :math:`\mathrm{mean}\,|\hat s - s| / \sigma_s` for predicted states of frames 1.., `[B, T-1, S]`."""
-    return ((predicted.float() - piece.states[:, 1:]).abs() / model.predictor.selected.state_std).mean()
+    spread = model.predictor.robot(piece.embodiment).state_std
+    return ((predicted.float() - piece.states[:, 1:]).abs() / spread).mean()
 
 
 def reconstruction_loss(model: LatentWorldModel, piece: Piece) -> Tensor:
@@ -35,7 +36,7 @@ def inverse_loss(model: LatentWorldModel, piece: Piece) -> Tensor:
     k is `piece.later`, at most the inverse model's horizon.
     """
     assert model.inverse is not None
-    robot, later = model.predictor.selected, piece.later
+    robot, later = model.predictor.robot(piece.embodiment), piece.later
     rows = torch.arange(len(piece), device=later.device)
     state = robot.standard_states(piece.states[:, 0])
     now, then = piece.features[:, 0], piece.features[rows, later]

@@ -101,8 +101,7 @@ class FinetuneTask:
         states, actions = (
             torch.cat([part.flatten(0, 1) for part in column]) for column in zip(*numbers, strict=True)
         )
-        self.model.select(embodiment)
-        robot = self.model.predictor.selected
+        robot = self.model.predictor.robot(embodiment)
         robot.set_statistics(actions, states)
         low, high = actions.amin(dim=0), actions.amax(dim=0)
         if robot.config.action_meaning == "delta" and robot.config.action_step:  # speeds were declared
@@ -176,7 +175,6 @@ class FinetuneTask:
     def _loss(self, piece: Piece, share: float) -> dict[str, Tensor]:
         """Return the losses of a share of a batch, each times the share, and their sum."""
         model, objective = self.model, self.objective
-        model.select(piece.embodiment)
         found = self._predict(piece, piece.actions)
         losses = prediction_losses(found, piece, objective.loss)
         if found.states is not None:
@@ -191,8 +189,15 @@ class FinetuneTask:
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     def _predict(self, piece: Piece, actions: Tensor) -> Predictions:
-        features, states, camera = piece.features, piece.states, piece.extrinsics
-        return predictions(self.model.predictor, features, actions, states, piece.rollout, camera)
+        return predictions(
+            self.model.predictor,
+            piece.features,
+            actions,
+            piece.states,
+            piece.rollout,
+            piece.extrinsics,
+            embodiment=piece.embodiment,
+        )
 
     def after_step(self, step: int) -> None:
         """Nothing follows a step."""
@@ -217,7 +222,6 @@ class FinetuneTask:
         return figures
 
     def _errors(self, windows: WindowBatch) -> dict[str, float]:
-        self.model.select(windows.embodiment)
         piece = self._piece(windows, windows.actions.shape[1], StepDraw(step_generator(self.seed, 0)))
         order = torch.randperm(len(piece), generator=step_generator(self.seed, 0))
         last = piece.features[:, :1].expand(-1, piece.rollout_weights.shape[1], -1, -1)

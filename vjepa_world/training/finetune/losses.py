@@ -57,6 +57,8 @@ def predictions(
     states: Tensor,
     horizon: int,
     extrinsics: Tensor | None = None,
+    *,
+    embodiment: str | None = None,
 ) -> Predictions:
     """Predict with teacher forcing, and by feeding predictions back from the first frame.
 
@@ -69,6 +71,7 @@ def predictions(
         states: True states, `[B, T, S]`.
         horizon: Steps K of the rollout, the first of which is teacher forcing's; 1 asks for none.
         extrinsics: Of the camera, `[B, T, X]`.
+        embodiment: Name of the robot; None for the predictor's first.
 
     Source: V-JEPA 2-AC (arXiv:2506.09985, section 3): teacher forcing and a two-step rollout with true states.
     """
@@ -77,9 +80,9 @@ def predictions(
     given = (features[:, :steps].flatten(1, 2), actions, states[:, :steps], camera)
     following = None
     if predictor.config.predict_state:
-        flat, following = predictor.forward_with_state(*given)
+        flat, following = predictor.forward_with_state(*given, embodiment=embodiment)
     else:
-        flat = predictor(*given)
+        flat = predictor(*given, embodiment=embodiment)
     teacher_forced = predictor.comparable(flat.unflatten(1, (steps, -1)))
     predicted, cache = [teacher_forced[:, 0]], None
     for step in range(horizon):
@@ -87,7 +90,9 @@ def predictions(
         if step == 0 and (horizon == 1 or predictor.config.context_frames == 1):
             continue  # the first step is teacher forcing's; only a longer memory needs its keys and values
         at = None if extrinsics is None else extrinsics[:, step]
-        newest, cache = predictor.step(seen, actions[:, step], states[:, step], at, cache)
+        newest, cache = predictor.step(
+            seen, actions[:, step], states[:, step], at, cache, embodiment=embodiment
+        )
         if step:
             predicted.append(predictor.comparable(newest))
     rollout = torch.stack(predicted, dim=1) if horizon > 1 else teacher_forced[:, :0]
