@@ -32,6 +32,10 @@ configure_gl()
 
 try:
     import mujoco  # (the backend is chosen by the environment, when mujoco is imported)
+except ModuleNotFoundError as problem:
+    raise EnvError(
+        "the simulated arm needs MuJoCo, which is not installed: pip install 'vjepa-world[sim]'"
+    ) from problem
 except (RuntimeError, AttributeError) as problem:
     raise EnvError(
         f"MuJoCo does not start with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r} ({problem}). {_HELP}"

@@ -16,21 +16,20 @@ import vjepa_world
 from tests.paths import REPO
 from vjepa_world.cli.main import VERBS
 
-OURS = ("vjepa_world", "planners", "envs", "configs", "scripts")
+OURS = ("vjepa_world", "planners", "envs", "scripts")
 
 # For each package, the packages of ours below it. The longest matching name is a module's package.
 _BASE = ("vjepa_world.errors", "vjepa_world.files", "vjepa_world.registry", "vjepa_world.system")
 BELOW: dict[str, tuple[str, ...]] = {
-    "configs": (),
     "planners": (),
     "envs": (),
-    "vjepa_world": ("vjepa_world.system.cpu",),
+    "vjepa_world": ("vjepa_world.system.cpu", "vjepa_world.system.packages"),
     "vjepa_world.errors": (),
     "vjepa_world.files": ("vjepa_world.errors",),
     "vjepa_world.system": ("vjepa_world.errors",),
     "vjepa_world.registry": ("vjepa_world.errors",),
     "vjepa_world.config.ranges": (),
-    "vjepa_world.config": ("vjepa_world.errors", "vjepa_world.registry", "configs"),
+    "vjepa_world.config": ("vjepa_world.errors", "vjepa_world.registry"),
     "vjepa_world.runs": (*_BASE, "vjepa_world.config"),
     "vjepa_world.ops": ("vjepa_world.errors",),
     "vjepa_world.models": (*_BASE, "vjepa_world.ops"),
@@ -86,15 +85,14 @@ BELOW: dict[str, tuple[str, ...]] = {
         "planners",
         "envs",
     ),
-    "vjepa_world.cli": ("vjepa_world", "planners", "envs", "configs"),
-    "vjepa_world.cli.main": ("vjepa_world", "planners", "envs", "configs"),
+    "vjepa_world.cli": ("vjepa_world", "planners", "envs"),
+    "vjepa_world.cli.main": ("vjepa_world", "planners", "envs"),
     "vjepa_world.__main__": ("vjepa_world.cli.main",),
     "scripts": ("vjepa_world.cli.main",),
 }
 
 # Packages that may import nothing from outside but these (and the standard library).
 OUTSIDE: dict[str, tuple[str, ...]] = {
-    "configs": (),
     "scripts": (),
     "planners": ("torch", "numpy"),
     "envs": ("mujoco", "gymnasium", "numpy"),
@@ -281,7 +279,7 @@ def test_importing_planners_loads_no_model_and_no_simulator() -> None:
     assert loaded_by("import planners") & {"vjepa_world", "envs", "mujoco", "gymnasium"} == set()
 
 
-@pytest.mark.parametrize("name", ["planners", "envs", "configs", "vjepa_world"])
+@pytest.mark.parametrize("name", ["planners", "envs", "vjepa_world"])
 def test_packages_come_from_this_repository(name: str) -> None:
     module = importlib.import_module(name)
     assert module.__file__ is not None

@@ -17,7 +17,7 @@ ALONE = """
 import sys
 class Nowhere:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("vjepa_world", "envs", "configs", "mujoco", "gymnasium"):
+        if name.split(".")[0] in ("vjepa_world", "envs", "mujoco", "gymnasium"):
             raise ImportError(f"{name} is not to be had here")
 sys.meta_path.insert(0, Nowhere())
 """

@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 from vjepa_world.system.cpu import spin_briefly
+from vjepa_world.system.packages import check_siblings
 
 __version__ = "0.1.0"
 
@@ -42,7 +43,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'vjepa_world' has no attribute '{name}'; it has: {', '.join(_HOMES)}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    except ImportError:
+        check_siblings()
+        raise
     globals()[name] = value
     return value
 

@@ -22,6 +22,10 @@ class CheckpointError(VJEPAWorldError):
     """A checkpoint is missing, broken, or does not fit what it is asked to do."""
 
 
+class InstallationError(VJEPAWorldError):
+    """A package or file of the installation is missing, or hidden by another one of the same name."""
+
+
 class TrainingError(VJEPAWorldError):
     """Training cannot go on: a non-finite loss, a full disk."""
 

@@ -16,7 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from vjepa_world.cli.pretrain import Config as PretrainConfig
 from vjepa_world.config import (
     compose,
-    default_config_dir,
+    config_root,
     describe,
     flatten,
     from_yaml,
@@ -371,8 +371,8 @@ def test_help_shows_groups_keys_defaults_and_meanings(folder: Path) -> None:
 
 
 def test_the_shipped_folder_of_yaml_is_found() -> None:
-    assert (default_config_dir() / "model").is_dir()
-    assert list(default_config_dir().glob("*.yaml"))
+    assert (config_root() / "model").is_dir()
+    assert list(config_root().glob("*.yaml"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vjepa_world.cli.main import FAILED, PROGRAM, VERBS, main
-from vjepa_world.config import default_config_dir, launcher_words, typed_value
+from vjepa_world.config import config_root, launcher_words, typed_value
 from vjepa_world.config.values import defaults_of
 from vjepa_world.errors import ConfigError, TrainingError, VJEPAWorldError, nearest
 
@@ -46,13 +46,13 @@ def launch(verb: str, words: Sequence[str]) -> None:
     if verb not in jobs:
         raise ConfigError(f"got '{verb}', expected a verb with key=value words; {nearest(verb, jobs)}")
     schema = importlib.import_module(f"vjepa_world.cli.{verb}").Config
-    store, groups = ConfigStore.instance(), default_config_dir() / f"{verb}.yaml"
+    store, groups = ConfigStore.instance(), config_root() / f"{verb}.yaml"
     store.store(name="keys", node=defaults_of(schema))
     parts = ["keys", *([verb] if groups.is_file() else []), "_self_"]
     store.store(name="launch", node={"defaults": parts, "hydra": {"job": {"name": verb}}})
     sys.argv[1:] = _for_hydra(verb, schema, words)
     job = Job(verb, several=_are_several(sys.argv[1:]))
-    hydra.main(config_path=str(default_config_dir()), config_name="launch", version_base="1.3")(job)()
+    hydra.main(config_path=str(config_root()), config_name="launch", version_base="1.3")(job)()
 
 
 def _for_hydra(verb: str, schema: type, words: Sequence[str]) -> list[str]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vjepa_world.errors import VJEPAWorldError, nearest
+from vjepa_world.system.packages import check_siblings
 from vjepa_world.system.streams import lost_reader, open_standard_streams, silence_broken_streams
 
 PROGRAM = "vjepa-world"
@@ -144,6 +145,14 @@ def _answer(words: list[str]) -> int:
 
 
 def _run(verb: str, words: list[str]) -> int:
+    try:
+        return _run_verb(verb, words)
+    except ImportError:
+        check_siblings()
+        raise
+
+
+def _run_verb(verb: str, words: list[str]) -> int:
     module = importlib.import_module(f"vjepa_world.cli.{verb}")
     if VERBS[verb].kind == "file":
         parser = module.build_parser()

@@ -20,13 +20,14 @@ they name may be imported under `TYPE_CHECKING` alone.
 
 from __future__ import annotations
 
-from vjepa_world.config.composition import compose, default_config_dir, describe, launcher_words
+from vjepa_world.config.composition import compose, describe, launcher_words
+from vjepa_world.config.location import config_root
 from vjepa_world.config.quoting import typed_value
 from vjepa_world.config.text import flatten, from_yaml, read_yaml, read_yaml_file, to_yaml
 
 __all__ = [
     "compose",
-    "default_config_dir",
+    "config_root",
     "describe",
     "flatten",
     "from_yaml",

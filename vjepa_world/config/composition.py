@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vjepa_world.config.building import build
+from vjepa_world.config.location import config_root
 from vjepa_world.config.quoting import hydra_value, shown_again
 from vjepa_world.config.schema import help_of, is_text, top_level, type_at, unknown_key
 from vjepa_world.config.used import refuse_unused
@@ -33,13 +34,13 @@ def compose(verb: str, schema: type[T], overrides: Sequence[str], config_dir: Pa
         verb: Names the file `VERB.yaml`; without such a file the dataclass's defaults stand alone.
         schema: The verb's dataclass.
         overrides: Words `key=value` and `group=option`.
-        config_dir: Folder of the YAML files; the package `configs` unless given.
+        config_dir: Folder of the YAML files; `config_root()` unless given.
 
     Raises:
         ConfigError: For an unknown key, group or option, a value of the wrong type, a key not given, or one that is
             given and not used, as the others choose.
     """
-    folder = config_dir or default_config_dir()
+    folder = config_dir or config_root()
     tree = _composed_tree(verb, schema, overrides, folder)
     built = typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
     refuse_unused(built, _given_keys(overrides, schema, _groups(verb, folder)))
@@ -71,19 +72,19 @@ def launcher_words(
         schema: The verb's dataclass.
         overrides: Words `key=value` and `group=option`.
         sweep: Commas separate several values.
-        config_dir: Folder of the YAML files; the package `configs` unless given.
+        config_dir: Folder of the YAML files; `config_root()` unless given.
 
     Raises:
         ConfigError: For an unknown key, group or option.
     """
-    folder = config_dir or default_config_dir()
+    folder = config_dir or config_root()
     groups = _groups(verb, folder)
     return [_checked(word, schema, groups, folder, sweep) for word in overrides]
 
 
 def describe(verb: str, schema: type, config_dir: Path | None = None) -> str:
     """Return the help of a configured verb: its groups with their options, its keys, defaults and meanings."""
-    folder = config_dir or default_config_dir()
+    folder = config_dir or config_root()
     tree = _composed_tree(verb, schema, [], folder)
     lines = []
     groups = _groups(verb, folder)
@@ -99,13 +100,6 @@ def describe(verb: str, schema: type, config_dir: Path | None = None) -> str:
     value_width = min(24, max((len(value) for _, value, _ in rows), default=0))
     lines += [f"  {key:<{key_width}}  {value:<{value_width}}  {text}".rstrip() for key, value, text in rows]
     return "\n".join(lines)
-
-
-def default_config_dir() -> Path:
-    """Return the folder of the package `configs`."""
-    import configs
-
-    return Path(next(iter(configs.__path__))).absolute()
 
 
 def _composed_tree(verb: str, schema: type, overrides: Sequence[str], folder: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from vjepa_world.config.ranges import (
     WEIGHT,
 )
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+from vjepa_world.system.packages import check_siblings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +79,7 @@ class EnvConfig:
         Raises:
             ConfigError: If the id is not registered.
         """
+        check_siblings("envs")
         import gymnasium
 
         import envs  # noqa: F401  (registers the ids)
