@@ -1,5 +1,5 @@
 # Every target sets up .venv first when it is missing or older than what it is made from.
-.PHONY: venv demo test lint bench quickstart controls clean
+.PHONY: venv demo test lint bench quickstart controls animation clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,6 +35,10 @@ quickstart: $(READY)
 # the same with an untrained encoder and with raw pixels, after `make quickstart`
 controls: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/controls.sh
+
+# the README's animation, from the videos of `make demo`
+animation: $(READY)
+	@$(BIN)/python docs/animation.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
