@@ -187,7 +187,7 @@ def test_a_module_imports_only_what_is_below_it(module: str) -> None:
         ("vjepa_world.models.encoder", "from vjepa_world.data.video.reader import read"),
         ("vjepa_world.data.video.reader", "from vjepa_world import models"),
         ("vjepa_world.data.video.reader", "from ...models.encoder import Encoder"),
-        ("vjepa_world.data.trajectories.base", "from ...training import config"),
+        ("vjepa_world.data.trajectories.trajectory", "from ...training import config"),
         ("vjepa_world.ops.pose", "if TYPE_CHECKING:\n    from vjepa_world.models.encoder import Encoder"),
         ("vjepa_world.training.engine.trainer", "from vjepa_world.cli.pretrain import Config"),
         (

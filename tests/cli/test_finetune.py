@@ -14,7 +14,7 @@ import pytest
 from tests.cli.commands import COLLECT, FINETUNE, PRETRAIN, run
 from tests.training.processes import begin_all, end, succeed, verb
 from tests.training.tiny import metrics
-from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
+from vjepa_world.data.trajectories.convert import ConversionConfig, convert_trajectories
 from vjepa_world.pretrained import load_world_model
 
 DATA, ENCODER = "runs/collect/arm", "runs/pretrain/arm"
@@ -98,7 +98,7 @@ def test_two_robots_of_different_sizes_in_one_model(home: Path) -> None:
     """The second is the first with three numbers of its state for both, as some logs have them."""
     copy = home / "points"
     if not copy.exists():
-        convert_trajectories(Conversion(source=home / DATA, destination=copy), workers=1)
+        convert_trajectories(ConversionConfig(source=home / DATA, destination=copy), workers=1)
         shutil.rmtree(copy / "meta" / "vjepa_world.json", ignore_errors=True)
         (copy / "meta" / "vjepa_world.json").unlink(missing_ok=True)
     sources = [

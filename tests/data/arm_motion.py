@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import Convention
 from vjepa_world.ops.pose import apply_action, from_pose, pose_delta

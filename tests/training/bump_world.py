@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import EpisodeNumbers
 from vjepa_world.models.config import (
     ActionPredictorConfig,
@@ -69,7 +69,7 @@ class BumpWorld:
                     states=place.numpy(),
                     actions=steps.numpy(),
                     timestamps_s=np.arange(LENGTH) / FPS,
-                    joining="stack",
+                    merging="stack",
                     extrinsics={
                         name: np.full((LENGTH, 6), k, np.float32) for k, name in enumerate(self.names)
                     },

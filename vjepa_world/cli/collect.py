@@ -82,9 +82,9 @@ def run(config: Config) -> None:
 def _record(config: Config, folder: Path) -> None:
     import time
 
-    from vjepa_world.data.loading.worker_pool import Words, spawned_map
+    from vjepa_world.data.loading.worker_pool import ProcessWording, spawned_map
 
-    words = Words("recording process", "recording", "lower workers, and go on with resume=true")
+    words = ProcessWording("recording process", "recording", "lower workers, and go on with resume=true")
     writer = dataset_writer(folder, config.env)
     shards = range(-(-config.episodes // SHARD_EPISODES))
     if not writer.is_finished:
@@ -116,9 +116,9 @@ def _record(config: Config, folder: Path) -> None:
         )
         print(f"{config.episodes} episodes in {folder} ({frames / seconds:.0f} frames/s)")
     else:
-        from vjepa_world.data.trajectories.formats.lerobot.verify import check_whole
+        from vjepa_world.data.trajectories.formats.lerobot.verify import check_complete
 
-        check_whole(folder, config.episodes, config.episodes * (config.steps + 1))
+        check_complete(folder, config.episodes, config.episodes * (config.steps + 1))
         print(f"{folder} is complete already")
 
 

@@ -163,7 +163,7 @@ def _refuse_trajectories(arguments: argparse.Namespace, error: CheckpointError) 
 
 
 def _convert_trajectories(arguments: argparse.Namespace) -> None:
-    from vjepa_world.data.trajectories.convert import BAD_FILE, Conversion, convert_trajectories
+    from vjepa_world.data.trajectories.convert import BAD_FILE, ConversionConfig, convert_trajectories
     from vjepa_world.data.trajectories.registry import is_trajectories
 
     if Path(arguments.source).exists() and not is_trajectories(arguments.source):
@@ -175,7 +175,7 @@ def _convert_trajectories(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"--crf is {arguments.crf}; allowed is 0 (lossless) to 51 (worst).")
     if not 0 <= arguments.max_bad_fraction < 1:
         raise ConfigError(f"--max-bad-fraction is {arguments.max_bad_fraction}; allowed is 0 to below 1.")
-    conversion = Conversion(
+    conversion = ConversionConfig(
         source=Path(arguments.source),
         destination=arguments.destination,
         convention=_convention(arguments.source, arguments.convention),

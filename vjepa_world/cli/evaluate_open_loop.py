@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from vjepa_world.cli.evaluate import Config
     from vjepa_world.data.corpus.bad_files import BadFiles
-    from vjepa_world.data.trajectories.base import TrajectoryDataset
+    from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
     from vjepa_world.data.trajectories.windows import EpisodeNumbers, WindowTable
     from vjepa_world.evaluation.open_loop.protocols import Progress
     from vjepa_world.evaluation.open_loop.windows import FrameEncoding, Windows

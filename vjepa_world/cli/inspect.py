@@ -14,7 +14,7 @@ from vjepa_world.cli.shared.dataset_options import DatasetOptions, add_dataset_o
 from vjepa_world.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from vjepa_world.data.trajectories.base import TrajectoryDataset
+    from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
     from vjepa_world.ops.convention import Convention
 
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.standardise import standardise
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import PLAIN, Convention
 from vjepa_world.reports.curve_panel import WHITE, Panel, TimeAxis, draw_links, draw_panel, draw_text

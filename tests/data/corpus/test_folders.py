@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from vjepa_world.data.corpus.describe import describe_videos
-from vjepa_world.data.corpus.folders import Walked, expand_glob, walk
+from vjepa_world.data.corpus.folders import WalkLog, expand_glob, walk
 
 
 def tree(root: Path, *files: str) -> Path:
@@ -108,13 +108,13 @@ def locked(tmp_path: Path) -> Path:
 
 
 def check_locked(root: Path) -> None:
-    walked = Walked()
+    walked = WalkLog()
     found = [os.path.relpath(folder, root) for folder, _, _ in walk(root, walked)]
     assert found == [".", "a", "b"]
     [(path, reason)] = walked.unreadable
     assert path == str(root / "locked")
     assert reason.startswith(f"Cannot list {root}/locked: Permission denied")
-    walked = Walked()
+    walked = WalkLog()
     assert expand_glob(f"{root}/*/*.mp4", walked) == [f"{root}/a/1.mp4", f"{root}/b/3.mp4"]
     assert [name for name, _ in walked.unreadable] == [str(root / "locked")]
 

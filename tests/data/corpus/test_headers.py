@@ -17,7 +17,7 @@ import pytest
 from tests.data.coded_video import write_coded
 from vjepa_world.data.corpus import headers
 from vjepa_world.data.corpus.corpus import Corpus, find_videos
-from vjepa_world.data.corpus.headers import FileStates, HeaderIndex, Headers
+from vjepa_world.data.corpus.headers import FileStats, HeaderIndex, Headers
 from vjepa_world.data.video.reader import VideoError, VideoInfo
 
 COUNT = 6
@@ -45,13 +45,13 @@ class Reads:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._names: list[str] = []
-        before = headers.guarded_map
+        before = headers.crash_safe_map
 
         def counted(function: Any, items: Any, crash: Any, timeout_s: float) -> list[Any]:
             self._names += [Path(str(item)).name for item in items]
             return before(function, items, crash, timeout_s)
 
-        monkeypatch.setattr(headers, "guarded_map", counted)
+        monkeypatch.setattr(headers, "crash_safe_map", counted)
 
     def names(self) -> list[str]:
         names, self._names = self._names, []
@@ -171,13 +171,13 @@ def test_without_a_place_for_the_index_files_are_read_each_time(
 def wait_and_read(folder: Path, queue: multiprocessing.Queue[tuple[int, list[float]]], go: Event) -> None:
     go.wait(60)
     counts: list[int] = []
-    before = headers.guarded_map
+    before = headers.crash_safe_map
 
     def counted(function: Any, items: Any, crash: Any, timeout_s: float) -> list[Any]:
         counts.append(len(items))
         return before(function, items, crash, timeout_s)
 
-    headers.guarded_map = counted  # type: ignore[assignment]  # in a child of the test's process
+    headers.crash_safe_map = counted  # type: ignore[assignment]  # in a child of the test's process
     found = durations(find_videos(folder).headers())
     queue.put((sum(counts), found))
 
@@ -225,6 +225,6 @@ def test_states_say_what_is_not_there(folder: Path) -> None:
     (folder / "1.mp4").unlink()
     files = Corpus("x", find_videos(folder).segments).segments.files
     (folder / "0.mp4").unlink()
-    states = FileStates.of(files)
+    states = FileStats.of(files)
     assert states.size[0] == -1 and (states.size[1:] > 0).all()
     assert len(np.unique(states.inode[1:])) == COUNT - 2

@@ -14,7 +14,7 @@ from PIL import Image
 from tests.data.coded_video import write_coded
 from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.data.corpus.corpus import find_videos
-from vjepa_world.data.corpus.locations import TarMember, open_place
+from vjepa_world.data.corpus.locations import TarMember, open_location
 from vjepa_world.data.corpus.shards import expand_braces
 from vjepa_world.data.loading.loader import ClipLoader
 from vjepa_world.data.loading.mixture import ClipMixture
@@ -77,7 +77,7 @@ def test_members_are_read_as_files_are(folder: Path) -> None:
     for segment in find_videos(folder / "shards").segments:
         assert segment.member is not None
         plain = folder / "plain" / Path(segment.member.name).name
-        with open_place(segment.place) as stream:
+        with open_location(segment.location) as stream:
             assert stream.read() == plain.read_bytes()
         inside, outside = open_video(segment.member), open_video(plain)
         times_s = [0.0, 2.95, 1.33, 1.4]
@@ -91,7 +91,7 @@ def test_clips_of_shards_are_those_of_files(folder: Path) -> None:
         config = VideoDataConfig(path=str(folder / place), clips_per_video=2)
         source = ClipMixture(config, num_frames=4, image_size=32, seed=5)
         order = [
-            segment and Path(str(segment.place)).name for segment in source._groups[0].sources[0].segments
+            segment and Path(str(segment.location)).name for segment in source._groups[0].sources[0].segments
         ]
         assert len(order) == 3
         batches.append(list(ClipLoader(source, batch_size=6, workers=1).batches(0, 3)))

@@ -14,7 +14,7 @@ import pytest
 
 from tests.data.feature_builds import Counting, build, key_of, write_dataset
 from vjepa_world.data.features import limits as feature_limits
-from vjepa_world.data.features.limits import LAST_USE, Lease, caches, check_disk, make_room, size_bytes
+from vjepa_world.data.features.limits import LAST_USE, Lease, caches, check_disk, evict_caches, size_bytes
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.errors import ConfigError, DataError
 
@@ -43,14 +43,14 @@ def test_the_least_recently_used_go_first(root: Path, caplog: pytest.LogCaptureF
     with Lease(root / "a"):
         pass
     assert [cache.name for cache in caches(root)] == ["b", "c", "d", "a"]
-    assert make_room(root / "new", 2 * SIZE, 4.5e-6) == [root / "b", root / "c"]
+    assert evict_caches(root / "new", 2 * SIZE, 4.5e-6) == [root / "b", root / "c"]
     assert names(root) == ["a", "d", "mine"]
     assert [message.split()[1] for message in caplog.messages] == [str(root / "b"), str(root / "c")]
-    assert make_room(root / "new", 2 * SIZE, 4.5e-6) == []
+    assert evict_caches(root / "new", 2 * SIZE, 4.5e-6) == []
 
 
 def test_the_one_that_is_filled_stays(root: Path) -> None:
-    assert make_room(root / "a", SIZE, 1.5e-6) == [root / "b", root / "c", root / "d"]
+    assert evict_caches(root / "a", SIZE, 1.5e-6) == [root / "b", root / "c", root / "d"]
     assert names(root) == ["a", "mine"]
 
 
@@ -58,22 +58,22 @@ def test_one_in_use_is_never_removed(root: Path) -> None:
     lease, second = Lease(root / "b"), Lease(root / "b")
     os.utime(root / "b" / LAST_USE, (1.0, 1.0))
     lease.close()
-    assert make_room(root / "new", SIZE, 2.5e-6) == [root / "a", root / "c", root / "d"]
+    assert evict_caches(root / "new", SIZE, 2.5e-6) == [root / "a", root / "c", root / "d"]
     with pytest.raises(DataError, match=r"left is in use, or another user's: b. Wait, or raise limit_gb"):
-        make_room(root / "new", SIZE, 1.5e-6)
+        evict_caches(root / "new", SIZE, 1.5e-6)
     assert names(root) == ["b", "mine"]
     second.close()
-    assert make_room(root / "new", SIZE, 1.5e-6) == [root / "b"]
+    assert evict_caches(root / "new", SIZE, 1.5e-6) == [root / "b"]
 
 
 def test_a_forgotten_lease_lets_go(root: Path) -> None:
     lease = Lease(root / "a")
     os.utime(root / "a" / LAST_USE, (1.0, 1.0))
-    assert make_room(root / "new", SIZE, 4.5e-6) == [root / "b"]
+    assert evict_caches(root / "new", SIZE, 4.5e-6) == [root / "b"]
     (root / "c" / "shard").write_bytes(b"\0" * 2 * SIZE)
     del lease
     gc.collect()
-    assert make_room(root / "new", SIZE, 4.5e-6) == [root / "a"]
+    assert evict_caches(root / "new", SIZE, 4.5e-6) == [root / "a"]
 
 
 def test_another_process_keeps_it_too(root: Path) -> None:
@@ -90,9 +90,9 @@ def test_another_process_keeps_it_too(root: Path) -> None:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         os.utime(root / "a" / LAST_USE, (1.0, 1.0))
-        assert make_room(root / "new", SIZE, 4.5e-6) == [root / "b"]
+        assert evict_caches(root / "new", SIZE, 4.5e-6) == [root / "b"]
         child.communicate("")
-    assert make_room(root / "new", SIZE, 3.5e-6) == [root / "a"]
+    assert evict_caches(root / "new", SIZE, 3.5e-6) == [root / "a"]
 
 
 def test_a_cache_removed_while_it_is_opened_is_made_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_a_cache_removed_while_it_is_opened_is_made_anew(root: Path, monkeypatch
 
 def test_one_that_is_larger_than_the_limit_is_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"take 0.01 MB, and limit_gb=5e-06 allows less.*raise it"):
-        make_room(root / "new", 10 * SIZE, 5e-6)
+        evict_caches(root / "new", 10 * SIZE, 5e-6)
     assert names(root) == ["a", "b", "c", "d", "mine"]
 
 

@@ -28,8 +28,8 @@ from tests.data.feature_builds import (
 from tests.training.processes import begin, end, kill, succeed, when
 from vjepa_world.data.features import shards as feature_shards
 from vjepa_world.data.features.cache import FeatureStore, open_features
-from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import ConfigError, DataError
 
 FRAMES = sum(map(sum, LENGTHS))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.paths import REPO
-from vjepa_world.data.loading.worker_pool import Words, guarded_map, spawned_map
+from vjepa_world.data.loading.worker_pool import ProcessWording, crash_safe_map, spawned_map
 from vjepa_world.errors import DataError
 
 
@@ -63,31 +63,31 @@ def refused(number: int) -> int | str:
 
 
 def test_crashes_are_answers() -> None:
-    results = guarded_map(double, range(200), str)
+    results = crash_safe_map(double, range(200), str)
     for number, result in enumerate(results):
         if number % 40 == 7:
             assert f"Cannot read {number}: its decoder crashed (SIGSEGV)" in str(result)
         else:
             assert result == 2 * number
-    assert "crashed (SIGABRT)" in str(guarded_map(aborted, range(3), str)[1])
-    assert guarded_map(double, [], str) == []
+    assert "crashed (SIGABRT)" in str(crash_safe_map(aborted, range(3), str)[1])
+    assert crash_safe_map(double, [], str) == []
 
 
 def test_a_kill_a_stall_and_a_fault_of_ours_are_errors() -> None:
     with pytest.raises(DataError, match="was killed by SIGKILL while it was reading 5"):
-        guarded_map(killed, range(10), str)
+        crash_safe_map(killed, range(10), str)
     start = time.monotonic()
     with pytest.raises(DataError, match="has been reading 5 for more than 0.8 s"):
-        guarded_map(asleep, range(100), str, timeout_s=0.8)
+        crash_safe_map(asleep, range(100), str, timeout_s=0.8)
     assert time.monotonic() - start < 15
     with pytest.raises(DataError, match="ended with exit code 1 while it was reading 5"):
-        guarded_map(wrong, range(10), str)
+        crash_safe_map(wrong, range(10), str)
     with pytest.raises(DataError, match="five is refused"):
-        guarded_map(refused, range(10), str)
+        crash_safe_map(refused, range(10), str)
     assert multiprocessing.active_children() == []
 
 
-WORDS = Words("test process", "testing", "test less")
+WORDS = ProcessWording("test process", "testing", "test less")
 
 
 def spawned(function: Callable[[int], Any], count: int, workers: int = 2) -> Iterator[Any]:
@@ -164,14 +164,14 @@ def is_running(process: int) -> bool:
 #: With processes that would look for their parent by its number after an hour alone.
 SPAWNING_PARENT = """
 import os, time
-from vjepa_world.data import worker_pool
+from vjepa_world.data.loading import worker_pool
 def work(item):
     worker_pool._ALIVE_CHECK_S = 3600.0
     time.sleep(1.5)
     print(os.getpid(), flush=True)
     time.sleep(600)
 if __name__ == "__main__":
-    list(worker_pool.spawned_map(work, [1], 1, str, worker_pool.Words()))
+    list(worker_pool.spawned_map(work, [1], 1, str, worker_pool.ProcessWording()))
 """
 
 

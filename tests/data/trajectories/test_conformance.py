@@ -15,9 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from tests.data.coded_video import read_codes
 from tests.data.trajectories.makers import BY_NAME, KINDS, LENGTHS, Content, Kind, changed, code, contents
-from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.registry import Format, find_format, is_trajectories, open_trajectories
 from vjepa_world.data.trajectories.standardise import standardise
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import PLAIN, Convention
 

@@ -23,16 +23,16 @@ from tests.data.coded_video import coded_frame, read_codes, write_coded
 from tests.data.trajectories.makers import KINDS, Kind, contents
 from tests.data.v21_files import FPS, numbers, write_v21
 from tests.paths import REPO
-from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
-from vjepa_world.data.trajectories.convert import BAD_FILE, Conversion, convert_trajectories
+from vjepa_world.data.trajectories.convert import BAD_FILE, ConversionConfig, convert_trajectories
 from vjepa_world.data.trajectories.formats.lerobot import writer as lerobot_writer
-from vjepa_world.data.trajectories.formats.lerobot.columns import numbers_of
+from vjepa_world.data.trajectories.formats.lerobot.columns import dataset_columns
 from vjepa_world.data.trajectories.formats.lerobot.gather import gather
-from vjepa_world.data.trajectories.formats.lerobot.layout import CLOCK, DatasetSpec, NumberSpec, VideoSpec
+from vjepa_world.data.trajectories.formats.lerobot.layout import CLOCK, ColumnSpec, DatasetSpec, VideoSpec
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards
 from vjepa_world.data.trajectories.formats.lerobot.shard import place_file
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 from vjepa_world.data.trajectories.registry import open_trajectories
+from vjepa_world.data.trajectories.trajectory import Trajectory, VideoSpan
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import Convention
 
@@ -46,12 +46,12 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def convert(source: Path, destination: Path, bear: float = 0.2, **words: object) -> LeRobotDataset:
-    conversion = Conversion(source=source, destination=destination, **words)  # type: ignore[arg-type]
+    conversion = ConversionConfig(source=source, destination=destination, **words)  # type: ignore[arg-type]
     convert_trajectories(conversion, max_bad_fraction=bear, workers=1)
     return LeRobotDataset(destination)
 
 
-def all_numbers(episode: Trajectory) -> dict[str, np.ndarray]:
+def all_columns(episode: Trajectory) -> dict[str, np.ndarray]:
     found = {
         "states": episode.states,
         "actions": episode.actions,
@@ -65,7 +65,7 @@ def all_numbers(episode: Trajectory) -> dict[str, np.ndarray]:
 
 def check_equal(found: Trajectory, expected: Trajectory) -> None:
     assert (found.task, found.success, found.cameras) == (expected.task, expected.success, expected.cameras)
-    ours, theirs = all_numbers(found), all_numbers(expected)
+    ours, theirs = all_columns(found), all_columns(expected)
     assert theirs.keys() <= ours.keys()
     assert ours.keys() - theirs.keys() <= {"last", "next.success"}
     for name, values in theirs.items():
@@ -183,7 +183,7 @@ def recorded(root: Path, clock_s: np.ndarray, **changes: object) -> LeRobotDatas
     """Write one episode whose rows were taken at these times, and whose frames are a video file of ten a second."""
     length = len(clock_s)
     path = write_coded(root.parent / "clip.mp4", [100 * t for t in range(length)])
-    piece = VideoPiece(path=path, from_s=0.0, to_s=length / 10, times_s=np.arange(length) / 10)
+    piece = VideoSpan(path=path, from_s=0.0, to_s=length / 10, times_s=np.arange(length) / 10)
     frames = torch.from_numpy(np.stack([coded_frame(t) for t in range(length)])).permute(0, 3, 1, 2)
     settings: dict[str, object] = {
         "index": 0,
@@ -205,8 +205,8 @@ def recorded(root: Path, clock_s: np.ndarray, **changes: object) -> LeRobotDatas
         cameras={camera: VideoSpec.encoded(64, 64, 10) for camera in trajectory.cameras},
         state_dtype="float64",
         columns={
-            name: NumberSpec.of(values)
-            for name, values in numbers_of(trajectory).items()
+            name: ColumnSpec.of(values)
+            for name, values in dataset_columns(trajectory).items()
             if name not in ("observation.state", "action")
         },
         convention=Convention(
@@ -250,7 +250,7 @@ def test_what_is_declared_comes_back(tmp_path: Path) -> None:
 
 def test_cameras_that_disagree_about_time_are_named(tmp_path: Path) -> None:
     path = write_coded(tmp_path / "slow.mp4", [200 * t for t in range(4)])
-    slow = VideoPiece(path=path, from_s=0.0, to_s=0.8, times_s=np.arange(4) / 5)
+    slow = VideoSpan(path=path, from_s=0.0, to_s=0.8, times_s=np.arange(4) / 5)
     with pytest.raises(
         DataError, match=r"row 1: camera top shows it 0\.1000 s .*another camera 0\.2000 s.*--reencode"
     ):
@@ -320,10 +320,10 @@ def test_a_destination_that_is_not_its_own_is_refused(old: Path, tmp_path: Path)
 KILLED = """
 import sys
 from pathlib import Path
-from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
+from vjepa_world.data.trajectories.convert import ConversionConfig, convert_trajectories
 
 if __name__ == "__main__":
-    conversion = Conversion(source=Path(sys.argv[1]), destination=Path(sys.argv[2]))
+    conversion = ConversionConfig(source=Path(sys.argv[1]), destination=Path(sys.argv[2]))
     convert_trajectories(conversion, workers=1)
 """
 
@@ -353,7 +353,7 @@ def test_a_killed_conversion_goes_on_to_the_same_dataset(tmp_path: Path) -> None
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "new").rglob(f"shard-{finished[0]:05d}/*")}
     seen: list[tuple[int, int]] = []
     done = convert_trajectories(
-        Conversion(source=old, destination=tmp_path / "new"),
+        ConversionConfig(source=old, destination=tmp_path / "new"),
         workers=2,
         progress=lambda count, total: seen.append((count, total)),
     )

@@ -14,12 +14,12 @@ from tests.data.coded_video import coded_frame, read_codes
 from tests.data.joint_robot import FPS, JOINTS, joint_episode
 from vjepa_world.data.features.cache import build_features
 from vjepa_world.data.features.key import FeatureKey
-from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.convert import spec_of
 from vjepa_world.data.trajectories.description import describe_dataset
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 from vjepa_world.data.trajectories.in_memory import EpisodeArrays, InMemoryDataset
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable, read_episodes
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import PLAIN, Convention

@@ -53,7 +53,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.in_memory import EpisodeArrays, InMemoryDataset
 from vjepa_world.data.trajectories.registry import register_format
 from vjepa_world.ops.convention import Convention

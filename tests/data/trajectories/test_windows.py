@@ -28,7 +28,7 @@ def episode(times_s: Any, *, index: int = 0, composes: bool = True, size: int = 
         states=states,
         actions=actions,
         timestamps_s=times,
-        joining="pose" if composes else "stack",
+        merging="pose" if composes else "stack",
     )
 
 
@@ -100,18 +100,18 @@ def test_episodes_are_picked_by_their_place() -> None:
     assert table.of_episodes([]).tolist() == []
 
 
-@pytest.mark.parametrize("joining", ["add", "last"])
-def test_of_skipped_rows_changes_are_added_and_the_last_target_counts(joining: Any) -> None:
+@pytest.mark.parametrize("merging", ["add", "last"])
+def test_of_skipped_rows_changes_are_added_and_the_last_target_counts(merging: Any) -> None:
     rng = np.random.default_rng(3)
     times = np.arange(30) / 15  # seen at 4 frames a second: 3 or 4 rows apart
     joints = rng.uniform(-9, 9, (30, 5)).astype(np.float32)
-    actions = np.diff(joints, axis=0) if joining == "add" else joints[1:]
+    actions = np.diff(joints, axis=0) if merging == "add" else joints[1:]
     numbers = EpisodeNumbers(
-        index=0, name="arm", states=joints, actions=actions, timestamps_s=times, joining=joining
+        index=0, name="arm", states=joints, actions=actions, timestamps_s=times, merging=merging
     )
     table = WindowTable([numbers], frames=4, fps=4.0)
     assert table.stride == 4
     assert table.action_dim == 5
     states, between = table.numbers(torch.arange(len(table)))
-    expected = states.diff(dim=1) if joining == "add" else states[:, 1:]
+    expected = states.diff(dim=1) if merging == "add" else states[:, 1:]
     torch.testing.assert_close(between, expected, atol=1e-5, rtol=0)

@@ -83,7 +83,7 @@ def test_every_request_gives_the_frames_of_a_whole_decoding(
         assert decoder.num_frames == len(whole) == 80
         for indices in requests(np.random.default_rng(7)):
             assert torch.equal(decoder.at_indices(indices), whole[indices]), (path.name, indices)
-        assert torch.equal(decoder.everything()[0], whole)
+        assert torch.equal(decoder.all_frames()[0], whole)
 
 
 @pytest.mark.parametrize("name", [name for name in STREAMS if name.startswith(("h264", "hevc"))])

@@ -15,7 +15,7 @@ from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import Convention, resolve_joints
 
 if TYPE_CHECKING:
-    from vjepa_world.data.trajectories.base import TrajectoryDataset
+    from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 
 
 @dataclass(frozen=True, kw_only=True)

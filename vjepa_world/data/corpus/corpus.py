@@ -19,18 +19,18 @@ import numpy as np
 import pyarrow as pa
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.corpus.folders import Walked, expand_glob, walk
-from vjepa_world.data.corpus.headers import FileStates, Headers, read_headers
+from vjepa_world.data.corpus.folders import WalkLog, expand_glob, walk
+from vjepa_world.data.corpus.headers import FileStats, Headers, read_headers
 from vjepa_world.data.corpus.images import IMAGE_EXTENSIONS
 from vjepa_world.data.corpus.lists import LIST_SUFFIXES, read_list
 from vjepa_world.data.corpus.segments import Segment, Segments, SegmentsBuilder
 from vjepa_world.data.corpus.shards import ShardSample, expand_braces, index_shard
-from vjepa_world.data.loading.worker_pool import guarded_map
+from vjepa_world.data.loading.worker_pool import crash_safe_map
 from vjepa_world.data.trajectories.formats.lerobot.metadata import LeRobotMeta, is_lerobot
 from vjepa_world.data.video.reader import TIME_TOLERANCE_S
 from vjepa_world.errors import DataError
 
-__all__ = ["BadFiles", "Corpus", "LeftOut", "Segment", "clip_span_s", "find_videos"]
+__all__ = ["BadFiles", "Corpus", "SkippedFiles", "Segment", "clip_span_s", "find_videos"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ _MOST_REPEATS = 1000  # that are named
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedFiles:
     """What lies among a corpus's files and is not of it.
 
     Attributes:
@@ -126,8 +126,8 @@ class Corpus:
     source: str
     segments: Segments
     bad: tuple[tuple[str, str], ...] = ()
-    left_out: LeftOut = LeftOut({}, {}, 0, 0, ())
-    states: FileStates | None = None
+    left_out: SkippedFiles = SkippedFiles({}, {}, 0, 0, ())
+    states: FileStats | None = None
 
     @property
     def total(self) -> int:
@@ -141,7 +141,7 @@ class Corpus:
             DataError: reading one took longer than `timeout_s`.
         """
         files = self.segments.files
-        states = FileStates.of(files) if self.states is None else self.states
+        states = FileStats.of(files) if self.states is None else self.states
         return read_headers(self.source, files, states, timeout_s)
 
     def usable(
@@ -265,7 +265,7 @@ class _Found:
         self.is_list = False
         self.shards: dict[str, None] = {}
         self.bad: list[tuple[str, str]] = []
-        self.walked = Walked()
+        self.walked = WalkLog()
         self._kinds: Counter[str] = Counter()
         self._examples: dict[str, str] = {}
 
@@ -289,12 +289,12 @@ class _Found:
 
     def index_shards(self) -> None:
         shards = [Path(shard) for shard in _each_once(list(self.shards))]
-        for path, samples in zip(shards, guarded_map(_index, shards, DataError), strict=True):
+        for path, samples in zip(shards, crash_safe_map(_index, shards, DataError), strict=True):
             if isinstance(samples, DataError):
                 self.bad.append((str(path), str(samples)))
                 continue
             for sample in samples:
-                self.builder.add(self.builder.files.add_place(sample.member), label=sample.label)
+                self.builder.add(self.builder.files.add_location(sample.member), label=sample.label)
 
     def corpus(self, source: str, images: bool) -> Corpus:
         """Return all that a list names; else the videos, or if there are none, the images if they are wanted."""
@@ -307,13 +307,17 @@ class _Found:
             kept[:] = True
         left = int(len(segments) - kept.sum())
         segments = _own_files(segments, np.flatnonzero(kept))
-        states = FileStates.of(segments.files)
+        states = FileStats.of(segments.files)
         once, count, repeats = _unique(segments, states)
         if len(once) < len(segments):
             states = states.take(np.unique(segments.file[once]))
             segments = _own_files(segments, once)
         return Corpus(
-            source, segments, bad, LeftOut(dict(self._kinds), self._examples, left, count, repeats), states
+            source,
+            segments,
+            bad,
+            SkippedFiles(dict(self._kinds), self._examples, left, count, repeats),
+            states,
         )
 
 
@@ -326,7 +330,7 @@ def _own_files(segments: Segments, rows: np.ndarray) -> Segments:
     return replace(some, files=some.files.take(used), file=number.astype(np.int32))
 
 
-def _unique(segments: Segments, states: FileStates) -> tuple[np.ndarray, int, tuple[tuple[str, str], ...]]:
+def _unique(segments: Segments, states: FileStats) -> tuple[np.ndarray, int, tuple[tuple[str, str], ...]]:
     """Return which rows stay, how many further names their files have, and some of these with the one that stays.
 
     Of several names one that is no link stays. Members of a tar file and episodes of a dataset are not looked at: a

@@ -19,7 +19,7 @@ Identity = tuple[int, int]
 
 
 @dataclass
-class Walked:
+class WalkLog:
     """What one or several walks have come upon.
 
     Attributes:
@@ -42,7 +42,7 @@ class Walked:
 
 
 def walk(
-    root: str | os.PathLike[str], walked: Walked | None = None
+    root: str | os.PathLike[str], walked: WalkLog | None = None
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield every folder from `root` down, with the names of its folders and of its other entries, both sorted.
 
@@ -53,7 +53,7 @@ def walk(
         root: Where to begin.
         walked: Shared by walks that are to list no folder twice; also says what could not be read.
     """
-    walked = walked if walked is not None else Walked()
+    walked = walked if walked is not None else WalkLog()
     own, linked = [os.fspath(root)], deque[str]()
     while own or linked:
         folder = own.pop() if own else linked.popleft()
@@ -78,7 +78,7 @@ def identity_of(state: os.stat_result) -> Identity:
     return state.st_dev, state.st_ino
 
 
-def _sorted_out(listing: list[os.DirEntry[str]], walked: Walked) -> tuple[list[str], set[str], list[str]]:
+def _sorted_out(listing: list[os.DirEntry[str]], walked: WalkLog) -> tuple[list[str], set[str], list[str]]:
     """Return the names of folders, which of them are links, and the names of all else."""
     folders: list[str] = []
     others: list[str] = []
@@ -95,7 +95,7 @@ def _sorted_out(listing: list[os.DirEntry[str]], walked: Walked) -> tuple[list[s
     return folders, links, others
 
 
-def expand_glob(pattern: str, walked: Walked | None = None) -> list[str]:
+def expand_glob(pattern: str, walked: WalkLog | None = None) -> list[str]:
     """Return what matches a glob, sorted; `**` stands for a folder and all below it, each once.
 
     Hidden names match only where the pattern has their dot.
@@ -104,7 +104,7 @@ def expand_glob(pattern: str, walked: Walked | None = None) -> list[str]:
         pattern: With `*`, `?`, `[...]` and `**`.
         walked: Told what could not be read; the folders seen are not taken into account.
     """
-    walked = walked if walked is not None else Walked()
+    walked = walked if walked is not None else WalkLog()
     path = Path(pattern)
     found = [path.anchor]
     for part in path.parts[1 if path.anchor else 0 :]:
@@ -117,16 +117,16 @@ def expand_glob(pattern: str, walked: Walked | None = None) -> list[str]:
     return sorted(set(found))
 
 
-def _below(root: str, walked: Walked) -> Iterator[str]:
+def _below(root: str, walked: WalkLog) -> Iterator[str]:
     """Yield a folder and those below it, hidden ones left out."""
     if not os.path.isdir(root):
         return
-    for folder, folders, _ in walk(root, Walked(unreadable=walked.unreadable)):
+    for folder, folders, _ in walk(root, WalkLog(unreadable=walked.unreadable)):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield folder
 
 
-def _matching(folder: str, part: str, walked: Walked) -> list[str]:
+def _matching(folder: str, part: str, walked: WalkLog) -> list[str]:
     try:
         names = os.listdir(folder or ".")
     except NotADirectoryError:

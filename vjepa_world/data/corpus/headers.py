@@ -27,9 +27,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vjepa_world.data.corpus.images import is_image, probe_image
-from vjepa_world.data.corpus.locations import Place
+from vjepa_world.data.corpus.locations import Location
 from vjepa_world.data.corpus.segments import FileTable
-from vjepa_world.data.loading.worker_pool import guarded_map
+from vjepa_world.data.loading.worker_pool import crash_safe_map
 from vjepa_world.data.video.reader import CANNOT_OPEN, VideoError, VideoInfo, probe_video
 from vjepa_world.errors import DataError
 from vjepa_world.files.atomic import WriteError, atomic_path
@@ -56,7 +56,7 @@ _FIELDS = {
 
 
 @dataclass(frozen=True)
-class FileStates:
+class FileStats:
     """What the system says of files, [N] each.
 
     Attributes:
@@ -72,12 +72,12 @@ class FileStates:
     inode: np.ndarray
 
     @classmethod
-    def of(cls, files: FileTable) -> FileStates:
+    def of(cls, files: FileTable) -> FileStats:
         """Ask for all of them; of many, in several processes."""
         starts = range(0, len(files), _STATES_CHUNK)
         if len(starts) < 2 or available_cores() < 2:
             return cls(*_states(files))
-        parts = guarded_map(
+        parts = crash_safe_map(
             lambda start: _states(files.take(np.arange(start, min(start + _STATES_CHUNK, len(files))))),
             starts,
             _no_states,
@@ -85,9 +85,9 @@ class FileStates:
         )
         return cls(*np.concatenate(parts, axis=1))
 
-    def take(self, rows: np.ndarray) -> FileStates:
+    def take(self, rows: np.ndarray) -> FileStats:
         """Return those of some files."""
-        return FileStates(self.size[rows], self.mtime_ns[rows], self.device[rows], self.inode[rows])
+        return FileStats(self.size[rows], self.mtime_ns[rows], self.device[rows], self.inode[rows])
 
 
 def _states(files: FileTable) -> np.ndarray:
@@ -158,7 +158,7 @@ class Headers(Sequence[VideoInfo | VideoError]):
 
 
 def read_headers(
-    source: str, files: FileTable, states: FileStates, timeout_s: float = 120.0, index_from: int | None = None
+    source: str, files: FileTable, states: FileStats, timeout_s: float = 120.0, index_from: int | None = None
 ) -> Headers:
     """Read the headers of all files; those that an index knows are not read anew.
 
@@ -178,7 +178,7 @@ def read_headers(
     found, missing = index.look_up(files, states)
     if not len(missing):
         return Headers(files, found)
-    with index.only_builder():
+    with index.build_lock():
         found, missing = index.look_up(files, states)
         if len(missing):
             found = index.complete(files, states, found, missing, timeout_s)
@@ -198,7 +198,7 @@ class HeaderIndex:
         self.path = cache_folder() / "headers" / f"{name}.parquet"
         self._writable = True
 
-    def look_up(self, files: FileTable, states: FileStates) -> tuple[pa.Table, np.ndarray]:
+    def look_up(self, files: FileTable, states: FileStats) -> tuple[pa.Table, np.ndarray]:
         """Return the headers that are known and up to date, all null for the others, and which those are."""
         known = self._load()
         rows = np.full(len(files), -1, np.int64) if known is None else _rows(known, files)
@@ -218,7 +218,7 @@ class HeaderIndex:
         return headers.take(places), missing
 
     def complete(
-        self, files: FileTable, states: FileStates, found: pa.Table, missing: np.ndarray, timeout_s: float
+        self, files: FileTable, states: FileStats, found: pa.Table, missing: np.ndarray, timeout_s: float
     ) -> pa.Table:
         """Read the missing headers, and write the index down every now and then, so that little is lost by a kill."""
         logger.info("reading the headers of %d of the %d files of %s", len(missing), len(files), self.source)
@@ -242,7 +242,7 @@ class HeaderIndex:
         return merged
 
     @contextlib.contextmanager
-    def only_builder(self) -> Iterator[None]:
+    def build_lock(self) -> Iterator[None]:
         """Let one process at a time read headers; others wait. Without a place to write to, nobody waits."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -291,7 +291,7 @@ class HeaderIndex:
             os.utime(self.path)  # it was used
         return table
 
-    def _save(self, files: FileTable, states: FileStates, headers: pa.Table, keep: np.ndarray) -> None:
+    def _save(self, files: FileTable, states: FileStats, headers: pa.Table, keep: np.ndarray) -> None:
         """Write the headers of the files to `keep`, but for those whose reading again may give something else."""
         settled = states.mtime_ns < time.time_ns() - _RACY_NS
         rows = np.flatnonzero(keep & settled & (states.size >= 0))
@@ -374,7 +374,7 @@ def _keys(folders: pa.DictionaryArray, names: pa.Array, offsets: np.ndarray) -> 
     return pc.binary_join_element_wise(*parts, pa.scalar(b"/", pa.large_binary()))
 
 
-def _grouped(rows: np.ndarray, states: FileStates, files: FileTable) -> list[np.ndarray]:
+def _grouped(rows: np.ndarray, states: FileStats, files: FileTable) -> list[np.ndarray]:
     """Cut rows into chunks, names of one file next to each other."""
     order = np.lexsort((files.offset[rows], states.inode[rows], states.device[rows]))
     ordered = rows[order]
@@ -388,7 +388,7 @@ def _merged(found: pa.Table, read: list[pa.Table], rows: np.ndarray) -> pa.Table
     return both.take(pa.array(places)).combine_chunks()
 
 
-def _probed(files: FileTable, states: FileStates, rows: np.ndarray, timeout_s: float) -> list[Any]:
+def _probed(files: FileTable, states: FileStats, rows: np.ndarray, timeout_s: float) -> list[Any]:
     """Return a header's fields, or why there are none, for each row; a file with many names is read once."""
     if not len(rows):
         return []
@@ -399,7 +399,7 @@ def _probed(files: FileTable, states: FileStates, rows: np.ndarray, timeout_s: f
     order = np.sort(first)  # read in the corpus's order
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
-    found = guarded_map(_probe, _Places(files, rows[order]), str, timeout_s)
+    found = crash_safe_map(_probe, _SelectedFiles(files, rows[order]), str, timeout_s)
     results: list[Any] = []
     for row, member in zip(rows.tolist(), rank[group.reshape(-1)].tolist(), strict=True):
         result = found[member]
@@ -410,7 +410,7 @@ def _probed(files: FileTable, states: FileStates, rows: np.ndarray, timeout_s: f
 
 
 @dataclass(frozen=True)
-class _Places(Sequence[Any]):
+class _SelectedFiles(Sequence[Any]):
     """Some files, made when they are asked for."""
 
     files: FileTable
@@ -423,7 +423,7 @@ class _Places(Sequence[Any]):
         return self.files[int(self.rows[index])]
 
 
-def _probe(place: Place) -> tuple[Any, ...] | str:
+def _probe(place: Location) -> tuple[Any, ...] | str:
     """Return the fields of a header, or why it cannot be read."""
     try:
         info = probe_image(place) if is_image(place) else probe_video(place)

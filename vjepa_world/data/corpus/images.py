@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vjepa_world.data.corpus.locations import Place, TarMember, open_place, size_of, suffix_of
+from vjepa_world.data.corpus.locations import Location, TarMember, open_location, size_of, suffix_of
 from vjepa_world.data.video.reader import VideoError, VideoInfo, check_file, unreadable
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -40,12 +40,12 @@ PILLOW_ERRORS = (
 _FREE_BYTES, _MOST_UNPACKED = 64 << 20, 1100
 
 
-def is_image(place: Place) -> bool:
+def is_image(place: Location) -> bool:
     """Whether its name is that of an image."""
     return suffix_of(place) in IMAGE_EXTENSIONS
 
 
-def probe_image(place: Place) -> VideoInfo:
+def probe_image(place: Location) -> VideoInfo:
     """Read an image's header, without decoding it; it lasts 0 s.
 
     Raises:
@@ -84,10 +84,10 @@ def load_image(path: str | os.PathLike[str] | TarMember) -> Tensor:
 
 
 @contextmanager
-def _opened(place: Place) -> Iterator[Image.Image]:
+def _opened(place: Location) -> Iterator[Image.Image]:
     check_file(place)
     try:
-        with open_place(place) as stream, Image.open(stream) as image:
+        with open_location(place) as stream, Image.open(stream) as image:
             # A phone's picture may hold a second one (MPO: a preview, or the other eye's); the first is the picture.
             if getattr(image, "is_animated", False) and image.format != "MPO":
                 raise VideoError(
@@ -115,7 +115,7 @@ def check_pixels(image: Image.Image, stored_bytes: int) -> None:
         )
 
 
-def _eight_bit(place: Place, image: Image.Image) -> Image.Image:
+def _eight_bit(place: Location, image: Image.Image) -> Image.Image:
     """Bring 16 bits a pixel to 8; Pillow would cut them off at 255.
 
     Raises:

@@ -29,20 +29,20 @@ class TarMember:
         return f"{self.path}/{self.name}"
 
 
-Place = Path | TarMember
+Location = Path | TarMember
 
 
-def suffix_of(place: Place) -> str:
+def suffix_of(place: Location) -> str:
     """Return the end of its name, from the last dot on, in small letters."""
     return Path(place.name).suffix.lower()
 
 
-def size_of(place: Place) -> int:
+def size_of(place: Location) -> int:
     """Return its bytes."""
     return place.size if isinstance(place, TarMember) else place.stat().st_size
 
 
-def ffmpeg_url(place: Place) -> str:
+def ffmpeg_url(place: Location) -> str:
     """Return what FFmpeg opens it by: a URL, since it takes what stands before a colon in a bare name for a protocol.
 
     A range of a file goes through its `subfile` protocol.
@@ -52,7 +52,7 @@ def ffmpeg_url(place: Place) -> str:
     return f"file:{place}"
 
 
-def open_place(place: Place) -> BinaryIO:
+def open_location(place: Location) -> BinaryIO:
     """Open it for reading bytes.
 
     Raises:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from vjepa_world.data.corpus.images import IMAGE_EXTENSIONS, is_image
 from vjepa_world.data.corpus.lists import VideoList
-from vjepa_world.data.corpus.locations import Place, TarMember
+from vjepa_world.data.corpus.locations import Location, TarMember
 
 _CHUNK = 1 << 16  # names that are Python objects at one time
 
@@ -47,24 +47,24 @@ class Segment:
     piece: str = ""
 
     @property
-    def place(self) -> Place:
+    def location(self) -> Location:
         """Where its bytes are."""
         return self.path if self.member is None else self.member
 
     @property
     def is_image(self) -> bool:
         """Whether it is one image."""
-        return is_image(self.place)
+        return is_image(self.location)
 
     @property
     def name(self) -> str:
         """The file, and the episode or piece where it is a part of the file."""
         part = self.piece if self.episode is None else f"episode {self.episode}"
-        return f"{self.place} ({part})" if part else str(self.place)
+        return f"{self.location} ({part})" if part else str(self.location)
 
 
 @dataclass(frozen=True)
-class FileTable(Sequence[Place]):
+class FileTable(Sequence[Location]):
     """Files, and members of tar files, by column.
 
     Attributes:
@@ -90,12 +90,12 @@ class FileTable(Sequence[Place]):
         return len(self.folder)
 
     @overload
-    def __getitem__(self, index: int) -> Place: ...
+    def __getitem__(self, index: int) -> Location: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Place]: ...
+    def __getitem__(self, index: slice) -> list[Location]: ...
 
-    def __getitem__(self, index: int | slice) -> Place | list[Place]:
+    def __getitem__(self, index: int | slice) -> Location | list[Location]:
         """Return where the bytes of a file are."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
@@ -192,7 +192,7 @@ class FileTableBuilder:
         """Add a file of its own; return its number."""
         return self.add(*os.path.split(path))
 
-    def add_place(self, place: Place) -> int:
+    def add_location(self, place: Location) -> int:
         """Add a file or a member of one; return its number."""
         if not isinstance(place, TarMember):
             return self.add_path(os.fspath(place))
@@ -279,12 +279,12 @@ class Segments(Sequence[Segment]):
     @classmethod
     def of(cls, segments: Iterable[Segment]) -> Segments:
         """Return these segments by column; pieces that are no episodes are called by their times."""
-        builder, numbers = SegmentsBuilder(), dict[Place, int]()
+        builder, numbers = SegmentsBuilder(), dict[Location, int]()
         for row in segments:
-            if row.place not in numbers:
-                numbers[row.place] = builder.files.add_place(row.place)
+            if row.location not in numbers:
+                numbers[row.location] = builder.files.add_location(row.location)
             builder.add(
-                numbers[row.place],
+                numbers[row.location],
                 label=row.label,
                 start_s=row.start_s,
                 end_s=row.end_s,

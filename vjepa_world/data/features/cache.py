@@ -16,20 +16,20 @@ from pathlib import Path
 from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.features.encoding import Encode, ShardEncoder
 from vjepa_world.data.features.key import FeatureKey
-from vjepa_world.data.features.limits import Lease, check_disk, in_gb, make_room, only_builder
+from vjepa_world.data.features.limits import Lease, build_lock, check_disk, evict_caches, format_bytes
 from vjepa_world.data.features.shards import (
     ABOUT,
     PLAN,
     Plan,
-    broken_shard,
     is_whole,
     pairs,
     read_content,
+    shard_error,
     shard_path,
     write_json,
 )
 from vjepa_world.data.features.store import FeatureStore, open_features
-from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.system.progress import track
 
@@ -79,7 +79,7 @@ def build_features(
     with contextlib.ExitStack() as held:
         held.enter_context(Lease(folder, create=True))
         if rank == 0:
-            held.enter_context(only_builder(folder))
+            held.enter_context(build_lock(folder))
             _prepare(dataset, key, folder, max_bad_fraction, limit_gb)
         barrier()
         plan = Plan.read(folder)
@@ -137,7 +137,7 @@ def _prepare(
     frames = [plan.frames(number) for number in range(len(plan.shards))]
     total = sum(frames) * key.frame_bytes
     if all(whole):
-        logger.info("features of %s are in %s (%s)", dataset.path, folder, in_gb(total))
+        logger.info("features of %s are in %s (%s)", dataset.path, folder, format_bytes(total))
         return
     if (folder / ABOUT).is_file():
         logger.warning("%s: %d of %d shards are broken or gone", folder, whole.count(False), len(whole))
@@ -151,11 +151,11 @@ def _prepare(
         key.tokens,
         key.width,
         f" and thumbnails of {key.thumbnail} pixels" if key.thumbnail else "",
-        in_gb(total),
+        format_bytes(total),
         folder,
         missing,
     )
-    make_room(folder, total, limit_gb)
+    evict_caches(folder, total, limit_gb)
     check_disk(folder, missing * key.frame_bytes)
 
 
@@ -199,7 +199,7 @@ def _finish(dataset: TrajectoryDataset, key: FeatureKey, folder: Path, plan: Pla
         path = shard_path(folder, number)
         content = read_content(path)
         if content is None:
-            raise broken_shard(path, "it was just written, and is not whole")
+            raise shard_error(path, "it was just written, and is not whole")
         bad |= content.bad
         shards.append({"file": path.name, "bytes": path.stat().st_size, "episodes": content.episodes})
     write_json(

@@ -16,8 +16,8 @@ from torch import Tensor
 from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.features.key import FeatureKey
 from vjepa_world.data.features.shards import Plan, ShardContent, shard_path, write_shard
-from vjepa_world.data.loading.worker_pool import Key, Note, WorkerPool
-from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.loading.worker_pool import CurrentItem, Key, WorkerPool
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.pixels import resize_frames
 from vjepa_world.system.progress import Progress, progress
@@ -66,12 +66,12 @@ class _Pieces:
         small = resize_frames(frames, self.thumbnail) if self.thumbnail else frames[:, :, :0, :0]
         return frames, small.contiguous()
 
-    def __call__(self, index: int, failed: Mapping[Key, str], note: Note) -> tuple[int, _Sent]:
+    def __call__(self, index: int, failed: Mapping[Key, str], current: CurrentItem) -> tuple[int, _Sent]:
         """Decode a piece for another process, which gets arrays: tensors would take file handles on their way."""
         if (index,) in failed:
             return index, failed[index,]
         piece = self.pieces[index]
-        note.write((index,), f"camera '{piece.camera}' of episode {piece.episode} of {self.dataset.path}")
+        current.write((index,), f"camera '{piece.camera}' of episode {piece.episode} of {self.dataset.path}")
         found = self.load(index)
         return index, found if isinstance(found, str) else (found[0].numpy(), found[1].numpy())
 

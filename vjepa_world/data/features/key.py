@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
 
 #: Part of every key: features written in another layout are not found again.
@@ -83,7 +83,7 @@ class FeatureKey:
         digest = hashlib.blake2b(json.dumps(self.parts(), sort_keys=True).encode(), digest_size=6)
         return root / f"{dataset.path.resolve().name}-{digest.hexdigest()}"
 
-    def refuse_others(self, folder: Path, there: Mapping[str, Any]) -> None:
+    def check_matches(self, folder: Path, there: Mapping[str, Any]) -> None:
         """Stop when a folder's features are not those of this key.
 
         Raises:

@@ -98,7 +98,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 @contextmanager
-def only_builder(folder: Path) -> Iterator[None]:
+def build_lock(folder: Path) -> Iterator[None]:
     """Let one run at a time compute what goes into `folder`; others wait here, and say so."""
     with ExitStack() as opened:
         try:
@@ -113,7 +113,7 @@ def only_builder(folder: Path) -> Iterator[None]:
         yield
 
 
-def make_room(folder: Path, needed_bytes: int, limit_gb: float) -> list[Path]:
+def evict_caches(folder: Path, needed_bytes: int, limit_gb: float) -> list[Path]:
     """Remove the least recently used caches beside `folder` until all of them, and what is needed, keep the limit.
 
     Args:
@@ -131,8 +131,8 @@ def make_room(folder: Path, needed_bytes: int, limit_gb: float) -> list[Path]:
     allowed = limit_gb * _GB
     if needed_bytes > allowed:
         raise ConfigError(
-            f"the features in {folder} take {in_gb(needed_bytes)}, and limit_gb={limit_gb:g} allows less for all "
-            "caches together; raise it, or keep fewer tokens, cameras or thumbnails."
+            f"the features in {folder} take {format_bytes(needed_bytes)}, and limit_gb={limit_gb:g} allows less for "
+            "all caches together; raise it, or keep fewer tokens, cameras or thumbnails."
         )
     sizes = {cache: size_bytes(cache) for cache in caches(folder.parent) if cache != folder}
     total, removed, kept = needed_bytes + sum(sizes.values()), [], []
@@ -142,13 +142,15 @@ def make_room(folder: Path, needed_bytes: int, limit_gb: float) -> list[Path]:
         if not _remove(cache):
             kept.append(cache)
             continue
-        logger.info("removed %s (%s), the least recently used: limit_gb=%g", cache, in_gb(size), limit_gb)
+        logger.info(
+            "removed %s (%s), the least recently used: limit_gb=%g", cache, format_bytes(size), limit_gb
+        )
         removed.append(cache)
         total -= size
     if total > allowed:
         raise DataError(
-            f"caches in {folder.parent} would take {in_gb(total)}, limit_gb={limit_gb:g} allows less, and what is "
-            f"left is in use, or another user's: {', '.join(path.name for path in kept)}. Wait, or raise limit_gb."
+            f"caches in {folder.parent} would take {format_bytes(total)}, limit_gb={limit_gb:g} allows less, and what "
+            f"is left is in use, or another user's: {', '.join(path.name for path in kept)}. Wait, or raise limit_gb."
         )
     return removed
 
@@ -163,9 +165,9 @@ def check_disk(folder: Path, needed_bytes: int) -> None:
     if needed_bytes > free:
         others = sum(size_bytes(cache) for cache in caches(folder.parent) if cache != folder)
         raise DataError(
-            f"the features in {folder} need {in_gb(needed_bytes)} more, and its disk has {in_gb(free)} free. Free "
-            f"some (other caches in {folder.parent}: {in_gb(others)}), choose another place for the cache, or keep "
-            "fewer tokens, cameras or thumbnails."
+            f"the features in {folder} need {format_bytes(needed_bytes)} more, and its disk has {format_bytes(free)} "
+            f"free. Free some (other caches in {folder.parent}: {format_bytes(others)}), choose another folder for the "
+            "cache, or keep fewer tokens, cameras or thumbnails."
         )
 
 
@@ -192,7 +194,7 @@ def size_bytes(folder: Path) -> int:
     return total
 
 
-def in_gb(count: int | float) -> str:
+def format_bytes(count: int | float) -> str:
     """Return a number of bytes in words."""
     return f"{count / _GB:.2f} GB" if count >= _GB / 100 else f"{count / 1e6:.2f} MB"
 

@@ -164,7 +164,7 @@ def map_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError) as error:
-        raise broken_shard(path, str(error)) from error
+        raise shard_error(path, str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _reasons(found: object) -> dict[int, str]:
     return {_number(episode): text(reason, "a reason") for episode, reason in pairs_there}
 
 
-def broken_shard(path: Path, reason: str) -> DataError:
+def shard_error(path: Path, reason: str) -> DataError:
     """Return the error for a shard that cannot be used."""
     return DataError(
         f"{path} is broken ({reason}). Build the features again: what is whole is kept, this file is computed anew."

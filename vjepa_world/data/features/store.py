@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vjepa_world.data.features.key import FeatureKey
 from vjepa_world.data.features.limits import Lease
-from vjepa_world.data.features.shards import ShardRecord, broken_shard, map_shard, read_about
+from vjepa_world.data.features.shards import ShardRecord, map_shard, read_about, shard_error
 from vjepa_world.errors import DataError
 
 
@@ -144,7 +144,7 @@ class FeatureStore:
             for name, tensor in found.items():
                 size, dtype = self._kind(name.partition(".")[0])
                 if tensor.dtype != dtype or tuple(tensor.shape) != (shard.frames, *size):
-                    raise broken_shard(shard.path, f"{name} is {tensor.dtype} {list(tensor.shape)}")
+                    raise shard_error(shard.path, f"{name} is {tensor.dtype} {list(tensor.shape)}")
             self._mapped[number] = found
         return self._mapped[number]
 
@@ -179,11 +179,11 @@ def open_features(folder: Path, key: FeatureKey) -> FeatureStore:
     lease = Lease(folder)
     try:
         parts, shards, bad = read_about(folder)
-        key.refuse_others(folder, parts)
+        key.check_matches(folder, parts)
         for shard in shards:
             size = shard.path.stat().st_size if shard.path.is_file() else 0
             if size != shard.size:
-                raise broken_shard(shard.path, f"{size} bytes, expected {shard.size}")
+                raise shard_error(shard.path, f"{size} bytes, expected {shard.size}")
     except BaseException:
         lease.close()
         raise

@@ -73,7 +73,7 @@ class VideoClips(Dataset[Tensor | str]):
         segment = self.segments[self.groups[index]]
         try:
             times_s = self.times_s(index)
-            return self.shown.pixels(self._pool.get(segment.place).frames_at(times_s))
+            return self.shown.pixels(self._pool.get(segment.location).frames_at(times_s))
         except DataError as error:
             return str(error)
 
@@ -84,7 +84,7 @@ class VideoClips(Dataset[Tensor | str]):
             DataError: If the video cannot be opened.
         """
         segment = self.segments[self.groups[index]]
-        video = self._pool.get(segment.place)
+        video = self._pool.get(segment.location)
         # The middle of the last frame: the end itself may already be the next episode's first frame.
         last_s = min(segment.end_s or video.duration_s, video.duration_s) - 0.5 / video.fps
         room_s = max(last_s - segment.start_s - self.shown.span_s, 0.0)

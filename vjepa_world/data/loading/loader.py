@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.data.loading.mixture import BadClip, Clip, ClipMixture
-from vjepa_world.data.loading.worker_pool import Key, Note, WorkerPool
+from vjepa_world.data.loading.worker_pool import CurrentItem, Key, WorkerPool
 from vjepa_world.errors import ConfigError
 
 #: Batches that are made ahead, at least.
@@ -213,7 +213,7 @@ class _Filler:
     mixture: ClipMixture
     slots: _Slots
 
-    def __call__(self, task: _Task, failed: Mapping[Key, str], note: Note) -> _Done:
+    def __call__(self, task: _Task, failed: Mapping[Key, str], current: CurrentItem) -> _Done:
         frames = self.slots.frames(task.slot, self.mixture.shape(task.step))
         rows = []
         for place in task.share:
@@ -221,7 +221,7 @@ class _Filler:
 
             def watch(attempt: int, name: str, entry: int = entry) -> str | None:
                 key = (task.step, entry, attempt)
-                note.write(key, name)
+                current.write(key, name)
                 return failed.get(key)
 
             clip = self.mixture.clip(task.step, entry, watch)

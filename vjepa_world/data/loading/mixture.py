@@ -209,10 +209,10 @@ class ClipMixture(Dataset[Clip]):
     def _cut(self, source: _Source, segment: Segment, rng: np.random.Generator) -> tuple[Tensor, str]:
         """Return views [V,T,C,S,S] of a random clip of the segment, and its name."""
         if segment.is_image:
-            frames = load_image(segment.place).to(self.config.decode_device).unsqueeze(0)
+            frames = load_image(segment.location).to(self.config.decode_device).unsqueeze(0)
             views = self._crop(frames, rng).expand(-1, source.frames, -1, -1, -1)
             return views, segment.name
-        video = self._pool.get(segment.place)
+        video = self._pool.get(segment.location)
         # The header that the corpus was checked by may promise more than the file has.
         end_s = min(segment.end_s or video.duration_s, video.duration_s)
         latest_s = end_s - source.span_s

@@ -49,7 +49,7 @@ _NOTE_BYTES = 4096
 _ITEMS_PER_TASK = 32
 
 
-class Note:
+class CurrentItem:
     """What a process is reading, in memory that its parent sees too."""
 
     def __init__(self, context: BaseContext) -> None:
@@ -82,14 +82,14 @@ class Note:
 
 
 #: Does a task, leaving out the pieces known to fail (with the reason), and notes each piece before it reads it.
-Serve = Callable[[T, Mapping[Key, str], Note], R]
+Serve = Callable[[T, Mapping[Key, str], CurrentItem], R]
 
 
 @dataclass
 class _Worker(Generic[T]):
     process: multiprocessing.process.BaseProcess
     link: Connection
-    note: Note
+    current: CurrentItem
     pending: deque[T] = field(default_factory=deque)
     failed: dict[Key, str] = field(default_factory=dict)
     stalled_s: float = 0.0
@@ -98,7 +98,7 @@ class _Worker(Generic[T]):
 
 
 @dataclass(frozen=True)
-class Words:
+class ProcessWording:
     """How errors speak of a process.
 
     Attributes:
@@ -138,21 +138,21 @@ class WorkerPool(Generic[T, R]):
         count: int,
         timeout_s: float,
         start_method: str | None = None,
-        words: Words | None = None,
+        words: ProcessWording | None = None,
     ) -> None:
         self._serve = serve
         self._timeout_s = timeout_s
-        self._words = words or Words()
+        self._words = words or ProcessWording()
         self._context: Any = multiprocessing.get_context(start_method)
         self._workers: list[_Worker[T]] = []
         for _ in range(count):
-            note = Note(self._context)
-            self._workers.append(_Worker(*self._start(note), note))
+            current = CurrentItem(self._context)
+            self._workers.append(_Worker(*self._start(current), current))
 
-    def _start(self, note: Note) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    def _start(self, current: CurrentItem) -> tuple[multiprocessing.process.BaseProcess, Connection]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(self._serve, theirs, ours, note, os.getpid()), daemon=True
+            target=_work, args=(self._serve, theirs, ours, current, os.getpid()), daemon=True
         )
         process.start()
         theirs.close()
@@ -211,12 +211,12 @@ class WorkerPool(Generic[T, R]):
 
         Only time that was waited counts: while training computes, or the whole job is suspended, nobody is late.
         """
-        if worker.note.count != worker.seen:
-            worker.seen, worker.stalled_s = worker.note.count, 0.0
+        if worker.current.count != worker.seen:
+            worker.seen, worker.stalled_s = worker.current.count, 0.0
         worker.stalled_s += waited_s
         if worker.stalled_s < self._timeout_s:
             return
-        at = worker.note.read()
+        at = worker.current.read()
         name = at[1] if at is not None else "no file"
         raise DataError(
             f"A loader process has been reading {name} for more than {self._timeout_s:g} s. Check the disk or network "
@@ -227,7 +227,7 @@ class WorkerPool(Generic[T, R]):
         """Start a new process in place of a dead one, that leaves out what it died of."""
         worker.process.join()
         code = worker.process.exitcode or 0
-        at = worker.note.read()
+        at = worker.current.read()
         name = at[1] if at is not None else "no file"
         if at is not None and -code in _CRASHES:
             worker.failed[at[0]] = self._words.crashed(name, signal.Signals(-code).name)
@@ -243,8 +243,8 @@ class WorkerPool(Generic[T, R]):
             )
         logger.info("a loader process ended with code %d at %s and was replaced", code, name)
         worker.link.close()
-        worker.note.clear()
-        worker.process, worker.link = self._start(worker.note)
+        worker.current.clear()
+        worker.process, worker.link = self._start(worker.current)
         for task in worker.pending:
             self._send(worker, task)
 
@@ -272,7 +272,9 @@ class WorkerPool(Generic[T, R]):
         self.close()
 
 
-def _work(serve: Serve[T, R], link: Connection, parents: Connection, note: Note, parent: int) -> None:
+def _work(
+    serve: Serve[T, R], link: Connection, parents: Connection, current: CurrentItem, parent: int
+) -> None:
     """Do tasks until the parent is gone."""
     parents.close()  # else a dead parent would not be noticed at this end
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
@@ -285,10 +287,10 @@ def _work(serve: Serve[T, R], link: Connection, parents: Connection, note: Note,
         except (EOFError, OSError):
             return
         try:
-            result: Any = (serve(task, failed, note),)
+            result: Any = (serve(task, failed, current),)
         except VJEPAWorldError as error:
             result = error
-        note.clear()
+        current.clear()
         try:
             link.send(result)
         except OSError:  # the parent is gone
@@ -305,7 +307,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def guarded_map(
+def crash_safe_map(
     function: Callable[[T], R],
     items: Sequence[T],
     crash: Callable[[str], R],
@@ -342,7 +344,11 @@ def guarded_map(
 
 
 def spawned_map(
-    function: Callable[[T], R], items: Sequence[T], workers: int, describe: Callable[[T], str], words: Words
+    function: Callable[[T], R],
+    items: Sequence[T],
+    workers: int,
+    describe: Callable[[T], str],
+    words: ProcessWording,
 ) -> Iterator[R]:
     """Yield `function(item)` of every item as they come, called in new processes that share nothing with this one.
 
@@ -382,11 +388,11 @@ class _Caller(Generic[T, R]):
     function: Callable[[T], R]
     names: Sequence[str]
 
-    def __call__(self, task: tuple[int, T], failed: Mapping[Key, str], note: Note) -> tuple[int, R]:
+    def __call__(self, task: tuple[int, T], failed: Mapping[Key, str], current: CurrentItem) -> tuple[int, R]:
         number, item = task
         if (number,) in failed:
             raise DataError(failed[(number,)])
-        note.write((number,), self.names[number])
+        current.write((number,), self.names[number])
         return number, self.function(item)
 
 
@@ -397,12 +403,12 @@ class _Mapper(Generic[T, R]):
     crash: Callable[[str], R]
     items_per_task: int
 
-    def __call__(self, start: int, failed: Mapping[Key, str], note: Note) -> tuple[int, list[R]]:
+    def __call__(self, start: int, failed: Mapping[Key, str], current: CurrentItem) -> tuple[int, list[R]]:
         found = []
         for index in range(start, min(start + self.items_per_task, len(self.items))):
             if (index,) in failed:
                 found.append(self.crash(failed[(index,)]))
                 continue
-            note.write((index,), str(self.items[index]))
+            current.write((index,), str(self.items[index]))
             found.append(self.function(self.items[index]))
         return start, found

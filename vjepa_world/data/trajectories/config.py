@@ -10,7 +10,7 @@ from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import Convention
 
 #: What a run of one dataset calls it.
-ONLY = "default"
+DEFAULT_SOURCE = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +122,9 @@ class TrajectoryDataConfig:
         """Return the sources by name, with what they leave to the run filled in."""
         if self.path:
             return {
-                ONLY: TrajectorySourceConfig(
+                DEFAULT_SOURCE: TrajectorySourceConfig(
                     path=self.path,
-                    embodiment=ONLY,
+                    embodiment=DEFAULT_SOURCE,
                     cameras=self.cameras,
                     fps=self.fps,
                     convention=self.convention,

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.standardise import standardise
+from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import PLAIN, Convention, resolve_joints, same_names
 

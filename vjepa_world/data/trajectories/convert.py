@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.loading.worker_pool import Words, spawned_map
-from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
+from vjepa_world.data.loading.worker_pool import ProcessWording, spawned_map
 from vjepa_world.data.trajectories.formats.lerobot import layout
-from vjepa_world.data.trajectories.formats.lerobot.columns import numbers_of
+from vjepa_world.data.trajectories.formats.lerobot.columns import dataset_columns
 from vjepa_world.data.trajectories.formats.lerobot.layout import (
     ACTION,
     STATE,
+    ColumnSpec,
     DatasetSpec,
-    NumberSpec,
     VideoSpec,
 )
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter, finished_shards
-from vjepa_world.data.trajectories.reading import first_readable, read_json
+from vjepa_world.data.trajectories.reader_helpers import first_readable, read_json
 from vjepa_world.data.trajectories.registry import open_trajectories
+from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
 from vjepa_world.data.video.reader import pixel_format, probe_video
 from vjepa_world.errors import DataError
 from vjepa_world.files.atomic import WriteError, atomic_path
@@ -39,7 +39,7 @@ _WORDS_FILE = f"{layout.SHARDS}/conversion.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conversion:
+class ConversionConfig:
     """What is converted, and how; started again with the same, it goes on.
 
     Attributes:
@@ -62,7 +62,7 @@ class Conversion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Converted:
+class ConversionResult:
     """What a conversion came to.
 
     Attributes:
@@ -79,12 +79,12 @@ class Converted:
 
 
 def convert_trajectories(
-    conversion: Conversion,
+    conversion: ConversionConfig,
     *,
     max_bad_fraction: float = 0.2,
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> Converted:
+) -> ConversionResult:
     """Write the LeRobotDataset v3.0 that has the same episodes; unusable ones are left out and listed in a CSV.
 
     Args:
@@ -127,7 +127,7 @@ def convert_trajectories(
         episodes, frames = writer.num_recorded()
         writer.finalize()
         left_out = dict(dataset.about.get("left_out", {}))
-        return Converted(episodes=episodes, frames=frames, bad=bad.reasons, left_out=left_out)
+        return ConversionResult(episodes=episodes, frames=frames, bad=bad.reasons, left_out=left_out)
     finally:
         dataset.close()
 
@@ -138,7 +138,7 @@ def spec_of(dataset: TrajectoryDataset, first: Trajectory, reencode: bool) -> Da
     Raises:
         DataError: Its frames cannot be read or encoded.
     """
-    numbers = numbers_of(first)
+    numbers = dataset_columns(first)
     return DatasetSpec(
         fps=dataset.fps,
         state_names=dataset.state_names,
@@ -148,7 +148,7 @@ def spec_of(dataset: TrajectoryDataset, first: Trajectory, reencode: bool) -> Da
         state_dtype=first.states.dtype.name,
         action_dtype=first.actions.dtype.name,
         columns={
-            name: NumberSpec.of(values) for name, values in numbers.items() if name not in (STATE, ACTION)
+            name: ColumnSpec.of(values) for name, values in numbers.items() if name not in (STATE, ACTION)
         },
         convention=dataset.convention,
     )
@@ -169,7 +169,7 @@ def _video_spec(dataset: TrajectoryDataset, first: Trajectory, camera: str, reen
     )
 
 
-def _claim(conversion: Conversion, dataset: TrajectoryDataset) -> None:
+def _claim(conversion: ConversionConfig, dataset: TrajectoryDataset) -> None:
     """Make the destination this conversion's, or see that it is.
 
     Raises:
@@ -219,7 +219,7 @@ class _Shard:
     """A shard that is to be written; small, and sent to worker processes."""
 
     writer: LeRobotWriter
-    conversion: Conversion
+    conversion: ConversionConfig
     index: int
     total: int
 
@@ -246,7 +246,7 @@ def _run(
     if workers == 1 or len(work) < 2:
         yield from (shard.write(dataset) for shard in work)
         return
-    words = Words(
+    words = ProcessWording(
         "converting process", "converting", "start the same again with fewer --workers, and it goes on"
     )
     name = f"shard {{}} of {work[0].conversion.source}"

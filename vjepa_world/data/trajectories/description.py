@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
-from vjepa_world.data.trajectories.checks.suite import Finding, check_images, check_numbers, worst_first
+from vjepa_world.data.trajectories.checks.run import Finding, check_images, check_numbers, worst_first
+from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
 from vjepa_world.data.video.reader import probe_video
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention

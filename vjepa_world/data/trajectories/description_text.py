@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from vjepa_world.data.corpus.describe import text_table
-from vjepa_world.data.trajectories.checks.suite import Finding
+from vjepa_world.data.trajectories.checks.run import Finding
 from vjepa_world.data.trajectories.description import DatasetDescription
 from vjepa_world.ops.convention import Convention
 
@@ -149,7 +149,7 @@ def _findings(description: DatasetDescription, most: int) -> list[str]:
         groups.setdefault((finding.severity, finding.check), []).append(finding)
     lines = [f"findings: {total} ({looked} looked at)"]
     for (severity, check), group in groups.items():
-        lines += _listed([f"  {severity}, {check}, {f.place}: {f.message}" for f in group], most)
+        lines += _listed([f"  {severity}, {check}, {f.location}: {f.message}" for f in group], most)
     return lines
 
 

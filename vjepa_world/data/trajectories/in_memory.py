@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.data.trajectories import reading
-from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories import reader_helpers
 from vjepa_world.data.trajectories.convention_inference import infer_convention
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import PLAIN, Convention
 
@@ -79,7 +79,7 @@ class InMemoryDataset:
         name: str = "in-memory dataset",
     ) -> None:
         self.path = Path(name)
-        self.fps = reading.check_fps(fps, fps)
+        self.fps = reader_helpers.check_fps(fps, fps)
         if not episodes:
             raise DataError(f"{name} has no episode; give at least one.")
         sizes = [np.shape(episodes[0].states)[-1:], np.shape(episodes[0].actions)[-1:]]
@@ -104,7 +104,7 @@ class InMemoryDataset:
         Raises:
             DataError: There is no such episode.
         """
-        reading.check_index(self.path, index, self.num_episodes)
+        reader_helpers.check_index(self.path, index, self.num_episodes)
         return self._episodes[index]
 
     @functools.cached_property
@@ -133,19 +133,19 @@ class InMemoryDataset:
                     f"{where}: {what} have shape {list(values.shape)}, expected two axes, [rows, numbers]"
                     + (f" with {size[0]} numbers as in episode 0." if index else ".")
                 )
-        states = reading.number_rows(states, where=where, what="states")
-        reading.check_length(len(states), where)
+        states = reader_helpers.number_rows(states, where=where, what="states")
+        reader_helpers.check_length(len(states), where)
         if len(actions) != len(states) - 1:
             raise DataError(
                 f"{where}: {len(states)} states and {len(actions)} actions, expected {len(states) - 1} actions, one "
                 "between each two states. Leave out the last one if it led to no observation."
             )
         times = np.arange(len(states)) / self.fps if arrays.timestamps_s is None else arrays.timestamps_s
-        times_s = reading.number_rows(
+        times_s = reader_helpers.number_rows(
             np.asarray(times, np.float64), where=where, what="timestamps_s", rows=len(states), size=1
         )
         given = arrays.frames if isinstance(arrays.frames, Mapping) else {_ONLY_CAMERA: arrays.frames}
-        cameras = reading.choose_cameras(None, tuple(given), self.path)
+        cameras = reader_helpers.choose_cameras(None, tuple(given), self.path)
         if index and cameras != tuple(self._images[0]):
             raise DataError(
                 f"{where} has the cameras {', '.join(cameras) or 'none'}, and episode 0 has "
@@ -158,7 +158,7 @@ class InMemoryDataset:
             name=where,
             fps=self.fps,
             states=states,
-            actions=reading.number_rows(actions, where=where, what="actions"),
+            actions=reader_helpers.number_rows(actions, where=where, what="actions"),
             timestamps_s=times_s.reshape(-1),
             cameras=cameras,
             load_frames=functools.partial(_frames_at, images=images),
@@ -169,7 +169,7 @@ class InMemoryDataset:
     def _names(self, what: str, names: Sequence[str], size: int) -> tuple[str, ...]:
         if names and len(names) != size:
             raise DataError(f"{self.path}: {len(names)} {what} names for {size} numbers; give one for each.")
-        return tuple(names) or reading.names_of((what,), (size,))
+        return tuple(names) or reader_helpers.number_names((what,), (size,))
 
 
 def _frames_at(camera: str, rows: np.ndarray, *, images: Mapping[str, np.ndarray]) -> Tensor:

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.convention_inference import infer_convention
 from vjepa_world.data.trajectories.formats.droid import DROIDDataset
 from vjepa_world.data.trajectories.formats.droid_folders import is_droid
@@ -28,6 +27,7 @@ from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset,
 from vjepa_world.data.trajectories.formats.ogbench import OGBenchDataset, is_ogbench
 from vjepa_world.data.trajectories.formats.rlds.reader import RLDSDataset, is_rlds
 from vjepa_world.data.trajectories.formats.robomimic import RobomimicDataset, is_robomimic
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError, nearest
 from vjepa_world.ops.convention import Convention
 from vjepa_world.registry import Registry, RegistryError

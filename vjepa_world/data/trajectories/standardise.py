@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
 from vjepa_world.ops.joints import short_way

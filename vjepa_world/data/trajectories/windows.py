@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.trajectories.base import Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.standardise import standardise
+from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
 from vjepa_world.ops.pose import compose_actions
@@ -26,10 +26,10 @@ from vjepa_world.system.progress import track
 _TIE_S = 1e-9
 
 
-Joining = Literal["pose", "add", "last", "stack"]
+ActionMerging = Literal["pose", "add", "last", "stack"]
 
 
-def joining_of(convention: Convention) -> Joining:
+def action_merging(convention: Convention) -> ActionMerging:
     """Return how the actions of rows that a window skips become one, in our convention."""
     if convention.actions == "given":
         return "stack"
@@ -48,7 +48,7 @@ class EpisodeNumbers:
         states: float32 `[R, S]`.
         actions: float32 `[R-1, A]`.
         timestamps_s: float64 `[R]`.
-        joining: How the actions of skipped rows become one: pose deltas are composed (pose), changes added (add), of
+        merging: How the actions of skipped rows become one: pose deltas are composed (pose), changes added (add), of
             targets the last one counts (last), others stand one after the other (stack).
         extrinsics: By camera, float32 `[R, 6]`.
         task: What the robot did, in words.
@@ -61,7 +61,7 @@ class EpisodeNumbers:
     states: np.ndarray
     actions: np.ndarray
     timestamps_s: np.ndarray
-    joining: Joining
+    merging: ActionMerging
     extrinsics: Mapping[str, np.ndarray] = field(default_factory=dict)
     task: str = ""
     fingerprint: str = ""
@@ -116,7 +116,7 @@ def _numbers(trajectory: Trajectory, convention: Convention) -> EpisodeNumbers:
         states=ours.states,
         actions=ours.actions,
         timestamps_s=ours.timestamps_s,
-        joining=joining_of(convention),
+        merging=action_merging(convention),
         extrinsics={name: values.astype(np.float32) for name, values in ours.extrinsics.items()},
         task=ours.task,
         fingerprint=fingerprint(trajectory),
@@ -138,7 +138,7 @@ class WindowTable:
         episodes: int64 `[W]`, places in the list of episodes.
         indices: int64 `[W]`, the same episodes' places in the dataset.
         fps: Frames a second of the windows.
-        joining: How the actions of skipped rows become one.
+        merging: How the actions of skipped rows become one.
         stride: Rows between two frames, at most.
 
     Raises:
@@ -166,7 +166,7 @@ class WindowTable:
         ]
         lengths = [len(episode.states) for episode in self.source]
         self._starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
-        self.joining: Joining = self.source[0].joining if self.source else "stack"
+        self.merging: ActionMerging = self.source[0].merging if self.source else "stack"
         self._states = torch.from_numpy(_joined([e.states for e in self.source]))
         # One row of zeros ends each episode, so that actions and states have the same places.
         self._actions = torch.from_numpy(_joined([np.pad(e.actions, ((0, 1), (0, 0))) for e in self.source]))
@@ -183,7 +183,7 @@ class WindowTable:
     @property
     def action_dim(self) -> int:
         """Size of an action from frame to frame, A."""
-        return self._actions.shape[1] * (self.stride if self.joining == "stack" else 1)
+        return self._actions.shape[1] * (self.stride if self.merging == "stack" else 1)
 
     def numbers(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states and actions of windows `[B]`: float32 `[B, T, S]` and `[B, T-1, A]`.
@@ -195,14 +195,14 @@ class WindowTable:
         states = self._states[places]
         if self.stride == 1:
             return states, self._actions[places[:, :-1]]
-        if self.joining == "last":
+        if self.merging == "last":
             return states, self._actions[places[:, 1:] - 1]
         each = places[:, :-1, None] + torch.arange(self.stride)
         actions = self._actions[each.clamp_max(len(self._actions) - 1)]
-        if self.joining == "stack":
+        if self.merging == "stack":
             return states, actions.flatten(2)
         taken = actions * (each < places[:, 1:, None]).unsqueeze(-1)
-        return states, compose_actions(taken) if self.joining == "pose" else taken.sum(dim=2)
+        return states, compose_actions(taken) if self.merging == "pose" else taken.sum(dim=2)
 
     def places(self, windows: Tensor) -> Tensor:
         """Return the rows of windows `[B]` as places among all rows of all episodes, int64 `[B, T]`."""
@@ -238,7 +238,7 @@ class WindowTable:
         """
         steps = torch.diff(self.rows, dim=1)
         low, high = (int(steps.min()), int(steps.max())) if steps.numel() else (1, 1)
-        if low != high and self.joining == "stack":
+        if low != high and self.merging == "stack":
             raise DataError(
                 f"at data.fps={self.fps:g} between {low} and {high} rows lie between two frames, and actions of no "
                 "known meaning cannot be put together in different numbers; choose a data.fps that divides the data's."

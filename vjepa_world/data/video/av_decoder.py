@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from vjepa_world.data.video.av_source import AvSource
-from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, displayed, first_line
+from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, first_line, frames_displayed_at
 
 #: A video's stored packets stay in memory up to this many bytes: reading them anew is a twentieth of the work.
 KEPT_BYTES = 2 << 20
@@ -59,7 +59,7 @@ class AvDecoder:
         self.num_frames = len(self._index)
         self.begin_s, self.end_s = float(self._index.starts_s[0]), self._index.end_s
         self.starts_s = self._index.starts_s
-        self._spare = self._index.spare if skip else frozenset()
+        self._disposable = self._index.disposable if skip else frozenset()
         self._from_start = (
             False  # whether the feed began at the first packet, so that all frames come out of it
         )
@@ -71,7 +71,7 @@ class AvDecoder:
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(displayed(self._index.starts_s, times_s))
+        return self.at_indices(frames_displayed_at(self._index.starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
@@ -82,7 +82,7 @@ class AvDecoder:
             self._decode_group(list(group), clip)
         return torch.from_numpy(clip.in_order(indices)).permute(0, 3, 1, 2)
 
-    def everything(self) -> tuple[Tensor, np.ndarray]:
+    def all_frames(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
         return self.at_indices(range(self.num_frames)), self._index.starts_s
 
@@ -113,13 +113,13 @@ class AvDecoder:
         """
         goes_on = self._from_start or key == self._begun_at
         if goes_on and group[0] > self._passed and self._left_out.isdisjoint(group):
-            missing = self._read_on(group, clip, self._spare)
+            missing = self._read_on(group, clip, self._disposable)
             if not missing:
                 return missing
         keys = self._index.keys
         for start in keys[keys <= key][::-1][:_KEYS_TRIED].tolist():
             if self._begin_at(start):
-                missing = self._read_on(group, clip, self._spare)
+                missing = self._read_on(group, clip, self._disposable)
                 if not missing:
                     return missing
         self._begin_anew()
@@ -151,13 +151,13 @@ class AvDecoder:
     def _end_feed(self) -> None:
         self._begun_at, self._from_start = -1, False
 
-    def _read_on(self, group: list[int], clip: _Clip, spare: frozenset[int]) -> set[int]:
+    def _read_on(self, group: list[int], clip: _Clip, disposable: frozenset[int]) -> set[int]:
         """Decode from where the feed is until all of `group` are in `clip`; return those that never came."""
         missing = set(group)
-        shown_of, context = self._index.shown_of, self._source.context
+        frame_of_packet, context = self._index.frame_of_packet, self._source.context
         for number, packet in self._feed:
-            shown = shown_of.get(number, -1)
-            if shown in spare and shown not in missing:
+            shown = frame_of_packet.get(number, -1)
+            if shown in disposable and shown not in missing:
                 self._left_out.add(shown)
                 continue
             if packet.size:
@@ -175,7 +175,7 @@ class AvDecoder:
     def _take(self, frames: list[av.VideoFrame], missing: set[int], clip: _Clip) -> None:
         """Put those of `frames` that are missing into `clip`."""
         for frame in frames:
-            index = self._index.shown_of.get(-1 if frame.pts is None else frame.pts, -1)
+            index = self._index.frame_of_packet.get(-1 if frame.pts is None else frame.pts, -1)
             self._passed = max(self._passed, index)
             if index in missing:
                 missing.remove(index)

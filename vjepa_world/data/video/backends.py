@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vjepa_world.data.video.av_decoder import KEPT_BYTES, AvDecoder
 from vjepa_world.data.video.av_source import AvSource
-from vjepa_world.data.video.decoder import DecodeError, Decoder, displayed, first_line
+from vjepa_world.data.video.decoder import DecodeError, Decoder, first_line, frames_displayed_at
 from vjepa_world.data.video.packet_roles import SKIPPING_CODECS
 from vjepa_world.errors import ConfigError, DataError, nearest
 
@@ -39,17 +39,17 @@ class MemoryDecoder:
 
     def __init__(self, decoder: Decoder) -> None:
         self.num_frames, self.begin_s, self.end_s = decoder.num_frames, decoder.begin_s, decoder.end_s
-        self._frames, self.starts_s = decoder.everything()
+        self._frames, self.starts_s = decoder.all_frames()
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(displayed(self.starts_s, times_s))
+        return self.at_indices(frames_displayed_at(self.starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
         return self._frames[list(indices)]
 
-    def everything(self) -> tuple[Tensor, np.ndarray]:
+    def all_frames(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
         return self._frames, self.starts_s
 
@@ -99,7 +99,7 @@ class TorchcodecDecoder:
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(displayed(self._index.starts_s, times_s))
+        return self.at_indices(frames_displayed_at(self._index.starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
@@ -116,7 +116,7 @@ class TorchcodecDecoder:
     def _are_those(self, times_s: np.ndarray, indices: Sequence[int]) -> bool:
         return bool(np.allclose(times_s, self._index.starts_s[list(indices)], rtol=0, atol=1e-6))
 
-    def everything(self) -> tuple[Tensor, np.ndarray]:
+    def all_frames(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
         return self.at_indices(range(self.num_frames)), self._index.starts_s
 
@@ -167,7 +167,7 @@ class DecordDecoder:
 
     def at_times(self, times_s: np.ndarray) -> Tensor:
         """See `Decoder`."""
-        return self.at_indices(displayed(self._index.starts_s, times_s))
+        return self.at_indices(frames_displayed_at(self._index.starts_s, times_s))
 
     def at_indices(self, indices: Sequence[int]) -> Tensor:
         """See `Decoder`."""
@@ -182,7 +182,7 @@ class DecordDecoder:
             raise DecodeError(first_line(error)) from error
         return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
-    def everything(self) -> tuple[Tensor, np.ndarray]:
+    def all_frames(self) -> tuple[Tensor, np.ndarray]:
         """See `Decoder`."""
         return self.at_indices(range(self.num_frames)), self._index.starts_s
 

@@ -41,7 +41,7 @@ class Decoder(Protocol):
         """Return uint8 [T,C,H,W], the frames at these places in presentation order."""
         ...
 
-    def everything(self) -> tuple[Tensor, np.ndarray]:
+    def all_frames(self) -> tuple[Tensor, np.ndarray]:
         """Return all frames, uint8 [T,C,H,W], and when each starts [s]."""
         ...
 
@@ -50,7 +50,7 @@ class Decoder(Protocol):
         ...
 
 
-def displayed(starts_s: np.ndarray, times_s: np.ndarray) -> list[int]:
+def frames_displayed_at(starts_s: np.ndarray, times_s: np.ndarray) -> list[int]:
     """Return for each time the index of the last frame that starts at or before it."""
     indices = np.searchsorted(starts_s, times_s, side="right") - 1
     return np.clip(indices, 0, len(starts_s) - 1).tolist()

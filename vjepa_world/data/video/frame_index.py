@@ -46,7 +46,7 @@ class FrameIndex:
         starts_s: [T] when each is first displayed, in seconds on the file's own clock.
         end_s: When the last one's display ends.
         keys: Those frames at which decoding can begin: all later ones come out whole.
-        spare: Those which no other refers to.
+        disposable: Those which no other refers to.
         is_plain: Containers and codecs agree on times and keyframes, and every packet is one displayed frame: other
             decoders than ours may be trusted with it.
     """
@@ -56,13 +56,15 @@ class FrameIndex:
     starts_s: np.ndarray
     end_s: float
     keys: np.ndarray
-    spare: frozenset[int]
+    disposable: frozenset[int]
     is_plain: bool
-    shown_of: dict[int, int] = field(init=False)  # from a packet to its frame
+    frame_of_packet: dict[int, int] = field(init=False)  # from a packet to its frame
 
     def __post_init__(self) -> None:
         """Turn `order` round."""
-        object.__setattr__(self, "shown_of", {int(number): index for index, number in enumerate(self.order)})
+        object.__setattr__(
+            self, "frame_of_packet", {int(number): index for index, number in enumerate(self.order)}
+        )
 
     def __len__(self) -> int:
         return len(self.order)
@@ -101,7 +103,7 @@ def build_index(
     ]
     times = [stored[number].pts for number in shown]
     is_sorted = times_are_stored and None not in times and len(set(times)) == len(times)
-    is_sorted &= not any(role.doubtful for role in roles)
+    is_sorted &= not any(role.uncertain for role in roles)
     # Times of storing for pictures that are displayed in another order: put together wrongly, decoded from the start.
     is_misdated = is_sorted and any(role.reorders for role in roles)
     is_misdated &= times == sorted(time for time in times if time is not None)
@@ -128,7 +130,7 @@ def build_index(
         starts_s=starts_s,
         end_s=float(starts_s[-1]) + _last_duration_s(starts_s, stored[order[-1]].duration * unit_s, fps),
         keys=np.array(keys, dtype=np.int64),
-        spare=frozenset(index for index, number in enumerate(order) if roles[number].disposable),
+        disposable=frozenset(index for index, number in enumerate(order) if roles[number].disposable),
         is_plain=is_sorted and keys == flagged and len(order) == sum(1 for packet in stored if packet.size),
     )
 
@@ -156,13 +158,13 @@ def _stored_times(stored: Sequence[StoredPacket], order: list[int], prefer_dts: 
 
 def _key_frames(stored: Sequence[StoredPacket], roles: Sequence[Role], order: list[int]) -> list[int]:
     """Return the frames that the container calls keyframes, the codec too, and behind which nothing older comes."""
-    shown_of = {number: index for index, number in enumerate(order)}
+    frame_of_packet = {number: index for index, number in enumerate(order)}
     keys, latest = [], -1
     for number, packet in enumerate(stored):
-        index = shown_of.get(number)
+        index = frame_of_packet.get(number)
         if index is None:
             continue
-        if packet.is_keyframe and roles[number].begins and index > latest:
+        if packet.is_keyframe and roles[number].is_entry_point and index > latest:
             keys.append(index)
         latest = max(latest, index)
     return keys

@@ -40,17 +40,17 @@ class Role(NamedTuple):
 
     Attributes:
         disposable: The others decode to the same pictures without it.
-        begins: Decoding can begin here, as far as the codec's headers say: all that is displayed later is whole.
+        is_entry_point: Decoding can begin here: the codec says that all pictures displayed later are complete.
         hidden: It holds no picture that is displayed.
         reorders: Its picture is displayed before one that is stored earlier. Known of MPEG-4 only.
-        doubtful: It may hold no picture that is displayed, or two: only decoding tells.
+        uncertain: It may hold no picture that is displayed, or two: only decoding tells.
     """
 
     disposable: bool = False
-    begins: bool = True
+    is_entry_point: bool = True
     hidden: bool = False
     reorders: bool = False
-    doubtful: bool = False
+    uncertain: bool = False
 
 
 _PLAIN = Role()
@@ -79,23 +79,23 @@ def packet_roles(codec: str, extradata: bytes | None, packets: Iterable[memoryvi
         length = (header[21] & 3) + 1 if len(header) > 21 and header[0] == 1 else 0
         seen = [_hevc_layers(packet, length) for packet in packets]
         top = max((highest for _, highest, _ in seen), default=0)
-        return [Role(disposable=free == top > 0, begins=begins) for free, _, begins in seen]
+        return [Role(disposable=free == top > 0, is_entry_point=entry) for free, _, entry in seen]
     read: Callable[[memoryview], Role] | None = _READERS.get(codec)
     return [_PLAIN if read is None else read(packet) for packet in packets]
 
 
 def _h264_role(packet: memoryview, length: int) -> Role:
-    slices, begins, others = 0, False, False
+    slices, is_entry_point, others = 0, False, False
     for unit in _units(packet, length):
         kind, referred = unit[0] & 31, unit[0] & 0x60
         if kind == _H264_SLICE and not referred:
             slices += 1
         elif kind not in _H264_ASIDE:
             others = True
-            begins |= kind == _H264_IDR
+            is_entry_point |= kind == _H264_IDR
         elif kind == _H264_SEI:
-            begins |= _is_clean_recovery_point(unit)
-    return Role(disposable=slices > 0 and not others, begins=begins)
+            is_entry_point |= _is_clean_recovery_point(unit)
+    return Role(disposable=slices > 0 and not others, is_entry_point=is_entry_point)
 
 
 def _is_clean_recovery_point(unit: memoryview) -> bool:
@@ -118,7 +118,7 @@ def _hevc_layers(packet: memoryview, length: int) -> tuple[int, int, bool]:
 
     The sub-layer counts from 1, and is 0 where a picture of the same one may refer to this one.
     """
-    free, highest, begins, kept = 0, 0, False, False
+    free, highest, is_entry_point, kept = 0, 0, False, False
     for unit in _units(packet, length):
         if len(unit) < 2 or unit[0] & 1 or unit[1] & 0xF8:  # cut off, or of another layer than the base
             kept = True
@@ -126,18 +126,18 @@ def _hevc_layers(packet: memoryview, length: int) -> tuple[int, int, bool]:
         kind = unit[0] >> 1
         if kind < _HEVC_FIRST_NON_SLICE:
             highest = max(highest, unit[1] & 7)
-            begins |= kind in _HEVC_RANDOM_ACCESS
+            is_entry_point |= kind in _HEVC_RANDOM_ACCESS
         if kind <= _HEVC_LAST_NON_REFERENCE and kind % 2 == 0:
             free = unit[1] & 7
         elif kind not in _HEVC_ASIDE:
             kept = True
-    return (0 if kept else free), highest, begins
+    return (0 if kept else free), highest, is_entry_point
 
 
 def _vp8_role(packet: memoryview) -> Role:
     if len(packet) == 0:
         return _PLAIN
-    return Role(begins=not packet[0] & 1, hidden=not packet[0] & 0x10)
+    return Role(is_entry_point=not packet[0] & 1, hidden=not packet[0] & 0x10)
 
 
 def _vp9_role(packet: memoryview) -> Role:
@@ -150,7 +150,8 @@ def _vp9_role(packet: memoryview) -> Role:
     # Of several frames in one packet the last is displayed.
     several = packet[-1] & 0xE0 == 0xC0
     return Role(
-        begins=not shows_existing and not needs_others, hidden=not (shows_existing or shown or several)
+        is_entry_point=not shows_existing and not needs_others,
+        hidden=not (shows_existing or shown or several),
     )
 
 
@@ -168,11 +169,11 @@ def _av1_role(packet: memoryview) -> Role:
             if not packet[at - 1] & 0x80:
                 break
         if kind in _AV1_FRAMES and at < len(packet):
-            return Role(begins=packet[at] & 0xE0 == 0)
+            return Role(is_entry_point=packet[at] & 0xE0 == 0)
         if not has_size:
             break
         at += size
-    return Role(begins=False)
+    return Role(is_entry_point=False)
 
 
 def _mpeg4_role(packet: memoryview) -> Role:
@@ -180,25 +181,25 @@ def _mpeg4_role(packet: memoryview) -> Role:
     data = bytes(packet)
     at = data.find(_MPEG4_PICTURE)
     if at < 0 or at + 4 >= len(data):
-        return Role(begins=False, doubtful=len(data) > 0)
+        return Role(is_entry_point=False, uncertain=len(data) > 0)
     kind = data[at + 4] >> 6
-    doubtful = len(data) - at < _MPEG4_TINY or data.find(_MPEG4_PICTURE, at + 4) >= 0
-    return Role(begins=kind == _MPEG4_I, reorders=kind == _MPEG4_B, doubtful=doubtful)
+    uncertain = len(data) - at < _MPEG4_TINY or data.find(_MPEG4_PICTURE, at + 4) >= 0
+    return Role(is_entry_point=kind == _MPEG4_I, reorders=kind == _MPEG4_B, uncertain=uncertain)
 
 
 def _mpeg2_role(packet: memoryview) -> Role:
     data = bytes(packet)
     at = data.find(_MPEG2_PICTURE)
-    return Role(begins=0 <= at < len(data) - 5 and data[at + 5] >> 3 & 7 == _MPEG2_I)
+    return Role(is_entry_point=0 <= at < len(data) - 5 and data[at + 5] >> 3 & 7 == _MPEG2_I)
 
 
 def _two_bits_role(packet: memoryview) -> Role:
     """Of Theora and of Microsoft's MPEG-4: the first two bits of a picture that needs no other are 0."""
-    return Role(begins=len(packet) > 0 and packet[0] & 0xC0 == 0)
+    return Role(is_entry_point=len(packet) > 0 and packet[0] & 0xC0 == 0)
 
 
 def _wmv2_role(packet: memoryview) -> Role:
-    return Role(begins=len(packet) > 0 and packet[0] & 0x80 == 0)
+    return Role(is_entry_point=len(packet) > 0 and packet[0] & 0x80 == 0)
 
 
 _READERS: dict[str, Callable[[memoryview], Role]] = {

@@ -6,10 +6,10 @@ import os
 from collections import OrderedDict
 from typing import Any
 
-from vjepa_world.data.corpus.locations import Place
+from vjepa_world.data.corpus.locations import Location
 from vjepa_world.data.video.reader import VideoFile, open_video
 
-_left_by_the_parent: list[OrderedDict[Place, VideoFile]] = []
+_left_by_the_parent: list[OrderedDict[Location, VideoFile]] = []
 
 
 class VideoPool:
@@ -30,10 +30,10 @@ class VideoPool:
         self._num_threads = num_threads
         self._memory_bytes = memory_bytes
         self._free_bytes = memory_bytes
-        self._open: OrderedDict[Place, VideoFile] = OrderedDict()
+        self._open: OrderedDict[Location, VideoFile] = OrderedDict()
         self._process = os.getpid()
 
-    def get(self, path: Place) -> VideoFile:
+    def get(self, path: Location) -> VideoFile:
         """Return the open video at `path`.
 
         Raises:

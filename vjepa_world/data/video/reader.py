@@ -17,7 +17,7 @@ import av
 import numpy as np
 from torch import Tensor
 
-from vjepa_world.data.corpus.locations import Place, TarMember, ffmpeg_url, open_place, size_of
+from vjepa_world.data.corpus.locations import Location, TarMember, ffmpeg_url, open_location, size_of
 from vjepa_world.data.video.backends import MemoryDecoder, open_decoder
 from vjepa_world.data.video.container_size import declared_size
 from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, Decoder, first_line
@@ -59,7 +59,7 @@ class VideoInfo:
     rotation flag is applied.
     """
 
-    path: Place
+    path: Location
     duration_s: float
     fps: float
     num_frames: int
@@ -108,7 +108,7 @@ def pixel_format(path: str | os.PathLike[str]) -> str | None:
         return None
 
 
-def check_file(place: Place) -> None:
+def check_file(place: Location) -> None:
     """Refuse what is no file with bytes in it.
 
     Raises:
@@ -131,16 +131,16 @@ def check_file(place: Place) -> None:
         raise unreadable(place, f"{file} is truncated: it ends before this member does")
 
 
-def _check_whole(place: Place, container: av.container.InputContainer) -> None:
+def _check_whole(place: Location, container: av.container.InputContainer) -> None:
     """Refuse a file that ends before its index does: decoders would hand out fewer, grey or repeated frames."""
     ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
-    with open_place(place) as file:
+    with open_location(place) as file:
         needed, size = max([declared_size(file), *ends]), size_of(place)
     if needed > size:
         raise unreadable(place, f"it is truncated: its header speaks of {needed} bytes, the file has {size}")
 
 
-def _info(path: Place, container: av.container.InputContainer, stream: av.VideoStream) -> VideoInfo:
+def _info(path: Location, container: av.container.InputContainer, stream: av.VideoStream) -> VideoInfo:
     context = stream.codec_context
     rate = stream.average_rate or stream.guessed_rate
     duration_s = _duration_s(container, stream)
@@ -176,7 +176,7 @@ def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) 
 
 
 def unreadable(
-    place: Place | str, reason: str, expected: str = "a whole video file with frames that FFmpeg decodes"
+    place: Location | str, reason: str, expected: str = "a whole video file with frames that FFmpeg decodes"
 ) -> VideoError:
     """Return the error for what cannot be read: which, why, what was expected, what to do."""
     return VideoError(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.trajectories.base import TrajectoryDataset
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable
 from vjepa_world.errors import DataError
 from vjepa_world.evaluation.action_axes import ActionSpace, action_space

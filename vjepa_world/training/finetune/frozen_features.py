@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vjepa_world.data.features.cache import FeatureKey, build_features, open_features
 from vjepa_world.data.features.store import FeatureStore
-from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.config import FeaturesConfig
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.probes import weights_digest
 from vjepa_world.training.engine.distributed import Ranks, barrier

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.trajectories.base import TrajectoryDataset
 from vjepa_world.data.trajectories.config import TrajectoryDataConfig, TrajectorySourceConfig
 from vjepa_world.data.trajectories.registry import open_trajectories
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import EpisodeNumbers, WindowTable, read_episodes
 from vjepa_world.errors import DataError
 from vjepa_world.training.engine.sampling import step_generator

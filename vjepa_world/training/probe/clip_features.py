@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from xxhash import xxh3_64
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.features.limits import Lease, check_disk, in_gb, make_room
+from vjepa_world.data.features.limits import Lease, check_disk, evict_caches, format_bytes
 from vjepa_world.data.loading.clip_tables import ClipTable
 from vjepa_world.errors import DataError
 from vjepa_world.files.checksums import file_checksum
@@ -100,7 +100,7 @@ def encode_clips(
     size = 2 * int(np.prod(shape))
     if not _is_whole(folder, shape):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        make_room(folder, size, limit_gb)
+        evict_caches(folder, size, limit_gb)
         check_disk(folder, size)
         temporary = Path(tempfile.mkdtemp(dir=cache, prefix=f".{folder.name}."))
         temporary.chmod(0o755)
@@ -120,7 +120,7 @@ def encode_clips(
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             lease.close()
-    logger.info("features of %d clips are in %s (%s)", len(clips), folder, in_gb(size))
+    logger.info("features of %d clips are in %s (%s)", len(clips), folder, format_bytes(size))
     return _read(folder, shape, clips, max_bad_fraction)
 
 

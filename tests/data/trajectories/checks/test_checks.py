@@ -12,8 +12,8 @@ import pytest
 
 from tests.data.arm_motion import FPS, arm_episodes, make_trajectory
 from tests.paths import SHARED_DATA
-from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.checks.suite import Finding, check_images, check_numbers
+from vjepa_world.data.trajectories.checks.run import Finding, check_images, check_numbers
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.convention import PLAIN, ROTATIONS, Convention
 
 DELTA = Convention(actions="delta")

@@ -10,8 +10,8 @@ import pytest
 
 from tests.data.arm_motion import make_trajectory
 from tests.data.joint_robot import JOINTS, joint_episode
-from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.checks.suite import Finding, check_numbers
+from vjepa_world.data.trajectories.checks.run import Finding, check_numbers
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.convention import Convention
 
 

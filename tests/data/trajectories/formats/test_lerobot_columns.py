@@ -20,7 +20,7 @@ from tests.cli.commands import run
 from tests.data.coded_video import coded_frame, read_codes
 from tests.data.v21_files import write_v21
 from vjepa_world.data.corpus.corpus import find_videos
-from vjepa_world.data.trajectories.convert import Conversion, Converted, convert_trajectories
+from vjepa_world.data.trajectories.convert import ConversionConfig, ConversionResult, convert_trajectories
 from vjepa_world.data.trajectories.description import describe_dataset
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.errors import DataError
@@ -53,9 +53,11 @@ def add_column(
     (root / "meta/info.json").write_text(json.dumps(info))
 
 
-def convert(root: Path, *, reencode: bool = False) -> tuple[LeRobotDataset, Converted]:
+def convert(root: Path, *, reencode: bool = False) -> tuple[LeRobotDataset, ConversionResult]:
     target = root.parent / "new"
-    done = convert_trajectories(Conversion(source=root, destination=target, reencode=reencode), workers=1)
+    done = convert_trajectories(
+        ConversionConfig(source=root, destination=target, reencode=reencode), workers=1
+    )
     return LeRobotDataset(target), done
 
 

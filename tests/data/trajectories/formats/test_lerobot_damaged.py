@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.v21_files import write_v21
-from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
+from vjepa_world.data.trajectories.convert import ConversionConfig, convert_trajectories
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.errors import DataError
 
@@ -23,7 +23,7 @@ WRIST = "videos/observation.images.wrist"
 
 
 def convert(source: Path, target: Path) -> Path:
-    convert_trajectories(Conversion(source=source, destination=target), workers=1)
+    convert_trajectories(ConversionConfig(source=source, destination=target), workers=1)
     return target
 
 
@@ -96,7 +96,7 @@ def test_a_damaged_file_of_the_list_costs_its_episodes(new: Path) -> None:
 def test_a_damaged_first_data_file_does_not_cost_the_others(old: Path, tmp_path: Path) -> None:
     (old / "data/chunk-000/episode_000000.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     done = convert_trajectories(
-        Conversion(source=old, destination=tmp_path / "new"), workers=1, max_bad_fraction=0.5
+        ConversionConfig(source=old, destination=tmp_path / "new"), workers=1, max_bad_fraction=0.5
     )
     assert (done.episodes, done.frames, len(done.bad)) == (2, 10, 1)
 
@@ -116,7 +116,7 @@ def test_a_declared_column_that_cannot_be_read_is_left_out(
     declare(old, "note", dtype="string")
     if column is not None:
         add_column(old, "note", column)
-    done = convert_trajectories(Conversion(source=old, destination=tmp_path / "new"), workers=1)
+    done = convert_trajectories(ConversionConfig(source=old, destination=tmp_path / "new"), workers=1)
     assert done.episodes == 3 and reason in done.left_out["note"]
     assert "note" not in LeRobotDataset(old).episode(0).columns
 

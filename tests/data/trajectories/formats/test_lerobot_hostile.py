@@ -15,7 +15,7 @@ import pytest
 
 from tests.data.v21_files import write_v21
 from vjepa_world.data.corpus.corpus import find_videos
-from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
+from vjepa_world.data.trajectories.convert import ConversionConfig, convert_trajectories
 from vjepa_world.data.trajectories.formats.lerobot.numeric_columns import open_column
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.errors import DataError
@@ -243,7 +243,7 @@ def test_links_that_lead_out_are_refused(new: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"{Path(name).name} is, by a symbolic link, .*private"):
         LeRobotDataset(new)
     with pytest.raises(DataError, match="by a symbolic link"):
-        convert_trajectories(Conversion(source=new, destination=new.parent / "out"), workers=1)
+        convert_trajectories(ConversionConfig(source=new, destination=new.parent / "out"), workers=1)
     assert not list(new.parent.glob("out/**/*.mp4"))
 
 
@@ -267,7 +267,7 @@ def test_a_video_elsewhere_is_not_copied_into_the_converted(old: Path, tmp_path:
     ):
         edit_info(old, video_path=path)
         with pytest.raises(DataError, match="must stay inside its folder|several files would be one"):
-            convert_trajectories(Conversion(source=old, destination=tmp_path / "out"), workers=1)
+            convert_trajectories(ConversionConfig(source=old, destination=tmp_path / "out"), workers=1)
         assert not list(tmp_path.glob("out/**/*.mp4"))
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.checks.base import Evidence, Finding
+from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.pose import pose_delta
 from vjepa_world.ops.rotations import euler_to_matrix
 
@@ -29,22 +29,22 @@ _LEAST, _BETTER = 0.1, 0.1
 _SLOWEST, _FASTEST = 0.5, 2.0
 
 
-def action_lag(evidence: Evidence) -> Iterator[Finding]:
+def action_lag(data: CheckInput) -> Iterator[Finding]:
     """Actions one row early or late, or such that explain nothing of the motion.
 
     Rule: the change of the state from row t is explained better, by 0.1 of its variance, by the action of row t-1 or
     t+1 than by that of row t; or by none of the three to more than 0.1.
     """
-    shares = _explained(evidence)
+    shares = _explained(data)
     if shares is None:
         return
     best = max(shares, key=lambda lag: shares[lag])
-    used = not evidence.convention.actions.startswith("derived")
+    used = not data.convention.actions.startswith("derived")
     figures = ", ".join(f"row t{lag:+d}" if lag else "row t" for lag in shares)
     figures = f"{figures}: {', '.join(f'{share:.0%}' for share in shares.values())}"
     todo = (
         "set actions=derived to take the changes of the state instead"
-        if evidence.convention.has_pose or evidence.convention.has_joints
+        if data.convention.has_pose or data.convention.has_joints
         else "check which column is the action"
     )
     if shares[best] < _LEAST:
@@ -65,17 +65,17 @@ def action_lag(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def action_scale(evidence: Evidence) -> Iterator[Finding]:
+def action_scale(data: CheckInput) -> Iterator[Finding]:
     """Pose deltas that are not in metres, as normalised ones are not.
 
     Rule: the best factor between the actions' x y z and the changes of position is outside 0.5 to 2, where the two go
     together (correlation above 0.5).
     """
-    if evidence.convention.actions != "delta":
+    if data.convention.actions != "delta":
         return
     pairs = [
         (e.actions[:, :3].astype(np.float64), np.diff(poses[:, :3], axis=0))
-        for e, poses in evidence.posed()
+        for e, poses in data.with_poses()
         if e.actions.shape[1] >= 3
     ]
     if not pairs:
@@ -95,9 +95,9 @@ def action_scale(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _explained(evidence: Evidence) -> dict[int, float] | None:
+def _explained(data: CheckInput) -> dict[int, float] | None:
     """Return the share of the motion that the actions of rows t-1, t and t+1 explain; None of too few rows."""
-    samples = [part for part in map(_samples, *_columns(evidence)) if part is not None]
+    samples = [part for part in map(_samples, *_columns(data)) if part is not None]
     if not samples:
         return None
     changes, states, *actions = (np.concatenate(parts) for parts in zip(*samples, strict=True))
@@ -113,10 +113,10 @@ def _explained(evidence: Evidence) -> dict[int, float] | None:
     return dict(zip((-1, 0, 1), shares, strict=True)) if left > 1e-9 else None
 
 
-def _columns(evidence: Evidence) -> tuple[list[Trajectory], list[np.ndarray | None]]:
+def _columns(data: CheckInput) -> tuple[list[Trajectory], list[np.ndarray | None]]:
     """Return the episodes that can be read, with their poses or None."""
     pairs: list[tuple[Trajectory, np.ndarray | None]] = (
-        list(evidence.posed()) if evidence.convention.has_pose else [(e, None) for e in evidence.episodes]
+        list(data.with_poses()) if data.convention.has_pose else [(e, None) for e in data.episodes]
     )
     return [episode for episode, _ in pairs], [poses for _, poses in pairs]
 

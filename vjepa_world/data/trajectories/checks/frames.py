@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.checks.base import Finding, first_row
+from vjepa_world.data.trajectories.checks.findings import Finding, first_row
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import DataError
 
 #: Frames decoded at once.

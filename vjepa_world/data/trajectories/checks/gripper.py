@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vjepa_world.data.trajectories.checks.base import Evidence, Finding, first_place
+from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding, first_location
 
 #: How far outside [0, 1] a closure may be, in one row in a hundred further.
 _SLACK, _OUTLIERS = 0.05, 0.01
@@ -21,15 +21,15 @@ _WIDTH_M, _LEAST_SHARE = 0.2, 0.25
 _MOVE, _LEAST_EPISODES, _LEAST_MOVES = 0.02, 5, 10
 
 
-def gripper_range(evidence: Evidence) -> Iterator[Finding]:
+def gripper_range(data: CheckInput) -> Iterator[Finding]:
     """A gripper in other units than declared: metres, percent, counts of its motor.
 
     Rule: in more than one row in a hundred the closure is outside [0, 1] by more than 0.05; or the gripper moves within
     less than a quarter of its declared range, and its readings are such as a width in metres has (0 to 0.2).
     """
-    convention = evidence.convention
+    convention = data.convention
     places = list(convention.gripper_at)
-    posed = list(evidence.posed())
+    posed = list(data.with_poses())
     if not places or not posed:
         return
     reading = np.concatenate([e.states[:, places].astype(np.float64).sum(axis=1) for e, _ in posed])
@@ -37,7 +37,7 @@ def gripper_range(evidence: Evidence) -> Iterator[Finding]:
     outside = [(e, (poses[:, 6] < -_SLACK) | (poses[:, 6] > 1 + _SLACK)) for e, poses in posed]
     declared = f"{convention.gripper_open:g} (open) to {convention.gripper_closed:g} (closed)"
     if np.concatenate([mask for _, mask in outside]).mean() > _OUTLIERS:
-        index, row = first_place(outside)
+        index, row = first_location(outside)
         yield Finding(
             check="gripper unit",
             severity="error",
@@ -57,16 +57,16 @@ def gripper_range(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def gripper_direction(evidence: Evidence) -> Iterator[Finding]:
+def gripper_direction(data: CheckInput) -> Iterator[Finding]:
     """A gripper whose open and closed are exchanged.
 
     Rule: where actions are pose deltas, the closure falls when the action says that it rises (correlation below
     -0.5). Otherwise nothing proves it, and a gripper that is closed at the start of most episodes is a note.
     """
-    posed = [(e, poses[:, 6]) for e, poses in evidence.posed() if len(poses) > 1]
-    if not posed or not evidence.convention.gripper_at:
+    posed = [(e, poses[:, 6]) for e, poses in data.with_poses() if len(poses) > 1]
+    if not posed or not data.convention.gripper_at:
         return
-    convention = evidence.convention
+    convention = data.convention
     swap = f"gripper_open={convention.gripper_closed:g} gripper_closed={convention.gripper_open:g}"
     if convention.actions == "delta" and all(e.actions.shape[1] == 7 for e, _ in posed):
         asked = np.concatenate([e.actions[:, 6] for e, _ in posed]).astype(np.float64)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.checks.base import Evidence, Finding, first_place, first_row
+from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding, first_location, first_row
 from vjepa_world.data.trajectories.convention_inference import CLOSER, action_distances
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.joints import TURNS
 
 #: What a joint of a unit may read: two turns and a half; a driver's range with a little to spare.
@@ -33,23 +33,23 @@ _TURN = 2 * math.pi
 _JUMP, _JUMP_RANGE = 20.0, 0.1
 
 
-def joint_units(evidence: Evidence) -> Iterator[Finding]:
+def joint_units(data: CheckInput) -> Iterator[Finding]:
     """Joints in another unit than declared.
 
     Rules: a joint reads what its unit cannot (15.7 rad, 900 deg, 110 of -100 to 100); or joints that move are said
     to be in degrees, and none is ever beyond 6.3. Without a unit, a note says what the numbers look like.
     """
-    joints = _joints(evidence)
+    joints = _joints(data)
     if not joints:
         return
-    names, count = _names(evidence), joints[0][1].shape[1]
-    units = evidence.convention.units_of_joints(count)
+    names, count = _names(data), joints[0][1].shape[1]
+    units = data.convention.units_of_joints(count)
     everything = np.concatenate([values for _, values in joints])
     low, high = everything.min(axis=0), everything.max(axis=0)
     for place, unit in enumerate(units):
         least, most = _RANGES.get(unit, (-math.inf, math.inf))
         if low[place] < least or high[place] > most:
-            where = first_place((e, (v[:, place] < least) | (v[:, place] > most)) for e, v in joints)
+            where = first_location((e, (v[:, place] < least) | (v[:, place] > most)) for e, v in joints)
             yield Finding(
                 check="joint unit",
                 severity="error",
@@ -77,22 +77,22 @@ def joint_units(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def joint_jumps(evidence: Evidence) -> Iterator[Finding]:
+def joint_jumps(data: CheckInput) -> Iterator[Finding]:
     """Joints that jump, as where two episodes were joined, a row is missing, or an angle was wrapped.
 
     Rule: between two rows a joint changes by more than 20 times what is usual where it moves at all, and by more than a
     tenth of its range.
     """
-    joints = _joints(evidence)
+    joints = _joints(data)
     if not joints:
         return
-    names = _names(evidence)
+    names = _names(data)
     steps = [(episode, np.abs(np.diff(values, axis=0))) for episode, values in joints]
     everything = np.concatenate([values for _, values in joints])
     span = everything.max(axis=0) - everything.min(axis=0)
     moved = np.concatenate([step for _, step in steps])
     usual = np.array([_usual(column, least) for column, least in zip(moved.T, 1e-4 * span, strict=True)])
-    units = evidence.convention.units_of_joints(len(span))
+    units = data.convention.units_of_joints(len(span))
     for episode, step in steps:
         mask = (step > _JUMP * usual) & (step > _JUMP_RANGE * span)
         row = first_row(mask)
@@ -117,16 +117,16 @@ def _usual(steps: np.ndarray, least: float) -> float:
     return float(np.median(moving)) if moving.size else math.inf
 
 
-def joint_actions(evidence: Evidence) -> Iterator[Finding]:
+def joint_actions(data: CheckInput) -> Iterator[Finding]:
     """Targets that are said to be changes, or the other way round.
 
     Rule: the median distance of the actions to the next joints is less than a fifth of that to the joints' changes, and
     they are declared delta (an error) or given (a note); or the other way round, and they are declared target.
     """
-    declared = evidence.convention.actions
-    if not evidence.convention.has_joints or declared in ("derived", "derived_target"):
+    declared = data.convention.actions
+    if not data.convention.has_joints or declared in ("derived", "derived_target"):
         return
-    distances = action_distances(evidence.episodes, evidence.convention)
+    distances = action_distances(data.episodes, data.convention)
     if distances is None:
         return
     following, change = distances
@@ -146,23 +146,23 @@ def joint_actions(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _joints(evidence: Evidence) -> list[tuple[Trajectory, np.ndarray]]:
+def _joints(data: CheckInput) -> list[tuple[Trajectory, np.ndarray]]:
     """Return the episodes with their joints, float64 [T,J]; none where there are no joints."""
-    if not evidence.convention.has_joints:
+    if not data.convention.has_joints:
         return []
     found = []
-    for episode in evidence.episodes:
-        indices = evidence.convention.joints
+    for episode in data.episodes:
+        indices = data.convention.joints
         columns = list(range(episode.states.shape[1])) if isinstance(indices, str) else list(indices)
         if max(columns, default=0) < episode.states.shape[1]:
             found.append((episode, episode.states[:, columns].astype(np.float64)))
     return found
 
 
-def _names(evidence: Evidence) -> list[str]:
-    indices = evidence.convention.joints
-    size = evidence.episodes[0].states.shape[1]
-    return [evidence.state_name(place) for place in (range(size) if isinstance(indices, str) else indices)]
+def _names(data: CheckInput) -> list[str]:
+    indices = data.convention.joints
+    size = data.episodes[0].states.shape[1]
+    return [data.state_name(place) for place in (range(size) if isinstance(indices, str) else indices)]
 
 
 def _looks(low: float, high: float) -> str:

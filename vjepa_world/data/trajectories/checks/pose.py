@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vjepa_world.data.trajectories.checks.base import Evidence, Finding, first_place, first_row
+from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding, first_location, first_row
 from vjepa_world.ops.convention import LENGTHS_M, ROTATIONS
 
 #: The furthest that an arm reaches from its base [m]; and a dataset within so little is none of an arm that moves.
@@ -25,17 +25,17 @@ _TURN = 2 * math.pi
 _OUTLIERS = 0.01
 
 
-def position_unit(evidence: Evidence) -> Iterator[Finding]:
+def position_unit(data: CheckInput) -> Iterator[Finding]:
     """Positions in another unit than declared.
 
     Rule: more than one row in a hundred is further from the base than an arm reaches (3 m), or a dataset said to be
     in mm or cm stays within 2 cm of it.
     """
-    distances = [(episode, np.linalg.norm(poses[:, :3], axis=1)) for episode, poses in evidence.posed()]
+    distances = [(episode, np.linalg.norm(poses[:, :3], axis=1)) for episode, poses in data.with_poses()]
     if not distances:
         return
     everything = np.concatenate([distance for _, distance in distances])
-    unit = evidence.convention.position_unit
+    unit = data.convention.position_unit
     far, most = float(np.quantile(everything, 1 - _OUTLIERS)), float(everything.max())
     if far > REACH_M:
         fitting = [
@@ -44,7 +44,7 @@ def position_unit(evidence: Evidence) -> Iterator[Finding]:
             if far * length / LENGTHS_M[unit] <= REACH_M and name != unit
         ]
         todo = f"set position_unit={fitting[0]}" if fitting else "set position_at to the places of x, y and z"
-        where = first_place((episode, distance > REACH_M) for episode, distance in distances)
+        where = first_location((episode, distance > REACH_M) for episode, distance in distances)
         yield Finding(
             check="position unit",
             severity="error",
@@ -61,18 +61,18 @@ def position_unit(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def angle_unit(evidence: Evidence) -> Iterator[Finding]:
+def angle_unit(data: CheckInput) -> Iterator[Finding]:
     """Angles in another unit than declared.
 
     Rule for radians: an angle is beyond a full turn, and that in an episode's first row, which no winding up explains,
     or while it changes faster than a wrist turns (10 rad/s in more than one row in a hundred). Rule for degrees: none
     is ever beyond 6.3 degrees, a full turn in radians.
     """
-    convention = evidence.convention
+    convention = data.convention
     if not convention.has_pose or ROTATIONS[convention.rotation] != 3:
         return
     places = list(convention.rotation_at)
-    angles = [(episode, episode.states[:, places].astype(np.float64)) for episode, _ in evidence.posed()]
+    angles = [(episode, episode.states[:, places].astype(np.float64)) for episode, _ in data.with_poses()]
     if not angles:
         return
     most = max(float(np.abs(values).max()) for _, values in angles)
@@ -89,7 +89,7 @@ def angle_unit(evidence: Evidence) -> Iterator[Finding]:
     at_start = any(mask[0].any() for _, mask in beyond)
     rates = np.concatenate([np.abs(np.diff(v, axis=0)).max(axis=1) * e.fps for e, v in angles])
     wound_up = rates.size == 0 or float(np.quantile(rates, 1 - _OUTLIERS)) <= FASTEST_RAD_S
-    index, row = first_place(beyond)
+    index, row = first_location(beyond)
     if index is None or row is None or (not at_start and wound_up):
         return
     values = next(values for episode, values in angles if episode.index == index)
@@ -97,14 +97,14 @@ def angle_unit(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         check="angle unit",
         severity="error",
-        message=f"angles are declared in radians, and {evidence.state_name(places[column])} reads "
+        message=f"angles are declared in radians, and {data.state_name(places[column])} reads "
         f"{values[row, column]:.4g}, expected at most a turn (6.28): set angle_unit=deg.",
         episode=index,
         row=row,
     )
 
 
-def jumps(evidence: Evidence) -> Iterator[Finding]:
+def jumps(data: CheckInput) -> Iterator[Finding]:
     """Positions that jump, as where two episodes were joined or a row is missing.
 
     Rule: between two rows the position changes by more than 10 cm and by more than 20 times what is usual in the
@@ -112,7 +112,7 @@ def jumps(evidence: Evidence) -> Iterator[Finding]:
     """
     steps = [
         (episode, np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1))
-        for episode, poses in evidence.posed()
+        for episode, poses in data.with_poses()
     ]
     moving = np.concatenate([step[step > 1e-4] for _, step in steps]) if steps else np.empty(0)
     if not moving.size:

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.checks.base import Evidence, Finding, first_row
+from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding, first_row
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.rotations import rotation_matrix, write_rotation
 
 ORDERS = ("quat_xyzw", "quat_wxyz")
@@ -29,16 +29,16 @@ _UNLIKE, _LIKE = 0.3, 0.6
 _LEAST_FLIPS, _LEAST_ROWS = 3, 30
 
 
-def quaternion_length(evidence: Evidence) -> Iterator[Finding]:
+def quaternion_length(data: CheckInput) -> Iterator[Finding]:
     """Four numbers that are no quaternion.
 
     Rule: its length is off 1 by more than 0.01.
     """
-    for episode, quaternions in _quaternions(evidence):
+    for episode, quaternions in _quaternions(data):
         length = np.linalg.norm(quaternions, axis=1)
         row = first_row(np.abs(length - 1) > _ROUNDING)
         if row is not None:
-            places = ", ".join(map(str, evidence.convention.rotation_at))
+            places = ", ".join(map(str, data.convention.rotation_at))
             yield Finding(
                 check="quaternion",
                 severity="error",
@@ -49,7 +49,7 @@ def quaternion_length(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def quaternion_order(evidence: Evidence) -> Iterator[Finding]:
+def quaternion_order(data: CheckInput) -> Iterator[Finding]:
     """Quaternions written w x y z and read as x y z w, or the other way round.
 
     Rules, the first that holds:
@@ -60,10 +60,10 @@ def quaternion_order(evidence: Evidence) -> Iterator[Finding]:
     - said to be w x y z, nearly all of it is in the last place: half a turn about the vertical, where in the other
       order it would be no turn (a note).
     """
-    declared = evidence.convention.rotation
-    if not evidence.convention.has_pose or declared not in ORDERS:
+    declared = data.convention.rotation
+    if not data.convention.has_pose or declared not in ORDERS:
         return
-    found = [(e, q) for e, q in _quaternions(evidence) if (np.linalg.norm(q, axis=1) > 0.5).all()]
+    found = [(e, q) for e, q in _quaternions(data) if (np.linalg.norm(q, axis=1) > 0.5).all()]
     if not found:
         return
     other = ORDERS[1 - ORDERS.index(declared)]
@@ -83,13 +83,13 @@ def quaternion_order(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _quaternions(evidence: Evidence) -> Iterator[tuple[Trajectory, np.ndarray]]:
+def _quaternions(data: CheckInput) -> Iterator[tuple[Trajectory, np.ndarray]]:
     """Yield the numbers [T,4] as they stand, where the convention has them."""
-    convention = evidence.convention
+    convention = data.convention
     if not convention.has_pose or convention.rotation not in ORDERS:
         return
     places = list(convention.rotation_at)
-    for episode in evidence.episodes:
+    for episode in data.episodes:
         if episode.states.shape[1] > max(places):
             yield episode, episode.states[:, places].astype(np.float64)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from vjepa_world.data.trajectories.checks.base import Evidence, Finding
+from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding
 
 #: How far an interval may be off, in frames.
 _JITTER = 0.5
@@ -18,12 +18,12 @@ _JITTER = 0.5
 _RATE = 0.1
 
 
-def lengths(evidence: Evidence) -> Iterator[Finding]:
+def lengths(data: CheckInput) -> Iterator[Finding]:
     """Columns of different length.
 
     Rule: an episode of T states has T-1 actions between them, T times, and T rows of every other column.
     """
-    for episode in evidence.episodes:
+    for episode in data.episodes:
         rows = len(episode)
         wrong = [
             f"{len(values)} {what}, expected {expected}"
@@ -44,13 +44,13 @@ def lengths(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def clock(evidence: Evidence) -> Iterator[Finding]:
+def clock(data: CheckInput) -> Iterator[Finding]:
     """Jumps of the clock, and another rate than declared.
 
     Rule: from row to row pass 1 / fps seconds; an interval off by more than half a frame is a jump. Where the usual
     interval of a dataset is off by a tenth, its fps is wrong.
     """
-    intervals = [(e, np.diff(e.timestamps_s)) for e in evidence.episodes if len(e.timestamps_s) > 1]
+    intervals = [(e, np.diff(e.timestamps_s)) for e in data.episodes if len(e.timestamps_s) > 1]
     if not intervals:
         return
     usual_s = float(np.median([np.median(steps) for _, steps in intervals]))
@@ -78,14 +78,14 @@ def clock(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def constant_columns(evidence: Evidence) -> Iterator[Finding]:
+def constant_columns(data: CheckInput) -> Iterator[Finding]:
     """Numbers that never change, in any episode; they teach nothing, and their spread is 0.
 
     Rule: the least value of a column is its largest.
     """
     groups: tuple[tuple[str, Sequence[str], list[np.ndarray]], ...] = (
-        ("state", evidence.state_names, [e.states for e in evidence.episodes]),
-        ("action", evidence.action_names, [e.actions for e in evidence.episodes if len(e.actions)]),
+        ("state", data.state_names, [e.states for e in data.episodes]),
+        ("action", data.action_names, [e.actions for e in data.episodes if len(e.actions)]),
     )
     for what, names, parts in groups:
         if not parts or len({part.shape[1] for part in parts}) != 1:

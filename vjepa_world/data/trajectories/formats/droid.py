@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vjepa_world.data.trajectories import reading
-from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
+from vjepa_world.data.trajectories import reader_helpers
 from vjepa_world.data.trajectories.formats.droid_folders import find_trajectories
 from vjepa_world.data.trajectories.formats.hdf5 import (
     has_dataset,
@@ -33,6 +32,7 @@ from vjepa_world.data.trajectories.formats.hdf5 import (
     read_array,
     row_columns,
 )
+from vjepa_world.data.trajectories.trajectory import Trajectory, VideoSpan
 from vjepa_world.data.video.pool import VideoPool
 from vjepa_world.data.video.reader import probe_video
 from vjepa_world.errors import DataError
@@ -93,9 +93,9 @@ class DROIDDataset:
     ) -> None:
         self.path = Path(path)
         self.convention = convention or Convention()
-        self.fps = reading.check_fps(fps, _FPS)
+        self.fps = reader_helpers.check_fps(fps, _FPS)
         self._folders = find_trajectories(self.path)
-        self.cameras = reading.choose_cameras(cameras, self._cameras_there(), self.path)
+        self.cameras = reader_helpers.choose_cameras(cameras, self._cameras_there(), self.path)
         self._pool = VideoPool(open_videos)
         self._convention_from = "convention=" if convention else "DROID's format"
 
@@ -108,7 +108,7 @@ class DROIDDataset:
     def about(self) -> Mapping[str, Any]:
         """The robot, where the convention is from, and what of a trajectory is not read."""
         found = {"robot": "Franka Panda", "convention from": self._convention_from}
-        left_out = reading.first_readable(self.num_episodes, self._left_out, self.path)
+        left_out = reader_helpers.first_readable(self.num_episodes, self._left_out, self.path)
         return {**found, "left_out": left_out} if left_out else found
 
     def episode(self, index: int) -> Trajectory:
@@ -118,13 +118,13 @@ class DROIDDataset:
             DataError: No such episode; files, arrays or rows are missing; a video is shorter than its rows; a number
                 is not finite.
         """
-        reading.check_index(self.path, index, self.num_episodes)
+        reader_helpers.check_index(self.path, index, self.num_episodes)
         folder = self._folders[index]
         where = f"{folder} (episode {index})"
         metadata = _read_metadata(folder, where)
         with open_hdf5(folder / _NUMBERS, where) as file:
             states = _pose(file, _STATE, where, None)
-            reading.check_length(len(states), where)
+            reader_helpers.check_length(len(states), where)
             commanded = all(has_dataset(file, name, where) for name in _ACTION)
             actions = _pose(file, _ACTION, where, len(states)) if commanded else states[1:]
             videos = {name: _video(metadata, name, len(states), where) for name in self.cameras}
@@ -151,7 +151,7 @@ class DROIDDataset:
         """Return a hash that changes when the trajectories' files do, or the list of them."""
         listed = [self.path] if self.path.is_file() else []
         files = (file for folder in self._folders for file in _files(folder))
-        return reading.fingerprint([*listed, *files], self.path)
+        return reader_helpers.fingerprint([*listed, *files], self.path)
 
     def close(self) -> None:
         """Close all videos."""
@@ -165,7 +165,7 @@ class DROIDDataset:
             videos = _read_metadata(folder, f"{folder} (episode {index})").videos
             return {name for name, file in videos.items() if file.is_file()}
 
-        seen = set().union(*reading.some_readable(self.num_episodes, there, self.path, most=_ASKED))
+        seen = set().union(*reader_helpers.some_readable(self.num_episodes, there, self.path, most=_ASKED))
         return tuple(name for name in _CAMERAS if name in seen)
 
     def _left_out(self, index: int) -> dict[str, str]:
@@ -181,11 +181,11 @@ class DROIDDataset:
         }
         return {**left_out, **missing}
 
-    def _frames(self, videos: dict[str, VideoPiece], camera: str, rows: np.ndarray) -> Tensor:
+    def _frames(self, videos: dict[str, VideoSpan], camera: str, rows: np.ndarray) -> Tensor:
         return self._pool.get(videos[camera].path).frames_by_index(rows.tolist())
 
 
-def _video(metadata: _Metadata, camera: str, rows: int, where: str) -> VideoPiece:
+def _video(metadata: _Metadata, camera: str, rows: int, where: str) -> VideoSpan:
     """Return the camera's file, known by its header to have a frame for every row."""
     file = metadata.videos.get(camera)
     if file is None or not file.is_file():
@@ -200,7 +200,7 @@ def _video(metadata: _Metadata, camera: str, rows: int, where: str) -> VideoPiec
             "copy it again."
         )
     # By its own clock, which may be another than 15 frames a second.
-    return VideoPiece(path=file, from_s=0.0, to_s=rows / info.fps, times_s=np.arange(rows) / info.fps)
+    return VideoSpan(path=file, from_s=0.0, to_s=rows / info.fps, times_s=np.arange(rows) / info.fps)
 
 
 def _read_metadata(folder: Path, where: str) -> _Metadata:
@@ -212,7 +212,7 @@ def _read_metadata(folder: Path, where: str) -> _Metadata:
             f"{where} has no metadata_*.json, which names its cameras and is written when a recording is complete. "
             "Copy it whole, or take it out."
         )
-    found = reading.read_json(files[0])
+    found = reader_helpers.read_json(files[0])
     paths = {
         name: text(found[f"{name}_mp4_path"], f"{files[0]}: {name}_mp4_path")
         for name in _CAMERAS
@@ -239,19 +239,19 @@ def _pose(file: Any, names: tuple[str, ...], where: str, rows: int | None) -> np
     parts = []
     for name, size in zip(names, _SIZES, strict=True):
         values = read_array(file, name, where)
-        parts.append(reading.number_rows(values, where=where, what=name, rows=rows, size=size))
+        parts.append(reader_helpers.number_rows(values, where=where, what=name, rows=rows, size=size))
         rows = len(values)
-    return reading.joined(parts)
+    return reader_helpers.concatenate_columns(parts)
 
 
-def _extrinsics(file: Any, videos: Mapping[str, VideoPiece], rows: int, where: str) -> dict[str, np.ndarray]:
+def _extrinsics(file: Any, videos: Mapping[str, VideoSpan], rows: int, where: str) -> dict[str, np.ndarray]:
     """Return the pose of each camera's left eye, which is the one in its video, where the file has it."""
     found = {}
     for camera, video in videos.items():
         name = f"observation/camera_extrinsics/{video.path.stem}_left"
         if has_dataset(file, name, where):
             values = read_array(file, name, where)
-            found[camera] = reading.number_rows(values, where=where, what=name, rows=rows, size=6)
+            found[camera] = reader_helpers.number_rows(values, where=where, what=name, rows=rows, size=6)
     return found
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from vjepa_world.data.corpus.folders import Walked, walk
+from vjepa_world.data.corpus.folders import WalkLog, walk
 from vjepa_world.data.corpus.tables import check_columns, first_lines, possible_cells, read_table
 from vjepa_world.errors import DataError
 
@@ -36,7 +36,7 @@ def find_trajectories(path: Path) -> list[Path]:
         DataError: There is none, or a list cannot be read.
     """
     if path.is_dir():
-        walked = Walked()
+        walked = WalkLog()
         found = sorted(_below(path, walked=walked))
         for _, reason in walked.unreadable:
             logger.warning("Skipped: %s", reason)
@@ -62,7 +62,7 @@ def _folder(cell: str, path: Path) -> Path:
     return path.parent / cell.strip("\"'")
 
 
-def _below(root: Path, most_folders: int | None = None, walked: Walked | None = None) -> Iterator[Path]:
+def _below(root: Path, most_folders: int | None = None, walked: WalkLog | None = None) -> Iterator[Path]:
     for folder, folders, files in itertools.islice(walk(root, walked), most_folders):
         if _NUMBERS in files:
             folders.clear()

@@ -82,7 +82,7 @@ class ImageArray:
         return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def image_array(
+def detect_images(
     name: str, array: Sliceable, first_rows: Callable[[], np.ndarray], *, stacked: bool = False
 ) -> ImageArray | str | None:
     """Return how images lie in an array, or why what looks like images is not read; None where nothing looks so.

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vjepa_world.data.trajectories import reading
-from vjepa_world.data.trajectories.base import Trajectory
-from vjepa_world.data.trajectories.formats.image_arrays import ImageArray, image_array
+from vjepa_world.data.trajectories import reader_helpers
+from vjepa_world.data.trajectories.formats.image_arrays import ImageArray, detect_images
 from vjepa_world.data.trajectories.formats.npz import NpzFile, npz_names
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import PLAIN, Convention
 
@@ -69,7 +69,7 @@ class OGBenchDataset:
     ) -> None:
         self.path = Path(path)
         self.convention = convention or PLAIN
-        self.fps = reading.check_fps(fps, _FPS)
+        self.fps = reader_helpers.check_fps(fps, _FPS)
         self._file = NpzFile(self.path)
         self._check_arrays()
         self._images = self._find_images()
@@ -77,8 +77,8 @@ class OGBenchDataset:
         self._state = self._choose_state(state)
         self._starts, self._ends = self._split()
         sizes = [_width(self._file.shape(name)) for name in (*self._state, "actions")]
-        self.state_names = reading.names_of(self._state, sizes[:-1])
-        self.action_names = reading.names_of(("actions",), sizes[-1:])
+        self.state_names = reader_helpers.number_names(self._state, sizes[:-1])
+        self.action_names = reader_helpers.number_names(("actions",), sizes[-1:])
         self.about: Mapping[str, Any] = {
             "fps from": "fps=" if fps is not None else "OGBench's manipulation tasks, assumed",
             "convention from": "convention=" if convention else "PLAIN",
@@ -97,16 +97,18 @@ class OGBenchDataset:
         Raises:
             DataError: No such episode, or a number that is not finite.
         """
-        reading.check_index(self.path, index, self.num_episodes)
+        reader_helpers.check_index(self.path, index, self.num_episodes)
         start, end = int(self._starts[index]), int(self._ends[index])
         where = f"{self.path} episode {index}"
-        reading.check_length(end - start, where)
+        reader_helpers.check_length(end - start, where)
         actions = self._numbers("actions", start, end, where)
         return Trajectory(
             index=index,
             name=where,
             fps=self.fps,
-            states=reading.joined([self._numbers(name, start, end, where) for name in self._state]),
+            states=reader_helpers.concatenate_columns(
+                [self._numbers(name, start, end, where) for name in self._state]
+            ),
             actions=actions[:-1],  # the last row's leads to no observation
             timestamps_s=np.arange(end - start) / self.fps,
             cameras=self.cameras,
@@ -117,7 +119,7 @@ class OGBenchDataset:
 
     def fingerprint(self) -> str:
         """Return a hash that changes when the file does."""
-        return reading.fingerprint([self.path], self.path.parent)
+        return reader_helpers.fingerprint([self.path], self.path.parent)
 
     def close(self) -> None:
         """Let go of the file; asked for again, arrays are read again."""
@@ -125,12 +127,12 @@ class OGBenchDataset:
 
     def _numbers(self, name: str, start: int, end: int, where: str) -> np.ndarray:
         rows = np.array(self._file[name][start:end])
-        return reading.number_rows(rows, where=where, what=name, rows=end - start)
+        return reader_helpers.number_rows(rows, where=where, what=name, rows=end - start)
 
     def _frames(self, start: int, camera: str, rows: np.ndarray) -> Tensor:
         assert self._images is not None  # else there is no camera
         images = self._file["observations"]
-        block, places = reading.gathered(lambda part: np.asarray(images[part]), rows + start)
+        block, places = reader_helpers.read_unique_rows(lambda part: np.asarray(images[part]), rows + start)
         return self._images.pixels(block, f"{self.path}: observations")[places]
 
     def _find_images(self) -> ImageArray | None:
@@ -142,7 +144,7 @@ class OGBenchDataset:
         shape, dtype = self._file.shape("observations"), self._file.dtype("observations")
         if len(shape) <= 2:
             return None
-        found = image_array(
+        found = detect_images(
             "observations",
             self._file.spec("observations"),
             lambda: np.asarray(self._file["observations"][:_LOOKED_AT]),

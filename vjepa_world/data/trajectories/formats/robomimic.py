@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vjepa_world.data.trajectories import reading
-from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories import reader_helpers
 from vjepa_world.data.trajectories.formats.hdf5 import (
     Listing,
     attribute,
@@ -38,7 +37,8 @@ from vjepa_world.data.trajectories.formats.hdf5 import (
     read_rows,
     row_columns,
 )
-from vjepa_world.data.trajectories.formats.image_arrays import ImageArray, image_array
+from vjepa_world.data.trajectories.formats.image_arrays import ImageArray, detect_images
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import DataError
 from vjepa_world.files.validation import rate
 from vjepa_world.ops.convention import PLAIN, Convention
@@ -134,11 +134,11 @@ class RobomimicDataset:
         self._task = _word(environment.get("env_name"))
         declared = environment.get("env_kwargs", {}).get("control_freq")
         usual_fps = rate(declared, f"{self.path}: control_freq of env_args") if declared else _FPS
-        self.fps = reading.check_fps(fps, usual_fps)
-        self._layout = reading.first_readable(self.num_episodes, self._read_layout, self.path)
-        self.cameras = reading.choose_cameras(cameras, tuple(self._layout.cameras), self.path)
-        self.state_names = reading.names_of(self._state, self._layout.state_sizes)
-        self.action_names = reading.names_of((_ACTIONS,), (self._layout.action_size,))
+        self.fps = reader_helpers.check_fps(fps, usual_fps)
+        self._layout = reader_helpers.first_readable(self.num_episodes, self._read_layout, self.path)
+        self.cameras = reader_helpers.choose_cameras(cameras, tuple(self._layout.cameras), self.path)
+        self.state_names = reader_helpers.number_names(self._state, self._layout.state_sizes)
+        self.action_names = reader_helpers.number_names((_ACTIONS,), (self._layout.action_size,))
         usual = state is None and self._layout.state_sizes == _SIZES
         self.convention = convention or (ROBOSUITE if usual else PLAIN)
         self.about: Mapping[str, Any] = {
@@ -159,14 +159,14 @@ class RobomimicDataset:
         Raises:
             DataError: No such one; arrays or rows are missing, or a number is not finite.
         """
-        reading.check_index(self.path, index, self.num_episodes)
+        reader_helpers.check_index(self.path, index, self.num_episodes)
         where = self._where(index)
         with open_hdf5(self.path, where) as file:
             demo = self._demo(file, index, where)
             states = self._states(demo, where, self._layout.state_sizes)
             rows = len(states)
-            reading.check_length(rows, where)
-            actions = reading.number_rows(
+            reader_helpers.check_length(rows, where)
+            actions = reader_helpers.number_rows(
                 read_array(demo, _ACTIONS, where),
                 where=where,
                 what=_ACTIONS,
@@ -195,7 +195,7 @@ class RobomimicDataset:
 
     def fingerprint(self) -> str:
         """Return a hash that changes when the file does."""
-        return reading.fingerprint([self.path], self.path.parent)
+        return reader_helpers.fingerprint([self.path], self.path.parent)
 
     def close(self) -> None:
         """Do nothing: the file is opened for each read."""
@@ -222,12 +222,12 @@ class RobomimicDataset:
             used = (*self._used(), *arrays, *left_out)
             others = row_columns(listing, used, rows, where)[1]
         sizes = [
-            reading.number_rows(column, where=where, what=name, rows=rows).shape[1]
+            reader_helpers.number_rows(column, where=where, what=name, rows=rows).shape[1]
             for name, column in zip(self._state, columns, strict=True)
         ]
         return _Layout(
             state_sizes=tuple(sizes),
-            action_size=reading.number_rows(actions, where=where, what=_ACTIONS).shape[1],
+            action_size=reader_helpers.number_rows(actions, where=where, what=_ACTIONS).shape[1],
             cameras=found,
             left_out={**left_out, **others},
         )
@@ -241,8 +241,8 @@ class RobomimicDataset:
         for name, size in zip(self._state, sizes, strict=True):
             values = read_array(demo, f"obs/{name}", where)
             rows = len(parts[0]) if parts else None
-            parts.append(reading.number_rows(values, where=where, what=name, rows=rows, size=size))
-        return reading.joined(parts)
+            parts.append(reader_helpers.number_rows(values, where=where, what=name, rows=rows, size=size))
+        return reader_helpers.concatenate_columns(parts)
 
 
 def _number(name: str) -> tuple[str, int]:
@@ -282,7 +282,7 @@ def _find_images(demo: Any, listing: Listing, where: str) -> tuple[dict[str, _Ca
         if not name.startswith("obs/"):
             continue
         array = open_array(demo, name, where)
-        images = image_array(name, array, functools.partial(read_rows, array, slice(_LOOKED_AT), where))
+        images = detect_images(name, array, functools.partial(read_rows, array, slice(_LOOKED_AT), where))
         if isinstance(images, ImageArray):
             camera = name.removeprefix("obs/").removesuffix("_image")
             # Where one is called `front` and another `front_image`, both keep their names.
@@ -297,7 +297,7 @@ def _check_images(demo: Any, camera: _Camera, rows: int, where: str) -> None:
     if not has_dataset(demo, name, where):
         raise DataError(f"{where} has no images '{name}'. Take it out, or choose others with cameras=.")
     array = open_array(demo, name, where)
-    images = image_array(name, array, functools.partial(read_rows, array, slice(_LOOKED_AT), where))
+    images = detect_images(name, array, functools.partial(read_rows, array, slice(_LOOKED_AT), where))
     same = isinstance(images, ImageArray) and images.layout == camera.images.layout
     if not same or array.shape[0] != rows:
         expected = "uint8 [{rows},H,W,3]" if camera.images.layout == "hwc" else "as elsewhere, {rows} rows"
@@ -313,7 +313,7 @@ def _load(
     chosen = cameras[camera]
     with open_hdf5(path, where) as file:
         array = open_array(find(file, group, where), chosen.array, where)
-        block, places = reading.gathered(lambda part: read_rows(array, part, where), rows)
+        block, places = reader_helpers.read_unique_rows(lambda part: read_rows(array, part, where), rows)
     return chosen.images.pixels(block, f"{where}: {chosen.array}")[places]
 
 

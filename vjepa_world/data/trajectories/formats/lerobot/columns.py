@@ -9,15 +9,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot.layout import ACTION, STATE, DatasetSpec
+from vjepa_world.data.trajectories.trajectory import Trajectory, VideoSpan
 from vjepa_world.errors import DataError
 
 _TOLERANCE_S = 1e-4  # LeRobot's own: how far a frame may lie from its row's time
 
 
-def numbers_of(trajectory: Trajectory) -> dict[str, np.ndarray]:
+def dataset_columns(trajectory: Trajectory) -> dict[str, np.ndarray]:
     """Return all columns of numbers and texts that a trajectory has in a LeRobotDataset, [T, ...] each, by name."""
     last = trajectory.last_action
     if last is None:
@@ -82,7 +82,7 @@ def numbered_tasks(trajectory: Trajectory) -> tuple[list[str], np.ndarray]:
     return list(tasks), np.array([tasks[text] for text in texts], np.int64)
 
 
-def display_times(trajectory: Trajectory, pieces: Mapping[str, VideoPiece | None], where: str) -> np.ndarray:
+def display_times(trajectory: Trajectory, pieces: Mapping[str, VideoSpan | None], where: str) -> np.ndarray:
     """Return when each row's frame is displayed, from the episode's beginning in its videos, float64 [T].
 
     Args:
@@ -111,7 +111,7 @@ def display_times(trajectory: Trajectory, pieces: Mapping[str, VideoPiece | None
     return stamps_s
 
 
-def _times(trajectory: Trajectory, piece: VideoPiece | None, even_s: np.ndarray) -> np.ndarray:
+def _times(trajectory: Trajectory, piece: VideoSpan | None, even_s: np.ndarray) -> np.ndarray:
     if piece is None:
         return even_s
     return trajectory.timestamps_s if piece.times_s is None else piece.times_s

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.data.trajectories.contained_paths import ContainedFolder
 from vjepa_world.data.trajectories.formats.lerobot.layout import DECLARED_PATH
-from vjepa_world.data.trajectories.reading import read_json
+from vjepa_world.data.trajectories.reader_helpers import read_json
+from vjepa_world.data.trajectories.safe_paths import ContainedFolder
 from vjepa_world.errors import ConfigError, DataError, nearest
 from vjepa_world.ops.convention import Convention
 

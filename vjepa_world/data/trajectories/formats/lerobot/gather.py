@@ -49,7 +49,7 @@ def gather(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> None:
         task for shard in shards for episode in shard.episodes for task in tasks_of(episode)
     )
     tasks = {task: number for number, task in enumerate(words)}
-    numbers = dict(spec.all_numbers)
+    numbers = dict(spec.all_columns)
     if not any(episode["clock"] for shard in shards for episode in shard.episodes):
         del numbers[layout.CLOCK]
     videos = _place_videos(root, spec, shards)
@@ -151,7 +151,7 @@ def _episode_rows(
     _, place = layout.file_path(layout.DATA_PATH, number)
     values = {
         name: _numpy(table, name, kind.shape)
-        for name, kind in spec.all_numbers.items()
+        for name, kind in spec.all_columns.items()
         if name in table.column_names and not kind.is_text
     }
     for i, episode in enumerate(shard.episodes):

@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from vjepa_world.data.trajectories.contained_paths import ContainedFolder, PathTemplate
 from vjepa_world.data.trajectories.formats.lerobot import layout
-from vjepa_world.data.trajectories.reading import read_json
+from vjepa_world.data.trajectories.reader_helpers import read_json
+from vjepa_world.data.trajectories.safe_paths import ContainedFolder, PathTemplate
 from vjepa_world.errors import DataError
 from vjepa_world.files.validation import MOST, finite_number, mapping, short, text, whole_number
 

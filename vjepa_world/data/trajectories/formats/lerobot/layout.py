@@ -48,7 +48,7 @@ DEFAULT_COLUMNS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberSpec:
+class ColumnSpec:
     """What a column holds in each row: numbers of one type in one shape ((1,): a single one), or a text (`string`)."""
 
     dtype: str
@@ -165,7 +165,7 @@ class DatasetSpec:
     cameras: dict[str, VideoSpec] = field(default_factory=dict)
     state_dtype: str = "float32"
     action_dtype: str = "float32"
-    columns: dict[str, NumberSpec] = field(default_factory=dict)
+    columns: dict[str, ColumnSpec] = field(default_factory=dict)
     convention: Convention = PLAIN
 
     def __post_init__(self) -> None:
@@ -176,7 +176,7 @@ class DatasetSpec:
             )
 
     @property
-    def numbers(self) -> dict[str, NumberSpec]:
+    def numbers(self) -> dict[str, ColumnSpec]:
         """The numeric columns by name: state, action and the others."""
         vectors = (
             (STATE, self.state_dtype, self.state_names),
@@ -184,17 +184,17 @@ class DatasetSpec:
         )
         return {
             **{
-                name: NumberSpec(dtype=kind, shape=(len(names),), names=names)
+                name: ColumnSpec(dtype=kind, shape=(len(names),), names=names)
                 for name, kind, names in vectors
             },
             **self.columns,
         }
 
     @property
-    def all_numbers(self) -> dict[str, NumberSpec]:
+    def all_columns(self) -> dict[str, ColumnSpec]:
         """The numeric columns by name, those of every dataset and the clock included."""
-        default = {name: NumberSpec(dtype=kind, shape=(1,)) for name, kind in DEFAULT_COLUMNS.items()}
-        return {**self.numbers, CLOCK: NumberSpec(dtype="float64", shape=(1,)), **default}
+        default = {name: ColumnSpec(dtype=kind, shape=(1,)) for name, kind in DEFAULT_COLUMNS.items()}
+        return {**self.numbers, CLOCK: ColumnSpec(dtype="float64", shape=(1,)), **default}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the specification as JSON values."""
@@ -203,7 +203,7 @@ class DatasetSpec:
 
     def schema(self) -> pa.Schema:
         """Return the schema of a shard's rows."""
-        return pa.schema([(name, spec.arrow_type()) for name, spec in self.all_numbers.items()])
+        return pa.schema([(name, spec.arrow_type()) for name, spec in self.all_columns.items()])
 
 
 def dtype_name(values: np.ndarray) -> str:

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vjepa_world.data.trajectories.base import VideoPiece
-from vjepa_world.data.trajectories.contained_paths import ContainedFolder
 from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot import v21 as lerobot_v21
 from vjepa_world.data.trajectories.formats.lerobot.info import is_depth, read_info, read_templates
 from vjepa_world.data.trajectories.formats.lerobot.tasks import read_tasks
 from vjepa_world.data.trajectories.formats.parquet import read_columns
-from vjepa_world.data.trajectories.reading import fingerprint, spans_of, spans_text
+from vjepa_world.data.trajectories.reader_helpers import fingerprint, spans_of, spans_text
+from vjepa_world.data.trajectories.safe_paths import ContainedFolder
+from vjepa_world.data.trajectories.trajectory import VideoSpan
 from vjepa_world.errors import DataError
 from vjepa_world.files.validation import MOST, entries, finite_number, short, text, whole_number
 
@@ -43,7 +43,7 @@ class Episode:
     length: int
     tasks: tuple[str, ...]
     data_path: Path
-    videos: Mapping[str, VideoPiece]
+    videos: Mapping[str, VideoSpan]
 
     @property
     def task(self) -> str:
@@ -242,7 +242,7 @@ class LeRobotMeta:
             for name in ("chunk_index", "file_index")
         }
 
-    def _piece(self, row: dict[str, Any], key: str) -> VideoPiece | None:
+    def _piece(self, row: dict[str, Any], key: str) -> VideoSpan | None:
         """Return where an episode lies in a camera's file; None where the camera has nothing of it."""
         if all(_is_empty(row[f"videos/{key}/{name}"]) for name in _VIDEO_COLUMNS):
             return None
@@ -252,7 +252,7 @@ class LeRobotMeta:
             for name in ("from_timestamp", "to_timestamp")
         )
         path = self._video_file(key, **self._numbers(row, f"videos/{key}"))
-        return VideoPiece(path=path, from_s=begin_s, to_s=end_s)
+        return VideoSpan(path=path, from_s=begin_s, to_s=end_s)
 
     def _episode_of_v21(self, row: dict[str, Any]) -> Episode:
         index, length = row["episode_index"], row["length"]
@@ -263,7 +263,7 @@ class LeRobotMeta:
             tasks=tuple(row["tasks"]),
             data_path=self._data_file(row, **numbers),
             videos={
-                key: VideoPiece(path=self._video_file(key, **numbers), from_s=0.0, to_s=length / self.fps)
+                key: VideoSpan(path=self._video_file(key, **numbers), from_s=0.0, to_s=length / self.fps)
                 for key in self.video_keys
             },
         )

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot.declared import read_declared
 from vjepa_world.data.trajectories.formats.lerobot.layout import ACTION, STATE
@@ -28,14 +27,15 @@ from vjepa_world.data.trajectories.formats.lerobot.metadata import (
 )
 from vjepa_world.data.trajectories.formats.lerobot.rows import RowReader, any_deep, read_images
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter, finished_shards
-from vjepa_world.data.trajectories.nearest_frames import nearest_frames, on_clock_of_frames
-from vjepa_world.data.trajectories.reading import (
+from vjepa_world.data.trajectories.frame_matching import nearest_frames, on_clock_of_frames
+from vjepa_world.data.trajectories.reader_helpers import (
     check_index,
     check_length,
     choose_cameras,
     spans_of,
     spans_text,
 )
+from vjepa_world.data.trajectories.trajectory import Trajectory, VideoSpan
 from vjepa_world.data.video.pool import VideoPool
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.files.validation import finite_number
@@ -264,7 +264,7 @@ class LeRobotDataset:
         columns = self._reader.left_out([episode.data_path for episode in self.episodes])
         return {**self.meta.left_out, **depth, **columns}
 
-    def _videos(self, episode: Episode, stamps_s: np.ndarray, where: str) -> dict[str, VideoPiece]:
+    def _videos(self, episode: Episode, stamps_s: np.ndarray, where: str) -> dict[str, VideoSpan]:
         videos = {}
         for camera in self.cameras:
             piece = episode.videos.get(self._features[camera])
@@ -275,7 +275,7 @@ class LeRobotDataset:
             videos[camera] = dataclasses.replace(self._whole(piece, stamps_s), times_s=stamps_s)
         return videos
 
-    def _whole(self, piece: VideoPiece, stamps_s: np.ndarray) -> VideoPiece:
+    def _whole(self, piece: VideoSpan, stamps_s: np.ndarray) -> VideoSpan:
         """Return where an episode lies, as long as its clock says where it has the file for itself."""
         if self.meta.version.startswith("v3."):
             return piece

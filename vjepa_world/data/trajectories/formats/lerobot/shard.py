@@ -22,17 +22,17 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from vjepa_world.data.trajectories.base import Trajectory, VideoPiece
 from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.lerobot.columns import (
     checked_numbers,
+    dataset_columns,
     display_times,
     needs_clock,
     numbered_tasks,
-    numbers_of,
 )
 from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec
 from vjepa_world.data.trajectories.statistics import image_histogram, sampled_rows
+from vjepa_world.data.trajectories.trajectory import Trajectory, VideoSpan
 from vjepa_world.data.video.writer import VideoWriter
 from vjepa_world.errors import DataError
 from vjepa_world.files.atomic import atomic_path, write_error
@@ -112,7 +112,7 @@ class ShardWriter:
             DataError: the episode does not fit the specification or cannot be read; nothing of it is kept.
         """
         where = f"{trajectory.name}, for shard {self._folder}"
-        numbers = checked_numbers(numbers_of(trajectory), self._spec, len(trajectory), where)
+        numbers = checked_numbers(dataset_columns(trajectory), self._spec, len(trajectory), where)
         missing = [camera for camera in self._spec.cameras if camera not in trajectory.cameras]
         if missing:
             raise DataError(f"{where}: camera {missing[0]} is missing; the dataset's other episodes have it.")
@@ -200,7 +200,7 @@ class ShardWriter:
         return {**place, "to_s": (begin + len(trajectory)) / self._spec.fps}, histogram
 
     def _take(
-        self, trajectory: Trajectory, camera: str, piece: VideoPiece
+        self, trajectory: Trajectory, camera: str, piece: VideoSpan
     ) -> tuple[dict[str, Any], np.ndarray]:
         """Give an episode's video file a second name beside the shards, or copy it where that cannot be."""
         spec = self._spec.cameras[camera]
@@ -231,7 +231,7 @@ class ShardWriter:
             "index": steps,
             "task_index": task_of_rows,
         }
-        specs = self._spec.all_numbers
+        specs = self._spec.all_columns
         return pa.table(
             {name: spec.arrow(values[name]) for name, spec in specs.items()}, schema=self._spec.schema()
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vjepa_world.data.trajectories.contained_paths import ContainedFolder
 from vjepa_world.data.trajectories.formats.lerobot import layout
 from vjepa_world.data.trajectories.formats.parquet import is_text, read_columns, read_schema
-from vjepa_world.data.trajectories.reading import read_json_lines
+from vjepa_world.data.trajectories.reader_helpers import read_json_lines
+from vjepa_world.data.trajectories.safe_paths import ContainedFolder
 from vjepa_world.errors import DataError
 from vjepa_world.files.validation import text, whole_number
 

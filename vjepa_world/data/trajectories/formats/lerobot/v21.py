@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from vjepa_world.data.trajectories.contained_paths import ContainedFolder
-from vjepa_world.data.trajectories.reading import read_json_lines
+from vjepa_world.data.trajectories.reader_helpers import read_json_lines
+from vjepa_world.data.trajectories.safe_paths import ContainedFolder
 
 EPISODES_PATH = "meta/episodes.jsonl"
 

@@ -25,7 +25,7 @@ def verify_written(root: Path, num_episodes: int, num_frames: int) -> None:
         WriteError: something is missing or not whole.
     """
     try:
-        check_whole(root, num_episodes, num_frames)
+        check_complete(root, num_episodes, num_frames)
     except (DataError, OSError, pa.ArrowException) as error:
         (root / layout.INFO_PATH).unlink(missing_ok=True)
         raise WriteError(
@@ -34,7 +34,7 @@ def verify_written(root: Path, num_episodes: int, num_frames: int) -> None:
         ) from error
 
 
-def check_whole(root: Path, num_episodes: int, num_frames: int) -> None:
+def check_complete(root: Path, num_episodes: int, num_frames: int) -> None:
     """Check that a finished dataset is there with so many episodes and frames, all of its files with it.
 
     Raises:

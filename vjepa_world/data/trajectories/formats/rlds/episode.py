@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vjepa_world.data.corpus.images import load_image
 from vjepa_world.data.corpus.locations import TarMember
-from vjepa_world.data.trajectories import reading
+from vjepa_world.data.trajectories import reader_helpers
 from vjepa_world.data.trajectories.formats.rlds.tf_example import (
     ByteStrings,
     Feature,
@@ -131,7 +131,7 @@ class RLDSEpisode:
                 f"{self.num_rows} steps. Take the episode out, or write it again."
             )
         rows = feature.reshape(self.num_rows, -1)
-        return reading.number_rows(rows, where=str(self.record), what=name, size=size)
+        return reader_helpers.number_rows(rows, where=str(self.record), what=name, size=size)
 
     def spans(self, camera: str) -> np.ndarray:
         """Return where a camera's images lie in the record, first byte and length, int64 [T,2].

@@ -55,6 +55,6 @@ KNOWN = (
 )
 
 
-def known(name: str) -> KnownDataset:
+def find_known_dataset(name: str) -> KnownDataset:
     """Return what is known of the dataset of that name, or of files called so."""
     return next((dataset for dataset in KNOWN if name.lower().startswith(dataset.name)), UNKNOWN)

@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.data.trajectories import reading
-from vjepa_world.data.trajectories.base import Trajectory
+from vjepa_world.data.trajectories import reader_helpers
 from vjepa_world.data.trajectories.formats.rlds.episode import RLDSEpisode, decode
-from vjepa_world.data.trajectories.formats.rlds.known_datasets import known
+from vjepa_world.data.trajectories.formats.rlds.known_datasets import find_known_dataset
 from vjepa_world.data.trajectories.formats.rlds.tfrecord import index_records
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import DataError
 from vjepa_world.files.validation import short
 from vjepa_world.ops.convention import PLAIN, Convention
@@ -73,16 +73,16 @@ class RLDSDataset:
             )
         info = self._info()
         name = info.get("name")
-        self._known = known(name if isinstance(name, str) and name else self._files[0].name)
-        self.fps = reading.check_fps(fps, self._known.fps)
+        self._known = find_known_dataset(name if isinstance(name, str) and name else self._files[0].name)
+        self.fps = reader_helpers.check_fps(fps, self._known.fps)
         self._records = [record for file in self._files for record in index_records(file)]
         self._state, self._action = _names(state, self._known.state), _names(action, self._known.action)
-        first = reading.first_readable(self.num_episodes, self._first, self.path)
+        first = reader_helpers.first_readable(self.num_episodes, self._first, self.path)
         self._state_sizes = [first.table(name).shape[1] for name in self._state]
         self._action_sizes = [first.table(name).shape[1] for name in self._action]
-        self.state_names = reading.names_of(_short(self._state), self._state_sizes)
-        self.action_names = reading.names_of(_short(self._action), self._action_sizes)
-        self.cameras = reading.choose_cameras(cameras, first.images, self.path)
+        self.state_names = reader_helpers.number_names(_short(self._state), self._state_sizes)
+        self.action_names = reader_helpers.number_names(_short(self._action), self._action_sizes)
+        self.cameras = reader_helpers.choose_cameras(cameras, first.images, self.path)
         blank = self._blank() if cameras is None else set()
         depth = {name for name in self.cameras if first.is_depth(name)} if cameras is None else set()
         self.cameras = tuple(name for name in self.cameras if name not in depth | blank)
@@ -105,19 +105,19 @@ class RLDSDataset:
             DataError: No such episode, a damaged record, features missing or of another size, or a number that is
                 not finite.
         """
-        reading.check_index(self.path, index, self.num_episodes)
+        reader_helpers.check_index(self.path, index, self.num_episodes)
         record = self._records[index]
         episode = RLDSEpisode.read(record)
-        reading.check_length(episode.num_rows, str(record))
+        reader_helpers.check_length(episode.num_rows, str(record))
         pairs = zip(self._action, self._action_sizes, strict=True)
-        actions = reading.joined([episode.table(name, size) for name, size in pairs])
+        actions = reader_helpers.concatenate_columns([episode.table(name, size) for name, size in pairs])
         pairs = zip(self._state, self._state_sizes, strict=True)
         spans = {name: episode.spans(name) for name in self.cameras}
         return Trajectory(
             index=index,
             name=str(record),
             fps=self.fps,
-            states=reading.joined([episode.table(name, size) for name, size in pairs]),
+            states=reader_helpers.concatenate_columns([episode.table(name, size) for name, size in pairs]),
             actions=actions[:-1],  # the last row's leads to no observation
             timestamps_s=np.arange(episode.num_rows) / self.fps,
             cameras=self.cameras,
@@ -130,7 +130,7 @@ class RLDSDataset:
 
     def fingerprint(self) -> str:
         """Return a hash that changes when the files do."""
-        return reading.fingerprint(self._files, self.path)
+        return reader_helpers.fingerprint(self._files, self.path)
 
     def close(self) -> None:
         """Do nothing: no file stays open between reads."""
@@ -149,12 +149,14 @@ class RLDSDataset:
             episode = RLDSEpisode.read(self._records[index])
             return {name for name in self.cameras if episode.is_blank(name)}
 
-        return set.intersection(*reading.some_readable(self.num_episodes, blank, self.path, most=_ASKED))
+        return set.intersection(
+            *reader_helpers.some_readable(self.num_episodes, blank, self.path, most=_ASKED)
+        )
 
     def _info(self) -> dict[str, Any]:
         """Return `dataset_info.json`, which TensorFlow Datasets writes beside the files; {} where it is not there."""
         file = self._files[0].parent / "dataset_info.json"
-        return dict(reading.read_json(file)) if file.is_file() else {}
+        return dict(reader_helpers.read_json(file)) if file.is_file() else {}
 
     def _describe(
         self,

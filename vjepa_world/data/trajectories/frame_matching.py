@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from vjepa_world.data.trajectories.base import VideoPiece
+from vjepa_world.data.trajectories.trajectory import VideoSpan
 from vjepa_world.errors import DataError
 
 # How far a row may lie from its frame, as a share of the time between two frames or two rows, whichever is shorter. A
@@ -20,7 +20,7 @@ _MOST_SHARE = 0.25
 
 def nearest_frames(
     starts_s: np.ndarray,
-    piece: VideoPiece,
+    piece: VideoSpan,
     stamps_s: np.ndarray,
     *,
     fps: float,
@@ -72,7 +72,7 @@ def nearest_frames(
     return nearest
 
 
-def on_clock_of_frames(piece: VideoPiece, *, begin_s: float, earliest_s: float, fps: float) -> VideoPiece:
+def on_clock_of_frames(piece: VideoSpan, *, begin_s: float, earliest_s: float, fps: float) -> VideoSpan:
     """Return where an episode lies, counted from the first frame of its file.
 
     Some writers count on the file's own clock, which need not begin at 0: they do where the first episode in the file

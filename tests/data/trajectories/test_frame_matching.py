@@ -13,10 +13,10 @@ import pytest
 
 from tests.data.coded_video import copy_shifted, read_codes, write_coded
 from tests.data.v21_files import FPS, write_v21
-from vjepa_world.data.trajectories.base import VideoPiece
-from vjepa_world.data.trajectories.convert import Conversion, convert_trajectories
+from vjepa_world.data.trajectories.convert import ConversionConfig, convert_trajectories
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
-from vjepa_world.data.trajectories.nearest_frames import nearest_frames
+from vjepa_world.data.trajectories.frame_matching import nearest_frames
+from vjepa_world.data.trajectories.trajectory import VideoSpan
 from vjepa_world.errors import ConfigError, DataError
 
 LENGTH = 10
@@ -82,7 +82,7 @@ def test_the_tolerance_is_the_callers_choice(tmp_path: Path) -> None:
 
 def test_a_jittered_clock_survives_conversion(tmp_path: Path) -> None:
     before = recorded(tmp_path / "set", EVEN_S + JITTER_S)
-    convert_trajectories(Conversion(source=tmp_path / "set", destination=tmp_path / "new"), workers=1)
+    convert_trajectories(ConversionConfig(source=tmp_path / "set", destination=tmp_path / "new"), workers=1)
     after = LeRobotDataset(tmp_path / "new")
     assert np.array_equal(after.episode(0).timestamps_s, before.episode(0).timestamps_s)
     assert read_codes(after.episode(0).frames(camera="wrist")) == list(range(LENGTH))
@@ -96,14 +96,14 @@ def test_a_video_that_skips_frames_is_followed(tmp_path: Path) -> None:
     write_coded(path, [round(1000 * stamp) for stamp in stamps_s.tolist()])
     assert read_codes(dataset.episode(0).frames(camera="front")) == list(range(LENGTH))
     (path.parents[1] / "observation.images.wrist" / path.name).write_bytes(path.read_bytes())
-    convert_trajectories(Conversion(source=tmp_path / "set", destination=tmp_path / "new"), workers=1)
+    convert_trajectories(ConversionConfig(source=tmp_path / "set", destination=tmp_path / "new"), workers=1)
     assert read_codes(LeRobotDataset(tmp_path / "new").episode(0).frames(camera="front")) == list(
         range(LENGTH)
     )
 
 
-def piece(from_s: float, to_s: float) -> VideoPiece:
-    return VideoPiece(path=Path("file.mp4"), from_s=from_s, to_s=to_s)
+def piece(from_s: float, to_s: float) -> VideoSpan:
+    return VideoSpan(path=Path("file.mp4"), from_s=from_s, to_s=to_s)
 
 
 def test_the_next_episode_of_a_shared_file_is_not_touched() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vjepa_world.data.trajectories.contained_paths import ContainedFolder, PathTemplate
+from vjepa_world.data.trajectories.safe_paths import ContainedFolder, PathTemplate
 from vjepa_world.errors import DataError
 
 

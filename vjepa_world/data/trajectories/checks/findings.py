@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.standardise import read_poses
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import Convention
 
@@ -41,7 +41,7 @@ class Finding:
     row: int | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Where it was seen, in words."""
         parts = [
             f"{name} {value}"
@@ -52,7 +52,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
+class CheckInput:
     """The numbers that checks look at.
 
     Attributes:
@@ -69,7 +69,7 @@ class Evidence:
     action_names: Sequence[str]
     poses: Sequence[np.ndarray | None] = ()
 
-    def posed(self) -> Iterator[tuple[Trajectory, np.ndarray]]:
+    def with_poses(self) -> Iterator[tuple[Trajectory, np.ndarray]]:
         """Yield the episodes that have poses, with them."""
         for episode, poses in zip(self.episodes, self.poses, strict=True):
             if poses is not None:
@@ -81,15 +81,15 @@ class Evidence:
         return f"state {place}" + (f" ({self.state_names[place]})" if named else "")
 
 
-Check = Callable[[Evidence], Iterable[Finding]]
+Check = Callable[[CheckInput], Iterable[Finding]]
 
 
-def gather_evidence(
+def prepare_check_input(
     episodes: Sequence[Trajectory],
     convention: Convention,
     state_names: Sequence[str],
     action_names: Sequence[str],
-) -> tuple[Evidence, list[Finding]]:
+) -> tuple[CheckInput, list[Finding]]:
     """Read the poses of episodes by their convention; those that cannot be read so are findings."""
     poses: list[np.ndarray | None] = []
     findings = []
@@ -101,14 +101,14 @@ def gather_evidence(
             findings.append(
                 Finding(check="convention", severity="error", message=str(error), episode=episode.index)
             )
-    evidence = Evidence(
+    data = CheckInput(
         episodes=episodes,
         convention=convention,
         state_names=state_names,
         action_names=action_names,
         poses=poses,
     )
-    return evidence, findings
+    return data, findings
 
 
 def first_row(mask: np.ndarray) -> int | None:
@@ -117,7 +117,7 @@ def first_row(mask: np.ndarray) -> int | None:
     return int(rows[0]) if rows.size else None
 
 
-def first_place(masks: Iterable[tuple[Trajectory, np.ndarray]]) -> tuple[int | None, int | None]:
+def first_location(masks: Iterable[tuple[Trajectory, np.ndarray]]) -> tuple[int | None, int | None]:
     """Return the first episode and row at which a mask holds."""
     for episode, mask in masks:
         row = first_row(mask)

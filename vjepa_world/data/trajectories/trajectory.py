@@ -18,7 +18,7 @@ from vjepa_world.ops.convention import Convention
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoPiece:
+class VideoSpan:
     """Where the frames of one camera of an episode lie in a video file, so that the file can be taken as it is.
 
     Args:
@@ -74,7 +74,7 @@ class Trajectory:
     success: bool | None = None
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     last_action: np.ndarray | None = None
-    videos: Mapping[str, VideoPiece] = field(default_factory=dict)
+    videos: Mapping[str, VideoSpan] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.states)

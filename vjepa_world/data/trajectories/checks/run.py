@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from vjepa_world.data.trajectories.base import Trajectory
 from vjepa_world.data.trajectories.checks.actions import action_lag, action_scale
-from vjepa_world.data.trajectories.checks.base import SEVERITIES, Check, Finding, gather_evidence
+from vjepa_world.data.trajectories.checks.findings import SEVERITIES, Check, Finding, prepare_check_input
 from vjepa_world.data.trajectories.checks.frames import check_camera, state_range
 from vjepa_world.data.trajectories.checks.gripper import gripper_direction, gripper_range
 from vjepa_world.data.trajectories.checks.joints import joint_actions, joint_jumps, joint_units
 from vjepa_world.data.trajectories.checks.pose import angle_unit, jumps, position_unit
 from vjepa_world.data.trajectories.checks.quaternion import quaternion_length, quaternion_order
 from vjepa_world.data.trajectories.checks.rows import clock, constant_columns, lengths
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.convention import Convention
 
 __all__ = ["CHECKS", "Finding", "check_images", "check_numbers", "worst_first"]
@@ -54,8 +54,8 @@ def check_numbers(
     Returns:
         What was found, the worst first.
     """
-    evidence, findings = gather_evidence(episodes, convention, state_names, action_names)
-    return worst_first([*findings, *(finding for check in CHECKS for finding in check(evidence))])
+    data, findings = prepare_check_input(episodes, convention, state_names, action_names)
+    return worst_first([*findings, *(finding for check in CHECKS for finding in check(data))])
 
 
 def check_images(episodes: Sequence[Trajectory], cameras: Sequence[str]) -> list[Finding]:

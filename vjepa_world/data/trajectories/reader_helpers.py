@@ -66,12 +66,12 @@ def number_rows(
     return table
 
 
-def joined(columns: Sequence[np.ndarray]) -> np.ndarray:
+def concatenate_columns(columns: Sequence[np.ndarray]) -> np.ndarray:
     """Return columns [T,K] side by side, in the highest precision among them."""
     return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
 
-def names_of(columns: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...]:
+def number_names(columns: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...]:
     """Return a name for each number: the column's, numbered where it has several."""
     return tuple(
         name if size == 1 else f"{name}_{place}"
@@ -258,7 +258,7 @@ def spans_text(spans: Sequence[tuple[int, int]], most: int = 5) -> str:
     return f"episode {words[0]}" if count == 1 else f"episodes {', '.join(words)}{more} ({count} in all)"
 
 
-def gathered(read: Callable[[slice], np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
+def read_unique_rows(read: Callable[[slice], np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
     """Return the rows of an array on disk, each read once, and which of these each of `rows` is."""
     once, places = np.unique(rows, return_inverse=True)
     first, last = int(once[0]), int(once[-1])
