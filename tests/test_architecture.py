@@ -194,8 +194,8 @@ def test_a_module_imports_only_what_is_below_it(module: str) -> None:
             "vjepa_world.training.engine.trainer",
             "import importlib\nimportlib.import_module('vjepa_world.cli.pretrain')",
         ),
-        ("vjepa_world.evaluation.closed_loop.episodes", "import planners.algorithms.cem"),
-        ("vjepa_world.evaluation.closed_loop.episodes", "import gymnasium"),
+        ("vjepa_world.evaluation.closed_loop.rollout", "import planners.algorithms.cem"),
+        ("vjepa_world.evaluation.closed_loop.rollout", "import gymnasium"),
         ("vjepa_world.bench.render", "from vjepa_world.cli.main import main"),
         ("vjepa_world.cli.main", "import torch"),
     ],
@@ -209,7 +209,7 @@ def test_a_forbidden_import_is_found(module: str, source: str) -> None:
     [
         ("planners.algorithms.cem", "import math\nimport torch\nfrom planners.protocols import WorldModel"),
         ("envs.tasks.reach", "from ..arm import model\nimport mujoco"),
-        ("vjepa_world.evaluation.closed_loop.episodes", "from planners.protocols import WorldModel"),
+        ("vjepa_world.evaluation.closed_loop.rollout", "from planners.protocols import WorldModel"),
         ("vjepa_world.cli.collect", "import envs\nfrom vjepa_world.data import video"),
     ],
 )

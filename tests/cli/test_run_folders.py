@@ -10,7 +10,7 @@ import pytest
 from tests.cli.commands import COLLECT, EVALUATE, run
 from tests.training.corpora import SMALL, write_corpus
 from vjepa_world.config import read_yaml
-from vjepa_world.evaluation.closed_loop import episodes as closed_loop
+from vjepa_world.evaluation.closed_loop import evaluate as closed_loop
 from vjepa_world.files.folder_lock import locked_folder
 
 PRETRAIN = ["pretrain", *SMALL, "trainer.batch_size=4", "trainer.steps=1"]
@@ -34,7 +34,7 @@ def test_an_evaluation_that_is_stopped_leaves_no_result_of_other_settings(
     home = tmp_path / "runs" / folder
     assert (home / "result.json").is_file()
     assert list((home / "videos").iterdir())
-    monkeypatch.setattr(closed_loop, "draw_episodes", killed)
+    monkeypatch.setattr(closed_loop, "draw_seeds", killed)
     assert run(tmp_path, *words, "seed=7", *resume) == 130
     assert [path.name for path in home.iterdir()] == (["config.yaml"] if verb == "evaluate" else [])
     if verb == "evaluate":

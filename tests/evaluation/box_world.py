@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class BoxEnv:
 
     action_low = np.full(2, -STEP_M, dtype=np.float32)
     action_high = np.full(2, STEP_M, dtype=np.float32)
+    action_space = gymnasium.spaces.Box(action_low, action_high)
 
     def __init__(self, near: float = 0.0, time_limit: int = 20) -> None:
         self.near = near

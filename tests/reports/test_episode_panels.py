@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.box_world import BoxEnv, CentroidPolicy
-from vjepa_world.evaluation.closed_loop.episodes import Episode, draw_episodes, run_episode
+from vjepa_world.evaluation.closed_loop.evaluate import draw_seeds
+from vjepa_world.evaluation.closed_loop.rollout import Episode, rollout
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.reports.episode_panels import GAP, HEADER, TILE, contact_sheet, episode_panel
 
@@ -14,7 +15,7 @@ from vjepa_world.reports.episode_panels import GAP, HEADER, TILE, contact_sheet,
 @pytest.fixture(scope="module")
 def episode() -> Episode:
     env = BoxEnv()
-    return run_episode(env, CentroidPolicy(), draw_episodes(env, 0, 1)[0].seed)
+    return rollout(env, CentroidPolicy(), seed=draw_seeds(env, 0, 1)[0][0])
 
 
 def test_a_panel_shows_camera_goal_and_chart_side_by_side(episode: Episode) -> None:

@@ -6,7 +6,7 @@ With `mode=open_loop`: judge a world model on recorded episodes, see `evaluate_o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,9 +27,10 @@ from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
-    import gymnasium
+    from typing import Self
 
-    from vjepa_world.evaluation.closed_loop.episodes import Episode, EpisodeSeed
+    from vjepa_world.evaluation.closed_loop.rollout import Episode
+    from vjepa_world.system.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -131,9 +132,8 @@ def run(config: Config) -> None:
 
 def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
-    import torch
-
-    from vjepa_world.evaluation.closed_loop.episodes import RandomPolicy, draw_episodes, summarise
+    from vjepa_world.evaluation.closed_loop.evaluate import evaluate
+    from vjepa_world.evaluation.closed_loop.policies import RandomPolicy
     from vjepa_world.system.device import resolve_device, set_threads
 
     device = resolve_device(config.device)
@@ -143,47 +143,57 @@ def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> 
     named = {"untrained encoder": config.controls.untrained, "raw pixels": config.controls.pixels}
     controls = {name: config.planner.policy(path, env, device) for name, path in named.items() if path}
     folder = make_folder()
-    draws = draw_episodes(env, config.seed, config.episodes)
     bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
-    most = config.env.max_steps
-    random_episodes = _run_all("random actions", env, RandomPolicy(*bounds), draws, most)
-    with torch.no_grad():
-        save = _video_writer(folder, config.videos)
-        episodes = _run_all("world model", env, policy, draws, most, save)
-        result = summarise(episodes, random_episodes)
-        result["controls"] = {
-            name: summarise(_run_all(name, env, control, draws, most), random_episodes)
-            for name, control in controls.items()
-        }
+    with _Record(folder, config.episodes, config.videos) as record:
+        found = evaluate(
+            env,
+            policy,
+            episodes=config.episodes,
+            seed=config.seed,
+            max_actions=config.env.max_steps,
+            random_policy=RandomPolicy(*bounds),
+            controls=controls,
+            on_episode=record.add,
+        )
+    result = found.metrics()
     result |= {"checkpoint": config.checkpoint, "seed": config.seed, "variation": config.env.variation}
-    result["max_steps"] = most
+    result["max_steps"] = config.env.max_steps
     env.close()
     write_json_atomic(folder / "result.json", result)
     print(table(result))
-    print(f"{folder / 'result.json'}{_videos_written(folder, min(config.videos, len(episodes)))}")
+    print(f"{folder / 'result.json'}{_videos_written(folder, min(config.videos, config.episodes))}")
     return result
 
 
-def _run_all(
-    name: str,
-    env: gymnasium.Env[Any, Any],
-    policy: Any,
-    draws: Sequence[EpisodeSeed],
-    max_actions: int,
-    seen: Callable[[int, Episode], None] | None = None,
-) -> list[Episode]:
-    from vjepa_world.evaluation.closed_loop.episodes import run_episodes
+class _Record:
+    """Shows the progress of each policy, and writes the videos of the evaluated one."""
 
-    episodes: list[Episode] = []
-    bar = progress(name, unit="episode", total=len(draws))
-    for episode in run_episodes(env, policy, draws, max_actions=max_actions):
-        episodes.append(episode)
-        if seen is not None:
-            seen(len(episodes) - 1, episode)
-        bar.update()
-        bar.set_postfix({"success": f"{sum(e.success for e in episodes)}/{len(episodes)}"})
-    bar.close()
-    return episodes
+    def __init__(self, folder: Path, episodes: int, videos: int) -> None:
+        self.folder, self.episodes, self.videos = folder, episodes, videos
+        self.name, self.done, self.successes = "", 0, 0
+        self.bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def add(self, name: str, episode: Episode) -> None:
+        """Count an episode of a policy; its first one opens a new bar."""
+        from vjepa_world.evaluation.closed_loop.evaluate import POLICY
+
+        if name != self.name or self.bar is None:
+            self.__exit__()
+            self.bar = progress(name, unit="episode", total=self.episodes)
+            self.name, self.done, self.successes = name, 0, 0
+        if name == POLICY and self.done < self.videos:
+            _write_video(self.folder, self.done, episode)
+        self.done += 1
+        self.successes += episode.success
+        self.bar.update()
+        self.bar.set_postfix({"success": f"{self.successes}/{self.done}"})
 
 
 def _videos_written(folder: Path, expected: int) -> str:
@@ -200,16 +210,12 @@ def _videos_written(folder: Path, expected: int) -> str:
     return f"; videos in {folder / 'videos'}" if expected else ""
 
 
-def _video_writer(folder: Path, videos: int) -> Callable[[int, Episode], None]:
+def _write_video(folder: Path, index: int, episode: Episode) -> None:
     from vjepa_world.data.video.writer import write_video
     from vjepa_world.reports.episode_panels import episode_panel
 
-    def save(index: int, episode: Episode) -> None:
-        if index < videos:
-            outcome = "reached" if episode.success else "missed"
-            write_video(folder / "videos" / f"{index:03d}_{outcome}.mp4", episode_panel(episode), PANEL_FPS)
-
-    return save
+    outcome = "reached" if episode.success else "missed"
+    write_video(folder / "videos" / f"{index:03d}_{outcome}.mp4", episode_panel(episode), PANEL_FPS)
 
 
 def table(result: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vjepa_world.evaluation.closed_loop.episodes import Episode
+from vjepa_world.evaluation.closed_loop.rollout import Episode
 from vjepa_world.evaluation.statistics import EvaluationError
 
 TILE = 256

@@ -8,8 +8,9 @@ import pytest
 from planners import CEM, GoalL1, RecedingHorizon
 from tests.evaluation.box_world import BoxEnv, BoxModel
 from vjepa_world.errors import CheckpointError
-from vjepa_world.evaluation.closed_loop.episodes import draw_episodes, run_episodes
+from vjepa_world.evaluation.closed_loop.evaluate import draw_seeds
 from vjepa_world.evaluation.closed_loop.policies import PlannerPolicy
+from vjepa_world.evaluation.closed_loop.rollout import rollout
 
 
 def planner_policy(model: BoxModel | None = None) -> PlannerPolicy:
@@ -27,8 +28,8 @@ def planner_policy(model: BoxModel | None = None) -> PlannerPolicy:
 
 
 def test_planning_in_a_true_model_reaches_every_goal() -> None:
-    env = BoxEnv()
-    episodes = list(run_episodes(env, planner_policy(), draw_episodes(env, seed=0, n=8)))
+    env, policy = BoxEnv(), planner_policy()
+    episodes = [rollout(env, policy, seed=seed) for seed in draw_seeds(env, seed=0, n=8)[0]]
     assert all(e.success for e in episodes)
     for episode in episodes:
         assert len(episode.energies) == episode.steps + 1
@@ -41,9 +42,10 @@ def test_planning_in_a_true_model_reaches_every_goal() -> None:
 
 def test_an_episode_does_not_depend_on_those_before_it() -> None:
     env = BoxEnv()
-    draws = draw_episodes(env, seed=0, n=3)
-    in_a_row = list(run_episodes(env, planner_policy(), draws))
-    alone = [next(run_episodes(env, planner_policy(), [draw])) for draw in draws]
+    seeds, _ = draw_seeds(env, seed=0, n=3)
+    policy = planner_policy()
+    in_a_row = [rollout(env, policy, seed=seed) for seed in seeds]
+    alone = [rollout(env, planner_policy(), seed=seed) for seed in seeds]
     assert [e.distances_m for e in in_a_row] == [e.distances_m for e in alone]
     assert [e.plan_energies for e in in_a_row] == [e.plan_energies for e in alone]
 
@@ -60,5 +62,5 @@ def test_a_checkpoint_with_a_larger_box_is_warned_about_and_clipped(caplog: pyte
     with caplog.at_level(logging.WARNING):
         policy = planner_policy(BoxModel(reach_m=0.5))
     assert "exceed the environment's on axes [0, 1]" in caplog.text
-    list(run_episodes(env, policy, draw_episodes(env, seed=0, n=2)))
+    [rollout(env, policy, seed=seed) for seed in draw_seeds(env, seed=0, n=2)[0]]
     assert np.abs(np.stack(env.actions)).max() == np.float32(0.1)
