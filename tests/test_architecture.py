@@ -104,7 +104,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "vjepa_world.models": ("torch", "numpy", "xxhash"),
     "vjepa_world.cli.main": (),
     "vjepa_world.config.ranges": (),
-    "vjepa_world.config": ("hydra", "omegaconf", "yaml"),
+    "vjepa_world.config": ("hydra", "omegaconf", "pydantic", "pydantic_core", "yaml"),
     "vjepa_world.runs": (),
 }
 

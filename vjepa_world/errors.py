@@ -30,9 +30,9 @@ class TrainingError(VJEPAWorldError):
     """Training cannot go on: a non-finite loss, a full disk."""
 
 
-def nearest(word: str, allowed: Iterable[str]) -> str:
-    """Return the sentence part that names the closest allowed word and the whole list."""
-    words = sorted(allowed)
+def nearest(word: str, allowed: Iterable[str], *, in_order: bool = False) -> str:
+    """Return the sentence part that names the closest allowed word and the whole list, sorted or in its own order."""
+    words = list(allowed) if in_order else sorted(allowed)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.4)
     hint = f"did you mean '{close[0]}'? " if close else ""
     return f"{hint}Allowed: {', '.join(words) or 'none'}."

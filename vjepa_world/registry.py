@@ -24,6 +24,7 @@ mine = "my_package.planning:MyPlanner"
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,15 @@ V = TypeVar("V")
 
 #: The key of a configuration that selects an entry: `planner.kind=cem`.
 KIND = "kind"
+
+
+#: How many entries all registries have taken; what is derived from them is made anew when it rises.
+_registered = 0
+
+
+def registrations() -> int:
+    """Return how many entries have been registered in this process."""
+    return _registered
 
 
 class RegistryError(VJEPAWorldError):
@@ -104,6 +114,8 @@ class Registry(Generic[T]):
             )
         if isinstance(config, type):
             self._check_config(name, config)
+        global _registered
+        _registered += 1
         self._own[name] = Entry(target, config)
 
     def __getitem__(self, name: str) -> T:
@@ -125,6 +137,23 @@ class Registry(Generic[T]):
         """
         found = self._entry(name).config
         return cast("type", self._imported(name, found)) if isinstance(found, str) else found
+
+    def configs(self) -> dict[str, type]:
+        """Return the dataclasses that a field `kind` selects, by name; those that cannot be imported are left out."""
+        found = {}
+        for name in self:
+            with contextlib.suppress(RegistryError):  # it is raised where the name is given
+                config = self.config(name)
+                if config is not None and KIND in {field.name for field in dataclasses.fields(config)}:
+                    found[name] = config
+        return found
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Return pydantic's schema of `Annotated[Base, registry]`: the dataclass that `kind` selects."""
+        from pydantic_core import core_schema
+
+        choices = {name: handler.generate_schema(config) for name, config in self.configs().items()}
+        return core_schema.tagged_union_schema(choices, discriminator=KIND)
 
     def name_of(self, config: object) -> str:
         """Return the name of the entry whose options `config` (an instance or the dataclass) holds.

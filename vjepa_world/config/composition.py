@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 from vjepa_world.config.building import build
 from vjepa_world.config.location import config_root
 from vjepa_world.config.quoting import hydra_value, shown_again
-from vjepa_world.config.schema import help_of, is_text, top_level, type_at, unknown_key
+from vjepa_world.config.schema import help_of, is_text, kinds_of, registry_in, top_level, type_at, unknown_key
 from vjepa_world.config.used import refuse_unused
-from vjepa_world.config.values import defaults_of, leaves, shown
+from vjepa_world.config.values import leaves, shown, with_defaults
 from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.registry import KIND
 
 T = TypeVar("T")
 
@@ -91,7 +92,8 @@ def describe(verb: str, schema: type, config_dir: Path | None = None) -> str:
     if groups:
         lines.append("Groups (group=option):")
         lines += [
-            f"  {name}={chosen:<14} of {', '.join(_options(name, folder))}" for name, chosen in groups.items()
+            f"  {name}={chosen:<14} of {', '.join(_options(name, folder, schema))}"
+            for name, chosen in groups.items()
         ]
         lines.append("")
     lines.append("Keys (key=value):")
@@ -112,12 +114,13 @@ def _composed_tree(verb: str, schema: type, overrides: Sequence[str], folder: Pa
     groups = _groups(verb, folder)
     words = [_checked(word, schema, groups, folder) for word in overrides]
     name = verb if (folder / f"{verb}.yaml").is_file() else None
+    _offer_kinds(groups, folder, schema)
     try:
         with _composing, initialize_config_dir(version_base="1.3", config_dir=str(folder)):
             composed = hydra_compose(config_name=name, overrides=words)
-        _refuse_unknown_yaml_keys(OmegaConf.to_container(composed), schema, verb)
-        merged = OmegaConf.merge(OmegaConf.create(defaults_of(schema)), composed)
-        tree = OmegaConf.to_container(merged, resolve=True)
+        given = typing.cast(dict[str, Any], OmegaConf.to_container(composed))
+        _refuse_unknown_yaml_keys(given, schema, verb)
+        tree = OmegaConf.to_container(OmegaConf.create(with_defaults(schema, given)), resolve=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # A ValueError is of a number with more digits than Python reads.
         reason = shown_again(str(error.__cause__ or error))
@@ -157,13 +160,17 @@ def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path, s
         raise ConfigError(
             f"got '{word}': a key is letters, digits, '_' and '.'; prefixes such as '+' are not used"
         )
-    if key in groups and not value.startswith("{"):
-        options = _options(key, folder)
+    kind = type_at(schema, key)
+    registry = registry_in(kind)
+    selects = key in groups or registry is not None
+    if selects and not value.startswith("{"):
+        options = _options(key, folder, schema) if key in groups else kinds_of(kind)
         for option in value.split(",") if sweep else [value]:
             if option not in options and "(" not in option:
+                if registry is not None and option in registry:
+                    registry.config(option)  # one that cannot be imported says why
                 raise ConfigError(f"unknown {key} '{option}'; {nearest(option, options)}")
-        return word
-    kind = type_at(schema, key)
+        return word if key in groups else f"++{key}.{KIND}={value}"
     if kind is None:
         raise ConfigError(unknown_key(key, schema, groups))
     if dataclasses.is_dataclass(kind) and not value.startswith("{"):
@@ -189,8 +196,20 @@ def _groups(verb: str, folder: Path) -> dict[str, str]:
     return {str(group).removeprefix("override ").lstrip("/"): str(option) for group, option in pairs}
 
 
-def _options(group: str, folder: Path) -> list[str]:
-    return sorted(path.stem for path in (folder / group.split("@")[0]).glob("*.yaml"))
+def _options(group: str, folder: Path, schema: type) -> list[str]:
+    """Return the options of a group: its YAML files, and what `kind` selects in the field of its name."""
+    files = {path.stem for path in (folder / group.split("@")[0]).glob("*.yaml")}
+    return sorted({*files, *kinds_of(type_at(schema, group))})
+
+
+def _offer_kinds(groups: Mapping[str, str], folder: Path, schema: type) -> None:
+    """Make Hydra know the options of groups that have no file: a kind with its defaults."""
+    from hydra.core.config_store import ConfigStore
+
+    for group in groups:
+        for kind in kinds_of(type_at(schema, group)):
+            if not (folder / group / f"{kind}.yaml").is_file():
+                ConfigStore.instance().store(group=group, name=kind, node={KIND: kind})
 
 
 def _refuse_unknown_yaml_keys(tree: Any, schema: type, verb: str) -> None:

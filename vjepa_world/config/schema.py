@@ -13,9 +13,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from vjepa_world.registry import KIND, Registry
+
 
 def unknown_key(key: str, schema: type, groups: Mapping[str, str]) -> str:
-    """Return the sentence that names a key that is none, the nearest that is one, and those beside it."""
+    """Return the sentence that names an unknown key, the nearest known one and its siblings."""
     known = list(dict.fromkeys([*keys_of(schema, ""), *groups]))
     last = key.rsplit(".", 1)[-1]
     same_end = [name for name in known if name.rsplit(".", 1)[-1] == last]
@@ -31,15 +33,14 @@ def unknown_key(key: str, schema: type, groups: Mapping[str, str]) -> str:
 
 
 def keys_of(schema: type, prefix: str) -> Iterator[str]:
-    """Yield every dotted key of the schema that holds a value."""
+    """Yield every dotted key of the schema that holds a value; where `kind` selects, those of all kinds."""
     for name, kind in fields_of(schema).items():
-        inner, keyed = dataclass_in(kind), _dataclass_by_name(kind)
-        if keyed is not None:
-            yield from keys_of(keyed, f"{prefix}{name}.NAME.")
-        elif inner is None:
+        by_name = typing.get_args(kind)[1] if typing.get_origin(kind) is dict else None
+        inner = dataclasses_in(kind) or dataclasses_in(by_name)
+        below = f"{prefix}{name}.NAME." if dataclasses_in(by_name) else f"{prefix}{name}."
+        if not inner:
             yield prefix + name
-        else:
-            yield from keys_of(inner, f"{prefix}{name}.")
+        yield from dict.fromkeys(key for option in inner for key in keys_of(option, below))
 
 
 def top_level(schema: type, groups: Mapping[str, str]) -> list[str]:
@@ -48,12 +49,15 @@ def top_level(schema: type, groups: Mapping[str, str]) -> list[str]:
 
 
 def type_at(schema: type, key: str) -> Any | None:
-    """Return the annotation at a dotted key (the dataclass itself for a set of keys); None if there is none."""
+    """Return the annotation at a dotted key (the dataclass itself for a set of keys); None if there is none.
+
+    Where `kind` selects a dataclass, the key may be of any of them.
+    """
     kind: Any = schema
     for part in key.split("."):
-        inner = dataclass_in(kind)
-        if inner is not None:
-            kind = fields_of(inner).get(part)
+        options = dataclasses_in(kind)
+        if options:
+            kind = next((fields_of(option)[part] for option in options if part in fields_of(option)), None)
             if kind is None:
                 return None
         elif typing.get_origin(kind) is dict:
@@ -66,22 +70,53 @@ def type_at(schema: type, key: str) -> Any | None:
 
 def fields_of(schema: type) -> dict[str, Any]:
     """Return the annotation of every field, resolved."""
-    hints = typing.get_type_hints(schema)
+    hints = typing.get_type_hints(schema, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(schema) if field.init}
 
 
 def dataclass_in(kind: Any) -> Any | None:
     """Return the dataclass that an annotation `D` or `D | None` holds."""
-    if dataclasses.is_dataclass(kind):
-        return kind
-    if is_union(kind):
-        return next((arm for arm in typing.get_args(kind) if dataclasses.is_dataclass(arm)), None)
-    return None
+    return next((arm for arm in _arms(kind) if dataclasses.is_dataclass(arm)), None)
 
 
-def _dataclass_by_name(kind: Any) -> Any | None:
-    """Return the dataclass that an annotation `dict[str, D]` holds."""
-    return dataclass_in(typing.get_args(kind)[1]) if typing.get_origin(kind) is dict else None
+def registry_in(kind: Any) -> Registry[Any] | None:
+    """Return the registry of an annotation `Annotated[Base, registry]`, or of one `| None`."""
+    parts = (part for arm in _arms(kind) for part in getattr(arm, "__metadata__", ()))
+    return next((part for part in parts if isinstance(part, Registry)), None)
+
+
+def kinds_of(kind: Any) -> list[str]:
+    """Return the names that `kind` selects between in an annotation; none where it selects nothing."""
+    registry = registry_in(kind)
+    return [] if registry is None else list(registry.configs())
+
+
+def dataclasses_in(kind: Any) -> list[type]:
+    """Return the dataclasses that an annotation may hold: one, or all that a registry's `kind` selects between."""
+    registry = registry_in(kind)
+    if registry is not None:
+        return list(registry.configs().values())
+    inner = dataclass_in(kind)
+    return [] if inner is None else [inner]
+
+
+def selected_dataclass(kind: Any, tree: Any) -> type | None:
+    """Return the dataclass of an annotation, the one that the `kind` of `tree` selects; None if there is none."""
+    registry = registry_in(kind)
+    if registry is None:
+        return dataclass_in(kind)
+    name = tree.get(KIND) if isinstance(tree, Mapping) else None
+    return registry.config(name) if isinstance(name, str) and name in registry else None
+
+
+def without_none(kind: Any) -> Any:
+    """Return `X` of an annotation `X | None`, any other as it is."""
+    arms = [arm for arm in _arms(kind) if arm is not type(None)]
+    return arms[0] if len(arms) == 1 else kind
+
+
+def _arms(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if is_union(kind) else (kind,)
 
 
 def is_union(kind: Any) -> bool:
@@ -99,20 +134,15 @@ def is_text(kind: Any) -> bool:
 
 
 def help_of(schema: type, key: str) -> str:
-    """Return what the docstring of the key's dataclass, or of one it is made from, says of it, on one line."""
+    """Return what the docstring of the key's dataclass, or of a base of it, says of the key, on one line."""
     *parents, last = key.split(".")
-    kind: Any = schema
+    owners: list[type] = [schema]
     for parent in parents:
-        inner = dataclass_in(kind)
-        if inner is None:
-            return ""
-        kind = fields_of(inner).get(parent)
-    owner = dataclass_in(kind)
-    for described in (
-        owner.__mro__ if owner is not None else ()
-    ):  # a key that is inherited is described where it is from
-        documentation = inspect.getdoc(described) or ""
-        found = re.search(rf"^( +){re.escape(last)}: (.*(?:\n\1 +.*)*)$", documentation, flags=re.MULTILINE)
+        inner = [fields_of(owner)[parent] for owner in owners if parent in fields_of(owner)]
+        owners = [option for kind in inner for option in dataclasses_in(kind)]
+    pattern = re.compile(rf"^( +){re.escape(last)}: (.*(?:\n\1 +.*)*)$", flags=re.MULTILINE)
+    for described in (base for owner in owners for base in owner.__mro__):
+        found = pattern.search(inspect.getdoc(described) or "")
         if found:
             return " ".join(found.group(2).split()).rstrip(".")
     return ""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from vjepa_world.config.building import build
-from vjepa_world.config.values import defaults_of, leaves, overlay, plain
+from vjepa_world.config.values import leaves, plain, with_defaults
 from vjepa_world.errors import ConfigError
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ def from_yaml(text: str, schema: type[T], source: str = "config.yaml") -> T:
     Raises:
         ConfigError: If a key is unknown or missing, or a value has the wrong type.
     """
-    return typing.cast(T, build(schema, overlay(defaults_of(schema), read_yaml(text, source)), "", source))
+    return typing.cast(T, build(schema, with_defaults(schema, read_yaml(text, source)), "", source))
 
 
 def flatten(config: object) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from vjepa_world.config.schema import dataclass_in, fields_of
+from vjepa_world.config.schema import dataclass_in, fields_of, registry_in, selected_dataclass
 from vjepa_world.errors import ConfigError
+from vjepa_world.registry import KIND
 
 MISSING = "???"
 
@@ -30,6 +31,39 @@ def defaults_of(schema: type) -> dict[str, Any]:
             inner = dataclass_in(kinds[field.name])
             tree[field.name] = MISSING if inner is None else defaults_of(inner)
     return tree
+
+
+def with_defaults(
+    schema: type, tree: Mapping[str, Any], base: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a configuration's plain containers laid over defaults.
+
+    Where `kind` selects a dataclass, the defaults are those of the one that `tree` selects.
+
+    Args:
+        schema: The configuration's dataclass.
+        tree: What is given.
+        base: The defaults; None takes those of the dataclass.
+    """
+    kinds, merged = fields_of(schema), dict(defaults_of(schema) if base is None else base)
+    for name, value in tree.items():
+        merged[name] = _laid_over(kinds.get(name), merged.get(name, MISSING), value)
+    return merged
+
+
+def _laid_over(kind: Any, below: Any, value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    if registry_in(kind) is not None:
+        before = below.get(KIND) if isinstance(below, Mapping) else None
+        value = value if before is None else {KIND: before, **value}
+        if value.get(KIND) != before:
+            selected = selected_dataclass(kind, value)
+            below = MISSING if selected is None else defaults_of(selected)
+    inner = selected_dataclass(kind, value)
+    if not isinstance(below, Mapping):
+        return dict(value)
+    return overlay(dict(below), dict(value)) if inner is None else with_defaults(inner, value, below)
 
 
 def _factory_default(field: dataclasses.Field[Any], kind: Any) -> Any:

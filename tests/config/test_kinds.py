@@ -1,0 +1,181 @@
+"""A field whose `kind` selects a dataclass: only keys of the selected one are taken, and a kind may be added."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+
+from vjepa_world.config import compose, flatten, from_yaml, to_yaml
+from vjepa_world.config.schema import keys_of
+from vjepa_world.errors import ConfigError
+from vjepa_world.registry import Registry, RegistryError
+
+SHAPES: Registry[object] = Registry("shape")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What all shapes have.
+
+    Attributes:
+        colour: How it is painted.
+    """
+
+    colour: str = "red"
+
+
+@SHAPES.register("square")
+class Square:
+    """An implementation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CircleConfig(Shape):
+    """A circle.
+
+    Attributes:
+        kind: A circle.
+        radius_m: Half of the diameter [m].
+        corners: None.
+    """
+
+    kind: Literal["circle"] = "circle"
+    radius_m: float = 1.0
+    corners: int = field(default=0, metadata={"range": (0, 0)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolygonConfig(Shape):
+    """A polygon.
+
+    Attributes:
+        kind: A polygon.
+        corners: How many.
+    """
+
+    kind: Literal["polygon"] = "polygon"
+    corners: int = field(default=3, metadata={"range": (3, 100)})
+
+    def __post_init__(self) -> None:
+        if self.corners == 13:
+            raise ConfigError("corners is 13; take another number.")
+
+
+SHAPES.add("circle", object, config=CircleConfig)
+SHAPES.add("polygon", object, config=PolygonConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A verb of the tests.
+
+    Attributes:
+        shape: What is drawn.
+        others: More of them.
+    """
+
+    shape: Annotated[Shape, SHAPES] = field(default_factory=lambda: CircleConfig(radius_m=2.0))
+    others: dict[str, Annotated[Shape, SHAPES]] = field(default_factory=dict)
+    back: Annotated[Shape, SHAPES] | None = None
+
+
+def composed(tmp_path: Path, *words: str) -> Config:
+    return compose("draw", Config, words, tmp_path)
+
+
+def refused(tmp_path: Path, *words: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        composed(tmp_path, *words)
+    return str(caught.value)
+
+
+def test_the_kind_selects_the_dataclass_and_its_defaults(tmp_path: Path) -> None:
+    assert composed(tmp_path).shape == CircleConfig(radius_m=2.0)
+    assert composed(tmp_path, "shape.colour=blue").shape == CircleConfig(radius_m=2.0, colour="blue")
+    assert composed(tmp_path, "shape.kind=polygon").shape == PolygonConfig()
+    assert composed(tmp_path, "shape=polygon").shape == PolygonConfig()
+    assert composed(tmp_path, "shape=polygon", "shape.corners=4").shape == PolygonConfig(corners=4)
+    assert composed(tmp_path, "shape={kind: polygon, corners: 5}").shape == PolygonConfig(corners=5)
+    assert composed(tmp_path, "back.kind=polygon").back == PolygonConfig()
+    words = ("others.a.kind=circle", "others.b.kind=polygon", "others.b.corners=4")
+    assert composed(tmp_path, *words).others == {"a": CircleConfig(), "b": PolygonConfig(corners=4)}
+
+
+def test_a_group_of_yaml_holds_presets(tmp_path: Path) -> None:
+    (tmp_path / "shape").mkdir()
+    (tmp_path / "draw.yaml").write_text("defaults:\n  - shape: circle\n  - _self_\n")
+    (tmp_path / "shape" / "stop_sign.yaml").write_text("kind: polygon\ncorners: 8\ncolour: red\n")
+    assert composed(tmp_path).shape == CircleConfig(radius_m=2.0)
+    assert composed(tmp_path, "shape=polygon").shape == PolygonConfig()
+    assert composed(tmp_path, "shape=stop_sign", "shape.colour=blue").shape == PolygonConfig(
+        corners=8, colour="blue"
+    )
+    message = refused(tmp_path, "shape=stop")
+    assert message == "unknown shape 'stop'; did you mean 'stop_sign'? Allowed: circle, polygon, stop_sign."
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["shape.corner=3"],
+            "unknown key 'shape.corner'; did you mean 'shape.corners'? Allowed: shape.colour, shape.kind, "
+            "shape.radius_m, shape.corners.",
+        ),
+        (
+            ["shape.kind=polygon", "shape.radius_m=3"],
+            "'shape.radius_m' is given, and shape.kind=polygon does not use it; leave it out, or change what chooses. "
+            "Allowed: colour, corners.",
+        ),
+        (["shape.kind=sphere"], "'shape.kind' got 'sphere'; Allowed: circle, polygon."),
+        (["shape.kind=square"], "'shape.kind' got 'square'; Allowed: circle, polygon."),
+        (["shape=polgon"], "unknown shape 'polgon'; did you mean 'polygon'? Allowed: circle, polygon."),
+        (["shape.kind=polygon", "shape.corners=2"], "'shape.corners' got 2, expected a number from 3 to 100"),
+        (["shape.kind=polygon", "shape.corners=13"], "corners is 13; take another number."),
+        (["shape.corners=1"], "'shape.corners' got 1, expected a number from 0 to 0"),
+        (["shape.radius_m=wide"], "'shape.radius_m' got 'wide', expected a number"),
+        (["others.a.radius_m=1"], "'others.a' got {'radius_m': 1}, expected others.a.kind, one of circle, polygon"),
+        (["others.a.kind=circle", "others.a.radius_m=x"], "'others.a.radius_m' got 'x', expected a number"),
+    ],
+)  # fmt: skip
+def test_a_key_or_value_of_another_kind_is_refused(tmp_path: Path, words: list[str], message: str) -> None:
+    assert refused(tmp_path, *words) == message
+
+
+def test_a_kind_reads_back_from_yaml(tmp_path: Path) -> None:
+    config = composed(tmp_path, "shape.kind=polygon", "others.a.kind=circle")
+    assert from_yaml(to_yaml(config), Config) == config
+    assert flatten(config)["shape.kind"] == "polygon"
+    with pytest.raises(
+        ConfigError, match=r"shape.radius_m' is given, and shape.kind=polygon does not use it"
+    ):
+        from_yaml("shape: {kind: polygon, radius_m: 1}", Config)
+
+
+def test_keys_are_those_of_all_kinds() -> None:
+    expected = {"shape.kind", "shape.colour", "shape.radius_m", "shape.corners", "others.NAME.corners"}
+    assert expected <= set(keys_of(Config, ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarConfig(Shape):
+    """A star of someone else."""
+
+    kind: Literal["star"] = "star"
+    points: int = 5
+
+
+def test_a_kind_that_is_registered_later_is_taken_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "unknown shape" in refused(tmp_path, "shape=star")
+    monkeypatch.setattr(SHAPES, "_own", dict(SHAPES._own))
+    SHAPES.add("star", object, config=StarConfig)
+    SHAPES.add("lost", object, config="nowhere:LostConfig")
+    assert composed(tmp_path, "shape=star", "shape.points=6").shape == StarConfig(points=6)
+    for word in ("shape=lost", "shape.kind=lost"):
+        with pytest.raises(RegistryError, match="shape 'lost' cannot be imported from nowhere:LostConfig"):
+            composed(tmp_path, word)
