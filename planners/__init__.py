@@ -1,7 +1,7 @@
 """Planners over world models: they see an opaque context, never an encoder or a simulator.
 
 model: WorldModel                     # action_low, action_high, encode, encode_goal, rollout
-planner = RecedingHorizon(CEM(model, objective=GoalL1(), horizon=2, num_samples=128, num_elites=10))
+planner = RecedingHorizon(CEM(model, energy=GoalL1(), horizon=2, num_samples=128, num_elites=10))
 goal = model.encode_goal(goal_frames)
 generators = make_generators([0])     # one a problem
 plan = planner.plan(model.encode(frames, states), goal, generators=generators)
@@ -19,7 +19,7 @@ from planners.energies.action import ActionPenalty, Smoothness
 from planners.energies.goal import GoalCosine, GoalL1, GoalL2
 from planners.energies.state import StateGoal
 from planners.errors import PlannerError
-from planners.protocols import Context, Iteration, Objective, Plan, Planner, WorldModel
+from planners.protocols import Context, Energy, Iteration, Plan, Planner, WorldModel
 from planners.sampling import make_generators
 from planners.wrappers.background import Action, BackgroundPlanner
 from planners.wrappers.proposals import Proposing
@@ -42,7 +42,7 @@ __all__ = [
     "GradientDescent",
     "Iteration",
     "Latency",
-    "Objective",
+    "Energy",
     "Plan",
     "Planner",
     "PlannerError",

@@ -209,19 +209,19 @@ def check_rollout_with_states(found: object, actions: Tensor, goal: Tensor) -> t
     return predicted, states
 
 
-def check_energy(energy: object, actions: Tensor) -> Tensor:
-    """Return what the objective returned if it is one energy for each sample.
+def check_energies(energies: object, actions: Tensor) -> Tensor:
+    """Return what an energy returned if it is one number for each sample, `[B, S]` for actions `[B, S, K, A]`.
 
     Raises:
         PlannerError: If it is not.
     """
-    got = check_tensor("What the objective returned", energy, "[B, S]")
+    got = check_tensor("What the energy returned", energies, "[B, S]")
     if got.shape != actions.shape[:2]:
         raise PlannerError(
-            f"The objective returned shape {tuple(got.shape)} for actions of shape {tuple(actions.shape)}"
+            f"The energy returned shape {tuple(got.shape)} for actions of shape {tuple(actions.shape)}"
             f"; allowed is [B, S] = {list(actions.shape[:2])}. Make it return one energy for each sample."
         )
-    _check_device("The objective", got, actions, "the actions")
+    _check_device("The energy", got, actions, "the actions")
     return got
 
 
@@ -234,12 +234,12 @@ def check_model(model: object) -> None:
         )
 
 
-def check_objective(objective: object) -> None:
-    """Check that something can be called as an objective."""
-    if not callable(objective) or isinstance(objective, type):
+def check_energy(energy: object) -> None:
+    """Check that something can be called as an energy."""
+    if not callable(energy) or isinstance(energy, type):
         raise PlannerError(
-            f"objective is {objective!r}; allowed is what is called as objective(predicted, goal, actions), such as "
-            "planners.GoalL1(). Change objective."
+            f"energy is {energy!r}; allowed is what is called as energy(predicted, goal, actions), such as "
+            "planners.GoalL1(). Change energy."
         )
 
 

@@ -53,17 +53,17 @@ class SlicedWorldModel(Protocol):
 
 @runtime_checkable
 class StatefulWorldModel(Protocol):
-    """A world model that imagines the robot's state too, as objectives with `needs_states` ask."""
+    """A world model that imagines the robot's state too, as energies with `needs_states` ask."""
 
     def rollout_with_states(self, context: Context, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Imagine: actions `[B, S, K, A]` to features `[B, S, K, N, D]` and states `[B, S, K, P]`."""
 
 
 @runtime_checkable
-class JudgingWorldModel(Protocol):
-    """A world model that brings imagining and judging together, where the predictions lie."""
+class EnergyWorldModel(Protocol):
+    """A world model that returns energies itself, so that its predictions stay on the device where they were made."""
 
-    def judged_energy(self, objective: Objective, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
+    def rollout_energies(self, energy: Energy, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
         """Return the energies `[B, S]` of actions `[B, S, K, A]`."""
 
 
@@ -111,34 +111,34 @@ class HoldingWorldModel(Protocol):
         """Return the actions that leave the robots where they are in the newest frame, `[B, A]`; None if not known."""
 
 
-class Objective(Protocol):
+class Energy(Protocol):
     """What is minimised. One that has a true attribute `needs_states` is called with `states` too."""
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
         """Return energies `[B, S]` of predictions `[B, S, K, N, D]` for goals `[B, N, D]`."""
 
 
-def needs_states(objective: Objective) -> bool:
-    """Return whether an objective is called with the imagined states too."""
-    return bool(getattr(objective, "needs_states", False))
+def needs_states(energy: Energy) -> bool:
+    """Return whether an energy is called with the imagined states too."""
+    return bool(getattr(energy, "needs_states", False))
 
 
-def judge(
-    objective: Objective, predicted: Tensor, goal: Tensor, actions: Tensor, states: Tensor | None = None
+def evaluate_energy(
+    energy: Energy, predicted: Tensor, goal: Tensor, actions: Tensor, states: Tensor | None = None
 ) -> Tensor:
-    """Call an objective, with states if it needs them, and return its energies `[B, S]`.
+    """Call an energy, with states if it needs them, and return its energies `[B, S]`.
 
     Args:
-        objective: What judges.
+        energy: The energy that is called.
         predicted: `[B, S, K, N, D]`.
         goal: `[B, N, D]`.
         actions: `[B, S, K, A]`.
-        states: `[B, S, K, P]`; an objective that needs them is given None where there are none, and says so.
+        states: `[B, S, K, P]`; an energy that needs them is given None where there are none, and says so.
     """
-    if not needs_states(objective):
-        return objective(predicted, goal, actions)
-    energy: Tensor = objective(predicted, goal, actions, states=states)  # type: ignore[call-arg]
-    return energy
+    if not needs_states(energy):
+        return energy(predicted, goal, actions)
+    energies: Tensor = energy(predicted, goal, actions, states=states)  # type: ignore[call-arg]
+    return energies
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +171,7 @@ class Plan:
 
     Attributes:
         actions: `[B, K, A]`, inside the model's bounds.
-        energy: `[B]`, the objective's value for `actions` as the model imagined them.
+        energy: `[B]`, the energy's value for `actions` as the model imagined them.
         trace: One entry for each iteration that was run.
         kept: Further good sequences, `[B, M, K, A]`, for the next search to start from; None of most planners.
     """

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from planners.checks import (
-    check_energy,
+    check_energies,
     check_rollout,
     check_rollout_with_states,
     check_unwritten,
@@ -20,12 +20,12 @@ from planners.checks import (
 from planners.errors import PlannerError
 from planners.protocols import (
     Context,
-    JudgingWorldModel,
-    Objective,
+    Energy,
+    EnergyWorldModel,
     SlicedWorldModel,
     StatefulWorldModel,
     WorldModel,
-    judge,
+    evaluate_energy,
     needs_states,
 )
 
@@ -77,7 +77,7 @@ class Scorer:
 
     Args:
         model: What imagines.
-        objective: What judges.
+        energy: What is minimised.
         context: B problems.
         goal: `[B, N, D]`.
         clock: Told of each slice, and asked before all but the first of a call.
@@ -87,13 +87,13 @@ class Scorer:
     def __init__(
         self,
         model: WorldModel,
-        objective: Objective,
+        energy: Energy,
         context: Context,
         goal: Tensor,
         clock: Clock,
         slice_size: int | None = None,
     ) -> None:
-        self.model, self.objective = model, objective
+        self.model, self.energy = model, energy
         self.context, self.goal = context, goal
         self.clock = clock
         self._slice_size = slice_size
@@ -105,13 +105,13 @@ class Scorer:
     def __call__(self, actions: Tensor, energy_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Return energies `[B, S]` of actions `[B, S, K, A]`: +inf for what is not finite, and where there was no time.
 
-        They are float32, or float64 where the objective's are.
+        They are float32, or float64 where the energy's are.
 
         Args:
             actions: What is tried.
-            energy_of: Returns the energies of a slice, in place of :meth:`energy`.
+            energy_of: Returns the energies of a slice, in place of :meth:`score`.
         """
-        energy_of = energy_of or self.energy
+        energy_of = energy_of or self.score
         energies: list[Tensor] = []
         count = actions.shape[1]
         for part in actions.split(self._size(count, actions.shape[2]), dim=1):
@@ -123,20 +123,20 @@ class Scorer:
         scored = torch.cat(energies, dim=1)
         return torch.nn.functional.pad(scored, (0, count - scored.shape[1]), value=torch.inf)
 
-    def energy(self, actions: Tensor) -> Tensor:
+    def score(self, actions: Tensor) -> Tensor:
         """Return the energies `[B, S]` of actions `[B, S, K, A]`, imagined at once.
 
         Raises:
-            PlannerError: If the model's or the objective's answer has the wrong shape, or states are asked of a model
+            PlannerError: If the model's or the energy's answer has the wrong shape, or states are asked of a model
                 that imagines none.
         """
-        if not isinstance(self.model, JudgingWorldModel):
-            return imagined_energy(self.model, self.objective, self.context, self.goal, actions)
+        if not isinstance(self.model, EnergyWorldModel):
+            return imagined_energies(self.model, self.energy, self.context, self.goal, actions)
         goal = handed_out(self.goal)
         before = {"goal": (goal, version_of(goal))}
-        energy = self.model.judged_energy(self.objective, self.context, goal, actions.clone())
-        check_unwritten("The world model or the objective", before)
-        return check_energy(energy, actions)
+        energies = self.model.rollout_energies(self.energy, self.context, goal, actions.clone())
+        check_unwritten("The world model or the energy", before)
+        return check_energies(energies, actions)
 
     def _size(self, count: int, horizon: int) -> int:
         best = self._slice_size or count
@@ -146,12 +146,12 @@ class Scorer:
         return -(-count // slices)  # slices of one size, but for the last
 
 
-def imagined_energy(
-    model: WorldModel, objective: Objective, context: Context, goal: Tensor, actions: Tensor
+def imagined_energies(
+    model: WorldModel, energy: Energy, context: Context, goal: Tensor, actions: Tensor
 ) -> Tensor:
     """Return the energies `[B, S]` of what a model imagines of actions `[B, S, K, A]`.
 
-    Model and objective are given copies of the actions, so what they write into them reaches nobody else.
+    Model and energy are given copies of the actions, so what they write into them reaches nobody else.
 
     Raises:
         PlannerError: If an answer is of another kind or shape, states are asked of a model that imagines none, or the
@@ -159,25 +159,25 @@ def imagined_energy(
     """
     goal = handed_out(goal)
     before = {"goal": (goal, version_of(goal))}
-    energy = _judged(model, objective, context, goal, actions)
-    check_unwritten("The world model or the objective", before)
-    return check_energy(energy, actions)
+    energies = _energies_of(model, energy, context, goal, actions)
+    check_unwritten("The world model or the energy", before)
+    return check_energies(energies, actions)
 
 
-def _judged(
-    model: WorldModel, objective: Objective, context: Context, goal: Tensor, actions: Tensor
+def _energies_of(
+    model: WorldModel, energy: Energy, context: Context, goal: Tensor, actions: Tensor
 ) -> object:
-    if not needs_states(objective):
+    if not needs_states(energy):
         predicted = check_rollout(model.rollout(context, actions.clone()), actions, goal)
-        return judge(objective, predicted, goal, actions.clone())
+        return evaluate_energy(energy, predicted, goal, actions.clone())
     if not isinstance(model, StatefulWorldModel):
         raise PlannerError(
-            f"{type(objective).__name__} needs the imagined states, and {type(model).__name__} has no "
-            "rollout_with_states. Give the model that method, or leave the objective out."
+            f"{type(energy).__name__} needs the imagined states, and {type(model).__name__} has no "
+            "rollout_with_states. Give the model that method, or leave the energy out."
         )
     found = model.rollout_with_states(context, actions.clone())
     predicted, states = check_rollout_with_states(found, actions, goal)
-    return judge(objective, predicted, goal, actions.clone(), states)
+    return evaluate_energy(energy, predicted, goal, actions.clone(), states)
 
 
 def _usable(energy: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ import torch
 from torch import Generator, Tensor
 
 from planners.bounds import Box, Fixed, make_box, read_fixed, read_hold, with_prefix, within_reach
-from planners.checks import check_count, check_model, check_objective, check_problems, check_warm_start
+from planners.checks import check_count, check_energy, check_model, check_problems, check_warm_start
 from planners.errors import PlannerError
-from planners.protocols import Context, Iteration, Objective, Plan, WorldModel, world_of
+from planners.protocols import Context, Energy, Iteration, Plan, WorldModel, world_of
 from planners.sampling import usable_energy
 from planners.scoring import Clock, Scorer
 
@@ -54,7 +54,7 @@ class Scored:
 class SearchOptions(TypedDict, total=False):
     """What every planner takes beside its own; see `Search`."""
 
-    objective: Required[Objective]
+    energy: Required[Energy]
     horizon: int
     num_samples: int | None
     num_iterations: int | None
@@ -67,7 +67,7 @@ class Search(ABC, Generic[Belief]):
 
     Args:
         model: What imagines. Its bounds are read at each call.
-        objective: What is minimised.
+        energy: What is minimised.
         horizon: K, steps planned ahead, at least 1.
         num_samples: S, sequences tried in an iteration, at least 1; None for `SAMPLES` of the planner.
         num_iterations: At least 1; None for `ITERATIONS` of the planner.
@@ -88,7 +88,7 @@ class Search(ABC, Generic[Belief]):
         self,
         model: WorldModel,
         *,
-        objective: Objective,
+        energy: Energy,
         horizon: int = 1,
         num_samples: int | None = None,
         num_iterations: int | None = None,
@@ -96,9 +96,9 @@ class Search(ABC, Generic[Belief]):
         slice_size: int | None = None,
     ) -> None:
         check_model(model)
-        check_objective(objective)
+        check_energy(energy)
         self.model = model
-        self.objective = objective
+        self.energy = energy
         self.horizon = check_count("horizon", horizon)
         samples = self.SAMPLES if num_samples is None else num_samples
         iterations = self.ITERATIONS if num_iterations is None else num_iterations
@@ -180,7 +180,7 @@ class Search(ABC, Generic[Belief]):
         check_problems(goal, generators, deadline_s)
         box, hold = self._box(world_of(self.model, context), context, prefix, len(generators))
         starts = self._starts(box, _standing(hold, self.horizon) if warm_start is None else warm_start)
-        scorer = Scorer(self.model, self.objective, context, goal, clock, self.slice_size)
+        scorer = Scorer(self.model, self.energy, context, goal, clock, self.slice_size)
         belief = self._begin(box, starts, generators)
         best: Scored | None = None
         carried: Scored | None = None

@@ -31,7 +31,7 @@ class CEM(GaussianSearch):
     replaces zero, which is the same for a symmetric box.
 
     Args:
-        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`; 800 x 10.
+        model, energy, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`; 800 x 10.
         num_elites: Samples refitted to, from 1 to `num_samples`.
         momentum_mean: Share of the old mean kept, in [0, 1]: a number, or one for each of A axes.
         momentum_std: Share of the old standard deviation kept, likewise.

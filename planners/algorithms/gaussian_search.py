@@ -22,7 +22,7 @@ class GaussianSearch(Search[Gaussian]):
     It begins at the box's centre (or the warm start) with `initial_std` half-widths.
 
     Args:
-        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
+        model, energy, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
         initial_std: First standard deviation in half-widths of the box, above 0; None for `STD` of the planner.
 
     Raises:

@@ -62,7 +62,7 @@ class GradientDescent(Search[Descent]):
 
     Args:
         model, horizon, fixed, slice_size: As in `Search`.
-        objective: What is minimised; it must be differentiable.
+        energy: What is minimised; it must be differentiable.
         num_samples: S, restarts; 8 by default.
         num_iterations: Steps of Adam, at least 1; 20 by default.
         lr: Its rate :math:`\alpha`, in half-widths of the box.
@@ -114,7 +114,7 @@ class GradientDescent(Search[Descent]):
         def energy_of(part: Tensor) -> Tensor:
             with torch.enable_grad():
                 actions = part.detach().requires_grad_()
-                energy = scorer.energy(actions)
+                energy = scorer.score(actions)
                 gradients.append(_gradient(energy, actions))
             return energy.detach()
 
@@ -145,13 +145,13 @@ def _gradient(energy: Tensor, actions: Tensor) -> Tensor:
         except RuntimeError as error:
             raise PlannerError(
                 f"The gradient of the energy by the actions could not be computed: {error} Gradient descent needs a "
-                "world model and an objective that do not write into what they were given. Choose another planner, or "
+                "world model and an energy that do not write into what they were given. Choose another planner, or "
                 "work on copies there."
             ) from error
     if gradient is None:
         raise PlannerError(
             "The energy does not depend on the actions in a way that has a gradient; gradient descent needs a world "
-            "model whose rollout keeps the graph, and a differentiable objective. Choose another planner, or remove "
+            "model whose rollout keeps the graph, and a differentiable energy. Choose another planner, or remove "
             "no_grad from the model's rollout."
         )
     return gradient

@@ -25,7 +25,7 @@ class ICEM(CEM):
     again.
 
     Args:
-        model, objective, horizon, num_iterations, fixed, slice_size: As in `Search`.
+        model, energy, horizon, num_iterations, fixed, slice_size: As in `Search`.
         num_samples: S of the first iteration, 64; 3 iterations.
         num_elites: E, from 1 to `num_samples`.
         noise_exponent: :math:`\beta`, at least 0; of no effect with a horizon of 1.

@@ -28,7 +28,7 @@ class MPPI(GaussianSearch):
     clipped to the box, and averaged as clipped.
 
     Args:
-        model, objective, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`; 256 x 6.
+        model, energy, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`; 256 x 6.
         temperature: :math:`\lambda`, above 0: the smaller, the more the best sample alone counts.
         temperature_of: "spread": of the standard deviation of the finite energies of an iteration; "energy": of
             the energy itself.

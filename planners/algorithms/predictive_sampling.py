@@ -19,7 +19,7 @@ class PredictiveSampling(GaussianSearch):
     .. math:: \mu \leftarrow \arg\min_{a \in \{\mu, a_1, ..., a_S\}} E(a)
 
     Args:
-        model, objective, horizon, num_samples, fixed, slice_size: As in `Search`; 64 samples.
+        model, energy, horizon, num_samples, fixed, slice_size: As in `Search`; 64 samples.
         num_iterations: Iterations, 4; the published method has one for each action.
         initial_std: Standard deviation in half-widths of the box, 0.4, the same throughout.
 

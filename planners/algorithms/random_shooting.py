@@ -16,7 +16,7 @@ class RandomShooting(Search[None]):
     """Draw uniformly from the box, and take the best: what search has to beat at the same number of samples.
 
     Args:
-        model, objective, horizon, num_samples, fixed, slice_size: As in `Search`; 256 samples.
+        model, energy, horizon, num_samples, fixed, slice_size: As in `Search`; 256 samples.
         num_iterations: Iterations, 1, which differ in nothing; the deadline is looked at between them.
 
     Raises:

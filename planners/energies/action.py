@@ -23,8 +23,8 @@ from planners.energies.weights import (
 from planners.errors import PlannerError
 
 
-class _ActionObjective(Composable):
-    """What objectives share that look at the actions only.
+class _ActionEnergy(Composable):
+    """What energies share that look at the actions only.
 
     Args:
         weights: As in `ActionPenalty`.
@@ -43,7 +43,7 @@ class _ActionObjective(Composable):
         """Return energies `[B, S]`, float32; float64 of actions in float64.
 
         Args:
-            predicted: `[B, S, K, N, D]`, not used by this objective.
+            predicted: `[B, S, K, N, D]`, not used by this energy.
             goal: `[B, N, D]`, not used either.
             actions: `[B, S, K, A]`.
 
@@ -71,7 +71,7 @@ class _ActionObjective(Composable):
         return {"weights": self.weights, "norm": self.norm}
 
 
-class ActionPenalty(_ActionObjective):
+class ActionPenalty(_ActionEnergy):
     r"""Mean size of the actions, in the units that they have.
 
     .. math:: E = \frac{1}{K} \sum_{k=1}^{K} \lVert w \circ (a_k - a^*) \rVert
@@ -105,7 +105,7 @@ class ActionPenalty(_ActionObjective):
         return {**super()._settings(), "target": self.target}
 
 
-class Smoothness(_ActionObjective):
+class Smoothness(_ActionEnergy):
     r"""Mean change from one action of the plan to the next; 0 of a single action.
 
     .. math:: E = \frac{1}{K - 1} \sum_{k=2}^{K} \lVert w \circ (a_k - a_{k-1}) \rVert

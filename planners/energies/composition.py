@@ -1,4 +1,4 @@
-"""Objectives that add up: `GoalL1() + 0.1 * Smoothness()`. Shapes as in `planners.protocols`."""
+"""Energies that add up: `GoalL1() + 0.1 * Smoothness()`. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from planners.checks import check_energy, check_unwritten, handed_out, version_of
+from planners.checks import check_energies, check_unwritten, handed_out, version_of
 from planners.errors import PlannerError
-from planners.protocols import Objective, judge, needs_states
+from planners.protocols import Energy, evaluate_energy, needs_states
 
 SHOWN = 8
 """So many numbers of a tensor are written out by `repr`; of a longer one, its shape is."""
 
 
 class Composable(ABC):
-    """An objective that can be added to others and multiplied by a finite number of at least 0.
+    """An energy that can be added to others and multiplied by a finite number of at least 0.
 
     Attributes:
         needs_states: Whether it is called with the imagined `states [B, S, K, P]` too.
@@ -40,10 +40,10 @@ class Composable(ABC):
         shown = [f"{name}={_shown(value)}" for name, value in self._settings().items() if value is not None]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-    def __add__(self, other: Objective) -> WeightedSum:
+    def __add__(self, other: Energy) -> WeightedSum:
         return WeightedSum((*_terms(self), *_terms(other)))
 
-    def __radd__(self, other: Objective | int) -> Composable:
+    def __radd__(self, other: Energy | int) -> Composable:
         if isinstance(other, int) and other == 0:  # where Python's sum() begins
             return self
         return WeightedSum((*_terms(other), *_terms(self)))
@@ -53,20 +53,20 @@ class Composable(ABC):
             raise PlannerError(
                 f"{self!r} was multiplied by {multiple!r}; allowed is a finite number of at least 0. Change the number."
             )
-        return WeightedSum(tuple(Term(float(multiple) * m, objective) for m, objective in _terms(self)))
+        return WeightedSum(tuple(Term(float(multiple) * m, energy) for m, energy in _terms(self)))
 
     __rmul__ = __mul__
 
 
 class Term(NamedTuple):
-    """One objective of a sum, and how much it counts."""
+    """One energy of a sum, and how much it counts."""
 
     multiple: float
-    objective: Objective
+    energy: Energy
 
 
 class WeightedSum(Composable):
-    r"""A sum of objectives.
+    r"""A sum of energies.
 
     .. math:: E = \sum_i c_i E_i
 
@@ -79,7 +79,7 @@ class WeightedSum(Composable):
 
     def __init__(self, terms: tuple[Term, ...]) -> None:
         self.terms = terms
-        self.needs_states = any(needs_states(term.objective) for term in terms)
+        self.needs_states = any(needs_states(term.energy) for term in terms)
 
     def __call__(
         self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor | None = None
@@ -97,29 +97,29 @@ class WeightedSum(Composable):
         """
         shared = {"predictions": predicted, "goal": goal} | ({} if states is None else {"states": states})
         energies = []
-        for multiple, objective in self.terms:
+        for multiple, energy in self.terms:
             given = {name: handed_out(tensor) for name, tensor in shared.items()}
             versions = {name: (tensor, version_of(tensor)) for name, tensor in given.items()}
-            energy = judge(
-                objective, given["predictions"], given["goal"], actions.clone(), given.get("states")
+            values = evaluate_energy(
+                energy, given["predictions"], given["goal"], actions.clone(), given.get("states")
             )
-            check_unwritten(type(objective).__name__, versions)
-            energies.append(multiple * check_energy(energy, actions))
+            check_unwritten(type(energy).__name__, versions)
+            energies.append(multiple * check_energies(values, actions))
         return sum(energies[1:], start=energies[0])
 
     def __repr__(self) -> str:
         return " + ".join(repr(o) if m == 1 else f"{m:g} * {o!r}" for m, o in self.terms)
 
 
-def _terms(objective: Any) -> tuple[Term, ...]:
-    if isinstance(objective, WeightedSum):
-        return objective.terms
-    if not callable(objective):
+def _terms(energy: Any) -> tuple[Term, ...]:
+    if isinstance(energy, WeightedSum):
+        return energy.terms
+    if not callable(energy):
         raise PlannerError(
-            f"{objective!r} was added to an objective; allowed are objectives. Multiply by a number, or add an object "
-            "that is called as objective(predicted, goal, actions)."
+            f"{energy!r} was added to an energy; allowed are energies. Multiply by a number, or add an object "
+            "that is called as energy(predicted, goal, actions)."
         )
-    return (Term(1.0, objective),)
+    return (Term(1.0, energy),)
 
 
 def _shown(value: Any) -> str:

@@ -1,8 +1,8 @@
 """What a planner minimises of the features: how far they are from the goal's. Shapes as in `planners.protocols`.
 
-Objectives add up, and may be multiplied by a number of at least 0:
+Energies add up, and may be multiplied by a number of at least 0:
 
-objective = GoalL1() + 0.1 * Smoothness() + 2 * StateGoal(wanted_state)
+energy = GoalL1() + 0.1 * Smoothness() + 2 * StateGoal(wanted_state)
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class _Goal(Composable):
         Args:
             predicted: `[B, S, K, N, D]`.
             goal: `[B, N, D]`.
-            actions: `[B, S, K, A]`, not used by this objective.
+            actions: `[B, S, K, A]`, not used by this energy.
 
         Raises:
             PlannerError: If the shapes do not belong together, or the weights are of other patches or problems.

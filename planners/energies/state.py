@@ -78,7 +78,7 @@ class StateGoal(Composable):
         """Return energies `[B, S]`, float32; float64 of states in float64.
 
         Args:
-            predicted: `[B, S, K, N, D]`, not used by this objective.
+            predicted: `[B, S, K, N, D]`, not used by this energy.
             goal: `[B, N, D]`, not used either.
             actions: `[B, S, K, A]`.
             states: As imagined, `[B, S, K, P]`.

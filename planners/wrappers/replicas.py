@@ -17,20 +17,20 @@ from planners.errors import PlannerError
 from planners.protocols import (
     ActionType,
     Context,
+    Energy,
     HoldingWorldModel,
-    Objective,
     SlicedWorldModel,
     WorldModel,
     action_type,
     world_of,
 )
-from planners.scoring import imagined_energy
+from planners.scoring import imagined_energies
 
 
 class Replicas:
     """Copies of a world model, one a device, that imagine side by side; a world model itself.
 
-    Each is given an even share of the samples and judges it where it lies, so that only actions go out and energies
+    Each is given an even share of the samples and scores it on its device, so that only actions go out and energies
     come back. Plans live on the first one's device. A copy imagines in a thread of its own, always the same one, since
     compiled CUDA graphs belong to the thread that made them. The threads end with `close`, and with the object or the
     process if it was not called.
@@ -112,11 +112,11 @@ class Replicas:
 
         return self._shared_out(imagine, context, actions)
 
-    def judged_energy(self, objective: Objective, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
-        """Return the energies `[B, S]` of actions `[B, S, K, A]`, imagined and judged on all devices."""
+    def rollout_energies(self, energy: Energy, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
+        """Return the energies `[B, S]` of actions `[B, S, K, A]`, scored on all devices."""
 
         def energies(model: WorldModel, context: Context, part: Tensor) -> Tensor:
-            return imagined_energy(model, objective, context, goal.to(part.device), part)
+            return imagined_energies(model, energy, context, goal.to(part.device), part)
 
         return self._shared_out(energies, context, actions)
 

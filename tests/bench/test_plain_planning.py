@@ -90,7 +90,7 @@ def searched(model: LatentWorldModel, horizon: int) -> tuple[Plan, PlainPlan]:
     features, states, goal, _ = scene(1)
     ours = CEM(
         model,
-        objective=GoalL1(),
+        energy=GoalL1(),
         horizon=horizon,
         num_samples=SAMPLES,
         num_iterations=ITERATIONS,

@@ -363,7 +363,7 @@ def test_a_context_stays_of_its_robot_whichever_is_used_between() -> None:
     model.predictor.robot("a").action_high.fill_(0.1)
     seen, goal, actions = context_of(model), model.encode_goal(pictures(1, seed=2)), drawn(1, 3, 2)
     assert seen.embodiment == "a"
-    cem = planners.CEM(model, objective=planners.GoalL1(), num_samples=8, num_iterations=2, num_elites=4)
+    cem = planners.CEM(model, energy=planners.GoalL1(), num_samples=8, num_iterations=2, num_elites=4)
 
     def answers() -> list[Tensor]:
         graph = model.rollout(seen, actions.clone().requires_grad_()).detach()
@@ -476,7 +476,7 @@ def test_a_model_is_copied_after_it_has_imagined(copied: Callable[[Any], Any], d
             parameter.mul_(0.5)
     assert not torch.equal(same.rollout(context, actions), expected)
     assert torch.equal(model.rollout(dataclasses.replace(context), actions), expected)
-    cem = planners.CEM(model, objective=planners.GoalL1(), num_samples=8, num_iterations=2, num_elites=4)
+    cem = planners.CEM(model, energy=planners.GoalL1(), num_samples=8, num_iterations=2, num_elites=4)
     goal = model.encode_goal(pictures(1, seed=2))
     plan = cem.plan(context, goal, generators=planners.make_generators([0]))
     again = copied(cem).plan(context, goal, generators=planners.make_generators([0]))

@@ -211,7 +211,7 @@ def test_it_is_a_world_model_to_planners() -> None:
     seen_by_planners: WorldModel = model
     cem = planners.CEM(
         seen_by_planners,
-        objective=planners.GoalL1(),
+        energy=planners.GoalL1(),
         horizon=2,
         num_samples=16,
         num_iterations=3,

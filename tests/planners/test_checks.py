@@ -34,12 +34,12 @@ WORLD = PointWorld([-1.0, -1.0], [1.0, 1.0])
 )
 def test_what_is_no_number_is_refused(kind: Callable[..., Any], name: str, allowed: str, got: Any) -> None:
     if got is None and name in ("initial_std", "num_samples"):  # the planner's own
-        assert getattr(kind(WORLD, objective=GoalL1()), name) == getattr(
-            kind(WORLD, objective=GoalL1(), **{name: None}), name
+        assert getattr(kind(WORLD, energy=GoalL1()), name) == getattr(
+            kind(WORLD, energy=GoalL1(), **{name: None}), name
         )
         return
     with pytest.raises(PlannerError) as error:
-        kind(WORLD, objective=GoalL1(), **{name: got})
+        kind(WORLD, energy=GoalL1(), **{name: got})
     assert f"{name} is {got!r}; allowed" in str(error.value)
     assert allowed in str(error.value)
     assert "Ch" in str(error.value)  # change it, or choose another
@@ -50,9 +50,9 @@ def test_what_is_no_number_is_refused(kind: Callable[..., Any], name: str, allow
     [[0.25, 0.5], torch.tensor([0.25, 0.5]), np.array([0.25, 0.5]), (np.float32(0.25), torch.tensor(0.5))],
 )
 def test_shares_may_be_lists_tensors_and_arrays(got: Any) -> None:
-    assert CEM(WORLD, objective=GoalL1(), momentum_std=got).momentum_std == (0.25, 0.5)
+    assert CEM(WORLD, energy=GoalL1(), momentum_std=got).momentum_std == (0.25, 0.5)
 
 
 @pytest.mark.parametrize("got", [0.25, np.float32(0.25), torch.tensor(0.25), np.array(0.25)])
 def test_one_share_is_for_all_axes(got: Any) -> None:
-    assert CEM(WORLD, objective=GoalL1(), momentum_std=got).momentum_std == (0.25, 0.25)
+    assert CEM(WORLD, energy=GoalL1(), momentum_std=got).momentum_std == (0.25, 0.25)

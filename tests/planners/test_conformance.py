@@ -23,7 +23,7 @@ from planners import (
     RecedingHorizon,
     make_generators,
 )
-from planners.protocols import Objective, WorldModel
+from planners.protocols import Energy, WorldModel
 from tests.planners.worlds import ActionCost, PointWorld, WatchedWorld, moved
 
 LOW, HIGH = [-0.1, -0.2, 0.3, -0.05], [0.1, 0.1, 0.3, 0.15]
@@ -37,11 +37,11 @@ Make = Callable[..., Planner]
 
 
 def maker(kind: Callable[..., Planner], **settings: Any) -> Make:
-    """Return what makes a planner of a model, an objective and further options."""
+    """Return what makes a planner of a model, an energy and further options."""
 
-    def make(model: WorldModel, objective: Objective, **options: Any) -> Planner:
+    def make(model: WorldModel, energy: Energy, **options: Any) -> Planner:
         sizes = {"horizon": HORIZON, "num_samples": SAMPLES, "num_iterations": ITERATIONS}
-        return kind(model, objective=objective, **{**sizes, **settings, **options})
+        return kind(model, energy=energy, **{**sizes, **settings, **options})
 
     return make
 
@@ -147,18 +147,18 @@ def test_planning_keeps_no_graph(make: Make) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_actions_have_the_type_of_the_bounds_and_energies_that_of_the_objective(
+def test_actions_have_the_type_of_the_bounds_and_energies_that_of_the_energy(
     make: Make, dtype: torch.dtype
 ) -> None:
     _, starts, goals = problems(2)
     world = moved(PointWorld(LOW, HIGH), dtype)
-    objective = ActionCost(lambda actions: (actions - 0.7).square().sum((-1, -2)))
-    plan = make(world, objective).plan(starts.to(dtype), goals.to(dtype), generators=make_generators([0, 1]))
+    energy = ActionCost(lambda actions: (actions - 0.7).square().sum((-1, -2)))
+    plan = make(world, energy).plan(starts.to(dtype), goals.to(dtype), generators=make_generators([0, 1]))
     low, high = (torch.tensor(bound).to(dtype) for bound in (LOW, HIGH))
     assert all(s.dtype == dtype for s in sequences(plan))
     assert all(bool((s >= low).all() and (s <= high).all()) for s in sequences(plan))
     assert plan.energy.dtype == plan.trace[0].energies.dtype == dtype
-    torch.testing.assert_close(plan.energy, objective(goals, goals, plan.actions))
+    torch.testing.assert_close(plan.energy, energy(goals, goals, plan.actions))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -436,10 +436,10 @@ def test_a_model_that_returns_fewer_steps_is_refused(make: Make) -> None:
         make(Short(LOW, HIGH), GoalL1()).plan(starts, goals, generators=make_generators([0]))
 
 
-def test_an_objective_of_the_wrong_shape_is_refused(make: Make) -> None:
+def test_an_energy_of_the_wrong_shape_is_refused(make: Make) -> None:
     world, starts, goals = problems(1)
     with pytest.raises(
-        PlannerError, match=r"objective returned shape \(1, 39, 3\).*allowed is \[B, S\] = \[1, 39\]"
+        PlannerError, match=r"energy returned shape \(1, 39, 3\).*allowed is \[B, S\] = \[1, 39\]"
     ):
         make(world, ActionCost(lambda a: a.sum(-1))).plan(starts, goals, generators=make_generators([0]))
 

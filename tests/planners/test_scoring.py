@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import CEM, GoalL1, Objective, PlannerError, make_generators
-from planners.protocols import judge, needs_states
+from planners import CEM, Energy, GoalL1, PlannerError, make_generators
+from planners.protocols import evaluate_energy, needs_states
 from planners.scoring import LEAST_S, Clock, Scorer
 from tests.planners.worlds import ActionCost, WatchedWorld
 
@@ -26,9 +26,9 @@ class Sliced(WatchedWorld):
 
 
 def scorer(
-    world: WatchedWorld, objective: Any, deadline_s: float | None = None, slice_size: int | None = None
+    world: WatchedWorld, energy: Any, deadline_s: float | None = None, slice_size: int | None = None
 ) -> Scorer:
-    return Scorer(world, objective, START, world.features(START), Clock(deadline_s), slice_size)
+    return Scorer(world, energy, START, world.features(START), Clock(deadline_s), slice_size)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_is_not_finite_counts_as_infinite() -> None:
         (torch.int64, torch.float64),
     ],
 )
-def test_energies_are_no_coarser_than_the_objective_gave_them(given: torch.dtype, kept: torch.dtype) -> None:
+def test_energies_are_no_coarser_than_the_energy_gave_them(given: torch.dtype, kept: torch.dtype) -> None:
     values = torch.tensor([[1, 2, 2**25 + 1]]).to(given)
     energies = scorer(WatchedWorld([-1.0], [1.0]), ActionCost(lambda actions: values))(ACTIONS[:, :3])
     assert energies.dtype == kept
@@ -153,7 +153,7 @@ def test_a_slow_start_leaves_time_for_what_is_quick_and_for_the_last_mean(watch:
             return super().rollout(context, actions)
 
     world = Warming([-1.0], [1.0])
-    planner = CEM(world, objective=GoalL1(), num_samples=10, num_elites=5, num_iterations=99, answer="mean")
+    planner = CEM(world, energy=GoalL1(), num_samples=10, num_elites=5, num_iterations=99, answer="mean")
     plan = planner.plan(START, world.features(START), generators=make_generators([0]), deadline_s=1.55)
     # 0.6 s, then 0.1 s each until 1.5 s; the mean takes 0.01 s.
     assert [actions.shape[1] for actions in world.seen] == [10] * 10 + [1]
@@ -167,7 +167,7 @@ def test_without_time_for_the_mean_the_best_sample_is_the_answer(watch: Watch) -
             return super().rollout(context, actions)
 
     world = Slow([-1.0], [1.0])
-    planner = CEM(world, objective=GoalL1(), num_samples=10, num_elites=5, num_iterations=1, answer="mean")
+    planner = CEM(world, energy=GoalL1(), num_samples=10, num_elites=5, num_iterations=1, answer="mean")
     plan = planner.plan(START, world.features(START), generators=make_generators([0]), deadline_s=1.0)
     assert len(world.seen) == 1
     assert plan.energy == plan.trace[0].best_energy
@@ -190,24 +190,22 @@ class StateCost:
         return states[:, :, -1].square().sum(-1)
 
 
-def test_objectives_that_need_states_get_them() -> None:
+def test_energies_that_need_states_get_them() -> None:
     energies = scorer(Stateful([-1.0], [1.0]), StateCost())(ACTIONS)
     torch.testing.assert_close(energies, ACTIONS[:, :, 0, 0].square())
 
 
-def test_a_model_without_states_is_refused_by_objectives_that_need_them() -> None:
+def test_a_model_without_states_is_refused_by_energies_that_need_them() -> None:
     with pytest.raises(PlannerError, match="StateCost needs the imagined states, and WatchedWorld has no"):
         scorer(WatchedWorld([-1.0], [1.0]), StateCost())(ACTIONS)
 
 
-def test_a_model_that_judges_itself_is_asked_for_energies() -> None:
-    class Judging(WatchedWorld):
-        def judged_energy(
-            self, objective: Objective, context: Tensor, goal: Tensor, actions: Tensor
-        ) -> Tensor:
-            return 10 * objective(self.rollout(context, actions), goal, actions)
+def test_a_model_that_returns_energies_is_asked_for_energies() -> None:
+    class WithEnergies(WatchedWorld):
+        def rollout_energies(self, energy: Energy, context: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
+            return 10 * energy(self.rollout(context, actions), goal, actions)
 
-    energies = scorer(Judging([-1.0], [1.0]), GoalL1())(ACTIONS)
+    energies = scorer(WithEnergies([-1.0], [1.0]), GoalL1())(ACTIONS)
     torch.testing.assert_close(energies, 10 * ACTIONS[:, :, 0, 0].abs())
 
 
@@ -219,11 +217,11 @@ def test_a_world_that_has_an_energy_of_its_own_is_imagined_as_any_other() -> Non
     torch.testing.assert_close(scorer(world, GoalL1())(ACTIONS), ACTIONS[:, :, 0, 0].abs())
 
 
-def test_an_objective_is_called_with_states_only_if_it_needs_them() -> None:
+def test_an_energy_is_called_with_states_only_if_it_needs_them() -> None:
     states = torch.tensor([[[[3.0]], [[-2.0]]]])
     actions = torch.tensor([[[[0.5]], [[0.25]]]])
     plain = ActionCost(lambda actions: actions[:, :, 0, 0])
     assert needs_states(StateCost())
     assert not needs_states(plain)
-    assert judge(StateCost(), actions, actions, actions, states).tolist() == [[9.0, 4.0]]
-    assert judge(plain, actions, actions, actions, states).tolist() == [[0.5, 0.25]]
+    assert evaluate_energy(StateCost(), actions, actions, actions, states).tolist() == [[9.0, 4.0]]
+    assert evaluate_energy(plain, actions, actions, actions, states).tolist() == [[0.5, 0.25]]

@@ -13,8 +13,8 @@ from planners import (
     CEM,
     ICEM,
     MPPI,
+    Energy,
     GradientDescent,
-    Objective,
     Planner,
     PredictiveSampling,
     RandomShooting,
@@ -23,7 +23,7 @@ from planners import (
 )
 from tests.planners.worlds import ActionCost, LinearWorld, PointWorld
 
-Make = Callable[[WorldModel, Objective, int], Planner]
+Make = Callable[[WorldModel, Energy, int], Planner]
 
 
 class QuadraticCost:
@@ -53,10 +53,10 @@ EVALUATIONS = 8000
 """What each may imagine, of a problem with ten numbers to find. Random shooting always takes all of it."""
 
 
-def cem(model: WorldModel, objective: Objective, horizon: int) -> Planner:
+def cem(model: WorldModel, energy: Energy, horizon: int) -> Planner:
     return CEM(
         model,
-        objective=objective,
+        energy=energy,
         horizon=horizon,
         num_samples=200,
         num_iterations=39,
@@ -66,10 +66,10 @@ def cem(model: WorldModel, objective: Objective, horizon: int) -> Planner:
     )
 
 
-def icem(model: WorldModel, objective: Objective, horizon: int) -> Planner:
+def icem(model: WorldModel, energy: Energy, horizon: int) -> Planner:
     return ICEM(
         model,
-        objective=objective,
+        energy=energy,
         horizon=horizon,
         num_samples=400,
         num_iterations=40,
@@ -79,26 +79,22 @@ def icem(model: WorldModel, objective: Objective, horizon: int) -> Planner:
     )
 
 
-def mppi(model: WorldModel, objective: Objective, horizon: int) -> Planner:
-    return MPPI(
-        model, objective=objective, horizon=horizon, num_samples=200, num_iterations=39, std_decay=0.9
-    )
+def mppi(model: WorldModel, energy: Energy, horizon: int) -> Planner:
+    return MPPI(model, energy=energy, horizon=horizon, num_samples=200, num_iterations=39, std_decay=0.9)
 
 
-def gradient(model: WorldModel, objective: Objective, horizon: int) -> Planner:
-    return GradientDescent(
-        model, objective=objective, horizon=horizon, num_samples=6, num_iterations=100, lr=0.1
-    )
+def gradient(model: WorldModel, energy: Energy, horizon: int) -> Planner:
+    return GradientDescent(model, energy=energy, horizon=horizon, num_samples=6, num_iterations=100, lr=0.1)
 
 
-def predictive(model: WorldModel, objective: Objective, horizon: int) -> Planner:
+def predictive(model: WorldModel, energy: Energy, horizon: int) -> Planner:
     return PredictiveSampling(
-        model, objective=objective, horizon=horizon, num_samples=200, num_iterations=39, initial_std=0.03
+        model, energy=energy, horizon=horizon, num_samples=200, num_iterations=39, initial_std=0.03
     )
 
 
-def shooting(model: WorldModel, objective: Objective, horizon: int) -> Planner:
-    return RandomShooting(model, objective=objective, horizon=horizon, num_samples=EVALUATIONS)
+def shooting(model: WorldModel, energy: Energy, horizon: int) -> Planner:
+    return RandomShooting(model, energy=energy, horizon=horizon, num_samples=EVALUATIONS)
 
 
 # How far above the optimum each may stay, as a share of it. A width that shrinks with the search has no floor: CEM,
@@ -157,8 +153,8 @@ def two_wells(actions: Tensor) -> Tensor:
     return torch.minimum(10 * (at + 0.6).square() + 0.2, 10 * (at - 0.6).square())
 
 
-def wide_predictive(model: WorldModel, objective: Objective, horizon: int) -> Planner:
-    return PredictiveSampling(model, objective=objective, horizon=horizon)
+def wide_predictive(model: WorldModel, energy: Energy, horizon: int) -> Planner:
+    return PredictiveSampling(model, energy=energy, horizon=horizon)
 
 
 @pytest.mark.parametrize("make", [cem, icem, mppi, gradient, wide_predictive, shooting])
@@ -168,8 +164,8 @@ def test_the_better_of_two_modes_is_found(make: Make) -> None:
     assert (plan.actions[:, 0, 0] - 0.6).abs().max() < 0.01
 
 
-def one_descent(model: WorldModel, objective: Objective, horizon: int) -> Planner:
-    return GradientDescent(model, objective=objective, horizon=horizon, num_samples=1, num_iterations=100)
+def one_descent(model: WorldModel, energy: Energy, horizon: int) -> Planner:
+    return GradientDescent(model, energy=energy, horizon=horizon, num_samples=1, num_iterations=100)
 
 
 @pytest.mark.parametrize("make", [one_descent, predictive])

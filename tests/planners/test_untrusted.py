@@ -1,4 +1,4 @@
-"""What a world model, an objective or a caller may do wrong: the plan is as good, or an error says what it was."""
+"""What a world model, an energy or a caller may do wrong: the plan is as good, or an error says what it was."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def make(request: pytest.FixtureRequest) -> Make:
     return request.param
 
 
-def plan(make: Make, world: Any, objective: Any, count: int = 2) -> Plan:
+def plan(make: Make, world: Any, energy: Any, count: int = 2) -> Plan:
     _, starts, goals = problems(count)
-    return make(world, objective).plan(starts, goals, generators=make_generators(list(range(count))))
+    return make(world, energy).plan(starts, goals, generators=make_generators(list(range(count))))
 
 
 # Writing into what is given.
@@ -57,7 +57,7 @@ class Writing(PointWorld):
         return predicted
 
 
-class WritingObjective:
+class WritingEnergy:
     """The distance to a goal, and actions that are zeros afterwards."""
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
@@ -82,20 +82,18 @@ def test_a_model_that_writes_into_the_actions_changes_no_plan(make: Make) -> Non
 
 
 @pytest.mark.parametrize("make", SAMPLING.values(), ids=list(SAMPLING))
-def test_an_objective_that_writes_into_the_actions_changes_no_plan(make: Make) -> None:
+def test_an_energy_that_writes_into_the_actions_changes_no_plan(make: Make) -> None:
     world = PointWorld(LOW, HIGH)
-    assert equal(
-        plan(make, world, WritingObjective()), plan(make, world, GoalL1(1.0) + 0.1 * ActionPenalty())
-    )
+    assert equal(plan(make, world, WritingEnergy()), plan(make, world, GoalL1(1.0) + 0.1 * ActionPenalty()))
 
 
 def test_a_gradient_through_what_was_written_over_is_refused() -> None:
     with pytest.raises(PlannerError, match="do not write into what they were given. Choose another planner"):
-        plan(EVERY["GradientDescent"], PointWorld(LOW, HIGH), WritingObjective())
+        plan(EVERY["GradientDescent"], PointWorld(LOW, HIGH), WritingEnergy())
 
 
 def test_a_term_that_writes_into_the_actions_leaves_them_to_the_others() -> None:
-    class Zeroing(WritingObjective):
+    class Zeroing(WritingEnergy):
         def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
             return 0.0 * super().__call__(predicted, goal, actions)
 
@@ -108,7 +106,7 @@ def test_a_term_that_writes_into_the_actions_leaves_them_to_the_others() -> None
 
 
 def test_a_model_that_answers_with_the_actions_themselves_is_judged_by_what_it_answered(make: Make) -> None:
-    """The answer is a view of what it was given, and the objective writes into that."""
+    """The answer is a view of what it was given, and the energy writes into that."""
 
     class Echo(PointWorld):
         def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
@@ -126,14 +124,14 @@ def test_a_model_that_answers_with_the_actions_themselves_is_judged_by_what_it_a
     assert within(found.actions)
 
 
-def test_an_objective_that_writes_into_the_goal_is_named(make: Make) -> None:
+def test_an_energy_that_writes_into_the_goal_is_named(make: Make) -> None:
     class Spoiling:
         def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
             energy = GoalL1()(predicted, goal, actions)
             goal.add_(1.0)
             return energy
 
-    with pytest.raises(PlannerError, match=r"objective wrote into the goal .*Work on a copy \(.clone\(\)\)"):
+    with pytest.raises(PlannerError, match=r"energy wrote into the goal .*Work on a copy \(.clone\(\)\)"):
         plan(make, PointWorld(LOW, HIGH), Spoiling())
 
 
@@ -282,12 +280,12 @@ def test_what_are_no_states_are_refused(answer: Callable[[Tensor, Tensor], Any],
 @pytest.mark.parametrize(
     ("energy", "message"),
     [
-        (lambda e: None, "What the objective returned is a NoneType"),
-        (lambda e: e.detach().numpy(), "What the objective returned is a ndarray"),
+        (lambda e: None, "What the energy returned is a NoneType"),
+        (lambda e: e.detach().numpy(), "What the energy returned is a ndarray"),
         (lambda e: e > 0, "is a tensor of torch.bool"),
         (lambda e: torch.complex(e, e), "is a tensor of torch.complex64"),
-        (lambda e: e.to("meta"), "The objective returned a tensor on meta, and the actions is on cpu"),
-        (lambda e: e.sum(), r"The objective returned shape \(\) for actions"),
+        (lambda e: e.to("meta"), "The energy returned a tensor on meta, and the actions is on cpu"),
+        (lambda e: e.sum(), r"The energy returned shape \(\) for actions"),
     ],
 )
 def test_what_is_no_energy_is_refused(make: Make, energy: Callable[[Tensor], Any], message: str) -> None:
@@ -369,18 +367,16 @@ def test_arguments_of_another_kind_are_refused(make: Make, given: dict[str, Any]
         make(world, GoalL1()).plan(starts, **arguments)
 
 
-@pytest.mark.parametrize("objective", [None, "l1", GoalL1])
-def test_an_objective_that_cannot_judge_is_refused(objective: Any) -> None:
-    with pytest.raises(
-        PlannerError, match=r"objective is .*; allowed is what is called as objective\(predicted"
-    ):
-        CEM(PointWorld(LOW, HIGH), objective=objective)
+@pytest.mark.parametrize("energy", [None, "l1", GoalL1])
+def test_an_energy_that_cannot_be_called_is_refused(energy: Any) -> None:
+    with pytest.raises(PlannerError, match=r"energy is .*; allowed is what is called as energy\(predicted"):
+        CEM(PointWorld(LOW, HIGH), energy=energy)
 
 
 @pytest.mark.parametrize("model", [None, torch.nn.Linear(1, 1), "shipped"])
 def test_a_model_that_cannot_imagine_is_refused(model: Any) -> None:
     with pytest.raises(PlannerError, match="which has no rollout; allowed is a world model"):
-        CEM(model, objective=GoalL1())
+        CEM(model, energy=GoalL1())
     with pytest.raises(PlannerError, match="which has no rollout; allowed is a world model"):
         Replicas([model])
 
@@ -617,7 +613,7 @@ def test_what_proposes_cannot_change_the_goal() -> None:
         goal.zero_()
         return torch.zeros(2, 1, len(LOW))
 
-    search = CEM(PointWorld(LOW, HIGH), objective=GoalL1(), num_samples=16, num_iterations=2)
+    search = CEM(PointWorld(LOW, HIGH), energy=GoalL1(), num_samples=16, num_iterations=2)
     Proposing(search, propose).plan(starts, goals, generators=make_generators([0, 1]))
     assert torch.equal(goals, kept)
 

@@ -87,7 +87,7 @@ class WatchedWorld(PointWorld):
 
 
 class ActionCost:
-    """An objective that looks at the actions only: `cost([..., K, A]) -> [...]`."""
+    """An energy that looks at the actions only: `cost([..., K, A]) -> [...]`."""
 
     def __init__(self, cost: Callable[[Tensor], Tensor]) -> None:
         self.cost = cost

@@ -13,7 +13,7 @@ from planners import CEM, GoalL1
 from tests.evaluation.pose_world import TOKENS, PoseModel, pose_windows
 from vjepa_world.evaluation.open_loop.assessment import assess, summary_table
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
-from vjepa_world.evaluation.open_loop.energy_landscape import Energy
+from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
 from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
 from vjepa_world.reports.open_loop.pictures import nearest_frames, shown_frames
 from vjepa_world.reports.open_loop.report import open_loop_page
@@ -25,7 +25,7 @@ WINDOWS = pose_windows(count=16, horizon=3, share=0.6)
 
 
 def judged(model: PoseModel) -> Measurements:
-    planner = CEM(model, objective=GoalL1(), num_samples=64, num_iterations=8, num_elites=8, momentum_std=0.1)
+    planner = CEM(model, energy=GoalL1(), num_samples=64, num_iterations=8, num_elites=8, momentum_std=0.1)
     return measure(model, planner, GoalL1(), WINDOWS, CONFIG, seed=0)
 
 
@@ -81,7 +81,7 @@ def pictures_of(page: str) -> list[Image.Image]:
 
 def material(decode: bool) -> Shown:
     return Shown(
-        energy=Energy(PoseModel(), GoalL1()),
+        energy=WindowEnergy(PoseModel(), GoalL1()),
         windows=WINDOWS,
         places=[1, 9],
         grid=TOKENS,

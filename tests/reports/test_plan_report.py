@@ -41,7 +41,7 @@ def planned(
     goal = model.encode_goal(images[1:])
     cem = CEM(
         model,
-        objective=objective,
+        energy=objective,
         horizon=horizon,
         num_samples=12,
         num_iterations=iterations,
@@ -375,7 +375,7 @@ def test_a_search_of_one_iteration_has_a_table_and_no_slider() -> None:
     model = model_of()
     seen, both = context(model, problems=1), pictures(2, seed=9)
     goal = model.encode_goal(both[1:])
-    plan = RandomShooting(model, objective=GoalL1(), num_samples=9).plan(
+    plan = RandomShooting(model, energy=GoalL1(), num_samples=9).plan(
         seen, goal, generators=make_generators([1])
     )
     shown = gather(model, GoalL1(), seen, goal, plan, image=both[0], goal_image=both[1])

@@ -140,7 +140,7 @@ class Problem:
         def plan(iterations: int) -> object:
             cem = CEM(
                 self.model,
-                objective=GoalL1(),
+                energy=GoalL1(),
                 horizon=self.size.horizon,
                 num_samples=self.size.samples,
                 num_iterations=iterations,

@@ -91,7 +91,7 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
     known = _provenance(config.checkpoint)
     convention, told = _convention(config, known)
     dataset = open_trajectories(config.data.path, convention=convention)
-    model, planner, objective = config.planner.build(
+    model, planner, energy = config.planner.build(
         config.checkpoint, resolve_device(config.device), embodiment=config.data.embodiment or None
     )
     horizon, why = _horizon(config, model)
@@ -107,7 +107,7 @@ def evaluate_open_loop(config: Config, make_folder: Callable[[], Path]) -> dict[
     for warning in model.input_warnings(windows.frames[:, 0], windows.states[:, 0], "a picture of the data"):
         logger.warning("warning: %s", warning)
         notes = [*notes, f"Warning: {warning}"]
-    metrics, page = _judge(config, model, planner, objective, windows, table, notes)
+    metrics, page = _judge(config, model, planner, energy, windows, table, notes)
     result = {
         "mode": "open_loop",
         "checkpoint": config.checkpoint,
@@ -362,25 +362,25 @@ def _judge(
     config: Config,
     model: LatentWorldModel,
     planner: Any,
-    objective: Any,
+    energy: Any,
     windows: Windows,
     table: WindowTable,
     notes: Sequence[str],
 ) -> tuple[dict[str, Any], str]:
     """Return the figures and the report."""
-    from vjepa_world.evaluation.open_loop.energy_landscape import Energy
+    from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
     from vjepa_world.evaluation.open_loop.measurements import measure
     from vjepa_world.reports.open_loop.report import open_loop_page
     from vjepa_world.reports.open_loop.strips import Shown
 
     bars = _Bars()
     measured = measure(
-        model, planner, objective, windows, config.open_loop, seed=config.seed, progress_bar=bars.open
+        model, planner, energy, windows, config.open_loop, seed=config.seed, progress_bar=bars.open
     )
     bars.close()
     places = _evenly(len(windows), config.open_loop.pictures)
     material = Shown(
-        energy=Energy(model, objective, config.open_loop.rollouts),
+        energy=WindowEnergy(model, energy, config.open_loop.rollouts),
         windows=windows,
         places=places,
         grid=model.config.grid,

@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_page(arguments.html)
     images, goals = ([read_image(path) for path in paths] for paths in (arguments.image, arguments.goal))
     config = planner_config(arguments)
-    model, planner, objective = config.build(arguments.checkpoint, resolve_device(arguments.device))
+    model, planner, energy = config.build(arguments.checkpoint, resolve_device(arguments.device))
     image, goal_image = (join_views(views, model.config) for views in (images, goals))
     state = torch.tensor(arguments.state)[None, None]
     clock = [time.perf_counter()]
@@ -138,9 +138,9 @@ def run(arguments: argparse.Namespace) -> None:
     if warnings:
         result["warnings"] = warnings
     clock.append(time.perf_counter())
-    result["energy_now"] = energy_now(objective, context, goal, plan, model.hold_action(context))
+    result["energy_now"] = energy_now(energy, context, goal, plan, model.hold_action(context))
     if arguments.html is not None:
-        shown = gather(model, objective, context, goal, plan, image=image, goal_image=goal_image)
+        shown = gather(model, energy, context, goal, plan, image=image, goal_image=goal_image)
         times_s = (clock[1] - clock[0], clock[2] - clock[1])
         write_page(arguments, shown, config, times_s, str(model.device))
         result["page"] = str(arguments.html)

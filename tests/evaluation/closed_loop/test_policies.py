@@ -16,12 +16,12 @@ from vjepa_world.evaluation.closed_loop.rollout import rollout
 def planner_policy(model: BoxModel | None = None) -> PlannerPolicy:
     model = model or BoxModel()
     cem = CEM(
-        model, objective=GoalL1(), horizon=2, num_samples=60, num_iterations=4, num_elites=8, momentum_std=0.1
+        model, energy=GoalL1(), horizon=2, num_samples=60, num_iterations=4, num_elites=8, momentum_std=0.1
     )
     return PlannerPolicy(
         model,
         RecedingHorizon(cem),
-        objective=GoalL1(),
+        energy=GoalL1(),
         action_low=BoxEnv.action_low,
         action_high=BoxEnv.action_high,
     )

@@ -85,7 +85,7 @@ def test_xy_are_turned_counter_clockwise() -> None:
 
 
 def cem(model: PoseModel) -> CEM:
-    return CEM(model, objective=GoalL1(), num_samples=128, num_iterations=8, num_elites=10, momentum_std=0.1)
+    return CEM(model, energy=GoalL1(), num_samples=128, num_iterations=8, num_elites=10, momentum_std=0.1)
 
 
 def test_a_turned_world_is_found_and_corrected() -> None:

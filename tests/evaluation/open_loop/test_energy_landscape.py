@@ -8,7 +8,7 @@ from planners import GoalL1
 from tests.evaluation.pose_world import REACH, PoseModel, pose_windows
 from vjepa_world.evaluation.open_loop.energy_landscape import (
     AxisLandscape,
-    Energy,
+    WindowEnergy,
     axis_landscapes,
     plane_landscape,
     rank_correlations,
@@ -16,7 +16,7 @@ from vjepa_world.evaluation.open_loop.energy_landscape import (
 )
 from vjepa_world.evaluation.statistics import EvaluationError
 
-EXACT = Energy(PoseModel(), GoalL1())
+EXACT = WindowEnergy(PoseModel(), GoalL1())
 
 
 def generator() -> torch.Generator:
@@ -51,7 +51,7 @@ def test_an_exact_model_ranks_actions_by_their_distance() -> None:
 
 def test_a_model_that_ignores_actions_ranks_nothing() -> None:
     windows = pose_windows()
-    blind = Energy(PoseModel(gain=0.0), GoalL1())
+    blind = WindowEnergy(PoseModel(gain=0.0), GoalL1())
     found = rank_correlations(blind, windows, samples=64, generator=generator())
     assert found.position is not None
     assert found.all_axes is not None
@@ -62,7 +62,7 @@ def test_a_model_that_ignores_actions_ranks_nothing() -> None:
 def test_a_model_that_goes_the_other_way_is_seen() -> None:
     windows = pose_windows()
     found = rank_correlations(
-        Energy(PoseModel(gain=-1.0), GoalL1()), windows, samples=64, generator=generator()
+        WindowEnergy(PoseModel(gain=-1.0), GoalL1()), windows, samples=64, generator=generator()
     )
     assert found.position is not None
     assert found.all_axes is not None
@@ -84,7 +84,7 @@ def test_along_each_axis_the_valley_lies_at_the_true_action() -> None:
 def test_a_bias_of_the_model_is_the_offset_of_its_valley() -> None:
     """Half the effect: the action is to be twice the true one, where the bounds allow that."""
     windows = pose_windows(share=0.4)
-    found = axis_landscapes(Energy(PoseModel(gain=0.5), GoalL1()), windows, points=41)[0]
+    found = axis_landscapes(WindowEnergy(PoseModel(gain=0.5), GoalL1()), windows, points=41)[0]
     expected = windows.actions[:, 0, 0]
     assert (found.valley_offset() - expected).abs().max() <= 2 * REACH[0] / 40
 
@@ -127,7 +127,7 @@ def test_a_plane_has_the_second_axis_upwards() -> None:
 def test_energies_do_not_depend_on_how_many_are_computed_together() -> None:
     windows = pose_windows()
     drawn = REACH * (2 * torch.rand(len(windows), 13, 7, generator=generator()) - 1)
-    few, many = (Energy(PoseModel(), GoalL1(), batch).of_all(windows, drawn) for batch in (7, 10_000))
+    few, many = (WindowEnergy(PoseModel(), GoalL1(), batch).of_all(windows, drawn) for batch in (7, 10_000))
     torch.testing.assert_close(few, many)
 
 

@@ -14,7 +14,7 @@ from tests.evaluation.pose_world import TOKENS, PoseModel, features, pose_window
 from vjepa_world.evaluation.action_axes import action_space
 from vjepa_world.evaluation.open_loop.assessment import CANNOT_TELL, assess, remarks_on
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
-from vjepa_world.evaluation.open_loop.energy_landscape import Energy
+from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
 from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.models.config import EmbodimentConfig
@@ -50,9 +50,9 @@ class TargetModel(PoseModel):
 
 
 def page_of(model: PoseModel, windows: Windows) -> tuple[Measurements, str]:
-    planner = CEM(model, objective=GoalL2(), num_samples=32, num_iterations=3, num_elites=4)
+    planner = CEM(model, energy=GoalL2(), num_samples=32, num_iterations=3, num_elites=4)
     measured = measure(model, planner, GoalL2(), windows, CONFIG, seed=0)
-    material = Shown(Energy(model, GoalL2()), windows, [], TOKENS, True, None, 0.25)
+    material = Shown(WindowEnergy(model, GoalL2()), windows, [], TOKENS, True, None, 0.25)
     return measured, open_loop_page("Open loop", "", measured, material)
 
 

@@ -19,7 +19,7 @@ from vjepa_world.evaluation.open_loop.recovered_actions import (
 def planner(model: PoseModel, iterations: int = 12) -> RecedingHorizon:
     cem = CEM(
         model,
-        objective=GoalL1(),
+        energy=GoalL1(),
         num_samples=128,
         num_iterations=iterations,
         num_elites=10,

@@ -164,7 +164,7 @@ def test_a_plan_is_the_same_alone_and_among_sixteen(kind: str) -> None:
             None if context.actions is None else context.actions[places],
         )
         cem = planners.CEM(
-            model, objective=planners.GoalL1(), horizon=2, num_samples=12, num_iterations=3, num_elites=4
+            model, energy=planners.GoalL1(), horizon=2, num_samples=12, num_iterations=3, num_elites=4
         )
         return cem.plan(part, goal[places], generators=planners.make_generators(seeds[places]))
 
@@ -193,14 +193,14 @@ def test_states_are_imagined_beside_the_features() -> None:
     torch.testing.assert_close(states, torch.stack([first, second], dim=2))
 
 
-def test_an_objective_of_states_reaches_them_through_a_planner() -> None:
+def test_an_energy_of_states_reaches_them_through_a_planner() -> None:
     model = model_of("V-JEPA 2-AC")
     model.action_low.fill_(-0.1)
     model.action_high.fill_(0.1)
     context, goal = context_of(model), model.encode_goal(pictures(1, seed=9))
     wanted = context.states[0, -1] + torch.tensor([0.05, -0.08, 0.02, 0.0, 0.0, 0.0, 0.0])
-    objective = planners.StateGoal(wanted, weights=torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
-    cem = planners.CEM(model, objective=objective, num_samples=100, num_iterations=8, momentum_std=0.2)
+    energy = planners.StateGoal(wanted, weights=torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    cem = planners.CEM(model, energy=energy, num_samples=100, num_iterations=8, momentum_std=0.2)
     plan = cem.plan(context, goal, generators=planners.make_generators([0]))
     torch.testing.assert_close(plan.actions[0, 0, :3], torch.tensor([0.05, -0.08, 0.02]), atol=0.01, rtol=0)
 
@@ -211,7 +211,7 @@ def test_gradient_descent_goes_through_the_world_model() -> None:
     model.action_high.fill_(1.0)
     context = context_of(model)
     goal = model.rollout(context, 4 * drawn(1, 1, 1))[:, 0, 0]
-    planner = planners.GradientDescent(model, objective=planners.GoalL2(), num_samples=4, num_iterations=40)
+    planner = planners.GradientDescent(model, energy=planners.GoalL2(), num_samples=4, num_iterations=40)
     plan = planner.plan(context, goal, generators=planners.make_generators([0]))
     best = [float(iteration.best_energy) for iteration in plan.trace]
     assert plan.energy.item() < 0.2 * best[0]
@@ -298,7 +298,7 @@ def test_bfloat16_chooses_the_same_elites_as_often_as_the_plain_pass_in_it_does(
     context = Context(features, start.expand(6, 1, 7))
     span = (exact.action_high - exact.action_low) / 2
     goal = exact.rollout(context, 0.5 * span * torch.randn(6, 1, 1, 7, generator=generator))[:, 0, 0]
-    cem = planners.CEM(exact, objective=planners.GoalL1(), num_samples=64, num_iterations=4, num_elites=8)
+    cem = planners.CEM(exact, energy=planners.GoalL1(), num_samples=64, num_iterations=4, num_elites=8)
     plan = cem.plan(context, goal, generators=planners.make_generators(list(range(6))))
 
     def plain(samples: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def test_best_answer_is_not_the_bad_mean_of_two_equal_modes() -> None:
     for answer in ("best", "mean"):
         planner = CEM(
             PointWorld([-1.0], [1.0]),
-            objective=ActionCost(two_equal_wells),
+            energy=ActionCost(two_equal_wells),
             num_samples=200,
             num_iterations=1,
             num_elites=40,
@@ -80,7 +80,7 @@ def test_a_slow_transcription_of_the_published_planner_gives_the_same_plan(steps
     )
     planner = CEM(
         world,
-        objective=GoalL1(),
+        energy=GoalL1(),
         horizon=steps,
         num_samples=samples,
         num_iterations=iterations,
@@ -96,7 +96,7 @@ def test_a_slow_transcription_of_the_published_planner_gives_the_same_plan(steps
 def test_the_trace_shows_the_search_closing_in() -> None:
     world = PointWorld([-1.0, -1.0], [1.0, 1.0])
     goal = world.features(torch.tensor([[0.31, -0.47]]))
-    planner = CEM(world, objective=GoalL1(), num_samples=100, num_elites=10, momentum_std=0.2)
+    planner = CEM(world, energy=GoalL1(), num_samples=100, num_elites=10, momentum_std=0.2)
     plan = planner.plan(torch.zeros(1, 2), goal, generators=make_generators([0]))
     assert len(plan.trace) == 10
     assert plan.trace[0].spread.item() == 1.0
@@ -113,7 +113,7 @@ def test_a_mean_without_an_energy_is_not_the_answer() -> None:
 
     planner = CEM(
         PointWorld([-1.0], [1.0]),
-        objective=ActionCost(two_wells_with_nothing_between),
+        energy=ActionCost(two_wells_with_nothing_between),
         num_samples=200,
         num_iterations=1,
         num_elites=40,
@@ -127,7 +127,7 @@ def test_a_warm_start_moves_the_search() -> None:
     # Too narrow a search to cross the box in one iteration: only the warm one is near the goal.
     world = PointWorld([-1.0], [1.0])
     goal = world.features(torch.tensor([[0.9]]))
-    planner = CEM(world, objective=GoalL1(), num_samples=20, num_iterations=1, num_elites=5, initial_std=0.05)
+    planner = CEM(world, energy=GoalL1(), num_samples=20, num_iterations=1, num_elites=5, initial_std=0.05)
     cold = planner.plan(torch.zeros(1, 1), goal, generators=make_generators([0]))
     warm = planner.plan(
         torch.zeros(1, 1), goal, generators=make_generators([0]), warm_start=torch.full((1, 1, 1), 0.9)
@@ -145,7 +145,7 @@ def test_few_finite_samples_are_the_only_elites() -> None:
 
     planner = CEM(
         PointWorld([-1.0], [1.0]),
-        objective=ActionCost(sliver),
+        energy=ActionCost(sliver),
         num_samples=60,
         num_iterations=1,
         num_elites=50,
@@ -169,7 +169,7 @@ def test_few_finite_samples_are_the_only_elites() -> None:
 )
 def test_arguments_are_checked_at_construction(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(PlannerError, match=message):
-        CEM(PointWorld([-1.0], [1.0]), objective=GoalL1(), **arguments)
+        CEM(PointWorld([-1.0], [1.0]), energy=GoalL1(), **arguments)
 
 
 def test_the_chosen_samples_are_what_the_next_iteration_was_made_from() -> None:
@@ -178,7 +178,7 @@ def test_the_chosen_samples_are_what_the_next_iteration_was_made_from() -> None:
     world = PointWorld([-100.0, -100.0], [100.0, 100.0])
     planner = CEM(
         world,
-        objective=GoalL1(),
+        energy=GoalL1(),
         horizon=horizon,
         num_samples=samples,
         num_iterations=3,

@@ -35,7 +35,7 @@ def test_the_way_down_a_quadratic_is_that_of_adam() -> None:
     weight, bottom = torch.tensor([20.0, 3.0, 0.5, 1e-4]), torch.tensor([0.05, 0.8, 0.95, 0.004])
     cost = ActionCost(lambda actions: (weight * (actions - bottom).square()).sum((-1, -2)))
     planner = GradientDescent(
-        PointWorld(low, high), objective=cost, horizon=2, num_samples=5, num_iterations=40, lr=0.15
+        PointWorld(low, high), energy=cost, horizon=2, num_samples=5, num_iterations=40, lr=0.15
     )
     plan = planner.plan(torch.zeros(1, 4), torch.zeros(1, 3, 4), generators=make_generators([4]))
     centre, half = (np.array(high) + low) / 2, (np.array(high) - low) / 2
@@ -51,7 +51,7 @@ def test_the_last_step_counts() -> None:
     # Adam's first step is as long as its rate, against the gradient.
     planner = GradientDescent(
         PointWorld([-2.0], [2.0]),
-        objective=ActionCost(lambda actions: (actions - 1.5).square().sum((-1, -2))),
+        energy=ActionCost(lambda actions: (actions - 1.5).square().sum((-1, -2))),
         num_samples=1,
         num_iterations=1,
         lr=0.1,
@@ -65,7 +65,7 @@ def test_the_last_step_counts() -> None:
 def test_the_plan_is_the_best_restart_after_the_last_step() -> None:
     world = WatchedWorld([-1.0], [1.0])
     cost = ActionCost(lambda actions: (actions - 2.0).square().sum((-1, -2)))
-    planner = GradientDescent(world, objective=cost, num_samples=7, num_iterations=3, lr=0.01)
+    planner = GradientDescent(world, energy=cost, num_samples=7, num_iterations=3, lr=0.01)
     plan = planner.plan(*ONE, generators=make_generators([0]))
     places = [actions.flatten() for actions in world.seen]
     assert [len(place) for place in places] == [7] * 4
@@ -76,9 +76,7 @@ def test_the_plan_is_the_best_restart_after_the_last_step() -> None:
 
 
 def test_the_first_restart_begins_at_the_centre_and_the_others_anywhere() -> None:
-    planner = GradientDescent(
-        PointWorld([-1.0], [3.0]), objective=GoalL1(), num_samples=200, num_iterations=1
-    )
+    planner = GradientDescent(PointWorld([-1.0], [3.0]), energy=GoalL1(), num_samples=200, num_iterations=1)
     samples = planner.plan(*ONE, generators=make_generators([0])).trace[0].samples.flatten()
     assert samples[0] == 1.0
     counts = torch.histc(samples[1:], bins=4, min=-1.0, max=3.0)
@@ -86,7 +84,7 @@ def test_the_first_restart_begins_at_the_centre_and_the_others_anywhere() -> Non
 
 
 def test_every_restart_goes_on() -> None:
-    plan = GradientDescent(PointWorld([-1.0], [1.0]), objective=GoalL1()).plan(
+    plan = GradientDescent(PointWorld([-1.0], [1.0]), energy=GoalL1()).plan(
         *ONE, generators=make_generators([0])
     )
     assert all(bool(t.chosen.all()) for t in plan.trace)
@@ -100,7 +98,7 @@ def test_a_restart_without_an_energy_stands_still_and_the_others_go_on() -> None
         return (at + 0.3).square() + 0.0 * (0.5 - at).sqrt()  # NaN above 0.5, and so is its gradient
 
     planner = GradientDescent(
-        PointWorld([-1.0], [1.0]), objective=ActionCost(cost), num_samples=20, num_iterations=60
+        PointWorld([-1.0], [1.0]), energy=ActionCost(cost), num_samples=20, num_iterations=60
     )
     plan = planner.plan(*ONE, generators=make_generators([0]))
     first, last = (plan.trace[i].samples.flatten() for i in (0, -1))
@@ -113,14 +111,14 @@ def test_a_restart_without_an_energy_stands_still_and_the_others_go_on() -> None
 
 def test_time_that_ends_within_an_iteration_leaves_the_others_where_they_are() -> None:
     world = WatchedWorld([-1.0], [1.0], pause_s=0.001)
-    planner = GradientDescent(world, objective=GoalL1(), num_samples=8, slice_size=3)
+    planner = GradientDescent(world, energy=GoalL1(), num_samples=8, slice_size=3)
     plan = planner.plan(*ONE, generators=make_generators([0]), deadline_s=1e-9)
     assert [a.shape[1] for a in world.seen] == [3]
     assert plan.trace[0].energies[0].isfinite().tolist() == [True] * 3 + [False] * 5
 
 
 def test_inference_mode_is_refused() -> None:
-    planner = GradientDescent(PointWorld([-1.0], [1.0]), objective=GoalL1())
+    planner = GradientDescent(PointWorld([-1.0], [1.0]), energy=GoalL1())
     with (
         torch.inference_mode(),
         pytest.raises(PlannerError, match=r"under torch\.inference_mode.*torch\.no_grad"),
@@ -145,7 +143,7 @@ class Detaching(PointWorld):
 
 @pytest.mark.parametrize("kind", [WithoutGraph, Detaching])
 def test_a_world_whose_rollout_has_no_gradient_is_refused(kind: type[PointWorld]) -> None:
-    planner = GradientDescent(kind([-1.0], [1.0]), objective=GoalL1())
+    planner = GradientDescent(kind([-1.0], [1.0]), energy=GoalL1())
     with pytest.raises(
         PlannerError, match="world model whose rollout keeps the graph.*Choose another planner"
     ):
@@ -155,10 +153,10 @@ def test_a_world_whose_rollout_has_no_gradient_is_refused(kind: type[PointWorld]
 def test_the_models_weights_are_given_no_gradient() -> None:
     world = PointWorld([-1.0], [1.0])
     world.weights.requires_grad_()
-    GradientDescent(world, objective=GoalL1()).plan(*ONE, generators=make_generators([0]))
+    GradientDescent(world, energy=GoalL1()).plan(*ONE, generators=make_generators([0]))
     assert world.weights.grad is None
 
 
 def test_its_rate_is_checked_at_construction() -> None:
     with pytest.raises(PlannerError, match=r"lr is -0\.1; allowed is a finite number above 0"):
-        GradientDescent(PointWorld([-1.0], [1.0]), objective=GoalL1(), lr=-0.1)
+        GradientDescent(PointWorld([-1.0], [1.0]), energy=GoalL1(), lr=-0.1)

@@ -18,7 +18,7 @@ START, TARGET = torch.tensor([[0.3, -0.2, 0.0]]), torch.tensor([[0.48, -0.23, 0.
 
 def solve(world: PointWorld, **settings: Any) -> Plan:
     settings = {"horizon": 4, "num_samples": 50, "num_iterations": 6, "num_elites": 8} | settings
-    planner = ICEM(world, objective=GoalL1(), **settings)
+    planner = ICEM(world, energy=GoalL1(), **settings)
     return planner.plan(START, world.features(TARGET), generators=make_generators([11]))
 
 
@@ -121,7 +121,7 @@ def test_what_is_kept_has_an_energy_though_few_samples_do() -> None:
 
     planner = ICEM(
         PointWorld(LOW, HIGH),
-        objective=ActionCost(cost),
+        energy=ActionCost(cost),
         num_samples=40,
         num_iterations=1,
         num_elites=20,
@@ -145,7 +145,7 @@ def test_nothing_stays_with_a_share_of_zero() -> None:
 
 def test_the_next_search_begins_with_the_shifted_plan_and_the_shifted_elites() -> None:
     world = PointWorld(LOW, HIGH)
-    planner = RecedingHorizon(ICEM(world, objective=GoalL1(), horizon=4, num_elites=10, kept_share=0.3))
+    planner = RecedingHorizon(ICEM(world, energy=GoalL1(), horizon=4, num_elites=10, kept_share=0.3))
     generators = make_generators([0])
     first, second = (planner.plan(START, world.features(TARGET), generators=generators) for _ in range(2))
     assert first.kept is not None
@@ -165,4 +165,4 @@ def test_the_next_search_begins_with_the_shifted_plan_and_the_shifted_elites() -
 )
 def test_arguments_are_checked_at_construction(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(PlannerError, match=message):
-        ICEM(PointWorld(LOW, HIGH), objective=GoalL1(), **arguments)
+        ICEM(PointWorld(LOW, HIGH), energy=GoalL1(), **arguments)

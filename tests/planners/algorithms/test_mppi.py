@@ -54,7 +54,7 @@ def test_a_slow_transcription_of_the_published_planner_gives_the_same_mean(steps
     expected = slow_published_mppi(world, start[0], goal[0], noise, temperature=0.02, std=0.8)
     planner = MPPI(
         world,
-        objective=GoalL1(),
+        energy=GoalL1(),
         horizon=steps,
         num_samples=40,
         num_iterations=5,
@@ -78,7 +78,7 @@ def mean_after_one_iteration(cost: ActionCost, **settings: Any) -> tuple[Tensor,
         return cost.cost(actions)
 
     planner = MPPI(
-        PointWorld([-1.0], [1.0]), objective=ActionCost(watched), num_samples=50, num_iterations=1, **settings
+        PointWorld([-1.0], [1.0]), energy=ActionCost(watched), num_samples=50, num_iterations=1, **settings
     )
     [only] = planner.plan(*ONE, generators=make_generators([0])).trace
     return only.samples.flatten(), only.chosen[0], asked[-1].flatten()
@@ -134,7 +134,7 @@ def test_the_width_shrinks_as_asked() -> None:
     cost = ActionCost(lambda actions: actions.square().sum((-1, -2)))
     for decay, expected in ((1.0, [0.4] * 4), (0.5, [0.4, 0.2, 0.1, 0.05])):
         planner = MPPI(
-            PointWorld([-1.0], [1.0]), objective=cost, num_iterations=4, initial_std=0.4, std_decay=decay
+            PointWorld([-1.0], [1.0]), energy=cost, num_iterations=4, initial_std=0.4, std_decay=decay
         )
         plan = planner.plan(*ONE, generators=make_generators([0]))
         torch.testing.assert_close(torch.cat([t.spread for t in plan.trace]), torch.tensor(expected))
@@ -153,4 +153,4 @@ def test_the_width_shrinks_as_asked() -> None:
 )
 def test_arguments_are_checked_at_construction(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(PlannerError, match=message):
-        MPPI(PointWorld([-1.0], [1.0]), objective=GoalL1(), **arguments)
+        MPPI(PointWorld([-1.0], [1.0]), energy=GoalL1(), **arguments)

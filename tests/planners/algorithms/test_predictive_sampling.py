@@ -11,7 +11,7 @@ def test_each_iteration_draws_around_the_best_of_the_last() -> None:
     world = WatchedWorld([-100.0] * 2, [100.0] * 2)  # a wide box clips nothing
     goal = world.features(torch.tensor([[3.0, -2.0]]))
     planner = PredictiveSampling(
-        world, objective=GoalL1(), horizon=3, num_samples=20, num_iterations=5, initial_std=0.01
+        world, energy=GoalL1(), horizon=3, num_samples=20, num_iterations=5, initial_std=0.01
     )
     plan = planner.plan(torch.zeros(1, 2), goal, generators=make_generators([3]))
     [generator] = make_generators([3])
@@ -33,7 +33,7 @@ def test_each_iteration_draws_around_the_best_of_the_last() -> None:
 
 def test_to_stay_is_the_answer_where_nothing_is_better() -> None:
     world = PointWorld([-1.0] * 3, [1.0] * 3)
-    planner = PredictiveSampling(world, objective=GoalL1(1.0), horizon=2, num_samples=5, num_iterations=2)
+    planner = PredictiveSampling(world, energy=GoalL1(1.0), horizon=2, num_samples=5, num_iterations=2)
     here = torch.tensor([[0.3, -0.2, 0.1]])
     plan = planner.plan(here, world.features(here), generators=make_generators([0]))
     assert torch.equal(plan.actions, torch.zeros(1, 2, 3))
@@ -41,4 +41,4 @@ def test_to_stay_is_the_answer_where_nothing_is_better() -> None:
 
 def test_its_width_is_checked_at_construction() -> None:
     with pytest.raises(PlannerError, match=r"initial_std is 0\.0; allowed is a finite number above 0"):
-        PredictiveSampling(PointWorld([-1.0], [1.0]), objective=GoalL1(), initial_std=0.0)
+        PredictiveSampling(PointWorld([-1.0], [1.0]), energy=GoalL1(), initial_std=0.0)

@@ -9,7 +9,7 @@ from tests.planners.worlds import PointWorld
 def test_samples_are_uniform_in_the_box_and_the_best_is_the_answer() -> None:
     world = PointWorld([-1.0, 0.0], [3.0, 0.5])
     goal = world.features(torch.tensor([[0.2, 0.3]]))
-    planner = RandomShooting(world, objective=GoalL1(), num_samples=4000, num_iterations=2)
+    planner = RandomShooting(world, energy=GoalL1(), num_samples=4000, num_iterations=2)
     plan = planner.plan(torch.zeros(1, 2), goal, generators=make_generators([0]))
     for t in plan.trace:
         at = (t.samples[0, :, 0] - world.action_low) / (world.action_high - world.action_low)

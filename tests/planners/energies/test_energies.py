@@ -15,7 +15,7 @@ from planners.energies.action import ActionPenalty, Smoothness
 from planners.energies.composition import Composable
 from planners.energies.goal import GoalCosine, GoalL2
 from planners.energies.state import StateGoal
-from planners.protocols import Objective
+from planners.protocols import Energy
 from tests.planners.worlds import ActionCost, PointWorld
 
 PROBLEMS, SAMPLES, STEPS, STATE, ACTION = 5, 3, 4, 6, 7
@@ -34,11 +34,11 @@ def one(features: list[list[float]]) -> Tensor:
     return torch.tensor(features)[None, None, None]
 
 
-def energy_of_states(objective: StateGoal, states: list[list[list[float]]]) -> list[list[float]]:
+def energy_of_states(energy: StateGoal, states: list[list[list[float]]]) -> list[list[float]]:
     """Return the energies of states `[S, K, P]`, of one problem."""
     imagined = torch.tensor(states)[None]
     count, steps = imagined.shape[1:3]
-    return objective(
+    return energy(
         torch.zeros(1, count, steps, 1, 1),
         torch.zeros(1, 1, 1),
         torch.zeros(1, count, steps, 2),
@@ -46,14 +46,14 @@ def energy_of_states(objective: StateGoal, states: list[list[list[float]]]) -> l
     ).tolist()
 
 
-def energy_of_actions(objective: Composable, actions: list[list[float]]) -> float:
+def energy_of_actions(energy: Composable, actions: list[list[float]]) -> float:
     """Return the energy of one plan `[K, A]`."""
     plan = torch.tensor(actions)[None, None]
-    return objective(torch.zeros(1, 1, len(actions), 1, 1), torch.zeros(1, 1, 1), plan).item()
+    return energy(torch.zeros(1, 1, len(actions), 1, 1), torch.zeros(1, 1, 1), plan).item()
 
 
 def inputs(batch: int, tokens: int = 6, width: int = 5) -> dict[str, Tensor]:
-    """Return random arguments for any objective."""
+    """Return random arguments for any energy."""
     generator = torch.Generator().manual_seed(0)
     shapes = {
         "predicted": (batch, SAMPLES, STEPS, tokens, width),
@@ -64,12 +64,12 @@ def inputs(batch: int, tokens: int = 6, width: int = 5) -> dict[str, Tensor]:
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def judge(objective: Objective, arguments: dict[str, Tensor]) -> Tensor:
-    """Call an objective as the planners do."""
+def call(energy: Energy, arguments: dict[str, Tensor]) -> Tensor:
+    """Call an energy as the planners do."""
     given = dict(arguments)
-    if not getattr(objective, "needs_states", False):
+    if not getattr(energy, "needs_states", False):
         del given["states"]
-    return objective(**given)
+    return energy(**given)
 
 
 def numbers(*shape: int) -> Tensor:
@@ -94,7 +94,7 @@ EVERY: dict[str, Callable[[], Composable]] = {
 
 
 @pytest.fixture(params=EVERY)
-def objective(request: pytest.FixtureRequest) -> Composable:
+def energy(request: pytest.FixtureRequest) -> Composable:
     return EVERY[request.param]()
 
 
@@ -217,8 +217,8 @@ def test_the_weights_of_a_state_multiply_its_entries() -> None:
 
 
 def test_a_state_entry_of_weight_zero_is_not_looked_at() -> None:
-    objective = StateGoal([0.0, 0.0, 1.0], weights=[2, 0, 1], norm="l2")
-    assert energy_of_states(objective, [[[3.0, math.nan, 9.0]]]) == [[10.0]]
+    energy = StateGoal([0.0, 0.0, 1.0], weights=[2, 0, 1], norm="l2")
+    assert energy_of_states(energy, [[[3.0, math.nan, 9.0]]]) == [[10.0]]
 
 
 @pytest.mark.parametrize(
@@ -231,9 +231,9 @@ def test_the_steps_of_a_state_count_by_their_discount(discount: float, expected:
 
 def test_angles_differ_the_short_way_round() -> None:
     # From -3 to 3 rad it is 2 pi - 6 the short way; three whole turns are nothing; the first entry is a length.
-    objective = StateGoal([3.0, 3.0, 0.5], angles=(1, 2))
-    energy = energy_of_states(objective, [[[-3.0, -3.0, 0.5 + 6 * math.pi]]])
-    assert energy == [[pytest.approx(6.0 + 2 * math.pi - 6, abs=1e-5)]]
+    energy = StateGoal([3.0, 3.0, 0.5], angles=(1, 2))
+    found = energy_of_states(energy, [[[-3.0, -3.0, 0.5 + 6 * math.pi]]])
+    assert found == [[pytest.approx(6.0 + 2 * math.pi - 6, abs=1e-5)]]
 
 
 def test_a_small_difference_of_angles_is_exact() -> None:
@@ -242,21 +242,21 @@ def test_a_small_difference_of_angles_is_exact() -> None:
 
 def test_each_problem_may_have_a_wanted_state_of_its_own() -> None:
     arguments = inputs(2) | {"states": torch.zeros(2, SAMPLES, STEPS, 1)}
-    assert judge(StateGoal([[1.0], [4.0]]), arguments).tolist() == [[1.0] * SAMPLES, [4.0] * SAMPLES]
+    assert call(StateGoal([[1.0], [4.0]]), arguments).tolist() == [[1.0] * SAMPLES, [4.0] * SAMPLES]
 
 
 def test_what_the_caller_does_to_its_tensor_later_changes_nothing() -> None:
     wanted = torch.zeros(1)
-    objective = StateGoal(wanted)
+    energy = StateGoal(wanted)
     wanted += 1
-    assert energy_of_states(objective, [[[0.0]]]) == [[0.0]]
+    assert energy_of_states(energy, [[[0.0]]]) == [[0.0]]
 
 
 # --- actions --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("objective", "expected"),
+    ("energy", "expected"),
     [
         (ActionPenalty(), (5 + 13) / 2),
         (ActionPenalty(norm="l1"), (7 + 17) / 2),
@@ -267,21 +267,21 @@ def test_what_the_caller_does_to_its_tensor_later_changes_nothing() -> None:
         (ActionPenalty(norm="l1", target=[3, 4]), (0 + 10) / 2),
     ],
 )
-def test_the_size_of_actions_worked_by_hand(objective: Composable, expected: float) -> None:
-    assert energy_of_actions(objective, [[3.0, 4.0], [5.0, 12.0]]) == pytest.approx(expected)
+def test_the_size_of_actions_worked_by_hand(energy: Composable, expected: float) -> None:
+    assert energy_of_actions(energy, [[3.0, 4.0], [5.0, 12.0]]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("objective", "expected"),
+    ("energy", "expected"),
     [
         (Smoothness(), (5 + 13) / 2),
         (Smoothness(norm="l1"), (7 + 17) / 2),
         (Smoothness([2, 0]), (6 + 10) / 2),
     ],
 )
-def test_the_change_of_actions_worked_by_hand(objective: Composable, expected: float) -> None:
+def test_the_change_of_actions_worked_by_hand(energy: Composable, expected: float) -> None:
     # Changes of (3, 4) and (-5, 12).
-    assert energy_of_actions(objective, [[1.0, 1.0], [4.0, 5.0], [-1.0, 17.0]]) == pytest.approx(expected)
+    assert energy_of_actions(energy, [[1.0, 1.0], [4.0, 5.0], [-1.0, 17.0]]) == pytest.approx(expected)
 
 
 def test_a_single_action_is_smooth() -> None:
@@ -298,42 +298,42 @@ def test_energy_of_a_problem_does_not_depend_on_the_batch() -> None:
     goal = torch.randn(4, 256, 192, generator=generator)
     actions = torch.zeros(4, 1, 2, 7)
     weights = torch.rand(256, generator=generator)
-    for objective in (
+    for energy in (
         GoalL1(0.9),
         GoalL2(),
         GoalL2(weights=weights),
         GoalCosine(0.9),
         GoalCosine(weights=weights),
     ):
-        together = objective(predicted, goal, actions)
-        alone = [objective(predicted[b : b + 1], goal[b : b + 1], actions[b : b + 1]) for b in range(4)]
+        together = energy(predicted, goal, actions)
+        alone = [energy(predicted[b : b + 1], goal[b : b + 1], actions[b : b + 1]) for b in range(4)]
         assert torch.equal(together, torch.cat(alone))
 
 
-def test_every_energy_is_the_same_alone_and_in_a_batch(objective: Composable) -> None:
+def test_every_energy_is_the_same_alone_and_in_a_batch(energy: Composable) -> None:
     arguments = inputs(PROBLEMS)
-    together = judge(objective, arguments)
+    together = call(energy, arguments)
     assert together.shape == (PROBLEMS, SAMPLES)
     assert together.dtype == torch.float32
-    alone = [judge(objective, {name: a[b : b + 1] for name, a in arguments.items()}) for b in range(PROBLEMS)]
+    alone = [call(energy, {name: a[b : b + 1] for name, a in arguments.items()}) for b in range(PROBLEMS)]
     assert torch.equal(together, torch.cat(alone))
 
 
-def test_every_gradient_is_the_slope(objective: Composable) -> None:
+def test_every_gradient_is_the_slope(energy: Composable) -> None:
     arguments = inputs(2)
     step = 1e-2
     for name in ("predicted", "actions", "states"):
         at = arguments[name].clone().requires_grad_()
-        energy = judge(objective, arguments | {name: at})
-        if not energy.requires_grad:
+        energies = call(energy, arguments | {name: at})
+        if not energies.requires_grad:
             continue
-        (gradient,) = torch.autograd.grad(energy.double().sum(), at)
+        (gradient,) = torch.autograd.grad(energies.double().sum(), at)
         assert gradient.abs().max() > 1e-3
         for place in torch.nonzero(torch.ones_like(at[:, :1]))[::3].tolist():
             moved = torch.zeros_like(at)
             moved[tuple(place)] = step
             behind, here, ahead = (
-                judge(objective, arguments | {name: arguments[name] + sign * moved}).double().sum()
+                call(energy, arguments | {name: arguments[name] + sign * moved}).double().sum()
                 for sign in (-1, 0, 1)
             )
             # On either side of it: they are apart where an absolute value has its kink between the three points.
@@ -344,7 +344,7 @@ def test_every_gradient_is_the_slope(objective: Composable) -> None:
 
 def test_each_argument_that_matters_has_a_gradient() -> None:
     arguments = {name: a.requires_grad_() for name, a in inputs(1).items()}
-    judge(EVERY["sum"](), arguments).sum().backward()
+    call(EVERY["sum"](), arguments).sum().backward()
     assert all(bool(a.grad is not None and a.grad.abs().sum() > 0) for a in arguments.values())
 
 
@@ -352,15 +352,15 @@ def test_each_argument_that_matters_has_a_gradient() -> None:
 def test_at_its_minimum_a_gradient_is_finite(name: str) -> None:
     # Norms and cosines have no slope at zero: it must come out as a number all the same.
     arguments = {key: torch.zeros_like(a).requires_grad_() for key, a in inputs(1).items()}
-    judge(EVERY[name](), arguments).sum().backward()
+    call(EVERY[name](), arguments).sum().backward()
     grads = [a.grad for a in arguments.values() if a.grad is not None]
     assert grads
     assert all(bool(torch.isfinite(grad).all()) for grad in grads)
 
 
-def test_weights_follow_the_predictions_to_their_device(objective: Composable) -> None:
+def test_weights_follow_the_predictions_to_their_device(energy: Composable) -> None:
     elsewhere = {name: a.to("meta") for name, a in inputs(2).items()}
-    assert judge(objective, elsewhere).device.type == "meta"
+    assert call(energy, elsewhere).device.type == "meta"
 
 
 # --- sums -----------------------------------------------------------------------------------------------------------
@@ -422,20 +422,18 @@ class StatefulPoint(PointWorld):
 def test_planners_minimise_a_sum() -> None:
     # m (x - 0.5)^2 + 0.1 |x| with m = (0.25 + 1 + 2.25) / 3 is least where 2 m (x - 0.5) = -0.1.
     world = StatefulPoint([-1.0], [1.0])
-    objective = GoalL2() + 0.1 * StateGoal([0.0]) + 2 * Smoothness()
+    energy = GoalL2() + 0.1 * StateGoal([0.0]) + 2 * Smoothness()
     start, goal = torch.zeros(1, 1), world.features(torch.tensor([[0.5]]))
     least = 0.5 - 0.05 / (3.5 / 3)
-    cem = CEM(world, objective=objective, num_samples=200, num_elites=10, momentum_std=0.2)
-    descent = GradientDescent(world, objective=objective, num_iterations=100, lr=0.05)
+    cem = CEM(world, energy=energy, num_samples=200, num_elites=10, momentum_std=0.2)
+    descent = GradientDescent(world, energy=energy, num_iterations=100, lr=0.05)
     for planner in (cem, descent):
         plan = planner.plan(start, goal, generators=make_generators([0]))
         assert plan.actions.item() == pytest.approx(least, abs=5e-3)
 
 
 def test_states_are_asked_of_a_world_that_has_them() -> None:
-    planner = CEM(
-        PointWorld([-1.0], [1.0]), objective=GoalL1() + StateGoal([0.0]), num_samples=10, num_elites=2
-    )
+    planner = CEM(PointWorld([-1.0], [1.0]), energy=GoalL1() + StateGoal([0.0]), num_samples=10, num_elites=2)
     with pytest.raises(
         PlannerError, match="needs the imagined states, and PointWorld has no rollout_with_states"
     ):
@@ -491,8 +489,8 @@ def test_a_discount_outside_its_range_is_refused() -> None:
         (lambda: GoalL1() * math.inf, "multiplied by inf; allowed is a finite number"),
         (lambda: GoalL1() * GoalL2(), r"multiplied by GoalL2\(discount=0\)"),  # type: ignore[operator]
         (lambda: np.ones(2) * GoalL1(), r"multiplied by array\(\[1\., 1\.\]\)"),  # type: ignore[operator]
-        (lambda: GoalL1() + 1, "1 was added to an objective; allowed are objectives"),  # type: ignore[operator]
-        (lambda: 1 + GoalL1(), "1 was added to an objective"),
+        (lambda: GoalL1() + 1, "1 was added to an energy; allowed are energies"),  # type: ignore[operator]
+        (lambda: 1 + GoalL1(), "1 was added to an energy"),
     ],
 )
 def test_arguments_that_are_not_allowed_are_refused(make: Callable[[], object], message: str) -> None:
@@ -501,7 +499,7 @@ def test_arguments_that_are_not_allowed_are_refused(make: Callable[[], object], 
 
 
 @pytest.mark.parametrize(
-    ("objective", "message"),
+    ("energy", "message"),
     [
         (GoalL1(weights=[1, 2]), r"GoalL1 has weights of shape \(2,\) for 6 patches; it allows as many"),
         (GoalL2(weights=torch.ones(3, 6)), "weights of 3 problems and was called with 2"),
@@ -510,12 +508,12 @@ def test_arguments_that_are_not_allowed_are_refused(make: Callable[[], object], 
         (ActionPenalty(weights=[1, 2]), r"ActionPenalty has weights of shape \(2,\) for 7 action axes"),
         (ActionPenalty(target=[1, 2]), r"ActionPenalty has target of shape \(2,\) for 7 action axes"),
         (Smoothness(weights=[1]), r"Smoothness has weights of shape \(1,\) for 7 action axes"),
-        (GoalL1() + ActionCost(lambda a: a.sum(-1)), r"objective returned shape \(2, 3, 4\)"),
+        (GoalL1() + ActionCost(lambda a: a.sum(-1)), r"energy returned shape \(2, 3, 4\)"),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused(objective: Composable, message: str) -> None:
+def test_inputs_that_do_not_fit_are_refused(energy: Composable, message: str) -> None:
     with pytest.raises(PlannerError, match=message):
-        judge(objective, inputs(2))
+        call(energy, inputs(2))
 
 
 def test_states_and_actions_that_are_missing_are_refused() -> None:

@@ -336,7 +336,7 @@ WORLD = PointWorld([-0.075] * 3, [0.075] * 3)
 def cem(world: PointWorld = WORLD, horizon: int = 4) -> CEM:
     return CEM(
         world,
-        objective=GoalL1(1.0),
+        energy=GoalL1(1.0),
         horizon=horizon,
         num_samples=100,
         num_iterations=6,
@@ -352,15 +352,15 @@ def proposing() -> Planner:
         assert not torch.is_grad_enabled()
         return ((goal[:, 0] / WORLD.weights[0] - context) / 4)[:, None].expand(-1, 4, -1)
 
-    few = ICEM(WORLD, objective=GoalL1(1.0), horizon=4, num_samples=16, num_iterations=2)
+    few = ICEM(WORLD, energy=GoalL1(1.0), horizon=4, num_samples=16, num_iterations=2)
     return Proposing(few, propose)
 
 
 PLANNERS: dict[str, Callable[[], Planner]] = {
     "cem": cem,
-    "icem": lambda: ICEM(WORLD, objective=GoalL1(1.0), horizon=4, num_samples=60, num_iterations=4),
-    "mppi": lambda: MPPI(WORLD, objective=GoalL1(1.0), horizon=4, num_samples=150, num_iterations=6),
-    "gradient": lambda: GradientDescent(WORLD, objective=GoalL1(1.0), horizon=4, num_iterations=15, lr=0.2),
+    "icem": lambda: ICEM(WORLD, energy=GoalL1(1.0), horizon=4, num_samples=60, num_iterations=4),
+    "mppi": lambda: MPPI(WORLD, energy=GoalL1(1.0), horizon=4, num_samples=150, num_iterations=6),
+    "gradient": lambda: GradientDescent(WORLD, energy=GoalL1(1.0), horizon=4, num_iterations=15, lr=0.2),
     "proposing": proposing,
 }
 

@@ -20,9 +20,7 @@ FEATURES = WORLD.features(GOAL)
 
 
 def search(samples: int = 4, horizon: int = 1) -> CEM:
-    return CEM(
-        WORLD, objective=GoalL1(), horizon=horizon, num_samples=samples, num_iterations=1, num_elites=2
-    )
+    return CEM(WORLD, energy=GoalL1(), horizon=horizon, num_samples=samples, num_iterations=1, num_elites=2)
 
 
 def exact(context: Tensor, goal: Tensor) -> Tensor:
@@ -61,7 +59,7 @@ def test_a_wrong_warm_start_beside_a_good_proposal_does_no_harm() -> None:
 
 def test_the_proposal_is_tried_first_then_the_last_plan_and_what_was_kept() -> None:
     proposed = torch.linspace(-1, 1, 12).reshape(2, 3, 2)
-    icem = ICEM(WORLD, objective=GoalL1(), horizon=3, num_samples=20, num_elites=10)
+    icem = ICEM(WORLD, energy=GoalL1(), horizon=3, num_samples=20, num_elites=10)
     planner = RecedingHorizon(Proposing(icem, lambda context, goal: proposed))
     generators = make_generators([0, 1])
     first, second = (planner.plan(START, FEATURES, generators=generators) for _ in range(2))

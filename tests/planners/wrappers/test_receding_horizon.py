@@ -87,7 +87,7 @@ def test_what_was_kept_is_shifted_as_the_plan_and_follows_it(
 
 def test_a_real_search_tries_the_last_plan_and_what_was_kept_first() -> None:
     world = PointWorld([-1.0] * 2, [1.0] * 2)
-    planner = RecedingHorizon(ICEM(world, objective=GoalL1(), horizon=3, num_samples=20, num_elites=10))
+    planner = RecedingHorizon(ICEM(world, energy=GoalL1(), horizon=3, num_samples=20, num_elites=10))
     goal, generators = world.features(torch.full((1, 2), 0.7)), make_generators([0])
     first = planner.plan(torch.zeros(1, 2), goal, generators=generators)
     second = planner.plan(torch.zeros(1, 2), goal, generators=generators)
@@ -128,7 +128,7 @@ def test_a_prefix_is_passed_on_and_a_plan_without_it_is_not_handed_out() -> None
 
 def test_a_prefix_of_a_wrong_shape_is_refused_where_a_plan_is_held() -> None:
     world = PointWorld([-1.0] * 2, [1.0] * 2)
-    cem = CEM(world, objective=GoalL1(), horizon=3, num_samples=8, num_iterations=1, num_elites=2)
+    cem = CEM(world, energy=GoalL1(), horizon=3, num_samples=8, num_iterations=1, num_elites=2)
     planner = RecedingHorizon(cem, replan_every=3)
     goal, generators = world.features(torch.zeros(1, 2)), make_generators([0])
     planner.plan(torch.zeros(1, 2), goal, generators=generators)
@@ -191,7 +191,7 @@ def test_point_masses_reach_their_goals(replan_every: int, improved: bool) -> No
     target = 0.4 * torch.rand(4, 3, generator=generator) - 0.2
     search: Planner = CEM(
         world,
-        objective=GoalL1(1.0),
+        energy=GoalL1(1.0),
         horizon=2,
         num_samples=100,
         num_iterations=5,
@@ -199,7 +199,7 @@ def test_point_masses_reach_their_goals(replan_every: int, improved: bool) -> No
         momentum_std=0.1,
     )
     if improved:
-        search = ICEM(world, objective=GoalL1(1.0), horizon=2, num_samples=60, num_iterations=4)
+        search = ICEM(world, energy=GoalL1(1.0), horizon=2, num_samples=60, num_iterations=4)
     planner = RecedingHorizon(search, replan_every=replan_every)
     generators = make_generators([0, 1, 2, 3])
     assert (position - target).norm(dim=1).min() > 0.05

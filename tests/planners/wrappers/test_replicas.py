@@ -35,10 +35,8 @@ def copies(count: int) -> tuple[list[WatchedWorld], Replicas]:
     return worlds, Replicas(worlds)
 
 
-def solve(kind: type[Any], model: WorldModel, objective: Any = None) -> Plan:
-    planner: Planner = kind(
-        model, objective=objective or GoalL1(1.0), horizon=3, num_samples=21, num_iterations=4
-    )
+def solve(kind: type[Any], model: WorldModel, energy: Any = None) -> Plan:
+    planner: Planner = kind(model, energy=energy or GoalL1(1.0), horizon=3, num_samples=21, num_iterations=4)
     context = model.encode(torch.empty(0), STARTS[:, None])
     goal = WatchedWorld(LOW, HIGH).features(TARGETS)
     return planner.plan(context, goal, generators=make_generators([0, 1]))
@@ -107,7 +105,7 @@ class StateCost:
         return (states[:, :, -1] - TARGETS[:, None]).square().sum(-1)
 
 
-def test_objectives_that_need_states_get_them_from_each_copy() -> None:
+def test_energies_that_need_states_get_them_from_each_copy() -> None:
     worlds = [Stateful(LOW, HIGH) for _ in range(2)]
     alone, together = solve(CEM, worlds[0], StateCost()), solve(CEM, Replicas(worlds), StateCost())
     assert torch.equal(together.actions, alone.actions)

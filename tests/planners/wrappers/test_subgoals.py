@@ -41,7 +41,7 @@ class Watched:
 def cem(horizon: int = 1, samples: int = 60) -> CEM:
     return CEM(
         WORLD,
-        objective=GoalL1(1.0),
+        energy=GoalL1(1.0),
         horizon=horizon,
         num_samples=samples,
         num_iterations=6,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import gymnasium
     import torch
 
-    from planners import Objective, Planner, RecedingHorizon, WorldModel
+    from planners import Energy, Planner, RecedingHorizon, WorldModel
     from planners.energies.composition import Composable
     from vjepa_world.evaluation.closed_loop.policies import PlannerPolicy
     from vjepa_world.evaluation.open_loop.camera_rotation import RotatedPlanner
@@ -257,7 +257,7 @@ class PlannerConfig:
 
     def build(
         self, checkpoint: str, device: torch.device, *, embodiment: str | None = None
-    ) -> tuple[LatentWorldModel, RecedingHorizon | RotatedPlanner, Objective]:
+    ) -> tuple[LatentWorldModel, RecedingHorizon | RotatedPlanner, Energy]:
         """Return a checkpoint's world model, the planner over it, and the energy that it minimises.
 
         On a processor the process keeps its freed memory from then on (:func:`keep_freed_memory`).
@@ -283,8 +283,8 @@ class PlannerConfig:
                 f"planner.action_penalty is {self.action_penalty:g}, and the actions of {checkpoint} are targets, "
                 "whose size is no motion; leave it at 0, or take planner.smoothness."
             )
-        objective = self.objective()
-        search: Planner = self.search(model, objective)
+        energy = self.energy()
+        search: Planner = self.search(model, energy)
         if self.propose:
             if model.inverse is None:
                 raise ConfigError(
@@ -294,10 +294,10 @@ class PlannerConfig:
             search = Proposing(search, partial(model.propose, horizon=self.horizon))
         planner = RecedingHorizon(search, replan_every=self.replan_every, warm_start=self.warm_start)
         if self.camera_rotation_deg:
-            return model, RotatedPlanner(planner, self.camera_rotation_deg, model), objective
-        return model, planner, objective
+            return model, RotatedPlanner(planner, self.camera_rotation_deg, model), energy
+        return model, planner, energy
 
-    def objective(self) -> Objective:
+    def energy(self) -> Energy:
         """Return the energy that is minimised."""
         from planners import ActionPenalty, GoalCosine, GoalL1, GoalL2, Smoothness
 
@@ -310,7 +310,7 @@ class PlannerConfig:
             energy = energy + self.smoothness * Smoothness()
         return energy
 
-    def search(self, model: WorldModel, objective: Objective) -> Planner:
+    def search(self, model: WorldModel, energy: Energy) -> Planner:
         """Return the planner of this kind over a world model, without what is around it while acting."""
         import planners
         from planners.bounds import HOLD
@@ -318,7 +318,7 @@ class PlannerConfig:
 
         samples, iterations = self.budget
         common: dict[str, Any] = {
-            "objective": objective,
+            "energy": energy,
             "horizon": self.horizon,
             "num_samples": samples,
             "num_iterations": iterations,
@@ -350,12 +350,12 @@ class PlannerConfig:
         """
         from vjepa_world.evaluation.closed_loop.policies import PlannerPolicy
 
-        model, planner, objective = self.build(checkpoint, device)
+        model, planner, energy = self.build(checkpoint, device)
         box = cast("gymnasium.spaces.Box", env.action_space)
         return PlannerPolicy(
             model,
             planner,
-            objective=objective,
+            energy=energy,
             action_low=box.low,
             action_high=box.high,
             deadline_s=self.deadline_s or None,

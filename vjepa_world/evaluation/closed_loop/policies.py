@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from planners.protocols import judge
+from planners.protocols import Energy, evaluate_energy
 from vjepa_world.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -81,13 +81,6 @@ class PlannerLike(Protocol):
         """Forget the episode before."""
 
 
-class ObjectiveLike(Protocol):
-    """An energy; see `planners.protocols.Objective`."""
-
-    def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        """`[B, S, K, N, D]`, `[B, N, D]` and `[B, S, K, A]` to `[B, S]`."""
-
-
 class RandomPolicy:
     """Uniform actions in a box: the control beside every planner, over the bounds the planner has.
 
@@ -129,7 +122,7 @@ class PlannerPolicy:
     Args:
         model: Encodes observations and goals.
         planner: Plans with the same model. Its noise comes from one generator an episode, on the CPU.
-        objective: Measures the energy of the current observation, for the record only.
+        energy: Measures the energy of the current observation, for the record only.
         action_low: The environment's bounds, `[A]`.
         action_high: `[A]`.
         deadline_s: Time [s] the planner has for an action; None for as long as it takes.
@@ -143,7 +136,7 @@ class PlannerPolicy:
         model: LatentModel,
         planner: PlannerLike,
         *,
-        objective: ObjectiveLike,
+        energy: Energy,
         action_low: np.ndarray,
         action_high: np.ndarray,
         deadline_s: float | None = None,
@@ -153,7 +146,7 @@ class PlannerPolicy:
         check_actions(model, self.action_low, self.action_high)
         self.model = model
         self.planner = planner
-        self.objective = objective
+        self._energy = energy
         self.deadline_s = deadline_s
         self.plan_energy: float | None = None
         self._has_looked = False
@@ -179,12 +172,12 @@ class PlannerPolicy:
         return np.clip(action, self.action_low, self.action_high)
 
     def energy(self, observation: Observation) -> float | None:
-        """Return the objective of the current features, as if the model had predicted them."""
+        """Return the energy of the current features, as if the model had predicted them."""
         features = self.model.encode_goal(self._picture(observation["image"]))
         no_action = torch.zeros(1, 1, 1, len(self.action_low), device=self._device)
         state = torch.from_numpy(np.array(observation["state"], dtype=np.float32)).to(self._device)
         there = features[:, None, None], self._goal, no_action, state[None, None, None]
-        return float(judge(self.objective, *there)[0, 0])
+        return float(evaluate_energy(self._energy, *there)[0, 0])
 
     def _look(self, picture: Tensor, state: Tensor) -> None:
         """Warn, at the first observation, of what is far from the model's training data, where it can tell."""

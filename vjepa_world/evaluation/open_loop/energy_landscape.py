@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from planners.protocols import Energy
 from vjepa_world.evaluation.action_axes import POSITION
-from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike
 from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import EvaluationError
@@ -21,17 +21,17 @@ STILL = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Energy:
+class WindowEnergy:
     """The energy of single actions from the first frame of each window; the second frame is the goal.
 
     Attributes:
         model: The world model.
-        objective: The energy that a planner minimises.
+        energy: The energy that a planner minimises.
         batch: Actions in one batch.
     """
 
     model: RolloutModel
-    objective: ObjectiveLike
+    energy: Energy
     batch: int = 512
 
     @torch.no_grad()
@@ -43,7 +43,7 @@ class Energy:
         found = []
         for some in actions.to(device).split(samples, dim=1):
             steps = some.unsqueeze(2)
-            found.append(self.objective(self.model.rollout(context, steps), goal, steps).float().cpu())
+            found.append(self.energy(self.model.rollout(context, steps), goal, steps).float().cpu())
         return torch.cat(found, dim=1)
 
     def of_all(self, windows: Windows, actions: Tensor, progress: Progress = no_progress) -> Tensor:
@@ -94,7 +94,7 @@ class RankCorrelations:
 
 
 def rank_correlations(
-    energy: Energy,
+    energy: WindowEnergy,
     windows: Windows,
     *,
     samples: int,
@@ -127,7 +127,7 @@ def rank_correlations(
     return RankCorrelations(spearman(energy.of_all(windows, moved, progress), distance), all_axes)
 
 
-def free_axes(energy: Energy, windows: Windows) -> tuple[Tensor, Tensor]:
+def free_axes(energy: WindowEnergy, windows: Windows) -> tuple[Tensor, Tensor]:
     """Return which axes vary within the bounds and in the data, bool `[A]`, and their standard deviation `[A]`."""
     low, high = energy.bounds()
     std = windows.actions.flatten(0, 1).std(dim=0)
@@ -182,7 +182,7 @@ class AxisLandscape:
 
 
 def axis_landscapes(
-    energy: Energy, windows: Windows, *, points: int, progress: Progress = no_progress
+    energy: WindowEnergy, windows: Windows, *, points: int, progress: Progress = no_progress
 ) -> list[AxisLandscape]:
     """Return the landscape along each axis that varies.
 
@@ -211,7 +211,7 @@ def axis_landscapes(
 
 
 def plane_landscape(
-    energy: Energy,
+    energy: WindowEnergy,
     windows: Windows,
     index: int,
     axes: tuple[int, int],

@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from planners.protocols import Energy
 from vjepa_world.evaluation.action_axes import POSITION
-from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike, PlannerLike
+from vjepa_world.evaluation.closed_loop.policies import PlannerLike
 from vjepa_world.evaluation.open_loop.camera_rotation import CameraRotation, fit_rotation
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.energy_landscape import (
     AxisLandscape,
-    Energy,
     RankCorrelations,
+    WindowEnergy,
     axis_landscapes,
     free_axes,
     rank_correlations,
@@ -59,7 +60,7 @@ class Measurements:
 def measure(
     model: RolloutModel,
     planner: PlannerLike,
-    objective: ObjectiveLike,
+    energy: Energy,
     windows: Windows,
     config: OpenLoopConfig,
     *,
@@ -71,7 +72,7 @@ def measure(
     Args:
         model: The world model.
         planner: Plans with it, one step ahead.
-        objective: The energy that the planner minimises.
+        energy: The energy that the planner minimises.
         windows: Features and true actions.
         config: What is measured.
         seed: Seeds an own generator for each measurement.
@@ -81,8 +82,8 @@ def measure(
     """
     generators = [torch.Generator().manual_seed(seed + k) for k in range(3)]
     count = len(windows)
-    energy = Energy(model, objective, config.rollouts)
-    axes = int(free_axes(energy, windows)[0].sum())
+    energies = WindowEnergy(model, energy, config.rollouts)
+    axes = int(free_axes(energies, windows)[0].sum())
     errors = horizon_errors(
         model,
         windows,
@@ -92,14 +93,14 @@ def measure(
         progress=progress_bar("rolling out", 2 * count),
     )
     ranks = rank_correlations(
-        energy,
+        energies,
         windows,
         samples=config.samples,
         generator=generators[1],
         progress=progress_bar("ranking actions", count * (2 if windows.action_space.is_pose else 1)),
     )
     landscapes = axis_landscapes(
-        energy, windows, points=config.points, progress=progress_bar("landscapes", count * (1 + axes))
+        energies, windows, points=config.points, progress=progress_bar("landscapes", count * (1 + axes))
     )
     recovered = recover_actions(
         model,
@@ -113,7 +114,7 @@ def measure(
     rotation = _rotation(recovered, windows, rng)
     metrics = _metrics(errors, ranks, landscapes, recovered, windows, rng)
     metrics["camera_rotation"] = None if rotation is None else rotation.as_json()
-    metrics |= _outside(energy, windows)
+    metrics |= _outside(energies, windows)
     metrics["episodes"] = len(windows.episodes.unique())
     return Measurements(metrics, errors, ranks, landscapes, recovered, rotation)
 
@@ -169,7 +170,7 @@ def _rotation(
     )
 
 
-def _outside(energy: Energy, windows: Windows) -> dict[str, Any]:
+def _outside(energy: WindowEnergy, windows: Windows) -> dict[str, Any]:
     """Return the share of true first actions outside the model's bounds, which no planner can find.
 
     It is given in total, and for each axis that has some.

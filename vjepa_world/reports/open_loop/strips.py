@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vjepa_world.evaluation.open_loop.energy_landscape import Energy
+from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
 from vjepa_world.evaluation.open_loop.prediction_error import predict_features
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.ops.token_error import token_change, token_error
@@ -39,7 +39,7 @@ class Shown:
         seconds: Between two frames.
     """
 
-    energy: Energy
+    energy: WindowEnergy
     windows: Windows
     places: Sequence[int]
     grid: tuple[int, int]

@@ -14,9 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from planners.protocols import Iteration, Plan, judge, needs_states
+from planners.protocols import Energy, Iteration, Plan, evaluate_energy, needs_states
 from vjepa_world.evaluation.action_axes import ActionSpace, action_space, space_of
-from vjepa_world.evaluation.closed_loop.policies import ObjectiveLike
 from vjepa_world.models.world_model import Context, LatentWorldModel
 from vjepa_world.ops.token_error import token_error
 from vjepa_world.reports import page as html
@@ -78,7 +77,7 @@ class PlanShown:
 @torch.no_grad()
 def gather(
     model: LatentWorldModel,
-    objective: ObjectiveLike,
+    energy: Energy,
     context: Context,
     goal: Tensor,
     plan: Plan,
@@ -90,7 +89,7 @@ def gather(
 
     Args:
         model: What planned.
-        objective: What was minimised.
+        energy: What was minimised.
         context: One problem.
         goal: Its goal, `[1, N, D]`.
         plan: Its plan.
@@ -98,7 +97,7 @@ def gather(
         goal_image: What it should see, uint8 `[3, H, W]`.
     """
     now, actions = context.features[:, -1], plan.actions[:, None]
-    imagined, states = _imagined(model, objective, context, actions)
+    imagined, states = _imagined(model, energy, context, actions)
     distances = None
     if model.config.latents.kind != "queries":
         seen = torch.cat([now, imagined[0, 0]])
@@ -109,8 +108,8 @@ def gather(
         bounds=torch.stack([model.action_low, model.action_high]).float().cpu(),
         image=image,
         goal_image=goal_image,
-        energy_now=energy_now(objective, context, goal, plan, model.hold_action(context)),
-        energies=_energies(objective, imagined, goal, actions, states),
+        energy_now=energy_now(energy, context, goal, plan, model.hold_action(context)),
+        energies=_energies(energy, imagined, goal, actions, states),
         distances=distances,
         decoded=_decoded(model, now[0], goal[0], imagined[0, 0]),
         space=space_of(model),
@@ -118,7 +117,7 @@ def gather(
 
 
 def energy_now(
-    objective: ObjectiveLike, context: Context, goal: Tensor, plan: Plan, hold: Tensor | None = None
+    energy: Energy, context: Context, goal: Tensor, plan: Plan, hold: Tensor | None = None
 ) -> float:
     """Return the energy of what is seen, as if it had been imagined, with no motion; arguments as in :func:`gather`.
 
@@ -126,27 +125,27 @@ def energy_now(
     """
     nothing = torch.zeros_like(plan.actions[:, None, :1]) if hold is None else hold[:, None, None]
     here = context.features[:, None, -1:], goal, nothing, context.states[:, None, -1:]
-    return float(_energies(objective, *here)[0])
+    return float(_energies(energy, *here)[0])
 
 
 def _imagined(
-    model: LatentWorldModel, objective: ObjectiveLike, context: Context, actions: Tensor
+    model: LatentWorldModel, energy: Energy, context: Context, actions: Tensor
 ) -> tuple[Tensor, Tensor | None]:
-    """Return features `[1, 1, K, N, D]`, and states `[1, 1, K, P]` where the objective judges them."""
-    if needs_states(objective):
+    """Return features `[1, 1, K, N, D]`, and states `[1, 1, K, P]` where the energy needs them."""
+    if needs_states(energy):
         return model.rollout_with_states(context, actions)
     return model.rollout(context, actions), None
 
 
 def _energies(
-    objective: ObjectiveLike, imagined: Tensor, goal: Tensor, actions: Tensor, states: Tensor | None
+    energy: Energy, imagined: Tensor, goal: Tensor, actions: Tensor, states: Tensor | None
 ) -> Tensor:
     """Return the energies `[K]` of what is imagined `[1, 1, K, N, D]`, each step alone; states `[1, 1, K, P]`."""
     energies = []
     for step in range(imagined.shape[2]):
         part = slice(step, step + 1)
         state = None if states is None else states[:, :, part]
-        energies.append(judge(objective, imagined[:, :, part], goal, actions[:, :, part], state)[0, 0])
+        energies.append(evaluate_energy(energy, imagined[:, :, part], goal, actions[:, :, part], state)[0, 0])
     return torch.stack(energies).float().cpu()
 
 
