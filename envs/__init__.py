@@ -1,8 +1,8 @@
 """Simulated manipulation environments; needs mujoco, gymnasium and numpy only."""
 
 from envs.rendering import configure_gl  # isort: skip  (first: it chooses the OpenGL backend)
-from envs.behaviours import Explorer
 from envs.errors import EnvError
+from envs.exploration import Explorer
 from envs.registration import REACH_ID, register_envs
 from envs.tasks.reach import ReachEnv
 from envs.variation import ClutterSpec, Scene, Variation, sample

@@ -4,5 +4,5 @@
 class EnvError(Exception):
     """Root of every error that `envs` raises on purpose.
 
-    The message says what was got, what was allowed, and what to do.
+    The message states the value, what is allowed, and what to do.
     """

@@ -1,4 +1,4 @@
-"""Pictures of a model through one OpenGL context that lives as long as its environment."""
+"""Rendering of images through one OpenGL context that lives as long as its environment."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from envs.errors import EnvError
 _DISPLAYS: Final = ("DISPLAY", "WAYLAND_DISPLAY")
 
 _HELP: Final = (
-    "Pictures need EGL or OSMesa: install a driver (Debian: `apt install libegl1 libgl1-mesa-dri`) and set MUJOCO_GL "
+    "Rendering needs EGL or OSMesa: install a driver (Debian: `apt install libegl1 libgl1-mesa-dri`) and set MUJOCO_GL "
     "to egl or osmesa, or to glfw where a display is attached."
 )
 
 
 def configure_gl() -> None:
-    """Choose headless EGL where neither a backend nor a display is set, and one-threaded software rendering.
+    """Select headless EGL if neither a backend nor a display is set, and single-threaded software rendering.
 
-    Must run before OpenGL starts. A small picture is drawn faster by one thread than it is shared out.
+    Must run before OpenGL starts. For a small image a single thread is faster than several.
     """
     is_chosen = any(os.environ.get(name) for name in ("MUJOCO_GL", *_DISPLAYS))
     if sys.platform == "linux" and not is_chosen:
@@ -31,7 +31,7 @@ def configure_gl() -> None:
 configure_gl()
 
 try:
-    import mujoco  # (the backend is chosen by the environment, when mujoco is imported)
+    import mujoco  # (MuJoCo reads MUJOCO_GL when it is imported)
 except ModuleNotFoundError as problem:
     raise EnvError(
         "the simulated arm needs MuJoCo, which is not installed: pip install 'vjepa-world[sim]'"
@@ -43,7 +43,7 @@ except (RuntimeError, AttributeError) as problem:
 import numpy as np  # noqa: E402
 
 _MAX_GEOMS: Final = 100
-#: Costly or unwanted in a small picture.
+#: Slow or of no use in a small image.
 _FLAGS_OFF: Final = (
     mujoco.mjtRndFlag.mjRND_SHADOW,
     mujoco.mjtRndFlag.mjRND_REFLECTION,
@@ -56,15 +56,15 @@ _FLAGS_OFF: Final = (
 class SceneRenderer:
     """Renders one camera of one model.
 
-    `mujoco.Renderer` does not give out the context that a changed texture has to be uploaded to.
+    `mujoco.Renderer` does not expose the context that a changed texture has to be uploaded to.
 
-    OpenGL's context belongs to the thread in which it is current. Here it is current only while something is drawn, so
+    An OpenGL context belongs to the thread in which it is current. Here it is current only while an image is drawn, so
     any thread may draw, one at a time.
 
     Args:
         model: The compiled model.
         camera: The name of the camera.
-        size: Height and width of the picture in pixels.
+        size: Height and width of the image [pixels].
 
     Raises:
         EnvError: If OpenGL does not start.
@@ -76,8 +76,8 @@ class SceneRenderer:
         with self._gl.as_current():
             self._context = _render_context(model)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
-        # Holds both contexts until they are freed, in order: freed while another renderer's context is
-        # current, this one's buffers would take the other's of the same number with them.
+        # Keeps both contexts alive until they are freed in order. Freed while another renderer's context is
+        # current, this context would delete that renderer's buffers with the same numbers.
         self._free = weakref.finalize(self, _free_contexts, self._gl, self._context)
         self._free.atexit = False
         self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
@@ -91,13 +91,13 @@ class SceneRenderer:
         self._pixels = np.empty((size, size, 3), np.uint8)
 
     def upload_texture(self, texture_id: int) -> None:
-        """Hand a texture that was edited in the model to the renderer."""
+        """Upload a texture that was edited in the model."""
         self._check_open()
         with self._gl.as_current():
             mujoco.mjr_uploadTexture(self._model, self._context, texture_id)
 
     def render(self, data: mujoco.MjData) -> np.ndarray:
-        """Return a new picture, uint8 `[size, size, 3]`."""
+        """Return a new image, uint8 `[size, size, 3]`."""
         self._check_open()
         mujoco.mjv_updateScene(
             self._model,
@@ -111,16 +111,16 @@ class SceneRenderer:
         with self._gl.as_current():
             mujoco.mjr_render(self._rectangle, self._scene, self._context)
             mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
-        # OpenGL's first row is the lowest.
+        # OpenGL's first row is the bottom row.
         return self._pixels[::-1].copy()
 
     def close(self) -> None:
-        """Free the OpenGL context; harmless when done twice."""
+        """Free the OpenGL context; calling it again has no effect."""
         self._free()
 
     def _check_open(self) -> None:
         if not self._free.alive:
-            raise EnvError("the environment was closed and renders no more: make a new one.")
+            raise EnvError("the environment was closed and cannot render any more: make a new one.")
 
 
 def _free_contexts(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
@@ -133,7 +133,7 @@ def _gl_context(size: int) -> mujoco.GLContext:
     backend = os.environ.get("MUJOCO_GL", "")
     try:
         if backend.lower() == "egl":
-            # Not `mujoco.GLContext`: that one was chosen when mujoco was first imported, maybe before us.
+            # Not `mujoco.GLContext`: it was selected when mujoco was first imported, maybe before this module.
             from mujoco.egl import GLContext
 
             return GLContext(size, size)
@@ -145,7 +145,7 @@ def _gl_context(size: int) -> mujoco.GLContext:
 def _render_context(model: mujoco.MjModel) -> mujoco.MjrContext:
     try:
         return mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
-    except mujoco.FatalError as error:  # without a display there is a context, but nothing behind it
+    except mujoco.FatalError as error:  # without a display a context exists but does not work
         raise _not_started(error) from error
 
 

@@ -1,8 +1,8 @@
-"""What may differ between episodes: ranges, and one scene drawn from them.
+"""What differs between episodes: ranges, and scenes that are sampled from them.
 
 `Variation.train()` and `Variation.test()` share no hue, no texture, no light direction and no camera pose,
-so that a test episode shows an unseen scene. Where the arm starts, how far its goal lies, how many objects
-there are and of what shape comes from the same ranges in both.
+so that a test episode shows a scene that training never showed. The arm's start, the distance of its goal, and the
+number and shapes of the objects come from the same ranges in both.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import NUM_CLUTTER
 from envs.checks import are_finite, is_finite, whole_number
 from envs.errors import EnvError
@@ -33,7 +33,7 @@ _HUE_GUARD: Final = 0.15
 _LOW_ZONE: Final = ((0.30, 0.66), (-0.30, 0.30))
 _TALL_ZONES: Final = (((0.25, 0.65), (0.46, 0.62)), ((0.05, 0.20), (-0.55, -0.30)), ((0.0, 0.2), (0.30, 0.6)))
 _CLUTTER_GAP_M: Final = 0.14
-_MOST_DRAWS: Final = 10_000  # until what is asked for counts as impossible
+_MAX_DRAWS: Final = 10_000  # of rejection sampling, before the ranges are reported as impossible
 
 
 def _triple(values: np.ndarray) -> tuple[float, float, float]:
@@ -56,7 +56,7 @@ class ClutterSpec:
     Attributes:
         shape: Its shape.
         position_m: x, y of its centre.
-        yaw_rad: Its turn about z.
+        yaw_rad: Its rotation about z.
         half_size_m: Half extents x, y, z; a cylinder takes x as radius, a sphere z.
         rgb: Its colour, each in [0, 1].
     """
@@ -70,23 +70,23 @@ class ClutterSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """The drawn values of one episode.
+    """The sampled values of one episode.
 
     Attributes:
         camera_offset: Azimuth [rad], elevation [rad] and relative distance, added to the nominal camera.
         look_at_offset_m: Added to the point that the camera looks at.
-        light_azimuth_rad: Where the light comes from, about z.
-        light_elevation_rad: How high it stands.
+        light_azimuth_rad: Direction of the light about z.
+        light_elevation_rad: Elevation of the light.
         light_intensity: Its diffuse strength.
         table_rgb: The table's colour.
         texture_kind: The table's pattern.
-        texture_seed: What the pattern's details are drawn from.
-        texture_contrast: How strongly the pattern shows.
+        texture_seed: Seed of the pattern's details.
+        texture_contrast: Contrast of the pattern.
         wall_rgb: The walls' colour.
         arm_rgb: The arm's colour.
         clutter: The objects on the table.
-        start_position_m: Where the TCP starts.
-        closure: How closed the gripper is.
+        start_position_m: Start position of the TCP.
+        closure: Gripper closure [0 open, 1 closed].
     """
 
     camera_offset: tuple[float, float, float]
@@ -110,10 +110,10 @@ class Variation:
     """Ranges that a scene is drawn from. The defaults are those of `train()`.
 
     Attributes:
-        name: What it is called in messages and in `info`.
+        name: Its name in messages and in `info`.
         camera_scale: Largest camera offset: azimuth [rad], elevation [rad], relative distance.
-        camera_shell: Between which multiples of `camera_scale` the largest of the three offsets lies:
-            (0, 1) fills the box, (1.05, 1.5) only the shell around it.
+        camera_shell: Range of the largest of the three offsets, as multiples of `camera_scale`:
+            (0, 1) fills the box, (1.05, 1.5) only a shell around it.
         look_at_m: Largest offset of the point looked at, each axis.
         light_azimuth_rad: Ranges of the light's direction about z; one is chosen by its width.
         light_elevation_rad: Range of the light's height.
@@ -123,7 +123,7 @@ class Variation:
         brightness: Range of the HSV value of table and objects.
         texture_kinds: The table's patterns.
         texture_seeds: Half-open range of pattern seeds.
-        texture_contrast: Range of the pattern's strength.
+        texture_contrast: Range of the pattern's contrast.
         clutter_count: Fewest and most objects.
         wall_saturation: Range of the walls' saturation.
         wall_brightness: Range of the walls' HSV value.
@@ -224,12 +224,12 @@ class Variation:
 
     @classmethod
     def train(cls) -> Variation:
-        """Return the ranges that data for training is collected from."""
+        """Return the ranges for collecting training data."""
         return cls()
 
     @classmethod
     def test(cls) -> Variation:
-        """Return the ranges of unseen scenes; disjoint from `train()` wherever something is called unseen."""
+        """Return the ranges of evaluation scenes; hues, textures, lights and cameras are disjoint from `train()`."""
         return cls(
             name="test",
             camera_shell=(1.05, 1.5),
@@ -241,7 +241,7 @@ class Variation:
 
     @classmethod
     def none(cls) -> Variation:
-        """Return ranges of zero width: one scene, one start; only goals differ."""
+        """Return ranges of zero width: one scene and one start; only goals differ."""
         centre = (0.47, 0.0, 0.25)
         return cls(
             name="none",
@@ -279,7 +279,7 @@ class Variation:
         return known[name]()
 
 
-#: What the fields of a variation look like.
+#: Default values of the fields, which their types are checked against.
 _DEFAULTS: Final = {
     item.name: item.default if item.default_factory is MISSING else item.default_factory()
     for item in fields(Variation)
@@ -291,7 +291,7 @@ def sample(variation: Variation, rng: np.random.Generator) -> Scene:
 
     Args:
         variation: The ranges.
-        rng: Where all the randomness comes from.
+        rng: Source of all randomness.
     """
     low, high = variation.texture_seeds
     clutter_low, clutter_high = variation.clutter_count
@@ -328,12 +328,12 @@ def _weighted(ranges: tuple[Range, ...], rng: np.random.Generator) -> int:
 
 def _camera_offset(variation: Variation, rng: np.random.Generator) -> tuple[float, float, float]:
     inner, outer = variation.camera_shell
-    for _ in range(_MOST_DRAWS):
+    for _ in range(_MAX_DRAWS):
         offset = rng.uniform(-outer, outer, 3)
         if np.abs(offset).max() >= inner:
             return _triple(offset * variation.camera_scale)
     raise EnvError(
-        f"camera_shell {variation.camera_shell} is too thin: {_MOST_DRAWS} draws missed it. Widen it."
+        f"camera_shell {variation.camera_shell} is too thin: {_MAX_DRAWS} draws missed it. Widen it."
     )
 
 
@@ -348,7 +348,7 @@ def _colour(variation: Variation, rng: np.random.Generator, saturation: Range, b
 
 def _clutter(variation: Variation, count: int, rng: np.random.Generator) -> tuple[ClutterSpec, ...]:
     placed: list[ClutterSpec] = []
-    for _ in range(_MOST_DRAWS):
+    for _ in range(_MAX_DRAWS):
         if len(placed) == count:
             return tuple(placed)
         spec = _clutter_spec(variation, rng)
@@ -356,7 +356,7 @@ def _clutter(variation: Variation, count: int, rng: np.random.Generator) -> tupl
         if all(gap > _CLUTTER_GAP_M for gap in gaps):
             placed.append(spec)
     raise EnvError(
-        f"{count} things found no room {_CLUTTER_GAP_M} m apart in {_MOST_DRAWS} draws. Lower clutter_count."
+        f"{count} things found no room {_CLUTTER_GAP_M} m apart in {_MAX_DRAWS} draws. Lower clutter_count."
     )
 
 

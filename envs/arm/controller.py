@@ -13,20 +13,20 @@ import mujoco
 import numpy as np
 
 from envs.arm.kinematics import Kinematics, euler_to_matrix, matrix_to_euler, rotation_error
-from envs.arm.model import FINGER_TRAVEL_M, NUM_JOINTS, TIMESTEP_S
+from envs.arm.limits import (
+    FINGER_TRAVEL_M,
+    MAX_JOINT_STEP_RAD,
+    MAX_TILT_RAD,
+    WORKSPACE_HIGH_M,
+    WORKSPACE_LOW_M,
+)
+from envs.arm.model import NUM_JOINTS, TIMESTEP_S
 
 CONTROL_HZ: Final = 4
 SUBSTEPS: Final = round(1 / (CONTROL_HZ * TIMESTEP_S))
-#: The joint targets travel during this share of the interval and rest for what is left of it.
+#: The joint targets move during this share of the control interval and are constant for the rest of it.
 TRAVEL_SHARE: Final = 0.72
 
-#: The box that the TCP is kept in [m].
-WORKSPACE_LOW_M: Final = np.array([0.32, -0.30, 0.05])
-WORKSPACE_HIGH_M: Final = np.array([0.62, 0.30, 0.42])
-#: How far the hand may turn away from pointing straight down [rad].
-MAX_TURN_RAD: Final = 0.4
-#: A joint that would have to turn further in one step means another configuration: not taken.
-MAX_JOINT_STEP_RAD: Final = 1.0
 #: Extrinsic xyz Euler angles of the hand pointing straight down.
 DOWN_EULER_RAD: Final = (np.pi, 0.0, 0.0)
 
@@ -37,12 +37,12 @@ _ACTUATED: Final = slice(0, NUM_JOINTS + 2)
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What became of one action.
+    """The result of one action.
 
     Attributes:
-        position_m: Where the TCP was told to go `[3]`, after clipping to the workspace.
+        position_m: Commanded TCP position `[3]`, after clipping to the workspace.
         workspace_clipped: Whether the clipping changed it.
-        reached: Whether the joints can reach it; if not, the arm holds still.
+        reached: Whether the joints can reach it; if not, the arm does not move.
     """
 
     position_m: np.ndarray
@@ -51,7 +51,7 @@ class Command:
 
 
 class ArmController:
-    """Drives the arm of one model and data; holds no randomness.
+    """Drives the arm of one model and data; it has no randomness.
 
     Args:
         model: The compiled arm.
@@ -83,7 +83,7 @@ class ArmController:
         return result.joints_rad, result.converged
 
     def place(self, joints_rad: np.ndarray, rotation_euler_rad: np.ndarray, closure: float) -> None:
-        """Put the arm at rest at joint angles `[7]`, holding them; the rest of the state is left alone."""
+        """Put the arm at rest at joint angles `[7]` and hold them; the rest of the state is unchanged."""
         fingers = (1.0 - closure) * FINGER_TRAVEL_M
         self._data.qpos[:NUM_JOINTS] = joints_rad
         self._data.qpos[_FINGERS] = fingers
@@ -102,18 +102,19 @@ class ArmController:
     def step(self, action: np.ndarray) -> Command:
         """Carry out one action `[7]` (already within its bounds) for one control interval.
 
-        The position delta applies to the measured position. Rotation and closure apply to what was
-        commanded last: deltas of zero then hold them, where small errors of each step would add up.
+        The position delta applies to the measured position. Rotation and closure apply to the last
+        command, so that deltas of zero hold them; relative to the measured pose, the small errors of each step
+        would add up.
         """
         measured = self._data.site_xpos[self._site]
-        wanted = measured + action[:3]
-        position = np.clip(wanted, WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+        requested = measured + action[:3]
+        position = np.clip(requested, WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
         turned = (
             _limited(euler_to_matrix(action[3:6]) @ self._rotation) if action[3:6].any() else self._rotation
         )
         self._closure = min(1.0, max(0.0, self._closure + float(action[6])))
         joints = self._data.ctrl[:NUM_JOINTS].copy()
-        # What the joint limits forbid with the turn may be possible without it; straight down always is.
+        # A position that the joint limits forbid with the rotation may be reachable without it, or pointing down.
         for rotation in (turned, self._rotation, _DOWN):
             result = self._kinematics.solve(position, rotation, self._data.qpos[:NUM_JOINTS])
             reached = result.converged and self._nearby(result.joints_rad)
@@ -123,7 +124,7 @@ class ArmController:
         self._travel(np.concatenate([joints, np.full(2, (1 - self._closure) * FINGER_TRAVEL_M)]))
         return Command(
             position_m=position,
-            workspace_clipped=bool((position != wanted).any()),
+            workspace_clipped=bool((position != requested).any()),
             reached=reached,
         )
 
@@ -140,18 +141,18 @@ class ArmController:
         mujoco.mj_forward(model, data)
 
 
-def turn_from_down(euler_rad: np.ndarray) -> float:
+def tilt_from_down(euler_rad: np.ndarray) -> float:
     """Return the angle [rad] between a hand of Euler angles `[3]` and one that points straight down."""
     return float(np.linalg.norm(rotation_error(_DOWN, euler_to_matrix(euler_rad))))
 
 
 def _limited(rotation: np.ndarray) -> np.ndarray:
-    """Return the rotation nearest to `rotation` within `MAX_TURN_RAD` of pointing down."""
+    """Return the rotation nearest to `rotation` within `MAX_TILT_RAD` of pointing down."""
     turn = rotation_error(_DOWN, rotation)
     angle = float(np.linalg.norm(turn))
-    if angle <= MAX_TURN_RAD:
+    if angle <= MAX_TILT_RAD:
         return rotation
     quaternion, matrix = np.empty(4), np.empty(9)
-    mujoco.mju_axisAngle2Quat(quaternion, turn / angle, MAX_TURN_RAD)
+    mujoco.mju_axisAngle2Quat(quaternion, turn / angle, MAX_TILT_RAD)
     mujoco.mju_quat2Mat(matrix, quaternion)
     return matrix.reshape(3, 3) @ _DOWN

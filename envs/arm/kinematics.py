@@ -12,13 +12,12 @@ from typing import Final
 import mujoco
 import numpy as np
 
-from envs.arm.model import JOINT_HIGH_RAD, JOINT_LOW_RAD, NUM_JOINTS
+from envs.arm.limits import JOINT_HIGH_RAD, JOINT_LOW_RAD, JOINT_MARGIN_RAD
+from envs.arm.model import NUM_JOINTS
 from envs.errors import EnvError
 
 #: Gripper pointing straight down over the workspace; the null space is pulled towards it.
 HOME_JOINTS_RAD: Final = (0.0, -0.10, 0.0, -2.25, 0.0, 2.15, math.pi / 4)
-#: Kept clear of the hard stops, so that a servo's overshoot stays inside the limits.
-JOINT_MARGIN_RAD: Final = 0.03
 
 
 def euler_to_matrix(euler_rad: np.ndarray) -> np.ndarray:
@@ -58,7 +57,7 @@ def rotation_error(current: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class IKResult:
-    """What an inverse kinematics solve found.
+    """The result of one inverse kinematics solve.
 
     Attributes:
         joints_rad: Joint angles `[7]`, within the limits.

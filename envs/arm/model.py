@@ -16,9 +16,10 @@ from typing import Final
 import mujoco
 import numpy as np
 
+from envs.arm.limits import FINGER_FORCE_N, FINGER_TRAVEL_M, JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM
+
 TIMESTEP_S: Final = 0.005
 NUM_JOINTS: Final = 7
-FINGER_TRAVEL_M: Final = 0.04
 NUM_CLUTTER: Final = 4
 #: The compiled bounding volumes hold for every shape that is drawn within it.
 MAX_CLUTTER_HALF_SIZE_M: Final = 0.08
@@ -41,13 +42,9 @@ FLANGE_M: Final = 0.107
 HAND_YAW_RAD: Final = -math.pi / 4
 TCP_FROM_FLANGE_M: Final = 0.1034
 
-JOINT_LOW_RAD: Final = (-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973)
-JOINT_HIGH_RAD: Final = (2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973)
-TORQUE_LIMIT_NM: Final = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
 #: Stiffness [N m/rad] and damping [N m s/rad] of the joint position servos.
 JOINT_KP: Final = (4500.0, 4500.0, 3500.0, 3500.0, 1200.0, 1200.0, 800.0)
 JOINT_KV: Final = (180.0, 180.0, 110.0, 110.0, 24.0, 24.0, 12.0)
-FINGER_FORCE_N: Final = 40.0
 
 #: Shapes of each link in its joint's frame: type, geometry attributes, mass [kg], material.
 _LINK_SHAPES: Final = (
@@ -87,7 +84,7 @@ def build_model(image_size: int) -> mujoco.MjModel:
         `clutter0..3`; actuators in the joints' order; site `tcp`; camera `view`.
 
     Source:
-        Kinematics, limits and torques: Franka Emika Panda, published in the robot's control documentation.
+        Kinematics: Franka Emika Panda, published in the robot's control documentation.
     """
     return mujoco.MjModel.from_xml_string(_scene_xml(image_size))
 
@@ -146,7 +143,7 @@ def _scene_xml(image_size: int) -> str:
 
 
 def _link_xml(index: int) -> str:
-    """Return the body of joint `index` with all that hangs on it."""
+    """Return the body of joint `index` and of everything attached to it."""
     if index == NUM_JOINTS:
         return _hand_xml()
     position, quaternion = dh_transform(*DH_PARAMETERS[index])

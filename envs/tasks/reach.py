@@ -1,4 +1,4 @@
-"""Reach: bring the gripper to where it is in a goal image."""
+"""Reach: move the gripper to the pose that a goal image shows."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from gymnasium import spaces
 from envs.arm.controller import (
     CONTROL_HZ,
     DOWN_EULER_RAD,
-    MAX_TURN_RAD,
-    WORKSPACE_HIGH_M,
-    WORKSPACE_LOW_M,
     ArmController,
     Command,
-    turn_from_down,
+    tilt_from_down,
 )
+from envs.arm.limits import MAX_TILT_RAD, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import MAX_IMAGE_SIZE, build_model
 from envs.checks import whole_number
 from envs.errors import EnvError
 from envs.rendering import SceneRenderer
-from envs.scenery import Scenery
+from envs.scene_editor import SceneEditor
 from envs.variation import Scene, Variation, sample
 
 SUCCESS_DISTANCE_M: Final = 0.04
@@ -36,12 +34,12 @@ STATE_LOW: Final = np.array([-1.0, -1.0, -0.5, 0.0, -np.pi / 2, -np.pi, 0.0], np
 STATE_HIGH: Final = np.array([1.0, 1.0, 1.5, 2 * np.pi, np.pi / 2, np.pi, 1.0], np.float32)
 #: A given pose may lie this far outside the workspace: measured ones do.
 _WORKSPACE_SLACK_M: Final = 0.02
-_TURN_SLACK_RAD: Final = 0.05
+_TILT_SLACK_RAD: Final = 0.05
 _OPTIONS: Final = ("goal_state", "start_state")
 
 
 class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """A seven-joint arm over a table; the goal is an image of the arm at a drawn pose.
+    """A seven-joint arm over a table; the goal is an image of the arm at a randomly drawn pose.
 
     Observation: `image`, uint8 `[image_size, image_size, 3]`, and `state`, float32 `[7]`: measured x y z
     [m], extrinsic xyz Euler angles [rad] (the first in [0, 2 pi)), gripper closure [0 open, 1 closed].
@@ -49,20 +47,20 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     Action, float32 `[7]`: delta x y z [m], Euler angles of R[t+1] R[t]^T [rad], delta closure. An action
     outside the bounds is clipped to them and `info["action_clipped"]` is set. The position that results is
     clipped to the workspace (`info["workspace_clipped"]`). The hand turns at most 0.4 rad away from
-    pointing straight down; a turn that the joint limits forbid is left out, and in the rare pose that they
-    forbid altogether the arm holds still (`info["reached"]` False).
+    pointing straight down; a rotation that the joint limits forbid is left out, and in the rare case of a position that
+    they forbid the arm does not move (`info["reached"]` False).
 
     Reward: minus the distance [m] between the TCP and the goal's. An episode terminates below 4 cm and is
     truncated after `max_steps`.
 
     `info` always has `distance` [m], `success`, `action_clipped`, `workspace_clipped`, `reached` and
-    `commanded_position` [m], what the position was told to become; after `reset` also `goal_image`,
+    `commanded_position` [m]; after `reset` also `goal_image`,
     `goal_state`, `solved_at_reset`, `scene`.
 
     Args:
         variation: What differs between episodes: "train", "test", "none" or a `Variation`.
         camera: "jittered" draws the camera with the scene; "fixed" keeps the nominal one.
-        image_size: Height and width of the pictures in pixels.
+        image_size: Height and width of the images [pixels].
         max_steps: Actions in an episode.
         render_mode: None or "rgb_array".
 
@@ -96,7 +94,7 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._model = build_model(image_size)
         self._data = mujoco.MjData(self._model)
         self._arm = ArmController(self._model, self._data)
-        self._scenery = Scenery(self._model)
+        self._editor = SceneEditor(self._model)
         self._renderer = SceneRenderer(self._model, "view", image_size)
         self._goal_m: np.ndarray | None = None
         self._steps = 0
@@ -105,17 +103,17 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Draw a scene, a goal and a start; see the goal; go to the start.
+        """Draw a scene, a goal and a start pose; render the goal image; put the arm at the start.
 
         Args:
-            seed: Where everything random comes from; None goes on from the last.
+            seed: Seed of all randomness; None continues the current random sequence.
             options: May hold `goal_state` and `start_state`, poses `[7]` that replace the drawn ones.
 
         Returns:
             The first observation and `info`.
 
         Raises:
-            EnvError: If an option is unknown, a given pose is malformed or out of reach, or the seed is none.
+            EnvError: If an option is unknown, a given pose is malformed or out of reach, or the seed is not valid.
         """
         given = _check_options(options)
         super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
@@ -123,14 +121,14 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             return self._begin(given)
 
     def _begin(self, given: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Draw an episode, but for what is given."""
+        """Start an episode: everything is drawn except the given poses."""
         scene = sample(self.variation, self.np_random)
         goal_position = self.np_random.uniform(WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
         start = given.get("start_state", _downward_pose(scene.start_position_m, scene.closure))
         goal = given.get("goal_state", _downward_pose(goal_position, start[6]))
 
-        self._scenery.apply(scene if self.camera == "jittered" else _with_nominal_camera(scene))
-        self._renderer.upload_texture(self._scenery.texture_id)
+        self._editor.apply(scene if self.camera == "jittered" else _with_nominal_camera(scene))
+        self._renderer.upload_texture(self._editor.texture_id)
         goal_image, goal_state = self._show(goal, "goal_state")
         image, state = self._show(start, "start_state")
         self._goal_m, self._steps = goal_state[:3].astype(np.float64), 0
@@ -144,24 +142,24 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return {"image": image, "state": state}, info
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Carry out one action for a quarter of a second of physics.
+        """Execute one action: a quarter of a second of physics.
 
         Raises:
             EnvError: If the action's shape is not `[7]`, an entry is not finite, or `reset` was not called.
         """
         if self._goal_m is None:
             raise EnvError("step was called before reset: call reset first.")
-        wanted = _check_action(action)
-        clipped = np.clip(wanted, -ACTION_HIGH, ACTION_HIGH).astype(np.float64)
+        requested = _check_action(action)
+        clipped = np.clip(requested, -ACTION_HIGH, ACTION_HIGH).astype(np.float64)
         with self._in_use:
             command = self._arm.step(clipped)
             self._steps += 1
-            info = self._info(command, action_clipped=bool((clipped != wanted).any()))
+            info = self._info(command, action_clipped=bool((clipped != requested).any()))
             observation = {"image": self._renderer.render(self._data), "state": self._state()}
             return observation, -info["distance"], info["success"], self._steps >= self.max_steps, info
 
     def render(self) -> np.ndarray | None:
-        """Return the current picture, uint8 `[H, W, 3]`; None without a render mode."""
+        """Return the current image, uint8 `[H, W, 3]`; None without a render mode."""
         if self.render_mode != "rgb_array":
             return None
         with self._in_use:
@@ -184,7 +182,7 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         )
 
     def _show(self, pose: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Put the arm at rest at a pose, all objects in their places; return picture and measured state."""
+        """Put the arm at rest at a pose and the objects in place; return the image and the measured state."""
         joints, reached = self._arm.joints_for(pose)
         if not reached:
             raise EnvError(
@@ -246,7 +244,9 @@ def _check_action(action: np.ndarray) -> np.ndarray:
 
 def _check_options(options: Mapping[str, Any] | None) -> dict[str, np.ndarray]:
     if options is not None and not isinstance(options, Mapping):
-        raise EnvError(f"reset options {options!r} are no mapping: give some of {list(_OPTIONS)} with poses.")
+        raise EnvError(
+            f"reset options {options!r} are not a mapping: give some of {list(_OPTIONS)} with poses."
+        )
     given = dict(options or {})
     unknown = [name for name in given if name not in _OPTIONS]
     if unknown:
@@ -266,11 +266,11 @@ def _check_pose(name: str, pose: Any) -> np.ndarray:
             f"{name} {array.tolist()} is out of the workspace: position within {WORKSPACE_LOW_M.tolist()} to "
             f"{WORKSPACE_HIGH_M.tolist()} m, closure within 0 to 1."
         )
-    turn = turn_from_down(array[3:6])
-    if turn > MAX_TURN_RAD + _TURN_SLACK_RAD:
+    tilt = tilt_from_down(array[3:6])
+    if tilt > MAX_TILT_RAD + _TILT_SLACK_RAD:
         raise EnvError(
-            f"{name} {array.tolist()} turns the hand {turn:.2f} rad away from pointing down, Euler angles "
-            f"(pi, 0, 0): at most {MAX_TURN_RAD} rad is allowed."
+            f"{name} {array.tolist()} turns the hand {tilt:.2f} rad away from pointing down, Euler angles "
+            f"(pi, 0, 0): at most {MAX_TILT_RAD} rad is allowed."
         )
     return array
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from envs import EnvError
-from envs.arm.controller import DOWN_EULER_RAD, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.controller import DOWN_EULER_RAD
 from envs.arm.kinematics import Kinematics, euler_to_matrix, matrix_to_euler, rotation_error
-from envs.arm.model import JOINT_HIGH_RAD, JOINT_LOW_RAD, build_model
+from envs.arm.limits import JOINT_HIGH_RAD, JOINT_LOW_RAD, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.model import build_model
 
 LOW, HIGH = np.array(JOINT_LOW_RAD), np.array(JOINT_HIGH_RAD)
 

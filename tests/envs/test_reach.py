@@ -17,8 +17,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs import REACH_ID, EnvError, ReachEnv
-from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
-from envs.arm.model import JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM
+from envs.arm.limits import JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 
 STEP_M = 0.075
 
@@ -254,9 +253,9 @@ def test_bad_actions_are_refused_and_change_nothing(env: ReachEnv, action: Any, 
             {"goal": np.zeros(7)},
             r"reset options \['goal'\] are unknown: allowed are \['goal_state', 'start_state'\]",
         ),
-        (5, "reset options 5 are no mapping"),
-        ("goal_state", "reset options 'goal_state' are no mapping"),
-        ([1], r"reset options \[1\] are no mapping"),
+        (5, "reset options 5 are not a mapping"),
+        ("goal_state", "reset options 'goal_state' are not a mapping"),
+        ([1], r"reset options \[1\] are not a mapping"),
         ({1: 2, "a": 3}, r"reset options \[1, 'a'\] are unknown"),
         ({"goal_state": None}, "goal_state None is not an array of real numbers"),
         ({"goal_state": np.zeros(7, complex)}, "goal_state .* is not an array of real numbers"),
@@ -282,12 +281,12 @@ def test_bad_options_are_refused(env: ReachEnv, options: Any, message: str) -> N
     [
         ({"camera": "wobbly"}, "camera 'wobbly' is unknown: use 'jittered' or 'fixed'"),
         ({"image_size": 4}, "image_size 4 is out of range: use 16 to 1024"),
-        ({"image_size": 64.5}, "image_size 64.5 is no whole number: use 16 to 1024"),
-        ({"image_size": True}, "image_size True is no whole number"),
+        ({"image_size": 64.5}, "image_size 64.5 is not a whole number: use 16 to 1024"),
+        ({"image_size": True}, "image_size True is not a whole number"),
         ({"max_steps": 0}, "max_steps 0 is out of range: use 1 to"),
-        ({"max_steps": 1.5}, "max_steps 1.5 is no whole number"),
-        ({"max_steps": "x"}, "max_steps 'x' is no whole number"),
-        ({"max_steps": None}, "max_steps None is no whole number"),
+        ({"max_steps": 1.5}, "max_steps 1.5 is not a whole number"),
+        ({"max_steps": "x"}, "max_steps 'x' is not a whole number"),
+        ({"max_steps": None}, "max_steps None is not a whole number"),
         ({"variation": None}, "variation None is unknown"),
         ({"camera": np.zeros(2)}, "camera .* is unknown"),
         ({"render_mode": np.zeros(2)}, "render_mode .* is unknown"),
@@ -312,7 +311,7 @@ def test_stepping_before_reset_and_rendering_after_close_are_refused() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "x", np.float64(1), [1]])
 def test_a_seed_is_a_whole_number(env: ReachEnv, seed: Any) -> None:
-    with pytest.raises(EnvError, match="seed .* is (no whole number|out of range)"):
+    with pytest.raises(EnvError, match="seed .* is (not a whole number|out of range)"):
         env.reset(seed=seed)
 
 

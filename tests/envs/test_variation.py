@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from envs import EnvError, Scene, Variation, sample
-from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import MAX_CLUTTER_HALF_SIZE_M
-from envs.scenery import table_texture
+from envs.scene_editor import table_texture
 
 SCENES = 1000
 

@@ -1,4 +1,4 @@
-"""Behaviours that collect data: what the arm does when nobody gives it a goal."""
+"""The policy that collects data: random motions that cover the workspace."""
 
 from __future__ import annotations
 
@@ -8,28 +8,30 @@ from typing import Final
 import numpy as np
 from gymnasium import spaces
 
-from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 
-#: How often each mode begins: straight runs, trips to a point, small jitter.
+#: Probability of each mode: straight runs, trips to a point, small jitter.
 _MODE_WEIGHTS: Final = (0.40, 0.48, 0.12)
 _RUN, _TRIP, _JITTER = range(3)
 _JITTER_SCALE: Final = 0.25
 _ARRIVED_M: Final = 0.015
-#: Trips are drawn from a box this much larger and clipped: else faces and corners would be seen too rarely.
+#: Targets of trips are drawn from a box this much larger than the workspace and clipped to it: otherwise its faces
+#: and corners would be visited too rarely.
 _TRIP_MARGIN_M: Final = 0.06
-#: How often a run bounces off a face of the workspace: pushing against it shows no motion, but happens too.
+#: Probability that a run bounces off a face of the workspace. In the other cases the arm pushes against it, which
+#: shows no motion, but occurs in use as well.
 _BOUNCE: Final = 0.7
 
 
 class Explorer:
-    """Wanders through the whole workspace with actions that last.
+    """Moves through the whole workspace with actions that persist over several steps.
 
     It mixes straight runs in a random direction (1 to 4 steps, any speed up to the bounds), trips to a
-    random point at full speed, and short jitter. Only x, y and z move, unless asked for more.
+    random point at full speed, and short jitter. By default only x, y and z move.
 
     Args:
-        rng: Where all the randomness comes from.
-        action_space: The environment's: bounds of the 7 entries.
+        rng: Source of all randomness.
+        action_space: The environment's action space: the bounds of the 7 entries.
         rotation_scale: Share of the rotation bounds that is used.
         closure_scale: Share of the closure bounds that is used.
     """
@@ -47,7 +49,7 @@ class Explorer:
         self.reset(rng)
 
     def reset(self, rng: np.random.Generator) -> None:
-        """Begin a new episode with a new source of randomness."""
+        """Start a new episode with a new random generator."""
         self._rng = rng
         self._left = 0
         self._mode = _RUN
@@ -58,7 +60,7 @@ class Explorer:
         """Return the next action, float32 `[7]`, within the bounds.
 
         Args:
-            observation: The environment's; only `state` `[7]` is looked at.
+            observation: The environment's; only `state` `[7]` is used.
         """
         position = np.asarray(observation["state"], np.float64)[:3]
         if self._left <= 0 or (self._mode == _TRIP and self._arrived(position)):

@@ -1,6 +1,6 @@
-"""Put a drawn scene into the compiled model: colours, light, camera, texture and objects.
+"""Applies a sampled scene to the compiled model: colours, light, camera, texture and objects.
 
-Every field that any scene sets is set by every scene, so nothing of an earlier episode remains.
+Every scene sets every field, so nothing of an earlier episode remains.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _GEOM_TYPES: Final = {
 }
 
 
-class Scenery:
+class SceneEditor:
     """Edits one model in place.
 
     Args:
@@ -55,7 +55,7 @@ class Scenery:
         self.texture_id = texture
 
     def apply(self, scene: Scene) -> None:
-        """Edit the model to show `scene`; a state that is reset afterwards has the objects in their places."""
+        """Edit the model to show `scene`; a state that is reset afterwards has the objects at their positions."""
         model = self._model
         self._place_camera(scene)
         self._place_light(scene)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from envs import Explorer, ReachEnv
-from envs.arm.controller import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 
 SIZE_M = WORKSPACE_HIGH_M - WORKSPACE_LOW_M
 

@@ -1,0 +1,27 @@
+"""The limits of the arm: joints, torques, workspace and tilt of the hand.
+
+Source: joints and torques are the Franka Emika Panda's, as published in the robot's control documentation.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+JOINT_LOW_RAD: Final = (-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973)
+JOINT_HIGH_RAD: Final = (2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973)
+#: Distance that inverse kinematics keeps from the hard stops, so that a servo's overshoot stays inside the limits.
+JOINT_MARGIN_RAD: Final = 0.03
+TORQUE_LIMIT_NM: Final = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
+FINGER_FORCE_N: Final = 40.0
+FINGER_TRAVEL_M: Final = 0.04
+
+#: The box that the TCP stays in, robot base frame [m].
+WORKSPACE_LOW_M: Final = np.array([0.32, -0.30, 0.05])
+WORKSPACE_HIGH_M: Final = np.array([0.62, 0.30, 0.42])
+#: Largest angle between the hand and pointing straight down.
+MAX_TILT_RAD: Final = 0.4
+#: A solution of inverse kinematics that turns a joint further than this in one step is another configuration
+#: of the arm, and is rejected.
+MAX_JOINT_STEP_RAD: Final = 1.0
