@@ -42,7 +42,8 @@ BELOW: dict[str, tuple[str, ...]] = {
         "vjepa_world.pretrained",
         "vjepa_world.ops",
         "vjepa_world.runs",
-        "vjepa_world.config.ranges",
+        "vjepa_world.config",
+        "vjepa_world.evaluation.probe_metrics",
     ),
     "vjepa_world.evaluation": (
         *_BASE,
@@ -64,7 +65,6 @@ BELOW: dict[str, tuple[str, ...]] = {
         "vjepa_world.config",
         "vjepa_world.runs",
         "planners.protocols",
-        "vjepa_world.cli.pretrain",
     ),
     "vjepa_world.bench": (
         *_BASE,

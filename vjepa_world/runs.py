@@ -13,10 +13,11 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from vjepa_world.config import flatten, read_yaml, to_yaml
+from vjepa_world.config import flatten, read_yaml, read_yaml_file, to_yaml
 from vjepa_world.config.values import with_defaults
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.files.folder_lock import LOCK_FILE, locked_folder, refuse_visibly_locked
@@ -41,6 +42,7 @@ def open_run(
     config: RunConfig,
     *,
     root: str | Path = "runs",
+    folder: str | Path | None = None,
     may_change: Sequence[str] | None = None,
     outputs: Sequence[str] = (),
 ) -> Iterator[Path]:
@@ -51,6 +53,7 @@ def open_run(
         config: The verb's dataclass, written as `config.yaml`. Its `name` is the run's; empty for the date and time of
             now. Its `resume` goes on in an existing run instead of making a new one; keys that changed are logged.
         root: Where all runs live.
+        folder: The run folder itself, instead of `root/verb/NAME`.
         may_change: Keys, or beginnings of keys that end in a dot, which a resumed run may have other than before; None
             for all. A verb that goes on with what is there names them, and one that starts over does not.
         outputs: Results of the verb that are removed when a run is resumed, before its `config.yaml` is replaced: none
@@ -61,8 +64,7 @@ def open_run(
         FolderInUseError: If another process has it open.
         ConfigError: If the name is not one plain folder's name.
     """
-    home = Path(root) / verb
-    folder = _named(home, config.name, config.resume)
+    folder = _named(Path(root) / verb, config.name, config.resume) if folder is None else Path(folder)
     _check_exists(folder, config.resume)
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder):
@@ -85,6 +87,25 @@ def refuse_taken(verb: str, config: RunConfig, *, root: str | Path = "runs") -> 
     folder = _named(Path(root) / verb, config.name, config.resume)
     _check_exists(folder, config.resume)
     refuse_visibly_locked(folder)
+
+
+def provenance(verb: str, config: object) -> dict[str, Any]:
+    """Return what a checkpoint records of how it was made: the verb, its configuration, the versions."""
+    return {
+        "verb": verb,
+        "config": flatten(config),
+        "versions": {name: version(name) for name in ("torch", "numpy")},
+    }
+
+
+def recorded_config(folder: str | Path) -> dict[str, Any] | None:
+    """Return the configuration that a run folder records; None if the folder is no run.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    path = Path(folder) / CONFIG_FILE
+    return read_yaml_file(path) if path.is_file() else None
 
 
 def remove_outputs(folder: Path, names: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.pretrain.objectives import build_method
-from vjepa_world.training.pretrain.pretraining import Loader, PretrainTask
+from vjepa_world.training.pretrain.task import Loader, PretrainTask
 
 CPU = torch.device("cpu")
 ENCODER = EncoderConfig(

@@ -33,7 +33,7 @@ from vjepa_world.system.device import resolve_device, set_threads
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.finetune.config import FinetuneObjective
-from vjepa_world.training.finetune.finetuning import FinetuneTask
+from vjepa_world.training.finetune.task import FinetuneTask
 from vjepa_world.training.finetune.trajectory_sources import WindowDraw
 from vjepa_world.training.finetune.window_batches import WindowBatch
 

@@ -21,8 +21,8 @@ from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import ranks
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.finetune.config import FinetuneObjective
-from vjepa_world.training.finetune.finetuning import FinetuneTask
 from vjepa_world.training.finetune.frozen_features import frozen_features
+from vjepa_world.training.finetune.task import FinetuneTask
 from vjepa_world.training.finetune.trajectory_sources import WindowDraw, draw_step, open_sources
 from vjepa_world.training.finetune.window_batches import (
     Augmentation,

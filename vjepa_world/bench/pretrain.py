@@ -28,7 +28,7 @@ from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.pretrain.objectives import StepDraw, build_method
 from vjepa_world.training.pretrain.objectives.masks import draw_groups
-from vjepa_world.training.pretrain.pretraining import PretrainTask
+from vjepa_world.training.pretrain.task import PretrainTask
 
 #: Steps that each side takes at most, for a step takes seconds on a processor.
 TURNS = 3

@@ -94,11 +94,6 @@ class VideoDataConfig:
         for name, (good, allowed) in rules.items():
             if not good:
                 raise ConfigError(f"data.{name} is {getattr(self, name)}, allowed is {allowed}. Change it.")
-        if not self.path and not self.sources:
-            raise ConfigError(
-                "'data.path' is not given and has no default: give data.path=FOLDER (or a glob, a list, tar shards, a "
-                "dataset), or several as data.sources.NAME.path=FOLDER"
-            )
         if self.path and self.sources:
             raise ConfigError(
                 f"data.path is {self.path} and data.sources has {', '.join(self.sources)}; give one of the two: "
@@ -106,7 +101,16 @@ class VideoDataConfig:
             )
 
     def all_sources(self, num_frames: int) -> dict[str, SourceConfig]:
-        """Return the sources by name with their own fps and frames per clip, those of the run filled in."""
+        """Return the sources by name with their own fps and frames per clip, those of the run filled in.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        if not self.path and not self.sources:
+            raise ConfigError(
+                "'data.path' is not given and has no default: give data.path=FOLDER (or a glob, a list, tar shards, a "
+                "dataset), or several as data.sources.NAME.path=FOLDER"
+            )
         given = self.sources or {"": SourceConfig(path=self.path)}
         return {
             name: SourceConfig(

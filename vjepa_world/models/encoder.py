@@ -19,6 +19,7 @@ from vjepa_world.ops.masking.blocks import gather_tokens
 from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
 from vjepa_world.ops.sincos import resize_positions, sincos_positions
 from vjepa_world.ops.tensor_checks import check_indices, check_video
+from vjepa_world.system.seeding import seeded
 
 
 class PatchEmbed(nn.Module):
@@ -224,6 +225,5 @@ class PixelEncoder(nn.Module):
 @torch.no_grad()
 def untrained_encoder(config: EncoderConfig, seed: int) -> VideoEncoder:
     """Return an encoder with the random weights that `seed` gives: the control of every trained one."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return VideoEncoder(config).eval().requires_grad_(False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from vjepa_world.cli.pretrain import Config
+    from vjepa_world.training.pretrain.config import PretrainConfig
     from vjepa_world.training.pretrain.objectives.masks import Family
 
 #: Clips whose features are drawn.
@@ -29,10 +29,10 @@ class Clips:
     names: tuple[str, ...]
 
 
-def read_settings(folder: Path, notes: list[str]) -> Config | None:
+def read_settings(folder: Path, notes: list[str]) -> PretrainConfig | None:
     """Return the configuration of a pretraining run; None for other runs, or where it cannot be read (a note)."""
-    from vjepa_world.cli.pretrain import Config
     from vjepa_world.config import from_yaml
+    from vjepa_world.training.pretrain.config import PretrainConfig
 
     path = folder / CONFIG_FILE
     if not path.is_file():
@@ -42,7 +42,7 @@ def read_settings(folder: Path, notes: list[str]) -> Config | None:
     if not _is_pretrain(folder, text):
         return None
     try:
-        return from_yaml(text, Config, str(path))
+        return from_yaml(text, PretrainConfig, str(path))
     except ConfigError as error:
         notes.append(
             f"masks and features are not drawn, for this release does not read the run's settings: {error}"
@@ -62,20 +62,15 @@ def _is_pretrain(folder: Path, text: str) -> bool:
     return folder.resolve().parent.name == "pretrain" or ("\nmodel:" in text and "\nobjective:" in text)
 
 
-def first_clips(config: Config, notes: list[str]) -> Clips | None:
+def first_clips(config: PretrainConfig, notes: list[str]) -> Clips | None:
     """Return the first clips that the run trained on; None, and a note, where its data cannot be read."""
     import torch
 
-    from vjepa_world.data.loading.mixture import ClipMixture
+    from vjepa_world.training.pretrain.pretrain import open_clips
 
     try:
-        mixture = ClipMixture(
-            config.data,
-            num_frames=config.model.num_frames,
-            image_size=config.model.image_size,
-            seed=config.seed,
-        )
-        clips = [mixture[0, entry] for entry in range(CLIPS)]
+        source = open_clips(config)
+        clips = [source.clip(0, entry) for entry in range(CLIPS)]
     except (VJEPAWorldError, OSError) as error:
         notes.append(
             f"masks and features are not drawn, for the run's data cannot be read from {Path.cwd()}: {error}"
@@ -84,7 +79,7 @@ def first_clips(config: Config, notes: list[str]) -> Clips | None:
     return Clips(torch.stack([clip.frames[0] for clip in clips]), tuple(clip.name for clip in clips))
 
 
-def draw_masks(config: Config, clips: Clips) -> list[Family]:
+def draw_masks(config: PretrainConfig, clips: Clips) -> list[Family]:
     """Return the masks of a step with these clips, each family's; none where nothing is masked."""
     import torch
 
@@ -129,7 +124,7 @@ def masks_section(clips: Clips, families: Sequence[Family]) -> str:
 
 
 def features_section(
-    folder: Path, config: Config, clips: Clips, device: torch.device, notes: list[str]
+    folder: Path, config: PretrainConfig, clips: Clips, device: torch.device, notes: list[str]
 ) -> str:
     """Return the clips with the current and an untrained encoder's features below; nothing, and a note, without one."""
     import torch
@@ -164,7 +159,9 @@ def features_section(
     return html.paragraph(words, "dim") + "".join(blocks)
 
 
-def alarms(lines: Sequence[Mapping[str, float]], config: Config | None, families: Sequence[Family]) -> str:
+def alarms(
+    lines: Sequence[Mapping[str, float]], config: PretrainConfig | None, families: Sequence[Family]
+) -> str:
     """Return the collapse alarm, or that there is none; nothing where no figures of the features were logged."""
     from vjepa_world.reports import page as html
     from vjepa_world.training.pretrain.collapse import Recipe, find_collapse

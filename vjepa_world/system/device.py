@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 
 import torch
@@ -36,6 +37,18 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def training_device(name: str) -> torch.device:
+    """Return the device to train on: of several processes on one machine, each takes the GPU of its local rank.
+
+    Raises:
+        ConfigError: As :func:`resolve_device`.
+    """
+    device = resolve_device(name)
+    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
+        return device
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Return whether the hardware has bfloat16 matrix units (elsewhere bfloat16 is emulated, and slower)."""
     if device.type == "cuda":
@@ -53,6 +66,11 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     return torch.bfloat16 if name == "bfloat16" else torch.float32
+
+
+def in_precision(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which matrix products on `device` are computed in `dtype`; float32 changes nothing."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def set_threads(threads: int) -> None:

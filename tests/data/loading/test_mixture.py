@@ -240,7 +240,6 @@ def test_a_file_of_one_frame_gives_images_but_no_clips(tmp_path: Path) -> None:
         ({"open_videos": 0}, "data.open_videos"),
         ({"timeout_s": 0.0}, "data.timeout_s"),
         ({"decode_device": "gpu"}, "data.decode_device is gpu, allowed is cpu, cuda or cuda:N"),
-        ({"path": ""}, "'data.path' is not given and has no default: give data.path=FOLDER"),
         (
             {"sources": {"a": SourceConfig(path="b")}},
             "data.path is anywhere and data.sources has a; give one",
@@ -250,6 +249,12 @@ def test_a_file_of_one_frame_gives_images_but_no_clips(tmp_path: Path) -> None:
 def test_settings_outside_their_range_are_refused(change: dict[str, Any], expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
         VideoDataConfig(**{"path": "anywhere", **change})
+
+
+def test_a_mixture_without_sources_is_refused() -> None:
+    expected = "'data.path' is not given and has no default: give data.path=FOLDER"
+    with pytest.raises(ConfigError, match=expected):
+        ClipMixture(VideoDataConfig(), num_frames=4, image_size=32, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import load_world_model
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.finetune.config import FinetuneObjective
-from vjepa_world.training.finetune.finetuning import FinetuneTask
+from vjepa_world.training.finetune.task import FinetuneTask
 from vjepa_world.training.finetune.window_batches import WindowBatch
 
 PLAIN = FinetuneObjective(rollout=2, motion_share=0.0)

@@ -33,7 +33,7 @@ from vjepa_world.training.engine.sampling import step_generator
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.pretrain.config import PretrainObjective
 from vjepa_world.training.pretrain.objectives import Jepa, StepDraw
-from vjepa_world.training.pretrain.pretraining import PretrainTask
+from vjepa_world.training.pretrain.task import PretrainTask
 from vjepa_world.training.pretrain.views import draw_pairs
 
 VIDEO, IMAGES = pretrain_objective(image_fraction=0.0), pretrain_objective(image_fraction=1.0)

@@ -26,7 +26,7 @@ from vjepa_world.training.probe.data import (
     split_episodes,
 )
 from vjepa_world.training.probe.loop import train_sweep
-from vjepa_world.training.probe.probing import ProbeSweep, Trial, video_classes, video_values
+from vjepa_world.training.probe.sweep import ProbeSweep, Trial, video_classes, video_values
 
 VIDEOS, TOKENS, WIDTH = 150, 3, 8
 TRAINER = ProbeTrainerConfig(

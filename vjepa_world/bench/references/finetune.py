@@ -16,6 +16,7 @@ from vjepa_world.bench.references.pretrain_step import PlainBlock, PlainEncoder
 from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pixels import normalize_video
+from vjepa_world.system.device import in_precision
 
 #: What the world model's weights are called here.
 NAMES = {
@@ -119,7 +120,7 @@ class PlainFinetuneStep:
 
     def __call__(self, frames: Tensor, actions: Tensor, states: Tensor, dtype: torch.dtype) -> float:
         """Train on `frames [B, T, C, H, W]` uint8, `actions [B, T-1, A]`, `states [B, T, S]`; return the loss."""
-        with torch.autocast(frames.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with in_precision(frames.device, dtype):
             features = self._frozen(normalize_video(frames))
             forced, rolled = self._predictions(features, actions, states)
             loss = self._distance(forced, features) + self._distance(rolled, features)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
+from vjepa_world.system.device import in_precision
 
 Grid = tuple[int, int, int]
 
@@ -132,7 +133,7 @@ class PlainStep:
         self, video: Tensor, masks: list[tuple[Tensor, Tensor]], grid: Grid, dtype: torch.dtype
     ) -> float:
         """Train on `video [B, T, C, H, W]` with the masks' contexts and targets; return the loss."""
-        with torch.autocast(video.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with in_precision(video.device, dtype):
             with torch.no_grad():
                 targets = self.target(video)
                 targets = F.layer_norm(targets, targets.shape[-1:])

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vjepa_world.config.ranges import (
@@ -20,11 +18,11 @@ from vjepa_world.config.ranges import (
     STEPS,
     WEIGHT,
 )
-from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.system.packages import check_siblings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     import gymnasium
     import torch
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.open_loop.camera_rotation import RotatedPlanner
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.runs import RunConfig
-    from vjepa_world.training.engine.distributed import Ranks
 
 VARIATIONS = ("train", "test", "none")
 CAMERAS = ("jittered", "fixed")
@@ -96,10 +93,6 @@ class EnvConfig:
         )
 
 
-#: Settings that a training may go on with other than it was begun with: how, how long and where, not what of.
-TRAINING_MAY_CHANGE = ("trainer.", "device", "probe.", "features.", "data.max_bad_fraction", "data.timeout_s")
-
-
 def refuse_taken_run(verb: str, config: RunConfig) -> None:
     """Refuse at once a run that is not free, in a job of one process; of several, one holds it for the others.
 
@@ -110,46 +103,6 @@ def refuse_taken_run(verb: str, config: RunConfig) -> None:
 
     if os.environ.get("WORLD_SIZE", "1") == "1":
         refuse_taken(verb, config)
-
-
-@contextmanager
-def shared_run(verb: str, config: RunConfig, ranks: Ranks, may_change: Sequence[str]) -> Iterator[Path]:
-    """Yield the run folder, which the main process makes and holds for all of them; see `open_run`.
-
-    Raises:
-        RunError: If it exists already, or is to be resumed and does not, or is in use; in every process.
-    """
-    import torch.distributed as dist
-
-    from vjepa_world.runs import RunError, open_run
-
-    with ExitStack() as opened:
-        made: list[Path | str] = [""]
-        if ranks.is_main:
-            try:
-                made = [opened.enter_context(open_run(verb, config, may_change=may_change))]
-            except (VJEPAWorldError, OSError) as error:
-                made = [str(error)]
-                if ranks.world_size == 1:
-                    raise
-        if ranks.world_size > 1:
-            dist.broadcast_object_list(made)
-        if isinstance(made[0], str):
-            raise RunError(made[0])
-        yield made[0]
-
-
-def provenance(verb: str, config: object) -> dict[str, Any]:
-    """Return what a checkpoint remembers of how it was made: the verb, its configuration, the versions."""
-    from importlib.metadata import version
-
-    from vjepa_world.config import flatten
-
-    return {
-        "verb": verb,
-        "config": flatten(config),
-        "versions": {name: version(name) for name in ("torch", "numpy")},
-    }
 
 
 #: Samples and iterations of each kind of planner, where none are given.

@@ -13,19 +13,50 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vjepa_world.data.config import VideoDataConfig
+from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.loading.batches import ClipBatch
-from vjepa_world.data.loading.mixture import BadClip, Clip, ClipMixture
+from vjepa_world.data.loading.mixture import BadClip, Clip, Watch
 from vjepa_world.data.loading.worker_pool import CurrentItem, Key, WorkerPool
 from vjepa_world.errors import ConfigError
 
 #: Batches that are made ahead, at least.
 _AHEAD = 4
+
+
+class ClipSource(Protocol):
+    """Where clips come from: `ClipMixture` for files, `ArrayClips` for videos in memory.
+
+    Attributes:
+        config: How clips are cut and decoded.
+        views: V.
+        bad: The files that were found bad before the first step.
+        total: How many there are, good and bad.
+    """
+
+    config: VideoDataConfig
+    views: int
+    bad: BadFiles
+    total: int
+
+    def shape(self, step: int) -> tuple[int, int, int, int, int]:
+        """Return [V,T,C,S,S] of the clips of a step."""
+        ...
+
+    @property
+    def largest_shape(self) -> tuple[int, int, int, int, int]:
+        """Return [V,T,C,S,S] of the longest clips."""
+        ...
+
+    def clip(self, step: int, entry: int, watch: Watch | None = None) -> Clip:
+        """Return entry `entry` of step `step`."""
+        ...
 
 
 class ClipLoader:
@@ -53,7 +84,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        mixture: ClipMixture,
+        mixture: ClipSource,
         *,
         batch_size: int,
         rank: int = 0,
@@ -194,7 +225,7 @@ class _UnderWay:
 class _Slots:
     """Memory for some batches that all processes see."""
 
-    def __init__(self, count: int, batch: int, mixture: ClipMixture) -> None:
+    def __init__(self, count: int, batch: int, mixture: ClipSource) -> None:
         self.count, self._batch = count, batch
         self._bytes = batch * math.prod(mixture.largest_shape)
         self._memory: Any = multiprocessing.get_context().RawArray(ctypes.c_uint8, count * self._bytes)
@@ -210,7 +241,7 @@ class _Slots:
 class _Filler:
     """What a loader process does."""
 
-    mixture: ClipMixture
+    mixture: ClipSource
     slots: _Slots
 
     def __call__(self, task: _Task, failed: Mapping[Key, str], current: CurrentItem) -> _Done:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -21,7 +20,7 @@ from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.corpus.corpus import clip_span_s, find_videos
 from vjepa_world.data.corpus.images import load_image
 from vjepa_world.data.corpus.segments import Segment, Segments
-from vjepa_world.data.loading.transforms import crop_resize, sample_crop
+from vjepa_world.data.loading.transforms import crop_views
 from vjepa_world.data.video.backends import check_decode_device, find_backend
 from vjepa_world.data.video.pool import VideoPool
 from vjepa_world.data.video.reader import VideoError
@@ -210,7 +209,9 @@ class ClipMixture(Dataset[Clip]):
         """Return views [V,T,C,S,S] of a random clip of the segment, and its name."""
         if segment.is_image:
             frames = load_image(segment.location).to(self.config.decode_device).unsqueeze(0)
-            views = self._crop(frames, rng).expand(-1, source.frames, -1, -1, -1)
+            views = crop_views(frames, self.views, self.image_size, self.config, rng).expand(
+                -1, source.frames, -1, -1, -1
+            )
             return views, segment.name
         video = self._pool.get(segment.location)
         # The header that the corpus was checked by may promise more than the file has.
@@ -221,20 +222,10 @@ class ClipMixture(Dataset[Clip]):
                 f"{segment.name} is shorter than the window of {source.span_s:.2f} s: its frames end at {end_s:.2f} s."
             )
         start_s = segment.start_s + rng.random() * max(latest_s - segment.start_s, 0.0)
-        views = self._crop(video.frames_at(start_s + source.offsets_s), rng)
+        views = crop_views(
+            video.frames_at(start_s + source.offsets_s), self.views, self.image_size, self.config, rng
+        )
         return views, f"{segment.name} @ {start_s:.2f} s"
-
-    def _crop(self, frames: Tensor, rng: np.random.Generator) -> Tensor:
-        """Cut V random boxes out of [T,C,H,W], each the same in all frames."""
-        config = self.config
-        height, width = frames.shape[-2:]
-        crops = [
-            sample_crop(
-                height, width, rng, scale=config.crop_scale, ratio=config.crop_ratio, flip=config.flip
-            )
-            for _ in range(self.views)
-        ]
-        return torch.stack([crop_resize(frames, crop, self.image_size) for crop in crops])
 
 
 @dataclass

@@ -9,8 +9,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.ops.pixels import resize_frames
 
 _CROP_ATTEMPTS = 10
@@ -58,3 +60,15 @@ def crop_resize(frames: Tensor, crop: Crop, size: int) -> Tensor:
     cut = frames[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     resized = resize_frames(cut, size)
     return (resized.flip(-1) if crop.flip else resized).contiguous()
+
+
+def crop_views(
+    frames: Tensor, views: int, size: int, config: VideoDataConfig, rng: np.random.Generator
+) -> Tensor:
+    """Cut `views` random boxes out of uint8 `[T, C, H, W]`, each the same in all frames: `[V, T, C, S, S]`."""
+    height, width = frames.shape[-2:]
+    crops = [
+        sample_crop(height, width, rng, scale=config.crop_scale, ratio=config.crop_ratio, flip=config.flip)
+        for _ in range(views)
+    ]
+    return torch.stack([crop_resize(frames, crop, size) for crop in crops])

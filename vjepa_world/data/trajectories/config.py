@@ -95,11 +95,6 @@ class TrajectoryDataConfig:
                 "color_jitter": (0 <= self.color_jitter < 1, "from 0 to below 1"),
             },
         )
-        if not self.path and not self.sources:
-            raise ConfigError(
-                "'data.path' is not given and has no default: give data.path=DATASET, or several as "
-                "data.sources.NAME.path=DATASET"
-            )
         if self.path and self.sources:
             raise ConfigError(
                 f"data.path is {self.path} and data.sources has {', '.join(self.sources)}; give one of the two."
@@ -119,7 +114,16 @@ class TrajectoryDataConfig:
         return self.crop_scale != (1.0, 1.0) or self.color_jitter > 0
 
     def all_sources(self) -> dict[str, TrajectorySourceConfig]:
-        """Return the sources by name, with what they leave to the run filled in."""
+        """Return the sources by name, with what they leave to the run filled in.
+
+        Raises:
+            ConfigError: If there is none.
+        """
+        if not self.path and not self.sources:
+            raise ConfigError(
+                "'data.path' is not given and has no default: give data.path=DATASET, or several as "
+                "data.sources.NAME.path=DATASET"
+            )
         if self.path:
             return {
                 DEFAULT_SOURCE: TrajectorySourceConfig(

@@ -80,13 +80,6 @@ def process_group(device: torch.device, timeout_s: float) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def local_device(device: torch.device) -> torch.device:
-    """Return the GPU that this process of its machine takes, where `device` names none."""
-    if device.type != "cuda" or device.index is not None or "LOCAL_RANK" not in os.environ:
-        return device
-    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-
-
 def _no_group(error: Exception, timeout_s: float) -> str:
     words = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     place = ", ".join(f"{word}={os.environ.get(word, 'not set')}" for word in words)

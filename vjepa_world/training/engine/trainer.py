@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vjepa_world.errors import TrainingError
-from vjepa_world.system.device import resolve_precision
+from vjepa_world.system.device import in_precision, resolve_precision
 from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.system.progress import progress, say
 from vjepa_world.training.engine.checkpoint import Checkpoints, restore_training, training_tensors
@@ -191,7 +191,7 @@ class Trainer:
 
     def _in_precision(self, part: Callable[[], dict[str, Tensor]]) -> Callable[[], dict[str, Tensor]]:
         def run() -> dict[str, Tensor]:
-            with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            with in_precision(self.device, self.dtype):
                 return part()
 
         return run

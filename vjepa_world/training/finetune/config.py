@@ -1,13 +1,26 @@
-"""What fine-tuning minimises, in words. Free of torch, so that help is quick."""
+"""The configuration of a fine-tuning run and of its objective. Free of torch, so that help is quick."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from vjepa_world.config.ranges import SEED
+from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataConfig
 from vjepa_world.errors import ConfigError
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    DecoderConfig,
+    EncoderConfig,
+    InverseConfig,
+    LatentsConfig,
+)
+from vjepa_world.training.engine.config import TrainerConfig
 
 Distance = Literal["l1", "l2", "smooth_l1", "cosine"]
+
+#: Encoders that are no checkpoint: the controls.
+UNTRAINED, PIXELS = "untrained", "pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,3 +58,81 @@ class FinetuneObjective:
         if self.rollout_ramp == 0 or progress >= self.rollout_ramp:
             return self.rollout
         return 1 + int((self.rollout - 1) * progress / self.rollout_ramp)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """What to learn from.
+
+    Attributes:
+        name: The run goes to runs/finetune/NAME.
+        seed: Where all randomness comes from.
+        resume: Go on with a run that was stopped.
+        device: auto, cpu, cuda or cuda:N.
+        encoder: A pretrain run or checkpoint folder; or a control, untrained or pixels.
+        data: The trajectories.
+        features: The cache of the frozen encoder's features.
+        model: The encoder's architecture, for the controls alone; a checkpoint brings its own.
+        latents: What becomes of the encoder's tokens before the predictor.
+        predictor: The action-conditioned predictor.
+        inverse: From two frames' features to the actions between them, trained beside; inverse.horizon=0 for none.
+        decoder: From features to small pictures, to look at, trained beside; decoder.image_size=0 for none.
+        objective: What is minimised.
+        trainer: How long and how fast.
+    """
+
+    name: str = ""
+    seed: int = field(default=0, metadata=SEED)
+    resume: bool = False
+    device: str = "auto"
+    encoder: str = field(metadata={"example": "encoder=runs/pretrain/first"})
+    data: TrajectoryDataConfig = field(default_factory=TrajectoryDataConfig)
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    model: EncoderConfig = field(default_factory=EncoderConfig)
+    latents: LatentsConfig = field(default_factory=LatentsConfig)
+    predictor: ActionPredictorConfig = field(default_factory=ActionPredictorConfig)
+    inverse: InverseConfig = field(default_factory=InverseConfig)
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    objective: FinetuneObjective = field(default_factory=FinetuneObjective)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        if self.objective.rollout >= self.data.frames and self.objective.rollout > 1:
+            raise ConfigError(
+                f"objective.rollout {self.objective.rollout} needs windows of {self.objective.rollout + 1} frames, "
+                f"data.frames is {self.data.frames}; raise it or lower the rollout."
+            )
+        if self.predictor.use_extrinsics and self.data.views == "all":
+            raise ConfigError(
+                "predictor.use_extrinsics takes one camera's pose, and data.views=all shows several; choose one."
+            )
+
+    def unused(self) -> dict[str, str]:
+        """Return what the choices of this run leave without a use."""
+        found: dict[str, str] = {}
+        if self.encoder not in (UNTRAINED, PIXELS):
+            found["model"] = "encoder=CHECKPOINT, which brings its own architecture,"
+        if not self.features.cache:  # that augmentation switches it off is said in a warning
+            keys = ("root", "folder", "limit_gb", "batch_frames")
+            found |= {f"features.{key}": "features.cache=false" for key in keys}
+        for part, size in (("inverse", "horizon"), ("decoder", "image_size")):
+            config = getattr(self, part)
+            if not getattr(config, size):
+                others = [entry.name for entry in fields(config) if entry.name != size]
+                found |= {f"{part}.{key}": f"{part}.{size}=0" for key in others}
+        kind = self.latents.kind
+        if kind != "queries":
+            keys = ("latents.embed_dim", "latents.depth", "latents.num_heads", "objective.reconstruct")
+            found |= dict.fromkeys(keys, f"latents.kind={kind}")
+        if kind == "none":
+            found["latents.side"] = "latents.kind=none"
+        if not self.predictor.predict_state:
+            found["objective.state"] = "predictor.predict_state=false"
+        if self.objective.rollout == 1:
+            found["objective.rollout_ramp"] = "objective.rollout=1"
+        return found
+
+    @property
+    def cached(self) -> bool:
+        """Whether features come out of the cache."""
+        return self.features.cache and not self.data.needs_pixels

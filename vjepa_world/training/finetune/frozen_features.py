@@ -15,6 +15,7 @@ from vjepa_world.data.trajectories.config import FeaturesConfig
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.probes import weights_digest
+from vjepa_world.system.device import in_precision
 from vjepa_world.training.engine.distributed import Ranks, barrier
 
 
@@ -72,7 +73,7 @@ def frozen_features(
         return open_features(Path(config.folder), key)
 
     def encode(frames: Tensor) -> Tensor:
-        with torch.autocast(model.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with in_precision(model.device, dtype):
             return model.view_features(frames)
 
     return build_features(

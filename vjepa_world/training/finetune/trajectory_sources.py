@@ -19,7 +19,7 @@ from vjepa_world.data.trajectories.config import TrajectoryDataConfig, Trajector
 from vjepa_world.data.trajectories.registry import open_trajectories
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import EpisodeNumbers, WindowTable, read_episodes
-from vjepa_world.errors import DataError
+from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.training.engine.sampling import step_generator
 
 #: What is drawn apart from the steps' windows has numbers of its own.
@@ -119,19 +119,43 @@ class WindowDraw:
         return WindowDraw(self.source, self.windows[at], cameras, self.keys[at])
 
 
-def open_sources(config: TrajectoryDataConfig, *, seed: int) -> list[TrajectorySource]:
-    """Open all datasets of a run, read their numbers, and hold out a share of each one's episodes.
+def open_sources(
+    config: TrajectoryDataConfig, *, seed: int, dataset: TrajectoryDataset | None = None
+) -> list[TrajectorySource]:
+    """Open all datasets of a run, read their states and actions, and hold out a share of each one's episodes.
+
+    Args:
+        config: The datasets, and how windows are cut.
+        seed: Decides which episodes are held out.
+        dataset: An open dataset instead of those that `config` names.
 
     Raises:
+        ConfigError: No dataset is given, or one both ways.
         DataError: A dataset is missing, broken, too small, or lacks a camera.
     """
-    return [_open(name, source, config, seed) for name, source in config.all_sources().items()]
+    if dataset is None:
+        named = config.all_sources()
+        opened = {
+            name: open_trajectories(source.path, convention=source.convention, **source.reader)
+            for name, source in named.items()
+        }
+    elif config.path or config.sources:
+        raise ConfigError(
+            f"a dataset is given, and data.path is '{config.path}'; leave data.path and data.sources out."
+        )
+    else:
+        named = replace(config, path=str(dataset.path)).all_sources()
+        opened = dict.fromkeys(named, dataset)
+    return [_source(name, opened[name], source, config, seed) for name, source in named.items()]
 
 
-def _open(
-    name: str, source: TrajectorySourceConfig, config: TrajectoryDataConfig, seed: int
+def _source(
+    name: str,
+    dataset: TrajectoryDataset,
+    source: TrajectorySourceConfig,
+    config: TrajectoryDataConfig,
+    seed: int,
 ) -> TrajectorySource:
-    dataset = open_trajectories(source.path, convention=source.convention, **source.reader)
     cameras = _cameras(dataset, source.cameras, config.views)
     episodes, bad = read_episodes(dataset, max_bad_fraction=config.max_bad_fraction)
     return make_source(

@@ -1,12 +1,17 @@
-"""What pretraining minimises, in words. Free of torch, so that help is quick."""
+"""The configuration of a pretraining run and of its objective. Free of torch, so that help is quick."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from vjepa_world.config.ranges import SEED
+from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.errors import ConfigError
+from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.ops.masking.spec import VJEPA2_MASKS, MaskSpec
+from vjepa_world.training.engine.config import TrainerConfig
+from vjepa_world.training.pretrain.online_probe_config import OnlineProbeConfig
 
 #: Keys that are shares, from 0 to 1.
 _SHARES = ("image_fraction", "pair_fraction", "color_jitter", "gray_fraction")
@@ -133,3 +138,34 @@ class PretrainObjective:
             )
         if self.kind == "jepa" and self.masking != "blocks" and self.pair_fraction:
             raise ConfigError(f"objective.pair_fraction goes with masking=blocks, not with {self.masking}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """What to learn from.
+
+    Attributes:
+        name: The run goes to runs/pretrain/NAME.
+        seed: Where all randomness comes from.
+        resume: Go on with a run that was stopped.
+        init: A run whose weights this one starts from (a cool-down with longer clips or larger images).
+        device: auto, cpu, cuda or cuda:N.
+        data: The clips.
+        model: The encoder.
+        predictor: The masked predictor, which is thrown away afterwards.
+        objective: What is minimised.
+        trainer: How long and how fast.
+        probe: What is read off the features while they are learned, where the data has labels.
+    """
+
+    name: str = ""
+    seed: int = field(default=0, metadata=SEED)
+    resume: bool = False
+    init: str = ""
+    device: str = "auto"
+    data: VideoDataConfig = field(default_factory=VideoDataConfig)
+    model: EncoderConfig = field(default_factory=EncoderConfig)
+    predictor: MaskedPredictorConfig = field(default_factory=MaskedPredictorConfig)
+    objective: PretrainObjective = field(default_factory=PretrainObjective)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    probe: OnlineProbeConfig = field(default_factory=OnlineProbeConfig)

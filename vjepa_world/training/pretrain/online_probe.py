@@ -19,6 +19,7 @@ from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.ops.ridge import linear_classifier, linear_probe
+from vjepa_world.system.device import in_precision
 from vjepa_world.training.pretrain.online_probe_config import OnlineProbeConfig
 from vjepa_world.training.probe.sources import (
     LabelledClips,
@@ -114,7 +115,7 @@ class OnlineProbe:
         parts = []
         for clips in self._clips.split(self.batch_size):
             video = normalize_video(clips.to(device))
-            with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            with in_precision(device, self.dtype):
                 tokens = encoder(video)
             parts.append(_pooled(tokens.float(), encoder.token_grid(video), self.is_classification).cpu())
         return torch.cat(parts)

@@ -32,6 +32,7 @@ from vjepa_world.files.validation import mapping, read_json_object
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained.probes import weights_digest
+from vjepa_world.system.device import in_precision
 from vjepa_world.system.progress import track
 
 logger = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ def _encode_batch(
     if readable:
         device = next(encoder.parameters()).device
         video = torch.stack([clip for clip in clips if isinstance(clip, Tensor)]).to(device)
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with in_precision(device, dtype):
             features = encoder(normalize_video(video)).float()
         if shape[1] == 1:
             features = features.mean(dim=1, keepdim=True)

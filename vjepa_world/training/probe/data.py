@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,49 @@ class ProbeData:
     def outputs(self) -> int:
         """Numbers that a probe gives."""
         return len(self.labels)
+
+
+def probe_data(
+    features: Tensor,
+    targets: Tensor | Sequence[str],
+    *,
+    groups: Tensor | None = None,
+    labels: Sequence[str] = (),
+    val_fraction: float = 0.2,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+) -> ProbeData:
+    """Divide features in memory into clips that train, choose and test; no video is in two of them.
+
+    Args:
+        features: `[M, N, D]` of a frozen encoder, or `[M, D]` for one token a clip.
+        targets: M class names to classify, or numbers `[M, K]` to regress.
+        groups: Which video or episode each clip is from, int64 `[M]`, counted from 0; None takes each clip alone.
+        labels: Names of the K numbers; () counts them.
+        val_fraction: Share of the videos (of each class) that chooses between the settings.
+        test_fraction: Share of the videos that tests.
+        seed: Decides which.
+
+    Raises:
+        DataError: If the lengths differ, or there are too few videos.
+    """
+    if features.ndim == 2:
+        features = features.unsqueeze(1)
+    count = len(features)
+    groups = torch.arange(count) if groups is None else groups
+    if features.ndim != 3 or len(targets) != count or len(groups) != count:
+        raise DataError(
+            f"features of shape {list(features.shape)} came with {len(targets)} targets and {len(groups)} groups; give "
+            "features [M, N, D] or [M, D], M targets and M groups."
+        )
+    if isinstance(targets, Tensor):
+        split = split_episodes(int(groups.max()) + 1, val_fraction, test_fraction, seed)
+        names = tuple(labels) or tuple(str(number) for number in range(targets.shape[1]))
+    else:
+        targets, names = class_numbers(targets)
+        _, first = np.unique(groups.numpy(), return_index=True)
+        split = split_classes(targets[first], names, val_fraction, test_fraction, seed)
+    return ProbeData(features, targets, groups, names, clips_of(groups, split, []))
 
 
 def class_numbers(labels: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:

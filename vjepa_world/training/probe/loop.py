@@ -15,7 +15,7 @@ from vjepa_world.training.engine.checkpoint import Checkpoints
 from vjepa_world.training.engine.metrics import MetricsLog
 from vjepa_world.training.engine.sampling import step_generator
 from vjepa_world.training.probe.config import ProbeTrainerConfig
-from vjepa_world.training.probe.probing import ProbeSweep, Trial
+from vjepa_world.training.probe.sweep import ProbeSweep, Trial
 
 #: Makes the contents of a probe's checkpoint folder.
 ProbeFiles = Callable[[Probe], dict[str, Any]]

@@ -19,7 +19,7 @@ from vjepa_world.ops.schedules import warmup_constant_cooldown
 from vjepa_world.ops.sincos import sincos_positions
 from vjepa_world.training.probe.config import Setting
 from vjepa_world.training.probe.data import ProbeData
-from vjepa_world.training.probe.probing import ProbeSweep
+from vjepa_world.training.probe.sweep import ProbeSweep
 
 #: Tokens of a frame that the matrix sees, along each side: neighbours are averaged.
 POOLED = 4

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.native import checkpoint_files
-from vjepa_world.system.device import resolve_precision
+from vjepa_world.system.device import in_precision, resolve_precision
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import ranks
 from vjepa_world.training.engine.sampling import step_generator
@@ -168,7 +168,7 @@ class FinetuneTask:
             return batch.features.to(self.device)
         assert batch.frames is not None
         flat = batch.frames.flatten(0, 1)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with in_precision(self.device, self.dtype):
             pieces = [self.model.frozen_features(piece) for piece in flat.split(ENCODED_AT_ONCE)]
         return torch.cat(pieces).float().unflatten(0, batch.frames.shape[:2])
 

@@ -21,7 +21,8 @@ from vjepa_world.errors import CheckpointError, TrainingError
 from vjepa_world.models.config import ProbeConfig
 from vjepa_world.models.probe import LinearProbe, Probe, build_probe
 from vjepa_world.pretrained.native import checkpoint_steps
-from vjepa_world.system.device import resolve_precision
+from vjepa_world.system.device import in_precision, resolve_precision
+from vjepa_world.system.seeding import seeded
 from vjepa_world.training.engine.checkpoint import load_tensors, restore_training, training_tensors
 from vjepa_world.training.probe.config import Setting
 from vjepa_world.training.probe.data import ProbeData
@@ -70,8 +71,7 @@ class ProbeSweep:
     ) -> None:
         self.settings, self.data, self.device = tuple(settings), data, device
         self.dtype = resolve_precision(precision, device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             first = build_probe(config)
         if isinstance(first, LinearProbe):
             first.set_statistics(self._mean_tokens())
@@ -137,7 +137,7 @@ class ProbeSweep:
         return features, targets.to(self.device)
 
     def _forward(self, probe: nn.Module, features: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with in_precision(self.device, self.dtype):
             out: Tensor = probe(features)
         return out.float()
 

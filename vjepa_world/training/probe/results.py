@@ -1,16 +1,18 @@
-"""The figures of a probe run, as `result.json` holds them and in words."""
+"""The metrics of a probe run, as `result.json` holds them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from vjepa_world.training.probe.probing import ProbeSweep, Trial
+import numpy as np
+
+from vjepa_world.evaluation.probe_metrics import classification_metrics, regression_metrics
+from vjepa_world.training.probe.sweep import ProbeSweep, Trial, video_classes, video_values
 
 
 def summary(sweep: ProbeSweep, trials: Sequence[Trial], batch_size: int, seed: int) -> dict[str, Any]:
-    """Return every setting's figures on the validation videos, and the best one's on the test videos.
+    """Return every setting's metrics on the validation videos, and the best one's on the test videos.
 
     Args:
         sweep: The trained probes.
@@ -31,17 +33,12 @@ def summary(sweep: ProbeSweep, trials: Sequence[Trial], batch_size: int, seed: i
             for trial in trials
         ],
         "chosen": {"lr": trials[best].setting.lr, "weight_decay": trials[best].setting.weight_decay},
-        "test": held_out_figures(sweep, best, batch_size, seed),
+        "test": metrics_on_test(sweep, best, batch_size, seed),
     }
 
 
-def held_out_figures(sweep: ProbeSweep, number: int, batch_size: int, seed: int) -> dict[str, Any]:
-    """Return what probe `number` reaches on the test videos, which nothing was chosen by."""
-    import numpy as np
-
-    from vjepa_world.evaluation.probe_metrics import classification_metrics, regression_metrics
-    from vjepa_world.training.probe.probing import video_classes, video_values
-
+def metrics_on_test(sweep: ProbeSweep, number: int, batch_size: int, seed: int) -> dict[str, Any]:
+    """Return the metrics of probe `number` on the test videos, by which nothing was chosen."""
     data = sweep.data
     clips, train = data.clips["test"], data.clips["train"]
     outputs, groups = sweep.outputs(number, clips, batch_size), data.groups[clips]
@@ -59,20 +56,4 @@ def held_out_figures(sweep: ProbeSweep, number: int, batch_size: int, seed: int)
         groups.numpy(),
         data.labels,
         np.random.default_rng(seed),
-    )
-
-
-def sentence(result: dict[str, Any]) -> str:
-    """Return the result in words."""
-    test, baseline, chosen = result["test"], result["test"]["baseline"], result["chosen"]
-    word = "accuracy" if "accuracy" in test else "euclidean_error"
-    what = "videos" if word == "accuracy" else "episodes"
-
-    def figure(values: dict[str, Any]) -> str:
-        low, high = values["interval"]
-        return f"{values[word]:.4g} [{low:.4g}, {high:.4g}]"
-
-    return (
-        f"{word.replace('_', ' ')} {figure(test)} on {test[what]} test {what}; {baseline['what']}: "
-        f"{figure(baseline)}; lr {chosen['lr']:g}, weight decay {chosen['weight_decay']:g}"
     )

@@ -1,0 +1,247 @@
+"""Fine-tune a world model: from a frozen encoder and trajectories to a trained model and its run folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vjepa_world.data.features.store import FeatureStore
+from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
+from vjepa_world.errors import CheckpointError, ConfigError
+from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
+from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
+from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.pretrained import load_encoder, read_checkpoint
+from vjepa_world.runs import provenance, read_metrics, recorded_config
+from vjepa_world.system.device import resolve_precision, set_threads, training_device
+from vjepa_world.system.memory import refuse_beyond_memory
+from vjepa_world.system.seeding import seeded
+from vjepa_world.training.engine.distributed import Ranks, process_group
+from vjepa_world.training.engine.run_folder import shared_run
+from vjepa_world.training.engine.trainer import Trainer
+from vjepa_world.training.finetune.config import PIXELS, UNTRAINED, FinetuneConfig
+from vjepa_world.training.finetune.frozen_features import frozen_features
+from vjepa_world.training.finetune.image_statistics import training_images
+from vjepa_world.training.finetune.robot_spec import embodiments_of
+from vjepa_world.training.finetune.task import FinetuneTask
+from vjepa_world.training.finetune.trajectory_sources import TrajectorySource, open_sources
+from vjepa_world.training.finetune.window_batches import (
+    Augmentation,
+    CachedWindows,
+    DecodedWindows,
+    WindowReader,
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneResult:
+    """What a fine-tuning gives.
+
+    Attributes:
+        folder: The run folder: checkpoints, `metrics.jsonl`, `config.yaml`. `load_world_model(folder)` loads the model.
+        model: The trained world model, in evaluation mode, on the training device. With `trainer.parallel=fsdp` it is
+            sharded: load it from `folder` instead.
+        sources: The datasets, with the windows and the held-out episodes of each.
+        is_main: Whether this is the main process; always so where one process trains.
+    """
+
+    folder: Path
+    model: LatentWorldModel
+    sources: tuple[TrajectorySource, ...]
+    is_main: bool
+
+    def metrics(self) -> list[dict[str, float]]:
+        """Return the logged metrics, one dictionary per logged step."""
+        return read_metrics(self.folder)
+
+
+def finetune(
+    config: FinetuneConfig, *, dataset: TrajectoryDataset | None = None, folder: str | Path | None = None
+) -> FinetuneResult:
+    """Train a world model on a frozen encoder, in one process or as one of several that `torchrun` started.
+
+    All randomness comes from `config.seed`; the state of the global generators is not changed.
+
+    Args:
+        config: The encoder, the data, the predictor, the objective and the trainer.
+        dataset: An open dataset, of files or in memory, instead of `config.data.path`.
+        folder: The run folder; None for `runs/finetune/NAME` with `config.name`, or the date and time.
+
+    Raises:
+        ConfigError: If the configuration contradicts itself.
+        DataError: If the data cannot be used.
+        RunError: If the run folder exists already, or is to be resumed and does not exist.
+        TrainingError: If the loss or a gradient is not finite.
+        CheckpointError: If a checkpoint cannot be read or written.
+    """
+    device = training_device(config.device)
+    set_threads(config.trainer.threads)
+    if config.features.cache and config.data.needs_pixels:
+        logger.warning(
+            "the feature cache is off: data.crop_scale and data.color_jitter need pixels at each step"
+        )
+    with process_group(device, config.trainer.timeout_s) as ranks:
+        # All that can fail early fails before the run has a folder.
+        if config.trainer.batch_size % ranks.world_size:
+            raise ConfigError(
+                f"trainer.batch_size {config.trainer.batch_size} cannot be shared by {ranks.world_size} processes; "
+                "give a multiple of that."
+            )
+        sources = open_sources(config.data, seed=config.seed, dataset=dataset)
+        model = build_world_model(config, embodiments_of(sources), _views(config, sources)).to(device)
+        _refuse_large_batches(config, model, ranks)
+        with shared_run("finetune", config, ranks, folder=folder) as run:
+            stores = _stores(config, model, sources, ranks) if config.cached else []
+            sources = [
+                source.without(store.bad) for source, store in zip(sources, stores, strict=True)
+            ] or sources
+            model.config = replace(model.config, images=training_images(sources))
+            task = FinetuneTask(
+                model,
+                sources,
+                _reader(config, model, sources, stores),
+                objective=config.objective,
+                trainer=config.trainer,
+                views=config.data.views,
+                seed=config.seed,
+                device=device,
+                provenance=provenance("finetune", config) | _origins(config),
+                bad_episodes=run / "bad_episodes.csv",
+            )
+            Trainer(task, config.trainer, run, device).fit(config.resume)
+    return FinetuneResult(folder=run, model=model.eval(), sources=tuple(sources), is_main=ranks.is_main)
+
+
+def build_world_model(
+    config: FinetuneConfig, embodiments: tuple[EmbodimentConfig, ...], views: int = 1
+) -> LatentWorldModel:
+    """Return a world model with the frozen encoder of `config` and new weights for all else.
+
+    Args:
+        config: The encoder and the architectures of the trained modules.
+        embodiments: The robots.
+        views: Camera images of a frame, side by side.
+
+    Raises:
+        CheckpointError: If the encoder is neither a checkpoint nor a control.
+    """
+    encoder = _open_encoder(config)
+    with seeded(config.seed):
+        model = LatentWorldModel(
+            WorldModelConfig(
+                encoder=encoder.config if encoder else config.model,
+                predictor=config.predictor,
+                encoder_kind="vjepa" if encoder else "pixels",
+                latents=config.latents,
+                embodiments=embodiments,
+                views=views,
+                inverse=config.inverse,
+                decoder=config.decoder,
+            )
+        )
+    if encoder is not None:
+        model.encoder.load_state_dict(encoder.state_dict())
+    return model
+
+
+def _open_encoder(config: FinetuneConfig) -> VideoEncoder | None:
+    """Return the frozen encoder; None for the control on pixels."""
+    if config.encoder == PIXELS:
+        return None
+    if config.encoder == UNTRAINED:
+        return untrained_encoder(config.model, config.seed)
+    try:
+        return load_encoder(config.encoder)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error} Or take a control: encoder={UNTRAINED} or encoder={PIXELS}."
+        ) from error
+
+
+def _views(config: FinetuneConfig, sources: Sequence[TrajectorySource]) -> int:
+    """Return how many camera images a frame has.
+
+    Raises:
+        ConfigError: If the datasets have different numbers of cameras.
+    """
+    counts = {source.name: len(source.cameras) if config.data.views == "all" else 1 for source in sources}
+    if len(set(counts.values())) > 1:
+        raise ConfigError(
+            f"with data.views=all every source needs as many cameras, got {counts}; name them with "
+            "data.sources.NAME.cameras."
+        )
+    return next(iter(counts.values()))
+
+
+def _refuse_large_batches(config: FinetuneConfig, model: LatentWorldModel, ranks: Ranks) -> None:
+    """Refuse batches whose features alone do not fit into memory."""
+    windows = config.trainer.batch_size // ranks.world_size
+    tokens = model.config.frozen_side**2 * model.config.views
+    refuse_beyond_memory(
+        4 * windows * config.data.frames * tokens * model.feature_dim,
+        f"the features of {windows} windows a process (trainer.batch_size)",
+        "lower trainer.batch_size or data.frames",
+    )
+
+
+def _stores(
+    config: FinetuneConfig, model: LatentWorldModel, sources: Sequence[TrajectorySource], ranks: Ranks
+) -> list[FeatureStore]:
+    """Return each dataset's cached features, computing those that no cache has."""
+    return [
+        frozen_features(
+            model,
+            source.dataset,
+            source.cameras,
+            config.features,
+            dtype=resolve_precision(config.trainer.precision, model.device),
+            workers=config.trainer.workers,
+            max_bad_fraction=config.data.max_bad_fraction,
+            ranks=ranks,
+        )
+        for source in sources
+    ]
+
+
+def _reader(
+    config: FinetuneConfig,
+    model: LatentWorldModel,
+    sources: Sequence[TrajectorySource],
+    stores: Sequence[FeatureStore],
+) -> WindowReader:
+    if stores:
+        return CachedWindows(
+            sources,
+            stores,
+            side=model.config.frozen_side,
+            pictures=model.decoder is not None,
+            extrinsics=config.predictor.use_extrinsics,
+        )
+    return DecodedWindows(
+        sources,
+        image_size=model.config.encoder.image_size,
+        picture_size=config.decoder.image_size,
+        augmentation=Augmentation(config.data.crop_scale, config.data.color_jitter),
+        extrinsics=config.predictor.use_extrinsics,
+        seed=config.seed,
+        workers=config.trainer.workers,
+    )
+
+
+def _origins(config: FinetuneConfig) -> dict[str, Any]:
+    """Return how the encoder and the data were made, as far as their folders record it."""
+    origins: dict[str, Any] = {}
+    if config.encoder not in (UNTRAINED, PIXELS):
+        checkpoint = read_checkpoint(config.encoder)
+        origins["encoder"] = checkpoint.details.get("provenance", f"{checkpoint.name}: {config.encoder}")
+    if config.data.path or config.data.sources:
+        paths = [source.path for source in config.data.all_sources().values()]
+        recorded = {path: recorded_config(path) for path in paths}
+        if any(recorded.values()):
+            origins["data"] = {path: found for path, found in recorded.items() if found is not None}
+    return origins
