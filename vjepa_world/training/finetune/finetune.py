@@ -97,9 +97,8 @@ def finetune(
         _refuse_large_batches(config, model, ranks)
         with shared_run("finetune", config, ranks, folder=folder) as run:
             stores = _stores(config, model, sources, ranks) if config.cached else []
-            sources = [
-                source.without(store.bad) for source, store in zip(sources, stores, strict=True)
-            ] or sources
+            for number, store in enumerate(stores):
+                sources[number] = sources[number].without(store.bad)
             model.config = replace(model.config, images=training_images(sources))
             task = FinetuneTask(
                 model,
