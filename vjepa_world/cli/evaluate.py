@@ -1,6 +1,6 @@
 """`evaluate`: drive the arm to goal images in unseen scenes, and count, with the controls beside the result.
 
-With `mode=open_loop`: judge a world model on recorded episodes, see `evaluate_open_loop`.
+With `mode=open_loop`: a world model on recorded episodes, see `evaluate_open_loop`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from vjepa_world.cli.evaluate_open_loop import (
     REPORT,
     RESULT,
     OpenLoopDataConfig,
-    evaluate_open_loop,
 )
+from vjepa_world.cli.evaluate_open_loop import evaluate_into as evaluate_open_loop_into
 from vjepa_world.cli.shared.common import EnvConfig, PlannerConfig
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.errors import ConfigError, DataError
@@ -98,7 +98,7 @@ class Config(ClosedLoopConfig):
     """What to evaluate.
 
     Attributes:
-        mode: closed_loop drives the arm in the simulator; open_loop judges predictions on recorded episodes.
+        mode: closed_loop drives the arm in the simulator; open_loop evaluates predictions on recorded episodes.
         seed: Where the episodes come from; in an open loop the windows.
         data: The recorded episodes of an open loop.
         open_loop: What an open loop measures.
@@ -125,7 +125,7 @@ def run(config: Config) -> None:
             return held.enter_context(open_run("evaluate", config, outputs=OUTPUTS))
 
         if config.mode == "open_loop":
-            evaluate_open_loop(config, make_folder)
+            evaluate_open_loop_into(config, make_folder)
         else:
             evaluate_into(make_folder, config)
 

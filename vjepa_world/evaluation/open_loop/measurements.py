@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from planners.protocols import Energy
+from planners.protocols import Energy, Planner
 from vjepa_world.evaluation.action_axes import POSITION
-from vjepa_world.evaluation.closed_loop.policies import PlannerLike
 from vjepa_world.evaluation.open_loop.camera_rotation import CameraRotation, fit_rotation
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.energy_landscape import (
@@ -59,7 +58,7 @@ class Measurements:
 
 def measure(
     model: RolloutModel,
-    planner: PlannerLike,
+    planner: Planner,
     energy: Energy,
     windows: Windows,
     config: OpenLoopConfig,

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from planners.protocols import Planner
 from vjepa_world.evaluation.action_axes import POSITION, ROTATION, ActionSpace, action_space, rotation_angle
-from vjepa_world.evaluation.closed_loop.policies import PlannerLike
 from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import median, percentiles
@@ -45,7 +45,7 @@ class RecoveredActions:
 @torch.no_grad()
 def recover_actions(
     model: RolloutModel,
-    planner: PlannerLike,
+    planner: Planner,
     windows: Windows,
     *,
     generator: Generator,

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from vjepa_world.evaluation.open_loop.assessment import CANNOT_TELL, assess, format_estimate, remarks_on
+from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
+from vjepa_world.evaluation.open_loop.evaluate import OpenLoopResult
 from vjepa_world.evaluation.open_loop.measurements import Measurements
 from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.energy import energy_section
@@ -17,6 +19,36 @@ from vjepa_world.reports.training_curves import Chart
 
 #: Axes of actions that are no pose deltas, of which planned and true ones are drawn, at most.
 MOST_AXES = 12
+
+
+def open_loop_report(result: OpenLoopResult, subject: str = "") -> str:
+    """Return the report of an open-loop evaluation as a self-contained HTML page.
+
+    Args:
+        result: The result; `result.config.pictures` windows are drawn.
+        subject: The model and its data, as the subtitle names them.
+    """
+    model, windows = result.model, result.windows
+    material = Shown(
+        energy=WindowEnergy(model, result.energy, result.config.rollouts),
+        windows=windows,
+        places=_spread(len(windows), result.config.pictures),
+        grid=model.config.grid,
+        are_places=model.config.latents.kind != "queries",
+        decode=model.picture if model.decoder is not None else None,
+        seconds=1 / result.fps,
+    )
+    subtitle = (
+        f"{len(windows)} windows of {len(windows.episodes.unique())} episodes, {windows.horizon} steps at "
+        f"{result.fps:g} frames a second"
+    )
+    subtitle = f"{subject}: {subtitle}" if subject else subtitle
+    return open_loop_page("Open loop", subtitle, result.measurements, material, result.notes)
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Return `wanted` indices among `count`, evenly spread."""
+    return sorted({(2 * k + 1) * count // (2 * wanted) for k in range(min(wanted, count))})
 
 
 def open_loop_page(
