@@ -28,7 +28,8 @@ from vjepa_world.models.config import (
     LatentsConfig,
     WorldModelConfig,
 )
-from vjepa_world.models.world_model import Context, LatentWorldModel
+from vjepa_world.models.context import Context
+from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pose import apply_action
 
 PREDICTOR = ActionPredictorConfig(

@@ -103,7 +103,7 @@ class BoxModel:
     def encode_goal(self, frames: Tensor) -> Tensor:
         return frames[:, 0, ::4, ::4].flatten(1)[..., None] / 255.0
 
-    def imagine_each(self, context: Tensor, actions: Tensor) -> Tensor:
+    def rollout_sequences(self, context: Tensor, actions: Tensor) -> Tensor:
         """`[B, K, A]` to `[B, K, N, D]`."""
         return self.rollout(context, actions.unsqueeze(1)).squeeze(1)
 

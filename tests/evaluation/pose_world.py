@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.evaluation.open_loop.windows import Windows
-from vjepa_world.models.world_model import Context
+from vjepa_world.models.context import Context
 
 TOKENS, WIDTH = (4, 4), 256
 #: Bounds of an action: 5 cm, about 6 degrees, closure.
@@ -48,7 +48,7 @@ class PoseModel:
     def encode_goal(self, frames: Tensor) -> Tensor:
         raise NotImplementedError("goals are given as features")
 
-    def imagine_each(self, context: Context, actions: Tensor) -> Tensor:
+    def rollout_sequences(self, context: Context, actions: Tensor) -> Tensor:
         """`[B, K, A]` to `[B, K, N, D]`."""
         return self.rollout(context, actions.unsqueeze(1)).squeeze(1)
 

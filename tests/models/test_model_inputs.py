@@ -20,8 +20,8 @@ from tests.models.inference.test_rollout import context_of, drawn, model_of
 from tests.models.test_world_model import pictures, tiny_model
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig, EncoderConfig, MaskedPredictorConfig, ProbeConfig
+from vjepa_world.models.context import Context
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
-from vjepa_world.models.inference.rollout import Context
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.models.probe import build_probe
 from vjepa_world.models.world_model import LatentWorldModel
@@ -370,7 +370,7 @@ def test_a_context_stays_of_its_robot_whichever_is_used_between() -> None:
         plan = cem.plan(seen, goal, generators=planners.make_generators([0]))
         return [
             model.rollout(seen, actions),
-            model.imagine_each(seen, actions[:, 0]),
+            model.rollout_sequences(seen, actions[:, 0]),
             graph,
             model.propose(seen, goal, 2),
             plan.actions,

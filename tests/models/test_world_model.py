@@ -24,7 +24,9 @@ from vjepa_world.models.config import (
     LatentsConfig,
     WorldModelConfig,
 )
-from vjepa_world.models.world_model import Context, LatentWorldModel, advance_state
+from vjepa_world.models.context import Context
+from vjepa_world.models.state_transition import advance_state
+from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pixels import normalize_video, resize_frames
 from vjepa_world.ops.pose import pose_delta
 
@@ -141,7 +143,7 @@ def test_other_states_advance_by_addition_and_unequal_ones_not_at_all() -> None:
         advance_state(torch.zeros(9), torch.zeros(7))
     model = tiny_model(embodiments=(EmbodimentConfig(state_dim=9),))
     assert model.rollout(context(model), torch.zeros(2, 1, 1, 7)).shape == (2, 1, 1, 4, 16)
-    with pytest.raises(ConfigError, match="imagining several steps needs equal sizes"):
+    with pytest.raises(ConfigError, match="a rollout of several steps needs equal sizes"):
         model.rollout(context(model), torch.zeros(2, 1, 2, 7))
 
 

@@ -20,7 +20,8 @@ from vjepa_world.models.config import (
     LatentsConfig,
     WorldModelConfig,
 )
-from vjepa_world.models.world_model import Context, LatentWorldModel
+from vjepa_world.models.context import Context
+from vjepa_world.models.world_model import LatentWorldModel
 
 QUERIES = LatentsConfig(kind="queries", side=2, embed_dim=24, num_heads=2)
 ROBOTS = (EmbodimentConfig(name="arm"), EmbodimentConfig(name="cart", action_dim=2, state_dim=5))

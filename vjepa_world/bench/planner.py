@@ -31,7 +31,7 @@ from vjepa_world.models.config import (
     LatentsConfig,
     WorldModelConfig,
 )
-from vjepa_world.models.inference.rollout import Context
+from vjepa_world.models.context import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.system.device import keep_freed_memory, resolve_device, set_threads
 from vjepa_world.training.engine.flops import rollout_flops

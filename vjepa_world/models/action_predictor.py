@@ -29,14 +29,14 @@ from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
 
 
 class StepCache:
-    """What a predictor remembers of the steps it has seen: one pair of keys and values a layer."""
+    """A predictor's KV cache: keys and values `[B, h, N, d]` of each layer, and the number of steps."""
 
     def __init__(self, layers: list[KeyValues], steps: int) -> None:
         self.layers, self.steps = layers, steps
 
-    def expand(self, batch: int) -> StepCache:
-        """Return what one problem remembers as that of `batch` samples of it, without a copy."""
-        return StepCache([layer.expand(batch) for layer in self.layers], self.steps)
+    def repeat(self, samples: int) -> StepCache:
+        """Return the cache of B problems as that of `samples` samples of each, which are next to each other."""
+        return StepCache([layer.repeat(samples) for layer in self.layers], self.steps)
 
 
 class _Steps(NamedTuple):

@@ -1,4 +1,4 @@
-"""A transformer block whose LayerNorms are told what is done: AdaLN-zero.
+"""A transformer block whose LayerNorms are modulated by actions and states: AdaLN-zero.
 
 Legend: B batch, T steps, M tokens a step, D width.
 """
@@ -42,21 +42,21 @@ class AdaLNBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Tensor, rotation: Rotation | None, steps: int, condition: Tensor) -> Tensor:
-        """Transform `x [B, T*M, D]` given `condition [B, T, D]`; steps see themselves and those before."""
+        """Transform `x [B, T*M, D]` given `condition [B, T, D]`; steps attend to themselves and those before."""
         return self._transformed(x, condition, lambda normal: self.attn(normal, rotation, steps))
 
     def step(
         self, x: Tensor, rotation: Rotation, past: KeyValues | None, condition: Tensor
     ) -> tuple[Tensor, KeyValues]:
-        """Transform the newest step `x [B, M, D]`, and return what the layer remembers from now on."""
-        memory: list[KeyValues] = []
+        """Transform the newest step `x [B, M, D]` given `condition [B, 1, D]`; returns `[B, M, D]` and the cache."""
+        cache: list[KeyValues] = []
 
         def attend(normal: Tensor) -> Tensor:
-            attended, remembered = self.attn.step(normal, rotation, past)
-            memory.append(remembered)
+            attended, cached = self.attn.step(normal, rotation, past)
+            cache.append(cached)
             return attended
 
-        return self._transformed(x, condition, attend), memory[0]
+        return self._transformed(x, condition, attend), cache[0]
 
     def _transformed(self, x: Tensor, condition: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
         by_step = x.unflatten(1, (condition.shape[1], -1))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,16 +36,26 @@ def refuse_blocks_beyond_memory(dim: int, depth: int, mlp_ratio: float) -> None:
         )
 
 
-@dataclass
-class KeyValues:
-    """What one attention layer remembers of the steps so far: `keys`, `values` `[B, h, N, D/h]`."""
+class KeyValues(NamedTuple):
+    """Keys and values of one attention layer for N tokens.
+
+    Attributes:
+        keys: `[B, h, N, D/h]`, or with the heads first.
+        values: The same shape.
+    """
 
     keys: Tensor
     values: Tensor
 
-    def expand(self, batch: int) -> KeyValues:
-        """Return the keys and values of one problem (B = 1) as those of `batch`, without a copy."""
-        return KeyValues(*(part.expand(batch, -1, -1, -1) for part in (self.keys, self.values)))
+    def followed_by(self, later: KeyValues) -> KeyValues:
+        """Return these tokens and later ones."""
+        keys, values = (torch.cat(pair, dim=2) for pair in zip(self, later, strict=True))
+        return KeyValues(keys, values)
+
+    def repeat(self, samples: int) -> KeyValues:
+        """Return `[B, h, N, D/h]` as `[B*S, h, N, D/h]`, each entry S = `samples` times."""
+        keys, values = (part.repeat_interleave(samples, dim=0) for part in self)
+        return KeyValues(keys, values)
 
 
 class Attention(nn.Module):
@@ -67,12 +77,11 @@ class Attention(nn.Module):
         return self.proj(step_causal_attention(q, k, v, steps).transpose(1, 2).flatten(-2))
 
     def step(self, x: Tensor, rotation: Rotation, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
-        """Attend from the newest step `x [B, M, D]` to itself and to what is remembered."""
+        """Attend from the newest step `x [B, M, D]` and cached ones; returns `[B, M, D]` and the cache."""
         q, k, v = self._project(x, rotation)
-        if past is not None:
-            k, v = torch.cat([past.keys, k], dim=2), torch.cat([past.values, v], dim=2)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(out.transpose(1, 2).flatten(-2)), KeyValues(k, v)
+        cached = KeyValues(k, v) if past is None else past.followed_by(KeyValues(k, v))
+        out = F.scaled_dot_product_attention(q, *cached)
+        return self.proj(out.transpose(1, 2).flatten(-2)), cached
 
 
 class Mlp(nn.Module):
@@ -104,10 +113,10 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def step(self, x: Tensor, rotation: Rotation, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
-        """Transform the newest step `x [B, M, D]`, and return what the layer remembers from now on."""
-        attended, memory = self.attn.step(self.norm1(x), rotation, past)
+        """Transform the newest step `x [B, M, D]`; returns `[B, M, D]` and the cache with this step."""
+        attended, cached = self.attn.step(self.norm1(x), rotation, past)
         x = x + attended
-        return x + self.mlp(self.norm2(x)), memory
+        return x + self.mlp(self.norm2(x)), cached
 
 
 def run_block(

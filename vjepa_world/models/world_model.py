@@ -6,7 +6,6 @@ them, D width, S samples, K horizon, A action size, X extrinsics size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -17,25 +16,16 @@ from torch import Tensor, nn
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
+from vjepa_world.models.context import Context, check_same_frames
 from vjepa_world.models.decoder import FrameDecoder
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
-from vjepa_world.models.inference.rollout import (
-    Context,
-    Imagined,
-    advance_state,
-    check_parts,
-    imagine_each,
-    imagine_with_gradient,
-)
-from vjepa_world.models.inference.rollout_cache import Imagination
+from vjepa_world.models.inference.cached_rollout import CachedRollout
 from vjepa_world.models.input_range import image_warnings, state_warnings
 from vjepa_world.models.inverse_model import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
 from vjepa_world.ops.pixels import normalize_video, resize_frames
 from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers, check_tokens
-
-__all__ = ["Context", "LatentWorldModel", "advance_state"]
 
 
 class LatentWorldModel(nn.Module):
@@ -74,7 +64,7 @@ class LatentWorldModel(nn.Module):
         if config.decoder.image_size:
             self.decoder = FrameDecoder(config.decoder, width, config.grid)
         self.encoder.requires_grad_(False)
-        self._imaginer = Imagination(self.predictor, torch.float32)
+        self._rollout = CachedRollout(self.predictor, torch.float32)
 
     @property
     def device(self) -> torch.device:
@@ -237,7 +227,7 @@ class LatentWorldModel(nn.Module):
         _check_states(robot.config, states)
         self.predictor.check_extrinsics(extrinsics)
         robot.check(actions, None)
-        check_parts(given, *frames.shape[:2])
+        check_same_frames(given, *frames.shape[:2])
         features = self.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         assert states is not None
         cameras, taken = (
@@ -266,75 +256,75 @@ class LatentWorldModel(nn.Module):
             check_frames(frames, _axes("B", views), name="goal frames", views=views)
         ).float()
 
-    def prepare(self, dtype: torch.dtype, *, compiled: bool = False) -> Self:
+    def prepare(self, dtype: torch.dtype, *, compiled: bool = False, batched: bool | None = None) -> Self:
         """Choose how rollouts are computed from now on, and return this model.
 
         Args:
-            dtype: float32, which is where a model begins, or bfloat16: predictions are then near the float32 ones, and
-                energies are still summed in float32. float16 and float64 are computed too, not faster.
+            dtype: float32, which is the default, or bfloat16: predictions are then near the float32 ones, and energies
+                are still summed in float32. float16 and float64 are computed too, not faster.
             compiled: Whether the predictor's blocks go through `torch.compile`, once for each number of samples and
-                step, on a GPU as CUDA graphs. It takes seconds each time, and on a processor a C++ compiler, where it
-                gained nothing over the packed weights that are used without it (`vjepa-world bench planner`).
+                step, on a GPU as CUDA graphs. It takes seconds each time, and on a CPU a C++ compiler, where it gained
+                nothing over the packed weights that are used without it (`vjepa-world bench planner`).
+            batched: Whether the problems of a context are computed together; their predictions may then depend on the
+                other problems in the last bits. None does so on a GPU alone: on a CPU in float32 a problem's
+                predictions are the same bit by bit whatever else is in the context.
 
         Raises:
             ConfigError: If there is no such format.
         """
-        self._imaginer = Imagination(self.predictor, check_format("dtype", dtype), compiled=compiled)
+        dtype = check_format("dtype", dtype)
+        self._rollout = CachedRollout(self.predictor, dtype, compiled=compiled, batched=batched)
         return self
 
     @property
-    def _imagination(self) -> Imagination:
-        """What imagines with the predictor that this model has now, whichever it had before."""
-        made = self._imaginer
-        if made.source is not self.predictor:
-            made = self._imaginer = Imagination(self.predictor, made.dtype, compiled=made.compiled)
-        return made
+    def _cached_rollout(self) -> CachedRollout:
+        """The rollout of the predictor that this model has now, which may have been replaced."""
+        if self._rollout.predictor is not self.predictor:
+            state = {**self._rollout.__getstate__(), "predictor": self.predictor}
+            self._rollout = CachedRollout(**state)
+        return self._rollout
 
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
-        """Imagine where actions lead from the last frame of the context.
+        """Predict the features after each action, from the last frame of the context on.
 
-        The past is remembered, not computed again, and shared by all samples; the state follows from the actions where
-        a rule says so (:func:`advance_state`), or is predicted too. Problems are imagined one after another, so what
-        is imagined of one does not depend on the others. The graph is kept where `actions` require a gradient.
+        The context's keys and values are cached and shared by all samples. The state follows from the actions by a rule
+        (:func:`advance_state`) where there is one, or is predicted too. On a CPU problems are computed one after
+        another, so that none depends on the others; on a GPU together (see :meth:`prepare`). The graph is kept where
+        `actions` require a gradient.
 
         Args:
-            context: B problems. A predictor with `context_frames=1` sees the last frame alone. The camera stays where
-                it is in the last one.
-            actions: `[B, S, K, A]`, real numbers of any format; at least one sample and one step.
+            context: B problems. A predictor with `context_frames=1` attends to the last frame alone. The camera stays
+                where it is in the last one.
+            actions: `[B, S, K, A]`, real numbers of any format, in the data's units; at least one sample and one step.
 
         Returns:
-            Imagined features after each action, `[B, S, K, N, D]`.
+            Predicted features after each action, `[B, S, K, N, D]`.
 
         Raises:
             ConfigError: If the actions are something else, or the context is on another device; if several steps are
-                asked for, no rule says how an action changes the state, and the predictor predicts no states; or as
-                :meth:`Context.frames` does.
+                asked for, no rule gives the next state, and the predictor predicts no states; or as
+                :meth:`Context.step_inputs` does.
         """
-        actions = self._checked(context, actions)
-        return torch.stack([self._rolled_out(context, b, part)[0] for b, part in enumerate(actions)])
+        return self._rolled_out(context, actions)[0]
 
     def rollout_with_states(self, context: Context, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Imagine features `[B, S, K, N, D]` and states `[B, S, K, P]` after each action; otherwise as `rollout`."""
-        actions = self._checked(context, actions)
-        found = [self._rolled_out(context, b, part, states=True) for b, part in enumerate(actions)]
-        features, states = zip(*found, strict=True)
-        return torch.stack(features), torch.stack(states)
+        """Predict features `[B, S, K, N, D]` and states `[B, S, K, P]` after each action; otherwise as `rollout`."""
+        features, states = self._rolled_out(context, actions, states=True)
+        assert states is not None
+        return features, states
 
-    @torch.no_grad()
-    def imagine_each(self, context: Context, actions: Tensor) -> Tensor:
-        """Imagine one sequence for each problem, all problems in one batch: `[B, K, A]` to `[B, K, N, D]`.
+    def rollout_sequences(self, context: Context, actions: Tensor) -> Tensor:
+        """Predict one sequence for each problem, all problems in one batch: `[B, K, A]` to `[B, K, N, D]`.
 
-        For evaluations on many windows: quicker there than :meth:`rollout`, from the last frame alone, and not equal to
-        the last bit whatever the batch is.
+        For evaluations on many windows: faster there than :meth:`rollout`, and a problem's predictions may depend on
+        the others in the last bits on every device. Arguments and errors as in :meth:`rollout`.
         """
-        actions = self._checked(context, actions, "[B, K, A]")
-        with torch.autocast(actions.device.type, enabled=False):
-            return imagine_each(self._imagination.predictor_for(context), context, actions)
+        return self._cached_rollout.sequences(context, self._checked(context, actions, "[B, K, A]"))
 
     def samples_at_once(self, context: Context, horizon: int) -> int:
-        """Return how many samples of a problem are imagined best in one call: by caches, or a GPU's memory."""
+        """Return how many samples of each problem are best given to one `rollout` of `horizon` steps: at least 1."""
         _check_context(context)
-        return self._imagination.samples_at_once(context, horizon)
+        return self._cached_rollout.samples_at_once(context, horizon)
 
     def _checked(self, context: Context, actions: Tensor, axes: str = "[B, S, K, A]") -> Tensor:
         """Return actions where, and in the format in which, they are imagined.
@@ -371,16 +361,12 @@ class LatentWorldModel(nn.Module):
         return actions.requires_grad and torch.is_grad_enabled()
 
     def _rolled_out(
-        self, context: Context, problem: int, actions: Tensor, *, states: bool = False
+        self, context: Context, actions: Tensor, *, states: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Return features `[S, K, N, D]` and, where asked for, states `[S, K, P]` of one problem's `[S, K, A]`."""
-        steps: Iterable[Imagined]
-        if self._keeps_graph(actions):
-            steps = imagine_with_gradient(self.predictor, context, problem, actions, states=states)
-        else:
-            steps = self._imagination(context, problem, actions, states=states)
-        features, following = zip(*steps, strict=True)
-        return torch.stack(features, dim=1), torch.stack(following, dim=1) if states else None
+        """Return features `[B, S, K, N, D]` and, where asked for, states `[B, S, K, P]`."""
+        actions = self._checked(context, actions)
+        keep_graph = self._keeps_graph(actions)
+        return self._cached_rollout(context, actions, states=states, keep_graph=keep_graph)
 
     @torch.no_grad()
     def propose(self, context: Context, goal: Tensor, horizon: int) -> Tensor:

@@ -8,7 +8,7 @@ from tests.evaluation.pose_world import PoseModel, pose_windows
 from vjepa_world.evaluation.open_loop.prediction_error import derangement, horizon_errors, horizon_metrics
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import EvaluationError
-from vjepa_world.models.world_model import Context
+from vjepa_world.models.context import Context
 
 RNG = np.random.default_rng
 
@@ -75,7 +75,7 @@ def test_errors_by_hand() -> None:
         def rollout(self, context: Context, actions: torch.Tensor) -> torch.Tensor:
             return torch.zeros(*actions.shape[:3], 2, 1)
 
-        def imagine_each(self, context: Context, actions: torch.Tensor) -> torch.Tensor:
+        def rollout_sequences(self, context: Context, actions: torch.Tensor) -> torch.Tensor:
             return torch.zeros(*actions.shape[:2], 2, 1)
 
     seen = torch.tensor([[5.0, 5.0], [6.0, 5.0], [8.0, 5.0]])[None, :, :, None].repeat(2, 1, 1, 1)

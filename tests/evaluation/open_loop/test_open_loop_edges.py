@@ -18,7 +18,7 @@ from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
 from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.models.config import EmbodimentConfig
-from vjepa_world.models.world_model import Context
+from vjepa_world.models.context import Context
 from vjepa_world.reports.open_loop.report import open_loop_page
 from vjepa_world.reports.open_loop.strips import Shown
 from vjepa_world.reports.training_curves import Chart, svg

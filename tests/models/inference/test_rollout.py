@@ -18,9 +18,11 @@ from tests.models import reference
 from tests.models.test_world_model import CONFIG, pictures, tiny_model
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig, LatentsConfig
-from vjepa_world.models.inference.cached_predictor import Memory, Step
-from vjepa_world.models.inference.rollout import Context, actions_between, advance_state
-from vjepa_world.models.inference.rollout_cache import samples_that_fit
+from vjepa_world.models.context import Context, StepInput
+from vjepa_world.models.inference import cached_rollout
+from vjepa_world.models.inference.cached_predictor import KVCache
+from vjepa_world.models.inference.micro_batch import samples_that_fit
+from vjepa_world.models.state_transition import actions_between, advance_state
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pose import pose_delta
 
@@ -123,16 +125,17 @@ def test_what_the_first_step_has_in_common_changes_nothing() -> None:
     """The first layer's shared part against the same step with every token computed for every sample."""
     model = model_of("V-JEPA 2-AC")
     context, actions = context_of(model, frames=3), drawn(1, 4, 1)[0, :, 0]
-    fast = model._imagination.predictor_for(context)
-    *past, frame = context.frames(0, model.config.predictor, EmbodimentConfig())
-    memory = fast.remember(past)
-    opening = fast.open(frame, memory)
-    assert opening is not None
-    shared, after = fast.begin(opening, actions, memory)
-    apart = Step(frame.features.expand(4, -1, -1), actions, frame.states.expand(4, -1), None)
-    whole, kept = fast.step(apart, memory)
+    copy = model._cached_rollout.copy_for(context)
+    robot = copy.robot(None)
+    *past, frame = context.step_inputs(slice(0, 1), model.config.predictor, EmbodimentConfig())
+    cache = copy.prefill(past, robot)
+    first_step = copy.share_first_step(frame, cache, robot)
+    assert first_step is not None
+    shared, after = copy.first_step(first_step, actions, cache, robot)
+    apart = StepInput(frame.features.expand(4, -1, -1), actions, frame.states.expand(4, -1), None)
+    whole, after_whole = copy.step(apart, cache, robot)
     reference.assert_close(shared, whole, 1e-5)
-    for mine, theirs in zip(after.own, kept.own, strict=True):
+    for mine, theirs in zip(after.own, after_whole.own, strict=True):
         reference.assert_close(mine.keys, theirs.keys, 1e-5)
         reference.assert_close(mine.values, theirs.values, 1e-5)
 
@@ -140,14 +143,15 @@ def test_what_the_first_step_has_in_common_changes_nothing() -> None:
 def test_the_past_is_remembered_once_for_all_samples() -> None:
     model = model_of("V-JEPA 2-AC")
     context = context_of(model, frames=4)
-    fast = model._imagination.predictor_for(context)
-    *past, _ = context.frames(0, model.config.predictor, EmbodimentConfig())
-    memory = fast.remember(past)
+    copy = model._cached_rollout.copy_for(context)
+    *past, _ = context.step_inputs(slice(0, 1), model.config.predictor, EmbodimentConfig())
+    cache = copy.prefill(past, copy.robot(None))
     heads, tokens = 2, 6  # a frame's 4 patches, its action and its state
-    assert [p.keys.shape for p in memory.shared] == [(heads, 3 * tokens, 24)] * 3
-    assert memory.frames == 3
+    assert [layer.keys.shape for layer in cache.shared] == [(heads, 1, 3 * tokens, 24)] * 3
+    assert cache.steps == 3
     other = model_of("one frame")
-    assert other._imagination.predictor_for(context_of(other)).remember(past) == Memory()
+    copy = other._cached_rollout.copy_for(context_of(other))
+    assert copy.prefill(past, copy.robot(None)) == KVCache()
 
 
 @pytest.mark.parametrize("kind", ["V-JEPA 2-AC", "one frame"])
@@ -179,8 +183,39 @@ def test_many_problems_of_one_sequence_are_imagined_in_one_batch() -> None:
     model = model_of("V-JEPA 2-AC")
     context, actions = context_of(model, problems=5), drawn(5, 1, 3)
     reference.assert_close(
-        model.imagine_each(context, actions[:, 0]), model.rollout(context, actions)[:, 0], 1e-5
+        model.rollout_sequences(context, actions[:, 0]), model.rollout(context, actions)[:, 0], 1e-5
     )
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_problems_in_one_batch_are_predicted_as_one_at_a_time(kind: str, frames: int) -> None:
+    """As on a GPU. The tolerance is that of the plain rollout: only the order of float32 sums differs."""
+    model = model_of(kind)
+    context, actions = context_of(model, problems=4, frames=frames), drawn(4, 5, 3)
+    expected, states = model.prepare(torch.float32, batched=False).rollout_with_states(context, actions)
+    model.prepare(torch.float32, batched=True)
+    assert len(list(model._cached_rollout._micro_batches(context, actions))) == 1
+    batched, batched_states = model.rollout_with_states(context, actions)
+    reference.assert_close(batched, expected, 1e-5)
+    reference.assert_close(batched_states, states, 1e-5)
+    graph = model.rollout(context, actions.clone().requires_grad_())
+    assert graph.requires_grad
+    reference.assert_close(graph.detach(), expected, 1e-5)
+
+
+def test_a_batch_of_problems_is_cut_into_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = model_of("V-JEPA 2-AC").prepare(torch.float32, batched=True)
+    context, actions = context_of(model, problems=5), drawn(5, 4, 2)
+    expected = model.rollout(context, actions)
+    monkeypatch.setattr(cached_rollout, "samples_that_fit", lambda *given, **sizes: 9)
+    model.prepare(torch.float32, batched=True)
+    slices = [slice(0, 2), slice(2, 4), slice(4, 5)]
+    assert list(model._cached_rollout._micro_batches(context, actions)) == slices
+    assert model.samples_at_once(context, 2) == 1  # of each of the five problems
+    reference.assert_close(model.rollout(context, actions), expected, 1e-5)
+    one_at_a_time = model.prepare(torch.float32)._cached_rollout
+    assert [p.stop - p.start for p in one_at_a_time._micro_batches(context, actions)] == [1] * 5
 
 
 def test_states_are_imagined_beside_the_features() -> None:
@@ -233,7 +268,7 @@ def test_the_copy_is_no_part_of_the_weights() -> None:
     names = set(model.state_dict())
     model.rollout(context_of(model), drawn(1, 2, 1))
     assert set(model.state_dict()) == names
-    assert not any("imagination" in name for name, _ in model.named_modules())
+    assert not any("rollout" in name for name, _ in model.named_modules())
 
 
 def test_what_was_done_between_frames_follows_from_the_states() -> None:

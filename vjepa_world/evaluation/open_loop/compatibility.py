@@ -9,7 +9,7 @@ from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable
 from vjepa_world.errors import CheckpointError, DataError
 from vjepa_world.models.config import EmbodimentConfig
-from vjepa_world.models.inference.rollout import rule_of
+from vjepa_world.models.state_transition import transition_rule
 from vjepa_world.models.world_model import LatentWorldModel
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def possible_horizon(model: LatentWorldModel, horizon: int) -> tuple[int, list[s
     robot = model.robot
     if horizon == 1 or model.config.predictor.predict_state:
         return horizon, []
-    if rule_of(robot.state_dim, robot.action_dim, robot) != "none":
+    if transition_rule(robot.state_dim, robot.action_dim, robot) != "none":
         return horizon, []
     note = (
         f"One step is predicted instead of {horizon}: states of size {robot.state_dim} cannot be advanced by actions "

@@ -142,4 +142,6 @@ def _token_errors(
 
 def _predict(model: RolloutModel, windows: Windows, actions: Tensor, indices: Tensor) -> Tensor:
     device = model.action_low.device
-    return model.imagine_each(windows.context(indices, device), actions[indices].to(device)).float().cpu()
+    return (
+        model.rollout_sequences(windows.context(indices, device), actions[indices].to(device)).float().cpu()
+    )

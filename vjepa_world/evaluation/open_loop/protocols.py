@@ -35,5 +35,5 @@ class RolloutModel(Protocol):
     def rollout(self, context: Any, actions: Tensor) -> Tensor:
         """Predict features `[B, S, K, N, D]` for actions `[B, S, K, A]`."""
 
-    def imagine_each(self, context: Any, actions: Tensor) -> Tensor:
+    def rollout_sequences(self, context: Any, actions: Tensor) -> Tensor:
         """Predict features `[B, K, N, D]` for one sequence per problem `[B, K, A]`, in one batch."""

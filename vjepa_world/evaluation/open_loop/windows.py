@@ -20,7 +20,7 @@ from vjepa_world.errors import DataError
 from vjepa_world.evaluation.action_axes import ActionSpace, action_space
 from vjepa_world.evaluation.open_loop.protocols import Progress, no_progress
 from vjepa_world.evaluation.statistics import EvaluationError
-from vjepa_world.models.world_model import Context
+from vjepa_world.models.context import Context
 from vjepa_world.ops.pixels import resize_frames
 
 #: Height of the frames that are stored for the report [pixels].

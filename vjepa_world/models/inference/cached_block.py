@@ -1,10 +1,11 @@
-"""A transformer block as imagining runs it: frozen, in one number format, for many samples that share a past.
+"""A transformer block for rollouts: a frozen copy in one number format, with a KV cache that samples share.
 
 It computes what :class:`Block` and :class:`AdaLNBlock` do in a step. The channels of queries and keys are stored with
-the even ones first, so that turning them is two products and a swap of halves; the scale of the attention is in the
-factors.
+the even ones first, so that the rotary embedding is two products and a swap of halves; the scale of the attention is in
+the rotary tables.
 
-Legend: R samples, M tokens a step, W width, h heads, d channels a head, Q tokens of the steps imagined so far.
+Legend: R rows (samples of problems), M tokens a step, W width, h heads, d channels a head, Q tokens in the per-sample
+cache, P tokens in the shared cache, B problems.
 """
 
 from __future__ import annotations
@@ -16,41 +17,39 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.models.adaln import AdaLNBlock
-from vjepa_world.models.inference.cached_attention import SharedPast, attend
-from vjepa_world.models.inference.packed_linear import PackedLinear, own
-from vjepa_world.models.transformer import Attention, Mlp
+from vjepa_world.models.inference.cached_attention import attend
+from vjepa_world.models.inference.packed_layers import FrozenLayerNorm, PackedLinear
+from vjepa_world.models.transformer import Attention, KeyValues, Mlp
 from vjepa_world.ops.rope import Rotation
 
 
-class Turn(NamedTuple):
-    """What queries and keys are multiplied with: themselves, and with their halves swapped; `[2, 1, 1, M, d]` each."""
+class RotaryTables(NamedTuple):
+    """Factors of the rotary embedding for queries (index 0, with the attention's scale) and keys (index 1).
 
-    straight: Tensor
-    crossed: Tensor
+    Attributes:
+        direct: Factors of the channels themselves, `[2, 1, 1, M, d]`.
+        swapped: Factors of the channels with their halves swapped, the same shape.
+    """
 
-    def of(self, tokens: slice) -> Turn:
+    direct: Tensor
+    swapped: Tensor
+
+    def at(self, tokens: slice) -> RotaryTables:
         """Return the factors of some of the tokens."""
-        return Turn(self.straight[..., tokens, :], self.crossed[..., tokens, :])
+        return RotaryTables(self.direct[..., tokens, :], self.swapped[..., tokens, :])
 
 
-class OwnPast(NamedTuple):
-    """What one layer remembers of the steps that each sample has imagined: `keys`, `values` `[h, R, Q, d]`."""
-
-    keys: Tensor
-    values: Tensor
-
-
-def make_turn(rotation: Rotation, dtype: torch.dtype) -> Turn:
-    """Return a rotation `[M, d]` for channels whose even ones come first, queries' part divided by the root of d."""
+def rotary_tables(rotation: Rotation, dtype: torch.dtype) -> RotaryTables:
+    """Return a rotation's factors `[M, d]` for channels with the even ones first, queries' divided by the root of d."""
     channels = rotation.cos.shape[-1]
     order = _even_first(channels)
     scale = rotation.cos.new_tensor([channels**-0.5, 1.0]).view(2, 1, 1, 1, 1)
-    straight, crossed = (part[:, order.to(part.device)] * scale for part in rotation)
-    return Turn(straight.to(dtype), crossed.to(dtype))
+    direct, swapped = (part[:, order.to(part.device)] * scale for part in rotation)
+    return RotaryTables(direct.to(dtype), swapped.to(dtype))
 
 
-class FastBlock(nn.Module):
-    """A block's weights, copied.
+class CachedBlock(nn.Module):
+    """A frozen copy of a block.
 
     Args:
         block: Block or AdaLNBlock.
@@ -63,8 +62,8 @@ class FastBlock(nn.Module):
         attn, mlp = block.attn, block.mlp
         assert isinstance(attn, Attention) and isinstance(mlp, Mlp)
         self.heads = attn.num_heads
-        self.norm1, self.norm2 = FastNorm(block.norm1, dtype), FastNorm(block.norm2, dtype)
-        self.qkv = PackedLinear(attn.qkv, dtype, rows=_halves_first(attn), pack=pack)
+        self.norm1, self.norm2 = FrozenLayerNorm(block.norm1, dtype), FrozenLayerNorm(block.norm2, dtype)
+        self.qkv = PackedLinear(attn.qkv, dtype, rows=_even_channels_first(attn), pack=pack)
         self.proj = PackedLinear(attn.proj, dtype, pack=pack)
         self.fc1 = PackedLinear(mlp.fc1, dtype, pack=pack)
         self.fc2 = PackedLinear(mlp.fc2, dtype, pack=pack)
@@ -73,62 +72,61 @@ class FastBlock(nn.Module):
             self.modulation = PackedLinear(block.modulation, dtype, pack=pack)
 
     def forward(
-        self, x: Tensor, condition: Tensor | None, turn: Turn, shared: SharedPast | None, own: OwnPast | None
-    ) -> tuple[Tensor, OwnPast]:
-        """Transform a step `x [R, M, W]` told of `condition [R, W]`, and return what is remembered with it."""
-        parts = self.modulate(condition)
-        q, k, v = self.project(x, turn, parts)
-        if own is not None:
-            k, v = torch.cat([own.keys, k], dim=2), torch.cat([own.values, v], dim=2)
-        return self.finish(x, attend(q, k, v, shared), parts), OwnPast(k, v)
+        self,
+        x: Tensor,
+        condition: Tensor | None,
+        tables: RotaryTables,
+        shared: KeyValues | None,
+        own: KeyValues | None,
+    ) -> tuple[Tensor, KeyValues]:
+        """Transform a step.
+
+        Args:
+            x: `[R, M, W]`.
+            condition: What modulates an AdaLN block, `[R, W]`; None for others.
+            tables: Of the step's tokens.
+            shared: The context's keys and values, `[h, B, P, d]`, or None.
+            own: The samples' keys and values so far, `[h, R, Q, d]`, or None.
+
+        Returns:
+            The transformed step `[R, M, W]`, and the samples' keys and values with this step, `[h, R, Q+M, d]`.
+        """
+        modulation = self.modulate(condition)
+        q, *step = self.project(x, tables, modulation)
+        cached = KeyValues(*step) if own is None else own.followed_by(KeyValues(*step))
+        return self.finish(x, attend(q, *cached, shared), modulation), cached
 
     def modulate(self, condition: Tensor | None) -> tuple[Tensor, ...]:
-        """Return shift, scale and gate of both halves for `condition [R, W]`, six `[R, 1, W]`; none without AdaLN."""
+        """Return shift, scale and gate of both halves for `condition [R, W]`, six `[R, 1, W]`; () without AdaLN."""
         if self.modulation is None:
             return ()
         assert condition is not None
-        parts: Tensor = self.modulation(F.silu(condition))
-        return parts.unsqueeze(1).chunk(6, dim=-1)
+        modulation: Tensor = self.modulation(F.silu(condition))
+        return modulation.unsqueeze(1).chunk(6, dim=-1)
 
-    def project(self, x: Tensor, turn: Turn, parts: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return turned queries and keys, and values, of `x [R, M, W]`: `[h, R, M, d]` each."""
-        normal = _modulated(self.norm1(x), parts[:2])
+    def project(
+        self, x: Tensor, tables: RotaryTables, modulation: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys (both with rotary embedding) and values of `x [R, M, W]`: `[h, R, M, d]` each."""
+        normal = _modulated(self.norm1(x), modulation[:2])
         mixed = self.qkv(normal).unflatten(-1, (3, self.heads, -1)).permute(2, 3, 0, 1, 4).contiguous()
         first, second = mixed[:2].chunk(2, dim=-1)
         swapped = torch.cat([second, first], dim=-1)
-        q, k = (mixed[:2] * turn.straight).addcmul_(swapped, turn.crossed)
+        q, k = (mixed[:2] * tables.direct).addcmul_(swapped, tables.swapped)
         return q, k, mixed[2]
 
-    def finish(self, x: Tensor, attended: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
-        """Add to the stream `x [R, M, W]` what was attended to, and the MLP of the sum."""
-        x = x + _gated(self.proj(attended), parts[2:3])
-        hidden = self.fc1(_modulated(self.norm2(x), parts[3:5]))
+    def finish(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
+        """Return the block's output `[R, M, W]` for its input `x` and the attention's output, both `[R, M, W]`."""
+        x = x + _gated(self.proj(attended), modulation[2:3])
+        hidden = self.fc1(_modulated(self.norm2(x), modulation[3:5]))
         torch.ops.aten.gelu_(hidden)  # in place: half the memory traffic
-        return x + _gated(self.fc2(hidden), parts[5:])
+        return x + _gated(self.fc2(hidden), modulation[5:])
 
 
-class FastNorm(nn.Module):
-    """A LayerNorm's weights, copied."""
-
-    weight: Tensor | None
-    bias: Tensor | None
-
-    def __init__(self, norm: nn.Module | Tensor, dtype: torch.dtype) -> None:
-        super().__init__()
-        assert isinstance(norm, nn.LayerNorm)
-        self.shape, self.eps = norm.normalized_shape, norm.eps
-        for name, value in (("weight", norm.weight), ("bias", norm.bias)):
-            self.register_buffer(name, None if value is None else own(value, dtype))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x [..., W]`."""
-        return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
-
-
-def _modulated(normal: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
-    if not parts:
+def _modulated(normal: Tensor, shift_scale: tuple[Tensor, ...]) -> Tensor:
+    if not shift_scale:
         return normal
-    shift, scale = parts
+    shift, scale = shift_scale
     return normal * (1 + scale) + shift
 
 
@@ -140,10 +138,10 @@ def _even_first(channels: int) -> Tensor:
     return torch.cat([torch.arange(0, channels, 2), torch.arange(1, channels, 2)])
 
 
-def _halves_first(attn: Attention) -> Tensor:
+def _even_channels_first(attn: Attention) -> Tensor:
     """Return the order of the outputs of `qkv` in which each head's queries and keys have their even channels first."""
     width = attn.proj.in_features
     channels = width // attn.num_heads
     order = torch.arange(3 * width).view(3, attn.num_heads, channels)
-    turned = order[:2][..., _even_first(channels)]
-    return torch.cat([turned, order[2:]]).flatten()
+    rotated = order[:2][..., _even_first(channels)]
+    return torch.cat([rotated, order[2:]]).flatten()

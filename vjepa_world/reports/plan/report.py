@@ -16,7 +16,8 @@ from torch import Tensor
 
 from planners.protocols import Energy, Iteration, Plan, evaluate_energy, needs_states
 from vjepa_world.evaluation.action_axes import ActionSpace, action_space, space_of
-from vjepa_world.models.world_model import Context, LatentWorldModel
+from vjepa_world.models.context import Context
+from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.token_error import token_error
 from vjepa_world.reports import page as html
 from vjepa_world.reports.open_loop.pictures import shown_frames
