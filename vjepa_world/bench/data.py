@@ -21,6 +21,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from torch import Tensor
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Pair, Row, row, time_pair
-from vjepa_world.bench.trajectory_windows import windows_row
+from vjepa_world.bench.trajectory_windows import import_decord, windows_row
 from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.data.video.backends import BACKEND_VARIABLE, find_backend
 from vjepa_world.errors import DataError
@@ -162,9 +163,9 @@ def _our_clips(
 
 
 def _decord_clips(videos: list[Path], times_s: list[np.ndarray]) -> Callable[[int, bool], np.ndarray]:
-    import decord
+    decord = import_decord()
 
-    def open_one(path: Path) -> decord.VideoReader:
+    def open_one(path: Path) -> Any:
         return decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
 
     opened = [open_one(path) for path in videos]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import cast
 
 import numpy as np
@@ -18,8 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
 from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, LeRobotWriter
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
+from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 from vjepa_world.data.video.reader import open_video
+from vjepa_world.errors import ConfigError
 
 WINDOW, SIDE, FPS, ROWS = 8, 128, 10, 100
 
@@ -27,6 +30,20 @@ WINDOW, SIDE, FPS, ROWS = 8, 128, 10, 100
 READERS, LEAST = 2, 40.0
 
 BATCH, WINDOWS, TURNS = 8, 400, 3
+
+
+def import_decord() -> ModuleType:
+    """Return decord, which frames and speeds are compared with.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    try:
+        import decord
+    except ImportError as error:
+        raise ConfigError("this benchmark compares with decord: pip install 'vjepa-world[bench]'") from error
+    module: ModuleType = decord
+    return module
 
 
 def windows_row(scratch: Path, videos: list[Path], config: BenchConfig) -> Row:
@@ -110,7 +127,7 @@ class _Windows:
 
 def _compare(path: Path, windows: _Windows, read: Tensor) -> None:
     """Hold windows `[B, T, C, H, W]` against decord's frames of the whole files, one after the other."""
-    import decord
+    decord = import_decord()
 
     starts = np.concatenate([[0], np.cumsum(windows.lengths)])
     wanted: dict[int, list[tuple[int, int]]] = {}

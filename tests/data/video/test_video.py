@@ -119,7 +119,7 @@ def test_rotation_flag_turns_the_frames(tmp_path: Path, degrees: int) -> None:
 
 
 @pytest.mark.parametrize("width", [16, 48, 96, 144])
-def test_widths_that_decord_cannot_copy_are_read(tmp_path: Path, width: int) -> None:
+def test_narrow_widths_are_read(tmp_path: Path, width: int) -> None:
     frames = np.zeros((5, 32, width, 3), np.uint8)
     frames += (np.arange(5, dtype=np.uint8) * 40)[:, None, None, None]
     with open_video(write_video(tmp_path / "narrow.mp4", frames, 5)) as video:
@@ -195,7 +195,7 @@ def test_truncation_is_seen_when_the_index_comes_first(tmp_path: Path) -> None:
                 out.mux(packet)
     assert read_codes(open_video(first).frames_at([7.95])) == [79]
     first.write_bytes(first.read_bytes()[:-10])
-    with pytest.raises(VideoError, match="truncated: its header speaks of"):
+    with pytest.raises(VideoError, match="truncated: its header declares"):
         probe_video(first)
 
 

@@ -16,6 +16,7 @@ from vjepa_world.data.corpus.shards import index_shard
 from vjepa_world.data.video import backends as video_backends
 from vjepa_world.data.video.reader import open_video, probe_video
 from vjepa_world.data.video.writer import VideoWriter
+from vjepa_world.errors import DataError
 
 #: FFmpeg would take the first ones for protocols, and the next for options or patterns.
 NAMES = [
@@ -38,9 +39,11 @@ def write(path: Path) -> None:
 
 @pytest.fixture(params=["torchcodec", "pyav"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "torchcodec":
-        pytest.importorskip("torchcodec.decoders", exc_type=ImportError)
     monkeypatch.setenv(video_backends.BACKEND_VARIABLE, request.param)
+    try:
+        video_backends.find_backend()
+    except DataError as error:
+        pytest.skip(str(error))
     return str(request.param)
 
 

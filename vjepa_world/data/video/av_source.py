@@ -1,4 +1,4 @@
-"""A video file open in PyAV and read through once: its packets, the index of its frames, and ways to read it again."""
+"""A video file opened and scanned with PyAV: its packets, its frame index, seeking and restarting."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, first_line
 from vjepa_world.data.video.frame_index import FrameIndex, StoredPacket, build_index
 from vjepa_world.data.video.packet_roles import packet_roles
 
-# Containers that keep presentation times. AVI and raw streams do not: FFmpeg guesses them, and wrongly where pictures
-# are stored in another order than displayed, or two of them in one packet.
+# Containers that store presentation times. In AVI and raw streams FFmpeg guesses them, wrongly if frames are stored in
+# another order than displayed, or two in one packet.
 _TIMED_CONTAINERS = frozenset(
     ("mov", "mp4", "matroska", "webm", "flv", "live_flv", "asf", "nut", "ogg", "mxf")
 )
 
 _INTRA_ONLY, _REORDERS = 1 << 0, 1 << 3  # FFmpeg's AV_CODEC_PROP_INTRA_ONLY and AV_CODEC_PROP_REORDER
 
-# Codecs whose keyframes are such in whatever container; with the others (animations, screen recorders) a keyframe may
-# need what was displayed before, so they are decoded from the start.
+# Codecs whose keyframes are marked rightly in any container. Other codecs (animations, screen recorders) are decoded
+# from the start.
 _KEYFRAMES = frozenset(
     ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mpeg1video", "theora", "ffv1", "png")
     + ("wmv1", "wmv2", "wmv3", "vc1", "msmpeg4v1", "msmpeg4v2", "msmpeg4v3", "h263", "flv1")
 )
 
-# Those of them whose headers are not read: where a container calls all their pictures keyframes (Matroska does so of
-# H.263), it says nothing.
+# Of these, codecs whose headers are not parsed: if a container marks all their frames as keyframes (as Matroska does
+# for H.263), the marks mean nothing.
 _ONLY_FLAGGED = frozenset(("wmv3", "vc1", "msmpeg4v1", "h263", "flv1"))
 
-# A decoder keeps its palette from the first packet on.
+# A decoder needs the palette of the first packet.
 _PALETTE = "pal8"
 
 
@@ -37,15 +37,15 @@ class AvSource:
     """One open video stream and the index of its frames.
 
     Args:
-        path: the file, or another name that FFmpeg opens it by.
-        kept_bytes: packets stay in memory up to this size of all together.
+        path: The file, or another name that FFmpeg opens it by.
+        kept_bytes: Packets stay in memory if all of them have at most this size.
 
     Attributes:
-        index: its frames.
-        kept: all its packets, with an empty one at the end; None where they are larger.
+        index: Its frames.
+        kept: All packets, with an empty one at the end; None if they are larger than `kept_bytes`.
 
     Raises:
-        DecodeError: it cannot be opened or read, has no video stream, or its packets have no time.
+        DecodeError: It cannot be opened or read, has no video stream, or its packets have no time.
     """
 
     def __init__(self, path: str, *, kept_bytes: int) -> None:
@@ -68,7 +68,7 @@ class AvSource:
         self.container.close()
 
     def _scan(self, kept_bytes: int) -> FrameIndex:
-        """Read through the file once, holding no more than `kept_bytes` of it."""
+        """Read all packets once, keeping no more than `kept_bytes` in memory."""
         stored: list[StoredPacket] = []
         size = 0
 
@@ -107,10 +107,10 @@ class AvSource:
         return codec in _KEYFRAMES or bool(self.context.codec.properties & _INTRA_ONLY)
 
     def _decode_order(self) -> list[tuple[int, int | None]]:
-        """Decode all, as cheaply as may be.
+        """Decode everything, as cheaply as possible.
 
         Returns:
-            Of each frame that comes out, its packet, and the decoding time of the packet that made it come out.
+            For each decoded frame its packet's number, and the decoding time of the packet that completed it.
         """
         order: list[tuple[int, int | None]] = []
         with av.open(self._path) as container:
@@ -126,7 +126,7 @@ class AvSource:
         return order
 
     def seek(self, number: int) -> Iterator[tuple[int, av.Packet]] | None:
-        """Return the packets from this one on, with their numbers; None where the container does not find it."""
+        """Return the packets from `number` on, with their numbers; None if the container does not seek to it."""
         stored = self.index.stored
         wanted = stored[number]
         time = wanted.dts if wanted.pts is None else wanted.pts
@@ -145,7 +145,7 @@ class AvSource:
     def _followed(
         self, first: av.Packet, packets: Iterator[av.Packet], at: int, start: int
     ) -> Iterator[tuple[int, av.Packet]]:
-        """Yield packets from `start` on as long as they are those of the first reading, of which `first` is `at`."""
+        """Yield packets from `start` on while they equal those of the first scan, where `first` is number `at`."""
         if at == start:
             yield at, first
         for number, packet in enumerate(packets, at + 1):
@@ -158,7 +158,7 @@ class AvSource:
                 yield number, packet
 
     def from_start(self, num_threads: int) -> Iterator[tuple[int, av.Packet]]:
-        """Open the file again, and return all packets with their numbers."""
+        """Reopen the file and return all packets with their numbers."""
         self.container.close()
         self._open()
         self.context.thread_count = num_threads

@@ -1,7 +1,4 @@
-"""Which frames a video stream has, in the order in which they are displayed: what every decoder goes by.
-
-Frames are counted here once, from the stored packets, so that all decoders speak of the same frames and times.
-"""
+"""The index of a video stream's frames in display order, built from the stored packets. All decoders use it."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ import numpy as np
 from vjepa_world.data.video.decoder import DecodeError
 from vjepa_world.data.video.packet_roles import Role
 
-# A last frame that is displayed for less than this share of the shortest time between two frames was given no
-# duration by its container (FLV, ASF, MP4 of a variable rate), or the muxer's smallest.
+# If the last frame is displayed for less than this share of the shortest interval, its container stored no duration
+# (FLV, ASF, variable-rate MP4), or the muxer's smallest.
 _PLAUSIBLE_DURATION = 0.75
 
 
 class StoredPacket(NamedTuple):
-    """What is known of a packet without its contents. Times are in the stream's units."""
+    """A packet without its content. Times are in the stream's units."""
 
     pts: int | None
     dts: int | None
@@ -32,23 +29,23 @@ class StoredPacket(NamedTuple):
 
     @property
     def identity(self) -> tuple[int | None, int | None, int]:
-        """Tell it from the stream's others, after a seek too."""
+        """What identifies the packet in its stream, also after a seek."""
         return self.pts, self.dts, self.size
 
 
 @dataclass(frozen=True)
 class FrameIndex:
-    """The frames of one stream, T of them.
+    """The T frames of one stream.
 
     Attributes:
-        stored: All packets, in the order in which they are stored.
-        order: [T] which packet holds each displayed frame.
-        starts_s: [T] when each is first displayed, in seconds on the file's own clock.
-        end_s: When the last one's display ends.
-        keys: Those frames at which decoding can begin: all later ones come out whole.
-        disposable: Those which no other refers to.
-        is_plain: Containers and codecs agree on times and keyframes, and every packet is one displayed frame: other
-            decoders than ours may be trusted with it.
+        stored: All packets, in stored order.
+        order: Number of the packet that holds each displayed frame, int64 [T].
+        starts_s: Time at which each is first displayed, on the file's own clock, float64 [T].
+        end_s: Time at which the last one's display ends.
+        keys: Indices of frames at which decoding can begin.
+        disposable: Indices of frames that no other refers to.
+        is_plain: Whether container and codec agree on times and keyframes, and each packet is one displayed frame, so
+            that other decoders count the same frames.
     """
 
     stored: Sequence[StoredPacket]
@@ -58,10 +55,10 @@ class FrameIndex:
     keys: np.ndarray
     disposable: frozenset[int]
     is_plain: bool
-    frame_of_packet: dict[int, int] = field(init=False)  # from a packet to its frame
+    frame_of_packet: dict[int, int] = field(init=False)  # packet number to frame index
 
     def __post_init__(self) -> None:
-        """Turn `order` round."""
+        """Invert `order`."""
         object.__setattr__(
             self, "frame_of_packet", {int(number): index for index, number in enumerate(self.order)}
         )
@@ -80,18 +77,17 @@ def build_index(
     has_keyframes: bool,
     decode_order: Callable[[], list[tuple[int, int | None]]],
 ) -> FrameIndex:
-    """Return the frames of a stream.
+    """Return the index of a stream's frames.
 
     Args:
         stored: All its packets.
-        roles: What each is to the others.
-        unit_s: The unit of their times.
+        roles: The role of each packet.
+        unit_s: The unit of their times [s].
         fps: The rate in the header, for a video of a single frame.
-        times_are_stored: Whether the container keeps presentation times, so that packets that have one can be
-            sorted by it.
-        has_keyframes: Whether frames can be decoded without all those before them.
-        decode_order: Decodes all from the start, and returns of each frame that comes out its packet, and the
-            decoding time of the packet that made it come out; called where times do not tell.
+        times_are_stored: Whether the container stores presentation times, so that packets can be sorted by them.
+        has_keyframes: Whether decoding can begin at keyframes.
+        decode_order: Decodes everything, and returns for each frame its packet's number, and the decoding time of the
+            packet that completed it; called if times do not give the order.
 
     Raises:
         DecodeError: No frame is displayed, or the packets have no times at all.
@@ -104,16 +100,14 @@ def build_index(
     times = [stored[number].pts for number in shown]
     is_sorted = times_are_stored and None not in times and len(set(times)) == len(times)
     is_sorted &= not any(role.uncertain for role in roles)
-    # Times of storing for pictures that are displayed in another order: put together wrongly, decoded from the start.
+    # Stored times used as presentation times of reordered frames: the container is wrong, so decode from the start.
     is_misdated = is_sorted and any(role.reorders for role in roles)
     is_misdated &= times == sorted(time for time in times if time is not None)
     is_sorted &= not is_misdated
     has_keyframes &= not is_misdated
     order = sorted(shown, key=lambda number: stored[number].pts or 0) if is_sorted else []
     if is_sorted and has_keyframes and _key_frames(stored, roles, order)[:1] != [0]:
-        is_sorted = (
-            False  # cut out of a longer video: what is displayed before the first keyframe may not come out
-        )
+        is_sorted = False  # cut out of a longer video: frames before the first keyframe may not be decodable
     decoded = [] if is_sorted else decode_order()
     order = order if is_sorted else [number for number, _ in decoded]
     if not order:
@@ -136,7 +130,7 @@ def build_index(
 
 
 def _output_times(times: list[int | None]) -> list[int] | None:
-    """Return when each frame came out, or None where that is no order; the last ones come out when all is read."""
+    """Return when each frame was decoded; None if that is no order. The last ones are decoded at the stream's end."""
     known = list(itertools.takewhile(lambda time: time is not None, times))
     count = len(known)
     gaps = np.diff(np.array(known, dtype=np.int64))
@@ -147,7 +141,7 @@ def _output_times(times: list[int | None]) -> list[int] | None:
 
 
 def _stored_times(stored: Sequence[StoredPacket], order: list[int], prefer_dts: bool) -> list[int]:
-    """Return when each frame is displayed, in the stream's units, as its packets say."""
+    """Return when each frame is displayed by its packet's times, in the stream's units."""
     fields = [[stored[number].pts for number in order], [stored[number].dts for number in order]]
     for times in reversed(fields) if prefer_dts else fields:
         known = sorted(time for time in times if time is not None)
@@ -157,7 +151,7 @@ def _stored_times(stored: Sequence[StoredPacket], order: list[int], prefer_dts: 
 
 
 def _key_frames(stored: Sequence[StoredPacket], roles: Sequence[Role], order: list[int]) -> list[int]:
-    """Return the frames that the container calls keyframes, the codec too, and behind which nothing older comes."""
+    """Return frames marked as keyframes by container and codec, after which no earlier frame is stored."""
     frame_of_packet = {number: index for index, number in enumerate(order)}
     keys, latest = [], -1
     for number, packet in enumerate(stored):
@@ -171,7 +165,7 @@ def _key_frames(stored: Sequence[StoredPacket], roles: Sequence[Role], order: li
 
 
 def _last_duration_s(starts_s: np.ndarray, stored_s: float, fps: float) -> float:
-    """Return how long the last frame is displayed: as its container says, else as long as the others."""
+    """Return how long the last frame is displayed: as stored, else as long as the others."""
     gaps_s = np.diff(starts_s)
     gaps_s = gaps_s[gaps_s > 0]
     if len(gaps_s) == 0:

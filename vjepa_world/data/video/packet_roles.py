@@ -1,7 +1,6 @@
-"""What a stored picture is to the others, read from the headers of the codec: `Role` says it of one packet.
+"""The role of each stored packet, from the codec's headers: disposable, an entry point for decoding, or hidden.
 
-Which pictures nobody refers to, so that they need not be decoded; at which ones decoding can begin, which containers
-say too, but not always rightly; and which ones are never displayed.
+Containers mark keyframes too, but not always rightly.
 """
 
 from __future__ import annotations
@@ -9,26 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-#: FFmpeg's names of the codecs whose disposable pictures are known.
+#: FFmpeg's names of the codecs whose disposable frames are recognised.
 SKIPPING_CODECS = ("h264", "hevc")
 
 _START_CODE = b"\0\0\1"
 _NO_UNIT = memoryview(b"\xff\xff")
 
-# Kinds of NAL units that a disposable picture may consist of besides its slices: remarks (SEI), delimiters, filling.
-# Anything else (parameter sets above all) may matter to later pictures, and keeps the packet.
+# Types of NAL units that a disposable picture may have besides its slices: SEI messages, delimiters, filler data. Any
+# other (parameter sets above all) may matter to later pictures, so the packet is needed.
 _H264_SLICE, _H264_IDR, _H264_SEI, _H264_ASIDE = 1, 5, 6, (6, 9, 12)
 _HEVC_ASIDE = (35, 38, 39, 40)
 _HEVC_FIRST_NON_SLICE = 32
 _HEVC_RANDOM_ACCESS = range(16, 24)
-# Of the slices' kinds 0 to 14 the even ones are not referred to in their sub-layer.
+# Of the slice types 0 to 14 the even ones are not referred to in their sub-layer.
 _HEVC_LAST_NON_REFERENCE = 14
 
-_RECOVERY_POINT = 6  # a kind of SEI payload
+_RECOVERY_POINT = 6  # type of an SEI payload
 
 _MPEG4_PICTURE = b"\0\0\1\xb6"
 _MPEG4_I, _MPEG4_B = 0, 2
-_MPEG4_TINY = 16  # bytes; a picture that is "not coded" takes fewer
+_MPEG4_TINY = 16  # bytes; a "not coded" picture takes fewer
 
 _MPEG2_PICTURE, _MPEG2_I = b"\0\0\1\0", 1
 
@@ -36,14 +35,14 @@ _AV1_FRAMES = (3, 6)
 
 
 class Role(NamedTuple):
-    """What one packet is to the others of its stream.
+    """The role of a packet in its stream.
 
     Attributes:
-        disposable: The others decode to the same pictures without it.
+        disposable: No other packet refers to it.
         is_entry_point: Decoding can begin here: the codec says that all pictures displayed later are complete.
-        hidden: It holds no picture that is displayed.
-        reorders: Its picture is displayed before one that is stored earlier. Known of MPEG-4 only.
-        uncertain: It may hold no picture that is displayed, or two: only decoding tells.
+        hidden: It holds no displayed picture.
+        reorders: Its picture is displayed before an earlier stored one; known for MPEG-4 only.
+        uncertain: It may hold no displayed picture, or two; only decoding tells.
     """
 
     disposable: bool = False
@@ -57,12 +56,12 @@ _PLAIN = Role()
 
 
 def packet_roles(codec: str, extradata: bytes | None, packets: Iterable[memoryview]) -> list[Role]:
-    """Return the role of each packet of one stream; of codecs that are not read here, that of any plain picture.
+    """Return the role of each packet of a stream; that of a plain picture for codecs that are not parsed here.
 
     Args:
         codec: FFmpeg's name of the codec.
-        extradata: the codec's header, which says how NAL units are set apart.
-        packets: all the stream's packets, each looked at once.
+        extradata: The codec's header, which tells how NAL units are separated.
+        packets: All packets of the stream; each is read once.
 
     Source:
         ITU-T H.264, 7.4.1 (`nal_ref_idc`) and D.2.8 (recovery points); ITU-T H.265, 7.4.2.2 (sub-layer non-reference
@@ -99,24 +98,22 @@ def _h264_role(packet: memoryview, length: int) -> Role:
 
 
 def _is_clean_recovery_point(unit: memoryview) -> bool:
-    """Whether an SEI says that all from this picture on is whole, not only after some more pictures (a refresh)."""
+    """Return whether an SEI message marks a recovery point at this very picture, not after a gradual refresh."""
     data, at = bytes(unit[1:64]), 0
     while at + 2 < len(data):
         kind, size = data[at], data[at + 1]
-        if kind == 255 or size == 255:  # longer than what is looked for
+        if kind == 255 or size == 255:  # longer than a recovery point
             return False
         if kind == _RECOVERY_POINT:
-            return (
-                data[at + 2] & 0x80 != 0
-            )  # recovery_frame_cnt, as Exp-Golomb code: one bit that is 1 stands for 0
+            return data[at + 2] & 0x80 != 0  # recovery_frame_cnt 0, an Exp-Golomb code of the single bit 1
         at += 2 + size
     return False
 
 
 def _hevc_layers(packet: memoryview, length: int) -> tuple[int, int, bool]:
-    """Return a packet's sub-layer and the highest of its slices, and whether decoding can begin at it.
+    """Return a packet's sub-layer, the highest sub-layer of its slices, and whether it is an entry point.
 
-    The sub-layer counts from 1, and is 0 where a picture of the same one may refer to this one.
+    The sub-layer counts from 1; it is 0 if a picture of the same sub-layer may refer to this one.
     """
     free, highest, is_entry_point, kept = 0, 0, False, False
     for unit in _units(packet, length):
@@ -147,7 +144,7 @@ def _vp9_role(packet: memoryview) -> Role:
     profile = int(bits[3] + bits[2], 2)
     flags = bits[5:] if profile == 3 else bits[4:]
     shows_existing, needs_others, shown = flags[0] == "1", flags[1] == "1", flags[2] == "1"
-    # Of several frames in one packet the last is displayed.
+    # Of several frames in a packet the last one is displayed.
     several = packet[-1] & 0xE0 == 0xC0
     return Role(
         is_entry_point=not shows_existing and not needs_others,
@@ -156,7 +153,7 @@ def _vp9_role(packet: memoryview) -> Role:
 
 
 def _av1_role(packet: memoryview) -> Role:
-    """Read the header of the packet's first picture, in an OBU of kind 3 or 6: whether it is new, and of which kind."""
+    """Parse the header of the packet's first picture, in an OBU of type 3 or 6."""
     at = 0
     while at < len(packet):
         kind, has_extension, has_size = packet[at] >> 3 & 15, packet[at] & 4, packet[at] & 2
@@ -177,7 +174,7 @@ def _av1_role(packet: memoryview) -> Role:
 
 
 def _mpeg4_role(packet: memoryview) -> Role:
-    """Packed bitstreams hold two pictures in a packet and a stand-in in the next, which is tiny, or not coded."""
+    """Packed bitstreams hold two pictures in a packet, and a tiny or "not coded" placeholder in the next."""
     data = bytes(packet)
     at = data.find(_MPEG4_PICTURE)
     if at < 0 or at + 4 >= len(data):
@@ -194,7 +191,7 @@ def _mpeg2_role(packet: memoryview) -> Role:
 
 
 def _two_bits_role(packet: memoryview) -> Role:
-    """Of Theora and of Microsoft's MPEG-4: the first two bits of a picture that needs no other are 0."""
+    """In Theora and Microsoft's MPEG-4 the first two bits of an intra picture are 0."""
     return Role(is_entry_point=len(packet) > 0 and packet[0] & 0xC0 == 0)
 
 
@@ -218,10 +215,9 @@ _READERS: dict[str, Callable[[memoryview], Role]] = {
 
 
 def _units(packet: memoryview, length: int) -> Iterator[memoryview]:
-    """Yield the NAL units, each at least a byte long: behind their lengths, or between start codes (`length` 0).
+    """Yield the NAL units, each at least one byte: after their lengths, or between start codes (`length` 0).
 
-    Between start codes a unit is cut off where it is longer than a header. Where lengths do not add up, the rest is
-    yielded as one unit of a kind that neither codec has.
+    If lengths do not add up, the rest is yielded as one unit of a type that neither codec has.
     """
     if length:
         at = 0

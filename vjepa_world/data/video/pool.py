@@ -1,4 +1,4 @@
-"""Keeps the last few videos open, since opening one costs more than reading a clip from it."""
+"""An LRU cache of open videos: opening one costs more than reading a clip from it."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from vjepa_world.data.corpus.locations import Location
 from vjepa_world.data.video.reader import VideoFile, open_video
 
-_left_by_the_parent: list[OrderedDict[Location, VideoFile]] = []
+_inherited: list[OrderedDict[Location, VideoFile]] = []
 
 
 class VideoPool:
-    """The `size` most recently used videos, open. Sent or forked to another process, it starts there empty.
+    """The `size` most recently used videos, open. In another process (forked or unpickled) it starts empty.
 
     Args:
-        size: how many videos stay open.
-        num_threads: decoding threads of each.
-        memory_bytes: how much may be spent on keeping whole videos decoded; the first ones opened get it.
-        device: where frames are decoded, see `open_video`.
+        size: Number of videos that stay open.
+        num_threads: Decoding threads of each.
+        memory_bytes: Memory for whole decoded videos, given to the videos that are opened first.
+        device: Where frames are decoded, see `open_video`.
     """
 
     def __init__(
@@ -37,11 +37,11 @@ class VideoPool:
         """Return the open video at `path`.
 
         Raises:
-            VideoError: it cannot be opened.
+            VideoError: It cannot be opened.
         """
         if self._process != os.getpid():
-            # A decoder's threads and file position do not survive a fork, and freeing it would wait for them.
-            _left_by_the_parent.append(self._open)
+            # A decoder's threads do not survive a fork, and freeing it would wait for them: keep it referenced.
+            _inherited.append(self._open)
             self._open = OrderedDict()
             self._free_bytes = self._memory_bytes
             self._process = os.getpid()
@@ -63,7 +63,7 @@ class VideoPool:
         oldest.close()
 
     def close(self) -> None:
-        """Close all."""
+        """Close all videos."""
         for video in self._open.values():
             video.close()
         self._open.clear()

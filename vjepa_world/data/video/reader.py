@@ -1,4 +1,4 @@
-"""Reads ordinary video files by time, exactly, through torchcodec or, where that does not load, PyAV or decord.
+"""Reads video files by time or frame index, exactly, with torchcodec or PyAV.
 
 Shapes: T frames, C = 3 channels (RGB), H W pixels. Times are seconds from the first frame.
 """
@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import av
@@ -25,38 +24,37 @@ from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.system.cpu import available_cores
 from vjepa_world.system.memory import refuse_beyond_memory
 
-# Containers round presentation times (Matroska to 1 ms), and so do those who ask (float32 timestamps): a time
-# this little before a frame still means that frame. Always less than half a frame.
+# Containers round presentation times (Matroska to 1 ms), and so do float32 timestamps: a time this little before a
+# frame still selects that frame. It is always less than half a frame.
 TIME_TOLERANCE_S = 1e-3
 
-# Header and frames may differ by this much (audio that goes on a little, a last frame of unknown length), or by
-# a tenth; more than that is a damaged file.
+# Header and frames may differ by this much, or by a tenth (longer audio, a last frame of unknown length); a larger
+# difference means a damaged file.
 _DURATION_SLACK_S = 0.5
 
-# Containers made for broadcasting: decoders only guess where a frame lies.
+# Containers made for broadcasting, without an index of frames.
 _NO_INDEX = ("mpegts", "mpeg")
 
-# Texts that name other files or addresses: what they lead to is not this file.
+# Text files that name other files or addresses.
 _PLAYLISTS = ("concat", "hls", "dash", "sdp", "imf")
 
-# What a file may make FFmpeg open: never the network.
+# Protocols that a file may make FFmpeg open: never the network.
 _OPTIONS = {"protocol_whitelist": "file,subfile"}
 
-
-#: What the reason of a failure begins with that is the system's and not the file's.
+#: Beginning of the error message if the system refuses access; the file itself may be fine.
 CANNOT_OPEN = "Cannot open"
 
 
 class VideoError(DataError):
-    """A video file cannot be read: which one, what was expected, what to do."""
+    """A video or image file cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoInfo:
-    """What a video file's header says.
+    """The content of a video file's header.
 
-    `num_frames` is an estimate where the container keeps no count; `width` and `height` are those before a
-    rotation flag is applied.
+    `num_frames` is an estimate if the container stores no count; `width` and `height` are those before a rotation flag
+    is applied.
     """
 
     path: Location
@@ -72,7 +70,7 @@ def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
     """Read a file's header, without decoding a frame (about a millisecond).
 
     Raises:
-        VideoError: missing, empty, not a video, no video stream, or shorter than its header says.
+        VideoError: The file is missing, empty, no video, without a video stream, or shorter than its header says.
     """
     place = path if isinstance(path, TarMember) else Path(path)
     check_file(place)
@@ -99,7 +97,7 @@ def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
 
 
 def pixel_format(path: str | os.PathLike[str]) -> str | None:
-    """Return FFmpeg's name of how pixels are stored, such as yuv420p; None where the header cannot be read."""
+    """Return FFmpeg's name of the pixel format, such as yuv420p; None if the header cannot be read."""
     try:
         with av.open(ffmpeg_url(Path(path)), options=_OPTIONS) as container:
             stream = container.streams.best("video")
@@ -109,10 +107,10 @@ def pixel_format(path: str | os.PathLike[str]) -> str | None:
 
 
 def check_file(place: Location) -> None:
-    """Refuse what is no file with bytes in it.
+    """Refuse what is no readable file with content.
 
     Raises:
-        VideoError: it is missing, not allowed to be read, a folder, empty, or cut off.
+        VideoError: It is missing, not readable, a folder, empty, or truncated.
     """
     file = place.path if isinstance(place, TarMember) else place
     try:
@@ -120,8 +118,8 @@ def check_file(place: Location) -> None:
             raise VideoError(f"No such video file: {file}. Check the path, or the list that names it.")
         if not file.is_file():
             raise VideoError(f"{file} is not a file. Expected one video file.")
-        open(file, "rb").close()  # else FFmpeg calls it truncated
-    except OSError as error:  # a folder or file without permission, a loop of links, a disk that fails
+        open(file, "rb").close()  # FFmpeg would call it truncated
+    except OSError as error:  # no permission, a loop of links, a failing disk
         raise VideoError(
             f"{CANNOT_OPEN} {place}: {error.strerror}. Allow it to be read, or take it out of the data."
         ) from error
@@ -132,12 +130,12 @@ def check_file(place: Location) -> None:
 
 
 def _check_whole(place: Location, container: av.container.InputContainer) -> None:
-    """Refuse a file that ends before its index does: decoders would hand out fewer, grey or repeated frames."""
+    """Refuse a file that ends before its index does: decoders would return fewer, grey or repeated frames."""
     ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
     with open_location(place) as file:
         needed, size = max([declared_size(file), *ends]), size_of(place)
     if needed > size:
-        raise unreadable(place, f"it is truncated: its header speaks of {needed} bytes, the file has {size}")
+        raise unreadable(place, f"it is truncated: its header declares {needed} bytes, the file has {size}")
 
 
 def _info(path: Location, container: av.container.InputContainer, stream: av.VideoStream) -> VideoInfo:
@@ -158,17 +156,17 @@ def _info(path: Location, container: av.container.InputContainer, stream: av.Vid
 
 
 def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) -> float:
-    """Return how long the frames are displayed, from the first one on; 0 when there is none."""
+    """Return how long all frames together are displayed [s]; 0 without frames."""
     unit_s = float(stream.time_base or 0)
     if stream.duration is not None:
         return stream.duration * unit_s
     start_s = (stream.start_time or 0) * unit_s
-    if "DURATION" in stream.metadata:  # Matroska: when the last frame ends, as HH:MM:SS.nnnnnnnnn
+    if "DURATION" in stream.metadata:  # Matroska: end of the last frame, HH:MM:SS.nnnnnnnnn
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds) - start_s
     if container.duration:
         return container.duration / av.time_base
-    # Streams recorded live have no length in their header: the packets are counted through.
+    # Live recordings have no length in their header: read all packets.
     ends = [
         packet.pts + (packet.duration or 0) for packet in container.demux(stream) if packet.pts is not None
     ]
@@ -178,14 +176,14 @@ def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) 
 def unreadable(
     place: Location | str, reason: str, expected: str = "a whole video file with frames that FFmpeg decodes"
 ) -> VideoError:
-    """Return the error for what cannot be read: which, why, what was expected, what to do."""
+    """Return the error for a file that cannot be read."""
     return VideoError(
         f"Cannot read {place}: {reason}. Expected {expected}; replace it or take it out of the data."
     )
 
 
 class VideoFile:
-    """An open video; made by `open_video`, closed by `close` or a `with` block."""
+    """An open video, from `open_video`; closed by `close` or a `with` block."""
 
     def __init__(self, info: VideoInfo, decoder: Decoder, device: str = "cpu") -> None:
         self.path = info.path
@@ -199,13 +197,19 @@ class VideoFile:
         self._decoder: Decoder | None = decoder
 
     def frames_at(self, timestamps_s: Sequence[float] | np.ndarray) -> Tensor:
-        """Return the frames displayed at these times, uint8 [T,C,H,W].
+        """Return the frames displayed at these times.
 
-        The frame displayed at t is the last whose presentation time is at most t (within 1 ms), so variable
-        frame rates are respected. Times may repeat and come in any order.
+        The frame displayed at t is the last whose presentation time is at most t (within 1 ms), also at variable frame
+        rates.
+
+        Args:
+            timestamps_s: Times `[T]` from the first frame [s], in any order.
+
+        Returns:
+            Frames uint8 `[T, C, H, W]`.
 
         Raises:
-            VideoError: a time outside [0, duration_s], or frames that do not decode.
+            VideoError: A time is outside [0, duration_s], or frames cannot be decoded.
         """
         times_s = np.asarray(timestamps_s, dtype=np.float64)
         tolerance_s = min(TIME_TOLERANCE_S, 0.25 / self.fps)
@@ -223,20 +227,20 @@ class VideoFile:
 
     @property
     def begin_s(self) -> float:
-        """When the first frame is displayed, on the file's own clock."""
+        """Time of the first frame on the file's own clock [s]."""
         return self._opened().begin_s
 
     @property
     def starts_s(self) -> np.ndarray:
-        """When each frame is first displayed, float64 [num_frames]; the first at 0."""
+        """Time at which each frame is first displayed, from the first frame [s], float64 `[num_frames]`."""
         decoder = self._opened()
         return decoder.starts_s - decoder.begin_s
 
     def frames_by_index(self, indices: Sequence[int]) -> Tensor:
-        """Return the frames at these places in presentation order, uint8 [T,C,H,W].
+        """Return the frames at these indices `[T]` in presentation order, uint8 `[T, C, H, W]`.
 
         Raises:
-            VideoError: an index outside [0, num_frames), or frames that do not decode.
+            VideoError: An index is outside [0, num_frames), or frames cannot be decoded.
         """
         bad = [index for index in indices if not 0 <= index < self.num_frames]
         if bad:
@@ -248,7 +252,7 @@ class VideoFile:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of all its frames, decoded."""
+        """Size of all decoded frames [bytes]."""
         return self.num_frames * self.height * self.width * 3
 
     @property
@@ -260,7 +264,7 @@ class VideoFile:
         """Decode all frames into memory; later reads copy from there.
 
         Raises:
-            VideoError: frames that do not decode.
+            VideoError: Frames cannot be decoded.
         """
         file = self._opened()
         try:
@@ -270,7 +274,7 @@ class VideoFile:
         file.close()
 
     def close(self) -> None:
-        """Free the decoder; reading afterwards is an error. Closing twice is not."""
+        """Free the decoder; reading afterwards is an error, closing again is not."""
         if self._decoder is not None:
             self._decoder.close()
         self._decoder = None
@@ -283,9 +287,7 @@ class VideoFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -295,12 +297,12 @@ def open_video(
     """Open a video file of any container and codec that FFmpeg knows; its best video stream is read.
 
     Args:
-        path: the file, or the member of a tar file.
-        num_threads: decoding threads; 1 suits many loader processes.
-        device: where frames are decoded and left: cpu, or cuda (cuda:N), see `check_decode_device`.
+        path: The file, or the member of a tar file.
+        num_threads: Decoding threads; 1 suits many loader processes.
+        device: Where frames are decoded and left: cpu, or cuda (cuda:N), see `check_decode_device`.
 
     Raises:
-        VideoError: missing, empty, truncated, not a video, or not decodable; the file is named.
+        VideoError: The file is missing, empty, truncated, no video, or not decodable.
     """
     info = probe_video(path)
     try:

@@ -1,4 +1,4 @@
-"""Writes video files: h264 in any container of FFmpeg, frame by frame, whole or not at all.
+"""Writes h264 video files frame by frame, in any container of FFmpeg; a file appears only when complete.
 
 Shapes: T frames, H W pixels, C = 3 channels (RGB).
 """
@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import av
@@ -21,8 +20,8 @@ from vjepa_world.data.corpus.locations import ffmpeg_url
 from vjepa_world.errors import DataError
 from vjepa_world.files.atomic import write_error
 
-# AVColorSpace SMPTE170M and AVColorRange MPEG: what swscale produces from RGB when told nothing. Written into
-# the stream so that every reader inverts the same matrix.
+# AVColorSpace SMPTE170M and AVColorRange MPEG: swscale's defaults for RGB input, written into the stream so that every
+# reader inverts the same matrix.
 _BT601 = 6
 _LIMITED_RANGE = 1
 
@@ -30,19 +29,19 @@ _LIMITED_RANGE = 1
 class VideoWriter:
     """Encodes frames to h264 (yuv420p) one by one; the file appears at `path` only when `close` succeeds.
 
-    The defaults are chosen for training data: no B-frames and a keyframe every `gop` frames keep random access
-    cheap, and preset, quality and `fastdecode` together encode at least 1500 frames/s at 128x128 on one core.
+    The defaults suit training data: no B-frames and a keyframe every `gop` frames make random access cheap; preset,
+    quality and `fastdecode` together encode at least 1500 frames/s at 128x128 on one core.
 
     Args:
-        path: the file to make; its suffix chooses the container.
-        fps: frames a second (frame i is displayed at i / fps seconds).
-        crf: x264 quality, 0 lossless to 51 worst.
-        gop: most frames between two keyframes.
+        path: The file to write; its suffix selects the container.
+        fps: Frames a second: frame i is displayed at i / fps seconds.
+        crf: x264 quality, 0 (lossless) to 51 (worst).
+        gop: Largest number of frames between two keyframes.
         preset: x264 preset.
-        threads: encoder threads.
+        threads: Encoder threads.
 
     Raises:
-        DataError: the file cannot be written (named, with what to do); odd or changing frame sizes.
+        DataError: The file cannot be written, or frames have odd or changing sizes.
     """
 
     def __init__(
@@ -79,7 +78,7 @@ class VideoWriter:
         context.color_range = _LIMITED_RANGE
 
     def write(self, frame: np.ndarray, *, keyframe: bool = False) -> None:
-        """Append one frame, uint8 [H,W,3] RGB; `keyframe` makes it one that decoding can start at."""
+        """Append a frame, uint8 `[H, W, 3]` RGB; `keyframe` makes it a keyframe."""
         self._check(frame)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture.pts = self.num_frames
@@ -92,10 +91,10 @@ class VideoWriter:
         self.num_frames += 1
 
     def close(self) -> None:
-        """Finish the file and put it in place.
+        """Finish the file and move it to `path`.
 
         Raises:
-            DataError: no frame was written, or the disk did not take the file.
+            DataError: No frame was written, or the file cannot be written.
         """
         if self.num_frames == 0:
             self.discard()
@@ -111,10 +110,10 @@ class VideoWriter:
             raise self._failed(error) from error
 
     def _read_back(self) -> None:
-        """Count the frames that the file has.
+        """Check that the file has all frames.
 
         Raises:
-            OSError: They are others than were written.
+            OSError: It has not.
         """
         with av.open(ffmpeg_url(self._temporary)) as container:
             found = sum(packet.size > 0 for packet in container.demux(video=0))
@@ -122,11 +121,11 @@ class VideoWriter:
             raise OSError(errno.EIO, f"the file has {found} frames, and {self.num_frames} were written")
 
     def discard(self) -> None:
-        """Stop, and leave nothing behind."""
+        """Stop, and remove the temporary file."""
         try:
             self._container.close()
         except OSError as error:
-            # A full disk is met again while closing; the file is thrown away either way.
+            # A full disk fails again while closing; the file is removed either way.
             if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO):
                 raise
         finally:
@@ -135,9 +134,7 @@ class VideoWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self.close()
         else:
@@ -177,7 +174,7 @@ def write_video(
     gop: int = 10,
     preset: str = "superfast",
 ) -> Path:
-    """Write `frames`, uint8 [T,H,W,3] or an iterable of [H,W,3], as h264; return the path. See `VideoWriter`."""
+    """Write frames, uint8 RGB `[T, H, W, 3]` or an iterable of `[H, W, 3]`, as h264; return the path."""
     with VideoWriter(path, fps, crf=crf, gop=gop, preset=preset) as writer:
         for frame in frames:
             writer.write(np.asarray(frame))

@@ -18,8 +18,8 @@ from tests.data.trajectories.tf_writer import write_records
 from tests.memory import memory_of_at_most
 from vjepa_world.data.trajectories.description import describe_dataset
 from vjepa_world.data.trajectories.description_text import dataset_text
-from vjepa_world.data.trajectories.formats.rlds.crc32c import masked_crc32c
 from vjepa_world.data.trajectories.formats.rlds.reader import RLDSDataset
+from vjepa_world.data.trajectories.formats.rlds.tfrecord import masked_crc32c
 from vjepa_world.errors import DataError, VJEPAWorldError
 
 KIND = BY_NAME["rlds"]

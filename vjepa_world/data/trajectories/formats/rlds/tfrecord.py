@@ -1,4 +1,4 @@
-"""TFRecord files without TensorFlow: where each record lies, and its bytes, with both checksums compared.
+"""Reads TFRecord files without TensorFlow: the location of each record, and its bytes; both checksums are compared.
 
 A record is its length (8 bytes, little-endian), the length's checksum (4), the data, and the data's checksum (4).
 """
@@ -9,7 +9,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from vjepa_world.data.trajectories.formats.rlds.crc32c import masked_crc32c
+import google_crc32c
+
 from vjepa_world.errors import DataError
 
 _HEADER = struct.Struct("<QI")
@@ -20,14 +21,14 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x78\x9c": "zlib", b"\x78\x01": "zlib", b"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """Where a record lies.
+    """Location of a record.
 
     Attributes:
         file: The TFRecord file.
-        index: Its place in there, from 0.
-        offset: Where its data begins.
+        index: Its number in the file, from 0.
+        offset: First byte of its data.
         size: Bytes of its data.
-        fault: Why it cannot be read, empty where nothing is known to be wrong.
+        fault: Why it cannot be read; empty if no fault is known.
     """
 
     file: Path
@@ -40,12 +41,17 @@ class Record:
         return f"{self.file} episode {self.index}"
 
 
-def index_records(file: Path) -> list[Record]:
-    """Return where the records of a file lie, by stepping from length to length.
+def masked_crc32c(data: bytes) -> int:
+    """Return the CRC-32C as TFRecord files store it: `((crc >> 15) | (crc << 17)) + 0xa282ead8`, in 32 bits."""
+    crc = google_crc32c.value(data)
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
-    Where a length is damaged or the file ends early, the last record says so and is refused when it is read: those
-    before it are whole, and where those after it begin is not known. So does the only one of an empty file, or of
-    one that is no TFRecord file.
+
+def index_records(file: Path) -> list[Record]:
+    """Return the locations of a file's records, found by stepping from length to length.
+
+    If a length is damaged or the file ends early, the last record has a `fault` and is refused when it is read; the
+    records before it are whole. An empty file, or one that is no TFRecord file, gives one record with a fault.
 
     Raises:
         DataError: The file cannot be read.
