@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from vjepa_world.ops.rope import CONVENTIONS, axis_channels, grid_positions, rope_rotation, rotate
+from vjepa_world.models.config import ROPE_CONVENTIONS
+from vjepa_world.ops.rope import apply_rotary, axis_channels, grid_positions, rotary_table
 
 
 def rotation_matrix(
@@ -52,12 +53,12 @@ def test_a_stretched_grid_spans_the_positions_of_the_trained_one() -> None:
     assert grid_positions(1, 1, 1, span=16).tolist() == [[0.0, 0.0, 0.0]]
 
 
-@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize("convention", ROPE_CONVENTIONS)
 @pytest.mark.parametrize(("head_dim", "channels"), [(64, 20), (80, 26), (32, 10), (12, 4), (4, 0)])
 def test_rotation_is_the_block_diagonal_matrix(head_dim: int, channels: int, convention: str) -> None:
     positions = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 2, 0], [0, 0, 3], [7, 15, 11]])
     x = torch.randn(2, 3, len(positions), head_dim, generator=torch.Generator().manual_seed(0))
-    rotated = rotate(x, rope_rotation(positions, head_dim, convention))
+    rotated = apply_rotary(x, rotary_table(positions, head_dim, convention))
     for token, (t, h, w) in enumerate(positions.tolist()):
         expected = x[:, :, token].double() @ rotation_matrix((t, h, w), head_dim, channels, convention).T
         torch.testing.assert_close(rotated[:, :, token].double(), expected, atol=1e-5, rtol=0)
@@ -66,8 +67,8 @@ def test_rotation_is_the_block_diagonal_matrix(head_dim: int, channels: int, con
 def test_positions_may_differ_within_a_batch() -> None:
     positions = torch.tensor([[[0, 1, 2], [3, 4, 5]], [[5, 0, 1], [2, 2, 2]]])
     x = torch.randn(2, 4, 2, 20, generator=torch.Generator().manual_seed(1))
-    together = rotate(x, rope_rotation(positions, 20).unsqueeze(1))
-    alone = torch.cat([rotate(x[b : b + 1], rope_rotation(positions[b], 20)) for b in range(2)])
+    together = apply_rotary(x, rotary_table(positions, 20).unsqueeze(1))
+    alone = torch.cat([apply_rotary(x[b : b + 1], rotary_table(positions[b], 20)) for b in range(2)])
     assert torch.equal(together, alone)
 
 
@@ -77,21 +78,23 @@ def test_scores_depend_on_differences_of_positions_only() -> None:
     q, k = torch.randn(2, 1, 2, 10, 64, generator=generator)
 
     def scores(shift: list[int]) -> Tensor:
-        rotation = rope_rotation(positions + torch.tensor(shift), 64, "interleaved")
-        return rotate(q, rotation) @ rotate(k, rotation).transpose(-1, -2)
+        table = rotary_table(positions + torch.tensor(shift), 64, "interleaved")
+        return apply_rotary(q, table) @ apply_rotary(k, table).transpose(-1, -2)
 
     here = scores([0, 0, 0])
     torch.testing.assert_close(scores([3, 5, 7]), here, atol=1e-4, rtol=0)
     for axis in range(3):  # moving the keys alone along any axis does change the scores
-        moved = rope_rotation(positions + 2 * torch.eye(3, dtype=torch.long)[axis], 64, "interleaved")
-        other = rotate(q, rope_rotation(positions, 64, "interleaved")) @ rotate(k, moved).transpose(-1, -2)
+        moved = rotary_table(positions + 2 * torch.eye(3, dtype=torch.long)[axis], 64, "interleaved")
+        other = apply_rotary(q, rotary_table(positions, 64, "interleaved")) @ apply_rotary(
+            k, moved
+        ).transpose(-1, -2)
         assert (other - here).abs().max() > 0.1
 
 
 def test_rotation_keeps_lengths_and_the_dtype() -> None:
     x = torch.randn(1, 2, 6, 32, generator=torch.Generator().manual_seed(3))
-    rotation = rope_rotation(grid_positions(1, 2, 3), 32, "interleaved")
-    torch.testing.assert_close(rotate(x, rotation).norm(dim=-1), x.norm(dim=-1))
-    half = rotate(x.bfloat16(), rotation)
+    table = rotary_table(grid_positions(1, 2, 3), 32, "interleaved")
+    torch.testing.assert_close(apply_rotary(x, table).norm(dim=-1), x.norm(dim=-1))
+    half = apply_rotary(x.bfloat16(), table)
     assert half.dtype == torch.bfloat16
-    assert torch.equal(half, rotate(x.bfloat16().float(), rotation).bfloat16())
+    assert torch.equal(half, apply_rotary(x.bfloat16().float(), table).bfloat16())

@@ -9,7 +9,6 @@ import pytest
 
 from vjepa_world.ops.schedules import (
     cosine_schedule,
-    ema_momentum,
     ramp,
     warmup_constant_cooldown,
     warmup_cosine,
@@ -91,28 +90,6 @@ def test_weight_decay_rises_along_a_cosine() -> None:
 def test_a_schedule_longer_than_the_run_ends_on_its_way() -> None:
     """V-JEPA stretches its schedules by 1.25: at the last of 80 of 100 steps the cosine has turned by 0.8 pi."""
     assert cosine_schedule(79, 100, 1.0, 0.0) == pytest.approx((3 - math.sqrt(5)) / 8)
-
-
-def test_momentum_goes_in_a_straight_line() -> None:
-    assert ema_momentum(0, 200, 0.99, 1.0) == 0.99
-    assert ema_momentum(50, 201, 0.99, 1.0) == pytest.approx(0.9925)
-    assert ema_momentum(199, 200, 0.99, 1.0) == pytest.approx(1.0)  # the last step
-    assert ema_momentum(900, 200, 0.99, 1.0) == pytest.approx(1.0)
-
-
-def test_momentum_along_a_cosine() -> None:
-    """BYOL: 1 - (1 - 0.996) (cos(pi k / K) + 1) / 2."""
-    momentum = [ema_momentum(step, 201, 0.996, 1.0, "cosine") for step in (0, 50, 100, 200, 500)]
-    assert momentum == pytest.approx([0.996, 1 - 0.004 * (2 + math.sqrt(2)) / 4, 0.998, 1.0, 1.0], abs=1e-12)
-
-
-@pytest.mark.parametrize("shape", ["linear", "cosine"])
-def test_momentum_may_be_constant(shape: str) -> None:
-    found = {
-        ema_momentum(step, 7, 0.99925, 0.99925, "cosine" if shape == "cosine" else "linear")
-        for step in range(9)
-    }
-    assert found == {0.99925}
 
 
 def test_a_ramp_is_flat_before_and_after() -> None:

@@ -25,7 +25,7 @@ from vjepa_world.models.transformer import (
     refuse_blocks_beyond_memory,
     run_block,
 )
-from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
+from vjepa_world.ops.rope import RotaryTable, grid_positions, rotary_table
 
 
 class StepCache:
@@ -235,9 +235,9 @@ class ActionPredictor(nn.Module):
         if self.config.context_frames == 1:  # steps that do not see each other are a batch
             given, frames = _apart(given), 1
         tokens, condition = self._tokens(given, robot)
-        x, rotation = tokens.flatten(1, 2), self.rotation(0, frames, tokens.device)
+        x, rotary = tokens.flatten(1, 2), self.rotary_table(0, frames, tokens.device)
         for block in self.predictor_blocks:
-            x = run_block(block, x, rotation, frames, *condition, recompute=self.recompute)
+            x = run_block(block, x, rotary, frames, *condition, recompute=self.recompute)
         return x.unflatten(1, (frames, -1)).reshape(batch, actions.shape[1], *tokens.shape[2:])
 
     def _run_step(
@@ -254,12 +254,12 @@ class ActionPredictor(nn.Module):
         features, action, state = (part.unsqueeze(1) for part in newest[:3])
         camera = None if newest.extrinsics is None else newest.extrinsics.unsqueeze(1)
         tokens, condition = self._tokens(_Steps(features, action, state, camera), robot)
-        x, rotation = tokens.squeeze(1), self.rotation(seen, 1, tokens.device)
+        x, rotary = tokens.squeeze(1), self.rotary_table(seen, 1, tokens.device)
         layers = []
         for index, block in enumerate(self.predictor_blocks):
             assert isinstance(block, Block | AdaLNBlock)
             past = cache.layers[index] if cache is not None and seen else None
-            x, memory = block.step(x, rotation, past, *condition)
+            x, memory = block.step(x, rotary, past, *condition)
             layers.append(memory)
         return x.unsqueeze(1), StepCache(layers, seen + 1)
 
@@ -290,7 +290,7 @@ class ActionPredictor(nn.Module):
                 f"{extrinsics.shape[-1]}; give the camera's pose as in its training data."
             )
 
-    def rotation(self, first: int, steps: int, device: torch.device | None) -> Rotation:
+    def rotary_table(self, first: int, steps: int, device: torch.device | None) -> RotaryTable:
         """Return how the tokens of `steps` steps turn, the first of them at time `first`.
 
         Patches turn by time, row and column; condition tokens by time alone: their row and column are 0.
@@ -300,7 +300,7 @@ class ActionPredictor(nn.Module):
         positions = torch.cat([conditions, patches], dim=1).flatten(0, 1)
         positions = positions + positions.new_tensor([first, 0, 0])
         head_dim = self.config.embed_dim // self.config.num_heads
-        return rope_rotation(positions, head_dim, self.config.positions)
+        return rotary_table(positions, head_dim, self.config.positions)
 
     def comparable(self, predicted: Tensor) -> Tensor:
         """Return a prediction `[..., D]` as it is fed back and compared: LayerNormed where `config.normalize`."""

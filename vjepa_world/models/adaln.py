@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.models.transformer import NORM_EPS, Attention, KeyValues, Mlp
-from vjepa_world.ops.rope import Rotation
+from vjepa_world.ops.rope import RotaryTable
 
 
 class AdaLNBlock(nn.Module):
@@ -41,18 +41,18 @@ class AdaLNBlock(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, rotation: Rotation | None, steps: int, condition: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotary: RotaryTable | None, steps: int, condition: Tensor) -> Tensor:
         """Transform `x [B, T*M, D]` given `condition [B, T, D]`; steps attend to themselves and those before."""
-        return self._transformed(x, condition, lambda normal: self.attn(normal, rotation, steps))
+        return self._transformed(x, condition, lambda normal: self.attn(normal, rotary, steps))
 
     def step(
-        self, x: Tensor, rotation: Rotation, past: KeyValues | None, condition: Tensor
+        self, x: Tensor, rotary: RotaryTable, past: KeyValues | None, condition: Tensor
     ) -> tuple[Tensor, KeyValues]:
         """Transform the newest step `x [B, M, D]` given `condition [B, 1, D]`; returns `[B, M, D]` and the cache."""
         cache: list[KeyValues] = []
 
         def attend(normal: Tensor) -> Tensor:
-            attended, cached = self.attn.step(normal, rotation, past)
+            attended, cached = self.attn.step(normal, rotary, past)
             cache.append(cached)
             return attended
 

@@ -20,7 +20,7 @@ from vjepa_world.models.transformer import (
     refuse_blocks_beyond_memory,
     run_block,
 )
-from vjepa_world.ops.rope import grid_positions, rope_rotation
+from vjepa_world.ops.rope import grid_positions, rotary_table
 
 MLP_RATIO = 4.0
 COLOURS = 3
@@ -77,10 +77,10 @@ class FrameDecoder(nn.Module):
             )
         positions = grid_positions(1, rows, columns, features.device)
         head_dim = self.config.embed_dim // self.config.num_heads
-        rotation = rope_rotation(positions, head_dim, "interleaved")
+        rotary = rotary_table(positions, head_dim, "interleaved")
         x = self.embed(features.to(self.embed.weight.dtype))
         for block in self.blocks:
-            x = run_block(block, x, rotation)
+            x = run_block(block, x, rotary)
         pixels = torch.sigmoid(self.pixels(self.norm(x)).float())  # bfloat16 has too few steps for a picture
         patches = pixels.unflatten(2, (COLOURS, p, p)).unflatten(1, (rows, columns))
         picture = patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)

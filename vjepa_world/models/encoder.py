@@ -16,7 +16,7 @@ from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.transformer import Block, init_weights, refuse_blocks_beyond_memory, run_block
 from vjepa_world.ops.masking.blocks import gather_tokens
-from vjepa_world.ops.rope import Rotation, grid_positions, rope_rotation
+from vjepa_world.ops.rope import RotaryTable, grid_positions, rotary_table
 from vjepa_world.ops.sincos import resize_positions, sincos_positions
 from vjepa_world.ops.tensor_checks import check_indices, check_video
 from vjepa_world.system.seeding import seeded
@@ -140,10 +140,10 @@ class VideoEncoder(nn.Module):
         grid = self.token_grid(video)
         if visible is not None:
             check_indices("visible", visible, math.prod(grid), len(video))
-        x, rotation = self._tokens(video, grid, visible)
+        x, rotary = self._tokens(video, grid, visible)
         found = {}
         for layer, block in enumerate(self.blocks):
-            x = run_block(block, x, rotation, recompute=self.recompute)
+            x = run_block(block, x, rotary, recompute=self.recompute)
             if layer in norms:
                 found[layer] = norms[layer](x)
             if len(found) == len(norms):
@@ -164,8 +164,8 @@ class VideoEncoder(nn.Module):
 
     def _tokens(
         self, video: Tensor, grid: tuple[int, int, int], visible: Tensor | None
-    ) -> tuple[Tensor, Rotation | None]:
-        """Return the embedded tokens and, for rotary positions, their rotation."""
+    ) -> tuple[Tensor, RotaryTable | None]:
+        """Return the embedded tokens and, for rotary positions, their table."""
         config = self.config
         if not config.image_embed:
             x = self.patch_embed(video, visible)
@@ -181,7 +181,7 @@ class VideoEncoder(nn.Module):
         positions = grid_positions(*grid, device=video.device, span=config.rope_span)
         if visible is not None:
             positions = positions[visible].unsqueeze(1)
-        return x, rope_rotation(positions, self.head_dim, config.positions)
+        return x, rotary_table(positions, self.head_dim, config.positions)
 
     def _position_grid(self) -> tuple[int, int, int]:
         return (

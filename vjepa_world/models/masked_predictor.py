@@ -19,7 +19,7 @@ from vjepa_world.models.transformer import (
     refuse_blocks_beyond_memory,
     run_block,
 )
-from vjepa_world.ops.rope import grid_positions, rope_rotation
+from vjepa_world.ops.rope import grid_positions, rotary_table
 from vjepa_world.ops.tensor_checks import check_indices, check_tokens
 
 
@@ -144,7 +144,7 @@ class MaskedPredictor(nn.Module):
         table = grid_positions(*grid, device=x.device, span=self.config.rope_span)
         positions = table[torch.cat([context, target], dim=1)]
         head_dim = self.config.embed_dim // self.config.num_heads
-        rotation = rope_rotation(positions, head_dim, self.config.positions).unsqueeze(1)
+        rotary = rotary_table(positions, head_dim, self.config.positions).unsqueeze(1)
         for block in self.predictor_blocks:
-            x = run_block(block, x, rotation, recompute=self.recompute)
+            x = run_block(block, x, rotary, recompute=self.recompute)
         return self.predictor_norm(x)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from vjepa_world.ops.attention import step_causal_attention
-from vjepa_world.ops.rope import Rotation, rotate
+from vjepa_world.ops.rope import RotaryTable, apply_rotary
 from vjepa_world.system.memory import refuse_beyond_memory
 
 NORM_EPS = 1e-6
@@ -59,7 +59,7 @@ class KeyValues(NamedTuple):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, with rotary positions where a rotation is given."""
+    """Multi-head self-attention, with rotary positions where a table is given."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -67,18 +67,18 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _project(self, x: Tensor, rotary: RotaryTable | None) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        return (q, k, v) if rotation is None else (rotate(q, rotation), rotate(k, rotation), v)
+        return (q, k, v) if rotary is None else (apply_rotary(q, rotary), apply_rotary(k, rotary), v)
 
-    def forward(self, x: Tensor, rotation: Rotation | None, steps: int = 1) -> Tensor:
+    def forward(self, x: Tensor, rotary: RotaryTable | None, steps: int = 1) -> Tensor:
         """Attend: `x [B, N, D]`; with `steps` > 1, tokens see their own step of N/steps tokens and those before."""
-        q, k, v = self._project(x, rotation)
+        q, k, v = self._project(x, rotary)
         return self.proj(step_causal_attention(q, k, v, steps).transpose(1, 2).flatten(-2))
 
-    def step(self, x: Tensor, rotation: Rotation, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
+    def step(self, x: Tensor, rotary: RotaryTable, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
         """Attend from the newest step `x [B, M, D]` and cached ones; returns `[B, M, D]` and the cache."""
-        q, k, v = self._project(x, rotation)
+        q, k, v = self._project(x, rotary)
         cached = KeyValues(k, v) if past is None else past.followed_by(KeyValues(k, v))
         out = F.scaled_dot_product_attention(q, *cached)
         return self.proj(out.transpose(1, 2).flatten(-2)), cached
@@ -107,14 +107,14 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, rotation: Rotation | None, steps: int = 1) -> Tensor:
+    def forward(self, x: Tensor, rotary: RotaryTable | None, steps: int = 1) -> Tensor:
         """Transform `x [B, N, D]`; arguments as in :class:`Attention`."""
-        x = x + self.attn(self.norm1(x), rotation, steps)
+        x = x + self.attn(self.norm1(x), rotary, steps)
         return x + self.mlp(self.norm2(x))
 
-    def step(self, x: Tensor, rotation: Rotation, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
+    def step(self, x: Tensor, rotary: RotaryTable, past: KeyValues | None) -> tuple[Tensor, KeyValues]:
         """Transform the newest step `x [B, M, D]`; returns `[B, M, D]` and the cache with this step."""
-        attended, cached = self.attn.step(self.norm1(x), rotation, past)
+        attended, cached = self.attn.step(self.norm1(x), rotary, past)
         x = x + attended
         return x + self.mlp(self.norm2(x)), cached
 
@@ -122,16 +122,16 @@ class Block(nn.Module):
 def run_block(
     block: nn.Module,
     x: Tensor,
-    rotation: Rotation | None,
+    rotary: RotaryTable | None,
     steps: int = 1,
     *condition: Tensor,
     recompute: bool = False,
 ) -> Tensor:
     """Run a block; with `recompute` its inner activations are dropped and computed again in the backward pass."""
     if recompute and torch.is_grad_enabled():
-        result: Tensor = checkpoint(block, x, rotation, steps, *condition, use_reentrant=False)
+        result: Tensor = checkpoint(block, x, rotary, steps, *condition, use_reentrant=False)
         return result
-    out: Tensor = block(x, rotation, steps, *condition)
+    out: Tensor = block(x, rotary, steps, *condition)
     return out
 
 

@@ -1,4 +1,7 @@
-"""From stored pixels to what an encoder reads: ImageNet normalisation and resizing."""
+"""Pixels as an encoder reads them: ImageNet normalisation, resizing, and the pixels of each token.
+
+Legend: B clips, T frames, C channels, H W pixels; N tokens.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalize_video(video: Tensor) -> Tensor:
-    """Return `video [..., C, H, W]` uint8 as float32 with ImageNet mean and standard deviation.
+    """Return `video [..., C, H, W]` uint8 as float32 of the same shape, with ImageNet mean and standard deviation.
 
     Raises:
         ConfigError: If it is something else, such as floats in [0, 1], which would come out almost black.
@@ -33,3 +36,22 @@ def resize_frames(frames: Tensor, size: int) -> Tensor:
     pixels = frames if frames.device.type == "cpu" else frames.float()
     resized = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
     return resized if resized.dtype == frames.dtype else resized.round().clamp(0, 255).to(frames.dtype)
+
+
+def patchify(video: Tensor, patch_size: int, tubelet_size: int) -> Tensor:
+    """Return the pixels of each token.
+
+    Args:
+        video: `[B, T, C, H, W]`. A single frame (T = 1) is repeated over a tubelet.
+        patch_size: Pixels p along a patch's side; divides H and W.
+        tubelet_size: Frames s of a tubelet; divides T, unless T = 1.
+
+    Returns:
+        `[B, N, C*s*p*p]`, tokens in the encoder's order (time, row, column), pixels in the order of a Conv3d's kernel
+        (channel, frame, row, column).
+    """
+    if video.shape[1] == 1:
+        video = video.expand(-1, tubelet_size, -1, -1, -1)
+    p, s = patch_size, tubelet_size
+    split = video.unflatten(4, (-1, p)).unflatten(3, (-1, p)).unflatten(1, (-1, s))  # B t s C h p w p
+    return split.permute(0, 1, 4, 6, 3, 2, 5, 7).flatten(4).flatten(1, 3)

@@ -10,20 +10,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-#: How the angles of an axis are laid onto its channels. V-JEPA 2 repeats the whole list (`tiled`), V-JEPA 2.1 each
-#: angle for the two channels of a pair (`interleaved`); only the second is a rotation, only the first fits V-JEPA 2.
-CONVENTIONS = ("tiled", "interleaved")
 
+class RotaryTable(NamedTuple):
+    """Factors of the rotary embedding for N tokens.
 
-class Rotation(NamedTuple):
-    """What each channel is multiplied with: `cos` itself and `sin` its neighbour, both `[..., N, D]` float32."""
+    Attributes:
+        cos: Factor of each channel, `[..., N, D]` float32.
+        sin: Factor of the other channel of its pair, the same shape.
+    """
 
     cos: Tensor
     sin: Tensor
 
-    def unsqueeze(self, dim: int) -> Rotation:
+    def unsqueeze(self, dim: int) -> RotaryTable:
         """Insert an axis (for the heads)."""
-        return Rotation(self.cos.unsqueeze(dim), self.sin.unsqueeze(dim))
+        return RotaryTable(self.cos.unsqueeze(dim), self.sin.unsqueeze(dim))
 
 
 def axis_channels(head_dim: int) -> int:
@@ -37,15 +38,18 @@ def axis_channels(head_dim: int) -> int:
 def grid_positions(
     frames: int, height: int, width: int, device: torch.device | None = None, *, span: int = 0
 ) -> Tensor:
-    """Return the positions of a token grid in token order (time, row, column), `[T*H*W, 3]` float32.
+    """Return the positions of a token grid in token order (time, row, column).
 
     Args:
         frames: T.
         height: H.
         width: W.
-        device: Where.
+        device: Device of the result.
         span: 0 counts rows and columns from 0. Else they are stretched to [0, span - 1] whatever their number,
-            so that another resolution sees the positions of the one trained on.
+            so that another resolution has the positions of the one trained on.
+
+    Returns:
+        Positions (t, h, w) in tokens, `[T*H*W, 3]` float32.
 
     Source: the stretching is V-JEPA 2.1's (arXiv:2603.14482).
     """
@@ -55,10 +59,10 @@ def grid_positions(
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
 
 
-def rope_rotation(
+def rotary_table(
     positions: Tensor, head_dim: int, convention: str = "tiled", base: float = 10000.0
-) -> Rotation:
-    r"""Return the factors that turn the channels of each token.
+) -> RotaryTable:
+    r"""Return the factors that rotate the channels of each token.
 
     An axis with d channels has the angles :math:`p \cdot base^{-2i/d}`, i < d/2, at position p. Channels beyond the
     three axes keep their values.
@@ -66,8 +70,13 @@ def rope_rotation(
     Args:
         positions: Token positions (t, h, w), `[..., N, 3]`.
         head_dim: Channels a head; even.
-        convention: One of :data:`CONVENTIONS`.
+        convention: How the angles of an axis are assigned to its channels. tiled repeats the whole list (V-JEPA 2),
+            interleaved gives each angle to the two channels of a pair (V-JEPA 2.1). Only the second is a rotation,
+            only the first fits V-JEPA 2's weights.
         base: The longest wavelength over 2 pi.
+
+    Returns:
+        Factors `[..., N, head_dim]`.
     """
     channels = axis_channels(head_dim)
     omega = base ** -(
@@ -80,19 +89,19 @@ def rope_rotation(
     still = angles.new_zeros(*angles.shape[:-1], head_dim - 3 * channels)
     angles = torch.cat([angles, still], dim=-1)
     sign = torch.tensor([-1.0, 1.0], device=angles.device).repeat(head_dim // 2)
-    return Rotation(angles.cos(), angles.sin() * sign)
+    return RotaryTable(angles.cos(), angles.sin() * sign)
 
 
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn the channels of `x` by `rotation`, computed in float32.
+def apply_rotary(x: Tensor, table: RotaryTable) -> Tensor:
+    """Return queries or keys with the rotary embedding, computed in float32.
 
     Args:
         x: Queries or keys, `[B, heads, N, D]`.
-        rotation: `[N, D]` or `[B, 1, N, D]`, from :func:`rope_rotation`.
+        table: `[N, D]` or `[B, 1, N, D]`, from :func:`rotary_table`.
 
     Returns:
-        The turned tensor, same shape and dtype as `x`.
+        The rotated tensor, same shape and dtype as `x`.
     """
     exact = x.float()
     neighbours = exact.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return (exact * rotation.cos + neighbours * rotation.sin).to(x.dtype)
+    return (exact * table.cos + neighbours * table.sin).to(x.dtype)

@@ -7,6 +7,7 @@ Legend: a rotation :math:`R` turns vectors of the body's frame into the base fra
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from vjepa_world.ops.convention import ROTATIONS
 
 #: Shorter than this, a quaternion or a column has no direction.
 _NO_LENGTH = 1e-6
+
+#: A full turn in a unit of angles.
+FULL_TURN = {"rad": 2 * math.pi, "deg": 360.0}
 
 
 class PoseError(VJEPAWorldError):
@@ -117,6 +121,24 @@ def matrix_to_euler(matrix: Tensor, order: str = "xyz") -> Tensor:
     first = torch.atan2(sine * r13 - cosine * r23, cosine * r22 - sine * r12)
     angles = sense * torch.stack([first, torch.atan2(-r31, flat), last], dim=-1)
     return angles if order.islower() else angles.flip(-1)
+
+
+def shortest_changes(changes: Tensor, units: Sequence[str]) -> Tensor:
+    """Return changes of joint positions with angles changing by at most half a turn.
+
+    A joint whose angle is read from -180 to 180 degrees jumps from one end to the other while it moves on, and no joint
+    makes half a turn from one row to the next.
+
+    Args:
+        changes: From row to row, `[..., J]`, in the joints' units.
+        units: One for each of the J joints; those that are no angles stay as they are.
+
+    Returns:
+        `[..., J]`, in the joints' units.
+    """
+    turns = changes.new_tensor([FULL_TURN.get(unit, math.inf) for unit in units])
+    whole = torch.round(changes / turns)
+    return torch.where(whole == 0, changes, changes - whole * turns.nan_to_num(posinf=0.0))
 
 
 def _axes(order: str) -> tuple[list[int], float]:

@@ -1,4 +1,4 @@
-"""Schedules of learning rates, weight decay, EMA momentum and loss weights, as functions of the step.
+"""Schedules of learning rates, weight decay and loss weights, as functions of the step (EMA: training/engine).
 
 A schedule longer than the run (V-JEPA's stretches it by 1.25) is one whose `total` is more than the run's steps.
 """
@@ -82,18 +82,6 @@ def cosine_schedule(step: int, total: int, start: float, end: float) -> float:
     """
     progress = min((step + 1) / max(total, 1), 1.0)
     return end + (start - end) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def ema_momentum(step: int, total: int, start: float, end: float, shape: Shape = "linear") -> float:
-    r"""Return the EMA momentum at `step`, :math:`e - (e - s_0)\, g(x)` with :math:`x = \min\{s / (T - 1), 1\}`.
-
-    :math:`g(x) = 1 - x`, a straight line (I-JEPA, V-JEPA), or :math:`(1 + \cos \pi x) / 2` (BYOL, arXiv:2006.07733;
-    DINO). Start and end alike are a constant (V-JEPA 2: 0.99925).
-    """
-    x = min(step / max(total - 1, 1), 1.0)
-    if shape == "linear":
-        return start + (end - start) * x
-    return end - (end - start) * 0.5 * (1 + math.cos(math.pi * x))
 
 
 def ramp(progress: float, first: float, last: float) -> float:

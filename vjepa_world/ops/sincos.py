@@ -17,18 +17,20 @@ def _axis(positions: Tensor, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
-def sincos_positions(
-    frames: int, height: int, width: int, dim: int, *, image: bool = False, uniform: bool = True
-) -> Tensor:
-    """Return the table of a grid in token order (time, row, column), `[N, dim]` float32.
+def sincos_positions(frames: int, height: int, width: int, dim: int, *, image: bool = False) -> Tensor:
+    """Return the table of a grid in token order (time, row, column).
+
+    A third of the channels belongs to each axis, as in V-JEPA 1's released recipe.
 
     Args:
         frames: T.
         height: H.
         width: W.
         dim: D.
-        image: I-JEPA's table of one frame: no channels for time, and columns first.
-        uniform: A third of the channels an axis (V-JEPA 1's released recipe); else half of them for time.
+        image: Whether to return I-JEPA's table of one frame: no channels for time, and columns first.
+
+    Returns:
+        `[N, dim]` float32.
 
     Source: V-JEPA (arXiv:2404.08471); I-JEPA (arXiv:2301.08243).
     """
@@ -36,15 +38,22 @@ def sincos_positions(
     time, rows, columns = (axis.flatten() for axis in axes)
     if image:
         return torch.cat([_axis(columns, dim // 2), _axis(rows, dim // 2)], dim=-1).float()
-    widths = 3 * [-(-dim // 6) * 2] if uniform else [dim // 2, dim // 4, dim // 4]
-    parts = [_axis(axis, width) for axis, width in zip((time, rows, columns), widths, strict=True)]
-    return torch.cat(parts, dim=-1)[:, :dim].float()
+    channels = -(-dim // 6) * 2
+    return torch.cat([_axis(axis, channels) for axis in (time, rows, columns)], dim=-1)[:, :dim].float()
 
 
 def resize_positions(table: Tensor, grid: tuple[int, int, int], wanted: tuple[int, int, int]) -> Tensor:
-    """Bring a table `[1, N, D]` of one token grid to another, interpolating where they differ.
+    """Return a table for another token grid, interpolated where the grids differ.
 
     A table of a single frame is resized bicubically, one with time trilinearly, as in the code of I-JEPA and V-JEPA.
+
+    Args:
+        table: `[1, N, D]`.
+        grid: The table's grid (T, H, W).
+        wanted: The other grid.
+
+    Returns:
+        `[1, T*H*W, D]` of the wanted grid.
     """
     if grid == wanted:
         return table

@@ -16,7 +16,7 @@ from vjepa_world.data.trajectories.registry import open_trajectories
 from vjepa_world.data.trajectories.windows import read_episodes
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import PLAIN, Convention, resolve_joints
-from vjepa_world.ops.joints import short_way
+from vjepa_world.ops.rotations import shortest_changes
 
 ALOHA = ("left_waist", "left_shoulder", "left_elbow", "right_waist", "right_shoulder", "right_gripper")
 ORDER = [3, 1, 0, 5, 4, 2]
@@ -88,7 +88,7 @@ def test_angles_change_the_shorter_way_round() -> None:
     changes = torch.tensor(
         [[-335.0, 6.0, -335.0], [25.0, -6.0, 25.0], [335.0, 0.5, 335.0]], dtype=torch.float64
     )
-    found = short_way(changes, ("deg", "rad", "normalised"))
+    found = shortest_changes(changes, ("deg", "rad", "normalised"))
     turn = 2 * torch.pi
     expected = [[25.0, 6.0 - turn, -335.0], [25.0, turn - 6.0, 25.0], [-25.0, 0.5, 335.0]]
     torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))

@@ -15,8 +15,8 @@ from torch import Tensor
 from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
-from vjepa_world.ops.joints import short_way
 from vjepa_world.ops.pose import POSE_SIZE, PoseError, pose_delta, to_pose, unwrap_angles
+from vjepa_world.ops.rotations import shortest_changes
 
 
 def standardise(trajectory: Trajectory, convention: Convention) -> Trajectory:
@@ -110,7 +110,7 @@ def _standard_joints(trajectory: Trajectory, convention: Convention) -> Trajecto
     actions, last = trajectory.actions, trajectory.last_action
     if convention.actions == "derived":
         units = convention.units_of_joints(len(indices))
-        actions, last = short_way(torch.from_numpy(np.diff(joints, axis=0)), units).numpy(), None
+        actions, last = shortest_changes(torch.from_numpy(np.diff(joints, axis=0)), units).numpy(), None
     elif convention.actions == "derived_target":
         actions, last = joints[1:], None
     elif convention.actions != "given":

@@ -2,7 +2,7 @@
 
 It computes what :class:`Block` and :class:`AdaLNBlock` do in a step. The channels of queries and keys are stored with
 the even ones first, so that the rotary embedding is two products and a swap of halves; the scale of the attention is in
-the rotary tables.
+the rotary factors.
 
 Legend: R rows (samples of problems), M tokens a step, W width, h heads, d channels a head, Q tokens in the per-sample
 cache, P tokens in the shared cache, B problems.
@@ -20,10 +20,10 @@ from vjepa_world.models.adaln import AdaLNBlock
 from vjepa_world.models.inference.cached_attention import attend
 from vjepa_world.models.inference.packed_layers import FrozenLayerNorm, PackedLinear
 from vjepa_world.models.transformer import Attention, KeyValues, Mlp
-from vjepa_world.ops.rope import Rotation
+from vjepa_world.ops.rope import RotaryTable
 
 
-class RotaryTables(NamedTuple):
+class RotaryFactors(NamedTuple):
     """Factors of the rotary embedding for queries (index 0, with the attention's scale) and keys (index 1).
 
     Attributes:
@@ -34,18 +34,18 @@ class RotaryTables(NamedTuple):
     direct: Tensor
     swapped: Tensor
 
-    def at(self, tokens: slice) -> RotaryTables:
+    def at(self, tokens: slice) -> RotaryFactors:
         """Return the factors of some of the tokens."""
-        return RotaryTables(self.direct[..., tokens, :], self.swapped[..., tokens, :])
+        return RotaryFactors(self.direct[..., tokens, :], self.swapped[..., tokens, :])
 
 
-def rotary_tables(rotation: Rotation, dtype: torch.dtype) -> RotaryTables:
-    """Return a rotation's factors `[M, d]` for channels with the even ones first, queries' divided by the root of d."""
-    channels = rotation.cos.shape[-1]
+def rotary_factors(table: RotaryTable, dtype: torch.dtype) -> RotaryFactors:
+    """Return a rotary table `[M, d]` for channels with the even ones first, queries' divided by the root of d."""
+    channels = table.cos.shape[-1]
     order = _even_first(channels)
-    scale = rotation.cos.new_tensor([channels**-0.5, 1.0]).view(2, 1, 1, 1, 1)
-    direct, swapped = (part[:, order.to(part.device)] * scale for part in rotation)
-    return RotaryTables(direct.to(dtype), swapped.to(dtype))
+    scale = table.cos.new_tensor([channels**-0.5, 1.0]).view(2, 1, 1, 1, 1)
+    direct, swapped = (part[:, order.to(part.device)] * scale for part in table)
+    return RotaryFactors(direct.to(dtype), swapped.to(dtype))
 
 
 class CachedBlock(nn.Module):
@@ -75,7 +75,7 @@ class CachedBlock(nn.Module):
         self,
         x: Tensor,
         condition: Tensor | None,
-        tables: RotaryTables,
+        rotary: RotaryFactors,
         shared: KeyValues | None,
         own: KeyValues | None,
     ) -> tuple[Tensor, KeyValues]:
@@ -84,7 +84,7 @@ class CachedBlock(nn.Module):
         Args:
             x: `[R, M, W]`.
             condition: What modulates an AdaLN block, `[R, W]`; None for others.
-            tables: Of the step's tokens.
+            rotary: Of the step's tokens.
             shared: The context's keys and values, `[h, B, P, d]`, or None.
             own: The samples' keys and values so far, `[h, R, Q, d]`, or None.
 
@@ -92,7 +92,7 @@ class CachedBlock(nn.Module):
             The transformed step `[R, M, W]`, and the samples' keys and values with this step, `[h, R, Q+M, d]`.
         """
         modulation = self.modulate(condition)
-        q, *step = self.project(x, tables, modulation)
+        q, *step = self.project(x, rotary, modulation)
         cached = KeyValues(*step) if own is None else own.followed_by(KeyValues(*step))
         return self.finish(x, attend(q, *cached, shared), modulation), cached
 
@@ -105,14 +105,14 @@ class CachedBlock(nn.Module):
         return modulation.unsqueeze(1).chunk(6, dim=-1)
 
     def project(
-        self, x: Tensor, tables: RotaryTables, modulation: tuple[Tensor, ...]
+        self, x: Tensor, rotary: RotaryFactors, modulation: tuple[Tensor, ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys (both with rotary embedding) and values of `x [R, M, W]`: `[h, R, M, d]` each."""
         normal = _modulated(self.norm1(x), modulation[:2])
         mixed = self.qkv(normal).unflatten(-1, (3, self.heads, -1)).permute(2, 3, 0, 1, 4).contiguous()
         first, second = mixed[:2].chunk(2, dim=-1)
         swapped = torch.cat([second, first], dim=-1)
-        q, k = (mixed[:2] * tables.direct).addcmul_(swapped, tables.swapped)
+        q, k = (mixed[:2] * rotary.direct).addcmul_(swapped, rotary.swapped)
         return q, k, mixed[2]
 
     def finish(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:

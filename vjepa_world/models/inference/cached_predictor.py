@@ -21,7 +21,7 @@ from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.context import StepInput
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.inference.cached_attention import SharedFirstStep
-from vjepa_world.models.inference.cached_block import CachedBlock, RotaryTables, rotary_tables
+from vjepa_world.models.inference.cached_block import CachedBlock, RotaryFactors, rotary_factors
 from vjepa_world.models.inference.packed_layers import FrozenLayerNorm, PackedLinear
 from vjepa_world.models.transformer import KeyValues
 
@@ -73,7 +73,7 @@ class CachedPredictor(nn.Module):
         self.norm = FrozenLayerNorm(predictor.predictor_norm, dtype)
         self.float32_norm = FrozenLayerNorm(predictor.predictor_norm, torch.float32)
         self.proj = PackedLinear(predictor.predictor_proj, dtype, pack=pack)
-        self._tables: dict[int, RotaryTables] = {}
+        self._rotary: dict[int, RotaryFactors] = {}
         self._run_layers: Callable[..., tuple[Tensor, list[KeyValues]]] = self._run_blocks
         if compiled:
             self._run_layers = compile_layers(self._run_blocks, predictor.predictor_proj.weight.device)
@@ -125,7 +125,7 @@ class CachedPredictor(nn.Module):
         tokens, _ = self.tokens(frame, robot)
         shared_tokens, block = tokens[:, 1:], self.blocks[0]
         assert isinstance(block, CachedBlock)
-        q, k, v = block.project(shared_tokens, self.tables(cache.steps).at(slice(1, None)), ())
+        q, k, v = block.project(shared_tokens, self.rotary(cache.steps).at(slice(1, None)), ())
         past = cache.shared[0] if cache.shared else None
         return SharedFirstStep.of(shared_tokens, q, KeyValues(k, v), past)
 
@@ -136,13 +136,13 @@ class CachedPredictor(nn.Module):
         block = self.blocks[0]
         assert isinstance(block, CachedBlock)
         action = robot.embed_actions(actions).to(self.dtype).unsqueeze(1)
-        tables = self.tables(cache.steps)
-        q, k, v = block.project(action, tables.at(slice(0, 1)), ())
+        rotary = self.rotary(cache.steps)
+        q, k, v = block.project(action, rotary.at(slice(0, 1)), ())
         attended = shared.attend(q[:, :, 0], k[:, :, 0], v[:, :, 0])
         problems = len(shared.tokens)
         tokens = torch.cat([action, repeat_rows(shared.tokens, len(actions) // problems)], dim=1)
         x = block.finish(tokens, attended, ())
-        x, later = self._run_layers(x, None, tables, list(cache.shared)[1:], [], 1)
+        x, later = self._run_layers(x, None, rotary, list(cache.shared)[1:], [], 1)
         if not self.attends_to_past:
             return x, cache
         first = KeyValues(_joined(k, shared.step.keys), _joined(v, shared.step.values))
@@ -161,7 +161,7 @@ class CachedPredictor(nn.Module):
         """
         tokens, condition = self.tokens(given, robot)
         shared, own = list(cache.shared), list(cache.own)
-        x, after = self._run_layers(tokens, condition, self.tables(cache.steps), shared, own, 0)
+        x, after = self._run_layers(tokens, condition, self.rotary(cache.steps), shared, own, 0)
         return x, KVCache(shared, after, cache.steps + 1) if self.attends_to_past else cache
 
     def tokens(self, given: StepInput, robot: Embodiment) -> tuple[Tensor, Tensor | None]:
@@ -191,18 +191,18 @@ class CachedPredictor(nn.Module):
         token = self.original.state_token(self.float32_norm(x.float()).unsqueeze(1))
         return robot.next_states(states.unsqueeze(1), token).squeeze(1)
 
-    def tables(self, step: int) -> RotaryTables:
-        """Return the rotary tables of a step's tokens, by the step's number."""
-        if step not in self._tables:
+    def rotary(self, step: int) -> RotaryFactors:
+        """Return the rotary factors of a step's tokens, by the step's number."""
+        if step not in self._rotary:
             device = self.norm.weight.device if self.norm.weight is not None else None
-            self._tables[step] = rotary_tables(self.original.rotation(step, 1, device), self.dtype)
-        return self._tables[step]
+            self._rotary[step] = rotary_factors(self.original.rotary_table(step, 1, device), self.dtype)
+        return self._rotary[step]
 
     def _run_blocks(
         self,
         x: Tensor,
         condition: Tensor | None,
-        tables: RotaryTables,
+        rotary: RotaryFactors,
         shared: list[KeyValues],
         own: list[KeyValues],
         first: int,
@@ -211,7 +211,7 @@ class CachedPredictor(nn.Module):
         cached = []
         for index, block in enumerate(list(self.blocks)[first:]):
             context, samples = shared[index] if shared else None, own[index] if own else None
-            x, after = block(x, condition, tables, context, samples)
+            x, after = block(x, condition, rotary, context, samples)
             cached.append(after)
         return x, cached
 

@@ -13,7 +13,7 @@ import torch
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.ops.convention import Convention
-from vjepa_world.ops.joints import short_way
+from vjepa_world.ops.rotations import shortest_changes
 from vjepa_world.training.finetune.trajectory_sources import TrajectorySource
 
 
@@ -76,7 +76,7 @@ def _largest_steps(source: TrajectorySource, convention: Convention) -> tuple[fl
     states, actions = table.numbers(source.train)
     far = actions
     if convention.absolute_actions:
-        far = short_way(actions - states[:, :-1], convention.units_of_joints(actions.shape[-1]))
+        far = shortest_changes(actions - states[:, :-1], convention.units_of_joints(actions.shape[-1]))
     seen = far.abs().flatten(0, 1).amax(dim=0).double()
     speeds = torch.tensor(convention.speeds_of_joints(len(seen)), dtype=torch.float64)
     if not convention.absolute_actions and not torch.isfinite(speeds).any():

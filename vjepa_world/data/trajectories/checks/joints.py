@@ -13,7 +13,7 @@ import numpy as np
 from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding, first_location, first_row
 from vjepa_world.data.trajectories.convention_inference import CLOSER, action_distances
 from vjepa_world.data.trajectories.trajectory import Trajectory
-from vjepa_world.ops.joints import TURNS
+from vjepa_world.ops.rotations import FULL_TURN
 
 #: What a joint of a unit may read: two turns and a half; a driver's range with a little to spare.
 _RANGES = {
@@ -176,5 +176,5 @@ def _looks(low: float, high: float) -> str:
 
 
 def _wraps(step: float, unit: str) -> bool:
-    turn = TURNS.get(unit)
+    turn = FULL_TURN.get(unit)
     return turn is not None and abs(step - turn) < 0.1 * turn

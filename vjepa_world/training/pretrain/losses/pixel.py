@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vjepa_world.ops.masking.blocks import gather_tokens
-from vjepa_world.ops.patches import patchify
+from vjepa_world.ops.pixels import patchify
 
 
 def pixel_targets(
