@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shlex
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import REPO
-from vjepa_world.cli.main import VERBS, job_overrides
+from vjepa_world.cli.main import VERBS, file_name, job_overrides, verb_module
 from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import (
@@ -103,7 +102,7 @@ def check(words: list[str]) -> None:
     if program == "vjepa-world":
         check_verb(words[1], words[2:])
     elif script:
-        check_verb(script[1], words[2:])
+        check_verb(script[1].replace("_", "-"), words[2:])
     elif program == "make":
         targets = re.findall(r"^([\w-]+):", (REPO / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"make knows {targets}, not {words[1:]}"
@@ -117,9 +116,9 @@ def check_verb(verb: str, words: list[str]) -> None:
     assert verb in VERBS, f"'{verb}' is none of the verbs {sorted(VERBS)}"
     if "--help" in words:
         return
-    module = importlib.import_module(f"vjepa_world.cli.{verb}")
+    module = verb_module(verb)
     if VERBS[verb].kind == "job":
-        compose(verb, module.Config, job_overrides(verb, words))
+        compose(file_name(verb), module.Config, job_overrides(verb, words))
     else:
         module.build_parser().parse_args(words)
 

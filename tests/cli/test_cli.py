@@ -126,7 +126,7 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
 def test_a_script_is_its_verb(verb: str, tmp_path: Path) -> None:
-    script = run("--help", cwd=tmp_path, program=(str(REPO / "scripts" / f"{verb}.py"),))
+    script = run("--help", cwd=tmp_path, program=(str(REPO / "scripts" / f"{cli.file_name(verb)}.py"),))
     assert script.returncode == 0, script.stderr
     assert script.stdout == run(verb, "--help", cwd=tmp_path).stdout
 

@@ -72,7 +72,7 @@ def test_augmentation_switches_the_cache_off_and_says_so(
     words = [*WORDS, f"data.path={DATA}", "data.crop_scale=[0.6,0.9]", "data.color_jitter=0.3"]
     with caplog.at_level(logging.INFO):
         assert run(home, *words, "name=augmented", "features.root=nowhere") == 0
-    assert "the cache of features is off" in caplog.text
+    assert "the feature cache is off" in caplog.text
     assert not (home / "nowhere").exists()
     assert losses(home, "augmented") != pytest.approx(decoded, rel=1e-3)
 
@@ -134,7 +134,7 @@ def test_the_next_step_that_is_recommended_works(home: Path, capsys: pytest.Capt
     (real / "meta" / "info.json").write_text(json.dumps({**info, "robot_type": "so101"}))
     assert run(home, *WORDS, f"data.path={real}", "data.val_fraction=0", "name=real") == 0
     words = next_step(capsys)
-    assert words[:2] == ["evaluate", "checkpoint=runs/finetune/real"]
+    assert words[:2] == ["evaluate-open-loop", "checkpoint=runs/finetune/real"]
     small = [
         "open_loop.horizon=2",
         "data.windows=4",

@@ -26,7 +26,7 @@ FINETUNE += [
     "data.val_fraction=0.4",
     "data.convention.joint_units=deg",
 ]
-OPEN_LOOP = ["evaluate", "mode=open_loop", "device=cpu", "open_loop.horizon=3", "open_loop.samples=4"]
+OPEN_LOOP = ["evaluate-open-loop", "device=cpu", "open_loop.horizon=3", "open_loop.samples=4"]
 OPEN_LOOP += [
     "open_loop.points=3",
     "open_loop.pictures=1",
@@ -119,7 +119,9 @@ def evaluated(home: Path, name: str, *words: str, checkpoint: str = "") -> dict[
         )
         == 0
     )
-    result: dict[str, Any] = json.loads((home / "runs" / "evaluate" / name / "result.json").read_text())
+    result: dict[str, Any] = json.loads(
+        (home / "runs" / "evaluate_open_loop" / name / "result.json").read_text()
+    )
     return result
 
 
@@ -138,7 +140,7 @@ def test_no_motion_is_where_the_joints_are(home: Path, name: str) -> None:
     assert hold["median"] == pytest.approx(float(np.median(distances)), rel=1e-4)
     assert result["recovered"]["hold"]["elbow_flex.pos [deg]"]["median"] < MOST[2]
     assert result["camera_rotation"] is None
-    page = (home / "runs" / "evaluate" / name / "report.html").read_text()
+    page = (home / "runs" / "evaluate_open_loop" / name / "report.html").read_text()
     assert "wrist_roll.pos [deg]" in page
     assert "none of their numbers is a direction in space" in page
 
@@ -207,7 +209,7 @@ def test_a_converted_copy_keeps_the_joints_and_is_known_again(home: Path) -> Non
     declared = json.loads((home / "copy" / "meta" / "vjepa_world.json").read_text())["convention"]
     assert (declared["joints"], declared["actions"]) == (list(range(6)), "derived")
     assert run(home, *OPEN_LOOP, "name=copy", "checkpoint=runs/finetune/delta", "data.path=copy") == 0
-    result = json.loads((home / "runs" / "evaluate" / "copy" / "result.json").read_text())
+    result = json.loads((home / "runs" / "evaluate_open_loop" / "copy" / "result.json").read_text())
     assert result["episodes"] == 6 - len(trained_on(home, "delta"))
     assert result["notes"] == []
 
@@ -220,11 +222,11 @@ def test_other_data_at_the_same_path_is_not_taken_for_the_same(tmp_path: Path) -
     (tmp_path / "set").rename(tmp_path / "moved")
     words = [*OPEN_LOOP, "checkpoint=runs/finetune/x", "data.convention.actions=delta"]
     assert run(tmp_path, *words, "data.path=moved", "name=moved") == 0
-    result = json.loads((tmp_path / "runs" / "evaluate" / "moved" / "result.json").read_text())
+    result = json.loads((tmp_path / "runs" / "evaluate_open_loop" / "moved" / "result.json").read_text())
     assert (result["episodes"], result["notes"]) == (1, [])
     write_joint_dataset(tmp_path / "set", episodes=5, deltas=True)  # the first three as before, and two more
     assert run(tmp_path, *words, "data.path=set", "name=again") == 0
-    result = json.loads((tmp_path / "runs" / "evaluate" / "again" / "result.json").read_text())
+    result = json.loads((tmp_path / "runs" / "evaluate_open_loop" / "again" / "result.json").read_text())
     assert result["episodes"] == 3
     assert "2 that the checkpoint does not know" in result["notes"][0]
 

@@ -1,4 +1,4 @@
-"""`evaluate mode=open_loop` from the command line, on a recorded arm and a model as small as it gets."""
+"""`evaluate-open-loop` from the command line, on a recorded arm and a model as small as it gets."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ from vjepa_world.pretrained import save_pretrained
 
 DATA = "runs/collect/first"
 OPEN_LOOP = [
-    "evaluate",
-    "mode=open_loop",
+    "evaluate-open-loop",
     "device=cpu",
     "threads=1",
     f"data.path={DATA}",
@@ -76,7 +75,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def result_of(home: Path, name: str) -> dict[str, object]:
-    found = json.loads((home / "runs" / "evaluate" / name / "result.json").read_text())
+    found = json.loads((home / "runs" / "evaluate_open_loop" / name / "result.json").read_text())
     assert isinstance(found, dict)
     return found
 
@@ -96,7 +95,7 @@ def test_an_unknown_dataset_is_taken_whole_and_that_is_said(
     printed = capsys.readouterr().out
     assert "Do its predictions depend on the actions?" in printed
     assert "counts as unseen" in printed
-    page = (home / "runs" / "evaluate" / "whole" / "report.html").read_text()
+    page = (home / "runs" / "evaluate_open_loop" / "whole" / "report.html").read_text()
     assert "no pixel decoder" in page
     assert page.count("data:image/png") == 1 + 1 + 1 + 1
 
@@ -109,7 +108,10 @@ def test_only_the_held_out_episodes_are_taken(home: Path) -> None:
     assert (
         "does not know its episodes by their content" in note
     )  # as checkpoints did that were written before
-    assert "no pixel decoder" not in (home / "runs" / "evaluate" / "held_out" / "report.html").read_text()
+    assert (
+        "no pixel decoder"
+        not in (home / "runs" / "evaluate_open_loop" / "held_out" / "report.html").read_text()
+    )
     assert run(home, *OPEN_LOOP, "checkpoint=drawing", "name=all", "data.split=all", "data.windows=5") == 0
     assert result_of(home, "all")["windows"] == 5
 
@@ -142,7 +144,7 @@ def test_a_bad_episode_is_named_and_left_out(home: Path, tmp_path: Path) -> None
     assert run(home, *words, "data.max_bad_fraction=0.5") == 0
     result = result_of(home, "broken")
     assert (result["episodes"], result["windows"], result["bad_episodes"]) == (2, 6, 1)
-    assert "episode 1" in (home / "runs" / "evaluate" / "broken" / "bad_episodes.csv").read_text()
+    assert "episode 1" in (home / "runs" / "evaluate_open_loop" / "broken" / "bad_episodes.csv").read_text()
 
 
 def test_videos_that_cannot_be_decoded_stop_it(
@@ -158,7 +160,7 @@ def test_videos_that_cannot_be_decoded_stop_it(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["data.path="], "mode=open_loop needs it: give data.path=DATASET"),
+        (["data.path=???"], "'data.path' is not given and has no default: give data.path=DATASET"),
         (["planner.horizon=2"], "planner.horizon is 2, and an open loop looks for single actions"),
         (
             ["checkpoint=six"],
@@ -170,7 +172,7 @@ def test_videos_that_cannot_be_decoded_stop_it(
         (["open_loop.samples=2"], "open_loop.samples is 2; it must be at least 3"),
         (["data.windows=1"], "data.windows is 1; it must be at least 2"),
         (["data.split=train"], "held_out, all"),
-        (["mode=opened"], "closed_loop, open_loop"),
+        (["mode=open_loop"], "unknown key 'mode'; Allowed: name, seed"),
     ],
 )
 def test_what_cannot_be_is_said(
@@ -179,7 +181,7 @@ def test_what_cannot_be_is_said(
     assert run(home, *OPEN_LOOP, "checkpoint=plain", "name=refused", *words) == 2
     error = capsys.readouterr().err
     assert re.search(message, error), error
-    assert not (home / "runs" / "evaluate" / "refused").exists()
+    assert not (home / "runs" / "evaluate_open_loop" / "refused").exists()
 
 
 def test_a_correction_turns_what_is_planned(home: Path) -> None:

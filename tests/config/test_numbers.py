@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vjepa_world.cli.main import VERBS, main
+from vjepa_world.cli.main import VERBS, file_name, main, verb_module
 from vjepa_world.config import compose
 from vjepa_world.config.building import build
 from vjepa_world.config.schema import type_at
@@ -29,7 +29,7 @@ MAYBE: tuple[Any, ...] = (-1, 0, 10**17, None, 1.5, 10**9, 1e18, -0.5, 2**62)
 
 def base(verb: str) -> tuple[type, dict[str, Any]]:
     """Return a verb's schema, and its defaults with something in the place of what has none."""
-    schema = importlib.import_module(f"vjepa_world.cli.{verb}").Config
+    schema = verb_module(verb).Config
     tree = defaults_of(schema)
     for key, value in list(leaves(tree, "")):
         if value == MISSING or (key == "data.path" and value == ""):
@@ -102,7 +102,7 @@ def test_a_number_out_of_its_range_names_its_key_and_the_range(verb: str, word: 
     schema, key = base(verb)[0], word.split("=")[0]
     required = [f"{name}=x" for name, _ in leaves(base(verb)[1], "") if name in ("data.path", "encoder")]
     with pytest.raises(VJEPAWorldError, match=f"'{key}' got .*expected a (finite )?number"):
-        compose(verb, schema, [*required, word])
+        compose(file_name(verb), schema, [*required, word])
 
 
 def options(verb: str) -> Iterator[tuple[str, argparse.Action]]:

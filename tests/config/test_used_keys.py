@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vjepa_world.cli.main import VERBS, main
+from vjepa_world.cli.main import VERBS, file_name, main, verb_module
 from vjepa_world.config import compose
 from vjepa_world.config.schema import keys_of
 from vjepa_world.config.used import unused_keys
 from vjepa_world.errors import ConfigError
 
-OPEN = ("evaluate", "mode=open_loop", "data.path=d")
+OPEN = ("evaluate-open-loop", "data.path=d")
 FINETUNE = ("finetune", "data.path=d")
 
 
 def composed(verb: str, *words: str) -> Any:
-    return compose(verb, importlib.import_module(f"vjepa_world.cli.{verb}").Config, words)
+    return compose(file_name(verb), verb_module(verb).Config, words)
 
 
 @pytest.mark.parametrize(
     ("words", "key", "why"),
     [
-        (("evaluate", "data.windows=8"), "data.windows", "mode=closed_loop"),
-        (("evaluate", "open_loop.horizon=2"), "open_loop.horizon", "mode=closed_loop"),
         (("evaluate", "env.fps=9"), "env.fps", "a closed loop"),
         (("evaluate", "env={fps: 9}"), "env.fps", "a closed loop"),
-        ((*OPEN, "episodes=3"), "episodes", "mode=open_loop"),
-        ((*OPEN, "env.max_steps=3"), "env.max_steps", "mode=open_loop"),
-        ((*OPEN, "controls.pixels=x"), "controls.pixels", "mode=open_loop"),
-        ((*OPEN, "planner.warm_start=false"), "planner.warm_start", "mode=open_loop"),
+        (
+            (*OPEN, "planner.warm_start=false"),
+            "planner.warm_start",
+            "an open loop, which carries no plan out,",
+        ),
         (("evaluate", "planner.lr=0.1"), "planner.lr", "planner.kind=cem"),
         (
             ("evaluate", "planner.kind=mppi", "planner.num_elites=8"),
@@ -97,7 +95,8 @@ def test_keys_that_do_something_are_taken(words: tuple[str, ...]) -> None:
 
 def test_every_key_that_is_declared_unused_exists() -> None:
     cases: dict[str, list[tuple[str, ...]]] = {
-        "evaluate": [(), ("mode=open_loop",), ("planner.kind=mppi",), ("planner.kind=random",)],
+        "evaluate-open-loop": [("data.path=d",)],
+        "evaluate": [(), ("planner.kind=mppi",), ("planner.kind=random",)],
         "demo": [()],
         "collect": [()],
         "probe": [("encoder=e", "data.path=d", "probe.kind=linear")],
@@ -108,17 +107,26 @@ def test_every_key_that_is_declared_unused_exists() -> None:
     }
     for verb, words in cases.items():
         assert VERBS[verb].kind == "job"
-        schema = importlib.import_module(f"vjepa_world.cli.{verb}").Config
+        schema = verb_module(verb).Config
         known = list(keys_of(schema, ""))
         for given in words:
             for key in unused_keys(composed(verb, *given)):
                 assert any(name == key or name.startswith(f"{key}.") for name in known), (verb, key)
 
 
-def test_the_command_line_names_the_mode(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("word", ["mode=open_loop", "data.path=d", "open_loop.samples=8"])
+def test_evaluate_names_the_verb_for_recorded_episodes(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["evaluate", "name=x", "open_loop.samples=8"]) == 2
-    assert "'open_loop.samples' is given, and mode=closed_loop does not use it" in capsys.readouterr().err
+    assert main(["evaluate", "name=x", word]) == 2
+    key = word.split("=")[0]
+    expected = f"unknown key '{key}'; evaluation on recorded episodes is a command of its own: "
+    assert f"{expected}vjepa-world evaluate-open-loop" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("word", ["episodes=3", "env.max_steps=3", "controls.pixels=x", "videos=1"])
+def test_an_evaluation_on_recorded_episodes_has_no_key_of_the_simulator(word: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown key '{word.split('=')[0]}'"):
+        composed(*OPEN, word)

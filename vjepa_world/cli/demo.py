@@ -6,13 +6,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from vjepa_world.cli.evaluate import OUTPUTS, ClosedLoopConfig, evaluate_into
+from vjepa_world.cli.evaluate import OUTPUTS, evaluate_into
+from vjepa_world.cli.evaluate import Config as EvaluateConfig
 from vjepa_world.files.folder_lock import locked_folder
 from vjepa_world.runs import open_run, remove_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(ClosedLoopConfig):
+class Config(EvaluateConfig):
     """The evaluation of the shipped model, in short; see `evaluate` for all its keys.
 
     Attributes:

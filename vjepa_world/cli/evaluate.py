@@ -1,7 +1,4 @@
-"""`evaluate`: drive the arm to goal images in unseen scenes, and count, with the controls beside the result.
-
-With `mode=open_loop`: a world model on recorded episodes, see `evaluate_open_loop`.
-"""
+"""`evaluate`: drive the arm to goal images in test scenes and count successes, with control models for comparison."""
 
 from __future__ import annotations
 
@@ -10,19 +7,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from vjepa_world.cli.evaluate_open_loop import (
-    BAD_EPISODES,
-    REPORT,
-    RESULT,
-    OpenLoopDataConfig,
-)
-from vjepa_world.cli.evaluate_open_loop import evaluate_into as evaluate_open_loop_into
 from vjepa_world.cli.shared.common import EnvConfig, PlannerConfig
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.errors import ConfigError, DataError
-from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.system.progress import progress
 
@@ -34,8 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What an evaluation leaves in its folder, in either mode.
-OUTPUTS = (RESULT, "videos", REPORT, BAD_EPISODES)
+#: What an evaluation writes to its folder.
+RESULT = "result.json"
+OUTPUTS = (RESULT, "videos")
 
 #: Frames a second of the episode videos: slow enough to follow.
 PANEL_FPS = 4
@@ -43,11 +33,11 @@ PANEL_FPS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ControlsConfig:
-    """World models beside the result, run on the same episodes.
+    """World models to compare with, on the same episodes.
 
     Attributes:
-        untrained: Checkpoint of a predictor trained alike on an untrained encoder; empty leaves it out.
-        pixels: Checkpoint of a predictor trained alike on raw pixels; empty leaves it out.
+        untrained: Checkpoint of a predictor trained in the same way on an untrained encoder; empty for none.
+        pixels: Checkpoint of a predictor trained in the same way on raw pixels; empty for none.
     """
 
     untrained: str = ""
@@ -55,22 +45,27 @@ class ControlsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClosedLoopConfig:
+class Config:
     """What to evaluate in the simulator.
 
     Attributes:
         name: The run goes to runs/evaluate/NAME.
         seed: Where the episodes come from.
-        resume: Run again in the same folder; an evaluation has no half.
+        resume: Run again in the same folder; the evaluation starts over.
         device: auto, cpu, cuda or cuda:N.
         checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
         episodes: Episodes to run; those solved at reset are redrawn and counted.
-        env: The environment; test scenes are unseen in training.
+        env: The environment; test scenes are none of training.
         planner: The planner.
-        controls: World models beside the result.
+        controls: World models to compare with, on the same episodes.
         videos: Episodes that become a video.
         threads: Threads of torch; 0 takes one a core.
     """
+
+    moved: ClassVar = dict.fromkeys(
+        ("mode", "data", "open_loop"),
+        "evaluation on recorded episodes is a command of its own: vjepa-world evaluate-open-loop",
+    )
 
     name: str = ""
     seed: int = field(default=20_000, metadata=SEED)
@@ -93,44 +88,13 @@ class ClosedLoopConfig:
         return {"env.fps": "a closed loop, which has no clock,"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Config(ClosedLoopConfig):
-    """What to evaluate.
-
-    Attributes:
-        mode: closed_loop drives the arm in the simulator; open_loop evaluates predictions on recorded episodes.
-        seed: Where the episodes come from; in an open loop the windows.
-        data: The recorded episodes of an open loop.
-        open_loop: What an open loop measures.
-    """
-
-    mode: Literal["closed_loop", "open_loop"] = "closed_loop"
-    data: OpenLoopDataConfig = field(default_factory=OpenLoopDataConfig)
-    open_loop: OpenLoopConfig = field(default_factory=OpenLoopConfig)
-
-    def unused(self) -> dict[str, str]:
-        """Return what the mode does not use: an open loop has no episodes of its own, and looks for single actions."""
-        if self.mode == "closed_loop":
-            return {**super().unused(), **dict.fromkeys(("data", "open_loop"), "mode=closed_loop")}
-        acting = ("replan_every", "warm_start", "deadline_s", "smoothness", "discount")
-        keys = ("env", "episodes", "controls", "videos", *(f"planner.{key}" for key in acting))
-        return dict.fromkeys(keys, "mode=open_loop")
-
-
 def run(config: Config) -> None:
-    """Evaluate, write `result.json` and the videos (or the report of an open loop), and print the table."""
+    """Evaluate, write `result.json` and the videos, and print the table."""
     with ExitStack() as held:
-
-        def make_folder() -> Path:
-            return held.enter_context(open_run("evaluate", config, outputs=OUTPUTS))
-
-        if config.mode == "open_loop":
-            evaluate_open_loop_into(config, make_folder)
-        else:
-            evaluate_into(make_folder, config)
+        evaluate_into(lambda: held.enter_context(open_run("evaluate", config, outputs=OUTPUTS)), config)
 
 
-def evaluate_into(make_folder: Callable[[], Path], config: ClosedLoopConfig) -> dict[str, Any]:
+def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
     from vjepa_world.evaluation.closed_loop.evaluate import evaluate
     from vjepa_world.evaluation.closed_loop.policies import RandomPolicy

@@ -1,30 +1,34 @@
-"""`evaluate mode=open_loop`: a world model on recorded episodes that it was not trained on, without a simulator."""
+"""`evaluate-open-loop`: measure a world model on recorded episodes that it was not trained on, without a simulator."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from vjepa_world.cli.shared.common import SHIPPED
-from vjepa_world.config.ranges import FPS
+from vjepa_world.cli.shared.common import SHIPPED, PlannerConfig
+from vjepa_world.config.ranges import FPS, SEED, THREADS
 from vjepa_world.errors import ConfigError
+from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.ops.convention import Convention
-from vjepa_world.runs import write_json_atomic, write_text_atomic
+from vjepa_world.runs import open_run, write_json_atomic, write_text_atomic
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vjepa_world.cli.evaluate import Config
     from vjepa_world.evaluation.open_loop.protocols import Progress
 
 REPORT, RESULT, BAD_EPISODES = "report.html", "result.json", "bad_episodes.csv"
 
+#: Options of a planner for carrying out its plans, which an open loop does not do.
+ACTING = ("replan_every", "warm_start", "deadline_s", "smoothness", "discount")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenLoopDataConfig:
-    """The recorded episodes; of mode=open_loop alone.
+    """The recorded episodes.
 
     Attributes:
         path: A trajectory dataset of any known format.
@@ -38,7 +42,7 @@ class OpenLoopDataConfig:
         max_bad_fraction: Share of unusable episodes above which the run stops.
     """
 
-    path: str = ""
+    path: str = field(metadata={"example": "DATASET"})
     cameras: tuple[str, ...] = ()
     convention: Convention | None = None
     fps: float = field(default=0.0, metadata=FPS)
@@ -58,6 +62,46 @@ class OpenLoopDataConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to evaluate, and on which recorded episodes.
+
+    Attributes:
+        name: The run goes to runs/evaluate_open_loop/NAME.
+        seed: Draws the windows.
+        resume: Run again in the same folder; the evaluation starts over.
+        device: auto, cpu, cuda or cuda:N.
+        checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
+        data: The recorded episodes.
+        planner: The planner that recovers the actions.
+        open_loop: What is measured.
+        threads: Threads of torch; 0 takes one a core.
+    """
+
+    name: str = ""
+    seed: int = field(default=20_000, metadata=SEED)
+    resume: bool = False
+    device: str = "auto"
+    checkpoint: str = "shipped"
+    data: OpenLoopDataConfig
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    open_loop: OpenLoopConfig = field(default_factory=OpenLoopConfig)
+    threads: int = field(default=0, metadata=THREADS)
+
+    def unused(self) -> dict[str, str]:
+        """Return the planner's options for carrying out plans."""
+        return {f"planner.{key}": "an open loop, which carries no plan out," for key in ACTING}
+
+
+def run(config: Config) -> None:
+    """Evaluate, write `result.json` and `report.html`, and print the assessment."""
+    with ExitStack() as held:
+        outputs = (RESULT, REPORT, BAD_EPISODES)
+        evaluate_into(
+            config, lambda: held.enter_context(open_run("evaluate_open_loop", config, outputs=outputs))
+        )
+
+
 def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, Any]:
     """Evaluate, write `result.json` and `report.html`, print the assessment, and return what `result.json` holds.
 
@@ -65,7 +109,7 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
 
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not fit the data.
-        ConfigError: If `data.path` is missing, or several steps are to be planned.
+        ConfigError: If several steps are to be planned.
         DataError: If the data cannot be used.
     """
     from vjepa_world.data.trajectories.registry import open_trajectories
@@ -75,8 +119,6 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
     from vjepa_world.system.device import resolve_device, set_threads
 
     data = config.data
-    if not data.path:
-        raise ConfigError("'data.path' is not given, and mode=open_loop needs it: give data.path=DATASET")
     if config.planner.horizon != 1:
         raise ConfigError(
             f"planner.horizon is {config.planner.horizon}, and an open loop looks for single actions; leave it at 1."

@@ -24,21 +24,21 @@ def run(config: FinetuneConfig) -> None:
     result = finetune(config)
     if result.is_main:
         find_checkpoint(result.folder)  # fails if there is none
-        word = shlex.quote(f"checkpoint={result.folder}")
-        hint = _evaluation_words(config, result.sources)
-        print(f"world model in {result.folder}; try it with: vjepa-world evaluate {word}{hint}")
+        verb, words = _evaluation(config, result.sources)
+        command = " ".join(["vjepa-world", verb, shlex.quote(f"checkpoint={result.folder}"), *words])
+        print(f"world model in {result.folder}; try it with: {command}")
 
 
-def _evaluation_words(config: FinetuneConfig, sources: Sequence[TrajectorySource]) -> str:
-    """Return the words that `evaluate` needs for the first robot: none for the arm of the simulator."""
+def _evaluation(config: FinetuneConfig, sources: Sequence[TrajectorySource]) -> tuple[str, list[str]]:
+    """Return the verb that evaluates the first robot, and its words: `evaluate` for the arm of the simulator alone."""
     first = sources[0]
     if first.dataset.about.get("robot") == SIMULATED_ROBOT and (
         config.data.views == "one" or len(first.cameras) == 1
     ):
-        return ""
-    words = ["mode=open_loop", shlex.quote(f"data.path={first.dataset.path}")]
+        return "evaluate", []
+    words = [shlex.quote(f"data.path={first.dataset.path}")]
     if len(sources) > 1:
         words.append(shlex.quote(f"data.embodiment={first.embodiment}"))
     if not config.data.val_fraction:
         words.append("data.split=all")
-    return " " + " ".join(words)
+    return "evaluate-open-loop", words

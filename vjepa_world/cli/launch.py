@@ -11,7 +11,6 @@ a single one whose name is taken becomes NAME_2, NAME_3, ... (the command line r
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import logging
 import os
@@ -19,7 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vjepa_world.cli.main import FAILED, PROGRAM, VERBS, main
+from vjepa_world.cli.main import FAILED, PROGRAM, VERBS, file_name, main, verb_module
 from vjepa_world.config import config_root, launcher_words, typed_value
 from vjepa_world.config.values import defaults_of
 from vjepa_world.errors import ConfigError, TrainingError, VJEPAWorldError, nearest
@@ -45,12 +44,12 @@ def launch(verb: str, words: Sequence[str]) -> None:
     jobs = [name for name, about in VERBS.items() if about.kind == "job"]
     if verb not in jobs:
         raise ConfigError(f"got '{verb}', expected a verb with key=value words; {nearest(verb, jobs)}")
-    schema = importlib.import_module(f"vjepa_world.cli.{verb}").Config
-    store, groups = ConfigStore.instance(), config_root() / f"{verb}.yaml"
+    schema = verb_module(verb).Config
+    store, groups = ConfigStore.instance(), config_root() / f"{file_name(verb)}.yaml"
     store.store(name="keys", node=defaults_of(schema))
-    parts = ["keys", *([verb] if groups.is_file() else []), "_self_"]
+    parts = ["keys", *([file_name(verb)] if groups.is_file() else []), "_self_"]
     store.store(name="launch", node={"defaults": parts, "hydra": {"job": {"name": verb}}})
-    sys.argv[1:] = _for_hydra(verb, schema, words)
+    sys.argv[1:] = _for_hydra(file_name(verb), schema, words)
     job = Job(verb, several=_are_several(sys.argv[1:]))
     hydra.main(config_path=str(config_root()), config_name="launch", version_base="1.3")(job)()
 
@@ -119,13 +118,16 @@ class Job:
             name = f"{name}_{number}"
         elif given.get("resume") != "true" and not any(word in os.environ for word in _KEEP_NAME):
             name = self._free(name)
-        again = int(os.environ.get("SLURM_RESTART_COUNT", "0")) and Path("runs", self.verb, name).is_dir()
+        again = (
+            int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+            and Path("runs", file_name(self.verb), name).is_dir()
+        )
         words = [f"{key}={value}" for key, value in given.items() if key != "name"]
         return [*words, f"name={name}", *(["resume=true"] if again else [])]
 
     def _free(self, name: str) -> str:
         """Return a name that no run has: this one, or with the first number behind it that is free."""
-        home, taken = Path("runs", self.verb), name
+        home, taken = Path("runs", file_name(self.verb)), name
         for number in itertools.count(2):
             if not (home / name).exists():
                 break

@@ -19,6 +19,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Literal
 
 from vjepa_world.errors import VJEPAWorldError, nearest
@@ -70,9 +71,14 @@ VERBS = {
     ),
     "plan": Verb("plan the actions from a picture to a goal picture", "file", "--help"),
     "evaluate": Verb(
-        "drive the arm to goal images and count successes, or judge a model on recorded episodes",
+        "drive the arm to goal images in the simulator and count successes",
         "job",
         "checkpoint=FOLDER name=first",
+    ),
+    "evaluate-open-loop": Verb(
+        "measure a world model on recorded episodes, without a simulator",
+        "job",
+        "checkpoint=FOLDER data.path=DATASET name=first",
     ),
     "probe": Verb(
         "measure what a frozen encoder's features tell of labelled videos",
@@ -153,7 +159,7 @@ def _run(verb: str, words: list[str]) -> int:
 
 
 def _run_verb(verb: str, words: list[str]) -> int:
-    module = importlib.import_module(f"vjepa_world.cli.{verb}")
+    module = verb_module(verb)
     if VERBS[verb].kind == "file":
         parser = module.build_parser()
         parser.prog = f"{PROGRAM} {verb}"
@@ -167,10 +173,20 @@ def _run_verb(verb: str, words: list[str]) -> int:
     from vjepa_world.config import compose, describe
 
     if any(word in ("-h", "--help") for word in words):
-        print(_job_help(verb, describe(verb, module.Config)))
+        print(_job_help(verb, describe(file_name(verb), module.Config)))
         return 0
-    module.run(compose(verb, module.Config, job_overrides(verb, words)))
+    module.run(compose(file_name(verb), module.Config, job_overrides(verb, words)))
     return 0
+
+
+def verb_module(verb: str) -> ModuleType:
+    """Return the module of a verb."""
+    return importlib.import_module(f"vjepa_world.cli.{file_name(verb)}")
+
+
+def file_name(verb: str) -> str:
+    """Return how a verb's files are named: its module, its YAML and the folder of its runs."""
+    return verb.replace("-", "_")
 
 
 def job_overrides(verb: str, words: Sequence[str]) -> list[str]:

@@ -17,7 +17,13 @@ from vjepa_world.registry import KIND, Registry
 
 
 def unknown_key(key: str, schema: type, groups: Mapping[str, str]) -> str:
-    """Return the sentence that names an unknown key, the nearest known one and its siblings."""
+    """Return the sentence that names an unknown key, the nearest known one and its siblings.
+
+    A schema may have a class attribute `moved`: keys of earlier releases, each with a sentence about where it is now.
+    """
+    moved = getattr(schema, "moved", {}).get(key.split(".")[0])
+    if moved is not None:
+        return f"unknown key '{key}'; {moved}"
     known = list(dict.fromkeys([*keys_of(schema, ""), *groups]))
     last = key.rsplit(".", 1)[-1]
     same_end = [name for name in known if name.rsplit(".", 1)[-1] == last]

@@ -146,7 +146,7 @@ class PlannerConfig:
         precision: auto, float32 or bfloat16: what the predictor imagines in.
         compile: Whether the predictor goes through torch.compile: some faster, after seconds of warming up.
         camera_rotation_deg: Turns planned motions about the base's z axis before they are carried out,
-            counter-clockwise seen from above; `evaluate mode=open_loop` says by how much, where it is needed.
+            counter-clockwise seen from above; `evaluate-open-loop` says by how much, where it is needed.
     """
 
     kind: str = "cem"

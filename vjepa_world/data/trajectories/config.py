@@ -68,7 +68,7 @@ class TrajectoryDataConfig:
         color_jitter: Largest random change of a window's colours, as a share; more than 0 switches the cache off.
     """
 
-    path: str = field(default="", metadata={"example": "data.path=runs/collect/first"})
+    path: str = field(default="", metadata={"example": "runs/collect/first"})
     sources: dict[str, TrajectorySourceConfig] = field(default_factory=dict)
     cameras: tuple[str, ...] = ()
     views: Literal["one", "all"] = "one"

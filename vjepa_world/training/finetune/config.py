@@ -85,7 +85,7 @@ class FinetuneConfig:
     seed: int = field(default=0, metadata=SEED)
     resume: bool = False
     device: str = "auto"
-    encoder: str = field(metadata={"example": "encoder=runs/pretrain/first"})
+    encoder: str = field(metadata={"example": "runs/pretrain/first"})
     data: TrajectoryDataConfig = field(default_factory=TrajectoryDataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     model: EncoderConfig = field(default_factory=EncoderConfig)

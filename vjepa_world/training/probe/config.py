@@ -100,7 +100,7 @@ class ProbeDataConfig:
         max_bad_fraction: Share of unreadable videos or episodes above which the run stops.
     """
 
-    path: str = field(default="", metadata={"example": "data.path=FOLDER"})
+    path: str = field(default="", metadata={"example": "FOLDER"})
     fps: float = field(default=4.0, metadata={"range": (1e-6, 1e6)})
     frames: int | None = field(default=None, metadata={"range": (1, 10**4)})
     crop: float | None = field(default=None, metadata=SHARE)
@@ -196,7 +196,7 @@ class ProbeRunConfig:
     seed: int = field(default=0, metadata=SEED)
     resume: bool = False
     device: str = "auto"
-    encoder: str = field(default="", metadata={"example": "encoder=runs/pretrain/first"})
+    encoder: str = field(default="", metadata={"example": "runs/pretrain/first"})
     target: str = ""
     lrs: tuple[float, ...] = (1e-4, 3e-4, 1e-3)
     weight_decays: tuple[float, ...] = (0.01, 0.1)
