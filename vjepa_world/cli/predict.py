@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_world.cli.shared.arguments import whole_number
-from vjepa_world.errors import CheckpointError, ConfigError, DataError
+from vjepa_world.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vjepa_world.data.loading.clip_tables import VideoClips
-    from vjepa_world.models.encoder import VideoEncoder
-    from vjepa_world.pretrained.probes import SavedProbe
-
-logger = logging.getLogger(__name__)
-
-#: What released classifiers are shown, whose files do not tell: 4 frames a second of the central 224/256.
-RELEASED_FPS, RELEASED_CROP = 4.0, 0.875
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -61,26 +53,21 @@ def run(arguments: argparse.Namespace) -> None:
     from vjepa_world.data.corpus.segments import Segment
     from vjepa_world.data.loading.clip_tables import VideoClips
     from vjepa_world.data.video.reader import probe_video
-    from vjepa_world.ops.clip_input import ClipInput
-    from vjepa_world.pretrained.probes import CLASSIFICATION, load_probe
+    from vjepa_world.pretrained.classifier import load_classifier
+    from vjepa_world.pretrained.probes import CLASSIFICATION
     from vjepa_world.system.device import resolve_device
 
     for name, least in (("top", 1), ("clips", 0)):
         if getattr(arguments, name) < least:
             raise ConfigError(f"--{name} is {getattr(arguments, name)}; it must be at least {least}.")
     probe_video(arguments.video)
-    saved = load_probe(arguments.probe)
-    encoder = fitting_encoder(saved, arguments.encoder).to(resolve_device(arguments.device))
-    shown = saved.shown or ClipInput(
-        frames=encoder.config.num_frames,
-        fps=RELEASED_FPS,
-        crop=RELEASED_CROP,
-        image_size=encoder.config.image_size,
-    )
-    clips = VideoClips([Segment(arguments.video)], shown, arguments.clips or saved.clips)
-    outputs = predict(saved, encoder, clips)
+    classifier = load_classifier(arguments.probe, arguments.encoder, device=resolve_device(arguments.device))
+    saved = classifier.saved
+    clips = VideoClips([Segment(arguments.video)], classifier.input, arguments.clips or saved.clips)
+    outputs = classifier.outputs(_decoded(clips))
     if saved.task == CLASSIFICATION:
-        rows = _classes(outputs, saved.labels, arguments.top)
+        found = classifier.best(outputs, arguments.top)
+        rows: list[dict[str, Any]] = [{"label": label, "probability": value} for label, value in found]
         lines = [f"{row['probability']:7.4f}  {row['label']}" for row in rows]
     else:
         rows = _numbers(outputs, saved.labels, clips)
@@ -89,57 +76,21 @@ def run(arguments: argparse.Namespace) -> None:
     print(json.dumps(result) if arguments.json else "\n".join(lines))
 
 
-def fitting_encoder(saved: SavedProbe, source: str) -> VideoEncoder:
-    """Return the encoder that was asked for, or else the one that the probe was trained on.
-
-    Raises:
-        CheckpointError: If there is none, or its features are of another width.
-    """
-    from vjepa_world.pretrained import load_encoder
-    from vjepa_world.pretrained.probes import weights_digest
-
-    if not source and not saved.encoder:
-        raise CheckpointError("the probe does not tell its encoder; name it with --encoder.")
-    try:
-        encoder = load_encoder(source or saved.encoder)
-    except CheckpointError as error:
-        hint = "" if source else " The probe was trained on it; where it lies elsewhere now, give --encoder."
-        raise CheckpointError(f"{error}{hint}") from error
-    saved.check_fit(encoder.config.embed_dim, source or saved.encoder)
-    if saved.encoder_digest and weights_digest(encoder) != saved.encoder_digest:
-        logger.warning(
-            "the weights of %s are not bit by bit those that the probe was trained on; its answers may mean nothing",
-            source or saved.encoder,
-        )
-    return encoder
-
-
-def predict(saved: SavedProbe, encoder: VideoEncoder, clips: VideoClips) -> Tensor:
-    """Return what the probe says of each clip, `[clips, outputs]`: logits, or numbers.
+def _decoded(clips: VideoClips) -> Tensor:
+    """Return all clips, uint8 `[M, T, C, S, S]`.
 
     Raises:
         DataError: If a clip cannot be decoded.
     """
     import torch
 
-    from vjepa_world.ops.pixels import normalize_video
-
-    device = next(encoder.parameters()).device
-    probe = saved.probe.to(device)
-    outputs = []
-    with torch.no_grad():
-        for number in range(len(clips)):
-            clip = clips[number]
-            if isinstance(clip, str):
-                raise DataError(clip)
-            outputs.append(probe(encoder(normalize_video(clip.to(device)).unsqueeze(0))).cpu())
-    return torch.cat(outputs)
-
-
-def _classes(logits: Tensor, labels: tuple[str, ...], top: int) -> list[dict[str, Any]]:
-    best = logits.softmax(dim=1).mean(dim=0).topk(min(top, len(labels)))
-    found = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [{"label": labels[number], "probability": probability} for number, probability in found]
+    found = []
+    for number in range(len(clips)):
+        clip = clips[number]
+        if isinstance(clip, str):
+            raise DataError(clip)
+        found.append(clip)
+    return torch.stack(found)
 
 
 def _numbers(outputs: Tensor, labels: tuple[str, ...], clips: VideoClips) -> list[dict[str, Any]]:
