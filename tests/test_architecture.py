@@ -31,6 +31,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.config.ranges": (),
     "vjepa_world.config": ("vjepa_world.errors", "vjepa_world.registry"),
     "vjepa_world.runs": (*_BASE, "vjepa_world.config"),
+    "vjepa_world.plugins": ("vjepa_world.errors",),
     "vjepa_world.ops": ("vjepa_world.errors",),
     "vjepa_world.models": (*_BASE, "vjepa_world.ops"),
     "vjepa_world.data": (*_BASE, "vjepa_world.config.ranges", "vjepa_world.ops"),
@@ -237,7 +238,14 @@ def test_every_public_name_resolves() -> None:
 
 def test_an_unknown_public_name_says_what_there_is() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'load_model'; it has: .*load_encoder"):
-        _ = vjepa_world.load_model
+        _ = vjepa_world.load_model  # type: ignore[attr-defined]
+
+
+def test_the_star_import_and_dir_give_the_public_names() -> None:
+    names: dict[str, object] = {}
+    exec("from vjepa_world import *", names)
+    assert set(vjepa_world.__all__) <= set(names)
+    assert set(vjepa_world.__all__) <= set(dir(vjepa_world))
 
 
 def loaded_by(program: str) -> set[str]:

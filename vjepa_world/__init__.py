@@ -1,12 +1,15 @@
 """Video world models that plan: the public API, flat and lazy.
 
-Importing this package imports neither torch nor anything else that is heavy; each name below is loaded
-when it is first used. It settles how the threads of a torch that is loaded later wait for each other.
+Importing this package imports neither torch nor anything else that is heavy. The public names are listed in
+`__init__.pyi`, where editors and type checkers read them; each is imported when it is first used.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+import re
+from pathlib import Path
 from typing import Any
 
 from vjepa_world.system.cpu import spin_briefly
@@ -16,35 +19,24 @@ __version__ = "0.1.0"
 
 spin_briefly()
 
-_HOMES = {
-    "EncoderConfig": "vjepa_world.models.config",
-    "VJEPAWorldError": "vjepa_world.errors",
-    "WorldModelConfig": "vjepa_world.models.config",
-    "load_encoder": "vjepa_world.pretrained",
-    "load_masked_predictor": "vjepa_world.pretrained",
-    "load_world_model": "vjepa_world.pretrained",
-    "save_pretrained": "vjepa_world.pretrained",
-    "shipped_checkpoint": "vjepa_world.pretrained",
-}
 
-__all__ = [
-    "EncoderConfig",
-    "VJEPAWorldError",
-    "WorldModelConfig",
-    "__version__",
-    "load_encoder",
-    "load_masked_predictor",
-    "load_world_model",
-    "save_pretrained",
-    "shipped_checkpoint",
-]
+@functools.cache
+def _modules() -> dict[str, str]:
+    """Return the module of each public name."""
+    stub = Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    found = re.findall(r"^from (\S+) import (\w+) as \2$", stub, re.MULTILINE)
+    return {name: module for module, name in found}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vjepa_world' has no attribute '{name}'; it has: {', '.join(_HOMES)}")
+    if name == "__all__":
+        return [*_modules(), "__version__"]
+    if name not in _modules():
+        raise AttributeError(
+            f"module 'vjepa_world' has no attribute '{name}'; it has: {', '.join(_modules())}"
+        )
     try:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
+        value = getattr(importlib.import_module(_modules()[name]), name)
     except ImportError:
         check_siblings()
         raise
@@ -53,4 +45,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_modules()})

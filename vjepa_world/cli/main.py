@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Literal
 
 from vjepa_world.errors import VJEPAWorldError, nearest
+from vjepa_world.plugins import load_plugins
 from vjepa_world.system.packages import check_siblings
 from vjepa_world.system.streams import lost_reader, open_standard_streams, silence_broken_streams
 
@@ -159,6 +160,7 @@ def _run(verb: str, words: list[str]) -> int:
 
 
 def _run_verb(verb: str, words: list[str]) -> int:
+    load_plugins()
     module = verb_module(verb)
     if VERBS[verb].kind == "file":
         parser = module.build_parser()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import dataclass, field
 from functools import partial
@@ -71,26 +72,25 @@ class EnvConfig:
                 raise ConfigError(f"env.{name} '{value}' is not known; {nearest(value, allowed)}")
 
     def make(self) -> gymnasium.Env[Any, Any]:
-        """Make the environment.
+        """Make the environment; a task of another package gets those of the options that its constructor takes.
 
         Raises:
             ConfigError: If the id is not registered.
         """
         check_siblings("envs")
         import gymnasium
+        from gymnasium.envs.registration import load_env_creator
 
         import envs  # noqa: F401  (registers the ids)
 
         if self.id not in gymnasium.registry:
-            ours = [name for name in gymnasium.registry if name.startswith("vjepa_world/")]
-            raise ConfigError(f"env.id '{self.id}' is not registered; {nearest(self.id, ours)}")
-        return gymnasium.make(
-            self.id,
-            variation=self.variation,
-            camera=self.camera,
-            image_size=self.image_size,
-            max_steps=self.max_steps,
-        )
+            known = [name for name in gymnasium.registry if "/" in name]  # Gymnasium's own have no namespace
+            raise ConfigError(f"env.id '{self.id}' is not registered; {nearest(self.id, known)}")
+        creator = gymnasium.spec(self.id).entry_point
+        maker = load_env_creator(creator) if isinstance(creator, str) else creator
+        taken = inspect.signature(cast("Callable[..., Any]", maker)).parameters
+        options = ("variation", "camera", "image_size", "max_steps")
+        return gymnasium.make(self.id, **{name: getattr(self, name) for name in options if name in taken})
 
 
 def refuse_taken_run(verb: str, config: RunConfig) -> None:

@@ -1,0 +1,64 @@
+"""The public names, for editors and type checkers; `__init__.py` imports each when it is first used."""
+
+from vjepa_world.data.config import VideoDataConfig as VideoDataConfig
+from vjepa_world.data.corpus.images import load_image as load_image
+from vjepa_world.data.trajectories.config import FeaturesConfig as FeaturesConfig
+from vjepa_world.data.trajectories.config import TrajectoryDataConfig as TrajectoryDataConfig
+from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec as DatasetSpec
+from vjepa_world.data.trajectories.formats.lerobot.layout import VideoSpec as VideoSpec
+from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter as LeRobotWriter
+from vjepa_world.data.trajectories.in_memory import EpisodeArrays as EpisodeArrays
+from vjepa_world.data.trajectories.in_memory import InMemoryDataset as InMemoryDataset
+from vjepa_world.data.trajectories.registry import open_trajectories as open_trajectories
+from vjepa_world.data.trajectories.registry import register_format as register_format
+from vjepa_world.data.video.reader import load_video as load_video
+from vjepa_world.data.video.writer import write_video as write_video
+from vjepa_world.errors import VJEPAWorldError as VJEPAWorldError
+from vjepa_world.evaluation.closed_loop.evaluate import EvaluationResult as EvaluationResult
+from vjepa_world.evaluation.closed_loop.evaluate import evaluate as evaluate
+from vjepa_world.evaluation.closed_loop.policies import PlannerPolicy as PlannerPolicy
+from vjepa_world.evaluation.closed_loop.policies import RandomPolicy as RandomPolicy
+from vjepa_world.evaluation.closed_loop.rollout import Episode as Episode
+from vjepa_world.evaluation.closed_loop.rollout import rollout as rollout
+from vjepa_world.evaluation.open_loop.config import OpenLoopConfig as OpenLoopConfig
+from vjepa_world.evaluation.open_loop.evaluate import OpenLoopResult as OpenLoopResult
+from vjepa_world.evaluation.open_loop.evaluate import evaluate_open_loop as evaluate_open_loop
+from vjepa_world.models.build import build_encoder as build_encoder
+from vjepa_world.models.build import build_world_model as build_world_model
+from vjepa_world.models.config import ActionPredictorConfig as ActionPredictorConfig
+from vjepa_world.models.config import DecoderConfig as DecoderConfig
+from vjepa_world.models.config import EmbodimentConfig as EmbodimentConfig
+from vjepa_world.models.config import EncoderConfig as EncoderConfig
+from vjepa_world.models.config import InverseConfig as InverseConfig
+from vjepa_world.models.config import LatentsConfig as LatentsConfig
+from vjepa_world.models.config import MaskedPredictorConfig as MaskedPredictorConfig
+from vjepa_world.models.config import WorldModelConfig as WorldModelConfig
+from vjepa_world.models.encoder import VideoEncoder as VideoEncoder
+from vjepa_world.models.world_model import LatentWorldModel as LatentWorldModel
+from vjepa_world.ops.convention import Convention as Convention
+from vjepa_world.pretrained.classifier import Classifier as Classifier
+from vjepa_world.pretrained.classifier import embed as embed
+from vjepa_world.pretrained.classifier import load_classifier as load_classifier
+from vjepa_world.pretrained.loading import load_encoder as load_encoder
+from vjepa_world.pretrained.loading import load_masked_predictor as load_masked_predictor
+from vjepa_world.pretrained.loading import load_world_model as load_world_model
+from vjepa_world.pretrained.loading import read_checkpoint as read_checkpoint
+from vjepa_world.pretrained.saving import save_pretrained as save_pretrained
+from vjepa_world.pretrained.shipped import shipped_checkpoint as shipped_checkpoint
+from vjepa_world.reports.open_loop.report import open_loop_report as open_loop_report
+from vjepa_world.training.engine.config import TrainerConfig as TrainerConfig
+from vjepa_world.training.finetune.config import FinetuneConfig as FinetuneConfig
+from vjepa_world.training.finetune.config import FinetuneObjective as FinetuneObjective
+from vjepa_world.training.finetune.finetune import finetune as finetune
+from vjepa_world.training.pretrain.config import PretrainConfig as PretrainConfig
+from vjepa_world.training.pretrain.config import PretrainObjective as PretrainObjective
+from vjepa_world.training.pretrain.pretrain import pretrain as pretrain
+from vjepa_world.training.probe.config import ProbeDataConfig as ProbeDataConfig
+from vjepa_world.training.probe.config import ProbeRunConfig as ProbeRunConfig
+from vjepa_world.training.probe.config import ProbeShape as ProbeShape
+from vjepa_world.training.probe.config import ProbeTrainerConfig as ProbeTrainerConfig
+from vjepa_world.training.probe.data import probe_data as probe_data
+from vjepa_world.training.probe.train_probe import train_probe as train_probe
+
+__all__: list[str]
+__version__: str
