@@ -164,7 +164,9 @@ def test_features_of_something_else_are_refused(
     dataset: TwoCameras, store: FeatureStore, changes: dict[str, object], message: str
 ) -> None:
     key = key_of(dataset, **{"thumbnail": 12, **changes})
-    with pytest.raises(DataError, match=f"holds other features: {message}.*build the features anew"):
+    with pytest.raises(
+        DataError, match=f"holds other features: {message}.*build the features again in another folder"
+    ):
         open_features(store.folder, key)
     assert key.folder(store.folder.parent, dataset) != store.folder
 
@@ -185,7 +187,7 @@ def test_a_changed_file_makes_them_stale(tmp_path: Path) -> None:
 def test_what_is_not_built_is_refused(dataset: TwoCameras, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such folder. Build them first"):
         open_features(tmp_path / "nowhere", key_of(dataset))
-    with pytest.raises(DataError, match=r"about.json is not there: the features are not built, or not yet"):
+    with pytest.raises(DataError, match=r"about.json is missing: the features are not built yet"):
         open_features(tmp_path, key_of(dataset))
 
 

@@ -85,7 +85,7 @@ def test_processes_that_decode_change_nothing(
 def test_long_episodes_are_decoded_in_pieces(
     path: Path, tmp_path: Path, whole: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vjepa_world.data.features.encoding._PIECE", 4)
+    monkeypatch.setattr("vjepa_world.data.features.encoding._CHUNK_ROWS", 4)
     assert contents(build(LeRobotDataset(path), tmp_path).folder) == contents(whole.folder)
 
 
@@ -97,7 +97,7 @@ def test_a_killed_build_goes_on(path: Path, tmp_path: Path, whole: FeatureStore)
     there = len(shards(tmp_path))
     assert 1 <= there < 3
     folder = shards(tmp_path)[0].parent
-    with pytest.raises(DataError, match=r"about.json is not there: the features are not built, or not yet"):
+    with pytest.raises(DataError, match=r"about.json is missing: the features are not built yet"):
         open_features(folder, whole.key)
     (folder / ".shard-00001.123.tmp.safetensors").write_bytes(b"half")
     encoder = Counting()
@@ -147,13 +147,13 @@ def test_a_broken_shard_is_refused_and_computed_anew(
         broken.write_bytes((store.folder / "shard-00002.safetensors").read_bytes())
     else:
         broken.write_bytes(broken.read_bytes()[:-2] if damage == "truncated" else b"")
-    with pytest.raises(DataError, match=r"shard-00001.safetensors is broken \(\d+ bytes, expected \d+\)"):
+    with pytest.raises(DataError, match=r"shard-00001.safetensors is damaged \(\d+ bytes, expected \d+\)"):
         open_features(store.folder, store.key)
     encoder = Counting()
     caplog.set_level(logging.WARNING, logger="vjepa_world")
     assert contents(build(LeRobotDataset(path), tmp_path, encoder).folder) == contents(whole.folder)
     assert encoder.frames == 17
-    assert "1 of 3 shards are broken or gone" in caplog.text
+    assert "1 of 3 shards are damaged or missing" in caplog.text
 
 
 def broken_copy(path: Path) -> Path:
@@ -235,7 +235,7 @@ def test_a_dataset_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
         os.utime(video, (1.0, 1.0))
         return encode(frames)
 
-    with pytest.raises(DataError, match="changed while its features were computed, which were thrown away"):
+    with pytest.raises(DataError, match="changed while its features were computed, which were removed"):
         build(LeRobotDataset(path), tmp_path / "cache", touching)
     assert shards(tmp_path / "cache") == []
 

@@ -1,7 +1,7 @@
-"""Frozen features of a trajectory dataset: computed once, kept on disk, and read from there as training needs them.
+"""The cache of a frozen encoder's features of a trajectory dataset: computed once, then read from disk.
 
-`feature_key` says what decides them, `feature_shards` how they lie on disk, `feature_encoding` how they are computed,
-`feature_limits` how much room they take, `feature_store` how they are read.
+`key` identifies a cache, `shards` defines its files, `encoding` computes it, `limits` bounds the size of all caches,
+`store` reads it.
 
 Legend: M frames, C channels, H W pixels, N tokens a frame, D width, W processes.
 """
@@ -51,26 +51,26 @@ def build_features(
     max_bad_fraction: float = 0.0,
     limit_gb: float = 100.0,
 ) -> FeatureStore:
-    """Compute the features of every frame of a dataset, or open what an earlier run has left.
+    """Compute the features of every frame of a dataset, or open those of an earlier run.
 
-    A killed build goes on with the shards that are missing. Several processes share them; all must call this, and
+    A killed build continues with the missing shards. Several processes share the work; all must call this function and
     see `root`.
 
     Args:
         dataset: The trajectories.
         encode: Frames uint8 `[M, C, H, W]` to features `[M, N, D]`, floating point on any device.
-        key: What makes these features what they are; `key.dataset` is the dataset's fingerprint.
+        key: The features' key; `key.dataset` is the dataset's fingerprint.
         root: Folder of all caches.
-        workers: Processes that decode, of each process that encodes; 0 decodes in this one.
-        ranks_: Which process this is, and W.
+        workers: Decoding processes for each encoding process; 0 decodes in this one.
+        ranks_: Rank of this process, and W.
         barrier: Waits for all processes.
         batch_frames: Frames encoded at once.
         max_bad_fraction: Share of unreadable episodes above which to stop.
-        limit_gb: How large all caches under `root` may be [10^9 bytes]; the least recently used are removed.
+        limit_gb: Largest size of all caches under `root` [10^9 bytes]; the least recently used are removed.
 
     Raises:
-        DataError: Too many episodes are unreadable (listed), the disk has too little room, the dataset has changed
-            meanwhile, or something cannot be written.
+        DataError: Too many episodes are unreadable (listed), the disk is too small, the dataset has changed meanwhile,
+            or something cannot be written.
         ConfigError: The key does not fit the dataset or the encoder, or `limit_gb` is too small.
     """
     rank, world_size = ranks_
@@ -107,10 +107,10 @@ def build_features(
 
 
 def _check_key(dataset: TrajectoryDataset, key: FeatureKey) -> None:
-    strange = [camera for camera in key.cameras if camera not in dataset.cameras]
-    if strange:
+    unknown = [camera for camera in key.cameras if camera not in dataset.cameras]
+    if unknown:
         raise ConfigError(
-            f"{dataset.path} has no camera '{strange[0]}'; its cameras: {', '.join(dataset.cameras) or 'none'}."
+            f"{dataset.path} has no camera '{unknown[0]}'; its cameras: {', '.join(dataset.cameras) or 'none'}."
         )
     if key.dataset != dataset.fingerprint():
         raise ConfigError(
@@ -127,7 +127,7 @@ def _account(dataset: TrajectoryDataset, bad: dict[int, str], max_bad_fraction: 
 def _prepare(
     dataset: TrajectoryDataset, key: FeatureKey, folder: Path, max_bad_fraction: float, limit_gb: float
 ) -> None:
-    """Plan the shards, unless it was done before, and make room for those that are missing."""
+    """Plan the shards, unless that was done before, and evict other caches to fit the missing ones."""
     for leftover in folder.glob(".*.tmp.*"):  # of a killed process
         leftover.unlink()
     if not (folder / PLAN).is_file():
@@ -140,7 +140,7 @@ def _prepare(
         logger.info("features of %s are in %s (%s)", dataset.path, folder, format_bytes(total))
         return
     if (folder / ABOUT).is_file():
-        logger.warning("%s: %d of %d shards are broken or gone", folder, whole.count(False), len(whole))
+        logger.warning("%s: %d of %d shards are damaged or missing", folder, whole.count(False), len(whole))
         (folder / ABOUT).unlink()
     missing = sum(n for n, there in zip(frames, whole, strict=True) if not there)
     logger.info(
@@ -160,7 +160,7 @@ def _prepare(
 
 
 def _plan(dataset: TrajectoryDataset, key: FeatureKey, max_bad_fraction: float) -> Plan:
-    """Read how long the episodes are.
+    """Read the lengths of the episodes and assign them to shards.
 
     Raises:
         DataError: Too many are unreadable, or there are none.
@@ -180,10 +180,10 @@ def _plan(dataset: TrajectoryDataset, key: FeatureKey, max_bad_fraction: float) 
 
 
 def _finish(dataset: TrajectoryDataset, key: FeatureKey, folder: Path, plan: Plan) -> None:
-    """Write what the shards hold: from now on the features can be opened.
+    """Write the list of shards, which completes the cache.
 
     Raises:
-        DataError: The dataset has changed meanwhile, or a shard is not there.
+        DataError: The dataset has changed meanwhile, or a shard is missing.
     """
     if (folder / ABOUT).is_file():
         return
@@ -191,7 +191,7 @@ def _finish(dataset: TrajectoryDataset, key: FeatureKey, folder: Path, plan: Pla
         for number in range(len(plan.shards)):
             shard_path(folder, number).unlink(missing_ok=True)
         raise DataError(
-            f"the files of {dataset.path} changed while its features were computed, which were thrown away. Run "
+            f"the files of {dataset.path} changed while its features were computed, which were removed. Run "
             "again when nothing writes there."
         )
     shards, bad = [], dict(plan.bad)

@@ -1,4 +1,4 @@
-"""Decodes a dataset's frames in processes of their own and encodes them in batches, one shard after the other.
+"""Decodes a dataset's frames in worker processes and encodes them in batches, shard by shard.
 
 Legend: M frames, C channels, H W pixels, N tokens a frame, D width, s side of a thumbnail [pixels].
 """
@@ -16,7 +16,7 @@ from torch import Tensor
 from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.features.key import FeatureKey
 from vjepa_world.data.features.shards import Plan, ShardContent, shard_path, write_shard
-from vjepa_world.data.loading.worker_pool import CurrentItem, Key, WorkerPool
+from vjepa_world.data.loading.worker_pool import CurrentItem, ItemKey, WorkerPool
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.pixels import resize_frames
@@ -27,18 +27,18 @@ Encode = Callable[[Tensor], Tensor]
 #: Frames and thumbnails, or why they cannot be decoded.
 Decoded = tuple[Tensor, Tensor] | str
 
-#: The same on its way between processes.
+#: The same as arrays, to be sent between processes.
 _Sent = tuple[np.ndarray, np.ndarray] | str
 
-#: How long a process may stay at one piece while it is waited for [s].
+#: How long a worker may decode one chunk while it is waited for [s].
 _TIMEOUT_S = 600.0
 
-#: Rows that a process decodes in one go: a long episode is not handed over whole.
-_PIECE = 256
+#: Most rows of a chunk, which a worker decodes at once.
+_CHUNK_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Piece:
+class Chunk:
     """Consecutive rows of one camera of an episode."""
 
     episode: int
@@ -48,53 +48,53 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class _Pieces:
-    """Decodes pieces: frames uint8 `[M, C, H, W]` and thumbnails `[M, 3, s, s]`, or why it cannot."""
+class _ChunkDecoder:
+    """Decodes chunks to frames uint8 `[M, C, H, W]` and thumbnails `[M, 3, s, s]`, or the reason of a failure."""
 
     dataset: TrajectoryDataset
-    pieces: Sequence[Piece]
+    chunks: Sequence[Chunk]
     thumbnail: int
 
     def load(self, index: int) -> Decoded:
-        """Decode a piece in this process."""
-        piece = self.pieces[index]
+        """Decode a chunk in this process."""
+        chunk = self.chunks[index]
         try:
-            episode = self.dataset.episode(piece.episode)
-            frames = episode.frames(np.arange(piece.start, piece.stop), piece.camera)
+            episode = self.dataset.episode(chunk.episode)
+            frames = episode.frames(np.arange(chunk.start, chunk.stop), chunk.camera)
         except DataError as error:
             return str(error)
         small = resize_frames(frames, self.thumbnail) if self.thumbnail else frames[:, :, :0, :0]
         return frames, small.contiguous()
 
-    def __call__(self, index: int, failed: Mapping[Key, str], current: CurrentItem) -> tuple[int, _Sent]:
-        """Decode a piece for another process, which gets arrays: tensors would take file handles on their way."""
+    def __call__(self, index: int, failed: Mapping[ItemKey, str], current: CurrentItem) -> tuple[int, _Sent]:
+        """Decode a chunk for another process, as arrays: sending tensors would use file handles."""
         if (index,) in failed:
             return index, failed[index,]
-        piece = self.pieces[index]
-        current.write((index,), f"camera '{piece.camera}' of episode {piece.episode} of {self.dataset.path}")
+        chunk = self.chunks[index]
+        current.write((index,), f"camera '{chunk.camera}' of episode {chunk.episode} of {self.dataset.path}")
         found = self.load(index)
         return index, found if isinstance(found, str) else (found[0].numpy(), found[1].numpy())
 
     def decoded(self, workers: int) -> Iterator[Decoded]:
-        """Yield all pieces in order, decoded by as many processes; 0 decodes in this one.
+        """Yield all decoded chunks in order, decoded by `workers` processes (0: in this one).
 
-        A piece at which a decoder crashes becomes the reason.
+        A chunk that crashes its decoder yields the reason.
 
         Raises:
-            DataError: A process was killed, or stays at a piece for too long; it is named.
+            DataError: A worker was killed, or takes too long for a chunk, which is named.
         """
         if not workers:
-            yield from map(self.load, range(len(self.pieces)))
+            yield from map(self.load, range(len(self.chunks)))
             return
         with WorkerPool[int, tuple[int, _Sent]](self, workers, _TIMEOUT_S) as pool:
             ahead, waiting = 2 * workers, dict[int, _Sent]()
-            for index in range(min(ahead, len(self.pieces))):
+            for index in range(min(ahead, len(self.chunks))):
                 pool.submit(index % workers, index)
-            for index in range(len(self.pieces)):
+            for index in range(len(self.chunks)):
                 while index not in waiting:
                     place, found = pool.receive()
                     waiting[place] = found
-                if index + ahead < len(self.pieces):
+                if index + ahead < len(self.chunks):
                     pool.submit(index % workers, index + ahead)
                 sent = waiting.pop(index)
                 yield (
@@ -103,7 +103,7 @@ class _Pieces:
 
 
 class _Shard:
-    """Collects the features of a shard's frames, and gives them without those of bad episodes."""
+    """Collects the features of a shard's frames, and drops those of bad episodes."""
 
     def __init__(self, plan: Plan, number: int, key: FeatureKey) -> None:
         self.number = number
@@ -134,7 +134,7 @@ class _Shard:
 
 
 class _Batches:
-    """Encodes frames across episodes, a batch at a time, into the rows of `out` that they belong to."""
+    """Encodes frames of several episodes in batches, into their rows of `out` [F,N,D]."""
 
     def __init__(self, encode: Encode, key: FeatureKey, batch_frames: int, out: Tensor, what: str) -> None:
         self.encode, self.key, self.size, self.out, self.what = encode, key, batch_frames, out, what
@@ -142,7 +142,7 @@ class _Batches:
         self.rows: list[Tensor] = []
 
     def add(self, frames: Tensor, first: int) -> None:
-        """Take frames `[M, C, H, W]` whose features go to the rows from `first`; encode what makes a batch."""
+        """Add frames `[M, C, H, W]` whose features go to the rows from `first` on; encode whole batches."""
         if self.frames and self.frames[0].shape[1:] != frames.shape[1:]:
             self.finish()
         self.frames.append(frames)
@@ -153,13 +153,13 @@ class _Batches:
         whole = len(rows) - len(rows) % self.size
         for start in range(0, whole, self.size):
             self._put(waiting[start : start + self.size], rows[start : start + self.size])
-        # A copy: a slice would keep the whole batch in memory.
+        # Cloned: a slice would keep the whole batch in memory.
         self.frames, self.rows = (
             ([waiting[whole:].clone()], [rows[whole:]]) if whole < len(rows) else ([], [])
         )
 
     def finish(self) -> None:
-        """Encode what is left."""
+        """Encode the remaining frames."""
         if self.frames:
             self._put(torch.cat(self.frames), torch.cat(self.rows))
         self.frames, self.rows = [], []
@@ -184,17 +184,17 @@ class _Batches:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardEncoder:
-    """Computes shards and writes each as soon as it is complete.
+    """Computes shards and writes each when it is complete.
 
-    A batch never reaches over the end of a shard: its bytes do not depend on what else is computed.
+    A batch never crosses the end of a shard, so that a shard does not depend on which others are computed.
 
     Attributes:
         dataset: The trajectories.
         encode: Frames uint8 `[M, C, H, W]` to features `[M, N, D]`.
-        key: What is computed.
-        plan: Which episodes are in which shard.
-        folder: Where they go.
-        batch_frames: M, but for the last batch of a camera in a shard.
+        key: The key of the features.
+        plan: The episodes of each shard.
+        folder: The cache's folder.
+        batch_frames: M, except in the last batch of a camera in a shard.
         account: Counts episodes with a frame that cannot be decoded.
     """
 
@@ -210,22 +210,22 @@ class ShardEncoder:
         """Compute these shards.
 
         Args:
-            numbers: Which.
-            workers: Processes that decode; 0 decodes in this one.
-            quiet: No progress bar.
+            numbers: Their numbers.
+            workers: Decoding processes; 0 decodes in this one.
+            quiet: Whether to show no progress bar.
 
         Raises:
             DataError: Too many episodes are bad, features are not finite, or the disk is full.
             ConfigError: Features have another shape than the key's.
         """
         parts = {
-            (number, camera): self._pieces(number, camera)
+            (number, camera): self._chunks(number, camera)
             for number in numbers
             for camera in self.key.cameras
         }
-        pieces = [piece for part in parts.values() for piece in part]
-        decoded = _Pieces(self.dataset, pieces, self.key.thumbnail).decoded(workers)
-        frames = sum(piece.stop - piece.start for piece in pieces)
+        chunks = [chunk for part in parts.values() for chunk in part]
+        decoded = _ChunkDecoder(self.dataset, chunks, self.key.thumbnail).decoded(workers)
+        frames = sum(chunk.stop - chunk.start for chunk in chunks)
         with progress("features", unit="frame", total=frames, disable=quiet) as bar:
             for number in numbers:
                 shard = _Shard(self.plan, number, self.key)
@@ -233,35 +233,35 @@ class ShardEncoder:
                     self._camera(shard, camera, parts[number, camera], decoded, bar)
                 write_shard(shard_path(self.folder, number), shard.tensors(), shard.content())
 
-    def _pieces(self, number: int, camera: str) -> list[Piece]:
+    def _chunks(self, number: int, camera: str) -> list[Chunk]:
         return [
-            Piece(episode, camera, start, min(start + _PIECE, self.plan.lengths[episode]))
+            Chunk(episode, camera, start, min(start + _CHUNK_ROWS, self.plan.lengths[episode]))
             for episode in self.plan.shards[number]
-            for start in range(0, self.plan.lengths[episode], _PIECE)
+            for start in range(0, self.plan.lengths[episode], _CHUNK_ROWS)
         ]
 
     def _camera(
         self,
         shard: _Shard,
         camera: str,
-        pieces: Sequence[Piece],
+        chunks: Sequence[Chunk],
         decoded: Iterator[Decoded],
         bar: Progress,
     ) -> None:
-        """Fill in what one camera saw."""
+        """Encode the frames of one camera."""
         episodes = self.plan.shards[shard.number]
         what = f"camera '{camera}' of episodes {episodes[0]} to {episodes[-1]} of {self.dataset.path}"
         batches = _Batches(self.encode, self.key, self.batch_frames, shard.features[camera], what)
-        for piece in pieces:
+        for chunk in chunks:
             found = next(decoded)
-            bar.update(piece.stop - piece.start)
+            bar.update(chunk.stop - chunk.start)
             if isinstance(found, str):
-                shard.bad.setdefault(piece.episode, found)
-                self.account.add(f"{self.dataset.path} episode {piece.episode}", found)
+                shard.bad.setdefault(chunk.episode, found)
+                self.account.add(f"{self.dataset.path} episode {chunk.episode}", found)
                 self.account.check(self.dataset.num_episodes)
-            elif piece.episode not in shard.bad:
+            elif chunk.episode not in shard.bad:
                 frames, small = found
-                first = shard.first[piece.episode] + piece.start
+                first = shard.first[chunk.episode] + chunk.start
                 if small.numel():
                     shard.thumbnails[camera][first : first + len(small)] = small
                 batches.add(frames, first)

@@ -1,4 +1,4 @@
-"""What decides the features of a dataset's frames: same key, same features.
+"""The key of a feature cache: everything that determines the features of a dataset's frames.
 
 Legend: F frames, N tokens a frame, D width, s side of a thumbnail [pixels].
 """
@@ -16,14 +16,14 @@ from typing import Any
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import ConfigError, DataError
 
-#: Part of every key: features written in another layout are not found again.
+#: Part of every key: caches in another layout are not used.
 LAYOUT = 1
 
-#: What a part that differs means.
+#: What it means if a part differs.
 _CAUSES = {
     "layout": "another version of this program wrote them",
     "encoder": "the encoder has other weights",
-    "preprocessing": "frames are prepared otherwise",
+    "preprocessing": "frames are preprocessed differently",
     "dataset": "the dataset's files have changed since, or it is another dataset",
     "cameras": "other cameras were asked for",
     "tokens": "a frame has another number of tokens",
@@ -34,16 +34,16 @@ _CAUSES = {
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureKey:
-    """Names the features of a dataset.
+    """Identifies the features of a dataset.
 
     Attributes:
         encoder: Hash of the encoder's weights.
-        preprocessing: How frames become its input, and what becomes of its output, in words.
+        preprocessing: How frames become its input, and how its output is processed, in words.
         dataset: The dataset's fingerprint.
-        cameras: Which cameras are encoded.
+        cameras: The encoded cameras.
         tokens: N.
         width: D.
-        thumbnail: s; 0 keeps none.
+        thumbnail: s [pixels]; 0 stores no thumbnails.
 
     Raises:
         ConfigError: A number is out of range, or no camera is named.
@@ -71,23 +71,27 @@ class FeatureKey:
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes that all cameras of one row take."""
+        """Bytes of one row, all cameras together."""
         return len(self.cameras) * (2 * self.tokens * self.width + 3 * self.thumbnail**2)
 
     def parts(self) -> dict[str, Any]:
-        """Return all parts as JSON has them, the layout among them."""
+        """Return all parts and the layout as JSON values."""
         return {"layout": LAYOUT, **dataclasses.asdict(self), "cameras": list(self.cameras)}
 
     def folder(self, root: Path, dataset: TrajectoryDataset) -> Path:
-        """Return where under `root` these features lie: the dataset's name and a short hash."""
+        """Return the cache's folder under `root`: the dataset's name and a short hash."""
         digest = hashlib.blake2b(json.dumps(self.parts(), sort_keys=True).encode(), digest_size=6)
         return root / f"{dataset.path.resolve().name}-{digest.hexdigest()}"
 
     def check_matches(self, folder: Path, there: Mapping[str, Any]) -> None:
-        """Stop when a folder's features are not those of this key.
+        """Refuse a folder with the features of another key.
+
+        Args:
+            folder: The folder, for messages.
+            there: The parts of its key.
 
         Raises:
-            DataError: Parts differ; each is named with what was got and expected.
+            DataError: Parts differ; each is named with both values.
         """
         differing = [
             f"{name} is {there.get(name)!r} there and {here!r} here ({_CAUSES[name]})"
@@ -97,5 +101,5 @@ class FeatureKey:
         if differing:
             raise DataError(
                 f"{folder} holds other features: {'; '.join(differing)}. Give what they were computed with, or build "
-                "the features anew: they get a folder of their own."
+                "the features again in another folder."
             )

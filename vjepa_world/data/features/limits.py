@@ -1,7 +1,7 @@
-"""Room for computed features: which caches are in use, which go when there are too many, and whether the disk suffices.
+"""Size limits of feature caches: leases on caches in use, eviction of the least recently used, and the disk check.
 
-A cache is a folder with a file :data:`LAST_USE`. Its time says when the cache was last opened, and whoever has it open
-holds a shared lock on it (flock). Only folders with this file are ever counted or removed.
+A cache is a folder with a file :data:`LAST_USE`. Its modification time is the time of the last use, and processes that
+use the cache hold a shared lock on it (flock). Only folders with this file are counted or removed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ logger = logging.getLogger(__name__)
 LAST_USE, BUILDING = "last_use", "building"
 
 _GB = 1e9
-_MOST_TRIES = 100  # to lock a cache that others remove at the same moment
+_MOST_TRIES = 100  # to lock a cache that others are removing
 
 
 class Lease:
-    """Keeps a cache from being removed, from now until it is closed or forgotten; several may hold one.
+    """Protects a cache from eviction until it is closed or garbage-collected; several processes may hold one.
 
     Args:
         folder: The cache.
-        create: Make the folder where there is none.
+        create: Create the folder if it is missing.
 
     Raises:
         DataError: There is no such folder, or it cannot be written.
@@ -52,7 +52,7 @@ class Lease:
             raise write_error(folder, error) from error
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release it."""
         self._close()
 
     def __enter__(self) -> Self:
@@ -63,28 +63,28 @@ class Lease:
 
 
 def _lock_shared(folder: Path, create: bool) -> int:
-    """Return a file descriptor that holds the shared lock, and note the use."""
+    """Return a file descriptor that holds the shared lock; set the time of the last use."""
     path = folder / LAST_USE
     for _ in range(_MOST_TRIES):
         if create:
             folder.mkdir(parents=True, exist_ok=True)
-        # Another user's cache may be read, and its time is then left alone.
+        # Another user's cache may be readable only; then its time stays.
         writable = os.access(path if path.exists() else folder, os.W_OK)
         try:
             handle = os.open(path, os.O_RDWR | os.O_CREAT if writable else os.O_RDONLY, 0o644)
         except FileNotFoundError:
-            if create and not folder.exists():  # removed this very moment
+            if create and not folder.exists():  # removed at this moment
                 continue
             raise
         fcntl.flock(handle, fcntl.LOCK_SH)
-        # Whoever removes a cache holds the lock meanwhile: the file may be gone by now.
+        # The evicting process holds the lock while it removes the cache: the file may be gone by now.
         if _is_at(handle, path):
             if writable:
-                now = time.time_ns()  # the kernel's own "now" moves in steps of milliseconds
+                now = time.time_ns()  # the kernel's own clock has a resolution of milliseconds
                 os.utime(handle, ns=(now, now))
             return handle
         os.close(handle)
-    raise OSError(errno.EBUSY, "other runs remove it again and again", str(folder))
+    raise OSError(errno.EBUSY, "other runs remove it repeatedly", str(folder))
 
 
 def _is_at(handle: int, path: Path) -> bool:
@@ -96,7 +96,7 @@ def _is_at(handle: int, path: Path) -> bool:
 
 @contextmanager
 def build_lock(folder: Path) -> Iterator[None]:
-    """Let one run at a time compute what goes into `folder`; others wait here, and say so."""
+    """Let one run at a time compute the features in `folder`; others log that they wait."""
     with ExitStack() as opened:
         try:
             lock = opened.enter_context(open(folder / BUILDING, "w"))
@@ -111,19 +111,19 @@ def build_lock(folder: Path) -> Iterator[None]:
 
 
 def evict_caches(folder: Path, needed_bytes: int, limit_gb: float) -> list[Path]:
-    """Remove the least recently used caches beside `folder` until all of them, and what is needed, keep the limit.
+    """Remove the least recently used caches next to `folder` until all caches fit the limit.
 
     Args:
-        folder: The cache that is to be filled; it stays.
-        needed_bytes: How large it will be.
-        limit_gb: How large all caches together may be [10^9 bytes].
+        folder: The cache that is to be filled; it is not removed.
+        needed_bytes: Its size when filled.
+        limit_gb: Largest size of all caches together [10^9 bytes].
 
     Returns:
-        What was removed, each also logged.
+        The removed folders; each is logged.
 
     Raises:
-        ConfigError: It alone is larger than the limit.
-        DataError: What is left is in use or another user's, or a cache cannot be removed.
+        ConfigError: This cache alone exceeds the limit.
+        DataError: The remaining caches are in use or another user's, or one cannot be removed.
     """
     allowed = limit_gb * _GB
     if needed_bytes > allowed:
@@ -153,10 +153,10 @@ def evict_caches(folder: Path, needed_bytes: int, limit_gb: float) -> list[Path]
 
 
 def check_disk(folder: Path, needed_bytes: int) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Check that the disk of `folder`, whose parent exists, has enough free space.
 
     Raises:
-        DataError: It needs more bytes than are free where `folder` lies; the folder around it must exist.
+        DataError: It has less than `needed_bytes`.
     """
     free = shutil.disk_usage(folder.parent).free
     if needed_bytes > free:
@@ -180,7 +180,7 @@ def caches(root: Path) -> list[Path]:
 
 
 def size_bytes(folder: Path) -> int:
-    """Return how many bytes the files of a folder have, those that vanish meanwhile left out."""
+    """Return the size of a folder's files [bytes]; files that vanish meanwhile do not count."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -192,7 +192,7 @@ def size_bytes(folder: Path) -> int:
 
 
 def format_bytes(count: int | float) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes as text in GB or MB."""
     return f"{count / _GB:.2f} GB" if count >= _GB / 100 else f"{count / 1e6:.2f} MB"
 
 
@@ -214,7 +214,7 @@ def _remove(cache: Path) -> bool:
         return True
     except OSError as error:
         raise DataError(
-            f"{cache} is the least recently used cache and cannot be removed ({error}). Remove it yourself, or raise "
+            f"{cache} is the least recently used cache and cannot be removed ({error}). Remove it by hand, or raise "
             "limit_gb."
         ) from error
     return True

@@ -1,4 +1,4 @@
-"""The files of a feature cache: which episodes go where, and how a file is written, checked and mapped.
+"""The files of a feature cache: the plan of shards, and writing, checking and mapping them.
 
     FOLDER/plan.json              written first: rows of each episode, and the episodes of each shard
     FOLDER/shard-00000.safetensors
@@ -28,18 +28,18 @@ from vjepa_world.files.validation import entries, inner_path, mapping, text, who
 
 PLAN, ABOUT = "plan.json", "about.json"
 
-#: A shard is closed when it has this many frames or bytes: what a killed build loses, and what it keeps in memory.
+#: A shard is closed when it has this many frames or bytes: the loss if a build is killed, and its memory.
 SHARD_FRAMES, SHARD_BYTES = 2048, 128_000_000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a dataset is cut.
+    """How a dataset is divided into shards.
 
     Attributes:
-        lengths: Rows of each episode whose numbers can be read.
-        bad: Why the others cannot.
-        shards: Episodes of each shard.
+        lengths: Number of rows by episode, of readable ones.
+        bad: Reason by episode, of unreadable ones.
+        shards: The episodes of each shard.
     """
 
     lengths: dict[int, int]
@@ -47,12 +47,12 @@ class Plan:
     shards: tuple[tuple[int, ...], ...]
 
     def frames(self, shard: int) -> int:
-        """Return how many rows a shard's episodes have."""
+        """Return the number of rows of a shard's episodes."""
         return sum(self.lengths[episode] for episode in self.shards[shard])
 
     @classmethod
     def cut(cls, lengths: dict[int, int], bad: dict[int, str], frame_bytes: int) -> Plan:
-        """Put whole episodes into shards, in order, until one is large enough."""
+        """Assign whole episodes to shards, in order, until each is large enough."""
         full = min(SHARD_FRAMES, SHARD_BYTES // frame_bytes)
         shards: list[list[int]] = []
         filled = full
@@ -65,7 +65,7 @@ class Plan:
         return cls(lengths, bad, tuple(map(tuple, shards)))
 
     def write(self, folder: Path) -> None:
-        """Write it, whole or not at all.
+        """Write it atomically.
 
         Raises:
             DataError: The disk is full or the folder cannot be written.
@@ -78,7 +78,7 @@ class Plan:
         """Read it.
 
         Raises:
-            DataError: It is not there, or broken.
+            DataError: It is missing or damaged.
         """
         content = read_json(folder / PLAN)
         with _typed(folder / PLAN):
@@ -91,11 +91,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class ShardContent:
-    """What is in a shard.
+    """The content of a shard.
 
     Attributes:
-        episodes: Episode and rows of each that is in it, in order.
-        bad: Why the others of its episodes are not.
+        episodes: Number and rows of each episode in it, in order.
+        bad: Reason by episode, of those planned for it that could not be decoded.
     """
 
     episodes: tuple[tuple[int, int], ...]
@@ -103,22 +103,22 @@ class ShardContent:
 
 
 def shard_path(folder: Path, number: int) -> Path:
-    """Return where shard `number` lies."""
+    """Return the path of shard `number`."""
     return folder / f"shard-{number:05d}.safetensors"
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor], content: ShardContent) -> None:
-    """Write a shard, whole or not at all.
+    """Write a shard atomically.
 
     Args:
-        path: Where.
-        tensors: `features.CAMERA` and `thumbnails.CAMERA`.
-        content: Whose they are.
+        path: The file.
+        tensors: `features.CAMERA` [F,N,D] and `thumbnails.CAMERA` [F,3,s,s].
+        content: The episodes of its rows.
 
     Raises:
         DataError: The disk is full or the folder cannot be written.
     """
-    # One entry: several are stored in an order that differs from run to run.
+    # One entry: the library stores several in an order that differs between runs.
     about = {"checksum": UNSEALED, "episodes": content.episodes, "bad": pairs(content.bad)}
     with atomic_path(path) as temporary:
         temporary.write_bytes(save(dict(tensors), {"content": json.dumps(about)}))
@@ -126,7 +126,7 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], content: ShardContent
 
 
 def read_content(path: Path) -> ShardContent | None:
-    """Return what a shard holds; None where there is none, or not a whole one."""
+    """Return the content of a shard; None if it is missing or damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -141,7 +141,7 @@ def read_content(path: Path) -> ShardContent | None:
 
 
 def is_whole(path: Path, plan: Plan, number: int) -> bool:
-    """Return whether a shard is there and holds the episodes that it was planned for."""
+    """Return whether a shard exists and has the episodes that were planned for it."""
     content = read_content(path)
     if content is None:
         return False
@@ -150,16 +150,16 @@ def is_whole(path: Path, plan: Plan, number: int) -> bool:
 
 
 def map_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return tensors of a shard that are read from the disk when they are indexed; its checksum is compared first.
+    """Return memory-mapped tensors of a shard, after comparing its checksum.
 
     Raises:
-        DataError: The file is gone, cut off, without one of them, or a bit of it has changed since it was written.
+        DataError: The file is missing, truncated, lacks a tensor, or its checksum differs.
     """
     try:
         if is_damaged(path):
             raise DataError(
                 f"{path} has changed since it was written: its checksum is another one. Remove it and build the "
-                "features again: what is whole is kept, this file is computed anew."
+                "features again: only this file is computed again."
             )
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in names}
@@ -169,12 +169,12 @@ def map_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What a cache's `about.json` says of a shard.
+    """A shard's entry in a cache's `about.json`.
 
     Attributes:
         path: Its file.
-        size: Bytes of it.
-        episodes: Episode and rows of each that is in it, in order.
+        size: Size of the file [bytes].
+        episodes: Number and rows of each episode in it, in order.
     """
 
     path: Path
@@ -183,15 +183,15 @@ class ShardRecord:
 
     @property
     def frames(self) -> int:
-        """Rows of all its episodes."""
+        """Number of rows of all its episodes."""
         return sum(length for _, length in self.episodes)
 
 
 def read_about(folder: Path) -> tuple[Mapping[str, Any], tuple[ShardRecord, ...], dict[int, str]]:
-    """Read what a cache holds: the parts of its key, its shards, and why other episodes are in none.
+    """Read a cache's `about.json`: the parts of its key, its shards, and the reasons of unreadable episodes.
 
     Raises:
-        DataError: It is not there, or broken.
+        DataError: It is missing or damaged.
     """
     content = read_json(folder / ABOUT)
     with _typed(folder / ABOUT):
@@ -206,18 +206,18 @@ def read_about(folder: Path) -> tuple[Mapping[str, Any], tuple[ShardRecord, ...]
         bad = _reasons(content["bad"])
         episodes = [episode for shard in shards for episode, _ in shard.episodes] + list(bad)
         if sorted(episodes) != list(range(len(episodes))):
-            raise DataError("its episodes are not each there once")
+            raise DataError("its episodes are not each listed once")
         return mapping(content["key"], "key"), shards, bad
 
 
 @contextmanager
 def _typed(path: Path) -> Iterator[None]:
-    """Name the file in which a value is missing or of another type."""
+    """Turn errors about missing or mistyped values into one that names the file."""
     try:
         yield
     except (KeyError, TypeError, ValueError, RecursionError, DataError) as error:
         raise DataError(
-            f"{path} is broken ({type(error).__name__}: {error}). Remove its folder; it is then built anew."
+            f"{path} is damaged ({type(error).__name__}: {error}). Remove its folder; it is then built again."
         ) from error
 
 
@@ -226,24 +226,24 @@ def _number(value: object) -> int:
 
 
 def _lengths(found: object) -> dict[int, int]:
-    pairs_there = [entries(pair, "an episode with its rows", length=2) for pair in entries(found, "episodes")]
-    return {_number(episode): whole_number(rows, "rows") for episode, rows in pairs_there}
+    found_pairs = [entries(pair, "an episode with its rows", length=2) for pair in entries(found, "episodes")]
+    return {_number(episode): whole_number(rows, "rows") for episode, rows in found_pairs}
 
 
 def _reasons(found: object) -> dict[int, str]:
-    pairs_there = [entries(pair, "an episode with a reason", length=2) for pair in entries(found, "bad")]
-    return {_number(episode): text(reason, "a reason") for episode, reason in pairs_there}
+    found_pairs = [entries(pair, "an episode with a reason", length=2) for pair in entries(found, "bad")]
+    return {_number(episode): text(reason, "a reason") for episode, reason in found_pairs}
 
 
 def shard_error(path: Path, reason: str) -> DataError:
     """Return the error for a shard that cannot be used."""
     return DataError(
-        f"{path} is broken ({reason}). Build the features again: what is whole is kept, this file is computed anew."
+        f"{path} is damaged ({reason}). Build the features again: only this file is computed again."
     )
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all.
+    """Write JSON atomically.
 
     Raises:
         DataError: The disk is full or the folder cannot be written.
@@ -253,27 +253,27 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read an object of a cache.
+    """Read a JSON object of a cache.
 
     Raises:
-        DataError: It is not there, or broken.
+        DataError: It is missing or damaged.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(
-            f"{path} is not there: the features are not built, or not yet, or the processes that build them do not "
-            "share this folder. Build them first, in a folder that all processes see."
+            f"{path} is missing: the features are not built yet, or the processes that build them do not share this "
+            "folder. Build them first, in a folder that all processes see."
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(
-            f"{path} cannot be read ({error}). Remove its folder; it is then built anew."
+            f"{path} cannot be read ({error}). Remove its folder; it is then built again."
         ) from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} is no JSON object. Remove its folder; it is then built anew.")
+        raise DataError(f"{path} is no JSON object. Remove its folder; it is then built again.")
     return content
 
 
 def pairs(values: Mapping[int, Any]) -> list[tuple[int, Any]]:
-    """Return a mapping as JSON can have it: its keys are words there."""
+    """Return a mapping with int keys as JSON can hold it: a list of pairs."""
     return list(values.items())

@@ -1,4 +1,4 @@
-"""Frozen features of a trajectory dataset, as they lie on disk: opened, checked and gathered.
+"""Reads the cached features of a trajectory dataset: memory-mapped, checked, and gathered by windows.
 
 Legend: B windows, T frames of a window, N tokens a frame, D width, s side of a thumbnail [pixels].
 """
@@ -20,15 +20,15 @@ from vjepa_world.errors import DataError
 
 
 class FeatureStore:
-    """Features of the frames of a dataset, memory-mapped; get one from `build_features` or `open_features`.
+    """Memory-mapped features of a dataset's frames, from `build_features` or `open_features`.
 
-    While it is open its folder is not removed to make room. It may be sent to another process, which opens it anew.
+    While it is open, its folder is not evicted. Unpickled in another process, it opens the folder again.
 
     Attributes:
-        folder: Where they lie.
-        key: Whose they are.
-        lengths: Rows by readable episode.
-        bad: Why the other episodes have none.
+        folder: The cache's folder.
+        key: The key of the features.
+        lengths: Number of rows by episode, of readable ones.
+        bad: Reason by episode, of unreadable ones.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class FeatureStore:
         self._mapped: dict[int, dict[str, Tensor]] = {}
 
     def features(self, episode: int, rows: np.ndarray, camera: str) -> Tensor:
-        """Return what a camera of an episode saw at rows `[...]`, bfloat16 `[..., N, D]`.
+        """Return the features of a camera of an episode at rows `[...]`, bfloat16 `[..., N, D]`.
 
         Raises:
             DataError: There is no such episode, row or camera.
@@ -66,9 +66,9 @@ class FeatureStore:
         """Return the features of windows, bfloat16 `[B, T, N, D]`.
 
         Args:
-            episodes: Episode of each window, `[B]`.
-            rows: Rows in the episode, `[B, T]`.
-            cameras: Camera of each window, B of them.
+            episodes: Episode of each window, int `[B]`.
+            rows: Rows in the episode, int `[B, T]`.
+            cameras: Camera of each window, B names.
 
         Raises:
             DataError: There is no such episode, row or camera.
@@ -76,15 +76,13 @@ class FeatureStore:
         return self._gather("features", episodes, rows, cameras)
 
     def thumbnails(self, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:
-        """Return the small pictures of windows, uint8 `[B, T, 3, s, s]`; arguments as those of `gather`.
+        """Return the thumbnails of windows, uint8 `[B, T, 3, s, s]`; arguments as in `gather`.
 
         Raises:
-            DataError: There is no such episode, row or camera, or no thumbnails are kept.
+            DataError: There is no such episode, row or camera, or no thumbnails are stored.
         """
         if not self.key.thumbnail:
-            raise DataError(
-                f"{self.folder} keeps no thumbnails; build features with a thumbnail size above 0."
-            )
+            raise DataError(f"{self.folder} has no thumbnails; build features with a thumbnail size above 0.")
         return self._gather("thumbnails", episodes, rows, cameras)
 
     def _gather(self, kind: str, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:
@@ -114,10 +112,10 @@ class FeatureStore:
                 f"expected episodes [B], rows [B,T] and B cameras, got {episodes.shape}, {rows.shape} and "
                 f"{len(cameras)}"
             )
-        strange = set(cameras) - set(self._cameras)
-        if strange:
+        unknown = set(cameras) - set(self._cameras)
+        if unknown:
             raise DataError(
-                f"{self.folder} has no camera '{min(strange)}'; its cameras: {', '.join(self.key.cameras)}."
+                f"{self.folder} has no camera '{min(unknown)}'; its cameras: {', '.join(self.key.cameras)}."
             )
         inside = (episodes >= 0) & (episodes < len(self._length))
         lengths = np.full(len(episodes), -1, dtype=np.int64)
@@ -148,7 +146,7 @@ class FeatureStore:
         return self._mapped[number]
 
     def close(self) -> None:
-        """Unmap the files, and let the folder be removed when room is needed."""
+        """Unmap the files, and release the folder for eviction."""
         self._mapped.clear()
         self._lease.close()
 
@@ -166,12 +164,12 @@ def open_features(folder: Path, key: FeatureKey) -> FeatureStore:
     """Open features that were computed before.
 
     Args:
-        folder: Where they lie.
-        key: What is expected there.
+        folder: The cache's folder.
+        key: The expected key.
 
     Raises:
-        DataError: They are not there or unfinished; they are of something else (which part of the key differs, what
-            was got and expected); or a file is gone or cut off.
+        DataError: They are missing or unfinished, have another key (the differing parts are named), or a file is
+            missing or truncated.
     """
     lease = Lease(folder)
     try:

@@ -1,4 +1,4 @@
-"""What a loader hands to training: clips, what they are called, and what was found bad on the way.
+"""A batch of clips: frames, names, labels, and the bad files that were met.
 
 Shapes: B clips, V views of each, T frames of a view, C = 3 channels (RGB), S pixels of its square images.
 """
@@ -16,10 +16,10 @@ class ClipBatch:
     """Clips of one length.
 
     Args:
-        frames: uint8 [B,T,C,S,S], or [B,V,T,C,S,S] of V > 1 views; T = 1 are images.
-        names: of each clip, its file and place, "FILE @ 3.25 s".
-        labels: of each clip, "" where the corpus has none.
-        bad: (name, reason) of the files that were found bad while this batch was made, each once in a run.
+        frames: uint8 `[B, T, C, S, S]`, or `[B, V, T, C, S, S]` for V > 1 views; T = 1 for images.
+        names: File and time of each clip, "FILE @ 3.25 s".
+        labels: Label of each clip, "" if the corpus has none.
+        bad: (name, reason) of the files found bad while this batch was made, each once in a run.
     """
 
     frames: Tensor
@@ -28,7 +28,7 @@ class ClipBatch:
     bad: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
-        """B."""
+        """Return B."""
         return len(self.names)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> ClipBatch:

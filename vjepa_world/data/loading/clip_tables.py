@@ -1,6 +1,6 @@
-"""Every clip of a set of videos or episodes, always the same: what a frozen encoder is shown once.
+"""Fixed tables of clips of videos or episodes, which a frozen encoder encodes once.
 
-A clip that cannot be decoded is a sentence instead of pixels, so that loader processes hand the reason on.
+A clip that cannot be decoded is its reason, a text, instead of pixels, so that loader processes pass the reason on.
 Shapes: M clips in all, T frames of a clip, C = 3 channels (RGB), S pixels of its square images.
 """
 
@@ -26,8 +26,8 @@ class ClipTable(Protocol):
 
     Attributes:
         shown: How they are cut.
-        names: Of the videos or episodes that they are cut from.
-        groups: Which of them each clip is from, int64 [M].
+        names: Names of the videos or episodes.
+        groups: Index of the video or episode that each clip is from, int64 `[M]`.
     """
 
     shown: ClipInput
@@ -35,26 +35,26 @@ class ClipTable(Protocol):
     groups: np.ndarray
 
     def __len__(self) -> int:
-        """M."""
+        """Return M."""
         ...
 
     def __getitem__(self, index: int) -> Tensor | str:
-        """Return clip `index`, uint8 [T,C,S,S], or why it cannot be read."""
+        """Return clip `index`, uint8 `[T, C, S, S]`, or why it cannot be read."""
         ...
 
     def fingerprint(self) -> list[Any]:
-        """Return what changes when the clips do, as JSON values: files with their sizes and times, and places."""
+        """Return JSON values that change when the clips do: files with their sizes and times, and clip positions."""
         ...
 
 
 class VideoClips(Dataset[Tensor | str]):
-    """The same number of clips of each video, evenly spaced; in a video that is too short the last frame stands still.
+    """The same number of clips of each video, evenly spaced; a video that is too short repeats its last frame.
 
     Args:
         segments: The videos.
         shown: How clips are cut.
-        clips_per_video: How many of each.
-        open_videos: How many files each process keeps open.
+        clips_per_video: Number of clips of each video.
+        open_videos: Number of files that each process keeps open.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class VideoClips(Dataset[Tensor | str]):
         return len(self.groups)
 
     def __getitem__(self, index: int) -> Tensor | str:
-        """Return clip `index`, uint8 [T,C,S,S], or why it cannot be read."""
+        """Return clip `index`, uint8 `[T, C, S, S]`, or why it cannot be read."""
         segment = self.segments[self.groups[index]]
         try:
             times_s = self.times_s(index)
@@ -78,22 +78,22 @@ class VideoClips(Dataset[Tensor | str]):
             return str(error)
 
     def times_s(self, index: int) -> np.ndarray:
-        """Return when in its file the frames of clip `index` are displayed [s].
+        """Return the times of the frames of clip `index` in its file [s], `[T]`.
 
         Raises:
-            DataError: If the video cannot be opened.
+            DataError: The video cannot be opened.
         """
         segment = self.segments[self.groups[index]]
         video = self._pool.get(segment.location)
         # The middle of the last frame: the end itself may already be the next episode's first frame.
         last_s = min(segment.end_s or video.duration_s, video.duration_s) - 0.5 / video.fps
-        room_s = max(last_s - segment.start_s - self.shown.span_s, 0.0)
-        place = (index % self.clips_per_video + 0.5) / self.clips_per_video
-        times_s = segment.start_s + place * room_s + np.arange(self.shown.frames) / self.shown.fps
+        spare_s = max(last_s - segment.start_s - self.shown.span_s, 0.0)
+        position = (index % self.clips_per_video + 0.5) / self.clips_per_video
+        times_s = segment.start_s + position * spare_s + np.arange(self.shown.frames) / self.shown.fps
         return np.minimum(times_s, max(last_s, segment.start_s))
 
     def fingerprint(self) -> list[Any]:
-        """Return what changes when the clips do."""
+        """See `ClipTable`."""
         rows = [
             [*_stamp(segment.path), *_inside(segment), segment.start_s, segment.end_s]
             for segment in self.segments
@@ -102,16 +102,16 @@ class VideoClips(Dataset[Tensor | str]):
 
 
 class EpisodeClips(Dataset[Tensor | str]):
-    """Clips of a trajectory dataset, each ending with the row that it is labelled by.
+    """Clips of a trajectory dataset; each ends at the row whose label it has.
 
     Args:
         dataset: The trajectories.
         shown: How clips are cut.
-        clips_per_episode: How many of each episode, evenly spaced; 0 takes every row that a clip can end with.
+        clips_per_episode: Number of clips of each episode, evenly spaced; 0 takes every row at which a clip can end.
 
     Raises:
-        DataError: If no episode is long enough.
-        ConfigError: If more frames a second are asked for than there are.
+        DataError: No episode is long enough.
+        ConfigError: The clip's rate is higher than the dataset's.
     """
 
     def __init__(self, dataset: LeRobotDataset, shown: ClipInput, clips_per_episode: int) -> None:
@@ -135,7 +135,7 @@ class EpisodeClips(Dataset[Tensor | str]):
             )
 
     def _ends(self, length: int, count: int) -> np.ndarray:
-        """Return the rows of an episode that clips end with, in order."""
+        """Return the rows of an episode at which clips end, in order."""
         possible = np.arange(self._back[0], length)
         if not count or count >= len(possible):
             return possible
@@ -145,7 +145,7 @@ class EpisodeClips(Dataset[Tensor | str]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Tensor | str:
-        """Return clip `index`, uint8 [T,C,S,S], or why it cannot be read."""
+        """Return clip `index`, uint8 `[T, C, S, S]`, or why it cannot be read."""
         try:
             episode = self.dataset.episode(int(self.groups[index]))
             return self.shown.pixels(episode.frames(self.rows[index] - self._back))
@@ -153,7 +153,7 @@ class EpisodeClips(Dataset[Tensor | str]):
             return str(error)
 
     def fingerprint(self) -> list[Any]:
-        """Return what changes when the clips do."""
+        """See `ClipTable`."""
         episodes = self.dataset.episodes
         paths = {e.data_path for e in episodes} | {p.path for e in episodes for p in e.videos.values()}
         files = [_stamp(path) for path in sorted(paths)]
@@ -166,5 +166,5 @@ def _stamp(path: Path) -> list[Any]:
 
 
 def _inside(segment: Segment) -> list[Any]:
-    """Return where in its tar file it lies; nothing for a file of its own, whose fingerprints stay as they were."""
+    """Return its offset and size in a tar file; nothing for an ordinary file."""
     return [] if segment.member is None else [segment.member.offset, segment.member.size]

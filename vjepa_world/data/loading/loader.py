@@ -1,4 +1,4 @@
-"""Loads the batches of a mixture in worker processes, any step's without those before it.
+"""Loads the batches of a clip mixture in worker processes; the batch of any step can be loaded without earlier ones.
 
 Shapes: B clips of the global batch, b = B / world size of this process's, V views of each, T frames of a view, C = 3
 channels (RGB), S pixels of its square images.
@@ -23,10 +23,10 @@ from vjepa_world.data.config import VideoDataConfig
 from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.data.loading.mixture import BadClip, Clip, Watch
-from vjepa_world.data.loading.worker_pool import CurrentItem, Key, WorkerPool
+from vjepa_world.data.loading.worker_pool import CurrentItem, ItemKey, WorkerPool
 from vjepa_world.errors import ConfigError
 
-#: Batches that are made ahead, at least.
+#: Least number of batches that are made ahead.
 _AHEAD = 4
 
 
@@ -60,26 +60,26 @@ class ClipSource(Protocol):
 
 
 class ClipLoader:
-    """Gives the batches of any step: rank r has entries r*b, ..., (r+1)*b - 1 of each, whatever the world size.
+    """Loads the batches of any step: rank r has the entries r*b, ..., (r+1)*b - 1 of each.
 
-    With workers, batches are made ahead in processes that survive a decoder's crash: the file is counted as bad. A
-    process that is killed from outside, or stays at one file for `data.timeout_s`, ends the run, and the file is named.
-    Frames decoded on a graphics card are decoded in this process, and stay there.
+    With workers, batches are made ahead in processes that survive a crashing decoder; its file counts as bad. A worker
+    that is killed from outside, or reads one file for longer than `data.timeout_s`, ends the run with an error that
+    names the file. On a graphics card frames are decoded in this process, and stay there.
 
     Args:
-        mixture: what clips are drawn from.
+        mixture: The mixture from which clips are drawn.
         batch_size: B.
-        rank: of this process.
-        world_size: processes that share the batch.
-        workers: loader processes; 0 loads in this one, without protection.
-        pin_memory: whether batches lie in page-locked memory, for copies to a graphics card.
-        bad_files: a CSV file that is kept up to date with what was found bad, see `BadFiles.write`.
+        rank: Of this process.
+        world_size: Number of processes that share the batch.
+        workers: Loader processes; 0 loads in this process, without protection from crashes.
+        pin_memory: Whether batches lie in page-locked memory, for copies to a graphics card.
+        bad_files: A CSV file that lists the bad files, see `BadFiles.write`.
 
     Attributes:
-        bad: the account of bad files, those found by the scan included.
+        bad: The bad files, those found by the scan included.
 
     Raises:
-        ConfigError: the batch cannot be shared equally.
+        ConfigError: The batch cannot be shared equally.
     """
 
     def __init__(
@@ -105,24 +105,26 @@ class ClipLoader:
         self.bad_files = bad_files
 
     def batches(self, start_step: int, steps: int) -> Iterator[ClipBatch]:
-        """Yield the batches of the steps start_step, ..., steps - 1; `steps` is the run's number of steps.
+        """Yield the batches of the steps start_step, ..., steps - 1.
 
         Raises:
-            DataError: too many files turned out bad, or a process hung or was killed.
+            DataError: Too many files are bad, or a worker hung or was killed.
         """
         if self.bad_files is not None and len(self.bad):
             self.bad.write(self.bad_files)
-        made = self._by_workers(start_step, steps) if self.workers else self._alone(start_step, steps)
+        made = (
+            self._in_workers(start_step, steps) if self.workers else self._in_this_process(start_step, steps)
+        )
         for step, (frames, rows) in enumerate(made, start=start_step):
             yield ClipBatch(
                 frames=frames.squeeze(1) if self.mixture.views == 1 else frames,
                 names=tuple(row.name for row in rows),
                 labels=tuple(row.label for row in rows),
-                bad=self._account(step, rows),
+                bad=self._record_bad(step, rows),
             )
 
-    def _account(self, step: int, rows: list[_Row]) -> tuple[tuple[str, str], ...]:
-        """Count what was found bad; return what was not known."""
+    def _record_bad(self, step: int, rows: list[_Row]) -> tuple[tuple[str, str], ...]:
+        """Count the bad files of a batch; return the new ones."""
         found = [clip for row in rows for clip in row.bad]
         new = [
             (clip.name, clip.reason)
@@ -135,45 +137,45 @@ class ClipLoader:
             self.bad.check(self.mixture.total)
         return tuple(new)
 
-    def _alone(self, start: int, steps: int) -> Iterator[tuple[Tensor, list[_Row]]]:
+    def _in_this_process(self, start: int, steps: int) -> Iterator[tuple[Tensor, list[_Row]]]:
         for step in range(start, steps):
             clips = [self.mixture.clip(step, entry) for entry in self.entries]
             frames = torch.stack([clip.frames for clip in clips])
             rows = [_Row.of(clip) for clip in clips]
             yield (frames.pin_memory() if self.pin_memory else frames), rows
 
-    def _by_workers(self, start: int, steps: int) -> Iterator[tuple[Tensor, list[_Row]]]:
+    def _in_workers(self, start: int, steps: int) -> Iterator[tuple[Tensor, list[_Row]]]:
         shares = self._shares()
         ahead = max(_AHEAD, math.ceil(2 * self.workers / len(shares)))
         slots = _Slots(min(ahead, max(steps - start, 1)), len(self.entries), self.mixture)
-        under_way: dict[int, _UnderWay] = {}
+        pending: dict[int, _PendingBatch] = {}
         free, upcoming = deque(range(slots.count)), iter(range(start, steps))
         filler, timeout_s = _Filler(self.mixture, slots), self.mixture.config.timeout_s
         with WorkerPool[_Task, _Done](filler, self.workers, timeout_s) as pool:
 
-            def give_out() -> None:
+            def submit() -> None:
                 while free and (step := next(upcoming, None)) is not None:
-                    under_way[step] = _UnderWay(free.popleft(), len(shares), [None] * len(self.entries))
+                    pending[step] = _PendingBatch(free.popleft(), len(shares), [None] * len(self.entries))
                     for number, share in enumerate(shares):
-                        # Shares go round, so that few long ones do not always meet the same process.
+                        # Shares rotate, so that long ones do not always go to the same worker.
                         worker = (step * len(shares) + number) % self.workers
-                        pool.submit(worker, _Task(step, under_way[step].slot, self.entries, share))
+                        pool.submit(worker, _Task(step, pending[step].slot, self.entries, share))
 
             for step in range(start, steps):
-                give_out()
-                while under_way[step].missing:
+                submit()
+                while pending[step].missing:
                     done = pool.receive()
-                    under_way[done.step].take(done)
-                batch = under_way.pop(step)
+                    pending[done.step].take(done)
+                batch = pending.pop(step)
                 frames = slots.frames(batch.slot, self.mixture.shape(step))
                 # Copied, since the slot is filled again while training computes.
                 copy = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=self.pin_memory).copy_(frames)
                 free.append(batch.slot)
-                give_out()
+                submit()
                 yield copy, [row for row in batch.rows if row is not None]
 
     def _shares(self) -> list[range]:
-        """Return the places of the batch that go to one process together: neighbours of one video stay together."""
+        """Return the ranges of the batch that go to one worker each; clips of one video stay together."""
         together = self.mixture.config.clips_per_video
         count = len(self.entries)
         most = max(math.ceil(count / self.workers / together), 1) * together
@@ -182,7 +184,7 @@ class ClipLoader:
 
 @dataclass(frozen=True)
 class _Row:
-    """What is known of a clip besides its frames."""
+    """A clip without its frames."""
 
     name: str
     label: str
@@ -195,7 +197,7 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Task:
-    """Make the clips at the places `share` of a step's entries, into `slot`."""
+    """Make the clips at the indices `share` of a step's entries, into a slot of the shared memory."""
 
     step: int
     slot: int
@@ -211,7 +213,7 @@ class _Done:
 
 
 @dataclass
-class _UnderWay:
+class _PendingBatch:
     slot: int
     missing: int
     rows: list[_Row | None] = field(default_factory=list)
@@ -223,7 +225,7 @@ class _UnderWay:
 
 
 class _Slots:
-    """Memory for some batches that all processes see."""
+    """Shared memory for several batches."""
 
     def __init__(self, count: int, batch: int, mixture: ClipSource) -> None:
         self.count, self._batch = count, batch
@@ -231,7 +233,7 @@ class _Slots:
         self._memory: Any = multiprocessing.get_context().RawArray(ctypes.c_uint8, count * self._bytes)
 
     def frames(self, slot: int, shape: tuple[int, ...]) -> Tensor:
-        """Return the frames of a batch, uint8 [b,V,T,C,S,S], where they lie."""
+        """Return a view of the frames of a batch, uint8 [b,V,T,C,S,S]."""
         whole = np.frombuffer(self._memory, np.uint8)
         part = whole[slot * self._bytes :][: self._batch * math.prod(shape)]
         return torch.from_numpy(part.reshape(self._batch, *shape))
@@ -239,12 +241,12 @@ class _Slots:
 
 @dataclass(frozen=True)
 class _Filler:
-    """What a loader process does."""
+    """Does a task in a loader process."""
 
     mixture: ClipSource
     slots: _Slots
 
-    def __call__(self, task: _Task, failed: Mapping[Key, str], current: CurrentItem) -> _Done:
+    def __call__(self, task: _Task, failed: Mapping[ItemKey, str], current: CurrentItem) -> _Done:
         frames = self.slots.frames(task.slot, self.mixture.shape(task.step))
         rows = []
         for place in task.share:

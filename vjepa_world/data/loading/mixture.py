@@ -1,4 +1,4 @@
-"""A weighted mixture of corpora, and the clips that are drawn from it.
+"""A weighted mixture of corpora, and random clips drawn from it.
 
 Shapes: V views of a clip, T frames of a view, C = 3 channels (RGB), S pixels of its square images.
 """
@@ -28,16 +28,16 @@ from vjepa_world.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-# What a random number is for; each use has a stream of its own.
+# Purposes of random numbers; each has its own stream.
 _GROUP, _SEGMENT, _CLIP = range(3)
 
-#: Draws for one entry, times the share of segments that were good at the scan: all miss with a chance of exp(-this).
+#: Draws for one entry, times the share of good segments at the scan: the chance that all fail is exp(-this).
 _MOST_DRAWS = 40.0
-_NAMED = 3  # reasons in an error
+_NAMED = 3  # reasons that an error lists
 
 
 class BadClip(NamedTuple):
-    """What could not be read: its name, the reason, and how many rows of its source it stands for."""
+    """A file that could not be read: its name, the reason, and the number of rows of its source that it stands for."""
 
     name: str
     reason: str
@@ -48,10 +48,10 @@ class Clip(NamedTuple):
     """One entry of a batch.
 
     Attributes:
-        frames: uint8 [V,T,C,S,S].
-        name: its file and place, "FILE @ 3.25 s".
-        label: "" where the corpus has none.
-        bad: the files that were drawn before and could not be read.
+        frames: uint8 `[V, T, C, S, S]`.
+        name: File and time, "FILE @ 3.25 s".
+        label: "" if the corpus has none.
+        bad: The files that were drawn before it and could not be read.
     """
 
     frames: Tensor
@@ -60,33 +60,33 @@ class Clip(NamedTuple):
     bad: tuple[BadClip, ...]
 
 
-#: Told the number of an attempt and the file's name before it is read; returns why it cannot be, if that is known.
+#: Called with an attempt's number and the file's name before it is read; returns the reason of a known failure.
 Watch = Callable[[int, str], str | None]
 
 
 class ClipMixture(Dataset[Clip]):
-    """Random clips of several corpora: entry e of step s depends on (seed, s, e) only, so any process may make it.
+    """Random clips of several corpora: entry e of step s depends on (seed, s, e) alone, so any process can make it.
 
-    All clips of a step have one length: sources of one number of frames make a group, and a step draws its group, then
-    each entry its source, both by weight. A segment of the source is drawn uniformly, then a start time, and for each
-    view one crop box and flip for all its frames. A file that cannot be read is named in the clip, and another segment
-    is drawn with the next attempt's numbers; so what is drawn depends on the files alone, not on when, or by which
-    process, one was found bad.
+    All clips of a step have one length: sources of the same number of frames form a group; a step draws its group, and
+    each entry its source, both by weight. Then a segment of the source is drawn uniformly, a start time, and for each
+    view one crop box and flip for all its frames. A file that cannot be read is reported with the clip, and another
+    segment is drawn with the next attempt's numbers; so the draw depends on the files alone, not on when or by which
+    process one was found bad.
 
     Args:
-        config: see `VideoDataConfig`.
-        num_frames: T, where a source does not say.
-        image_size: S.
-        seed: chooses all clips.
+        config: See `VideoDataConfig`.
+        num_frames: T, if a source does not set it.
+        image_size: S [pixels].
+        seed: Determines all clips.
         views: V, independent crops and flips of the same frames.
 
     Attributes:
-        bad: the files that were found bad before the first step.
-        total: how many there are, good and bad.
+        bad: The files that were found bad before the first step.
+        total: Number of segments, good and bad.
 
     Raises:
-        DataError: a source has no usable video, or more than `max_bad_fraction` bad ones.
-        ConfigError: `decode_device` is not there.
+        DataError: A source has no usable video, or more than `max_bad_fraction` bad ones.
+        ConfigError: There is no such `decode_device`.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class ClipMixture(Dataset[Clip]):
         lengths = dict.fromkeys(source.frames for source in sources)
         self._groups = [_Group([s for s in sources if s.frames == length]) for length in lengths]
         self._group_shares = _shares([group.weight for group in self._groups])
-        # What this process has met; the account of the run is the loader's.
+        # Bad files that this process has met; the loader keeps those of the run.
         self._met = BadFiles(config.max_bad_fraction, quiet=True)
         self._met.include(self.bad)
         self._pool = VideoPool(
@@ -119,8 +119,8 @@ class ClipMixture(Dataset[Clip]):
         if not good.any():
             raise DataError(f"{config.path} has no segment that a clip of {span_s:.2f} s can be cut from.")
         if not segments.image[good].all():
-            find_backend()  # once, before there are processes, each of which would log the fallback
-        # All are drawn from, so that one that turns bad later moves no other's turn.
+            find_backend()  # before worker processes start, each of which would log the fallback
+        # Bad segments stay in the table, so that one that turns bad later does not change the other draws.
         return _Source(
             path=config.path,
             segments=segments,
@@ -136,12 +136,12 @@ class ClipMixture(Dataset[Clip]):
         return self.total - len(self.bad)
 
     def shape(self, step: int) -> tuple[int, int, int, int, int]:
-        """Return [V,T,C,S,S] of the clips of a step."""
+        """Return the shape [V,T,C,S,S] of the clips of a step."""
         return self._shape(self._group(step).frames)
 
     @property
     def largest_shape(self) -> tuple[int, int, int, int, int]:
-        """Return [V,T,C,S,S] of the longest clips."""
+        """Shape [V,T,C,S,S] of the longest clips."""
         return self._shape(max(group.frames for group in self._groups))
 
     def _shape(self, frames: int) -> tuple[int, int, int, int, int]:
@@ -151,20 +151,20 @@ class ClipMixture(Dataset[Clip]):
         """Return entry `index[1]` of step `index[0]`.
 
         Raises:
-            DataError: too many files turned out bad.
+            DataError: Too many files are bad.
         """
         return self.clip(*index)
 
     def clip(self, step: int, entry: int, watch: Watch | None = None) -> Clip:
-        """Return entry `entry` of step `step`; `watch` is told of each file before it is read.
+        """Return entry `entry` of step `step`; `watch` is called before each file is read.
 
         Raises:
-            DataError: too many files turned out bad.
+            DataError: Too many files are bad.
         """
         group = self._group(step)
         bad: list[BadClip] = []
         for attempt in range(group.most_draws):
-            # Neighbours share the draw of a video; one that cannot be read is replaced for each on its own.
+            # Neighbours share the draw of a video; a replacement is drawn for each separately.
             drawn_by = entry if bad else entry - entry % self.config.clips_per_video
             rng = self._rng(_SEGMENT, step, drawn_by, attempt)
             source = group.sources[_drawn(group.shares, rng)]
@@ -185,7 +185,7 @@ class ClipMixture(Dataset[Clip]):
         raise DataError(self._exhausted(group, bad))
 
     def _exhausted(self, group: _Group, bad: list[BadClip]) -> str:
-        """Return why no clip was found, although there were good segments at the scan."""
+        """Return the message if no clip was found, although the scan found good segments."""
         reasons = dict.fromkeys(clip.reason for clip in bad)
         listed = [
             *list(reasons)[:_NAMED],
@@ -193,8 +193,8 @@ class ClipMixture(Dataset[Clip]):
         ]
         return (
             f"No clip of {group.frames} frames could be read in {group.most_draws} draws from "
-            f"{', '.join(source.path for source in group.sources)}: nearly all that was usable at the start has turned "
-            "bad. Check that disk, then go on with resume=true:\n  " + "\n  ".join(listed)
+            f"{', '.join(source.path for source in group.sources)}: nearly all files that were readable at the start "
+            "are bad now. Check that disk, then continue with resume=true:\n  " + "\n  ".join(listed)
         )
 
     def _rng(self, use: int, *numbers: int) -> np.random.Generator:
@@ -214,7 +214,7 @@ class ClipMixture(Dataset[Clip]):
             )
             return views, segment.name
         video = self._pool.get(segment.location)
-        # The header that the corpus was checked by may promise more than the file has.
+        # The header may declare more than the file has.
         end_s = min(segment.end_s or video.duration_s, video.duration_s)
         latest_s = end_s - source.span_s
         if latest_s < segment.start_s - 1e-6:
@@ -230,7 +230,7 @@ class ClipMixture(Dataset[Clip]):
 
 @dataclass
 class _Source:
-    """A corpus, ready to draw from; `good` says of each segment whether it was usable at the scan."""
+    """A corpus, ready to draw from; `good` [M]: whether each segment was usable at the scan."""
 
     path: str
     segments: Segments
@@ -254,7 +254,7 @@ class _Group:
 
 
 def _shares(weights: list[float]) -> np.ndarray:
-    """Return the running sum of the weights, which ends with 1."""
+    """Return the cumulative sum of the normalised weights."""
     return np.cumsum(weights) / np.sum(weights)
 
 

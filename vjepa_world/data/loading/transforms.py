@@ -1,4 +1,4 @@
-"""Crops: which part of a frame a model sees, at its size.
+"""Random crops, and resizing them to the model's image size.
 
 Shapes: T frames, C = 3 channels (RGB), H W pixels, S pixels of a square image.
 """
@@ -38,9 +38,17 @@ def sample_crop(
     ratio: tuple[float, float],
     flip: float,
 ) -> Crop:
-    """Draw a box of `scale` of the area and `ratio` width/height (log-uniform), flipped with probability `flip`.
+    """Draw a random box, as torchvision's `RandomResizedCrop` does.
 
-    A box that does not fit is drawn anew; after ten, the largest centred box with an allowed ratio is taken.
+    A box that does not fit is drawn again; after ten attempts the largest centred box of an allowed ratio is taken.
+
+    Args:
+        height: Of the frame [pixels].
+        width: Of the frame [pixels].
+        rng: The source of randomness.
+        scale: Range of the box's share of the frame's area.
+        ratio: Range of its aspect ratio, width / height, drawn log-uniformly.
+        flip: Probability of a horizontal flip.
     """
     mirrored = bool(rng.random() < flip)
     for _ in range(_CROP_ATTEMPTS):
@@ -56,7 +64,7 @@ def sample_crop(
 
 
 def crop_resize(frames: Tensor, crop: Crop, size: int) -> Tensor:
-    """Cut `crop` out of uint8 [T,C,H,W] and bring it to [T,C,S,S], contiguous; resampled only where needed."""
+    """Crop frames uint8 `[T, C, H, W]` and resize them to `[T, C, S, S]`, contiguous; resampled only if needed."""
     cut = frames[..., crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     resized = resize_frames(cut, size)
     return (resized.flip(-1) if crop.flip else resized).contiguous()

@@ -1,10 +1,10 @@
-"""Processes that read files which may crash, or hang, whoever reads them.
+"""Worker processes that survive crashing decoders, and name the file that crashed or stalled one.
 
-torch's DataLoader ends the training process when one of its workers dies, from a signal handler, wherever that process
-is. Decoders are native code and do die of damaged files; here the death is an answer like any other. A process writes
-down, in memory that outlives it, what it is about to read. When it is killed by a fault of its own (SIGSEGV and the
-like), that piece of its task is known to fail, and a new process does the task without it. When it is killed from
-outside, or stays at one file for too long, the run is to stop, and the file is named.
+torch's DataLoader ends the training process when a worker dies. Decoders are native code and crash on some damaged
+files; here a crash is a result. A worker writes the item that it is about to read into memory shared with its parent.
+If it dies of a fault of its own (SIGSEGV and the like), that item counts as failed, and a new worker does the task
+without it. If it is killed from outside, or reads one file for too long, the run stops with an error that names the
+file.
 """
 
 from __future__ import annotations
@@ -34,40 +34,38 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: A piece of a task, by number.
-Key = tuple[int, ...]
+#: Identifies an item of a task.
+ItemKey = tuple[int, ...]
 
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
-_ALIVE_CHECK_S = 0.5  # how often a process looks whether its parent is still there
-_JOIN_S = (
-    5.0  # how long a killed process may take to go: longer if the system is in the middle of reading for it
-)
-_SLICE_S = 1.0  # how long the parent waits before it looks whether anything moves
-_MOST_RESTARTS = 5  # in a row without a result, after signals that are nobody's fault
-_NOTE_BYTES = 4096
+_ALIVE_CHECK_S = 0.5  # how often a worker checks that its parent is alive
+_JOIN_S = 5.0  # how long a killed process may take to end
+_SLICE_S = 1.0  # how long the parent waits before it checks for progress
+_MOST_RESTARTS = 5  # in a row without a result, after SIGTERM
+_ITEM_BYTES = 4096
 _ITEMS_PER_TASK = 32
 
 
 class CurrentItem:
-    """What a process is reading, in memory that its parent sees too."""
+    """The item that a worker is reading, in memory shared with its parent."""
 
     def __init__(self, context: BaseContext) -> None:
-        self._text = context.RawArray(ctypes.c_char, _NOTE_BYTES)
+        self._text = context.RawArray(ctypes.c_char, _ITEM_BYTES)
         self._count = context.RawValue(ctypes.c_uint64, 0)
 
-    def write(self, key: Key, name: str) -> None:
-        """Say what is about to be read."""
+    def write(self, key: ItemKey, name: str) -> None:
+        """Set the item that is about to be read."""
         text = f"{','.join(map(str, key))} {name}".encode(errors="surrogateescape")
-        self._text.value = text[: _NOTE_BYTES - 1]
+        self._text.value = text[: _ITEM_BYTES - 1]
         self._count.value += 1
 
     def clear(self) -> None:
-        """Say that nothing is."""
+        """Set that nothing is being read."""
         self._text.value = b""
         self._count.value += 1
 
-    def read(self) -> tuple[Key, str] | None:
-        """Return the last thing said."""
+    def read(self) -> tuple[ItemKey, str] | None:
+        """Return the item's key and name; None if nothing is being read."""
         text = self._text.value.decode(errors="surrogateescape")
         if not text:
             return None
@@ -76,12 +74,12 @@ class CurrentItem:
 
     @property
     def count(self) -> int:
-        """How often something was said."""
+        """Number of changes so far."""
         return int(self._count.value)
 
 
-#: Does a task, leaving out the pieces known to fail (with the reason), and notes each piece before it reads it.
-Serve = Callable[[T, Mapping[Key, str], CurrentItem], R]
+#: Does a task in a worker: skips the failed items (with the reason), and sets each item before it reads it.
+Serve = Callable[[T, Mapping[ItemKey, str], CurrentItem], R]
 
 
 @dataclass
@@ -90,7 +88,7 @@ class _Worker(Generic[T]):
     link: Connection
     current: CurrentItem
     pending: deque[T] = field(default_factory=deque)
-    failed: dict[Key, str] = field(default_factory=dict)
+    failed: dict[ItemKey, str] = field(default_factory=dict)
     stalled_s: float = 0.0
     seen: int = 0
     restarts: int = 0
@@ -98,12 +96,12 @@ class _Worker(Generic[T]):
 
 @dataclass(frozen=True)
 class ProcessWording:
-    """How errors speak of a process.
+    """How error messages name a worker process.
 
     Attributes:
-        who: What it is.
-        doing: What it does to what it noted.
-        advice: How to get by with less memory.
+        who: The process.
+        doing: What it does with an item.
+        advice: How to use less memory.
     """
 
     who: str = "loader process"
@@ -111,7 +109,7 @@ class ProcessWording:
     advice: str = "lower trainer.workers, data.memory_gb or data.open_videos"
 
     def crashed(self, name: str, by: str) -> str:
-        """Return the sentence on what a process died of."""
+        """Return the message about an item that crashed a worker."""
         if self.doing != "reading":
             return f"A {self.who} crashed ({by}) while it was {self.doing} {name}. Run again; report it if it recurs."
         return (
@@ -121,14 +119,14 @@ class ProcessWording:
 
 
 class WorkerPool(Generic[T, R]):
-    """Some processes that do tasks, each those it is given, in their order.
+    """Worker processes; each does its tasks in order.
 
     Args:
-        serve: does a task; it is sent to the processes (inherited, where they are forked).
-        count: how many processes.
-        timeout_s: how long one of them may stay at one piece of a task while it is waited for [s].
-        start_method: how processes are started, "fork" or "spawn"; None takes the system's way.
-        words: what they are called in errors.
+        serve: Does a task; it is pickled to the workers (or inherited by forking).
+        count: Number of workers.
+        timeout_s: How long a worker may stay at one item while its result is awaited [s].
+        start_method: "fork" or "spawn"; None takes the system's default.
+        words: How errors name the workers.
     """
 
     def __init__(
@@ -161,22 +159,22 @@ class WorkerPool(Generic[T, R]):
         return len(self._workers)
 
     def submit(self, worker: int, task: T) -> None:
-        """Give a task to process `worker`."""
+        """Give a task to worker number `worker`."""
         mine = self._workers[worker]
         mine.pending.append(task)
         self._send(mine, task)
 
     def receive(self) -> R:
-        """Wait for the next result of any process.
+        """Wait for the next result of any worker.
 
         Raises:
-            DataError: a process was killed, or reads one file for too long; the file is named. Also what the task
-                itself raised.
+            DataError: A worker was killed, or reads one file for too long; the file is named.
+            VJEPAWorldError: What the task itself raised.
         """
         while True:
             busy = [worker for worker in self._workers if worker.pending]
             if not busy:
-                raise RuntimeError("no task is under way")
+                raise RuntimeError("no task is pending")
             slice_s = min(_SLICE_S, self._timeout_s / 4)
             waited_for: list[Any] = [thing for w in busy for thing in (w.link, w.process.sentinel)]
             ready = connection.wait(waited_for, slice_s)
@@ -187,12 +185,12 @@ class WorkerPool(Generic[T, R]):
                         return result[0]
             if not ready:
                 for worker in busy:
-                    self._look_at(worker, slice_s)
+                    self._check_progress(worker, slice_s)
 
     def _take(self, worker: _Worker[T]) -> tuple[R] | None:
-        """Return a worker's result; None after it died and was replaced."""
+        """Return a worker's result; None if it died and was replaced."""
         try:
-            # A process that died may have sent something before.
+            # A dead process may have sent a result before.
             result = worker.link.recv() if worker.link.poll() else None
         except (EOFError, OSError):
             result = None
@@ -205,10 +203,10 @@ class WorkerPool(Generic[T, R]):
             raise result
         return result
 
-    def _look_at(self, worker: _Worker[T], waited_s: float) -> None:
-        """Stop when a worker has been at the same file for too long.
+    def _check_progress(self, worker: _Worker[T], waited_s: float) -> None:
+        """Raise if a worker has been at the same file for too long.
 
-        Only time that was waited counts: while training computes, or the whole job is suspended, nobody is late.
+        Only the time spent waiting counts: computing in between, or a suspended job, delays nobody.
         """
         if worker.current.count != worker.seen:
             worker.seen, worker.stalled_s = worker.current.count, 0.0
@@ -223,7 +221,7 @@ class WorkerPool(Generic[T, R]):
         )
 
     def _replace(self, worker: _Worker[T]) -> None:
-        """Start a new process in place of a dead one, that leaves out what it died of."""
+        """Start a new process in place of a dead one, which skips the item that crashed it."""
         worker.process.join()
         code = worker.process.exitcode or 0
         at = worker.current.read()
@@ -231,7 +229,7 @@ class WorkerPool(Generic[T, R]):
         if at is not None and -code in _CRASHES:
             worker.failed[at[0]] = self._words.crashed(name, signal.Signals(-code).name)
         elif -code == signal.SIGTERM and worker.restarts < _MOST_RESTARTS:
-            worker.restarts += 1  # sent to the whole job, whose main process knows what to do
+            worker.restarts += 1  # sent to the whole job; the main process handles it
         else:
             how = (
                 f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -250,11 +248,11 @@ class WorkerPool(Generic[T, R]):
     def _send(self, worker: _Worker[T], task: T) -> None:
         try:
             worker.link.send((task, worker.failed))
-        except OSError:  # it is dead; receive() finds out, and sends all that is pending to the next one
+        except OSError:  # it is dead; receive() notices, and sends its pending tasks to the next one
             logger.debug("a loader process was dead before it got a task")
 
     def close(self) -> None:
-        """End the processes, at once."""
+        """Kill the workers."""
         for worker in self._workers:
             worker.process.kill()
         for worker in self._workers:
@@ -272,10 +270,10 @@ class WorkerPool(Generic[T, R]):
 def _work(
     serve: Serve[T, R], link: Connection, parents: Connection, current: CurrentItem, parent: int
 ) -> None:
-    """Do tasks until the parent is gone."""
-    parents.close()  # else a dead parent would not be noticed at this end
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the parent decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not what the parent does
+    """Do tasks until the parent ends."""
+    parents.close()  # else the death of the parent would not be noticed
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the parent handles it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # not the parent's handler
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     torch.set_num_threads(1)
     while True:
@@ -290,15 +288,15 @@ def _work(
         current.clear()
         try:
             link.send(result)
-        except OSError:  # the parent is gone
+        except OSError:  # the parent has ended
             return
 
 
 def _end_with(parent: int) -> None:
-    """End this process, whatever it does, when its parent is gone: nobody waits for its results."""
+    """End this process at once when its parent ends."""
     process = multiprocessing.parent_process()
     sentinel = [process.sentinel] if process is not None else []
-    # The sentinel tells at once, unless a process that was forked later keeps it open: so the number is looked at too.
+    # The sentinel fires at once, unless a process forked later holds it open; hence the parent's number is polled too.
     while os.getppid() == parent and not connection.wait(sentinel, _ALIVE_CHECK_S):
         pass
     os._exit(1)
@@ -311,32 +309,31 @@ def crash_safe_map(
     timeout_s: float = 120.0,
     items_per_task: int = _ITEMS_PER_TASK,
 ) -> list[R]:
-    """Return `function(item)` of every item, called in other processes; `crash(reason)` where it kills its process.
+    """Return `function(item)` for every item, called in worker processes, in order.
+
+    Args:
+        function: What is called.
+        items: Its arguments.
+        crash: Makes the result of an item that crashed its process, from the reason.
+        timeout_s: How long one item may take [s].
+        items_per_task: Items that are sent to a worker at once.
 
     Raises:
-        DataError: an item took longer than `timeout_s`, or a process was killed from outside.
+        DataError: An item took longer than `timeout_s`, or a worker was killed from outside.
     """
-    starts = range(0, len(items), items_per_task)
-    count = min(len(starts), available_cores())
+    tasks = [
+        range(start, min(start + items_per_task, len(items)))
+        for start in range(0, len(items), items_per_task)
+    ]
     results: list[R | None] = [None] * len(items)
-    if not count:
+    if not tasks:
         return []
-    serve = _Mapper(function, items, crash, items_per_task)
-    with WorkerPool[int, tuple[int, list[R]]](serve, count, timeout_s) as pool:
-        left = deque(starts)
-        owners: dict[int, int] = {}
-
-        def give(worker: int) -> None:
-            if left:
-                owners[left[0]] = worker
-                pool.submit(worker, left.popleft())
-
-        for worker in [*range(count), *range(count)]:  # each has one under way and one waiting
-            give(worker)
-        for _ in starts:
-            start, found = pool.receive()
-            results[start : start + len(found)] = found
-            give(owners.pop(start))
+    serve = _Mapper(function, items, crash=crash)
+    with WorkerPool[tuple[int, range], tuple[int, list[R]]](
+        serve, min(len(tasks), available_cores()), timeout_s
+    ) as pool:
+        for number, found in _as_completed(pool, tasks, per_worker=2):
+            results[tasks[number].start : tasks[number].stop] = found
     return results  # type: ignore[return-value]
 
 
@@ -347,65 +344,68 @@ def spawned_map(
     describe: Callable[[T], str],
     words: ProcessWording,
 ) -> Iterator[R]:
-    """Yield `function(item)` of every item as they come, called in new processes that share nothing with this one.
+    """Yield `function(item)` for every item as they complete, called in spawned processes that share nothing.
 
-    The processes end at once when the iteration does, by an error or a signal, and when this process is killed.
+    The processes end when the iteration does, by an error or a signal, and when this process is killed.
 
     Args:
-        function: What is done; it can be pickled, like the items.
-        items: What it is done to.
-        workers: How many processes.
-        describe: What an item is called in errors.
-        words: What a process is called in errors.
+        function: What is called; it can be pickled, like the items.
+        items: Its arguments.
+        workers: Number of processes.
+        describe: Names an item in errors.
+        words: Names a process in errors.
 
     Raises:
-        DataError: A process died; what it was at is named. Also what the function itself raised.
+        DataError: A process died; its item is named.
+        VJEPAWorldError: What the function itself raised.
     """
     count = max(min(workers, len(items)), 1)
-    serve = _Caller(function, [describe(item) for item in items])
-    with WorkerPool[tuple[int, T], tuple[int, R]](serve, count, math.inf, "spawn", words) as pool:
-        left = deque(enumerate(items))
-        owners: dict[int, int] = {}
-
-        def give(worker: int) -> None:
-            if left:
-                owners[left[0][0]] = worker
-                pool.submit(worker, left.popleft())
-
-        for worker in range(count):
-            give(worker)
-        for _ in items:
-            number, result = pool.receive()
-            give(owners.pop(number))
+    serve = _Mapper(function, items, [describe(item) for item in items])
+    tasks = [range(number, number + 1) for number in range(len(items))]
+    with WorkerPool[tuple[int, range], tuple[int, list[R]]](serve, count, math.inf, "spawn", words) as pool:
+        for _, (result,) in _as_completed(pool, tasks, per_worker=1):
             yield result
 
 
-@dataclass
-class _Caller(Generic[T, R]):
-    function: Callable[[T], R]
-    names: Sequence[str]
+def _as_completed(
+    pool: WorkerPool[tuple[int, range], tuple[int, R]], tasks: Sequence[range], *, per_worker: int
+) -> Iterator[tuple[int, R]]:
+    """Yield the number and the result of each task as it completes; each worker has `per_worker` tasks at a time."""
+    left, owners = deque(enumerate(tasks)), dict[int, int]()
 
-    def __call__(self, task: tuple[int, T], failed: Mapping[Key, str], current: CurrentItem) -> tuple[int, R]:
-        number, item = task
-        if (number,) in failed:
-            raise DataError(failed[(number,)])
-        current.write((number,), self.names[number])
-        return number, self.function(item)
+    def submit(worker: int) -> None:
+        if left:
+            owners[left[0][0]] = worker
+            pool.submit(worker, left.popleft())
+
+    for worker in [*range(len(pool))] * per_worker:
+        submit(worker)
+    for _ in tasks:
+        number, result = pool.receive()
+        submit(owners.pop(number))
+        yield number, result
 
 
 @dataclass
 class _Mapper(Generic[T, R]):
+    """Calls a function for a range of items. `crash` makes the result of a failed one; None raises."""
+
     function: Callable[[T], R]
     items: Sequence[T]
-    crash: Callable[[str], R]
-    items_per_task: int
+    names: Sequence[str] | None = None
+    crash: Callable[[str], R] | None = None
 
-    def __call__(self, start: int, failed: Mapping[Key, str], current: CurrentItem) -> tuple[int, list[R]]:
+    def __call__(
+        self, task: tuple[int, range], failed: Mapping[ItemKey, str], current: CurrentItem
+    ) -> tuple[int, list[R]]:
+        number, indices = task
         found = []
-        for index in range(start, min(start + self.items_per_task, len(self.items))):
-            if (index,) in failed:
-                found.append(self.crash(failed[(index,)]))
+        for index in indices:
+            if (index,) in failed and self.crash is None:
+                raise DataError(failed[index,])
+            if (index,) in failed and self.crash is not None:
+                found.append(self.crash(failed[index,]))
                 continue
-            current.write((index,), str(self.items[index]))
+            current.write((index,), str(self.items[index]) if self.names is None else self.names[index])
             found.append(self.function(self.items[index]))
-        return start, found
+        return number, found
