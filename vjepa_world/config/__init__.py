@@ -1,7 +1,7 @@
 """Turns `key=value` words into a verb's typed, frozen dataclass.
 
-Hydra composes `configs/VERB.yaml` (its defaults list may name groups, `model: vit_nano`) and the overrides. The result
-is laid over the dataclass's own defaults, and pydantic builds the dataclass of it. No `DictConfig` leaves this package.
+Hydra reads `configs/VERB.yaml` (its defaults list may name groups, `model: vit_nano`) and the overrides. They are laid
+over the dataclass's own defaults, and pydantic builds the dataclass of the result. No `DictConfig` leaves this package.
 OmegaConf's structured configs are not used for the typing: they do not know `Literal`, return a list where a tuple is
 declared, do not check its length, and hide what `__post_init__` raises.
 
@@ -22,7 +22,8 @@ be resolvable at run time, so nothing that they name may be imported under `TYPE
 
 from __future__ import annotations
 
-from vjepa_world.config.composition import compose, describe, launcher_words
+from vjepa_world.config.composition import compose, launcher_words
+from vjepa_world.config.help import describe
 from vjepa_world.config.location import config_root
 from vjepa_world.config.quoting import typed_value
 from vjepa_world.config.text import flatten, from_yaml, read_yaml, read_yaml_file, to_yaml

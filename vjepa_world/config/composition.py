@@ -1,4 +1,4 @@
-"""Puts together what the dataclass, the YAML and the command line say, and refuses words that mean nothing."""
+"""Composes dataclass defaults, YAML and command line, and refuses words that mean nothing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vjepa_world.config.building import build
+from vjepa_world.config.groups import groups_of, options_of
 from vjepa_world.config.location import config_root
-from vjepa_world.config.quoting import hydra_value, shown_again
-from vjepa_world.config.schema import help_of, is_text, kinds_of, registry_in, top_level, type_at, unknown_key
+from vjepa_world.config.quoting import hidden, hydra_value, shown_again
+from vjepa_world.config.schema import is_text, kinds_of, registry_in, top_level, type_at, unknown_key
+from vjepa_world.config.text import read_yaml_file
 from vjepa_world.config.used import refuse_unused
-from vjepa_world.config.values import leaves, shown, with_defaults
+from vjepa_world.config.values import leaves, with_defaults
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.registry import KIND
 
@@ -28,23 +30,32 @@ _composing = threading.Lock()
 _MOST_BRACKETS = 50
 
 
-def compose(verb: str, schema: type[T], overrides: Sequence[str], config_dir: Path | None = None) -> T:
-    """Return the verb's configuration: dataclass defaults, then `VERB.yaml`, then the overrides.
+def compose(
+    verb: str,
+    schema: type[T],
+    overrides: Sequence[str],
+    config_dir: Path | None = None,
+    *,
+    file: Path | None = None,
+) -> T:
+    """Return the verb's configuration: dataclass defaults, then `VERB.yaml`, a file of the user, the overrides.
 
     Args:
         verb: Names the file `VERB.yaml`; without such a file the dataclass's defaults stand alone.
         schema: The verb's dataclass.
         overrides: Words `key=value` and `group=option`.
         config_dir: Folder of the YAML files; `config_root()` unless given.
+        file: YAML with some or all keys, such as the `config.yaml` of a run. An override `group=option` replaces the
+            section of its name.
 
     Raises:
         ConfigError: For an unknown key, group or option, a value of the wrong type, a key not given, or one that is
             given and not used, as the others choose.
     """
     folder = config_dir or config_root()
-    tree = _composed_tree(verb, schema, overrides, folder)
+    tree = _composed_tree(verb, schema, overrides, folder, file)
     built = typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
-    refuse_unused(built, _given_keys(overrides, schema, _groups(verb, folder)))
+    refuse_unused(built, _given_keys(overrides, schema, groups_of(verb, folder)))
     return built
 
 
@@ -79,53 +90,61 @@ def launcher_words(
         ConfigError: For an unknown key, group or option.
     """
     folder = config_dir or config_root()
-    groups = _groups(verb, folder)
+    groups = groups_of(verb, folder)
     return [_checked(word, schema, groups, folder, sweep) for word in overrides]
 
 
-def describe(verb: str, schema: type, config_dir: Path | None = None) -> str:
-    """Return the help of a configured verb: its groups with their options, its keys, defaults and meanings."""
-    folder = config_dir or config_root()
-    tree = _composed_tree(verb, schema, [], folder)
-    lines = []
-    groups = _groups(verb, folder)
-    if groups:
-        lines.append("Groups (group=option):")
-        lines += [
-            f"  {name}={chosen:<14} of {', '.join(_options(name, folder, schema))}"
-            for name, chosen in groups.items()
-        ]
-        lines.append("")
-    lines.append("Keys (key=value):")
-    rows = [(key, shown(value), help_of(schema, key)) for key, value in leaves(tree, "")]
-    key_width = max((len(key) for key, _, _ in rows), default=0)
-    value_width = min(24, max((len(value) for _, value, _ in rows), default=0))
-    lines += [f"  {key:<{key_width}}  {value:<{value_width}}  {text}".rstrip() for key, value, text in rows]
-    return "\n".join(lines)
-
-
-def _composed_tree(verb: str, schema: type, overrides: Sequence[str], folder: Path) -> dict[str, Any]:
+def _composed_tree(
+    verb: str, schema: type, overrides: Sequence[str], folder: Path, file: Path | None
+) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    groups = _groups(verb, folder)
+    groups = groups_of(verb, folder)
     words = [_checked(word, schema, groups, folder) for word in overrides]
-    name = verb if (folder / f"{verb}.yaml").is_file() else None
+    chosen = [word for word in words if not word.startswith("++")]
+    keys = [word for word in words if word.startswith("++")]
+    given = {} if file is None else _file_tree(file, schema, [word.split("=")[0] for word in chosen])
     _offer_kinds(groups, folder, schema)
     try:
         with _composing, initialize_config_dir(version_base="1.3", config_dir=str(folder)):
-            composed = hydra_compose(config_name=name, overrides=words)
-        given = typing.cast(dict[str, Any], OmegaConf.to_container(composed))
-        _refuse_unknown_yaml_keys(given, schema, verb)
-        tree = OmegaConf.to_container(OmegaConf.create(with_defaults(schema, given)), resolve=True)
+            shipped = hydra_compose(verb if (folder / f"{verb}.yaml").is_file() else None, chosen)
+            typed = hydra_compose(None, keys)
+        tree: dict[str, Any] = with_defaults(
+            schema, _plain(shipped, schema, f"{verb}.yaml or one of its groups")
+        )
+        for layer in (given, _plain(typed, schema, "the command line")):
+            tree = with_defaults(schema, layer, tree)
+        resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # A ValueError is of a number with more digits than Python reads.
         reason = shown_again(str(error.__cause__ or error))
         raise ConfigError(_unreadable(verb, overrides, words, reason)) from error
-    return typing.cast(dict[str, Any], shown_again(tree))
+    return typing.cast(dict[str, Any], shown_again(resolved))
+
+
+def _plain(composed: Any, schema: type, source: str) -> dict[str, Any]:
+    """Return what Hydra composed as plain containers, with its references as texts."""
+    from omegaconf import OmegaConf
+
+    tree = typing.cast(dict[str, Any], OmegaConf.to_container(composed))
+    _refuse_unknown_keys(tree, schema, source)
+    return tree
+
+
+def _file_tree(file: Path, schema: type, groups: Sequence[str]) -> dict[str, Any]:
+    """Return the keys of a user's file, without the sections that are replaced by a group's option."""
+    tree = hidden(read_yaml_file(file))
+    _refuse_unknown_keys(tree, schema, str(file))
+    for group in groups:
+        if type_at(schema, group) is None:
+            raise ConfigError(
+                f"{group}= is given with the file {file}, whose keys would replace those of {group}; leave out either."
+            )
+    return {key: value for key, value in tree.items() if key not in groups}
 
 
 def _unreadable(verb: str, overrides: Sequence[str], words: Sequence[str], reason: str) -> str:
@@ -164,7 +183,7 @@ def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path, s
     registry = registry_in(kind)
     selects = key in groups or registry is not None
     if selects and not value.startswith("{"):
-        options = _options(key, folder, schema) if key in groups else kinds_of(kind)
+        options = options_of(key, folder, schema) if key in groups else kinds_of(kind)
         for option in value.split(",") if sweep else [value]:
             if option not in options and "(" not in option:
                 if registry is not None and option in registry:
@@ -183,25 +202,6 @@ def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path, s
     return f"++{key}={hydra_value(value, kind, sweep)}"
 
 
-def _groups(verb: str, folder: Path) -> dict[str, str]:
-    """Return the groups in the verb's defaults list with the option that stands there."""
-    from omegaconf import OmegaConf
-
-    path = folder / f"{verb}.yaml"
-    if not path.is_file():
-        return {}
-    loaded = OmegaConf.to_container(OmegaConf.load(path))
-    entries = loaded.get("defaults", []) if isinstance(loaded, dict) else []
-    pairs = [item for entry in entries if isinstance(entry, dict) for item in entry.items()]
-    return {str(group).removeprefix("override ").lstrip("/"): str(option) for group, option in pairs}
-
-
-def _options(group: str, folder: Path, schema: type) -> list[str]:
-    """Return the options of a group: its YAML files, and what `kind` selects in the field of its name."""
-    files = {path.stem for path in (folder / group.split("@")[0]).glob("*.yaml")}
-    return sorted({*files, *kinds_of(type_at(schema, group))})
-
-
 def _offer_kinds(groups: Mapping[str, str], folder: Path, schema: type) -> None:
     """Make Hydra know the options of groups that have no file: a kind with its defaults."""
     from hydra.core.config_store import ConfigStore
@@ -212,7 +212,7 @@ def _offer_kinds(groups: Mapping[str, str], folder: Path, schema: type) -> None:
                 ConfigStore.instance().store(group=group, name=kind, node={KIND: kind})
 
 
-def _refuse_unknown_yaml_keys(tree: Any, schema: type, verb: str) -> None:
+def _refuse_unknown_keys(tree: Any, schema: type, source: str) -> None:
     for key, _ in leaves(tree, ""):
         if type_at(schema, key) is None:
-            raise ConfigError(f"{verb}.yaml or one of its groups: {unknown_key(key, schema, {})}")
+            raise ConfigError(f"{source}: {unknown_key(key, schema, {})}")

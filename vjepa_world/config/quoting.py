@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vjepa_world.config.schema import is_text, is_union
@@ -67,6 +67,20 @@ def shown_again(tree: Any) -> Any:
     return [shown_again(entry) for entry in tree] if isinstance(tree, list) else tree
 
 
+def hidden(tree: Any) -> Any:
+    """Return texts, or containers of them, with `$` hidden: what `shown_again` undoes."""
+    if isinstance(tree, str):
+        return _hidden(tree)
+    if isinstance(tree, dict):
+        return {hidden(key): hidden(value) for key, value in tree.items()}
+    return [hidden(entry) for entry in tree] if isinstance(tree, list) else tree
+
+
+def list_of(texts: Sequence[str]) -> str:
+    """Return texts as the value of a key that holds a list of texts."""
+    return "[" + ",".join(_escaped(text) for text in texts) + "]"
+
+
 def split_commas(text: str) -> list[str]:
     """Return the parts between commas that are outside of quotes and brackets; none of an empty text."""
     return list(_parts(text)) if text.strip() else []
@@ -96,9 +110,14 @@ def _quoted(value: str, kind: Any) -> str:
         return value
     if _QUOTED.fullmatch(value):
         return _hidden(value)
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return _hidden(_escaped(value))
+
+
+def _escaped(text: str) -> str:
+    """Return a text in the quotes of Hydra's grammar."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
     escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
-    return _hidden(f"'{escaped}'")
+    return f"'{escaped}'"
 
 
 def _holds_texts(kind: Any) -> bool:

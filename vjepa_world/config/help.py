@@ -1,0 +1,73 @@
+"""The help of a verb: its groups with their options, and its keys by section, with defaults and meanings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vjepa_world.config.groups import default_tree, groups_of, options_of
+from vjepa_world.config.location import config_root
+from vjepa_world.config.schema import dataclasses_in, fields_of, help_of, keys_of, selected_dataclass
+from vjepa_world.config.values import leaves, shown
+
+_WIDEST_VALUE = 24
+
+
+def describe(
+    verb: str, schema: type, config_dir: Path | None = None, *, keys: Sequence[str] | None = None
+) -> str:
+    """Return the help of a verb.
+
+    Args:
+        verb: Names the file `VERB.yaml`.
+        schema: The verb's dataclass.
+        config_dir: Folder of the YAML files; `config_root()` unless given.
+        keys: Dotted keys, and sections such as `env`, that are listed; None for all keys.
+    """
+    folder = config_dir or config_root()
+    tree, groups = default_tree(verb, schema, folder), groups_of(verb, folder)
+    blocks = []
+    if groups:
+        options = {name: ", ".join(options_of(name, folder, schema)) for name in groups}
+        lines = [f"  {name}={chosen:<14} of {options[name]}" for name, chosen in groups.items()]
+        blocks.append("\n".join(["Groups (group=option):", *lines]))
+    known = [(key, shown(value), help_of(schema, key)) for key, value in leaves(tree, "")]
+    rows = [row for row in known if keys is None or _is_listed(row[0], keys)]
+    key_width = max((len(key) for key, _, _ in rows), default=0)
+    value_width = min(_WIDEST_VALUE, max((len(value) for _, value, _ in rows), default=0))
+    for section, title in _sections(schema, tree):
+        lines = [
+            f"  {key:<{key_width}}  {value:<{value_width}}  {text}".rstrip()
+            for key, value, text in rows
+            if _section(key) == section
+        ]
+        if lines:
+            blocks.append("\n".join([title, *lines]))
+    if len(rows) < len(known):
+        blocks.append(f"{len(known) - len(rows)} more keys are listed by --help-all.")
+    return "\n\n".join(blocks)
+
+
+def check_listed(schema: type, keys: Sequence[str]) -> list[str]:
+    """Return those of the keys and sections of a short help that the schema does not have."""
+    known = list(keys_of(schema, ""))
+    return [name for name in keys if not any(_is_listed(key, [name]) for key in known)]
+
+
+def _is_listed(key: str, names: Sequence[str]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
+
+
+def _section(key: str) -> str:
+    return key.split(".")[0] if "." in key else ""
+
+
+def _sections(schema: type, tree: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the sections, the keys without one first, each with its title."""
+    yield "", "Keys (key=value):"
+    for name, kind in fields_of(schema).items():
+        inner = selected_dataclass(kind, tree.get(name)) or next(iter(dataclasses_in(kind)), None)
+        title = "" if inner is None else (inspect.getdoc(inner) or "").split("\n")[0].rstrip(".")
+        yield name, f"{name}: {title}" if title else f"{name}:"
