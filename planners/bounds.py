@@ -1,4 +1,4 @@
-"""Where actions may be: bounds, what is held fixed, what is under way. Shapes as in `planners.protocols`."""
+"""Action bounds: the model's, fixed axes, actions being executed, step limits. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners.checks import check_given, is_number, listed, plain
+from planners.checks import check_data
 from planners.errors import PlannerError
+from planners.number_checks import is_number, is_sequence, to_python
 from planners.protocols import Context, HoldingWorldModel, WorldModel, action_type
 
 Fixed: TypeAlias = Mapping[int, float | Sequence[float | None] | Tensor | np.ndarray | str]
 """Axis of the action to its value: one number for all steps, or one for each step, None where it is free.
 
-`HOLD` in place of a number keeps the axis as the model's hold action has it.
+`HOLD` instead of a number keeps the axis at the value of the model's hold action.
 """
 
 HOLD = "hold"
 
 ROUNDING = 1e-6
-"""A bound that was stored in float32 may be this far from the number that is meant."""
+"""Tolerance for bounds that were stored in float32."""
 
 
 class Box(NamedTuple):
-    """Lowest and highest action of every step, `[K, A]`, or of every problem's, `[B, K, A]`.
+    """Action bounds of every step, `[K, A]`, or of every step of B problems, `[B, K, A]`.
 
-    With a `step`, an action is no further than that from the one before, and the first no further from `start`.
+    Attributes:
+        low: Lowest actions.
+        high: Highest actions.
+        start: The actions before the first step, `[B, A]`; None if the change between steps is not limited.
+        step: Largest change of an action from one step to the next, and from `start` to the first step, `[A]`.
     """
 
     low: Tensor
@@ -40,18 +45,19 @@ class Box(NamedTuple):
 
     @property
     def centre(self) -> Tensor:
-        """Halfway."""
+        """The middle of the bounds, the shape of `low`."""
         return (self.low + self.high) / 2
 
     @property
-    def half(self) -> Tensor:
-        """Half-widths; 0 where an action is fixed."""
+    def half_width(self) -> Tensor:
+        """Half of the width of the bounds; 0 where an action is fixed."""
         return (self.high - self.low) / 2
 
     def clamp(self, actions: Tensor) -> Tensor:
-        """Return actions `[..., K, A]` (for a box of problems `[B, K, A]`), each at its nearest allowed value.
+        """Return actions `[..., K, A]` clipped to the box; for a box of B problems, actions `[B, K, A]`.
 
-        Steps are taken in turn: each is brought near enough to the allowed one before it.
+        Step limits are applied from the first step to the last: each action is clipped to the range around the clipped
+        action before it.
         """
         inside = torch.clamp(actions, self.low, self.high)
         if self.start is None or self.step is None:
@@ -59,7 +65,9 @@ class Box(NamedTuple):
         before, found = self.start, []
         for k, action in enumerate(inside.unbind(dim=-2)):
             near = torch.clamp(action, before - self.step, before + self.step)
-            before = torch.clamp(near, self.low[..., k, :], self.high[..., k, :])  # what is fixed stays
+            before = torch.clamp(
+                near, self.low[..., k, :], self.high[..., k, :]
+            )  # fixed actions do not change
             found.append(before)
         return torch.stack(found, dim=-2)
 
@@ -69,11 +77,11 @@ class Box(NamedTuple):
         return Box(self.low.unsqueeze(1), self.high.unsqueeze(1), start, self.step)
 
 
-def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
+def read_bounds(model: WorldModel) -> tuple[Tensor, Tensor]:
     """Return the model's `action_low` and `action_high`, `[A]` each.
 
     Raises:
-        PlannerError: If they do not span a box.
+        PlannerError: If they are not finite vectors of one length with low <= high.
     """
     low, high = (_read_bound(name, getattr(model, name, None)) for name in ("action_low", "action_high"))
     if low.device != high.device:
@@ -92,20 +100,20 @@ def read_box(model: WorldModel) -> tuple[Tensor, Tensor]:
 
 
 def _read_bound(name: str, got: object) -> Tensor:
-    """Return a bound as floating-point numbers; whole numbers are taken for the same ones."""
-    bound = check_given(f"The world model's {name}", got, "[A]").detach()
+    """Return a bound `[A]` as floating-point numbers."""
+    bound = check_data(f"The world model's {name}", got, "[A]").detach()
     return bound if bound.is_floating_point() else bound.to(torch.get_default_dtype())
 
 
-Values: TypeAlias = float | tuple[float | None, ...] | str
-"""What an axis is fixed at, as plain numbers."""
+FixedValues: TypeAlias = float | tuple[float | None, ...] | str
+"""The value that an axis is fixed at, or one for each step, as Python numbers; or `HOLD`."""
 
 
-def read_fixed(fixed: Fixed | None) -> dict[int, Values]:
-    """Return what is fixed as plain numbers.
+def read_fixed(fixed: Fixed | None) -> dict[int, FixedValues]:
+    """Return fixed axes and their values as Python numbers.
 
     Raises:
-        PlannerError: If it is no mapping of whole numbers to numbers.
+        PlannerError: If `fixed` is not a mapping of whole numbers to numbers.
     """
     if fixed is not None and not isinstance(fixed, Mapping):
         raise PlannerError(
@@ -116,17 +124,17 @@ def read_fixed(fixed: Fixed | None) -> dict[int, Values]:
 
 
 def make_box(model: WorldModel, horizon: int, fixed: Fixed | None) -> Box:
-    """Return the box of every step `[K, A]`: the model's, shrunk to a point where an action is fixed.
+    """Return the bounds of every step `[K, A]`: the model's, with low equal to high where an action is fixed.
 
     Raises:
-        PlannerError: If the model's bounds are no box, or a fixed value has no place in it.
+        PlannerError: If the model's bounds are not valid, or a fixed value is outside of them.
     """
-    bounds = read_box(model)
+    bounds = read_bounds(model)
     low, high = (bound.expand(horizon, -1).clone() for bound in bounds)
     for axis, values in read_fixed(fixed).items():
         if values == HOLD:
             _check_axis(axis, len(bounds[0]))
-            continue  # where that is, a context says
+            continue  # its value depends on the context
         for step, value in enumerate(_by_step(axis, values, horizon, len(bounds[0]))):
             if value is None:
                 continue
@@ -138,47 +146,47 @@ def make_box(model: WorldModel, horizon: int, fixed: Fixed | None) -> Box:
 def with_prefix(
     model: WorldModel, box: Box, prefix: Tensor | None, batch: int, hold: Tensor | None = None
 ) -> Box:
-    """Return the box of B problems `[B, K, A]`, whose first steps are the actions `prefix [B, J, A]`.
+    """Return the bounds of B problems `[B, K, A]`, with the first steps fixed at the actions `prefix [B, J, A]`.
 
     Raises:
-        PlannerError: If the prefix does not fit, leaves nothing to plan, or is outside the model's bounds; these are
-            widened where the `hold` action `[B, A]` is outside.
+        PlannerError: If the prefix has another shape, leaves no step to plan, or is outside of the model's bounds;
+            these are extended to the `hold` action `[B, A]` where that is outside.
     """
     low, high = (bound.expand(batch, *bound.shape).clone() for bound in box[:2])
     if prefix is None:
         return Box(low, high)
     steps, size = box.low.shape
-    check_given("prefix", prefix, "[B, J, A]")
+    check_data("prefix", prefix, "[B, J, A]")
     fits = prefix.ndim == 3 and len(prefix) == batch and prefix.shape[2] == size
     if not fits or not 0 < prefix.shape[1] < steps:
         raise PlannerError(
             f"prefix has shape {tuple(prefix.shape)}; allowed is [B, J, A] with B={batch}, A={size} and J from 1 to "
-            f"{steps - 1}, one less than the horizon. Pass the actions under way, or raise the horizon."
+            f"{steps - 1}, one less than the horizon. Pass the actions that are being executed, or raise the horizon."
         )
     if not bool(torch.isfinite(prefix).all()):
         raise PlannerError(
             "prefix has NaN or infinite entries; allowed are finite actions. Pass none instead."
         )
-    bounds = _widened(*read_box(model), hold)
+    bounds = _extended(*read_bounds(model), hold)
     _check_inside(prefix.to(low), *bounds)
-    under_way = torch.clamp(prefix.to(low), *bounds)
-    low, high = (torch.cat([under_way, bound[:, prefix.shape[1] :]], dim=1) for bound in (low, high))
+    executed = torch.clamp(prefix.to(low), *bounds)
+    low, high = (torch.cat([executed, bound[:, prefix.shape[1] :]], dim=1) for bound in (low, high))
     return Box(low, high)
 
 
 def read_hold(model: WorldModel, context: Context, batch: int) -> Tensor | None:
-    """Return the actions `[B, A]` that hold the robots of a context, where the model's are targets; None elsewhere.
+    """Return the actions `[B, A]` that hold the robots of a context, if the model's actions are targets; else None.
 
     Raises:
-        PlannerError: If the model returns something else.
+        PlannerError: If `hold_action` does not return finite actions of that shape.
     """
     if action_type(model) != "absolute" or not isinstance(model, HoldingWorldModel):
         return None
     hold = model.hold_action(context)
     if hold is None:
         return None
-    check_given("The world model's hold_action", hold, "[B, A]")
-    low = read_box(model)[0]
+    check_data("The world model's hold_action", hold, "[B, A]")
+    low = read_bounds(model)[0]
     expected = (batch, len(low))
     if tuple(hold.shape) != expected or not bool(torch.isfinite(hold).all()):
         raise PlannerError(
@@ -186,23 +194,24 @@ def read_hold(model: WorldModel, context: Context, batch: int) -> Tensor | None:
             f"{'' if bool(torch.isfinite(hold).all()) else ' and is not finite'}; allowed is a finite action for each "
             f"problem, {expected}. Return the targets at which the robots stay where they are."
         )
-    return hold.detach().to(low, copy=True)  # the model may write over its own
+    return hold.detach().to(low, copy=True)  # the model may modify its own tensor
 
 
-def within_reach(
-    model: WorldModel, box: Box, hold: Tensor | None, fixed: Mapping[int, Values], prefix: Tensor | None
+def limit_steps(
+    model: WorldModel, box: Box, hold: Tensor | None, fixed: Mapping[int, FixedValues], prefix: Tensor | None
 ) -> Box:
-    """Return the box of targets: no step further than the model allows from `hold [B, A]` and the step before.
+    """Return the bounds of targets, limited by the model's largest step from `hold [B, A]` and between the steps.
 
-    Where the robot is outside of the bounds, targets may lie between it and the bounds. After a prefix they go on from
-    its last action.
+    Where the robot is outside of the bounds, targets may lie between the robot and the bounds. After a prefix the
+    limits are relative to its last action. Without a hold action the bounds are returned as they are, with held axes
+    at zero.
 
     Raises:
         PlannerError: If an axis is fixed at its hold action and there is none.
     """
     held = [axis for axis, values in fixed.items() if values == HOLD]
     if hold is None:
-        return _at_rest(model, box, held)
+        return _held_at_zero(model, box, held)
     done = 0 if prefix is None else prefix.shape[1]
     anchor = (hold if prefix is None else prefix[:, -1].to(hold)).unsqueeze(1)
     limit = _step_limit(model)
@@ -210,7 +219,7 @@ def within_reach(
     reach = torch.where(torch.isinf(limit), torch.inf, limit * steps)
     low, high = box.low.clone(), box.high.clone()
     free = _free(box, fixed)[done:]
-    lowest, highest = _widened(low[:, done:], high[:, done:], anchor[:, 0])
+    lowest, highest = _extended(low[:, done:], high[:, done:], anchor[:, 0])
     low[:, done:] = torch.where(free, torch.maximum(lowest, anchor - reach), low[:, done:])
     high[:, done:] = torch.where(free, torch.minimum(highest, anchor + reach), high[:, done:])
     for edge in (low, high):
@@ -218,8 +227,8 @@ def within_reach(
     return Box(low, high, hold, limit)
 
 
-def _free(box: Box, fixed: Mapping[int, Values]) -> Tensor:
-    """Return which numbers of each step are not fixed at a value, bool `[K, A]`; bounds that meet fix nothing."""
+def _free(box: Box, fixed: Mapping[int, FixedValues]) -> Tensor:
+    """Return which entries of each step are not fixed by the user, bool `[K, A]`."""
     free = torch.ones(box.low.shape[-2:], dtype=torch.bool, device=box.low.device)
     for axis, values in fixed.items():
         for step in range(len(free)):
@@ -227,33 +236,33 @@ def _free(box: Box, fixed: Mapping[int, Values]) -> Tensor:
     return free
 
 
-def _at_rest(model: WorldModel, box: Box, held: Sequence[int]) -> Box:
-    """Return the box of changes, where an axis that holds is at zero."""
+def _held_at_zero(model: WorldModel, box: Box, held: Sequence[int]) -> Box:
+    """Return the bounds with the axes `held` at zero, or at the nearest allowed value."""
     if not held:
         return box
     if action_type(model) == "absolute":
         raise PlannerError(
-            f"fixed holds axis {', '.join(map(str, held))} where it is, and the world model, whose actions are "
+            f"fixed holds axis {', '.join(map(str, held))}, and the world model, whose actions are "
             "targets, has no hold_action. Give the axes' values."
         )
-    low, high = read_box(model)
-    still = torch.zeros_like(low).clamp(low, high)
+    low, high = read_bounds(model)
+    zeros = torch.zeros_like(low).clamp(low, high)
     for edge in box[:2]:
-        edge[..., held] = still[list(held)]
+        edge[..., held] = zeros[list(held)]
     return box
 
 
 def _step_limit(model: WorldModel) -> Tensor:
-    """Return the largest change from action to action, `[A]`, +inf where there is none.
+    """Return the model's largest change from one action to the next, `[A]`, +inf where it is not limited.
 
     Raises:
-        PlannerError: If it is no such thing.
+        PlannerError: If the model's `action_step` has another shape or negative entries.
     """
-    low = read_box(model)[0]
+    low = read_bounds(model)[0]
     limit = getattr(model, "action_step", None)
     if limit is None:
         return torch.full_like(low, torch.inf)
-    check_given("The world model's action_step", limit, "[A]")
+    check_data("The world model's action_step", limit, "[A]")
     if limit.shape != low.shape or not bool((limit >= 0).all()):
         raise PlannerError(
             f"The world model's action_step is {limit.tolist()}; allowed are {len(low)} numbers of at least 0, +inf "
@@ -262,8 +271,8 @@ def _step_limit(model: WorldModel) -> Tensor:
     return limit.to(low)
 
 
-def _widened(low: Tensor, high: Tensor, hold: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return bounds `[A]` or `[B, K, A]` that `hold [B, A]` is inside of."""
+def _extended(low: Tensor, high: Tensor, hold: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return bounds `[A]` or `[B, K, A]`, extended so that `hold [B, A]` is inside."""
     if hold is None:
         return low, high
     at = hold.to(low).unsqueeze(1)
@@ -278,17 +287,17 @@ def _read_axis(axis: object) -> int:
     return int(axis)
 
 
-def _read_values(axis: int, values: Any) -> Values:
+def _read_values(axis: int, values: Any) -> FixedValues:
     if isinstance(values, str) and values == HOLD:
         return HOLD
-    read = plain(values)
-    numbers = tuple(map(plain, read)) if listed(read) else (read,)
-    if not all(is_number(n) or (n is None and listed(read)) for n in numbers):
+    read = to_python(values)
+    numbers = tuple(map(to_python, read)) if is_sequence(read) else (read,)
+    if not all(is_number(n) or (n is None and is_sequence(read)) for n in numbers):
         raise PlannerError(
             f"fixed sets axis {axis} to {values!r}; allowed is a finite number, or one for each step (None where it is "
             "free). Change the value."
         )
-    return numbers if listed(read) else numbers[0]
+    return numbers if is_sequence(read) else numbers[0]
 
 
 def _check_axis(axis: int, size: int) -> None:
@@ -298,7 +307,7 @@ def _check_axis(axis: int, size: int) -> None:
         )
 
 
-def _by_step(axis: int, values: Values, horizon: int, size: int) -> tuple[float | None, ...]:
+def _by_step(axis: int, values: FixedValues, horizon: int, size: int) -> tuple[float | None, ...]:
     _check_axis(axis, size)
     if not isinstance(values, tuple):
         assert not isinstance(values, str)
@@ -316,8 +325,8 @@ def _check_inside(prefix: Tensor, low: Tensor, high: Tensor) -> None:
     if outside.any():
         axes = torch.nonzero(outside.any(dim=0).any(dim=0)).flatten().tolist()
         raise PlannerError(
-            f"prefix leaves the world model's bounds on axis {', '.join(map(str, axes))}; actions under way must be "
-            "ones that the model may take. Clip them, or wait until they are over."
+            f"prefix leaves the world model's bounds on axis {', '.join(map(str, axes))}; actions that are being "
+            "executed must be inside. Clip them, or wait until they have been executed."
         )
 
 

@@ -1,96 +1,20 @@
-"""What every planner checks, with one wording. Each error says what was got, what is allowed, what to do."""
+"""Checks of tensors, models, energies and plans. Each error says what was got, what is allowed and what to do."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from planners.errors import PlannerError
+from planners.number_checks import is_number, to_python
 from planners.protocols import Plan
-
-Choice = TypeVar("Choice", bound=str)
-
-
-def is_number(got: object) -> bool:
-    """Return whether something is a real number: of Python or NumPy, no bool, no tensor."""
-    return isinstance(got, Real) and not isinstance(got, bool)
-
-
-def plain(got: Any) -> Any:
-    """Return a tensor or an array as Python's numbers, in lists where it has axes; anything else as it is."""
-    return got.tolist() if isinstance(got, Tensor | np.ndarray | np.generic) else got
-
-
-def listed(got: object) -> bool:
-    """Return whether something is a list, a tuple or the like, and no text."""
-    return isinstance(got, Sequence) and not isinstance(got, str | bytes)
-
-
-def check_count(name: str, got: int, *, most: int | None = None, most_name: str = "") -> int:
-    """Return `got` if it is a whole number from 1 to `most`."""
-    allowed = "a whole number of at least 1" + (
-        f" and at most {most_name}={most}" if most is not None else ""
-    )
-    if isinstance(got, bool) or not isinstance(got, int) or got < 1 or (most is not None and got > most):
-        raise PlannerError(f"{name} is {got!r}; allowed is {allowed}. Change {name}.")
-    return got
-
-
-def check_fraction(
-    name: str, got: float | Sequence[float] | Tensor | np.ndarray, action_size: int
-) -> tuple[float, ...]:
-    """Return one share in [0, 1] for each action axis, from a number or `action_size` numbers."""
-    read = plain(got)
-    numbers = tuple(map(plain, read)) if listed(read) else (read,) * action_size
-    if len(numbers) != action_size or not all(is_number(n) and 0.0 <= n <= 1.0 for n in numbers):
-        raise PlannerError(
-            f"{name} is {got!r}; allowed is a number in [0, 1], or one for each of the model's {action_size} "
-            f"action axes. Change {name}."
-        )
-    return numbers
-
-
-def check_positive(name: str, got: float) -> float:
-    """Return `got` if it is finite and above 0."""
-    if not (is_number(got) and math.isfinite(got) and got > 0):
-        raise PlannerError(f"{name} is {got!r}; allowed is a finite number above 0. Change {name}.")
-    return got
-
-
-def check_at_least(name: str, got: float, least: float) -> float:
-    """Return `got` if it is finite and at least `least`."""
-    if not (is_number(got) and math.isfinite(got) and got >= least):
-        raise PlannerError(
-            f"{name} is {got!r}; allowed is a finite number of at least {least:g}. Change {name}."
-        )
-    return got
-
-
-def check_share(name: str, got: float) -> float:
-    """Return `got` if it is above 0 and at most 1."""
-    if not (is_number(got) and 0 < got <= 1):
-        raise PlannerError(f"{name} is {got!r}; allowed is a number above 0 and at most 1. Change {name}.")
-    return got
-
-
-def check_choice(name: str, got: Choice, allowed: Sequence[Choice]) -> Choice:
-    """Return `got` if it is one of `allowed`."""
-    if not isinstance(got, str) or got not in allowed:
-        raise PlannerError(
-            f"{name} is {got!r}; allowed are {', '.join(map(repr, allowed))}. Choose one of them."
-        )
-    return got
 
 
 def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: float | None) -> None:
     """Check that there is one goal and one generator of its own for each problem."""
-    check_given("goal", goal, "[B, N, D]")
+    check_data("goal", goal, "[B, N, D]")
     check_generators(generators)
     if goal.ndim != 3 or len(goal) != len(generators) or not generators:
         raise PlannerError(
@@ -106,7 +30,7 @@ def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: fl
 
 
 def check_generators(generators: object) -> None:
-    """Check that generators are a list of them."""
+    """Check that `generators` is a sequence of `torch.Generator`."""
     found = list(generators) if isinstance(generators, Sequence) else None
     if found is None or not all(isinstance(g, Generator) for g in found):
         kinds = type(generators).__name__
@@ -127,10 +51,10 @@ def check_deadline(deadline_s: float | None) -> None:
 
 
 def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Return a warm start as `[B, M, K, A]` if it is finite and that, or `[B, K, A]`."""
-    check_given("warm_start", warm_start, "[B, K, A] or [B, M, K, A]")
-    several = warm_start.unsqueeze(1) if warm_start.ndim == 3 else warm_start
-    if several.ndim != 4 or (len(several), *several.shape[2:]) != shape or not several.shape[1]:
+    """Return a finite warm start `[B, K, A]` or `[B, M, K, A]` as `[B, M, K, A]`; `shape` is (B, K, A)."""
+    check_data("warm_start", warm_start, "[B, K, A] or [B, M, K, A]")
+    starts = warm_start.unsqueeze(1) if warm_start.ndim == 3 else warm_start
+    if starts.ndim != 4 or (len(starts), *starts.shape[2:]) != shape or not starts.shape[1]:
         raise PlannerError(
             f"warm_start has shape {tuple(warm_start.shape)}; allowed is [B, K, A] = {list(shape)}, or [B, M, K, A] "
             "with M sequences a problem. Pass the actions of an earlier plan of the same planner and batch."
@@ -139,16 +63,16 @@ def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
         raise PlannerError(
             "warm_start has NaN or infinite entries; allowed are finite actions. Pass none instead."
         )
-    return several
+    return starts
 
 
 def check_tensor(name: str, got: object, shape: str) -> Tensor:
-    """Return `got` if it is a tensor of real numbers; its shape is for the caller to check."""
+    """Return `got` if it is a dense tensor of real numbers. The caller checks its shape; `shape` is for the error."""
     if not isinstance(got, Tensor):
         raise PlannerError(
             f"{name} is a {type(got).__name__}; allowed is a tensor {shape}. Convert it with torch.as_tensor."
         )
-    only_stored = got.is_floating_point() and got.element_size() < 2  # float8: nothing is computed in it
+    only_stored = got.is_floating_point() and got.element_size() < 2  # float8: there is no arithmetic in it
     sparse = got.layout != torch.strided or got.is_nested
     if got.dtype == torch.bool or got.is_complex() or got.is_quantized or sparse or only_stored:
         kind = f"{got.dtype}, {'nested' if got.is_nested else got.layout}" if sparse else str(got.dtype)
@@ -159,8 +83,8 @@ def check_tensor(name: str, got: object, shape: str) -> Tensor:
     return got
 
 
-def check_given(name: str, got: object, shape: str) -> Tensor:
-    """Return `got` if it is a tensor of real numbers that are there: not on the meta device."""
+def check_data(name: str, got: object, shape: str) -> Tensor:
+    """Return `got` if it is a dense tensor of real numbers that has data, so is not on the meta device."""
     tensor = check_tensor(name, got, shape)
     if tensor.is_meta:
         raise PlannerError(
@@ -170,10 +94,10 @@ def check_given(name: str, got: object, shape: str) -> Tensor:
 
 
 def check_rollout(predicted: object, actions: Tensor, goal: Tensor) -> Tensor:
-    """Return what the model's rollout returned if it is one prediction `[N, D]` for each action, on the goal's device.
+    """Return the predictions of the model's rollout if they are `[B, S, K, N, D]` for actions `[B, S, K, A]`.
 
     Raises:
-        PlannerError: If it is not.
+        PlannerError: If they are not, or not on the device of `goal`.
     """
     got = _check_floats("The world model's rollout", predicted, "[B, S, K, N, D]")
     if got.ndim != 5 or got.shape[:3] != actions.shape[:3]:
@@ -187,7 +111,7 @@ def check_rollout(predicted: object, actions: Tensor, goal: Tensor) -> Tensor:
 
 
 def check_rollout_with_states(found: object, actions: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `rollout_with_states` returned if it is features and states, one of each for each action.
+    """Return features `[B, S, K, N, D]` and states `[B, S, K, P]` if `rollout_with_states` returned such a pair.
 
     Raises:
         PlannerError: If it is not.
@@ -226,7 +150,7 @@ def check_energies(energies: object, actions: Tensor) -> Tensor:
 
 
 def check_model(model: object) -> None:
-    """Check that something can imagine; its bounds are for `planners.bounds` to read."""
+    """Check that an object has a `rollout`. Its action bounds are checked by `planners.bounds`."""
     if not callable(getattr(model, "rollout", None)):
         raise PlannerError(
             f"model is a {type(model).__name__}, which has no rollout; allowed is a world model with action_low, "
@@ -235,7 +159,7 @@ def check_model(model: object) -> None:
 
 
 def check_energy(energy: object) -> None:
-    """Check that something can be called as an energy."""
+    """Check that an object can be called as an energy."""
     if not callable(energy) or isinstance(energy, type):
         raise PlannerError(
             f"energy is {energy!r}; allowed is what is called as energy(predicted, goal, actions), such as "
@@ -244,7 +168,7 @@ def check_energy(energy: object) -> None:
 
 
 def check_planner(owner: str, planner: object) -> None:
-    """Check that something plans and can be reset."""
+    """Check that an object has `plan` and `reset`. `owner` is the class that was given it, for the error."""
     if isinstance(planner, type) or not all(
         callable(getattr(planner, name, None)) for name in ("plan", "reset")
     ):
@@ -254,12 +178,12 @@ def check_planner(owner: str, planner: object) -> None:
 
 
 def check_plan(owner: str, plan: object, batch: int) -> None:
-    """Check that a planner returned a plan for each of B problems."""
+    """Check that a planner returned a plan for each of `batch` problems. `owner` is the class that called it."""
     if not isinstance(plan, Plan):
         raise PlannerError(
             f"{owner}'s planner returned a {type(plan).__name__}; allowed is a planners.Plan. Make its plan return one."
         )
-    check_given(f"The actions of the plan that {owner}'s planner returned", plan.actions, "[B, K, A]")
+    check_data(f"The actions of the plan that {owner}'s planner returned", plan.actions, "[B, K, A]")
     if plan.actions.ndim != 3 or len(plan.actions) != batch or not plan.actions.shape[1]:
         raise PlannerError(
             f"{owner}'s planner returned actions of shape {tuple(plan.actions.shape)} for {batch} problems; allowed is "
@@ -268,29 +192,34 @@ def check_plan(owner: str, plan: object, batch: int) -> None:
     if not bool(torch.isfinite(plan.actions).all()):
         raise PlannerError(
             f"{owner}'s planner returned actions with NaN or infinite entries; allowed are finite ones. Check the "
-            "observation, the goal and what plans."
+            "observation, the goal and the planner."
         )
-    check_given(f"The energy of the plan that {owner}'s planner returned", plan.energy, "[B]")
+    check_data(f"The energy of the plan that {owner}'s planner returned", plan.energy, "[B]")
     if plan.energy.shape != (batch,):
         raise PlannerError(
             f"{owner}'s planner returned an energy of shape {tuple(plan.energy.shape)} for {batch} problems; allowed "
             "is [B]. Make its plan return one energy for each problem."
         )
-    if plan.kept is None:
+    if plan.warm_starts is None:
         return
-    check_given(f"What the plan that {owner}'s planner returned has kept", plan.kept, "[B, M, K, A]")
-    if plan.kept.ndim != 4 or (len(plan.kept), *plan.kept.shape[2:]) != tuple(plan.actions.shape):
+    check_data(
+        f"The warm_starts of the plan that {owner}'s planner returned", plan.warm_starts, "[B, M, K, A]"
+    )
+    if plan.warm_starts.ndim != 4 or (len(plan.warm_starts), *plan.warm_starts.shape[2:]) != tuple(
+        plan.actions.shape
+    ):
         raise PlannerError(
-            f"{owner}'s planner kept sequences of shape {tuple(plan.kept.shape)} beside actions "
-            f"{tuple(plan.actions.shape)}; allowed is [B, M, K, A] of the same B, K and A, or None. Change its kept."
+            f"{owner}'s planner returned warm_starts of shape {tuple(plan.warm_starts.shape)} with actions of shape "
+            f"{tuple(plan.actions.shape)}; allowed is [B, M, K, A] of the same B, K and A, or None. Change "
+            "its warm_starts."
         )
 
 
 def read_action(name: str, got: object) -> Tensor:
-    """Return one finite action `[A]` as a tensor of its own, from a list, an array or a tensor.
+    """Return one finite action `[A]` as a new tensor, from a list, an array or a tensor.
 
     Raises:
-        PlannerError: If it is none.
+        PlannerError: If it is not one.
     """
     read: Tensor | None
     try:
@@ -302,34 +231,38 @@ def read_action(name: str, got: object) -> Tensor:
     )
     if read is None or not usable or read.ndim != 1 or not len(read) or not bool(torch.isfinite(read).all()):
         raise PlannerError(
-            f"{name} is {plain(got)!r}; allowed is an action [A]: a list of finite numbers. Change {name}."
+            f"{name} is {to_python(got)!r}; allowed is an action [A]: a list of finite numbers. Change {name}."
         )
     return read if read.is_floating_point() else read.to(torch.get_default_dtype())
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return how often a tensor was written to in place; tensors of inference mode do not count."""
+    """Return how often a tensor was modified in place; 0 for tensors of inference mode, which do not count."""
     return 0 if tensor.is_inference() else tensor._version
 
 
-def handed_out(tensor: Tensor) -> Tensor:
-    """Return what somebody is given of a tensor that others read too: a copy, where writes into it are not counted.
+def protected_view(tensor: Tensor) -> Tensor:
+    """Return a shared tensor in a form in which modifications are detected or harmless.
 
-    Those through NumPy are not, on a processor, nor any into a tensor of inference mode.
+    A copy if modifications are not counted: through NumPy on a CPU, and in inference mode. Else the tensor itself.
     """
     return tensor.clone() if tensor.device.type == "cpu" or tensor.is_inference() else tensor
 
 
-def check_unwritten(who: str, versions: Mapping[str, tuple[Tensor, int]]) -> None:
-    """Check that tensors, by name, still have the version that they had.
+def check_not_modified(who: str, versions: Mapping[str, tuple[Tensor, int]]) -> None:
+    """Check that shared tensors were not modified.
+
+    Args:
+        who: The object that was given the tensors, for the error.
+        versions: Name to tensor and its version before.
 
     Raises:
-        PlannerError: If one was written to.
+        PlannerError: If one was modified.
     """
     for name, (tensor, before) in versions.items():
         if version_of(tensor) != before:
             raise PlannerError(
-                f"{who} wrote into the {name} that it was given, which others are given too; allowed is to read it. "
+                f"{who} wrote into the {name} that it was given, which others use too; allowed is to read it. "
                 "Work on a copy (.clone()), or without the operations whose names end in an underscore."
             )
 

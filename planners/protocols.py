@@ -1,7 +1,7 @@
-"""What a planner sees of the world, and what it gives back.
+"""The interfaces of planners: world model, energy, planner and plan.
 
 Shapes: B problems, S samples, K steps of the horizon, A action size, N tokens a frame, D width,
-T frames, C channels, H W pixels, P state size, M sequences that a search starts from.
+T frames, C channels, H W pixels, P state size, M sequences to start from.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Generator, Tensor
 from planners.errors import PlannerError
 
 Context: TypeAlias = Any
-"""What `WorldModel.encode` returned. A planner only hands it back to `rollout` and never looks inside."""
+"""The return value of `WorldModel.encode`. A planner only passes it to `rollout`, and never reads its content."""
 
 
 class WorldModel(Protocol):
-    """A model that imagines what B scenes look like after actions."""
+    """A model that predicts the features of B scenes after actions."""
 
     @property
     def action_low(self) -> Tensor:
@@ -30,33 +30,33 @@ class WorldModel(Protocol):
         """Highest allowed action, `[A]`. An entry equal to `action_low` is frozen at that value."""
 
     def encode(self, frames: Tensor, states: Tensor | None) -> Context:
-        """Encode what was seen: uint8 `[B, T, C, H, W]` and states `[B, T, P]`."""
+        """Encode observations: frames, uint8 `[B, T, C, H, W]`, and states `[B, T, P]`."""
 
     def encode_goal(self, frames: Tensor) -> Tensor:
         """Encode goal images: uint8 `[B, C, H, W]` to features `[B, N, D]`."""
 
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
-        """Imagine: actions `[B, S, K, A]` to predicted features `[B, S, K, N, D]`, one for each action.
+        """Return the features `[B, S, K, N, D]` predicted after each of the actions `[B, S, K, A]`.
 
-        A planner that follows the gradient needs the graph where `actions` require it; others call it
-        under `torch.no_grad`.
+        `GradientDescent` needs the graph if `actions` require a gradient; other planners call this under
+        `torch.no_grad`.
         """
 
 
 @runtime_checkable
 class SlicedWorldModel(Protocol):
-    """A world model that knows how many samples it imagines best at once; others are given all of them."""
+    """A world model that limits the samples of one call; other models are given all samples at once."""
 
     def samples_at_once(self, context: Context, horizon: int) -> int:
-        """Return how many samples of a problem are imagined in one call, by memory and by speed."""
+        """Return the number of samples of a problem that one call of `rollout` should get, for memory and speed."""
 
 
 @runtime_checkable
 class StatefulWorldModel(Protocol):
-    """A world model that imagines the robot's state too, as energies with `needs_states` ask."""
+    """A world model that predicts the robot's state too, for energies with `needs_states`."""
 
     def rollout_with_states(self, context: Context, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Imagine: actions `[B, S, K, A]` to features `[B, S, K, N, D]` and states `[B, S, K, P]`."""
+        """Return the features `[B, S, K, N, D]` and states `[B, S, K, P]` predicted after actions `[B, S, K, A]`."""
 
 
 @runtime_checkable
@@ -68,24 +68,24 @@ class EnergyWorldModel(Protocol):
 
 
 @runtime_checkable
-class SharedWorldModel(Protocol):
-    """A world model of several robots, whose contexts know which of them they are of."""
+class MultiRobotWorldModel(Protocol):
+    """A world model of several robots; a context stores which robot it belongs to."""
 
     def for_context(self, context: Context) -> WorldModel:
-        """Return this model with the bounds, and all that goes with them, of the robot that a context is of."""
+        """Return this model with the action bounds and the hold action of the context's robot."""
 
 
-def world_of(model: WorldModel, context: Context) -> WorldModel:
-    """Return a model as it is for a context: where it is of several robots, with the bounds of the context's."""
-    return model.for_context(context) if isinstance(model, SharedWorldModel) else model
+def model_for_context(model: WorldModel, context: Context) -> WorldModel:
+    """Return a model for the robot of a context; a model of a single robot is returned as it is."""
+    return model.for_context(context) if isinstance(model, MultiRobotWorldModel) else model
 
 
 ActionType: TypeAlias = Literal["delta", "absolute"]
-"""What an action is: a change, zeros being no motion, or a target, written as where the robot is."""
+"""The meaning of an action: "delta" is a change, where zeros are no motion; "absolute" is a target position."""
 
 
 def action_type(model: object) -> ActionType | None:
-    """Return what a model declares its actions to be (its optional attribute `action_type`); None if it does not."""
+    """Return the optional attribute `action_type` of a model; None if it has none."""
     declared: ActionType | None = getattr(model, "action_type", None)
     if declared not in (None, "delta", "absolute"):
         raise PlannerError(
@@ -97,29 +97,32 @@ def action_type(model: object) -> ActionType | None:
 
 @runtime_checkable
 class HoldingWorldModel(Protocol):
-    """A world model that knows which action leaves a robot where it is, and how far an action may lead from there.
+    """A world model that knows the hold action, which keeps a robot where it is, and the largest step from it.
 
-    Searches of a model whose `action_type` is "absolute" begin around the hold action, and their actions never lead
-    further than `action_step` from it, or from the action before.
+    If the model's `action_type` is "absolute", a search starts around the hold action, and no action differs by more
+    than `action_step` from the hold action or from the action before.
     """
 
     @property
     def action_step(self) -> Tensor | None:
-        """Largest change from one action to the next, `[A]`, +inf where there is no limit; None for none at all."""
+        """Largest change from one action to the next, `[A]`, +inf where there is no limit; None for no limits."""
 
     def hold_action(self, context: Context) -> Tensor | None:
-        """Return the actions that leave the robots where they are in the newest frame, `[B, A]`; None if not known."""
+        """Return the actions that keep the robots where they are in the last frame, `[B, A]`; None if not known."""
 
 
 class Energy(Protocol):
-    """What is minimised. One that has a true attribute `needs_states` is called with `states` too."""
+    """The function that a planner minimises.
+
+    An energy with a true attribute `needs_states` is also called with the keyword `states`, `[B, S, K, P]`.
+    """
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        """Return energies `[B, S]` of predictions `[B, S, K, N, D]` for goals `[B, N, D]`."""
+        """Return energies `[B, S]` of predictions `[B, S, K, N, D]`, goals `[B, N, D]` and actions `[B, S, K, A]`."""
 
 
 def needs_states(energy: Energy) -> bool:
-    """Return whether an energy is called with the imagined states too."""
+    """Return whether an energy is called with the predicted states too."""
     return bool(getattr(energy, "needs_states", False))
 
 
@@ -133,7 +136,7 @@ def evaluate_energy(
         predicted: `[B, S, K, N, D]`.
         goal: `[B, N, D]`.
         actions: `[B, S, K, A]`.
-        states: `[B, S, K, P]`; an energy that needs them is given None where there are none, and says so.
+        states: `[B, S, K, P]`, or None if there are none; an energy that needs them then raises an error.
     """
     if not needs_states(energy):
         return energy(predicted, goal, actions)
@@ -143,18 +146,19 @@ def evaluate_energy(
 
 @dataclass(frozen=True, eq=False)
 class Iteration:
-    """How one iteration of a search went; the first three fields are `[B]`.
+    """The record of one iteration of a search; the first three fields are `[B]`.
 
-    Samples are those that this iteration drew and, after them, those that stayed in the running from the one before,
-    of planners that keep some (`ICEM`, `PredictiveSampling`); every field counts both.
+    The samples are those drawn in this iteration, followed by those reused from the iteration before (by `ICEM` and
+    `PredictiveSampling`); every field includes both.
 
     Attributes:
         best_energy: Lowest energy among the samples.
         mean_energy: Mean energy of the samples whose energy is finite.
-        spread: Standard deviation sampled from, in half-widths of the box, averaged over what is free.
-        samples: `[B, S, K, A]`; S is larger than `num_samples` where some stayed.
-        energies: Of the samples, `[B, S]`; +inf for NaN, and where the deadline came first.
-        chosen: The samples that the next iteration was made from, bool `[B, S]`.
+        spread: Standard deviation of the sampling distribution, in half-widths of the action bounds, averaged over the
+            entries that are not fixed.
+        samples: `[B, S, K, A]`; S is larger than `num_samples` if some were reused.
+        energies: Of the samples, `[B, S]`; +inf for NaN, and for samples that the deadline left no time for.
+        selected: The samples that the next iteration was computed from, bool `[B, S]`.
     """
 
     best_energy: Tensor
@@ -162,28 +166,28 @@ class Iteration:
     spread: Tensor
     samples: Tensor
     energies: Tensor
-    chosen: Tensor
+    selected: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The answer to B problems.
+    """The plans for B problems.
 
     Attributes:
-        actions: `[B, K, A]`, inside the model's bounds.
-        energy: `[B]`, the energy's value for `actions` as the model imagined them.
-        trace: One entry for each iteration that was run.
-        kept: Further good sequences, `[B, M, K, A]`, for the next search to start from; None of most planners.
+        actions: `[B, K, A]`, inside the model's action bounds.
+        energy: Energy of `actions`, `[B]`.
+        iterations: One record for each iteration that was run.
+        warm_starts: Further good sequences, `[B, M, K, A]`, for the next search to start from; None for most planners.
     """
 
     actions: Tensor
     energy: Tensor
-    trace: tuple[Iteration, ...]
-    kept: Tensor | None = None
+    iterations: tuple[Iteration, ...]
+    warm_starts: Tensor | None = None
 
 
 class Planner(Protocol):
-    """Anything that turns a context and a goal into a plan."""
+    """An object that computes plans from contexts and goals."""
 
     def plan(
         self,
@@ -198,14 +202,14 @@ class Planner(Protocol):
         """Plan for B problems.
 
         Args:
-            context: What the model's `encode` returned.
+            context: Return value of the model's `encode`.
             goal: `[B, N, D]`.
-            generators: One a problem.
+            generators: B different generators, one for each problem.
             deadline_s: Time [s] after which the best plan so far is returned.
-            warm_start: Sequences to start from, `[B, K, A]` or `[B, M, K, A]`: the search begins around the first
-                and tries them all.
-            prefix: Actions that are under way already, `[B, J, A]` with J < K: every plan begins with them.
+            warm_start: Sequences to start from, `[B, K, A]` or `[B, M, K, A]`: the search starts around the first
+                and evaluates all.
+            prefix: Actions that are being executed already, `[B, J, A]` with J < K: every plan starts with them.
         """
 
     def reset(self) -> None:
-        """Forget what earlier calls left behind, before a new episode."""
+        """Delete the state of earlier calls, before a new episode."""

@@ -1,6 +1,6 @@
 """Noise, elites and Gaussians for planners that sample.
 
-Whatever mixes numbers is done one problem at a time, so that no result can depend on the batch.
+Reductions are computed one problem at a time, so that no result depends on the batch.
 Shapes as in `planners.protocols`; E elites.
 """
 
@@ -24,10 +24,10 @@ class Gaussian(NamedTuple):
 
 
 def make_generators(seeds: Sequence[int]) -> list[Generator]:
-    """Return one CPU generator a problem. Noise from the CPU is the same whatever device plans.
+    """Return one CPU generator for each seed. Noise from the CPU is the same on whatever device the planner runs.
 
     Raises:
-        PlannerError: If the seeds are no whole numbers, or too large.
+        PlannerError: If the seeds are not whole numbers, or too large.
     """
     try:
         return [torch.Generator(device="cpu").manual_seed(seed) for seed in seeds]
@@ -54,8 +54,8 @@ def coloured_noise(
     r"""Return normal numbers `[B, S, K, A]` of unit variance whose power falls as :math:`f^{-\beta}` along the steps.
 
     A spectrum of independent normal numbers is scaled by :math:`f^{-\beta/2}` (the constant part as the lowest
-    frequency) and turned back into time. With :math:`\beta = 0` the noise is white; larger exponents make sequences
-    that keep their direction.
+    frequency) and transformed back into time. With :math:`\beta = 0` the noise is white; larger exponents make
+    smoother sequences.
 
     Args:
         like: The mean, `[B, K, A]`.
@@ -90,8 +90,8 @@ def coloured_noise(
     return torch.stack(drawn)
 
 
-def uniform(box: Box, num_samples: int, generators: Sequence[Generator]) -> Tensor:
-    """Return samples `[B, S, K, A]`, uniform in a box of problems; problem b draws from `generators[b]` alone."""
+def sample_uniform(box: Box, num_samples: int, generators: Sequence[Generator]) -> Tensor:
+    """Return samples `[B, S, K, A]`, uniform in the box `[B, K, A]`; problem b draws from `generators[b]` alone."""
     shape = (num_samples, *box.low.shape[1:])
     drawn = [torch.rand(shape, generator=g, device=g.device, dtype=box.low.dtype) for g in generators]
     edges = box.per_sample()
@@ -99,55 +99,54 @@ def uniform(box: Box, num_samples: int, generators: Sequence[Generator]) -> Tens
     return edges.clamp(edges.low + (edges.high - edges.low) * share)
 
 
-def within(gaussian: Gaussian, noise: Tensor, box: Box) -> Tensor:
+def sample_gaussian(gaussian: Gaussian, noise: Tensor, box: Box) -> Tensor:
     r"""Return samples :math:`a = \mathrm{clip}(\mu + \sigma \epsilon, low, high)` for noise `[B, S, K, A]`."""
     return box.per_sample().clamp(gaussian.mean[:, None] + gaussian.std[:, None] * noise)
 
 
-def usable_energy(energy: Tensor) -> Tensor:
-    """Return energies `[B, S]` if every problem has one below +inf.
+def check_any_finite(energy: Tensor) -> None:
+    """Check that every problem of energies `[B, S]` has one below +inf.
 
     Raises:
         PlannerError: If a problem has none.
     """
-    hopeless = (energy == torch.inf).all(dim=1)
-    if hopeless.any():
-        problems = torch.nonzero(hopeless).flatten().tolist()
+    failed = (energy == torch.inf).all(dim=1)
+    if failed.any():
+        problems = torch.nonzero(failed).flatten().tolist()
         raise PlannerError(
             f"All {energy.shape[1]} samples of problem {', '.join(map(str, problems))} (of {energy.shape[0]},"
             " counted from 0) have a NaN or infinite energy; at least one must be finite. Check the "
             "observation, the goal and the world model's weights for NaN."
         )
-    return energy
 
 
 def elites_of(energy: Tensor, num_elites: int) -> Tensor:
-    """Return the places of each problem's best samples, best first, int64 `[B, E]`, and -1 where there is none.
+    """Return the indices of each problem's best samples, best first, int64 `[B, E]`, padded with -1.
 
-    A problem with fewer than `num_elites` energies below +inf has only those: a diverged sample is never an elite.
+    A problem with fewer than `num_elites` finite energies has only those: a diverged sample is never an elite.
 
     Args:
         energy: `[B, S]`, without NaN.
-        num_elites: E; no more than S are taken.
+        num_elites: E; at most S are returned.
     """
     lowest = torch.topk(energy, min(num_elites, energy.shape[1]), dim=1, largest=False)
     return torch.where(lowest.values < torch.inf, lowest.indices, -1)
 
 
-def chosen_of(elites: Tensor, num_samples: int) -> Tensor:
-    """Return places `[B, E]` (-1 for none) as a mask `[B, S]`."""
-    chosen = torch.zeros(len(elites), num_samples + 1, dtype=torch.bool, device=elites.device)
-    return chosen.scatter(1, torch.where(elites < 0, num_samples, elites), True)[:, :num_samples]
+def mask_of(elites: Tensor, num_samples: int) -> Tensor:
+    """Return indices `[B, E]` (padded with -1) as a mask, bool `[B, S]`."""
+    mask = torch.zeros(len(elites), num_samples + 1, dtype=torch.bool, device=elites.device)
+    return mask.scatter(1, torch.where(elites < 0, num_samples, elites), True)[:, :num_samples]
 
 
 def fit_gaussian(samples: Tensor, elites: Tensor) -> Gaussian:
-    """Return mean and standard deviation of the elites (Bessel-corrected; 0 for a single one).
+    """Return mean and standard deviation `[B, K, A]` of the elites (Bessel-corrected; 0 for a single one).
 
     Args:
         samples: `[B, S, K, A]`.
-        elites: Places `[B, E]`, -1 for none.
+        elites: Indices `[B, E]`, padded with -1.
     """
-    groups = [s[places[places >= 0]] for s, places in zip(samples, elites, strict=True)]
+    groups = [s[indices[indices >= 0]] for s, indices in zip(samples, elites, strict=True)]
     mean = torch.stack([group.mean(dim=0) for group in groups])
     std = torch.stack([g.std(dim=0) if len(g) > 1 else torch.zeros_like(g[0]) for g in groups])
     return Gaussian(mean, std)

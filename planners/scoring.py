@@ -1,4 +1,4 @@
-"""Energies of samples: imagined slice by slice, until the time is up. Shapes as in `planners.protocols`."""
+"""Energies of samples, computed slice by slice until the deadline. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from torch import Tensor
 
 from planners.checks import (
     check_energies,
+    check_not_modified,
     check_rollout,
     check_rollout_with_states,
-    check_unwritten,
-    handed_out,
+    protected_view,
     version_of,
 )
 from planners.errors import PlannerError
@@ -30,20 +30,19 @@ from planners.protocols import (
 )
 
 LEAST_S = 0.005
-"""A batch is judged to take at least so long [s], however few its samples are, unless a larger one took less."""
+"""Least expected duration of a batch [s], however few its samples are, unless a batch took less."""
 
 
-class Clock:
-    """Says whether there is time for one more batch.
+class Deadline:
+    """Decides whether there is time for one more batch of samples.
 
-    A batch is not begun when it would take longer than what is left; the first one always is. How long it would take
-    is judged by what a sample took in the latest two batches, in the quicker of them: so a batch that was slow once,
-    for warming up, does not count for long, and a batch of one sample is judged by one sample's time, but by no less
-    than `LEAST_S` (or the quicker batch, if that took less). Since none is begun after the deadline, it is overrun by
-    no more than a batch.
+    A batch is not started if its expected duration exceeds the time left; the first one always is. The duration is
+    estimated from the time of one sample in the faster of the last two batches, so a single slow batch (warming up)
+    has no lasting effect. It is at least `LEAST_S`, or the time of the faster batch if that is less. As no batch is
+    started after the deadline, the deadline is exceeded by one batch at most.
 
     Args:
-        deadline_s: Time [s] from now on; None for no end.
+        deadline_s: Time [s] from now on; None for no deadline.
     """
 
     def __init__(self, deadline_s: float | None) -> None:
@@ -51,16 +50,16 @@ class Clock:
         self._deadline_s = deadline_s
         self._latest: deque[tuple[float, int]] = deque(maxlen=2)  # seconds and samples
 
-    def tick(self, energy: Tensor) -> None:
-        """Note that a batch has ended, whose energies `[B, S]` an accelerator may hand out before it has them."""
+    def record(self, energies: Tensor) -> None:
+        """Record the end of a batch with energies `[B, S]`; waits for an accelerator to finish them."""
         if self._deadline_s is not None:
-            energy.cpu()
+            energies.cpu()
         now = time.perf_counter()
-        self._latest.append((now - self._last, energy.shape[1]))
+        self._latest.append((now - self._last, energies.shape[1]))
         self._last = now
 
-    def is_up(self, samples: int) -> bool:
-        """Return whether a further batch of so many samples a problem would not be in time."""
+    def excludes(self, samples: int) -> bool:
+        """Return whether a batch of so many samples a problem would end after the deadline."""
         if self._deadline_s is None:
             return False
         return time.perf_counter() + self._expected_s(samples) - self._started > self._deadline_s
@@ -73,15 +72,15 @@ class Clock:
 
 
 class Scorer:
-    """The energies of action sequences for one call of a planner.
+    """Computes the energies of action sequences in one call of a planner.
 
     Args:
-        model: What imagines.
+        model: The world model.
         energy: What is minimised.
         context: B problems.
         goal: `[B, N, D]`.
-        clock: Told of each slice, and asked before all but the first of a call.
-        slice_size: Samples imagined at once; None asks the model, which without a word of its own gets all.
+        deadline: Checked before every slice but the first of a call.
+        slice_size: Samples imagined in one call of the model; None uses the model's `samples_at_once`, or all samples.
     """
 
     def __init__(
@@ -90,52 +89,51 @@ class Scorer:
         energy: Energy,
         context: Context,
         goal: Tensor,
-        clock: Clock,
+        deadline: Deadline,
         slice_size: int | None = None,
     ) -> None:
         self.model, self.energy = model, energy
         self.context, self.goal = context, goal
-        self.clock = clock
+        self.deadline = deadline
         self._slice_size = slice_size
 
     def has_time_for(self, actions: Tensor) -> bool:
-        """Return whether the first slice of actions `[B, S, K, A]` would be in time."""
-        return not self.clock.is_up(self._size(*actions.shape[1:3]))
+        """Return whether the first slice of actions `[B, S, K, A]` would end before the deadline."""
+        return not self.deadline.excludes(self._size(*actions.shape[1:3]))
 
     def __call__(self, actions: Tensor, energy_of: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return energies `[B, S]` of actions `[B, S, K, A]`: +inf for what is not finite, and where there was no time.
+        """Return energies `[B, S]` of actions `[B, S, K, A]`: +inf if not finite, or if there was no time for them.
 
-        They are float32, or float64 where the energy's are.
+        They are float32, or float64 if the energy returns float64.
 
         Args:
-            actions: What is tried.
+            actions: The samples.
             energy_of: Returns the energies of a slice, in place of :meth:`score`.
         """
         energy_of = energy_of or self.score
         energies: list[Tensor] = []
         count = actions.shape[1]
-        for part in actions.split(self._size(count, actions.shape[2]), dim=1):
-            if energies and self.clock.is_up(part.shape[1]):
+        for samples in actions.split(self._size(count, actions.shape[2]), dim=1):
+            if energies and self.deadline.excludes(samples.shape[1]):
                 break
-            energy = energy_of(part)
-            energies.append(_usable(energy))
-            self.clock.tick(energies[-1])
+            energies.append(_inf_if_not_finite(energy_of(samples)))
+            self.deadline.record(energies[-1])
         scored = torch.cat(energies, dim=1)
         return torch.nn.functional.pad(scored, (0, count - scored.shape[1]), value=torch.inf)
 
     def score(self, actions: Tensor) -> Tensor:
-        """Return the energies `[B, S]` of actions `[B, S, K, A]`, imagined at once.
+        """Return the energies `[B, S]` of actions `[B, S, K, A]`, in one call of the model.
 
         Raises:
-            PlannerError: If the model's or the energy's answer has the wrong shape, or states are asked of a model
-                that imagines none.
+            PlannerError: If the model or the energy returns a wrong shape, or the energy needs states and the model
+                predicts none.
         """
         if not isinstance(self.model, EnergyWorldModel):
             return imagined_energies(self.model, self.energy, self.context, self.goal, actions)
-        goal = handed_out(self.goal)
+        goal = protected_view(self.goal)
         before = {"goal": (goal, version_of(goal))}
         energies = self.model.rollout_energies(self.energy, self.context, goal, actions.clone())
-        check_unwritten("The world model or the energy", before)
+        check_not_modified("The world model or the energy", before)
         return check_energies(energies, actions)
 
     def _size(self, count: int, horizon: int) -> int:
@@ -143,24 +141,24 @@ class Scorer:
         if self._slice_size is None and isinstance(self.model, SlicedWorldModel):
             best = _check_slice(self.model.samples_at_once(self.context, horizon))
         slices = -(-count // min(best, count))
-        return -(-count // slices)  # slices of one size, but for the last
+        return -(-count // slices)  # equal slices, except for the last
 
 
 def imagined_energies(
     model: WorldModel, energy: Energy, context: Context, goal: Tensor, actions: Tensor
 ) -> Tensor:
-    """Return the energies `[B, S]` of what a model imagines of actions `[B, S, K, A]`.
+    """Return the energies `[B, S]` of the model's predictions for actions `[B, S, K, A]`.
 
-    Model and energy are given copies of the actions, so what they write into them reaches nobody else.
+    Model and energy get copies of the actions, so that modifying them has no effect elsewhere.
 
     Raises:
-        PlannerError: If an answer is of another kind or shape, states are asked of a model that imagines none, or the
-            goal was written to.
+        PlannerError: If the model or the energy returns another type or shape, the energy needs states and the model
+            predicts none, or the goal was modified.
     """
-    goal = handed_out(goal)
+    goal = protected_view(goal)
     before = {"goal": (goal, version_of(goal))}
     energies = _energies_of(model, energy, context, goal, actions)
-    check_unwritten("The world model or the energy", before)
+    check_not_modified("The world model or the energy", before)
     return check_energies(energies, actions)
 
 
@@ -180,8 +178,8 @@ def _energies_of(
     return evaluate_energy(energy, predicted, goal, actions.clone(), states)
 
 
-def _usable(energy: Tensor) -> Tensor:
-    """Return energies as float32, or float64 where float32 is too coarse, with +inf for all that is not finite."""
+def _inf_if_not_finite(energy: Tensor) -> Tensor:
+    """Return energies `[B, S]` in float32 (float64 if they are float64 or integers), with +inf if not finite."""
     if energy.dtype != torch.float64:
         energy = energy.to(torch.float32 if energy.is_floating_point() else torch.float64)
     return torch.where(torch.isfinite(energy), energy, torch.inf)

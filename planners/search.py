@@ -1,32 +1,33 @@
 """The loop that all planners share: sample, score, refit. Shapes as in `planners.protocols`.
 
-A planner is its own equation: how samples are drawn from what is believed, and what is believed after their energies
-are known. Everything else (bounds, deadlines, warm starts, the best so far, the trace) is here.
+A planner defines how samples are drawn from its search state (for CEM, a Gaussian), and how the state is refitted to
+their energies. Everything else is here: action bounds, deadlines, warm starts, the best sample, the iterations' record.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Generic, Required, TypedDict, TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
-from planners.bounds import Box, Fixed, make_box, read_fixed, read_hold, with_prefix, within_reach
-from planners.checks import check_count, check_energy, check_model, check_problems, check_warm_start
+from planners.bounds import Box, Fixed, FixedValues, limit_steps, make_box, read_fixed, read_hold, with_prefix
+from planners.checks import check_energy, check_model, check_problems, check_warm_start
+from planners.config import SearchConfig
 from planners.errors import PlannerError
-from planners.protocols import Context, Energy, Iteration, Plan, WorldModel, world_of
-from planners.sampling import usable_energy
-from planners.scoring import Clock, Scorer
+from planners.protocols import Context, Energy, Iteration, Plan, WorldModel, model_for_context
+from planners.sampling import check_any_finite
+from planners.scoring import Deadline, Scorer
 
-Belief = TypeVar("Belief")
+SearchState = TypeVar("SearchState")
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
-    """What an iteration found out.
+class ScoredSamples:
+    """Samples and their energies.
 
     Attributes:
         samples: `[B, S, K, A]`.
@@ -36,116 +37,91 @@ class Scored:
     samples: Tensor
     energies: Tensor
 
-    def best(self, count: int = 1) -> Scored:
-        """Return the `count` best of each problem, best first."""
+    def best(self, count: int = 1) -> ScoredSamples:
+        """Return the `count` best samples of each problem, best first."""
         lowest = torch.topk(self.energies, min(count, self.energies.shape[1]), dim=1, largest=False)
         at = lowest.indices[:, :, None, None].expand(-1, -1, *self.samples.shape[2:])
-        return Scored(self.samples.gather(1, at), lowest.values)
+        return ScoredSamples(self.samples.gather(1, at), lowest.values)
 
-    def beside(self, other: Scored | None) -> Scored:
-        """Return these samples followed by others."""
+    def concat(self, other: ScoredSamples | None) -> ScoredSamples:
+        """Return these samples followed by those of `other`; unchanged if there are none."""
         if other is None:
             return self
-        return Scored(
+        return ScoredSamples(
             torch.cat([self.samples, other.samples], dim=1), torch.cat([self.energies, other.energies], dim=1)
         )
 
 
-class SearchOptions(TypedDict, total=False):
-    """What every planner takes beside its own; see `Search`."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Search(SearchConfig, ABC, Generic[SearchState]):
+    """A planner that samples, scores and refits. Its options are those of its dataclass in `planners.config`.
 
-    energy: Required[Energy]
-    horizon: int
-    num_samples: int | None
-    num_iterations: int | None
-    fixed: Fixed | None
-    slice_size: int | None
+    A subclass is a frozen dataclass that inherits a `SearchConfig` of its own and this class.
 
-
-class Search(ABC, Generic[Belief]):
-    """A planner that samples, scores and refits.
-
-    Args:
-        model: What imagines. Its bounds are read at each call.
+    Attributes:
+        model: The world model. Its action bounds are read at each call.
         energy: What is minimised.
-        horizon: K, steps planned ahead, at least 1.
-        num_samples: S, sequences tried in an iteration, at least 1; None for `SAMPLES` of the planner.
-        num_iterations: At least 1; None for `ITERATIONS` of the planner.
-        fixed: Axes that are not searched: their value, or one for each step (None where it is free). A rotation is
-            switched off by `{3: 0, 4: 0, 5: 0}`, a gripper told to close at the third of three steps by
-            `{6: (None, None, 0.75)}`, an axis of targets kept where it is by `{0: "hold"}`.
-        slice_size: Samples imagined at once; None asks the model (`samples_at_once`), which without a word of its own
-            gets all.
+        fixed: Action axes that are not searched, with their value, or one value for each step (None where the step is
+            free). `{3: 0, 4: 0, 5: 0}` disables the rotation, `{6: (None, None, 0.75)}` closes a gripper at the third
+            of three steps, and `{0: "hold"}` keeps an axis of targets at its present value.
 
     Raises:
-        PlannerError: If an argument is not allowed or the model's bounds are not a box.
+        PlannerError: If an argument is not allowed or the model's action bounds are not valid.
     """
 
-    SAMPLES: ClassVar[int]
-    ITERATIONS: ClassVar[int]
+    model: WorldModel = field(kw_only=False)
+    energy: Energy
+    fixed: Fixed | None = None
+    _fixed: dict[int, FixedValues] = field(init=False, repr=False)
+    _action_size: int = field(init=False, repr=False)
 
-    def __init__(
-        self,
-        model: WorldModel,
-        *,
-        energy: Energy,
-        horizon: int = 1,
-        num_samples: int | None = None,
-        num_iterations: int | None = None,
-        fixed: Fixed | None = None,
-        slice_size: int | None = None,
-    ) -> None:
-        check_model(model)
-        check_energy(energy)
-        self.model = model
-        self.energy = energy
-        self.horizon = check_count("horizon", horizon)
-        samples = self.SAMPLES if num_samples is None else num_samples
-        iterations = self.ITERATIONS if num_iterations is None else num_iterations
-        self.num_samples = check_count("num_samples", samples)
-        self.num_iterations = check_count("num_iterations", iterations)
-        self.fixed = read_fixed(fixed)
-        self.slice_size = None if slice_size is None else check_count("slice_size", slice_size)
-        self._action_size = make_box(model, horizon, self.fixed).low.shape[1]
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_model(self.model)
+        check_energy(self.energy)
+        object.__setattr__(self, "_fixed", read_fixed(self.fixed))
+        object.__setattr__(self, "_action_size", make_box(self.model, self.horizon, self._fixed).low.shape[1])
 
     @abstractmethod
-    def _begin(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> Belief:
-        """Return what is believed before any sample; around the first of `starts [B, M, K, A]` where there are any."""
+    def _initial_state(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> SearchState:
+        """Return the state before the first iteration; if there are `starts [B, M, K, A]`, around the first of them."""
 
     @abstractmethod
-    def _sample(self, belief: Belief, box: Box, iteration: int, generators: Sequence[Generator]) -> Tensor:
-        """Return samples `[B, S, K, A]` inside the box; `generators` are used by problem."""
+    def _sample(
+        self, state: SearchState, box: Box, iteration: int, generators: Sequence[Generator]
+    ) -> Tensor:
+        """Return samples `[B, S, K, A]` inside the box; problem b draws from `generators[b]` alone."""
 
     @abstractmethod
-    def _refit(self, belief: Belief, box: Box, scored: Scored) -> tuple[Belief, Tensor]:
-        """Return what is believed now, and which samples it was made from, bool `[B, S]`."""
+    def _refit(self, state: SearchState, box: Box, scored: ScoredSamples) -> tuple[SearchState, Tensor]:
+        """Return the new state, and a mask of the samples that it was computed from, bool `[B, S]`."""
 
     @abstractmethod
-    def _spread(self, belief: Belief, box: Box) -> Tensor:
-        """Return how wide the search is, `[B]`, in half-widths of the box over what is free."""
+    def _spread(self, state: SearchState, box: Box) -> Tensor:
+        """Return the width of the search, `[B]`, in half-widths of the box, averaged over what is not fixed."""
 
-    def _candidates(self, belief: Belief, box: Box) -> Tensor | None:
-        """Return what is scored when the iterations are over, `[B, M, K, A]`; None for nothing."""
+    def _final_candidates(self, state: SearchState, box: Box) -> Tensor | None:
+        """Return sequences `[B, M, K, A]` that are scored after the last iteration; None for none."""
         return None
 
-    def _energies(self, scorer: Scorer, belief: Belief, box: Box, samples: Tensor) -> Tensor:
-        """Return the samples' energies `[B, S]`."""
+    def _score(self, scorer: Scorer, state: SearchState, box: Box, samples: Tensor) -> Tensor:
+        """Return the energies `[B, S]` of samples `[B, S, K, A]`."""
         return scorer(samples)
 
-    def _carried(self, scored: Scored) -> Scored | None:
-        """Return samples that stay in the running for the next refit without being imagined again."""
+    def _reused(self, scored: ScoredSamples) -> ScoredSamples | None:
+        """Return samples that take part in the next refit too, without being imagined again."""
         return None
 
-    def _kept(self, scored: Scored) -> Tensor | None:
+    def _warm_starts(self, scored: ScoredSamples) -> Tensor | None:
         """Return sequences `[B, M, K, A]` for the next search to start from."""
         return None
 
-    def _answer(self, best: Scored, last: Scored | None) -> Scored:
-        """Return the plan: the best of the best sample and the last candidates."""
-        return best.beside(last).best()
+    def _best(self, best: ScoredSamples, last: ScoredSamples | None) -> ScoredSamples:
+        """Return the plan: the best of the best sample and the final candidates."""
+        return best.concat(last).best()
 
     def reset(self) -> None:
-        """Nothing to forget: each call starts anew."""
+        """Do nothing: a search has no memory of earlier calls."""
 
     @torch.no_grad()
     def plan(
@@ -164,96 +140,97 @@ class Search(ABC, Generic[Belief]):
             context: What `model.encode` returned for B problems.
             goal: Features of B goal images, `[B, N, D]`.
             generators: B different generators.
-            deadline_s: Time [s] after which the best plan so far is returned. A batch of samples is not begun when,
-                by what a sample took in the latest two, it would take longer than what is left; the first one always
-                runs. So the deadline is overrun by no more than one batch. How many run depends on the machine, and so
-                does the plan.
-            warm_start: Sequences to start from, `[B, K, A]` or `[B, M, K, A]`, clipped to the box: the search begins
-                around the first, and all are tried in place of the first samples.
-            prefix: Actions under way already, `[B, J, A]` with J < K: every sample begins with them.
+            deadline_s: Time [s] after which the best plan so far is returned. A batch of samples is not started if it
+                is expected to take longer than the time left, estimated from the last two batches; the first batch is
+                always run. So the deadline is exceeded by one batch at most. The number of batches, and with it the
+                plan, depends on the machine.
+            warm_start: Sequences to start from, `[B, K, A]` or `[B, M, K, A]`, clipped to the action bounds: the
+                search starts around the first, and all of them replace the first samples.
+            prefix: Actions that are being executed already, `[B, J, A]` with J < K: every sample starts with them.
 
         Raises:
-            PlannerError: If shapes do not belong together, a generator serves two problems, or all samples of a
-                problem's first iteration have NaN or infinite energy. In later ones it goes on from its best so far.
+            PlannerError: If the shapes do not match, two problems share a generator, or all samples of a problem's
+                first iteration have NaN or infinite energy. In later iterations such a problem continues from its best
+                sample so far.
         """
-        clock = Clock(deadline_s)
+        deadline = Deadline(deadline_s)
         check_problems(goal, generators, deadline_s)
-        box, hold = self._box(world_of(self.model, context), context, prefix, len(generators))
-        starts = self._starts(box, _standing(hold, self.horizon) if warm_start is None else warm_start)
-        scorer = Scorer(self.model, self.energy, context, goal, clock, self.slice_size)
-        belief = self._begin(box, starts, generators)
-        best: Scored | None = None
-        carried: Scored | None = None
-        trace: list[Iteration] = []
+        box, hold = self._box(model_for_context(self.model, context), context, prefix, len(generators))
+        starts = self._starts(box, _hold_plan(hold, self.horizon) if warm_start is None else warm_start)
+        scorer = Scorer(self.model, self.energy, context, goal, deadline, self.slice_size)
+        state = self._initial_state(box, starts, generators)
+        best: ScoredSamples | None = None
+        reused: ScoredSamples | None = None
+        iterations: list[Iteration] = []
         for iteration in range(self.num_iterations):
-            samples = self._sample(belief, box, iteration, generators)
-            if trace and not scorer.has_time_for(samples):
+            samples = self._sample(state, box, iteration, generators)
+            if iterations and not scorer.has_time_for(samples):
                 break
             if starts is not None and iteration == 0:
                 samples = torch.cat([starts, samples[:, starts.shape[1] :]], dim=1)
-            drawn = Scored(samples, self._energies(scorer, belief, box, samples))
-            scored = _usable(drawn.beside(carried), best)
-            best = scored.beside(best).best()
-            spread = self._spread(belief, box)
-            belief, chosen = self._refit(belief, box, scored)
-            trace.append(_summary(scored, spread, chosen))
-            carried = self._carried(scored)
+            drawn = ScoredSamples(samples, self._score(scorer, state, box, samples))
+            scored = _replace_failed(drawn.concat(reused), best)
+            best = scored.concat(best).best()
+            spread = self._spread(state, box)
+            state, selected = self._refit(state, box, scored)
+            iterations.append(_record(scored, spread, selected))
+            reused = self._reused(scored)
         assert best is not None  # num_iterations >= 1
-        answer = self._answer(best, self._last(scorer, belief, box))
-        return Plan(answer.samples[:, 0], answer.energies[:, 0], tuple(trace), self._kept(scored))
+        plan = self._best(best, self._score_final(scorer, state, box))
+        return Plan(plan.samples[:, 0], plan.energies[:, 0], tuple(iterations), self._warm_starts(scored))
 
     def _box(
         self, model: WorldModel, context: Context, prefix: Tensor | None, batch: int
     ) -> tuple[Box, Tensor | None]:
-        """Return where the actions of B problems may be, and those that hold the robots, where they are known."""
+        """Return the action bounds of B problems, and the actions that hold the robots `[B, A]`, if they are known."""
         hold = read_hold(model, context, batch)
-        box = make_box(model, self.horizon, self.fixed)
+        box = make_box(model, self.horizon, self._fixed)
         if box.low.shape[1] != self._action_size:
             raise PlannerError(
                 f"The context's actions have {box.low.shape[1]} numbers, and those that this planner was made for "
-                f"{self._action_size}; allowed are contexts of the same robot. Make a planner for each."
+                f"{self._action_size}; allowed are contexts of the same robot. Make a planner for each robot."
             )
         box = with_prefix(model, box, prefix, batch, hold)
-        return within_reach(model, box, hold, self.fixed, prefix), hold
+        return limit_steps(model, box, hold, self._fixed, prefix), hold
 
     def _starts(self, box: Box, warm_start: Tensor | None) -> Tensor | None:
-        """Return the sequences to start from, `[B, M, K, A]`, inside the box and no more than there are samples."""
+        """Return the sequences to start from, `[B, M, K, A]`, inside the box; M is at most `num_samples`."""
         if warm_start is None:
             return None
-        several = check_warm_start(warm_start, (*box.low.shape,))[:, : self.num_samples]
-        return box.per_sample().clamp(several.to(box.low))
+        starts = check_warm_start(warm_start, (*box.low.shape,))[:, : self.num_samples]
+        return box.per_sample().clamp(starts.to(box.low))
 
-    def _last(self, scorer: Scorer, belief: Belief, box: Box) -> Scored | None:
-        """Return the last candidates with their energies, where there are some and time for them."""
-        candidates = self._candidates(belief, box)
+    def _score_final(self, scorer: Scorer, state: SearchState, box: Box) -> ScoredSamples | None:
+        """Return the final candidates with their energies; None if there are none, or no time is left."""
+        candidates = self._final_candidates(state, box)
         if candidates is None or not scorer.has_time_for(candidates):
             return None
         inside = box.per_sample().clamp(candidates)
-        return Scored(inside, scorer(inside))
+        return ScoredSamples(inside, scorer(inside))
 
 
-def _standing(hold: Tensor | None, horizon: int) -> Tensor | None:
-    """Return the plan that stays where the robot is, `[B, K, A]`, for targets; changes are searched around the box."""
+def _hold_plan(hold: Tensor | None, horizon: int) -> Tensor | None:
+    """Return the plan that repeats the hold action, `[B, K, A]`; None if there is no hold action."""
     return None if hold is None else hold.unsqueeze(1).expand(-1, horizon, -1)
 
 
-def _usable(scored: Scored, best: Scored | None) -> Scored:
-    """Return the samples; a problem with none below +inf has its best so far in place of the first.
+def _replace_failed(scored: ScoredSamples, best: ScoredSamples | None) -> ScoredSamples:
+    """Return the samples; where a problem has no finite energy, its best sample so far replaces the first.
 
     Raises:
-        PlannerError: If it has no best so far either.
+        PlannerError: If there is no best sample yet, in the first iteration.
     """
     if best is None:
-        usable_energy(scored.energies)
+        check_any_finite(scored.energies)
         return scored
-    hopeless = (scored.energies == torch.inf).all(dim=1, keepdim=True)
+    failed = (scored.energies == torch.inf).all(dim=1, keepdim=True)
     samples, energies = scored.samples.clone(), scored.energies.clone()
-    samples[:, :1] = best.samples.where(hopeless[:, :, None, None], samples[:, :1])
-    energies[:, :1] = best.energies.where(hopeless, energies[:, :1])
-    return Scored(samples, energies)
+    samples[:, :1] = best.samples.where(failed[:, :, None, None], samples[:, :1])
+    energies[:, :1] = best.energies.where(failed, energies[:, :1])
+    return ScoredSamples(samples, energies)
 
 
-def _summary(scored: Scored, spread: Tensor, chosen: Tensor) -> Iteration:
+def _record(scored: ScoredSamples, spread: Tensor, selected: Tensor) -> Iteration:
     energies = scored.energies
     return Iteration(
         best_energy=energies.min(dim=1).values,
@@ -261,5 +238,5 @@ def _summary(scored: Scored, spread: Tensor, chosen: Tensor) -> Iteration:
         spread=spread,
         samples=scored.samples,
         energies=energies,
-        chosen=chosen,
+        selected=selected,
     )

@@ -1,65 +1,50 @@
-"""What planners share that believe in a Gaussian over action sequences. Shapes as in `planners.protocols`."""
+"""The parts that planners with a Gaussian over action sequences share. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Unpack
+from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor
 
 from planners.bounds import Box
-from planners.checks import check_positive
-from planners.protocols import WorldModel
-from planners.sampling import Gaussian, white_noise, within
-from planners.search import Scored, Search, SearchOptions
+from planners.config import GaussianSearchConfig
+from planners.sampling import Gaussian, sample_gaussian, white_noise
+from planners.search import ScoredSamples, Search
 
 
-class GaussianSearch(Search[Gaussian]):
-    """Draws around a mean, clips to the box, and scores the last mean too.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GaussianSearch(GaussianSearchConfig, Search[Gaussian]):
+    """A planner that samples around a mean, clips the samples to the action bounds, and evaluates the last mean too.
 
-    It begins at the box's centre (or the warm start) with `initial_std` half-widths.
-
-    Args:
-        model, energy, horizon, num_samples, num_iterations, fixed, slice_size: As in `Search`.
-        initial_std: First standard deviation in half-widths of the box, above 0; None for `STD` of the planner.
-
-    Raises:
-        PlannerError: If an argument is not allowed.
+    It starts at the centre of the bounds (or at the warm start) with a standard deviation of `initial_std` half-widths.
     """
 
-    STD: ClassVar[float]
-
-    def __init__(
-        self, model: WorldModel, *, initial_std: float | None = None, **options: Unpack[SearchOptions]
-    ) -> None:
-        super().__init__(model, **options)
-        self.initial_std = check_positive("initial_std", self.STD if initial_std is None else initial_std)
-
     @abstractmethod
-    def _update(self, belief: Gaussian, box: Box, scored: Scored) -> tuple[Gaussian, Tensor]:
-        """Return the new Gaussian, and which samples it was made from, bool `[B, S]`."""
+    def _update(self, gaussian: Gaussian, box: Box, scored: ScoredSamples) -> tuple[Gaussian, Tensor]:
+        """Return the new Gaussian, and the samples that it was computed from, bool `[B, S]`."""
 
     def _noise(self, like: Tensor, iteration: int, generators: Sequence[Generator]) -> Tensor:
-        """Return normal noise `[B, S, K, A]` of unit variance."""
+        """Return normal noise `[B, S, K, A]` of unit variance for a mean `like [B, K, A]`."""
         return white_noise(like, self.num_samples, generators)
 
-    def _begin(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> Gaussian:
-        return Gaussian(box.centre if starts is None else starts[:, 0], box.half * self.initial_std)
+    def _initial_state(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> Gaussian:
+        return Gaussian(box.centre if starts is None else starts[:, 0], box.half_width * self.initial_std)
 
-    def _sample(self, belief: Gaussian, box: Box, iteration: int, generators: Sequence[Generator]) -> Tensor:
-        return within(belief, self._noise(belief.mean, iteration, generators), box)
+    def _sample(self, state: Gaussian, box: Box, iteration: int, generators: Sequence[Generator]) -> Tensor:
+        return sample_gaussian(state, self._noise(state.mean, iteration, generators), box)
 
-    def _refit(self, belief: Gaussian, box: Box, scored: Scored) -> tuple[Gaussian, Tensor]:
-        # The mean of equal numbers may round to a neighbour of theirs, outside a box that is a point.
-        (mean, std), chosen = self._update(belief, box, scored)
-        return Gaussian(box.clamp(mean), std), chosen
+    def _refit(self, state: Gaussian, box: Box, scored: ScoredSamples) -> tuple[Gaussian, Tensor]:
+        # Rounding may move the mean of equal numbers out of bounds whose low and high are equal.
+        (mean, std), selected = self._update(state, box, scored)
+        return Gaussian(box.clamp(mean), std), selected
 
-    def _candidates(self, belief: Gaussian, box: Box) -> Tensor | None:
-        return belief.mean.unsqueeze(1)
+    def _final_candidates(self, state: Gaussian, box: Box) -> Tensor | None:
+        return state.mean.unsqueeze(1)
 
-    def _spread(self, belief: Gaussian, box: Box) -> Tensor:
-        widths = zip(belief.std, box.half, strict=True)
-        relative = [(std / half)[half > 0] for std, half in widths]
+    def _spread(self, state: Gaussian, box: Box) -> Tensor:
+        pairs = zip(state.std, box.half_width, strict=True)
+        relative = [(std / half_width)[half_width > 0] for std, half_width in pairs]
         return torch.stack([r.mean() if r.numel() else r.new_zeros(()) for r in relative])

@@ -3,49 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
 from planners.algorithms.gaussian_search import GaussianSearch
 from planners.bounds import Box
-from planners.sampling import Gaussian, chosen_of
-from planners.search import Scored
+from planners.config import PredictiveSamplingConfig
+from planners.sampling import Gaussian, mask_of
+from planners.search import ScoredSamples
 
 
-class PredictiveSampling(GaussianSearch):
-    r"""Draw around the best sequence so far, and go on from the best of what was drawn and of itself.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PredictiveSampling(PredictiveSamplingConfig, GaussianSearch):
+    r"""Sample around the best sequence so far, and continue from the best of the samples and that sequence.
 
     .. math:: \mu \leftarrow \arg\min_{a \in \{\mu, a_1, ..., a_S\}} E(a)
 
     Args:
-        model, energy, horizon, num_samples, fixed, slice_size: As in `Search`; 64 samples.
-        num_iterations: Iterations, 4; the published method has one for each action.
-        initial_std: Standard deviation in half-widths of the box, 0.4, the same throughout.
+        model, energy, fixed: As in `Search`.
+        horizon, num_samples, ...: Options, see `planners.config.PredictiveSamplingConfig`.
 
     Raises:
-        PlannerError: If an argument is not allowed or the model's bounds are not a box.
+        PlannerError: If an argument is not allowed or the model's action bounds are not valid.
 
     Source:
         Howell et al., Predictive Sampling: Real-time Behaviour Synthesis with MuJoCo (arXiv:2212.00541, section 4).
-        The published one draws the knots of splines; here every step is drawn.
+        The published method samples the knots of splines; here every step is sampled.
     """
 
-    SAMPLES, ITERATIONS, STD = 64, 4, 0.4
+    kind: Literal["predictive"] = field(default="predictive", init=False, repr=False)
 
     def _noise(self, like: Tensor, iteration: int, generators: Sequence[Generator]) -> Tensor:
         noise = super()._noise(like, iteration, generators)
         if iteration == 0:
-            noise[:, 0] = 0.0  # what it begins with is tried too
+            noise[:, 0] = 0.0  # the starting sequence is evaluated too
         return noise
 
-    def _update(self, belief: Gaussian, box: Box, scored: Scored) -> tuple[Gaussian, Tensor]:
+    def _update(self, gaussian: Gaussian, box: Box, scored: ScoredSamples) -> tuple[Gaussian, Tensor]:
         best = scored.energies.argmin(dim=1, keepdim=True)
-        nominal = scored.samples[torch.arange(len(best), device=best.device), best[:, 0]]
-        return Gaussian(nominal, belief.std), chosen_of(best, scored.samples.shape[1])
+        mean = scored.samples[torch.arange(len(best), device=best.device), best[:, 0]]
+        return Gaussian(mean, gaussian.std), mask_of(best, scored.samples.shape[1])
 
-    def _carried(self, scored: Scored) -> Scored | None:
+    def _reused(self, scored: ScoredSamples) -> ScoredSamples | None:
         return scored.best()
 
-    def _candidates(self, belief: Gaussian, box: Box) -> Tensor | None:
-        return None  # it is the best sample, which is scored already
+    def _final_candidates(self, state: Gaussian, box: Box) -> Tensor | None:
+        return None  # the mean is the best sample, whose energy is known

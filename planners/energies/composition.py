@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from planners.checks import check_energies, check_unwritten, handed_out, version_of
+from planners.checks import check_energies, check_not_modified, protected_view, version_of
 from planners.errors import PlannerError
 from planners.protocols import Energy, evaluate_energy, needs_states
 
@@ -98,12 +98,12 @@ class WeightedSum(Composable):
         shared = {"predictions": predicted, "goal": goal} | ({} if states is None else {"states": states})
         energies = []
         for multiple, energy in self.terms:
-            given = {name: handed_out(tensor) for name, tensor in shared.items()}
+            given = {name: protected_view(tensor) for name, tensor in shared.items()}
             versions = {name: (tensor, version_of(tensor)) for name, tensor in given.items()}
             values = evaluate_energy(
                 energy, given["predictions"], given["goal"], actions.clone(), given.get("states")
             )
-            check_unwritten(type(energy).__name__, versions)
+            check_not_modified(type(energy).__name__, versions)
             energies.append(multiple * check_energies(values, actions))
         return sum(energies[1:], start=energies[0])
 

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from planners.checks import check_choice
 from planners.errors import PlannerError
+from planners.number_checks import check_choice
 
 Numbers: TypeAlias = Tensor | Sequence[Any]
 """A tensor, or a list that makes one."""

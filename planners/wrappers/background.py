@@ -13,21 +13,22 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from planners.bounds import ROUNDING, read_box, read_hold
-from planners.checks import (
-    check_count,
-    check_generators,
-    check_plan,
-    check_planner,
-    check_positive,
-    is_number,
-    read_action,
-)
+from planners.bounds import ROUNDING, read_bounds, read_hold
+from planners.checks import check_generators, check_plan, check_planner, read_action
 from planners.errors import PlannerError
-from planners.protocols import Context, HoldingWorldModel, Plan, Planner, WorldModel, action_type, world_of
-from planners.wrappers.nesting import inside, layers
+from planners.number_checks import check_count, check_positive, is_number
+from planners.protocols import (
+    Context,
+    HoldingWorldModel,
+    Plan,
+    Planner,
+    WorldModel,
+    action_type,
+    model_for_context,
+)
 from planners.wrappers.receding_horizon import Latency, RecedingHorizon, await_result, check_batch, starts_of
 from planners.wrappers.subgoals import SubGoals
+from planners.wrappers.unwrap import find_attribute, unwrap
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,7 @@ class BackgroundPlanner:
         self.warm_start = warm_start
         self.wait_first = wait_first
         self.hold = _hold_action(planner, hold)
-        horizon = inside(planner, "horizon")
+        horizon = find_attribute(planner, "horizon")
         if horizon is not None:
             self._check_horizon(horizon)
         self._thread: ThreadPoolExecutor | None = _new_thread()
@@ -292,7 +293,7 @@ class BackgroundPlanner:
 def _check_counts_no_calls(planner: Planner) -> None:
     """Check that no layer of a planner takes a call for a step: here a call is a search."""
     around: list[str] = []
-    for layer in layers(planner):
+    for layer in unwrap(planner):
         name = type(layer).__name__
         if isinstance(layer, RecedingHorizon | SubGoals):
             instead = (
@@ -347,7 +348,7 @@ class _Hold:
         return self.found.clone()
 
     def _from_model(self) -> Tensor:
-        model = world_of(inside(self.owner.planner, "model"), self.context)
+        model = model_for_context(find_attribute(self.owner.planner, "model"), self.context)
         hold = read_hold(model, self.context, self.batch)
         if hold is None:
             raise PlannerError(
@@ -367,13 +368,13 @@ def _hold_action(planner: Planner, hold: Tensor | Sequence[float] | None) -> Ten
     Raises:
         PlannerError: If it is not allowed, or neither given nor told by what the model's actions are.
     """
-    model = inside(planner, "model")
+    model = find_attribute(planner, "model")
     if hold is None:
         return _implied_hold(planner, model)
     given = read_action("hold", hold)
     if model is None:
         return given.float()
-    low, high = read_box(model)
+    low, high = read_bounds(model)
     given = given.to(low)
     if given.shape != low.shape or not bool(((given >= low - ROUNDING) & (given <= high + ROUNDING)).all()):
         raise PlannerError(
@@ -391,7 +392,7 @@ def _implied_hold(planner: Planner, model: WorldModel | None) -> Tensor | None:
         )
     kind = action_type(model)
     if kind == "delta":
-        low, high = read_box(model)
+        low, high = read_bounds(model)
         return torch.zeros_like(low).clamp(low, high)
     if kind == "absolute" and isinstance(model, HoldingWorldModel):
         return None

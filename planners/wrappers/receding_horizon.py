@@ -12,22 +12,23 @@ import torch
 from torch import Generator, Tensor
 
 from planners.bounds import ROUNDING
-from planners.checks import check_count, check_generators, check_plan, check_planner
+from planners.checks import check_generators, check_plan, check_planner
 from planners.errors import PlannerError
+from planners.number_checks import check_count
 from planners.protocols import Context, Plan, Planner
 
 
 @dataclass(frozen=True)
 class Latency:
-    """How long searches took. Times [s] are NaN where nothing was searched.
+    """Duration of the searches. Times [s] are NaN if there was no search.
 
     Attributes:
         calls: Calls since `reset`.
-        searches: Those of them that searched; the others handed out what had been planned before.
+        searches: Calls that searched; the others returned actions of an earlier plan.
         p50_s: Median of the searches.
-        p95_s: 95 of 100 searches took no longer.
-        p99_s: 99 of 100.
-        max_s: The longest.
+        p95_s: 95th percentile.
+        p99_s: 99th percentile.
+        max_s: Maximum.
     """
 
     calls: int
@@ -39,30 +40,29 @@ class Latency:
 
     @classmethod
     def of(cls, searches_s: Sequence[float], calls: int) -> Latency:
-        """Sum up the times [s] of searches."""
-        figures = np.percentile(searches_s, [50, 95, 99, 100]) if len(searches_s) else [math.nan] * 4
-        return cls(calls, len(searches_s), *map(float, figures))
+        """Return the percentiles of the durations [s] of searches."""
+        percentiles = np.percentile(searches_s, [50, 95, 99, 100]) if len(searches_s) else [math.nan] * 4
+        return cls(calls, len(searches_s), *map(float, percentiles))
 
 
 class RecedingHorizon:
-    """Plan K steps, act on the first `replan_every` of them, shift the rest into the next search.
+    """Plans K steps, executes the first `replan_every` of them, and starts the next search from the rest.
 
-    It is a planner itself: call `plan` at every step and carry out `actions[:, 0]`. Between searches
-    the held plan is returned, shifted, with its energy and an empty trace. The next search starts from the shifted
-    plan and, after it, from what the planner kept beside it (`Plan.kept`), shifted alike. `latencies_s` keeps the
-    time of each call since `reset`, `latency` sums up those that searched. Call `reset` when the episode, the goal or
-    the batch changes.
+    It is a planner itself: call `plan` at every step and execute `actions[:, 0]`. Between searches the current plan is
+    returned, shifted, with its energy and without iterations. The next search starts from the shifted plan and from the
+    shifted `Plan.warm_starts`. `latencies_s` holds the duration of each call since `reset`, `latency` the percentiles
+    of the calls that searched. Call `reset` when the episode, the goal or the batch changes.
 
-    `plan` returns when the plan is there. For an arm that cannot wait, see `BackgroundPlanner`.
+    `plan` returns when the plan is complete. For an arm that cannot wait, see `BackgroundPlanner`.
 
     Args:
-        planner: Anything with `plan`.
-        replan_every: Actions carried out from one plan, from 1 to the planner's horizon.
+        planner: The planner that searches.
+        replan_every: Actions executed from one plan, from 1 to the planner's horizon.
         warm_start: Whether the next search starts from the shifted plan.
 
     Raises:
-        PlannerError: If `planner` does not plan, or `replan_every` is not a whole number of at least 1; at the first
-            plan, if it exceeds the plan's length.
+        PlannerError: If `planner` has no `plan` and `reset`, or `replan_every` is not a whole number of at least 1; at
+            the first plan, if `replan_every` exceeds the plan's length.
     """
 
     def __init__(self, planner: Planner, *, replan_every: int = 1, warm_start: bool = True) -> None:
@@ -70,23 +70,23 @@ class RecedingHorizon:
         self.planner = planner
         self.replan_every = check_count("replan_every", replan_every)
         self.warm_start = warm_start
-        self._forget()
+        self._clear()
 
     @property
     def latency(self) -> Latency:
-        """How long the searches since `reset` took."""
+        """The durations of the searches since `reset`."""
         times = zip(self.latencies_s, self._searched, strict=True)
         return Latency.of([seconds for seconds, searched in times if searched], len(self.latencies_s))
 
     def reset(self) -> None:
-        """Forget the held plan and the latencies."""
+        """Delete the current plan and the latencies, and reset the planner."""
         self.planner.reset()
-        self._forget()
+        self._clear()
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self.latencies_s: list[float] = []
         self._searched: list[bool] = []
-        self._held: Plan | None = None
+        self._current: Plan | None = None
         self._age = 0
 
     def plan(
@@ -99,28 +99,28 @@ class RecedingHorizon:
         warm_start: Tensor | None = None,
         prefix: Tensor | None = None,
     ) -> Plan:
-        """Return the plan for now, `actions[:, 0]` being the action to carry out.
+        """Return the plan for this step; `actions[:, 0]` is the action to execute.
 
         Args:
             context: What `model.encode` returned for B problems.
             goal: `[B, N, D]`.
             generators: B different generators.
             deadline_s: Passed on to the planner.
-            warm_start: `[B, K, A]` or `[B, M, K, A]`; replaces the shifted plan in the search, where there is one.
-            prefix: Passed on to the planner, `[B, J, A]`. A held plan that does not begin with it is not handed out:
-                a new one is sought.
+            warm_start: `[B, K, A]` or `[B, M, K, A]`; replaces the shifted plan as the start of a search.
+            prefix: Passed on to the planner, `[B, J, A]`. If the current plan does not start with it, a new search is
+                made.
 
         Raises:
             PlannerError: If the batch changed without `reset`, or as the planner does.
         """
         started = time.perf_counter()
         check_generators(generators)
-        held = self._shifted(len(generators))
-        search = held is None or self._age == self.replan_every or not _begins_with(held, prefix)
-        if held is None or search:
-            if warm_start is None and self.warm_start and held is not None:
-                warm_start = starts_of(held)
-            held = self.planner.plan(
+        plan = self._shifted(len(generators))
+        search = plan is None or self._age == self.replan_every or not _starts_with(plan, prefix)
+        if plan is None or search:
+            if warm_start is None and self.warm_start and plan is not None:
+                warm_start = starts_of(plan)
+            plan = self.planner.plan(
                 context,
                 goal,
                 generators=generators,
@@ -128,22 +128,24 @@ class RecedingHorizon:
                 warm_start=warm_start,
                 prefix=prefix,
             )
-            check_plan("RecedingHorizon", held, len(generators))
-            self._check_length(held)
-            await_result(held)
+            check_plan("RecedingHorizon", plan, len(generators))
+            self._check_length(plan)
+            await_result(plan)
             self._age = 0
-        self._held = own_copy(held)
+        self._current = copy_without_iterations(plan)
         self._age += 1
         self._searched.append(search)
         self.latencies_s.append(time.perf_counter() - started)
-        return held
+        return plan
 
     def _shifted(self, batch: int) -> Plan | None:
-        if self._held is None:
+        if self._current is None:
             return None
-        check_batch(self._held, batch)
-        kept = self._held.kept
-        return Plan(shift(self._held.actions), self._held.energy, (), None if kept is None else shift(kept))
+        check_batch(self._current, batch)
+        starts = self._current.warm_starts
+        return Plan(
+            shift(self._current.actions), self._current.energy, (), None if starts is None else shift(starts)
+        )
 
     def _check_length(self, plan: Plan) -> None:
         if self.replan_every > plan.actions.shape[1]:
@@ -153,48 +155,48 @@ class RecedingHorizon:
             )
 
 
-def own_copy(plan: Plan) -> Plan:
-    """Return a plan without its trace, of tensors that nobody else writes into."""
-    kept = None if plan.kept is None else plan.kept.clone()
-    return Plan(plan.actions.clone(), plan.energy.clone(), (), kept)
+def copy_without_iterations(plan: Plan) -> Plan:
+    """Return a copy of a plan without its iterations."""
+    starts = None if plan.warm_starts is None else plan.warm_starts.clone()
+    return Plan(plan.actions.clone(), plan.energy.clone(), (), starts)
 
 
 def shift(actions: Tensor, steps: int = 1) -> Tensor:
-    """Drop the first `steps` actions of `[..., K, A]` and repeat the last, so that K stays."""
+    """Return actions `[..., K, A]` without the first `steps`, and with the last repeated, so that K does not change."""
     last = actions.shape[-2] - 1
-    places = torch.arange(steps, steps + last + 1, device=actions.device).clamp(max=last)
-    return actions.index_select(-2, places)
+    indices = torch.arange(steps, steps + last + 1, device=actions.device).clamp(max=last)
+    return actions.index_select(-2, indices)
 
 
 def starts_of(plan: Plan, steps: int = 0) -> Tensor:
-    """Return what a search starts from after a plan, `[B, 1+M, K, A]`: the plan, then what was kept, both shifted."""
+    """Return the starting sequences of the next search, `[B, 1+M, K, A]`: the plan and its warm starts, shifted."""
     first = plan.actions.unsqueeze(1)
-    every = first if plan.kept is None else torch.cat([first, plan.kept.to(first)], dim=1)
+    every = first if plan.warm_starts is None else torch.cat([first, plan.warm_starts.to(first)], dim=1)
     return shift(every, steps)
 
 
-def check_batch(held: Plan, batch: int) -> None:
-    """Check that a held plan is for `batch` problems.
+def check_batch(current: Plan, batch: int) -> None:
+    """Check that the current plan is for `batch` problems.
 
     Raises:
         PlannerError: If it is not.
     """
-    if len(held.actions) != batch:
+    if len(current.actions) != batch:
         raise PlannerError(
-            f"plan got {batch} problems while a plan for {len(held.actions)} is held; allowed is "
+            f"plan got {batch} problems while a plan for {len(current.actions)} is held; allowed is "
             "the same batch until reset. Call reset() when the batch changes."
         )
 
 
 def await_result(plan: Plan) -> None:
-    """Wait until a plan's numbers are there: an accelerator is handed work, and answers before it is done."""
+    """Wait until an accelerator has computed a plan."""
     plan.energy.cpu()
 
 
-def _begins_with(plan: Plan, prefix: Tensor | None) -> bool:
+def _starts_with(plan: Plan, prefix: Tensor | None) -> bool:
     if prefix is None:
         return True
     if not isinstance(prefix, Tensor) or prefix.ndim != 3:
-        return False  # the planner says what is wrong, here and with a wrong shape
-    begun = plan.actions[:, : prefix.shape[1]]
-    return begun.shape == prefix.shape and torch.allclose(begun, prefix.to(begun), rtol=0.0, atol=ROUNDING)
+        return False  # the planner raises the error
+    first = plan.actions[:, : prefix.shape[1]]
+    return first.shape == prefix.shape and torch.allclose(first, prefix.to(first), rtol=0.0, atol=ROUNDING)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from planners.bounds import read_box
+from planners.bounds import read_bounds
 from planners.checks import check_model
 from planners.errors import PlannerError
 from planners.protocols import (
@@ -22,7 +22,7 @@ from planners.protocols import (
     SlicedWorldModel,
     WorldModel,
     action_type,
-    world_of,
+    model_for_context,
 )
 from planners.scoring import imagined_energies
 
@@ -45,7 +45,7 @@ class Replicas:
     def __init__(self, models: Sequence[WorldModel]) -> None:
         for model in models:
             check_model(model)
-        bounds = [tuple(bound.tolist() for bound in read_box(model)) for model in models]
+        bounds = [tuple(bound.tolist() for bound in read_bounds(model)) for model in models]
         if not models or any(bound != bounds[0] for bound in bounds):
             raise PlannerError(
                 f"Replicas got {len(models)} world models with the bounds {bounds}; allowed are copies of one world "
@@ -67,7 +67,7 @@ class Replicas:
         copies = object.__new__(Replicas)
         vars(copies).update(vars(self))
         pairs = zip(self.models, self._checked(context), strict=True)
-        copies.models = tuple(world_of(model, place) for model, place in pairs)
+        copies.models = tuple(model_for_context(model, place) for model, place in pairs)
         return copies
 
     @property

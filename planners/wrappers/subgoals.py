@@ -8,8 +8,9 @@ from numbers import Real
 
 from torch import Generator, Tensor
 
-from planners.checks import check_count, check_generators, check_plan, check_planner
+from planners.checks import check_generators, check_plan, check_planner
 from planners.errors import PlannerError
+from planners.number_checks import check_count
 from planners.protocols import Context, Plan, Planner
 
 

@@ -120,9 +120,9 @@ def test_energies_are_those_of_our_rollout(model: LatentWorldModel, horizon: int
 def test_the_search_is_ours_given_the_same_noise(model: LatentWorldModel, horizon: int) -> None:
     ours, plain = searched(model, horizon)
     torch.testing.assert_close(plain.mean, ours.actions[0], rtol=1e-4, atol=1e-6)
-    for energies, elites, iteration in zip(plain.energies, plain.elites, ours.trace, strict=True):
+    for energies, elites, iteration in zip(plain.energies, plain.elites, ours.iterations, strict=True):
         torch.testing.assert_close(energies, iteration.energies[0], rtol=1e-5, atol=0.0)
-        assert sorted(elites.tolist()) == iteration.chosen[0].nonzero().flatten().tolist()
+        assert sorted(elites.tolist()) == iteration.selected[0].nonzero().flatten().tolist()
     assert plain.energies.shape == (ITERATIONS, SAMPLES)
     assert (plain.mean[:, [0, 1, 2, 6]].abs() > 1e-3).any(dim=0).all()
 

@@ -21,7 +21,7 @@ def test_every_step_has_the_models_bounds_but_where_it_is_fixed() -> None:
     )
     assert torch.equal(box.low, low)
     assert torch.equal(box.high, high)
-    assert torch.equal(box.half > 0, torch.tensor([[False, True, False], [False, False, False]]))
+    assert torch.equal(box.half_width > 0, torch.tensor([[False, True, False], [False, False, False]]))
     torch.testing.assert_close(box.centre[0], torch.tensor([0.05, 0.1, 0.3]))
 
 

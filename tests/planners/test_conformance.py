@@ -51,13 +51,13 @@ def receding(make: Make) -> Make:
 
 
 SAMPLING: dict[str, Make] = {
-    "CEM": maker(CEM, num_elites=5),
-    "ICEM": maker(ICEM, num_elites=5, kept_share=0.5),
+    "CEM": maker(CEM, num_elites=5, momentum_mean=0.15, momentum_std=0.75),
+    "ICEM": maker(ICEM, num_elites=5, reused_elites=0.5),
     "MPPI": maker(MPPI),
     "PredictiveSampling": maker(PredictiveSampling),
     "RandomShooting": maker(RandomShooting),
-    "RecedingHorizon(CEM)": receding(maker(CEM, num_elites=5)),
-    "RecedingHorizon(ICEM)": receding(maker(ICEM, num_elites=5, kept_share=0.5)),
+    "RecedingHorizon(CEM)": receding(maker(CEM, num_elites=5, momentum_mean=0.15, momentum_std=0.75)),
+    "RecedingHorizon(ICEM)": receding(maker(ICEM, num_elites=5, reused_elites=0.5)),
 }
 EVERY = SAMPLING | {"GradientDescent": maker(GradientDescent)}
 
@@ -85,8 +85,8 @@ def solve(make: Make, seeds: list[int], options: dict[str, Any] | None = None, *
 
 def sequences(plan: Plan) -> list[Tensor]:
     """Return all that a search tried, kept and answered, each `[B, S, K, A]`."""
-    kept = [] if plan.kept is None else [plan.kept]
-    return [plan.actions[:, None], *kept, *(t.samples for t in plan.trace)]
+    kept = [] if plan.warm_starts is None else [plan.warm_starts]
+    return [plan.actions[:, None], *kept, *(t.samples for t in plan.iterations)]
 
 
 def within(actions: Tensor) -> bool:
@@ -99,8 +99,8 @@ def equal(first: Plan, second: Plan, of: int, batch: int) -> bool:
         [
             p.actions,
             p.energy,
-            *([] if p.kept is None else [p.kept]),
-            *(v for t in p.trace for v in vars(t).values()),
+            *([] if p.warm_starts is None else [p.warm_starts]),
+            *(v for t in p.iterations for v in vars(t).values()),
         ]
         for p in (first, second)
     )
@@ -115,7 +115,7 @@ def test_shapes_and_energy_of_the_returned_actions(make: Make) -> None:
     world, starts, goals = problems(2)
     plan = make(world, GoalL1()).plan(starts, goals, generators=make_generators([0, 1]))
     assert plan.actions.shape == (2, HORIZON, 4)
-    assert len(plan.trace) == ITERATIONS
+    assert len(plan.iterations) == ITERATIONS
     again = GoalL1()(world.rollout(starts, plan.actions[:, None]), goals, plan.actions[:, None])
     assert torch.equal(again[:, 0], plan.energy)
 
@@ -123,26 +123,26 @@ def test_shapes_and_energy_of_the_returned_actions(make: Make) -> None:
 def test_the_trace_says_what_was_tried_and_what_it_was_worth(make: Make) -> None:
     world, starts, goals = problems(2)
     plan = make(world, GoalL1()).plan(starts, goals, generators=make_generators([0, 1]))
-    for t in plan.trace:
+    for t in plan.iterations:
         tried = t.samples.shape[1]
         assert t.samples.shape == (2, tried, HORIZON, 4)
-        assert t.energies.shape == t.chosen.shape == (2, tried)
-        assert t.chosen.dtype == torch.bool
-        assert bool(t.chosen.any(dim=1).all())
+        assert t.energies.shape == t.selected.shape == (2, tried)
+        assert t.selected.dtype == torch.bool
+        assert bool(t.selected.any(dim=1).all())
         assert t.best_energy.shape == t.mean_energy.shape == t.spread.shape == (2,)
         assert torch.equal(t.energies, GoalL1()(world.rollout(starts, t.samples), goals, t.samples))
         assert torch.equal(t.best_energy, t.energies.amin(dim=1))
         torch.testing.assert_close(t.mean_energy, t.energies.mean(dim=1))
         assert bool((t.spread > 0).all())
-    assert plan.trace[0].samples.shape[1] == SAMPLES
-    assert bool((plan.energy <= torch.stack([t.best_energy for t in plan.trace]).amin(dim=0)).all())
+    assert plan.iterations[0].samples.shape[1] == SAMPLES
+    assert bool((plan.energy <= torch.stack([t.best_energy for t in plan.iterations]).amin(dim=0)).all())
 
 
 def test_planning_keeps_no_graph(make: Make) -> None:
     world, starts, goals = problems(1)
     world.weights.requires_grad_()
     plan = make(world, GoalL1()).plan(starts, goals.detach(), generators=make_generators([0]))
-    values = [*sequences(plan), plan.energy, *(v for t in plan.trace for v in vars(t).values())]
+    values = [*sequences(plan), plan.energy, *(v for t in plan.iterations for v in vars(t).values())]
     assert not any(v.requires_grad for v in values)
 
 
@@ -157,7 +157,7 @@ def test_actions_have_the_type_of_the_bounds_and_energies_that_of_the_energy(
     low, high = (torch.tensor(bound).to(dtype) for bound in (LOW, HIGH))
     assert all(s.dtype == dtype for s in sequences(plan))
     assert all(bool((s >= low).all() and (s <= high).all()) for s in sequences(plan))
-    assert plan.energy.dtype == plan.trace[0].energies.dtype == dtype
+    assert plan.energy.dtype == plan.iterations[0].energies.dtype == dtype
     torch.testing.assert_close(plan.energy, energy(goals, goals, plan.actions))
 
 
@@ -169,7 +169,7 @@ def test_a_world_on_an_accelerator_is_planned_for_there(make: Make) -> None:
     world, starts, goals = moved(world, device), starts.to(device), goals.to(device)
     there = make(world, GoalL1(1.0)).plan(starts, goals, generators=make_generators([0, 1]), deadline_s=60.0)
     assert all(s.device.type == "cuda" and within(s.cpu()) for s in sequences(there))
-    torch.testing.assert_close(there.trace[0].samples.cpu(), here.trace[0].samples)
+    torch.testing.assert_close(there.iterations[0].samples.cpu(), here.iterations[0].samples)
     torch.testing.assert_close(there.energy.cpu(), here.energy, rtol=0.05, atol=1e-3)
 
 
@@ -211,7 +211,7 @@ def test_what_is_fixed_keeps_its_value_exactly_and_the_rest_is_searched(make: Ma
     for s in sequences(plan):
         assert bool((s[..., 0] == torch.tensor(0.05)).all())
         assert bool((s[:, :, 1, 3] == torch.tensor(0.1)).all())
-    searched = plan.trace[0].samples.std(dim=1) > 0.01
+    searched = plan.iterations[0].samples.std(dim=1) > 0.01
     expected = [[False, True, False, True], [False, True, False, False], [False, True, False, True]]
     assert torch.equal(searched, torch.tensor([expected] * 2))
 
@@ -222,7 +222,7 @@ def test_every_sequence_begins_with_what_is_under_way(make: Make) -> None:
     for s in sequences(plan):
         assert torch.equal(s[:, :, :1], prefix[:, None].expand(-1, s.shape[1], -1, -1))
         assert bool((s[:, :, 1, 1] == torch.tensor(0.05)).all())
-    searched = plan.trace[0].samples.std(dim=1) > 0.01
+    searched = plan.iterations[0].samples.std(dim=1) > 0.01
     expected = [[False] * 4, [True, False, False, True], [True, True, False, True]]
     assert torch.equal(searched, torch.tensor([expected] * 2))
 
@@ -270,14 +270,14 @@ def test_a_perfect_warm_start_is_the_answer(make: Make, several: bool, place: in
     assert torch.equal(plan.actions, perfect)
     assert plan.energy.tolist() == [0.0, 0.0]
     first = warm if several else warm[:, None]
-    assert torch.equal(plan.trace[0].samples[:, : first.shape[1]], first)
+    assert torch.equal(plan.iterations[0].samples[:, : first.shape[1]], first)
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLING if name != "RandomShooting"])
 def test_a_search_begins_around_the_first_sequence_it_is_given(name: str) -> None:
     first = torch.tensor([[0.05, -0.1, 0.3, 0.08]] * HORIZON)
     given = torch.stack([first, torch.zeros(HORIZON, 4)])[None]
-    drawn = solve(SAMPLING[name], [0], {"initial_std": 0.05}, warm_start=given).trace[0].samples[0, 2:]
+    drawn = solve(SAMPLING[name], [0], {"initial_std": 0.05}, warm_start=given).iterations[0].samples[0, 2:]
     assert (drawn - first).abs().max() < 0.05  # the box is 0.2 wide and more
     assert drawn[..., :2].std(dim=0).min() > 0.003
 
@@ -286,13 +286,13 @@ def test_a_warm_start_is_clipped_to_the_box_and_to_what_is_under_way(make: Make)
     prefix = torch.tensor([[[0.02, -0.11, 0.3, 0.15]]])
     plan = solve(make, [0], warm_start=torch.full((1, HORIZON, 4), 9.0), prefix=prefix)
     expected = torch.cat([prefix[0], torch.tensor(HIGH).expand(HORIZON - 1, -1)])
-    assert torch.equal(plan.trace[0].samples[0, 0], expected)
+    assert torch.equal(plan.iterations[0].samples[0, 0], expected)
 
 
 def test_no_more_sequences_are_started_from_than_there_are_samples(make: Make) -> None:
     plan = solve(make, [0], warm_start=torch.zeros(1, SAMPLES + 5, HORIZON, 4))
-    assert plan.trace[0].samples.shape[1] == SAMPLES
-    assert bool((plan.trace[0].samples[..., 0] == 0).all())
+    assert plan.iterations[0].samples.shape[1] == SAMPLES
+    assert bool((plan.iterations[0].samples[..., 0] == 0).all())
 
 
 @pytest.mark.parametrize(
@@ -338,7 +338,7 @@ def test_the_deadline_cuts_an_iteration_short(make: Make) -> None:
     plan = planner.plan(starts, goals, generators=make_generators([0]), deadline_s=deadline_s)
     # None is begun that would not end in time, and each takes at least the pause.
     assert 1 <= len(world.seen) <= deadline_s / pause_s
-    [only] = plan.trace
+    [only] = plan.iterations
     assert torch.equal(only.energies[0].isfinite(), torch.arange(SAMPLES) < len(world.seen))
     assert plan.energy == only.energies.amin()
     assert torch.equal(plan.actions[0], only.samples[0, only.energies.argmin()])
@@ -349,8 +349,8 @@ def test_the_deadline_ends_the_search(make: Make) -> None:
     world = WatchedWorld(LOW, HIGH, pause_s=0.01)
     planner = make(world, GoalL1(1.0), num_iterations=1000)
     plan = planner.plan(starts, goals, generators=make_generators([0]), deadline_s=0.08)
-    assert 1 <= len(plan.trace) <= len(world.seen) <= 8
-    assert plan.energy <= min(t.best_energy.item() for t in plan.trace)
+    assert 1 <= len(plan.iterations) <= len(world.seen) <= 8
+    assert plan.energy <= min(t.best_energy.item() for t in plan.iterations)
 
 
 def test_even_a_hopeless_deadline_gives_a_plan(make: Make) -> None:
@@ -358,17 +358,17 @@ def test_even_a_hopeless_deadline_gives_a_plan(make: Make) -> None:
     world = WatchedWorld(LOW, HIGH, pause_s=0.001)
     planner = make(world, GoalL1(1.0), slice_size=10)
     plan = planner.plan(starts, goals, generators=make_generators([0]), deadline_s=1e-9)
-    assert len(world.seen) == len(plan.trace) == 1
-    assert plan.energy == plan.trace[0].energies[0, :10].amin()
-    assert bool(plan.trace[0].energies[0, 10:].isposinf().all())
+    assert len(world.seen) == len(plan.iterations) == 1
+    assert plan.energy == plan.iterations[0].energies[0, :10].amin()
+    assert bool(plan.iterations[0].energies[0, 10:].isposinf().all())
 
 
 @pytest.mark.parametrize("name", SAMPLING)
 def test_nothing_is_made_from_what_was_not_scored(name: str) -> None:
     _, starts, goals = problems(1)
     planner = SAMPLING[name](WatchedWorld(LOW, HIGH, pause_s=0.001), GoalL1(1.0), slice_size=2)
-    [only] = planner.plan(starts, goals, generators=make_generators([0]), deadline_s=1e-9).trace
-    assert only.chosen.nonzero()[:, 1].max() < 2
+    [only] = planner.plan(starts, goals, generators=make_generators([0]), deadline_s=1e-9).iterations
+    assert only.selected.nonzero()[:, 1].max() < 2
 
 
 @pytest.mark.parametrize("deadline_s", [0, "1"])
@@ -390,7 +390,7 @@ def test_nan_energies_never_win(make: Make) -> None:
     plan = make(world, ActionCost(cost)).plan(starts, goals, generators=make_generators([0]))
     assert plan.actions[0, 0, 0] <= 0.0
     assert 1.0 <= plan.energy.item() < 1.05
-    first = plan.trace[0]
+    first = plan.iterations[0]
     assert torch.equal(first.energies[0].isposinf(), first.samples[0, :, 0, 0] > 0)
     assert 1.0 <= first.mean_energy.item() < 1.1
 
@@ -415,9 +415,9 @@ def test_a_world_that_diverges_later_leaves_the_best_so_far(make: Make) -> None:
     _, starts, goals = problems(2)
     planner = make(Diverging(LOW, HIGH), GoalL1(1.0))
     plan = planner.plan(starts, goals, generators=make_generators([5, 6]))
-    assert len(plan.trace) == ITERATIONS
-    assert plan.energy[0] == plan.trace[0].best_energy[0]
-    assert bool(plan.trace[0].samples[0].eq(plan.actions[0]).all(-1).all(-1).any())
+    assert len(plan.iterations) == ITERATIONS
+    assert plan.energy[0] == plan.iterations[0].best_energy[0]
+    assert bool(plan.iterations[0].samples[0].eq(plan.actions[0]).all(-1).all(-1).any())
     # The other problem is solved as if nothing had happened.
     sound = make(PointWorld(LOW, HIGH), GoalL1(1.0)).plan(starts, goals, generators=make_generators([5, 6]))
     assert torch.equal(plan.actions[1], sound.actions[1])

@@ -9,14 +9,14 @@ from planners import PlannerError, make_generators
 from planners.bounds import make_box, with_prefix
 from planners.sampling import (
     Gaussian,
-    chosen_of,
+    check_any_finite,
     coloured_noise,
     elites_of,
     fit_gaussian,
-    uniform,
-    usable_energy,
+    mask_of,
+    sample_gaussian,
+    sample_uniform,
     white_noise,
-    within,
 )
 from tests.planners.worlds import PointWorld
 
@@ -80,14 +80,14 @@ def test_samples_around_a_mean_are_clipped_to_the_box() -> None:
     gaussian = Gaussian(torch.tensor([[[0.0], [0.4]]]), torch.tensor([[[0.5], [2.0]]]))
     noise = torch.tensor([[[[1.0], [0.025]], [[1.5], [-3.0]]]])
     torch.testing.assert_close(
-        within(gaussian, noise, box), torch.tensor([[[[0.5], [0.45]], [[0.5], [-1.0]]]])
+        sample_gaussian(gaussian, noise, box), torch.tensor([[[[0.5], [0.45]], [[0.5], [-1.0]]]])
     )
 
 
 def test_uniform_samples_reach_the_whole_box_and_no_further() -> None:
     world = PointWorld([-1.0, 0.2], [3.0, 0.2])
     box = with_prefix(world, make_box(world, 2, {0: (None, 2.5)}), None, 1)
-    drawn = uniform(box, 4000, make_generators([0]))[0]
+    drawn = sample_uniform(box, 4000, make_generators([0]))[0]
     assert bool((drawn[..., 1] == torch.tensor(0.2)).all() and (drawn[:, 1, 0] == 2.5).all())
     assert -1.0 <= drawn[:, 0, 0].min() < -0.99
     assert 2.99 < drawn[:, 0, 0].max() <= 3.0
@@ -98,7 +98,7 @@ def test_elites_are_the_lowest_finite_energies_best_first() -> None:
     elites = elites_of(energy, 3)
     assert elites.tolist() == [[1, 2, 0], [2, -1, -1]]
     expected = [[True, True, True, False], [False, False, True, False]]
-    assert chosen_of(elites, 4).tolist() == expected
+    assert mask_of(elites, 4).tolist() == expected
     assert elites_of(energy, 9).shape == (2, 4)
 
 
@@ -114,7 +114,7 @@ def test_a_gaussian_is_fitted_to_each_problems_elites_alone() -> None:
 
 def test_energies_are_usable_if_each_problem_has_one() -> None:
     energy = torch.tensor([[torch.inf, 1.0], [2.0, 3.0]])
-    assert usable_energy(energy) is energy
+    check_any_finite(energy)
     energy[0] = torch.inf
     with pytest.raises(PlannerError, match=r"All 2 samples of problem 0 \(of 2, counted from 0\)"):
-        usable_energy(energy)
+        check_any_finite(energy)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from planners import CEM, Energy, GoalL1, PlannerError, make_generators
 from planners.protocols import evaluate_energy, needs_states
-from planners.scoring import LEAST_S, Clock, Scorer
+from planners.scoring import LEAST_S, Deadline, Scorer
 from tests.planners.worlds import ActionCost, WatchedWorld
 
 ACTIONS = torch.linspace(-1.0, 1.0, 10).reshape(1, 10, 1, 1)
@@ -28,7 +28,7 @@ class Sliced(WatchedWorld):
 def scorer(
     world: WatchedWorld, energy: Any, deadline_s: float | None = None, slice_size: int | None = None
 ) -> Scorer:
-    return Scorer(world, energy, START, world.features(START), Clock(deadline_s), slice_size)
+    return Scorer(world, energy, START, world.features(START), Deadline(deadline_s), slice_size)
 
 
 @pytest.mark.parametrize(
@@ -99,9 +99,9 @@ class Watch:
         self.now_s = 5.0
         monkeypatch.setattr(time, "perf_counter", lambda: self.now_s)
 
-    def batch(self, clock: Clock, seconds: float, samples: int) -> None:
+    def batch(self, clock: Deadline, seconds: float, samples: int) -> None:
         self.now_s += seconds
-        clock.tick(torch.zeros(1, samples))
+        clock.record(torch.zeros(1, samples))
 
 
 @pytest.fixture
@@ -110,40 +110,40 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
 
 def test_a_clock_is_up_when_a_batch_would_not_end_in_time(watch: Watch) -> None:
-    endless, clock = Clock(None), Clock(1.0)
-    assert not clock.is_up(10**6)  # nothing is known yet
+    endless, clock = Deadline(None), Deadline(1.0)
+    assert not clock.excludes(10**6)  # nothing is known yet
     watch.batch(clock, 0.3, samples=6)  # 0.05 s each
-    endless.tick(torch.zeros(1, 6))
-    assert not clock.is_up(6)
+    endless.record(torch.zeros(1, 6))
+    assert not clock.excludes(6)
     watch.now_s = 5.69
-    assert [clock.is_up(samples) for samples in (1, 6, 7)] == [False, False, True]
+    assert [clock.excludes(samples) for samples in (1, 6, 7)] == [False, False, True]
     watch.now_s = 5.71
-    assert [clock.is_up(samples) for samples in (1, 5, 6)] == [False, False, True]
+    assert [clock.excludes(samples) for samples in (1, 5, 6)] == [False, False, True]
     watch.now_s = 6.0001
-    assert clock.is_up(1)
-    assert not endless.is_up(10**6)
+    assert clock.excludes(1)
+    assert not endless.excludes(10**6)
 
 
 def test_a_batch_that_was_slow_once_is_forgotten(watch: Watch) -> None:
-    clock = Clock(1.0)
+    clock = Deadline(1.0)
     watch.batch(clock, 0.6, samples=10)
-    assert clock.is_up(10)
+    assert clock.excludes(10)
     watch.batch(clock, 0.1, samples=10)  # now at 0.7
-    assert [clock.is_up(samples) for samples in (29, 31)] == [False, True]
+    assert [clock.excludes(samples) for samples in (29, 31)] == [False, True]
     watch.batch(clock, 0.2, samples=10)  # now at 0.9: the quicker of the last two counts
-    assert [clock.is_up(samples) for samples in (9, 11)] == [False, True]
+    assert [clock.excludes(samples) for samples in (9, 11)] == [False, True]
 
 
 def test_a_small_batch_takes_the_least_time_or_that_of_a_quicker_large_one(watch: Watch) -> None:
-    clock = Clock(1.0)
+    clock = Deadline(1.0)
     watch.batch(clock, 0.2, samples=1000)
     watch.now_s = 5.0 + 1.0 - 1.01 * LEAST_S
-    assert not clock.is_up(1)
+    assert not clock.excludes(1)
     watch.now_s = 5.0 + 1.0 - 0.99 * LEAST_S
-    assert clock.is_up(1)
-    clock = Clock(0.003)
+    assert clock.excludes(1)
+    clock = Deadline(0.003)
     watch.batch(clock, 0.001, samples=1000)
-    assert not clock.is_up(1)
+    assert not clock.excludes(1)
 
 
 def test_a_slow_start_leaves_time_for_what_is_quick_and_for_the_last_mean(watch: Watch) -> None:
@@ -170,7 +170,7 @@ def test_without_time_for_the_mean_the_best_sample_is_the_answer(watch: Watch) -
     planner = CEM(world, energy=GoalL1(), num_samples=10, num_elites=5, num_iterations=1, answer="mean")
     plan = planner.plan(START, world.features(START), generators=make_generators([0]), deadline_s=1.0)
     assert len(world.seen) == 1
-    assert plan.energy == plan.trace[0].best_energy
+    assert plan.energy == plan.iterations[0].best_energy
 
 
 class Stateful(WatchedWorld):

@@ -114,7 +114,7 @@ def lqr_gaps(make: Make) -> tuple[Tensor, Tensor]:
     """Return how far above the optimum four plans are, as a share of it, `[4]`, and their actions."""
     planner = make(LQR, QuadraticCost(Q, R), STEPS)
     plan = planner.plan(STARTS, torch.zeros(4, 1, 4), generators=make_generators([0, 1, 2, 3]))
-    assert sum(t.samples.shape[1] for t in plan.trace) <= EVALUATIONS
+    assert sum(t.samples.shape[1] for t in plan.iterations) <= EVALUATIONS
     optimum = [lqr_cost(start, LQR.dt_s, STEPS, Q, R) for start in STARTS.double().numpy()]
     return plan.energy.double() / torch.tensor(optimum).double() - 1, plan.actions
 

@@ -19,7 +19,7 @@ from planners import (
     GoalL1,
     Plan,
     PlannerError,
-    Proposing,
+    ProposalPlanner,
     RecedingHorizon,
     Replicas,
     StateGoal,
@@ -386,7 +386,7 @@ def test_a_model_that_cannot_imagine_is_refused(model: Any) -> None:
     [
         RecedingHorizon,
         SubGoals,
-        lambda planner: Proposing(planner, lambda context, goal: goal),
+        lambda planner: ProposalPlanner(planner, lambda context, goal: goal),
         lambda planner: BackgroundPlanner(planner, period_s=1.0, hold=[0.0]),
     ],
 )
@@ -437,9 +437,9 @@ def test_what_proposes_must_be_callable_and_propose_numbers() -> None:
     world, starts, goals = problems(1)
     cem = EVERY["CEM"](world, GoalL1())
     with pytest.raises(PlannerError, match="propose is None; allowed is what is called as"):
-        Proposing(cem, None)  # type: ignore[arg-type]
+        ProposalPlanner(cem, None)  # type: ignore[arg-type]
     for wrong, message in ((None, "is a NoneType"), (torch.zeros(1, 3, 4) > 0, "torch.bool")):
-        proposing = Proposing(cem, lambda context, goal, wrong=wrong: wrong)  # type: ignore[misc]
+        proposing = ProposalPlanner(cem, lambda context, goal, wrong=wrong: wrong)  # type: ignore[misc]
         with pytest.raises(PlannerError, match=f"What propose returned .*{message}"):
             proposing.plan(starts, goals, generators=make_generators([0]))
 
@@ -463,7 +463,7 @@ def proposed(context: Tensor, goal: Tensor) -> Tensor:
 
 def test_planners_are_copied_and_stored_after_they_have_planned(make: Make) -> None:
     _, starts, goals = problems(2)
-    planner = Proposing(make(Replicas([PointWorld(LOW, HIGH)] * 2), GoalL1(1.0)), proposed)
+    planner = ProposalPlanner(make(Replicas([PointWorld(LOW, HIGH)] * 2), GoalL1(1.0)), proposed)
     contexts = [starts, starts]
     first = planner.plan(contexts, goals, generators=make_generators([0, 1]))
     for same in copies(planner):
@@ -614,7 +614,7 @@ def test_what_proposes_cannot_change_the_goal() -> None:
         return torch.zeros(2, 1, len(LOW))
 
     search = CEM(PointWorld(LOW, HIGH), energy=GoalL1(), num_samples=16, num_iterations=2)
-    Proposing(search, propose).plan(starts, goals, generators=make_generators([0, 1]))
+    ProposalPlanner(search, propose).plan(starts, goals, generators=make_generators([0, 1]))
     assert torch.equal(goals, kept)
 
 
@@ -625,12 +625,12 @@ def test_what_proposes_cannot_change_the_goal() -> None:
         ({"energy": torch.zeros(3)}, r"energy of shape \(3,\) for 2 problems"),
         ({"actions": torch.full((2, 4, 2), torch.nan)}, "actions with NaN"),
         ({"actions": torch.zeros(2, 4, 2, device="meta")}, "on the meta device"),
-        ({"kept": torch.zeros(2, 1, 3, 2)}, "kept sequences of shape"),
-        ({"kept": np.zeros((2, 1, 4, 2))}, "has kept is a ndarray"),
+        ({"warm_starts": torch.zeros(2, 1, 3, 2)}, "warm_starts of shape"),
+        ({"warm_starts": np.zeros((2, 1, 4, 2))}, "The warm_starts of the plan .* is a ndarray"),
     ],
 )
 def test_every_part_of_a_plan_is_looked_at(change: dict[str, Any], message: str) -> None:
-    parts = {"actions": torch.zeros(2, 4, 2), "energy": torch.zeros(2), "trace": (), "kept": None}
+    parts = {"actions": torch.zeros(2, 4, 2), "energy": torch.zeros(2), "iterations": (), "warm_starts": None}
 
     class Answers:
         def plan(self, *args: Any, **rest: Any) -> Plan:

@@ -150,7 +150,7 @@ def test_settings_times_and_words_are_shown_and_escaped(page: str) -> None:
 
 
 def test_the_curves_are_the_searches(shown: PlanShown, page: str) -> None:
-    last = shown.plan.trace[-1]
+    last = shown.plan.iterations[-1]
     for name, value in (
         ("best sample", last.best_energy),
         ("mean of the samples", last.mean_energy),
@@ -167,7 +167,7 @@ def test_the_curves_are_the_searches(shown: PlanShown, page: str) -> None:
             f"{float(i.spread[0]):.3f}",
         ]
         + ["12", "3", "0"]
-        for k, i in enumerate(shown.plan.trace, start=1)
+        for k, i in enumerate(shown.plan.iterations, start=1)
     ]
     assert table == expected
 
@@ -231,10 +231,10 @@ def test_every_sample_and_the_plan_are_where_their_actions_lead(shown: PlanShown
 
     close(places(page, "plan way")[0][None, 1:] - start, ways(shown.plan.actions))
     drawn = np.array([line[1:] - start for step in range(STEPS) for line in places(page, f"e{step} way")])
-    tried = torch.cat([iteration.samples[0] for iteration in shown.plan.trace])
+    tried = torch.cat([iteration.samples[0] for iteration in shown.plan.iterations])
     close(drawn, ways(tried))
     chosen = np.array([line - start for step in range(STEPS) for line in places(page, f"e{step} chosen end")])
-    elites = torch.cat([iteration.samples[0][iteration.chosen[0]] for iteration in shown.plan.trace])
+    elites = torch.cat([iteration.samples[0][iteration.selected[0]] for iteration in shown.plan.iterations])
     close(chosen, ways(elites)[:, -1:])
     assert len(places(page, "ring")) == 3 * 3
 
@@ -254,8 +254,8 @@ def test_paths_start_from_the_state_in_the_base_frame(shown: PlanShown) -> None:
 
 
 def test_the_colour_is_the_energy(shown: PlanShown, page: str) -> None:
-    samples = torch.cat([iteration.samples[0] for iteration in shown.plan.trace])
-    energies = torch.cat([iteration.energies[0] for iteration in shown.plan.trace])
+    samples = torch.cat([iteration.samples[0] for iteration in shown.plan.iterations])
+    energies = torch.cat([iteration.energies[0] for iteration in shown.plan.iterations])
     data, _ = scene(page)
     unit_m = 2 * SCALE * data["bar"][0] / (2 * HALF)
     start = places(page, "plan way")[0][0]
@@ -330,7 +330,7 @@ def test_samples_without_an_energy_are_marked_and_left_out_of_the_scale() -> Non
             return energy.where(actions[:, :, 0, 0] < 0.02, torch.nan)
 
     shown = planned(model_of(), Diverging())
-    lost = sum(int(torch.isinf(iteration.energies).sum()) for iteration in shown.plan.trace)
+    lost = sum(int(torch.isinf(iteration.energies).sum()) for iteration in shown.plan.iterations)
     assert lost > 3
     page = page_of(shown)
     assert len(places(page, "lost end")) == lost
@@ -385,7 +385,7 @@ def test_a_search_of_one_iteration_has_a_table_and_no_slider() -> None:
 
 
 def test_a_held_plan_has_no_search_to_show(shown: PlanShown) -> None:
-    held = dataclasses.replace(shown, plan=dataclasses.replace(shown.plan, trace=()))
+    held = dataclasses.replace(shown, plan=dataclasses.replace(shown.plan, iterations=()))
     page = page_of(held)
     assert "was not searched for anew" in page and "application/json" not in page
     assert len(rows(page, "step ")) == 2

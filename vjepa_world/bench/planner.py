@@ -145,6 +145,8 @@ class Problem:
                 num_samples=self.size.samples,
                 num_iterations=iterations,
                 num_elites=ELITES,
+                momentum_mean=0.15,
+                momentum_std=0.75,
                 answer="mean",
             )
             seen = replace(self.context)  # a new one: what is prepared of it is paid for

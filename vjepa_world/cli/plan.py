@@ -197,7 +197,7 @@ def write_page(
         "planner": config.kind,
         "horizon [steps]": config.horizon,
         "samples an iteration": config.budget[0],
-        "iterations": f"{len(shown.plan.trace)} of {config.budget[1]}",
+        "iterations": f"{len(shown.plan.iterations)} of {config.budget[1]}",
         "seed": arguments.seed,
         "deadline [s]": config.deadline_s or "none",
         "device": device,

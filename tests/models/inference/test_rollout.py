@@ -235,7 +235,9 @@ def test_an_energy_of_states_reaches_them_through_a_planner() -> None:
     context, goal = context_of(model), model.encode_goal(pictures(1, seed=9))
     wanted = context.states[0, -1] + torch.tensor([0.05, -0.08, 0.02, 0.0, 0.0, 0.0, 0.0])
     energy = planners.StateGoal(wanted, weights=torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
-    cem = planners.CEM(model, energy=energy, num_samples=100, num_iterations=8, momentum_std=0.2)
+    cem = planners.CEM(
+        model, energy=energy, num_samples=100, num_iterations=8, num_elites=10, momentum_std=0.2
+    )
     plan = cem.plan(context, goal, generators=planners.make_generators([0]))
     torch.testing.assert_close(plan.actions[0, 0, :3], torch.tensor([0.05, -0.08, 0.02]), atol=0.01, rtol=0)
 
@@ -248,7 +250,7 @@ def test_gradient_descent_goes_through_the_world_model() -> None:
     goal = model.rollout(context, 4 * drawn(1, 1, 1))[:, 0, 0]
     planner = planners.GradientDescent(model, energy=planners.GoalL2(), num_samples=4, num_iterations=40)
     plan = planner.plan(context, goal, generators=planners.make_generators([0]))
-    best = [float(iteration.best_energy) for iteration in plan.trace]
+    best = [float(iteration.best_energy) for iteration in plan.iterations]
     assert plan.energy.item() < 0.2 * best[0]
 
 
@@ -333,7 +335,14 @@ def test_bfloat16_chooses_the_same_elites_as_often_as_the_plain_pass_in_it_does(
     context = Context(features, start.expand(6, 1, 7))
     span = (exact.action_high - exact.action_low) / 2
     goal = exact.rollout(context, 0.5 * span * torch.randn(6, 1, 1, 7, generator=generator))[:, 0, 0]
-    cem = planners.CEM(exact, energy=planners.GoalL1(), num_samples=64, num_iterations=4, num_elites=8)
+    cem = planners.CEM(
+        exact,
+        energy=planners.GoalL1(),
+        num_samples=64,
+        num_iterations=4,
+        momentum_mean=0.15,
+        momentum_std=0.75,
+    )
     plan = cem.plan(context, goal, generators=planners.make_generators(list(range(6))))
 
     def plain(samples: Tensor) -> Tensor:
@@ -348,9 +357,9 @@ def test_bfloat16_chooses_the_same_elites_as_often_as_the_plain_pass_in_it_does(
 
     def shared(imagine: Callable[[Tensor], Tensor]) -> float:
         shares = []
-        for iteration in plan.trace:
+        for iteration in plan.iterations:
             energies = planners.GoalL1()(imagine(iteration.samples), goal, iteration.samples)
-            for chosen, judged in zip(iteration.chosen, energies, strict=True):
+            for chosen, judged in zip(iteration.selected, energies, strict=True):
                 shares.append(chosen[judged.topk(8, largest=False).indices].float().mean())
         return float(torch.stack(shares).mean())
 

@@ -93,17 +93,25 @@ def test_a_slow_transcription_of_the_published_planner_gives_the_same_plan(steps
     np.testing.assert_allclose(plan.actions[0].numpy(), expected, atol=1e-6)
 
 
-def test_the_trace_shows_the_search_closing_in() -> None:
+def test_the_iterations_show_the_search_closing_in() -> None:
     world = PointWorld([-1.0, -1.0], [1.0, 1.0])
     goal = world.features(torch.tensor([[0.31, -0.47]]))
-    planner = CEM(world, energy=GoalL1(), num_samples=100, num_elites=10, momentum_std=0.2)
+    planner = CEM(
+        world,
+        energy=GoalL1(),
+        num_samples=100,
+        num_iterations=10,
+        num_elites=10,
+        momentum_mean=0.15,
+        momentum_std=0.2,
+    )
     plan = planner.plan(torch.zeros(1, 2), goal, generators=make_generators([0]))
-    assert len(plan.trace) == 10
-    assert plan.trace[0].spread.item() == 1.0
-    assert plan.trace[-1].spread < 0.01 < plan.trace[0].spread
-    assert plan.trace[-1].mean_energy < 0.05 * plan.trace[0].mean_energy
-    assert all(t.best_energy <= t.mean_energy for t in plan.trace)
-    assert plan.energy <= min(t.best_energy.item() for t in plan.trace)
+    assert len(plan.iterations) == 10
+    assert plan.iterations[0].spread.item() == 1.0
+    assert plan.iterations[-1].spread < 0.01 < plan.iterations[0].spread
+    assert plan.iterations[-1].mean_energy < 0.05 * plan.iterations[0].mean_energy
+    assert all(t.best_energy <= t.mean_energy for t in plan.iterations)
+    assert plan.energy <= min(t.best_energy.item() for t in plan.iterations)
 
 
 def test_a_mean_without_an_energy_is_not_the_answer() -> None:
@@ -120,7 +128,7 @@ def test_a_mean_without_an_energy_is_not_the_answer() -> None:
         answer="mean",
     )
     plan = planner.plan(torch.zeros(1, 1), torch.zeros(1, 3, 1), generators=make_generators([0]))
-    assert plan.energy == plan.trace[0].best_energy
+    assert plan.energy == plan.iterations[0].best_energy
 
 
 def test_a_warm_start_moves_the_search() -> None:
@@ -154,7 +162,7 @@ def test_few_finite_samples_are_the_only_elites() -> None:
     )
     plan = planner.plan(torch.zeros(1, 1), torch.zeros(1, 3, 1), generators=make_generators([0]))
     assert plan.actions.item() > 0.85  # the mean of what is left, not its lowest sample
-    assert plan.trace[0].mean_energy.isfinite().all()
+    assert plan.iterations[0].mean_energy.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -191,8 +199,8 @@ def test_the_chosen_samples_are_what_the_next_iteration_was_made_from() -> None:
     plan = planner.plan(torch.zeros(1, 2), goal, generators=make_generators([3]))
     [generator] = make_generators([3])
     noise = [torch.randn(samples, horizon, 2, generator=generator) for _ in range(3)]
-    for before, after, drawn in zip(plan.trace[:-1], plan.trace[1:], noise[1:], strict=True):
+    for before, after, drawn in zip(plan.iterations[:-1], plan.iterations[1:], noise[1:], strict=True):
         best = before.energies[0].argsort()[:elites]
-        assert sorted(best.tolist()) == before.chosen[0].nonzero().flatten().tolist()
-        chosen = before.samples[0][before.chosen[0]]
+        assert sorted(best.tolist()) == before.selected[0].nonzero().flatten().tolist()
+        chosen = before.samples[0][before.selected[0]]
         torch.testing.assert_close(after.samples[0], chosen.mean(dim=0) + chosen.std(dim=0) * drawn)

@@ -39,12 +39,12 @@ def test_the_way_down_a_quadratic_is_that_of_adam() -> None:
     )
     plan = planner.plan(torch.zeros(1, 4), torch.zeros(1, 3, 4), generators=make_generators([4]))
     centre, half = (np.array(high) + low) / 2, (np.array(high) - low) / 2
-    first = (plan.trace[0].samples[0].double().numpy() - centre) / half
+    first = (plan.iterations[0].samples[0].double().numpy() - centre) / half
     in_half_widths = weight.double().numpy() * half**2, (bottom.double().numpy() - centre) / half
     expected = numpy_adam(first, *in_half_widths, lr=0.15, steps=40)
-    for t, place in zip(plan.trace, expected, strict=True):
+    for t, place in zip(plan.iterations, expected, strict=True):
         np.testing.assert_allclose((t.samples[0].numpy() - centre) / half, place, atol=2e-5)
-    assert bool((plan.trace[-1].samples[..., 1] == 0.5).all())  # against the wall
+    assert bool((plan.iterations[-1].samples[..., 1] == 0.5).all())  # against the wall
 
 
 def test_the_last_step_counts() -> None:
@@ -57,7 +57,7 @@ def test_the_last_step_counts() -> None:
         lr=0.1,
     )
     plan = planner.plan(*ONE, generators=make_generators([0]))
-    assert plan.trace[0].samples.item() == 0.0
+    assert plan.iterations[0].samples.item() == 0.0
     assert plan.actions.item() == pytest.approx(0.2)  # 0.1 half-widths
     assert plan.energy.item() == pytest.approx(1.3**2)
 
@@ -72,12 +72,12 @@ def test_the_plan_is_the_best_restart_after_the_last_step() -> None:
     # All go up, and none comes as far as the wall at 1.
     assert all(bool((after > before).all()) for before, after in zip(places[:-1], places[1:], strict=True))
     assert plan.actions.item() == places[-1].max().item() < 1.0
-    assert plan.energy < plan.trace[-1].best_energy
+    assert plan.energy < plan.iterations[-1].best_energy
 
 
 def test_the_first_restart_begins_at_the_centre_and_the_others_anywhere() -> None:
     planner = GradientDescent(PointWorld([-1.0], [3.0]), energy=GoalL1(), num_samples=200, num_iterations=1)
-    samples = planner.plan(*ONE, generators=make_generators([0])).trace[0].samples.flatten()
+    samples = planner.plan(*ONE, generators=make_generators([0])).iterations[0].samples.flatten()
     assert samples[0] == 1.0
     counts = torch.histc(samples[1:], bins=4, min=-1.0, max=3.0)
     assert counts.min() > 30  # of 50 in each quarter
@@ -87,8 +87,8 @@ def test_every_restart_goes_on() -> None:
     plan = GradientDescent(PointWorld([-1.0], [1.0]), energy=GoalL1()).plan(
         *ONE, generators=make_generators([0])
     )
-    assert all(bool(t.chosen.all()) for t in plan.trace)
-    apart = [t.spread.item() for t in plan.trace]
+    assert all(bool(t.selected.all()) for t in plan.iterations)
+    apart = [t.spread.item() for t in plan.iterations]
     assert apart[0] > 0.3 > 0.1 > apart[-1]  # they end in the one minimum
 
 
@@ -101,7 +101,7 @@ def test_a_restart_without_an_energy_stands_still_and_the_others_go_on() -> None
         PointWorld([-1.0], [1.0]), energy=ActionCost(cost), num_samples=20, num_iterations=60
     )
     plan = planner.plan(*ONE, generators=make_generators([0]))
-    first, last = (plan.trace[i].samples.flatten() for i in (0, -1))
+    first, last = (plan.iterations[i].samples.flatten() for i in (0, -1))
     lost = first > 0.5
     assert 0 < lost.sum() < 20
     assert torch.equal(last[lost], first[lost])
@@ -114,7 +114,7 @@ def test_time_that_ends_within_an_iteration_leaves_the_others_where_they_are() -
     planner = GradientDescent(world, energy=GoalL1(), num_samples=8, slice_size=3)
     plan = planner.plan(*ONE, generators=make_generators([0]), deadline_s=1e-9)
     assert [a.shape[1] for a in world.seen] == [3]
-    assert plan.trace[0].energies[0].isfinite().tolist() == [True] * 3 + [False] * 5
+    assert plan.iterations[0].energies[0].isfinite().tolist() == [True] * 3 + [False] * 5
 
 
 def test_inference_mode_is_refused() -> None:

@@ -76,7 +76,7 @@ def test_a_slow_transcription_of_the_published_planner_gives_the_same_mean(expon
     sizes = [max(math.floor(50 * decay**-i), 2 * elites) for i in range(iterations)]
     noise = [coloured_noise(like, size, generators, exponent)[0].double().numpy() for size in sizes]
     expected = slow_published_icem(world, noise, elites, kept=2, keep_mean=0.1, keep_std=0.3, std=0.7)
-    settings = {"kept_share": 0.3, "momentum_mean": 0.1, "momentum_std": 0.3, "initial_std": 0.7}
+    settings = {"reused_elites": 0.3, "momentum_mean": 0.1, "momentum_std": 0.3, "initial_std": 0.7}
     solve(world, noise_exponent=exponent, sample_decay=decay, num_elites=elites, **settings)
     last = world.seen[-1]  # the mean is imagined when the iterations are over
     assert last.shape == (1, 1, 4, 3)
@@ -85,34 +85,34 @@ def test_a_slow_transcription_of_the_published_planner_gives_the_same_mean(expon
 
 def test_fewer_samples_are_drawn_and_what_stays_is_not_imagined_again() -> None:
     world = WatchedWorld(LOW, HIGH)
-    plan = solve(world, num_samples=64, num_iterations=8, num_elites=8, kept_share=0.5)
+    plan = solve(world, num_samples=64, num_iterations=8, num_elites=8, reused_elites=0.5)
     # max(64 / 1.25^i, 2 * 8), rounded down; and the mean at the end.
     drawn = [64, 51, 40, 32, 26, 20, 16, 16]
     assert [actions.shape[1] for actions in world.seen] == [*drawn, 1]
-    assert [t.samples.shape[1] for t in plan.trace] == [64, *(count + 4 for count in drawn[1:])]
+    assert [t.samples.shape[1] for t in plan.iterations] == [64, *(count + 4 for count in drawn[1:])]
 
 
 def test_a_few_samples_are_never_more_than_asked_for() -> None:
     world = WatchedWorld(LOW, HIGH)
-    solve(world, num_samples=10, num_iterations=3, num_elites=8, kept_share=0.0)
+    solve(world, num_samples=10, num_iterations=3, num_elites=8, reused_elites=0.0)
     assert [actions.shape[1] for actions in world.seen] == [10, 10, 10, 1]
 
 
 def best_of(plan: Plan, iteration: int, count: int) -> Tensor:
     """Return the best samples of an iteration, best first, `[M, K, A]`."""
-    t = plan.trace[iteration]
+    t = plan.iterations[iteration]
     return t.samples[0, t.energies[0].argsort()[:count]]
 
 
 def test_the_best_elites_compete_again_and_are_kept_for_the_next_search() -> None:
-    plan = solve(PointWorld(LOW, HIGH), num_elites=8, kept_share=0.4)
+    plan = solve(PointWorld(LOW, HIGH), num_elites=8, reused_elites=0.4)
     for i in range(1, 6):
-        assert torch.equal(plan.trace[i].samples[0, -3:], best_of(plan, i - 1, 3))
-        assert plan.trace[i].chosen.sum() == 8
-    best = [t.best_energy.item() for t in plan.trace]
+        assert torch.equal(plan.iterations[i].samples[0, -3:], best_of(plan, i - 1, 3))
+        assert plan.iterations[i].selected.sum() == 8
+    best = [t.best_energy.item() for t in plan.iterations]
     assert best == sorted(best, reverse=True)  # the best one is never lost
-    assert plan.kept is not None
-    assert torch.equal(plan.kept[0], best_of(plan, -1, 3))
+    assert plan.warm_starts is not None
+    assert torch.equal(plan.warm_starts[0], best_of(plan, -1, 3))
 
 
 def test_what_is_kept_has_an_energy_though_few_samples_do() -> None:
@@ -125,33 +125,33 @@ def test_what_is_kept_has_an_energy_though_few_samples_do() -> None:
         num_samples=40,
         num_iterations=1,
         num_elites=20,
-        kept_share=1.0,
+        reused_elites=1.0,
     )
     plan = planner.plan(START, torch.zeros(1, 3, 3), generators=make_generators([0]))
-    finite = int(plan.trace[0].energies.isfinite().sum())
+    finite = int(plan.iterations[0].energies.isfinite().sum())
     assert 1 < finite < 20
-    assert plan.kept is not None
-    assert plan.kept.shape == (1, 20, 1, 3)
-    best = plan.trace[0].samples[0, plan.trace[0].energies[0].argmin()]
-    assert torch.equal(plan.kept[0, :finite], best_of(plan, 0, finite))
-    assert torch.equal(plan.kept[0, finite:], best.expand(20 - finite, -1, -1))
+    assert plan.warm_starts is not None
+    assert plan.warm_starts.shape == (1, 20, 1, 3)
+    best = plan.iterations[0].samples[0, plan.iterations[0].energies[0].argmin()]
+    assert torch.equal(plan.warm_starts[0, :finite], best_of(plan, 0, finite))
+    assert torch.equal(plan.warm_starts[0, finite:], best.expand(20 - finite, -1, -1))
 
 
 def test_nothing_stays_with_a_share_of_zero() -> None:
-    plan = solve(PointWorld(LOW, HIGH), kept_share=0.0, sample_decay=1.0)
-    assert plan.kept is None
-    assert [t.samples.shape[1] for t in plan.trace] == [50] * 6
+    plan = solve(PointWorld(LOW, HIGH), reused_elites=0.0, sample_decay=1.0)
+    assert plan.warm_starts is None
+    assert [t.samples.shape[1] for t in plan.iterations] == [50] * 6
 
 
 def test_the_next_search_begins_with_the_shifted_plan_and_the_shifted_elites() -> None:
     world = PointWorld(LOW, HIGH)
-    planner = RecedingHorizon(ICEM(world, energy=GoalL1(), horizon=4, num_elites=10, kept_share=0.3))
+    planner = RecedingHorizon(ICEM(world, energy=GoalL1(), horizon=4, num_elites=10, reused_elites=0.3))
     generators = make_generators([0])
     first, second = (planner.plan(START, world.features(TARGET), generators=generators) for _ in range(2))
-    assert first.kept is not None
-    expected = torch.cat([shift(first.actions)[:, None], shift(first.kept)], dim=1)
+    assert first.warm_starts is not None
+    expected = torch.cat([shift(first.actions)[:, None], shift(first.warm_starts)], dim=1)
     assert expected.shape == (1, 4, 4, 3)
-    assert torch.equal(second.trace[0].samples[:, :4], expected)
+    assert torch.equal(second.iterations[0].samples[:, :4], expected)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_the_next_search_begins_with_the_shifted_plan_and_the_shifted_elites() -
     [
         ({"noise_exponent": -1.0}, r"noise_exponent is -1\.0; allowed is a finite number of at least 0"),
         ({"sample_decay": 0.9}, r"sample_decay is 0\.9; allowed is a finite number of at least 1"),
-        ({"kept_share": 1.5}, r"kept_share is 1\.5; allowed is a number in \[0, 1\]"),
-        ({"num_elites": 65}, r"num_elites is 65; .* at most num_samples=64"),
+        ({"reused_elites": 1.5}, r"reused_elites is 1\.5; allowed is a number in \[0, 1\]"),
+        ({"num_elites": 33}, r"num_elites is 33; .* at most num_samples=32"),
     ],
 )
 def test_arguments_are_checked_at_construction(arguments: dict[str, Any], message: str) -> None:

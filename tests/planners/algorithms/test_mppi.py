@@ -80,8 +80,8 @@ def mean_after_one_iteration(cost: ActionCost, **settings: Any) -> tuple[Tensor,
     planner = MPPI(
         PointWorld([-1.0], [1.0]), energy=ActionCost(watched), num_samples=50, num_iterations=1, **settings
     )
-    [only] = planner.plan(*ONE, generators=make_generators([0])).trace
-    return only.samples.flatten(), only.chosen[0], asked[-1].flatten()
+    [only] = planner.plan(*ONE, generators=make_generators([0])).iterations
+    return only.samples.flatten(), only.selected[0], asked[-1].flatten()
 
 
 def test_the_default_temperature_does_not_depend_on_the_unit_of_the_energy() -> None:
@@ -134,11 +134,16 @@ def test_the_width_shrinks_as_asked() -> None:
     cost = ActionCost(lambda actions: actions.square().sum((-1, -2)))
     for decay, expected in ((1.0, [0.4] * 4), (0.5, [0.4, 0.2, 0.1, 0.05])):
         planner = MPPI(
-            PointWorld([-1.0], [1.0]), energy=cost, num_iterations=4, initial_std=0.4, std_decay=decay
+            PointWorld([-1.0], [1.0]),
+            energy=cost,
+            num_samples=256,
+            num_iterations=4,
+            initial_std=0.4,
+            std_decay=decay,
         )
         plan = planner.plan(*ONE, generators=make_generators([0]))
-        torch.testing.assert_close(torch.cat([t.spread for t in plan.trace]), torch.tensor(expected))
-        drawn = torch.stack([t.samples.std() for t in plan.trace])
+        torch.testing.assert_close(torch.cat([t.spread for t in plan.iterations]), torch.tensor(expected))
+        drawn = torch.stack([t.samples.std() for t in plan.iterations])
         torch.testing.assert_close(drawn, torch.tensor(expected), rtol=0.15, atol=0.0)
 
 

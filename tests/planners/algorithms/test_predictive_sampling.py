@@ -16,18 +16,18 @@ def test_each_iteration_draws_around_the_best_of_the_last() -> None:
     plan = planner.plan(torch.zeros(1, 2), goal, generators=make_generators([3]))
     [generator] = make_generators([3])
     nominal = torch.zeros(3, 2)
-    for i, t in enumerate(plan.trace):
+    for i, t in enumerate(plan.iterations):
         noise = torch.randn(20, 3, 2, generator=generator)
         begin = 1 if i == 0 else 0  # the first sample of all is what the search begins with
         torch.testing.assert_close(t.samples[0, begin:20], nominal + noise[begin:])
         assert torch.equal(t.samples[0, 0 if i == 0 else 20], nominal)
-        assert t.chosen.sum() == 1
-        [nominal] = t.samples[t.chosen]
-        assert t.energies[t.chosen] == t.best_energy
+        assert t.selected.sum() == 1
+        [nominal] = t.samples[t.selected]
+        assert t.energies[t.selected] == t.best_energy
         assert t.spread.item() == pytest.approx(0.01)
     assert torch.equal(plan.actions[0], nominal)
     assert [actions.shape[1] for actions in world.seen] == [20] * 5  # the nominal is not imagined again
-    best = [t.best_energy.item() for t in plan.trace]
+    best = [t.best_energy.item() for t in plan.iterations]
     assert best == sorted(best, reverse=True)
 
 

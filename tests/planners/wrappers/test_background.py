@@ -20,7 +20,7 @@ from planners import (
     Plan,
     Planner,
     PlannerError,
-    Proposing,
+    ProposalPlanner,
     RecedingHorizon,
     SubGoals,
     make_generators,
@@ -341,6 +341,7 @@ def cem(world: PointWorld = WORLD, horizon: int = 4) -> CEM:
         num_samples=100,
         num_iterations=6,
         num_elites=10,
+        momentum_mean=0.15,
         momentum_std=0.1,
     )
 
@@ -353,7 +354,7 @@ def proposing() -> Planner:
         return ((goal[:, 0] / WORLD.weights[0] - context) / 4)[:, None].expand(-1, 4, -1)
 
     few = ICEM(WORLD, energy=GoalL1(1.0), horizon=4, num_samples=16, num_iterations=2)
-    return Proposing(few, propose)
+    return ProposalPlanner(few, propose)
 
 
 PLANNERS: dict[str, Callable[[], Planner]] = {
@@ -418,7 +419,7 @@ def test_what_was_encoded_in_inference_mode_is_searched() -> None:
 
 def test_no_motion_is_as_near_to_zero_as_the_bounds_allow() -> None:
     world = PointWorld([-0.1, 0.2, -0.3], [0.1, 0.3, -0.1])
-    for planner in (cem(world), Proposing(cem(world), lambda context, goal: torch.zeros(1, 4, 3))):
+    for planner in (cem(world), ProposalPlanner(cem(world), lambda context, goal: torch.zeros(1, 4, 3))):
         with BackgroundPlanner(planner, period_s=1.0) as background:
             assert background.hold is not None
             assert torch.equal(background.hold, torch.tensor([0.0, 0.2, -0.1]))
@@ -449,7 +450,7 @@ def test_what_is_not_allowed_is_refused(options: dict[str, object], message: str
 
 
 def around(planner: Any) -> Planner:
-    return Proposing(planner, lambda context, goal: torch.zeros(1, 4, 3))
+    return ProposalPlanner(planner, lambda context, goal: torch.zeros(1, 4, 3))
 
 
 @pytest.mark.parametrize(
@@ -461,13 +462,14 @@ def around(planner: Any) -> Planner:
         ),
         (
             around(around(RecedingHorizon(cem()))),
-            "got a RecedingHorizon, .* as steps, within Proposing within Proposing; allowed is a planner without",
+            "got a RecedingHorizon, .* as steps, within ProposalPlanner within ProposalPlanner; "
+            "allowed is a planner without",
         ),
         (
             SubGoals(cem()),
             "got a SubGoals, which counts its calls as steps; .*pass the goal whose turn it is",
         ),
-        (around(SubGoals(cem())), "got a SubGoals, which counts its calls as steps, within Proposing"),
+        (around(SubGoals(cem())), "got a SubGoals, which counts its calls as steps, within ProposalPlanner"),
     ],
 )
 def test_a_planner_that_counts_calls_is_refused_wherever_it_stands(planner: Any, message: str) -> None:

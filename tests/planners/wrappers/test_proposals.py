@@ -10,7 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import CEM, ICEM, GoalL1, Plan, PlannerError, Proposing, RecedingHorizon, make_generators, shift
+from planners import (
+    CEM,
+    ICEM,
+    GoalL1,
+    Plan,
+    PlannerError,
+    ProposalPlanner,
+    RecedingHorizon,
+    make_generators,
+    shift,
+)
 from planners.wrappers.proposals import LEAST_DEADLINE_S
 from tests.planners.worlds import PointWorld
 
@@ -33,7 +43,7 @@ def wrong(context: Tensor, goal: Tensor) -> Tensor:
     return -exact(context, goal)
 
 
-def distances(planner: Proposing | CEM | RecedingHorizon, warm_start: Tensor | None = None) -> Tensor:
+def distances(planner: ProposalPlanner | CEM | RecedingHorizon, warm_start: Tensor | None = None) -> Tensor:
     plan = planner.plan(START, FEATURES, generators=make_generators([0, 1]), warm_start=warm_start)
     return (START + plan.actions[:, 0] - GOAL).norm(dim=-1)
 
@@ -42,30 +52,30 @@ def test_a_search_from_a_right_proposal_ends_there() -> None:
     """Few samples find little by themselves."""
     alone = distances(search())
     assert alone.min() > 0.1
-    assert distances(Proposing(search(), exact)).max() < 1e-6
-    assert distances(RecedingHorizon(Proposing(search(), exact))).max() < 1e-6
+    assert distances(ProposalPlanner(search(), exact)).max() < 1e-6
+    assert distances(RecedingHorizon(ProposalPlanner(search(), exact))).max() < 1e-6
 
 
 def test_a_wrong_proposal_beside_a_good_warm_start_does_no_harm() -> None:
-    assert distances(Proposing(search(), wrong)).min() > 0.1
-    assert distances(Proposing(search(), wrong), exact(START, FEATURES)).max() < 1e-6
-    assert distances(Proposing(search(), wrong), exact(START, FEATURES)[:, None]).max() < 1e-6
+    assert distances(ProposalPlanner(search(), wrong)).min() > 0.1
+    assert distances(ProposalPlanner(search(), wrong), exact(START, FEATURES)).max() < 1e-6
+    assert distances(ProposalPlanner(search(), wrong), exact(START, FEATURES)[:, None]).max() < 1e-6
 
 
 def test_a_wrong_warm_start_beside_a_good_proposal_does_no_harm() -> None:
     assert distances(search(), wrong(START, FEATURES)).min() > 0.1
-    assert distances(Proposing(search(), exact), wrong(START, FEATURES)).max() < 1e-6
+    assert distances(ProposalPlanner(search(), exact), wrong(START, FEATURES)).max() < 1e-6
 
 
 def test_the_proposal_is_tried_first_then_the_last_plan_and_what_was_kept() -> None:
     proposed = torch.linspace(-1, 1, 12).reshape(2, 3, 2)
     icem = ICEM(WORLD, energy=GoalL1(), horizon=3, num_samples=20, num_elites=10)
-    planner = RecedingHorizon(Proposing(icem, lambda context, goal: proposed))
+    planner = RecedingHorizon(ProposalPlanner(icem, lambda context, goal: proposed))
     generators = make_generators([0, 1])
     first, second = (planner.plan(START, FEATURES, generators=generators) for _ in range(2))
-    assert first.kept is not None
-    expected = torch.stack([proposed, shift(first.actions), *shift(first.kept).unbind(1)], dim=1)
-    assert torch.equal(second.trace[0].samples[:, : expected.shape[1]], expected)
+    assert first.warm_starts is not None
+    expected = torch.stack([proposed, shift(first.actions), *shift(first.warm_starts).unbind(1)], dim=1)
+    assert torch.equal(second.iterations[0].samples[:, : expected.shape[1]], expected)
 
 
 def test_within_what_replans_it_is_asked_for_searches_only() -> None:
@@ -76,7 +86,7 @@ def test_within_what_replans_it_is_asked_for_searches_only() -> None:
         asked.append(context)
         return exact(context, goal).expand(-1, 2, -1)
 
-    planner = RecedingHorizon(Proposing(search(horizon=2), propose), replan_every=2)
+    planner = RecedingHorizon(ProposalPlanner(search(horizon=2), propose), replan_every=2)
     generators = make_generators([0, 1])
     for place in (START, START + 0.1, START + 0.2):
         planner.plan(place, FEATURES, generators=generators)
@@ -90,10 +100,10 @@ def test_around_what_replans_it_takes_the_last_plans_place_and_forgets_with_it()
         seen.append(context)
         return exact(context, goal)
 
-    planner = Proposing(RecedingHorizon(search()), propose)
+    planner = ProposalPlanner(RecedingHorizon(search()), propose)
     for place in (START, START / 2):
         plan = planner.plan(place, FEATURES, generators=make_generators([0, 1]))
-        assert torch.equal(plan.trace[0].samples[:, 0], exact(place, FEATURES))
+        assert torch.equal(plan.iterations[0].samples[:, 0], exact(place, FEATURES))
         assert (place + plan.actions[:, 0] - GOAL).norm(dim=-1).max() < 1e-6
     assert [torch.equal(a, b) for a, b in zip(seen, (START, START / 2), strict=True)] == [True, True]
     planner.reset()
@@ -103,18 +113,18 @@ def test_around_what_replans_it_takes_the_last_plans_place_and_forgets_with_it()
 def test_actions_under_way_take_the_place_of_the_first_proposed() -> None:
     proposed = torch.linspace(-1, 1, 12).reshape(2, 3, 2)
     prefix = torch.tensor([[[0.25, 0.5]], [[-0.5, 0.75]]])
-    planner = Proposing(search(horizon=3), lambda context, goal: proposed)
+    planner = ProposalPlanner(search(horizon=3), lambda context, goal: proposed)
     plan = planner.plan(START, FEATURES, generators=make_generators([0, 1]), prefix=prefix)
     expected = torch.cat([prefix, proposed[:, 1:]], dim=1)
-    assert torch.equal(plan.trace[0].samples[:, 0], expected)
+    assert torch.equal(plan.iterations[0].samples[:, 0], expected)
     assert torch.equal(plan.actions[:, :1], prefix)
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (2, 4, 1, 2, 2), (1, 1, 2), (2, 1)])
 def test_a_warm_start_that_is_not_as_the_proposal_is_refused(shape: tuple[int, ...]) -> None:
-    message = r"propose returned shape \(2, 1, 2\) beside a warm start of .*allowed is \[B, K, A\]"
+    message = r"propose returned shape \(2, 1, 2\) and the warm start has .*allowed is \[B, K, A\]"
     with pytest.raises(PlannerError, match=message):
-        distances(Proposing(search(), exact), torch.zeros(shape))
+        distances(ProposalPlanner(search(), exact), torch.zeros(shape))
 
 
 @pytest.mark.parametrize("warm_start", [None, torch.zeros(2, 1, 2)])
@@ -135,13 +145,13 @@ def test_a_proposal_that_is_none_is_refused_under_its_own_name(
 ) -> None:
     for planner in (search(), RecedingHorizon(search())):
         with pytest.raises(PlannerError, match=message):
-            distances(Proposing(planner, lambda context, goal: proposal), warm_start)
+            distances(ProposalPlanner(planner, lambda context, goal: proposal), warm_start)
 
 
 def test_a_warm_start_that_is_no_tensor_is_refused() -> None:
-    for warm_start, message in (([[[0.0]]], "warm_start is a list"), (torch.zeros(()), "a warm start of")):
+    for warm_start, message in (([[[0.0]]], "warm_start is a list"), (torch.zeros(()), "the warm start has")):
         with pytest.raises(PlannerError, match=message):
-            distances(Proposing(search(), exact), warm_start)  # type: ignore[arg-type]
+            distances(ProposalPlanner(search(), exact), warm_start)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -169,7 +179,7 @@ def test_the_time_of_the_proposal_is_part_of_the_deadline(monkeypatch: pytest.Mo
 
     told = Told(search())
     for deadline_s in (1.0, 0.2, None):
-        planner = Proposing(told, propose)
+        planner = ProposalPlanner(told, propose)
         planner.plan(START, FEATURES, generators=make_generators([0, 1]), deadline_s=deadline_s)
     assert told.deadlines_s == [0.75, LEAST_DEADLINE_S, None]
 
@@ -177,6 +187,6 @@ def test_the_time_of_the_proposal_is_part_of_the_deadline(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("deadline_s", [0.0, -1.0, "1"])
 def test_a_deadline_that_is_none_is_refused(deadline_s: Any) -> None:
     with pytest.raises(PlannerError, match=f"deadline_s is {deadline_s!r}; allowed is None or a time"):
-        Proposing(search(), exact).plan(
+        ProposalPlanner(search(), exact).plan(
             START, FEATURES, generators=make_generators([0, 1]), deadline_s=deadline_s
         )

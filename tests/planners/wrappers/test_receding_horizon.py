@@ -91,11 +91,11 @@ def test_a_real_search_tries_the_last_plan_and_what_was_kept_first() -> None:
     goal, generators = world.features(torch.full((1, 2), 0.7)), make_generators([0])
     first = planner.plan(torch.zeros(1, 2), goal, generators=generators)
     second = planner.plan(torch.zeros(1, 2), goal, generators=generators)
-    assert first.kept is not None
-    assert first.kept.shape == (1, 3, 3, 2)
-    tried = second.trace[0].samples
+    assert first.warm_starts is not None
+    assert first.warm_starts.shape == (1, 3, 3, 2)
+    tried = second.iterations[0].samples
     assert torch.equal(tried[:, 0], shift(first.actions))
-    assert torch.equal(tried[:, 1:4], shift(first.kept))
+    assert torch.equal(tried[:, 1:4], shift(first.warm_starts))
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2, 5])
@@ -196,6 +196,7 @@ def test_point_masses_reach_their_goals(replan_every: int, improved: bool) -> No
         num_samples=100,
         num_iterations=5,
         num_elites=10,
+        momentum_mean=0.15,
         momentum_std=0.1,
     )
     if improved:

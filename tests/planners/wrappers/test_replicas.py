@@ -48,7 +48,7 @@ def test_copies_give_bit_for_bit_the_plan_of_one(kind: type[Any], count: int) ->
     alone, together = solve(kind, WatchedWorld(LOW, HIGH)), solve(kind, copies(count)[1])
     assert torch.equal(together.actions, alone.actions)
     assert torch.equal(together.energy, alone.energy)
-    for mine, theirs in zip(together.trace, alone.trace, strict=True):
+    for mine, theirs in zip(together.iterations, alone.iterations, strict=True):
         assert torch.equal(mine.samples, theirs.samples)
         assert torch.equal(mine.energies, theirs.energies)
 

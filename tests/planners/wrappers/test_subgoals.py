@@ -46,6 +46,7 @@ def cem(horizon: int = 1, samples: int = 60) -> CEM:
         num_samples=samples,
         num_iterations=6,
         num_elites=6,
+        momentum_mean=0.15,
         momentum_std=0.1,
     )
 

@@ -221,7 +221,7 @@ class PlannerConfig:
                 targets.
             PlannerError: If a number is not allowed.
         """
-        from planners import Proposing, RecedingHorizon
+        from planners import ProposalPlanner, RecedingHorizon
         from vjepa_world.evaluation.open_loop.camera_rotation import RotatedPlanner
         from vjepa_world.pretrained import load_world_model, shipped_checkpoint
         from vjepa_world.system.device import keep_freed_memory, resolve_precision
@@ -244,7 +244,7 @@ class PlannerConfig:
                     f"planner.propose is true, and {checkpoint} has no inverse model; fine-tune with "
                     "inverse.horizon of 1 or more, or leave it out."
                 )
-            search = Proposing(search, partial(model.propose, horizon=self.horizon))
+            search = ProposalPlanner(search, partial(model.propose, horizon=self.horizon))
         planner = RecedingHorizon(search, replan_every=self.replan_every, warm_start=self.warm_start)
         if self.camera_rotation_deg:
             return model, RotatedPlanner(planner, self.camera_rotation_deg, model), energy

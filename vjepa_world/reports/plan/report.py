@@ -316,7 +316,7 @@ def _enlarged(pixels: np.ndarray, how: Image.Resampling) -> np.ndarray:
 
 def _curves(shown: PlanShown) -> str:
     """Return the energies by iteration, and how wide the search was."""
-    trace = shown.plan.trace
+    trace = shown.plan.iterations
     if not trace:
         return html.paragraph("The plan was not searched for anew, so there is nothing to show.", "dim")
     words = (
@@ -346,8 +346,8 @@ def _iterations(trace: Sequence[Iteration]) -> str:
             f"{float(part.best_energy[0]):.4f}",
             f"{float(part.mean_energy[0]):.4f}",
             f"{float(part.spread[0]):.3f}",
-            part.chosen.shape[1],
-            int(part.chosen[0].sum()),
+            part.selected.shape[1],
+            int(part.selected[0].sum()),
             int((~torch.isfinite(part.energies[0])).sum()),
         ]
         for number, part in enumerate(trace, start=1)

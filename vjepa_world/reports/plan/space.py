@@ -82,18 +82,18 @@ def search_paths(plan: Plan, state: Tensor, space: ActionSpace | None = None) ->
     actions the first three numbers of the first step are taken; missing ones are 0.
     """
     space = space or action_space(plan.actions.shape[-1])
-    if not plan.trace or space.of_joints:
+    if not plan.iterations or space.of_joints:
         return None
     start = _start(state) if space.is_pose else None
     steps = plan.actions.shape[1]
-    numbers = _evenly(len(plan.trace), MOST_ITERATIONS)
+    numbers = _evenly(len(plan.iterations), MOST_ITERATIONS)
     most = _most_samples(len(numbers), (steps + 1) * 3 if space.is_pose else 3)
-    tried = tuple(_tried(plan.trace[k], k + 1, len(plan.trace), start, most) for k in numbers)
+    tried = tuple(_tried(plan.iterations[k], k + 1, len(plan.iterations), start, most) for k in numbers)
     return SearchPaths(
         *_words(space, steps, space.is_pose and len(state) == POSE_SIZE),
         tried,
         _paths(plan.actions[:1], start)[0],
-        _left_out(plan.trace, tried),
+        _left_out(plan.iterations, tried),
     )
 
 
@@ -126,7 +126,7 @@ def _paths(actions: Tensor, start: np.ndarray | None) -> np.ndarray:
 
 def _tried(iteration: Iteration, number: int, count: int, start: np.ndarray | None, most: int) -> Tried:
     energies = iteration.energies[0].double().cpu().numpy()
-    chosen = iteration.chosen[0].cpu().numpy()
+    chosen = iteration.selected[0].cpu().numpy()
     kept = _kept(energies, chosen, most)
     figures = [
         f"best energy {float(iteration.best_energy[0]):.4f}",

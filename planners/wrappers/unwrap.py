@@ -1,0 +1,19 @@
+"""Access to wrapped planners: a wrapper holds its inner planner in the attribute `planner`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def unwrap(planner: object) -> Iterator[object]:
+    """Yield a planner and the planners that it wraps, from the outermost to the innermost."""
+    yield planner
+    while hasattr(planner, "planner"):
+        planner = planner.planner
+        yield planner
+
+
+def find_attribute(planner: object, name: str) -> Any:
+    """Return an attribute of the outermost wrapped planner that has it; None if none has it."""
+    return next((getattr(layer, name) for layer in unwrap(planner) if hasattr(layer, name)), None)
