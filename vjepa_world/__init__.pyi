@@ -51,7 +51,11 @@ from vjepa_world.training.finetune.config import FinetuneConfig as FinetuneConfi
 from vjepa_world.training.finetune.config import FinetuneObjective as FinetuneObjective
 from vjepa_world.training.finetune.finetune import finetune as finetune
 from vjepa_world.training.pretrain.config import PretrainConfig as PretrainConfig
-from vjepa_world.training.pretrain.config import PretrainObjective as PretrainObjective
+from vjepa_world.training.pretrain.objectives.config import ContrastiveConfig as ContrastiveConfig
+from vjepa_world.training.pretrain.objectives.config import JEPAConfig as JEPAConfig
+from vjepa_world.training.pretrain.objectives.config import ObjectiveConfig as ObjectiveConfig
+from vjepa_world.training.pretrain.objectives.config import PixelsConfig as PixelsConfig
+from vjepa_world.training.pretrain.objectives.registry import register_objective as register_objective
 from vjepa_world.training.pretrain.pretrain import pretrain as pretrain
 from vjepa_world.training.probe.config import ProbeDataConfig as ProbeDataConfig
 from vjepa_world.training.probe.config import ProbeRunConfig as ProbeRunConfig

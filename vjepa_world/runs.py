@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vjepa_world.config import flatten, read_yaml, read_yaml_file, to_yaml
-from vjepa_world.config.values import with_defaults
+from vjepa_world.config.values import with_defaults, without_other_kinds
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.files.folder_lock import LOCK_FILE, locked_folder, refuse_visibly_locked
 from vjepa_world.files.validation import whole_number
@@ -243,7 +243,8 @@ def _log_changes(folder: Path, config: object, may_change: Sequence[str] | None)
     new = flatten(config)
     try:
         before = read_yaml(path.read_text(encoding="utf-8"), str(path))
-        old = flatten(with_defaults(type(config), before))  # it may be of a release with fewer keys
+        # It may be of a release with fewer keys, or with those of all kinds.
+        old = flatten(with_defaults(type(config), without_other_kinds(type(config), before)))
     except (ConfigError, UnicodeDecodeError) as error:
         raise RunError(f"{error} Give another name=, or remove the run.") from error
     changes = {

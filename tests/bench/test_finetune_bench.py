@@ -21,7 +21,7 @@ from vjepa_world.models.config import (
 )
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.system.device import resolve_precision
-from vjepa_world.training.finetune.losses import predictions
+from vjepa_world.training.finetune.predictions import predict_windows
 
 FRAMES = 4
 ENCODER = EncoderConfig(image_size=32, patch_size=8, embed_dim=24, depth=2, num_heads=2)
@@ -61,7 +61,7 @@ def windows() -> tuple[Tensor, Tensor, Tensor]:
 def published_loss(model: LatentWorldModel, frames: Tensor, actions: Tensor, states: Tensor) -> Tensor:
     """L1 of teacher forcing, and of the rollout's first two frames, the first of which is teacher forcing's."""
     features = model.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-    found = predictions(model.predictor, features, actions, states, horizon=2)
+    found = predict_windows(model.predictor, features, actions, states, horizon=2)
     return (found.teacher_forced - features[:, 1:]).abs().mean() + (
         found.rollout - features[:, 1:3]
     ).abs().mean()
@@ -107,7 +107,7 @@ def test_both_sides_begin_with_the_same_weights_and_windows() -> None:
     assert batch.frames is not None
     with torch.no_grad():
         features = model.encode_frames(batch.frames.flatten(0, 1)).unflatten(0, (2, FRAMES))
-        found = predictions(model.predictor, features, batch.actions, batch.states, horizon=2)
+        found = predict_windows(model.predictor, features, batch.actions, batch.states, horizon=2)
         teacher = (found.teacher_forced - features[:, 1:]).abs().mean().item()
         published = published_loss(model, batch.frames, batch.actions, batch.states).item()
     assert plain() == pytest.approx(published, rel=1e-4)
@@ -123,12 +123,12 @@ def test_the_cache_holds_what_is_decoded_and_encoded(tmp_path: Path) -> None:
     draw = both.draw(1)
     cached, decoded = both.cached.read(draw), both.decoded.read(draw)
     assert cached.features is not None and decoded.frames is not None
-    assert cached.pictures is not None and decoded.pictures is not None
+    assert cached.images is not None and decoded.images is not None
     own = resolve_precision("auto", torch.device("cpu"))  # the machine's own, as the cache was made
     with torch.autocast("cpu", own, enabled=own != torch.float32):
         fresh = both.model.frozen_features(decoded.frames.flatten(0, 1)).unflatten(0, (3, FRAMES))
     torch.testing.assert_close(cached.features, fresh.float(), rtol=2**-8, atol=1e-6)
-    assert torch.equal(cached.pictures, decoded.pictures)
+    assert torch.equal(cached.images, decoded.images)
     assert torch.equal(cached.actions, decoded.actions)
     assert cached.names == decoded.names
     losses = [both.take(reader)["loss"].item() for reader in (both.cached, both.decoded)]

@@ -81,7 +81,7 @@ def test_the_machine_is_measured() -> None:
 
 
 def test_a_limit_is_measured_once() -> None:
-    from vjepa_world.training.engine.machine_rate import matmul_gflops
+    from vjepa_world.training.engine.matrix_rate import matmul_gflops
 
     assert matmul_gflops() == matmul_gflops()
 

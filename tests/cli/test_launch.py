@@ -44,7 +44,7 @@ def test_a_sweep_runs_each_combination_under_a_name_of_its_own(tmp_path: Path) -
 def test_a_job_that_fails_says_what_the_command_line_would(tmp_path: Path) -> None:
     [ended] = end(begin([*WORDS, "objective=mae", "objective.ema=[0.9,0.9]"], tmp_path))
     assert ended.code != 0
-    assert "objective.ema says nothing to objective.kind=pixels" in ended.error
+    assert "'objective.ema' is given, and objective.kind=pixels does not use it" in ended.error
 
 
 def test_only_verbs_with_keys_are_launched(tmp_path: Path) -> None:

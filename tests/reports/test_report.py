@@ -28,7 +28,7 @@ from vjepa_world.pretrained.folder import write_folder
 from vjepa_world.pretrained.native import checkpoint_files
 from vjepa_world.reports.pictures import GAP, TILE
 from vjepa_world.training.engine.config import TrainerConfig
-from vjepa_world.training.pretrain.config import PretrainObjective
+from vjepa_world.training.pretrain.objectives.config import ContrastiveConfig, JEPAConfig
 
 ENCODER = EncoderConfig(image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2)
 RUN = "runs/pretrain/first"
@@ -161,12 +161,12 @@ def test_masks_are_drawn_over_the_clip_and_features_below_it(home: Path, folder:
 
 
 def test_pairs_and_images_of_an_objective_are_drawn(home: Path) -> None:
-    write_run(home, config(objective=PretrainObjective(image_fraction=0.5, pair_fraction=0.5)))
+    write_run(home, config(objective=JEPAConfig(image_fraction=0.5, pair_fraction=0.5)))
     assert re.findall(r"<p>(\w+): \d+% of the tokens", report(home)) == ["pair"]
-    write_run(home, config(objective=PretrainObjective(masking="image", image_fraction=0.0)))
+    write_run(home, config(objective=JEPAConfig(masking="image", image_fraction=0.0)))
     image, *_ = pictures(report(home))
     assert image.size[1] > 3 * TILE  # a row for each of several targets
-    write_run(home, config(objective=PretrainObjective(kind="contrastive")))
+    write_run(home, config(objective=ContrastiveConfig()))
     assert "This objective masks nothing." in report(home)
 
 

@@ -135,6 +135,6 @@ def cached(
         sources,
         worlds,
         side=SIDE,
-        pictures=model.decoder is not None,
+        images=model.decoder is not None,
         extrinsics=model.config.predictor.use_extrinsics,
     )

@@ -18,8 +18,13 @@ from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.ops.masking.spec import MaskSpec
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.trainer import Trainer
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.pretrain.objectives import build_method
+from vjepa_world.training.pretrain.objectives.config import (
+    ContrastiveConfig,
+    JEPAConfig,
+    ObjectiveConfig,
+    PixelsConfig,
+)
+from vjepa_world.training.pretrain.objectives.registry import build_objective
 from vjepa_world.training.pretrain.task import Loader, PretrainTask
 
 CPU = torch.device("cpu")
@@ -82,24 +87,28 @@ class MovingDots:
 MASKS = (MaskSpec(num_blocks=2, scale=0.15), MaskSpec(num_blocks=1, scale=0.4))
 
 
-def pretrain_objective(**changes: Any) -> PretrainObjective:
-    if changes.get("kind") == "contrastive":
-        return PretrainObjective(**changes)
-    return PretrainObjective(**{"masks": MASKS, **changes})
+def jepa_config(**changes: Any) -> JEPAConfig:
+    return JEPAConfig(**{"masks": MASKS, **changes})
+
+
+def objective_config(kind: str = "jepa", **changes: Any) -> ObjectiveConfig:
+    if kind == "contrastive":
+        return ContrastiveConfig(**changes)
+    return PixelsConfig(**{"masks": MASKS, **changes}) if kind == "pixels" else jepa_config(**changes)
 
 
 def pretrain_task(
     config: TrainerConfig,
     loader: Loader | None = None,
-    objective: PretrainObjective | None = None,
+    objective: ObjectiveConfig | None = None,
     seed: int = 0,
 ) -> PretrainTask:
-    objective = objective or pretrain_objective()
-    method = build_method(ENCODER, PREDICTOR, objective, seed=seed)
+    options = objective or jepa_config()
+    built = build_objective(ENCODER, PREDICTOR, options, seed=seed)
     return PretrainTask(
-        loader or MovingDots(config.batch_size, views=method.views),
-        method,
-        objective,
+        loader or MovingDots(config.batch_size, views=built.views),
+        built,
+        options,
         config,
         seed=seed,
         device=CPU,
@@ -137,7 +146,7 @@ class LineTask:
     def names(self, batch: Tensor) -> Sequence[str]:
         return [f"point {place}" for place in range(len(batch))]
 
-    def parts(self, batch: Tensor, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
+    def forward_passes(self, batch: Tensor, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
         return [lambda: self._loss(batch)]
 
     def _loss(self, batch: Tensor) -> dict[str, Tensor]:
@@ -147,7 +156,7 @@ class LineTask:
     def after_step(self, step: int) -> None:
         self.stepped.append(step)
 
-    def warning(self, figures: dict[str, float]) -> str | None:
+    def warning(self, metrics: dict[str, float]) -> str | None:
         return None
 
     def monitor(self, batch: Tensor, step: int) -> dict[str, float]:

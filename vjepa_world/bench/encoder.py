@@ -16,7 +16,7 @@ from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
-from vjepa_world.training.engine.machine_rate import matmul_gflops
+from vjepa_world.training.engine.matrix_rate import matmul_gflops
 
 
 class Size(NamedTuple):

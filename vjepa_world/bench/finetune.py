@@ -199,7 +199,7 @@ def _windows(size: Size, seed: int) -> WindowBatch:
         embodiment="default",
         features=None,
         frames=torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8),
-        pictures=None,
+        images=None,
         actions=torch.randn(size.windows, size.frames - 1, 7, generator=generator),
         states=torch.randn(size.windows, size.frames, 7, generator=generator),
         extrinsics=None,

@@ -79,7 +79,7 @@ class CacheAndDecoder:
         self.decoded = DecodedWindows(
             self.sources,
             image_size=size.model.encoder.image_size,
-            picture_size=size.model.decoder.image_size,
+            small_size=size.model.decoder.image_size,
             augmentation=Augmentation(),
             extrinsics=False,
             seed=seed,
@@ -111,7 +111,7 @@ class CacheAndDecoder:
             ranks=ranks(),
         )
         return CachedWindows(
-            self.sources, [store], side=self.size.model.frozen_side, pictures=True, extrinsics=False
+            self.sources, [store], side=self.size.model.frozen_side, images=True, extrinsics=False
         )
 
     def draw(self, step: int) -> WindowDraw:

@@ -9,7 +9,7 @@ import torch
 
 from vjepa_world.bench.harness import Row, row
 from vjepa_world.system.device import resolve_device
-from vjepa_world.training.engine.machine_rate import matmul_gflops, median_seconds
+from vjepa_world.training.engine.matrix_rate import matmul_gflops, median_seconds
 
 if TYPE_CHECKING:
     from vjepa_world.bench import BenchConfig

@@ -35,7 +35,7 @@ from vjepa_world.models.context import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.system.device import keep_freed_memory, resolve_device, set_threads
 from vjepa_world.training.engine.flops import rollout_flops
-from vjepa_world.training.engine.machine_rate import matrix_rate
+from vjepa_world.training.engine.matrix_rate import matrix_rate
 
 PATCH = 16
 ELITES = 10

@@ -22,12 +22,12 @@ from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.training.engine.config import TrainerConfig
-from vjepa_world.training.engine.machine_rate import matrix_rate
-from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.engine.matrix_rate import matrix_rate
+from vjepa_world.training.engine.step_draw import StepDraw, step_generator
 from vjepa_world.training.engine.trainer import Trainer
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.pretrain.objectives import StepDraw, build_method
+from vjepa_world.training.pretrain.objectives.config import JEPAConfig
 from vjepa_world.training.pretrain.objectives.masks import draw_groups
+from vjepa_world.training.pretrain.objectives.registry import build_objective
 from vjepa_world.training.pretrain.task import PretrainTask
 
 #: Steps that each side takes at most, for a step takes seconds on a processor.
@@ -58,7 +58,7 @@ LARGE = Size(
     MaskedPredictorConfig(embed_dim=384, depth=12, num_heads=12),
     24,
 )
-OBJECTIVE = PretrainObjective(image_fraction=0.0)
+OBJECTIVE = JEPAConfig(image_fraction=0.0)
 
 
 def run(config: BenchConfig) -> list[Row]:
@@ -88,10 +88,10 @@ class Ours:
 
     def __init__(self, size: Size, device: torch.device, seed: int) -> None:
         trainer = TrainerConfig(steps=1_000_000, batch_size=size.clips, compile=device.type == "cuda")
-        method = build_method(size.encoder, size.predictor, OBJECTIVE, seed=seed)
+        objective = build_objective(size.encoder, size.predictor, OBJECTIVE, seed=seed)
         self.batch = _clips(size, seed)
         self.task = PretrainTask(
-            _NoLoader(), method, OBJECTIVE, trainer, seed=seed, device=device, provenance={}
+            _NoLoader(), objective, OBJECTIVE, trainer, seed=seed, device=device, provenance={}
         )
         self.folder = tempfile.TemporaryDirectory()
         self.trainer = Trainer(self.task, trainer, Path(self.folder.name), device)

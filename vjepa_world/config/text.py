@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from vjepa_world.config.building import build
-from vjepa_world.config.values import leaves, plain, with_defaults
+from vjepa_world.config.values import leaves, plain, with_defaults, without_other_kinds
 from vjepa_world.errors import ConfigError
 
 T = TypeVar("T")
@@ -107,13 +107,22 @@ def _check_plain(loaded: Any, source: str) -> None:
             )
 
 
-def from_yaml(text: str, schema: type[T], source: str = "config.yaml") -> T:
+def from_yaml(text: str, schema: type[T], source: str = "config.yaml", *, other_kinds: bool = False) -> T:
     """Return the dataclass that `to_yaml` wrote; `source` names the text in errors.
+
+    Args:
+        text: YAML.
+        schema: The dataclass.
+        source: Name of the text in errors.
+        other_kinds: Whether options that only other kinds have are ignored, as earlier releases recorded them.
 
     Raises:
         ConfigError: If a key is unknown or missing, or a value has the wrong type.
     """
-    return typing.cast(T, build(schema, with_defaults(schema, read_yaml(text, source)), "", source))
+    tree = read_yaml(text, source)
+    if other_kinds:
+        tree = without_other_kinds(schema, tree)
+    return typing.cast(T, build(schema, with_defaults(schema, tree), "", source))
 
 
 def flatten(config: object) -> dict[str, Any]:

@@ -51,6 +51,21 @@ def with_defaults(
     return merged
 
 
+def without_other_kinds(schema: type, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recorded configuration without options that only other kinds have than the selected one.
+
+    Earlier releases recorded the options of all pretraining objectives, whichever was selected.
+    """
+    kinds, cleaned = fields_of(schema), dict(tree)
+    for name, value in tree.items():
+        registry, selected = registry_in(kinds.get(name)), selected_dataclass(kinds.get(name), value)
+        if registry is not None and selected is not None:
+            known = {key for config in registry.configs().values() for key in fields_of(config)}
+            foreign = known - fields_of(selected).keys()
+            cleaned[name] = {key: inner for key, inner in value.items() if key not in foreign}
+    return cleaned
+
+
 def _laid_over(kind: Any, below: Any, value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value

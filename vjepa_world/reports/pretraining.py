@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vjepa_world.training.pretrain.config import PretrainConfig
-    from vjepa_world.training.pretrain.objectives.masks import Family
+    from vjepa_world.training.pretrain.objectives.masks import MaskFamily
 
 #: Clips whose features are drawn.
 CLIPS = 3
@@ -42,7 +42,7 @@ def read_settings(folder: Path, notes: list[str]) -> PretrainConfig | None:
     if not _is_pretrain(folder, text):
         return None
     try:
-        return from_yaml(text, PretrainConfig, str(path))
+        return from_yaml(text, PretrainConfig, str(path), other_kinds=True)
     except ConfigError as error:
         notes.append(
             f"masks and features are not drawn, for this release does not read the run's settings: {error}"
@@ -79,29 +79,31 @@ def first_clips(config: PretrainConfig, notes: list[str]) -> Clips | None:
     return Clips(torch.stack([clip.frames[0] for clip in clips]), tuple(clip.name for clip in clips))
 
 
-def draw_masks(config: PretrainConfig, clips: Clips) -> list[Family]:
+def draw_masks(config: PretrainConfig, clips: Clips) -> list[MaskFamily]:
     """Return the masks of a step with these clips, each family's; none where nothing is masked."""
     import torch
 
-    from vjepa_world.training.pretrain.objectives.draw import StepDraw
+    from vjepa_world.training.engine.step_draw import StepDraw
+    from vjepa_world.training.pretrain.objectives.config import JEPAConfig, MaskedObjectiveConfig
     from vjepa_world.training.pretrain.objectives.masks import draw_groups, draw_pair_groups
 
     objective, model = config.objective, config.model
-    if objective.kind == "contrastive":
+    if not isinstance(objective, MaskedObjectiveConfig):
         return []
+    pair_fraction = objective.pair_fraction if isinstance(objective, JEPAConfig) else 0.0
     frames = clips.video.shape[1]
     grid = (max(frames // model.tubelet_size, 1), model.grid_size, model.grid_size)
     draw = StepDraw(torch.Generator().manual_seed(config.seed))
     count = len(clips.names)
     families = []
-    if objective.image_fraction + objective.pair_fraction < 1 or frames == 1:
+    if objective.image_fraction + pair_fraction < 1 or frames == 1:
         families += draw_groups(objective, grid, count, frames == 1, draw)[0].families
-    if objective.pair_fraction and frames > 1:
+    if isinstance(objective, JEPAConfig) and pair_fraction and frames > 1:
         families += draw_pair_groups(objective, (1, *grid[1:]), count, draw)[0].families
     return families
 
 
-def masks_section(clips: Clips, families: Sequence[Family]) -> str:
+def masks_section(clips: Clips, families: Sequence[MaskFamily]) -> str:
     """Return the first clip beside the same with the tokens painted over that are not seen, a row a family."""
     from vjepa_world.reports import page as html
     from vjepa_world.reports.pictures import frame_row, mask_row, tile_rows
@@ -160,7 +162,7 @@ def features_section(
 
 
 def alarms(
-    lines: Sequence[Mapping[str, float]], config: PretrainConfig | None, families: Sequence[Family]
+    lines: Sequence[Mapping[str, float]], config: PretrainConfig | None, families: Sequence[MaskFamily]
 ) -> str:
     """Return the collapse alarm, or that there is none; nothing where no figures of the features were logged."""
     from vjepa_world.reports import page as html

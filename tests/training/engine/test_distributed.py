@@ -16,7 +16,7 @@ from vjepa_world.training.engine.distributed import (
     all_mean,
     all_rows,
     any_process,
-    mean_figures,
+    mean_metrics,
     ranks,
 )
 from vjepa_world.training.engine.trainer import Trainer
@@ -37,7 +37,7 @@ with process_group(torch.device("cpu"), 60.0) as here:
     torch.distributed.all_reduce(gradient)
     print(loss.item(), *gradient.flatten().tolist())
     wishes = [any_process(here.rank == 1), any_process(False)]
-    print(wishes, mean_figures({"b": float(here.rank), "a": 3.0}), here)
+    print(wishes, mean_metrics({"b": float(here.rank), "a": 3.0}), here)
 """
 
 
@@ -62,7 +62,7 @@ def test_alone_everything_is_itself() -> None:
     assert all_mean(x) is x
     assert all_rows(x) is x
     assert (any_process(True), any_process(False)) == (True, False)
-    assert mean_figures({"a": 1.0}) == {"a": 1.0}
+    assert mean_metrics({"a": 1.0}) == {"a": 1.0}
     assert ranks() == Ranks()
 
 

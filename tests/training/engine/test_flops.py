@@ -22,7 +22,7 @@ from vjepa_world.training.engine.flops import (
     predictor_forward,
     pretrain_flops,
 )
-from vjepa_world.training.engine.machine_rate import matmul_gflops, matrix_rate
+from vjepa_world.training.engine.matrix_rate import matmul_gflops, matrix_rate
 
 ENCODER = EncoderConfig(image_size=64, patch_size=8, num_frames=4, embed_dim=48, depth=3, num_heads=2)
 PREDICTOR = MaskedPredictorConfig(embed_dim=24, depth=2, num_heads=2, mlp_ratio=3.0)

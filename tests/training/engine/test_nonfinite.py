@@ -26,7 +26,7 @@ def test_the_batch_of_a_step_that_diverged_is_kept_to_look_at(tmp_path: Path) ->
     about = json.loads((folder / "step.json").read_text())
     assert about["step"] == step
     assert about["entries"] == list(batch.names)
-    assert about["figures"]["gradient_norm"] in ("nan", "inf")
+    assert about["metrics"]["gradient_norm"] in ("nan", "inf")
     [frames] = torch.load(folder / "batch.pt", weights_only=True)
     assert torch.equal(frames, batch.frames)
     with Image.open(folder / "frames.png") as picture:

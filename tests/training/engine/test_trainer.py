@@ -32,7 +32,7 @@ from vjepa_world.training.engine.checkpoint import Checkpoints, load_modules, lo
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.finetune.config import FinetuneObjective
-from vjepa_world.training.pretrain.config import PretrainObjective
+from vjepa_world.training.pretrain.objectives.config import JEPAConfig
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -103,10 +103,10 @@ class Stuck(LineTask):
                 self._wait()
             yield batch
 
-    def parts(self, batch: Tensor, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
+    def forward_passes(self, batch: Tensor, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
         if (self.where, self.at) == ("step", step):
             self._wait()
-        return super().parts(batch, step)
+        return super().forward_passes(batch, step)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -288,7 +288,7 @@ def test_what_is_saved_is_of_the_moment_and_every_nth_stays(tmp_path: Path) -> N
         assert loaded["modules.a"].unique().tolist() == [int(name[-1])]
 
 
-def test_the_log_holds_the_figures_the_rate_and_the_throughput(tmp_path: Path) -> None:
+def test_the_log_holds_the_metrics_the_rate_and_the_throughput(tmp_path: Path) -> None:
     config = trainer_config(steps=9, log_every=4, lr=0.01, warmup=0.3, cooldown=0.5)
     fit(LineTask(config), config, run_folder(tmp_path))
     lines = metrics(tmp_path / "run")
@@ -360,9 +360,9 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(tmp_path: Pa
         (TrainerConfig, {"lr": 0.0}, "trainer.lr is 0.0; it must be positive"),
         (TrainerConfig, {"lr": math.nan}, "trainer.lr is nan; it must be positive"),
         (TrainerConfig, {"warmup": 1.5}, "trainer.warmup is 1.5; it is a share of the run, from 0 to 1"),
-        (PretrainObjective, {"image_fraction": 2.0}, "objective.image_fraction is 2.0; allowed: a share"),
+        (JEPAConfig, {"image_fraction": 2.0}, "objective.image_fraction is 2.0; allowed: a share"),
         (
-            PretrainObjective,
+            JEPAConfig,
             {"ema": (0.999, 0.99)},
             r"objective.ema is \(0.999, 0.99\); allowed: two momenta",
         ),

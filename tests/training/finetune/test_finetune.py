@@ -45,8 +45,8 @@ def finetune_task(
 
 
 def losses(task: FinetuneTask, batch: WindowBatch | None = None, step: int = 0) -> dict[str, torch.Tensor]:
-    (part,) = task.parts(batch or next(task.batches(0)), step)
-    return part()
+    (forward_pass,) = task.forward_passes(batch or next(task.batches(0)), step)
+    return forward_pass()
 
 
 def test_it_learns_what_actions_do(tmp_path: Path) -> None:
@@ -154,14 +154,14 @@ def test_slices_of_a_batch_give_its_gradients() -> None:
     found: list[dict[str, torch.Tensor]] = []
     for task in (whole, sliced):
         total: dict[str, torch.Tensor] = {}
-        for part in task.parts(batch, 0):
-            figures = part()
+        for forward_pass in task.forward_passes(batch, 0):
+            figures = forward_pass()
             figures["loss"].backward()
             total = {
                 name: total.get(name, torch.zeros(())) + value.detach() for name, value in figures.items()
             }
         found.append(total)
-    assert len(sliced.parts(batch, 0)) == 3
+    assert len(sliced.forward_passes(batch, 0)) == 3
     for name in found[0]:
         torch.testing.assert_close(found[0][name], found[1][name])
     pairs = zip(whole.model.predictor.parameters(), sliced.model.predictor.parameters(), strict=True)

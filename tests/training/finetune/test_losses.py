@@ -9,8 +9,9 @@ from torch import Tensor
 from tests.models.reference import randomise
 from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
-from vjepa_world.training.finetune.losses import Predictions, prediction_losses, predictions
-from vjepa_world.training.finetune.micro_batches import Piece
+from vjepa_world.training.finetune.losses import prediction_losses
+from vjepa_world.training.finetune.micro_batch import MicroBatch
+from vjepa_world.training.finetune.predictions import Predictions, predict_windows
 
 
 @pytest.mark.parametrize(("context_frames", "normalize"), [(0, False), (1, False), (0, True)])
@@ -28,7 +29,7 @@ def test_rollouts_feed_predictions_back_with_true_states(
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(batch, frames, tokens, width, generator=generator)
     actions, states = torch.randn(2, batch, frames, 3, generator=generator)
-    found = predictions(predictor, features, actions[:, :-1], states, horizon)
+    found = predict_windows(predictor, features, actions[:, :-1], states, horizon)
     teacher_forced, rollout = found.teacher_forced, found.rollout
     assert teacher_forced.shape == (batch, frames - 1, tokens, width)
     assert rollout.shape == (batch, horizon if horizon > 1 else 0, tokens, width)
@@ -59,20 +60,20 @@ def test_losses_by_hand() -> None:
     teacher_forced = torch.tensor([[[[1.0, 1.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]])
     rollout = torch.tensor([[[[3.0, -3.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]]])
     true, none = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2)
-    piece = Piece(
+    batch = MicroBatch(
         embodiment="default",
         frozen=true,
         features=true,
         actions=none[:, 1:],
         states=none,
         extrinsics=None,
-        pictures=None,
+        images=None,
         teacher_forced_weights=torch.tensor([[[0.5, 1.5], [1.0, 1.0]]]),
         rollout_weights=torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]),
         reconstruction_weights=none,
-        later=torch.ones(1, dtype=torch.long),
-        shown=torch.zeros(1, dtype=torch.long),
+        later_frame=torch.ones(1, dtype=torch.long),
+        decoded_frame=torch.zeros(1, dtype=torch.long),
     )
-    losses = prediction_losses(Predictions(teacher_forced, rollout), piece)
+    losses = prediction_losses(Predictions(teacher_forced, rollout), batch)
     assert losses["loss_teacher"].item() == pytest.approx((0.5 * 1 + 1.5 * 2) / 4)
     assert losses["loss_rollout"].item() == pytest.approx((2 * 3 + 4 * 1) / 4)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.ops.masking.token_distance import distance_to_hidden
-from vjepa_world.training.pretrain.losses.latent import (
+from vjepa_world.training.pretrain.losses.jepa import (
     Distance,
     context_weights,
     latent_distance,

@@ -1,17 +1,19 @@
-"""The pretraining methods: what they add up, and that it does not depend on slices or processes."""
+"""The pretraining objectives: what they add up, and that it does not depend on slices or processes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.training.tiny import CPU, ENCODER, MASKS, PREDICTOR, moving_dot, pretrain_objective
+from tests.training.tiny import CPU, ENCODER, MASKS, PREDICTOR, jepa_config, moving_dot
+from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
@@ -19,10 +21,19 @@ from vjepa_world.ops.masking.blocks import gather_tokens, sample_masks
 from vjepa_world.ops.masking.spec import MaskSpec
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained import save_pretrained
-from vjepa_world.training.engine.sampling import step_generator
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.pretrain.objectives import Jepa, MaskedPixels, Method, StepDraw, build_method
+from vjepa_world.training.engine.step_draw import StepDraw, step_generator
+from vjepa_world.training.pretrain.config import PretrainConfig
+from vjepa_world.training.pretrain.objectives.config import (
+    ContrastiveConfig,
+    JEPAConfig,
+    ObjectiveConfig,
+    PixelsConfig,
+)
+from vjepa_world.training.pretrain.objectives.jepa import JEPA
 from vjepa_world.training.pretrain.objectives.masks import draw_groups
+from vjepa_world.training.pretrain.objectives.pixels import MaskedPixels
+from vjepa_world.training.pretrain.objectives.protocol import Objective
+from vjepa_world.training.pretrain.objectives.registry import build_objective
 from vjepa_world.training.pretrain.views import colored, draw_pairs, stills
 
 LEVELS = replace(ENCODER, depth=3, levels=(1, 2), positions="interleaved")
@@ -35,31 +46,31 @@ def clips(count: int = 4, views: int = 1) -> Tensor:
     return video if views == 1 else torch.stack([video, video.flip(-1)], dim=1)
 
 
-def total(method: Method, video: Tensor, **draw: int) -> tuple[dict[str, float], list[Tensor]]:
-    """Return a step's figures and gradients, part by part as the trainer runs them."""
-    method.modules.zero_grad()
-    figures: dict[str, float] = {}
-    for part in method.parts(video, StepDraw(step_generator(0, 0), 0.5, **draw)):
-        found = part()
+def total(objective: Objective, video: Tensor, **draw: Any) -> tuple[dict[str, float], list[Tensor]]:
+    """Return a step's metrics and gradients, pass by pass as the trainer runs them."""
+    objective.modules.zero_grad()
+    metrics: dict[str, float] = {}
+    for forward_pass in objective.forward_passes(video, StepDraw(step_generator(0, 0), 0.5, **draw)):
+        found = forward_pass()
         found["loss"].backward()
         for name, value in found.items():
-            figures[name] = figures.get(name, 0.0) + value.item()
-    trained = [p for p in method.modules.parameters() if p.requires_grad]
-    return figures, [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
+            metrics[name] = metrics.get(name, 0.0) + value.item()
+    trained = [p for p in objective.modules.parameters() if p.requires_grad]
+    return metrics, [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in trained]
 
 
-def build(goal: PretrainObjective, encoder: EncoderConfig = ENCODER, levels: bool = False) -> Method:
-    return build_method(encoder, DEEP if levels else PREDICTOR, goal, seed=0)
+def build(config: ObjectiveConfig, encoder: EncoderConfig = ENCODER, levels: bool = False) -> Objective:
+    return build_objective(encoder, DEEP if levels else PREDICTOR, config, seed=0)
 
 
-METHODS: dict[str, Callable[[], Method]] = {
-    "vjepa2": lambda: build(pretrain_objective()),
-    "levels": lambda: build(pretrain_objective(context_weight=0.5), LEVELS, levels=True),
-    "smooth": lambda: build(pretrain_objective(distance="smooth_l1")),
-    "online": lambda: build(pretrain_objective(target="online", variance=1.0, covariance=0.1, sigreg=0.1)),
-    "ijepa": lambda: build(pretrain_objective(masking="image", image_fraction=0.0), IMAGES),
-    "mae": lambda: build(pretrain_objective(kind="pixels", masking="tube", mask_ratio=0.75)),
-    "simclr": lambda: build(PretrainObjective(kind="contrastive", gray_fraction=0.5)),
+OBJECTIVES: dict[str, Callable[[], Objective]] = {
+    "vjepa2": lambda: build(jepa_config()),
+    "levels": lambda: build(jepa_config(context_weight=0.5), LEVELS, levels=True),
+    "smooth": lambda: build(jepa_config(distance="smooth_l1")),
+    "online": lambda: build(jepa_config(target="online", variance=1.0, covariance=0.1, sigreg=0.1)),
+    "ijepa": lambda: build(jepa_config(masking="image", image_fraction=0.0), IMAGES),
+    "mae": lambda: build(PixelsConfig(masks=MASKS, masking="tube", mask_ratio=0.75)),
+    "simclr": lambda: build(ContrastiveConfig(gray_fraction=0.5)),
 }
 WHOLE_BATCH = ("online", "simclr")
 
@@ -70,31 +81,31 @@ def video_for(name: str) -> Tensor:
     return clips(views=2 if name == "simclr" else 1)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_every_weight_that_it_should(name: str) -> None:
-    method = METHODS[name]()
-    figures, gradients = total(method, video_for(name))
-    assert figures["loss"] > 0
-    trained = [key for key, p in method.modules.named_parameters() if p.requires_grad]
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_objective_trains_every_weight_that_it_should(name: str) -> None:
+    objective = OBJECTIVES[name]()
+    metrics, gradients = total(objective, video_for(name))
+    assert metrics["loss"] > 0
+    trained = [key for key, p in objective.modules.named_parameters() if p.requires_grad]
     still = [key for key, grad in zip(trained, gradients, strict=True) if not grad.abs().sum() > 0]
     # The third mask token stands for pairs; one family uses the first alone. A key's bias shifts all scores alike.
     assert all("mask_tokens" in key for key in still), still
-    assert not any(p.requires_grad for key, p in method.modules.named_parameters() if "target" in key)
+    assert not any(p.requires_grad for key, p in objective.modules.named_parameters() if "target" in key)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in WHOLE_BATCH])
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name not in WHOLE_BATCH])
 def test_slices_and_processes_change_nothing(name: str) -> None:
     video = video_for(name)
-    figures, gradients = total(METHODS[name](), video)
+    metrics, gradients = total(OBJECTIVES[name](), video)
     for slices in (2, 3):
-        sliced, found = total(METHODS[name](), video, slices=slices)
-        assert sliced == pytest.approx(figures, rel=1e-5)
+        sliced, found = total(OBJECTIVES[name](), video, slices=slices)
+        assert sliced == pytest.approx(metrics, rel=1e-5)
         for ours, theirs in zip(found, gradients, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-7)
     halves = [
-        total(METHODS[name](), half, rank=rank, world_size=2) for rank, half in enumerate(video.chunk(2))
+        total(OBJECTIVES[name](), half, rank=rank, world_size=2) for rank, half in enumerate(video.chunk(2))
     ]
-    assert {key: sum(h[0][key] for h in halves) / 2 for key in figures} == pytest.approx(figures, rel=1e-5)
+    assert {key: sum(h[0][key] for h in halves) / 2 for key in metrics} == pytest.approx(metrics, rel=1e-5)
     for one, two, theirs in zip(halves[0][1], halves[1][1], gradients, strict=True):
         torch.testing.assert_close((one + two) / 2, theirs, rtol=1e-4, atol=1e-7)
 
@@ -102,8 +113,9 @@ def test_slices_and_processes_change_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ["vjepa2", "ijepa"])
 def test_groups_are_masked_by_themselves_and_never_depend_on_the_processes(name: str) -> None:
     video = torch.cat([video_for(name), video_for(name).flip(-1)])
-    grid, goal = METHODS[name]().encoder.token_grid(video), METHODS[name]().objective  # type: ignore[attr-defined]
-    small = replace(goal, mask_group=3)
+    objective = OBJECTIVES[name]()
+    grid, config = objective.encoder.token_grid(video), objective.config  # type: ignore[attr-defined]
+    small = replace(config, mask_group=3)
     whole = draw_groups(small, grid, 8, False, StepDraw(step_generator(0, 0)))
     assert [group.rows for group in whole] == [slice(0, 3), slice(3, 5), slice(5, 8)]
     shares = [
@@ -123,30 +135,32 @@ def test_groups_are_masked_by_themselves_and_never_depend_on_the_processes(name:
 
 
 def test_vjepa2_is_the_mean_l1_to_the_layer_normed_target_at_hidden_tokens() -> None:
-    method = build(pretrain_objective())
-    assert isinstance(method, Jepa)
+    objective = build(jepa_config())
+    assert isinstance(objective, JEPA)
     video = clips()
-    figures, gradients = total(method, video)
+    metrics, gradients = total(objective, video)
     grid = (2, 4, 4)
     losses = []
     with torch.no_grad():
-        target = method.target(video)
+        target = objective.target(video)
         target = (target - target.mean(-1, keepdim=True)) / (
             target.var(-1, correction=0, keepdim=True) + 1e-5
         ).sqrt()
     for index, (context, hidden) in enumerate(sample_masks(grid, 4, MASKS, step_generator(0, 0))):
-        predicted = method.predictor(method.encoder(video, context), context, hidden, grid, index)
+        predicted = objective.predictor(objective.encoder(video, context), context, hidden, grid, index)
         rows = [(predicted[b] - target[b][hidden[b]]).abs().mean() for b in range(4)]
         losses.append(torch.stack(rows).mean())
-    assert figures["loss_mask_0"] == pytest.approx(losses[0].item(), rel=1e-5)
-    assert figures["loss_mask_1"] == pytest.approx(losses[1].item(), rel=1e-5)
-    assert figures["loss"] == pytest.approx(sum(x.item() for x in losses) / 2, rel=1e-5)
-    method.modules.zero_grad()
+    assert metrics["loss_mask_0"] == pytest.approx(losses[0].item(), rel=1e-5)
+    assert metrics["loss_mask_1"] == pytest.approx(losses[1].item(), rel=1e-5)
+    assert metrics["loss"] == pytest.approx(sum(x.item() for x in losses) / 2, rel=1e-5)
+    objective.modules.zero_grad()
     (sum(losses) / 2).backward()  # type: ignore[union-attr]
-    trained = [p for p in method.modules.parameters() if p.requires_grad and p.grad is not None]
+    trained = [p for p in objective.modules.parameters() if p.requires_grad and p.grad is not None]
     kept = [
         g
-        for g, p in zip(gradients, (q for q in method.modules.parameters() if q.requires_grad), strict=True)
+        for g, p in zip(
+            gradients, (q for q in objective.modules.parameters() if q.requires_grad), strict=True
+        )
         if p.grad is not None
     ]
     for ours, p in zip(kept, trained, strict=True):
@@ -154,15 +168,17 @@ def test_vjepa2_is_the_mean_l1_to_the_layer_normed_target_at_hidden_tokens() -> 
 
 
 def test_dense_loss_weighs_seen_tokens_by_their_distance_and_rises_along_its_ramp() -> None:
-    goal = pretrain_objective(context_weight=0.5, context_ramp=(0.4, 0.6), masks=MASKS[:1])
-    method = build(goal, LEVELS, levels=True)
-    assert isinstance(method, Jepa)
+    goal = jepa_config(context_weight=0.5, context_ramp=(0.4, 0.6), masks=MASKS[:1])
+    objective = build(goal, LEVELS, levels=True)
+    assert isinstance(objective, JEPA)
     video = clips()
-    halfway, _ = total(method, video)  # progress is 0.5, so the weight is half of 0.5
+    halfway, _ = total(objective, video)  # progress is 0.5, so the weight is half of 0.5
     context, hidden = sample_masks((2, 4, 4), 4, MASKS[:1], step_generator(0, 0))[0]
     with torch.no_grad():
-        _, seen = method.predictor.dense(method.encoder.levels(video, context), context, hidden, (2, 4, 4), 0)
-        levels = method.target.levels(video).chunk(2, dim=-1)
+        _, seen = objective.predictor.dense(
+            objective.encoder.levels(video, context), context, hidden, (2, 4, 4), 0
+        )
+        levels = objective.target.levels(video).chunk(2, dim=-1)
         wanted = gather_tokens(torch.cat([F.layer_norm(level, (24,)) for level in levels], dim=-1), context)
     where = (
         torch.stack(torch.meshgrid(torch.arange(2), torch.arange(4), torch.arange(4), indexing="ij"), -1)
@@ -177,71 +193,71 @@ def test_dense_loss_weighs_seen_tokens_by_their_distance_and_rises_along_its_ram
     error /= context.numel()
     assert halfway["loss_mask_0_context"] == pytest.approx(error.item(), rel=1e-5)
     assert halfway["loss"] == pytest.approx(halfway["loss_mask_0"] + error.item(), rel=1e-5)
-    early = [part() for part in method.parts(video, StepDraw(step_generator(0, 0), 0.3))]
+    early = [part() for part in objective.forward_passes(video, StepDraw(step_generator(0, 0), 0.3))]
     assert early[0]["loss"].item() == pytest.approx(halfway["loss_mask_0"], rel=1e-5)
 
 
 def test_online_targets_have_gradients_and_moving_averages_have_none() -> None:
-    method = build(pretrain_objective(target="online"))
-    assert isinstance(method, Jepa)
-    assert method.frozen is method.encoder
-    before = [p.clone() for p in method.encoder.parameters()]
-    method.after_step(1.0)
-    assert all(torch.equal(a, b) for a, b in zip(before, method.encoder.parameters(), strict=True))
-    _, online = total(method, clips())
-    _, stopped = total(build(pretrain_objective()), clips())
+    objective = build(jepa_config(target="online"))
+    assert isinstance(objective, JEPA)
+    assert objective.frozen is objective.encoder
+    before = [p.clone() for p in objective.encoder.parameters()]
+    objective.after_step(1.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, objective.encoder.parameters(), strict=True))
+    _, online = total(objective, clips())
+    _, stopped = total(build(jepa_config()), clips())
     assert any(not torch.allclose(a, b) for a, b in zip(online, stopped, strict=True))
 
 
 def test_the_target_moves_by_a_momentum_that_rises() -> None:
-    method = build(pretrain_objective(ema=(0.9, 1.0)))
-    assert isinstance(method, Jepa)
+    objective = build(jepa_config(ema=(0.9, 1.0)))
+    assert isinstance(objective, JEPA)
     with torch.no_grad():
-        for p in method.encoder.parameters():
+        for p in objective.encoder.parameters():
             p.add_(1.0)
-    start = method.target.norm.weight.clone()
-    method.after_step(0.5)
-    torch.testing.assert_close(method.target.norm.weight, start + 0.05)
-    method.after_step(1.0)
-    torch.testing.assert_close(method.target.norm.weight, start + 0.05)
+    start = objective.target.norm.weight.clone()
+    objective.after_step(0.5)
+    torch.testing.assert_close(objective.target.norm.weight, start + 0.05)
+    objective.after_step(1.0)
+    torch.testing.assert_close(objective.target.norm.weight, start + 0.05)
 
 
 def test_a_teacher_gives_targets_of_its_own_width_and_never_moves(tmp_path: Path) -> None:
     teacher = replace(ENCODER, embed_dim=36, depth=2)
     save_pretrained(untrained_encoder(teacher, 5), tmp_path / "teacher")
-    method = build(pretrain_objective(target="teacher", teacher=str(tmp_path / "teacher")))
-    assert isinstance(method, Jepa)
-    assert method.predictor.predictor_proj.out_features == 36
-    figures, _ = total(method, clips())
-    assert figures["loss"] > 0
-    before = method.modules["teacher"].state_dict()
-    method.after_step(0.5)
-    assert all(torch.equal(v, method.modules["teacher"].state_dict()[k]) for k, v in before.items())
-    assert method.frozen.config == ENCODER
+    objective = build(jepa_config(target="teacher", teacher=str(tmp_path / "teacher")))
+    assert isinstance(objective, JEPA)
+    assert objective.predictor.predictor_proj.out_features == 36
+    metrics, _ = total(objective, clips())
+    assert metrics["loss"] > 0
+    before = objective.modules["teacher"].state_dict()
+    objective.after_step(0.5)
+    assert all(torch.equal(v, objective.modules["teacher"].state_dict()[k]) for k, v in before.items())
+    assert objective.frozen.config == ENCODER
     save_pretrained(untrained_encoder(replace(teacher, patch_size=16), 5), tmp_path / "coarse")
     with pytest.raises(ConfigError, match="patches of 16 pixels .* the model 8"):
-        build(pretrain_objective(target="teacher", teacher=str(tmp_path / "coarse")))
+        build(jepa_config(target="teacher", teacher=str(tmp_path / "coarse")))
 
 
 def test_ijepa_predicts_four_blocks_from_one_context() -> None:
     video = F.interpolate(clips().flatten(0, 1), scale_factor=2).unflatten(0, (4, -1))[:, :1]
-    goal = pretrain_objective(masking="image")
+    goal = jepa_config(masking="image")
     family = draw_groups(goal, (1, 8, 8), 4, True, StepDraw(step_generator(0, 0)))[0].families[0]
     assert family.hidden.shape[:2] == (4, 4)
     for context, targets in zip(family.context, family.hidden, strict=True):
         assert not set(context.tolist()) & set(targets.flatten().tolist())
-    figures, _ = total(build(goal, IMAGES), video)
-    assert set(figures) == {"loss", "loss_image"}
+    metrics, _ = total(build(goal, IMAGES), video)
+    assert set(metrics) == {"loss", "loss_image"}
 
 
 def test_pixels_are_those_of_the_hidden_tokens() -> None:
-    method = build(pretrain_objective(kind="pixels"))
-    assert isinstance(method, MaskedPixels)
+    objective = build(PixelsConfig(masks=MASKS))
+    assert isinstance(objective, MaskedPixels)
     video = clips()
-    figures, _ = total(method, video)
+    metrics, _ = total(objective, video)
     context, hidden = sample_masks((2, 4, 4), 4, MASKS, step_generator(0, 0))[0]
     with torch.no_grad():
-        predicted = method.decoder(method.encoder(video, context), context, hidden, (2, 4, 4), 0)
+        predicted = objective.decoder(objective.encoder(video, context), context, hidden, (2, 4, 4), 0)
     error = torch.tensor(0.0)
     for b in range(4):
         for i, token in enumerate(hidden[b].tolist()):
@@ -249,22 +265,24 @@ def test_pixels_are_those_of_the_hidden_tokens() -> None:
             cube = video[b, 2 * t : 2 * t + 2, :, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
             cube = cube.transpose(0, 1).flatten()
             error += (predicted[b, i] - (cube - cube.mean()) / (cube.var() + 1e-6).sqrt()).square().mean()
-    assert figures["loss_mask_0"] == pytest.approx((error / hidden.numel()).item(), rel=1e-4)
+    assert metrics["loss_mask_0"] == pytest.approx((error / hidden.numel()).item(), rel=1e-4)
 
 
 def test_views_of_a_clip_are_told_from_other_clips() -> None:
-    method = build(PretrainObjective(kind="contrastive", temperature=0.5))
-    assert method.views == 2
+    objective = build(ContrastiveConfig(temperature=0.5))
+    assert objective.views == 2
     video = clips(views=2)
-    figures, _ = total(method, video)
+    metrics, _ = total(objective, video)
     with torch.no_grad():
-        pooled = method.encoder(video.flatten(0, 1)).mean(dim=1)
-        z = F.normalize(method.modules["projector"](pooled), dim=-1)  # rows 2i and 2i + 1 are a clip's views
+        pooled = objective.encoder(video.flatten(0, 1)).mean(dim=1)
+        z = F.normalize(
+            objective.modules["projector"](pooled), dim=-1
+        )  # rows 2i and 2i + 1 are a clip's views
     losses = []
     for i in range(8):
         scores = {j: float(z[i] @ z[j]) / 0.5 for j in range(8) if j != i}
         losses.append(-scores[i ^ 1] + torch.tensor(list(scores.values())).logsumexp(0).item())
-    assert figures["loss"] == pytest.approx(sum(losses) / 8, rel=1e-4)
+    assert metrics["loss"] == pytest.approx(sum(losses) / 8, rel=1e-4)
 
 
 def test_stills_pairs_and_colours() -> None:
@@ -290,14 +308,32 @@ def test_stills_pairs_and_colours() -> None:
     assert changed.device == CPU
 
 
-def test_words_that_a_kind_would_not_read_are_refused() -> None:
-    with pytest.raises(ConfigError, match="temperature says nothing to objective.kind=jepa"):
-        PretrainObjective(temperature=0.2)
-    with pytest.raises(ConfigError, match="ema says nothing to objective.kind=pixels"):
-        PretrainObjective(kind="pixels", ema=(0.9, 0.9))
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["objective.temperature=0.2"],
+            "'objective.temperature' is given, and objective.kind=jepa does not use it",
+        ),
+        (
+            ["objective=mae", "objective.ema=[0.9,0.9]"],
+            "'objective.ema' is given, and objective.kind=pixels does not use it",
+        ),
+        (
+            ["objective=simclr", "objective.masking=tube"],
+            "'objective.masking' is given, and objective.kind=contrastive does not use it",
+        ),
+    ],
+)
+def test_options_of_another_objective_are_refused(words: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose("pretrain", PretrainConfig, ["data.path=clips", *words])
+
+
+def test_options_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(ConfigError, match="a teacher needs both"):
-        PretrainObjective(target="teacher")
+        JEPAConfig(target="teacher")
     with pytest.raises(ConfigError, match="input_levels is 2 and model.levels is"):
-        build_method(ENCODER, DEEP, PretrainObjective(), seed=0)
+        build_objective(ENCODER, DEEP, JEPAConfig(), seed=0)
     with pytest.raises(ConfigError, match=r"scale 1\.5"):
         MaskSpec(num_blocks=1, scale=1.5)

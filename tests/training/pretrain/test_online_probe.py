@@ -82,23 +82,23 @@ def test_a_place_is_read_off_and_stands_beside_the_untrained_encoder_and_chance(
     untrained = untrained_encoder(ENCODER, seed=1)
     probe = open_probe(arm, TARGET, untrained=untrained)
     assert not probe.is_classification
-    figures = probe.figures(untrained_encoder(ENCODER, seed=0))
+    metrics = probe.metrics(untrained_encoder(ENCODER, seed=0))
     # Places are uniform in a unit square, so the mean is 0.38 away on average.
-    assert figures["probe_chance"] == pytest.approx(0.38, abs=0.06)
-    assert figures["probe_error"] < 0.5 * figures["probe_chance"]
-    assert figures["probe_untrained"] == probe.figures(untrained)["probe_error"]
-    blind = probe.figures(silent(untrained_encoder(ENCODER, seed=0)))
-    assert blind["probe_error"] == pytest.approx(figures["probe_chance"], rel=0.05)
+    assert metrics["probe_chance"] == pytest.approx(0.38, abs=0.06)
+    assert metrics["probe_error"] < 0.5 * metrics["probe_chance"]
+    assert metrics["probe_untrained"] == probe.metrics(untrained)["probe_error"]
+    blind = probe.metrics(silent(untrained_encoder(ENCODER, seed=0)))
+    assert blind["probe_error"] == pytest.approx(metrics["probe_chance"], rel=0.05)
 
 
 def test_classes_are_counted_where_they_are_missed(sides: Path) -> None:
     probe = open_probe(sides)
     assert probe.is_classification
-    figures = probe.figures(untrained_encoder(ENCODER, seed=0))
-    assert "probe_untrained" not in figures
-    assert figures["probe_error"] == 0.0
-    assert 0.2 < figures["probe_chance"] < 0.8
-    assert probe.figures(silent(untrained_encoder(ENCODER, seed=0)))["probe_error"] > 0.2
+    metrics = probe.metrics(untrained_encoder(ENCODER, seed=0))
+    assert "probe_untrained" not in metrics
+    assert metrics["probe_error"] == 0.0
+    assert 0.2 < metrics["probe_chance"] < 0.8
+    assert probe.metrics(silent(untrained_encoder(ENCODER, seed=0)))["probe_error"] > 0.2
 
 
 def test_it_measures_on_episodes_that_it_is_not_fitted_to(arm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +124,12 @@ def test_nothing_of_the_training_is_touched(arm: Path) -> None:
     torch.manual_seed(7)
     expected, numbers = torch.rand(3), np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002  (the global state is the point)
     torch.manual_seed(7)
-    first = open_probe(arm, TARGET, workers=1).figures(encoder)
+    first = open_probe(arm, TARGET, workers=1).metrics(encoder)
     assert torch.equal(torch.rand(3), expected)
     assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], numbers)  # noqa: NPY002
     assert encoder.training and all(p.grad is None and p.requires_grad for p in encoder.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
-    assert open_probe(arm, TARGET).figures(encoder) == first
+    assert open_probe(arm, TARGET).metrics(encoder) == first
 
 
 def test_bad_clips_are_named_and_too_many_stop(
@@ -142,7 +142,7 @@ def test_bad_clips_are_named_and_too_many_stop(
     middle = len(whole) // 3  # the header, at the end, stays
     broken.write_bytes(whole[:middle].replace(whole[48:middle], bytes(middle - 48)) + whole[middle:])
     probe = open_probe(folder, max_bad_fraction=0.5)
-    assert probe.figures(untrained_encoder(ENCODER, seed=0))["probe_error"] < 0.3
+    assert probe.metrics(untrained_encoder(ENCODER, seed=0))["probe_error"] < 0.3
     assert "3.mp4" in caplog.text
     for path in sorted(folder.glob("*/*.mp4")):
         path.write_bytes(b"no video")
@@ -170,7 +170,7 @@ def test_a_dataset_needs_a_column(arm: Path) -> None:
 
 def test_the_encoder_may_compute_in_bfloat16(arm: Path) -> None:
     encoder = untrained_encoder(ENCODER, seed=0)
-    half = open_probe(arm, TARGET, dtype=torch.bfloat16).figures(encoder)
+    half = open_probe(arm, TARGET, dtype=torch.bfloat16).metrics(encoder)
     assert half["probe_error"] == pytest.approx(
-        open_probe(arm, TARGET).figures(encoder)["probe_error"], rel=0.3
+        open_probe(arm, TARGET).metrics(encoder)["probe_error"], rel=0.3
     )

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vjepa_world.training.pretrain.losses.pixel import masked_pixel_l2, pixel_targets
+from vjepa_world.training.pretrain.losses.pixels import masked_pixel_l2, pixel_targets
 
 VIDEO = torch.randn(2, 4, 3, 4, 6, generator=torch.Generator().manual_seed(0)) * 2 + 1
 HIDDEN = torch.tensor([[0, 7, 11], [2, 3, 8]])  # of 2 x 2 x 3 tokens

@@ -14,9 +14,9 @@ from tests.training.tiny import (
     ENCODER,
     assert_same_state,
     fit,
+    jepa_config,
     metrics,
     moving_dot,
-    pretrain_objective,
     pretrain_task,
     run_folder,
     trainer_config,
@@ -28,15 +28,15 @@ from vjepa_world.ops.feature_statistics import effective_rank, feature_std
 from vjepa_world.ops.masking.blocks import sample_pair_masks
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained import load_encoder
-from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.engine.step_draw import StepDraw, step_generator
 from vjepa_world.training.engine.trainer import Trainer
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.pretrain.objectives import Jepa, StepDraw
+from vjepa_world.training.pretrain.objectives.config import ObjectiveConfig
+from vjepa_world.training.pretrain.objectives.jepa import JEPA
 from vjepa_world.training.pretrain.task import PretrainTask
 from vjepa_world.training.pretrain.views import draw_pairs
 
-VIDEO, IMAGES = pretrain_objective(image_fraction=0.0), pretrain_objective(image_fraction=1.0)
-PAIRS = pretrain_objective(image_fraction=0.0, pair_fraction=1.0)
+VIDEO, IMAGES = jepa_config(image_fraction=0.0), jepa_config(image_fraction=1.0)
+PAIRS = jepa_config(image_fraction=0.0, pair_fraction=1.0)
 
 
 def clips(count: int = 4) -> Tensor:
@@ -47,16 +47,16 @@ def batch_of(frames: Tensor) -> ClipBatch:
     return ClipBatch(frames, ("",) * len(frames), ("",) * len(frames))
 
 
-def jepa(task: PretrainTask) -> Jepa:
-    assert isinstance(task.method, Jepa)
-    return task.method
+def jepa(task: PretrainTask) -> JEPA:
+    assert isinstance(task.objective, JEPA)
+    return task.objective
 
 
 def loss(task: PretrainTask, frames: Tensor, step: int) -> Tensor:
-    """Return the loss of a step, its parts backpropagated."""
-    parts = [part()["loss"] for part in task.parts(batch_of(frames), step)]
-    torch.stack(parts).sum().backward()
-    return torch.stack(parts).sum().detach()
+    """Return the loss of a step, its passes backpropagated."""
+    losses = [forward_pass()["loss"] for forward_pass in task.forward_passes(batch_of(frames), step)]
+    torch.stack(losses).sum().backward()
+    return torch.stack(losses).sum().detach()
 
 
 def test_the_loss_falls_and_the_checkpoint_is_the_target_encoder(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_the_loss_falls_and_the_checkpoint_is_the_target_encoder(tmp_path: Path)
 
 
 @pytest.mark.parametrize("objective", [VIDEO, IMAGES])
-def test_the_context_encoder_sees_the_visible_tokens_and_the_target_all(objective: PretrainObjective) -> None:
+def test_the_context_encoder_sees_the_visible_tokens_and_the_target_all(objective: ObjectiveConfig) -> None:
     task = pretrain_task(trainer_config(), objective=objective)
     seen: dict[str, list[int]] = {"encoder": [], "target": []}
     jepa(task).encoder.norm.register_forward_hook(lambda _, __, out: seen["encoder"].append(out.shape[1]))
@@ -109,7 +109,7 @@ def test_the_loss_is_a_function_of_weights_seed_and_step() -> None:
 
 def test_the_target_follows_the_encoder_as_a_moving_average() -> None:
     config = trainer_config(steps=10)
-    task = pretrain_task(config, objective=pretrain_objective(ema=(0.9, 0.98)))
+    task = pretrain_task(config, objective=jepa_config(ema=(0.9, 0.98)))
     trainer = Trainer(task, config, Path("unused"), CPU)
     expected = {name: value.clone() for name, value in jepa(task).target.named_parameters()}
     for step, batch in zip(range(4), task.batches(0), strict=False):
@@ -127,11 +127,11 @@ def test_the_monitor_tells_spread_and_rank_of_the_target_and_of_an_untrained_enc
     with torch.no_grad():
         for parameter in jepa(task).target.parameters():
             parameter.mul_(1.5)
-    figures = task.monitor(batch_of(clips(6)), step=0)
+    found = task.monitor(batch_of(clips(6)), step=0)
     for name, encoder in (("target", jepa(task).target), ("untrained", untrained_encoder(ENCODER, 4))):
         features = F.layer_norm(encoder(normalize_video(clips(4))), (24,)).reshape(-1, 24)
-        assert figures[f"{name}_std"] == pytest.approx(feature_std(features), rel=1e-4)
-        assert figures[f"{name}_rank"] == pytest.approx(effective_rank(features), rel=1e-4)
+        assert found[f"{name}_std"] == pytest.approx(feature_std(features), rel=1e-4)
+        assert found[f"{name}_rank"] == pytest.approx(effective_rank(features), rel=1e-4)
     with torch.no_grad():
         jepa(task).target.norm.weight.zero_()
     assert task.monitor(batch_of(clips(6)), step=0)["target_rank"] == 0
@@ -166,16 +166,16 @@ def test_a_clip_of_one_frame_has_no_pairs() -> None:
 
 
 def test_the_second_frame_is_predicted_from_the_first_and_the_tokens_seen() -> None:
-    method = jepa(pretrain_task(trainer_config(), objective=PAIRS))
+    objective = jepa(pretrain_task(trainer_config(), objective=PAIRS))
     pairs = normalize_video(torch.stack([clips(2)[:, 0], clips(2)[:, 3]], dim=1))
     context, hidden = sample_pair_masks(16, 2, PAIRS.pair_visible, torch.Generator().manual_seed(0))
-    targets = F.layer_norm(method.target(pairs[:, 1:]), (24,))
+    targets = F.layer_norm(objective.target(pairs[:, 1:]), (24,))
     repeated = pairs.repeat_interleave(2, dim=1)
-    features = method.encoder(repeated, context)
-    predicted = method.predictor(features, context, hidden + 16, (2, 4, 4), 2)
+    features = objective.encoder(repeated, context)
+    predicted = objective.predictor(features, context, hidden + 16, (2, 4, 4), 2)
     expected = (predicted - targets.gather(1, hidden.unsqueeze(-1).expand(-1, -1, 24))).abs().mean()
-    [part] = method.pair_parts(pairs, StepDraw(torch.Generator().manual_seed(0)))
-    torch.testing.assert_close(part()["loss"], expected)
+    [forward_pass] = objective.forward_passes(pairs, StepDraw(torch.Generator().manual_seed(0), pairs=True))
+    torch.testing.assert_close(forward_pass()["loss"], expected)
 
 
 def test_the_loss_on_pairs_falls(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What every training run shares: loop, checkpoints, data parallelism, optimizer, metrics."""
+"""What every training shares: trainer, checkpoints, data parallelism, optimizer, EMA, metrics."""

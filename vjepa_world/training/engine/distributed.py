@@ -1,4 +1,4 @@
-"""Several processes that train as one: who is who, and figures of them all.
+"""Several processes that train as one: ranks, the process group, and collective operations.
 
 Legend: W processes, M rows of each.
 """
@@ -21,7 +21,7 @@ from vjepa_world.errors import TrainingError
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which process this is of how many, and which of those on its machine."""
+    """Index of this process, number of processes, and index among those of its machine."""
 
     rank: int = 0
     world_size: int = 1
@@ -29,22 +29,22 @@ class Ranks:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes logs and pictures."""
+        """Whether this is the process that writes logs and checkpoints."""
         return self.rank == 0
 
 
 def ranks() -> Ranks:
-    """Return this process's place; alone where no process group was begun."""
+    """Return the ranks of this process; a single process without a process group."""
     if not dist.is_initialized():
         return Ranks()
     return Ranks(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def refuse_strangers() -> None:
-    """Stop a process that was begun as one of several and has not joined them: each would train on its own.
+def refuse_ungrouped_process() -> None:
+    """Refuse to train in one of several processes that form no group: each would train on its own.
 
     Raises:
-        TrainingError: If torchrun, or Slurm, began several and this training is of one.
+        TrainingError: If torchrun, or Slurm, started several processes and there is no process group.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         raise TrainingError(
@@ -55,14 +55,16 @@ def refuse_strangers() -> None:
 
 @contextlib.contextmanager
 def process_group(device: torch.device, timeout_s: float) -> Iterator[Ranks]:
-    """Join the processes that `torchrun` (or Slurm) started, for as long as the block lasts; do nothing when alone.
+    """Form a process group of the processes that `torchrun` (or Slurm) started, until the block ends.
+
+    A single process forms none.
 
     Args:
-        device: What is trained on; GPUs talk through NCCL, processors through Gloo.
-        timeout_s: How long to wait for the others.
+        device: The training device; GPUs communicate by NCCL, processors by Gloo.
+        timeout_s: How long to wait for the others [s].
 
     Raises:
-        TrainingError: If the group does not come together: no process trains on its own instead.
+        TrainingError: If the group cannot be formed; no process trains on its own instead.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or dist.is_initialized():
         yield ranks()
@@ -81,12 +83,12 @@ def process_group(device: torch.device, timeout_s: float) -> Iterator[Ranks]:
 
 
 def _no_group(error: Exception, timeout_s: float) -> str:
-    words = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-    place = ", ".join(f"{word}={os.environ.get(word, 'not set')}" for word in words)
+    names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    settings = ", ".join(f"{name}={os.environ.get(name, 'not set')}" for name in names)
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"the processes did not find each other within {timeout_s:g} s ({place}): {reason}. Start all of them with "
-        "torchrun, with one address that every machine reaches and a free port; no process goes on alone."
+        f"the processes did not find each other within {timeout_s:g} s ({settings}): {reason}. Start all of them with "
+        "torchrun, with one address that every machine reaches and a free port; no process trains alone."
     )
 
 
@@ -122,7 +124,7 @@ class _Rows(torch.autograd.Function):
 
 
 def all_mean(x: Tensor) -> Tensor:
-    """Return the mean of `x` over all processes, differentiably: each process's gradient reaches all of them."""
+    """Return the mean of `x [...]` over all processes, `[...]`; its gradient reaches all of them."""
     mean: Tensor = _Mean.apply(x) if dist.is_initialized() else x
     return mean
 
@@ -133,25 +135,25 @@ def all_rows(x: Tensor) -> Tensor:
     return rows
 
 
-def any_process(wish: bool) -> bool:
-    """Return whether any process wishes it: all of them get the same answer."""
+def any_process(flag_here: bool) -> bool:
+    """Return whether the flag is set in any process, the same answer in all of them."""
     if not dist.is_initialized():
-        return wish
-    flag = torch.tensor(int(wish))
+        return flag_here
+    flag = torch.tensor(int(flag_here))
     dist.all_reduce(flag, dist.ReduceOp.MAX)
     return bool(flag)
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process has called this."""
     if dist.is_initialized():
         dist.barrier()
 
 
-def mean_figures(figures: dict[str, float]) -> dict[str, float]:
-    """Return figures averaged over all processes, which must have the same ones."""
+def mean_metrics(metrics: dict[str, float]) -> dict[str, float]:
+    """Return metrics averaged over all processes, which must have the same names in each."""
     if not dist.is_initialized():
-        return figures
-    values = torch.tensor([figures[name] for name in sorted(figures)], dtype=torch.float64)
+        return metrics
+    values = torch.tensor([metrics[name] for name in sorted(metrics)], dtype=torch.float64)
     dist.all_reduce(values)
-    return dict(zip(sorted(figures), (values / dist.get_world_size()).tolist(), strict=True))
+    return dict(zip(sorted(metrics), (values / dist.get_world_size()).tolist(), strict=True))

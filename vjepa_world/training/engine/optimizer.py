@@ -1,4 +1,4 @@
-"""AdamW as the family trains with it, and what its rates are at each step."""
+"""AdamW, and its learning rate and weight decay at each step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vjepa_world.training.engine.config import TrainerConfig
 
 
 def build_optimizer(modules: nn.Module, config: TrainerConfig) -> torch.optim.AdamW:
-    """Return the optimizer of all weights that require a gradient; only matrices decay."""
+    """Return the optimizer of all weights that require a gradient; weight decay is for matrices only."""
     trained = [p for p in modules.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "decays": True},
@@ -22,7 +22,7 @@ def build_optimizer(modules: nn.Module, config: TrainerConfig) -> torch.optim.Ad
 
 
 def set_rates(optimizer: torch.optim.Optimizer, config: TrainerConfig, step: int) -> None:
-    """Give the optimizer the learning rate and the weight decay of a step."""
+    """Set the learning rate and the weight decay of a step."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(config, step)
         if group["decays"]:

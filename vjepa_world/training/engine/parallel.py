@@ -1,4 +1,4 @@
-"""How a step's parts run on one process, on replicas (DDP) or on shards of the weights (FSDP2)."""
+"""How the forward passes of a step run: in one process, on replicas (DDP) or on shards of the weights (FSDP2)."""
 
 from __future__ import annotations
 
@@ -16,46 +16,47 @@ from vjepa_world.models.transformer import Block
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import Ranks
 
-Part = Callable[[], dict[str, Tensor]]
+#: One forward pass of a step; it returns metrics, `loss` among them.
+ForwardPass = Callable[[], dict[str, Tensor]]
 
-#: Methods beside `forward` that read a module's weights.
+#: Methods besides `forward` that read a module's weights.
 FORWARDS = ("features", "dense", "forward_with_state", "step", "reconstruct")
 
 
 class Parallel(Protocol):
-    """Runs parts forward and backward; after the last one, gradients are those of the mean over processes."""
+    """Runs passes forward and backward; after the last one, gradients are averaged over the processes."""
 
-    def run(self, part: Part, last: bool) -> dict[str, Tensor]:
-        """Run a part and backpropagate its `loss`; return its figures."""
+    def run(self, forward_pass: ForwardPass, last: bool) -> dict[str, Tensor]:
+        """Run a pass, backpropagate its `loss`, and return its metrics; `last` of the step."""
         ...
 
 
-class Alone:
+class SingleProcess:
     """One process."""
 
-    def run(self, part: Part, last: bool) -> dict[str, Tensor]:
+    def run(self, forward_pass: ForwardPass, last: bool) -> dict[str, Tensor]:
         """See :class:`Parallel`."""
-        figures = part()
-        figures["loss"].backward()
-        return figures
+        metrics = forward_pass()
+        metrics["loss"].backward()
+        return metrics
 
 
 class _Runner(nn.Module):
-    """What DDP takes for a model: it owns the weights, and its forward pass is any part."""
+    """The module that DDP wraps: it owns the weights, and runs any forward pass."""
 
     def __init__(self, modules: nn.Module) -> None:
         super().__init__()
         self.owned = modules
 
-    def forward(self, part: Part) -> dict[str, Tensor]:
-        return part()
+    def forward(self, forward_pass: ForwardPass) -> dict[str, Tensor]:
+        return forward_pass()
 
 
 class Replicas:
-    """A copy of the weights in each process; gradients are exchanged with the last part."""
+    """A copy of the weights in each process; gradients are averaged with the last pass."""
 
     def __init__(self, modules: nn.Module, device: torch.device) -> None:
-        # A part may leave weights unused (the mask token of another family), which DDP then need not wait for.
+        # A pass may leave weights unused (the mask token of another family); DDP must not wait for them.
         self.model = DistributedDataParallel(
             _Runner(modules),
             device_ids=[device] if device.type == "cuda" else None,
@@ -63,16 +64,16 @@ class Replicas:
             find_unused_parameters=True,
         )
 
-    def run(self, part: Part, last: bool) -> dict[str, Tensor]:
+    def run(self, forward_pass: ForwardPass, last: bool) -> dict[str, Tensor]:
         """See :class:`Parallel`."""
         with contextlib.nullcontext() if last else self.model.no_sync():
-            figures = cast("dict[str, Tensor]", self.model(part))
-            figures["loss"].backward()
-        return figures
+            metrics = cast("dict[str, Tensor]", self.model(forward_pass))
+            metrics["loss"].backward()
+        return metrics
 
 
 class Shards:
-    """Each process keeps a share of all weights, gradients and optimizer states, gathered block by block."""
+    """Each process stores a shard of all weights, gradients and optimizer states, gathered block by block."""
 
     def __init__(self, modules: nn.Module) -> None:
         self.sharded: list[FSDPModule] = []
@@ -88,25 +89,25 @@ class Shards:
                     register_fsdp_forward_method(root, name)
             self.sharded.append(cast(FSDPModule, root))
 
-    def run(self, part: Part, last: bool) -> dict[str, Tensor]:
+    def run(self, forward_pass: ForwardPass, last: bool) -> dict[str, Tensor]:
         """See :class:`Parallel`."""
         for module in self.sharded:
             module.set_requires_gradient_sync(last)
             module.set_is_last_backward(last)
-        figures = part()
-        figures["loss"].backward()
-        return figures
+        metrics = forward_pass()
+        metrics["loss"].backward()
+        return metrics
 
 
 def make_parallel(modules: nn.Module, config: TrainerConfig, ranks: Ranks, device: torch.device) -> Parallel:
-    """Prepare the modules in place, and return what runs their parts."""
+    """Prepare the modules in place, and return what runs the forward passes."""
     _set_recompute(modules.modules(), config.recompute)
     if config.compile:
         for module in modules.modules():
             if isinstance(module, Block | AdaLNBlock):
                 module.compile(dynamic=True)
     if ranks.world_size == 1:
-        return Alone()
+        return SingleProcess()
     if config.parallel == "ddp":
         return Replicas(modules, device)
     return Shards(modules)

@@ -1,8 +1,8 @@
-"""The loop that every training shares: precision, rates, log, checkpoints, exact resume, one process or many."""
+"""The training loop: precision, learning rate, log, checkpoints, exact resume, one process or several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,30 +17,30 @@ from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.system.progress import progress, say
 from vjepa_world.training.engine.checkpoint import Checkpoints, restore_training, training_tensors
 from vjepa_world.training.engine.config import TrainerConfig
-from vjepa_world.training.engine.distributed import any_process, mean_figures, ranks, refuse_strangers
-from vjepa_world.training.engine.machine_rate import matrix_rate
-from vjepa_world.training.engine.metrics import MetricsLog
-from vjepa_world.training.engine.monitors import StepClock
+from vjepa_world.training.engine.distributed import any_process, mean_metrics, ranks, refuse_ungrouped_process
+from vjepa_world.training.engine.matrix_rate import matrix_rate
+from vjepa_world.training.engine.metrics_log import MetricsLog
 from vjepa_world.training.engine.nonfinite import dump_step
 from vjepa_world.training.engine.optimizer import build_optimizer, learning_rate, set_rates
-from vjepa_world.training.engine.parallel import make_parallel
+from vjepa_world.training.engine.parallel import ForwardPass, make_parallel
 from vjepa_world.training.engine.shutdown import StopSignal
+from vjepa_world.training.engine.step_clock import StepClock
 
-#: How long a wait for data or a step that can be dropped may go on after a signal [s]: mostly it is done by then.
+#: How long a wait for data, or a step that can be dropped, may continue after a signal [s]; mostly it ends by itself.
 _GRACE_S = 0.5
-#: The same where several processes take a step together, and a dropped one leaves nothing to save.
+#: The same for several processes, which cannot save after they gave up a wait for data.
 _SHARED_GRACE_S = 10.0
 
 
 class Task(Protocol):
-    """What is trained. A step's result depends on the weights, the seed and the step alone."""
+    """What is trained. A step's result depends on the weights, the seed and the step only."""
 
-    #: What one batch entry is called beside the throughput.
+    #: Name of a batch entry, in the plural, for the throughput.
     unit: str
 
     @property
     def flops(self) -> float:
-        """Floating-point operations of the parts that were last returned, for one process; 0 if nobody counts them."""
+        """Floating-point operations of the last returned passes in this process; 0 if they are not counted."""
         ...
 
     @property
@@ -49,17 +49,17 @@ class Task(Protocol):
         ...
 
     def batches(self, start_step: int) -> Iterator[Any]:
-        """Yield this process's part of the batches of the steps from `start_step` on."""
+        """Yield this process's share of the batches of the steps from `start_step` on."""
         ...
 
     def names(self, batch: Any) -> Sequence[str]:
-        """Return what the batch's entries are called."""
+        """Return a name for each entry of the batch."""
         ...
 
-    def parts(self, batch: Any, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
-        """Return the forward passes of a step, each giving figures with `loss`; figures and gradients add up.
+    def forward_passes(self, batch: Any, step: int) -> Sequence[ForwardPass]:
+        """Return the forward passes of a step, each giving metrics with `loss`; metrics and gradients add up.
 
-        A part is backpropagated before the next one is run, so one graph lives at a time.
+        A pass is backpropagated before the next one is run, so only one graph is in memory at a time.
         """
         ...
 
@@ -68,15 +68,15 @@ class Task(Protocol):
         ...
 
     def monitor(self, batch: Any, step: int) -> dict[str, float]:
-        """Return figures that are worth their cost only at logged steps."""
+        """Return metrics that are too expensive for every step; called at logged steps."""
         ...
 
-    def warning(self, figures: dict[str, float]) -> str | None:
-        """Return what the user should hear of, given a logged step's figures."""
+    def warning(self, metrics: dict[str, float]) -> str | None:
+        """Return a warning for the user, given the metrics of a logged step; None for none."""
         ...
 
     def files(self) -> dict[str, Any]:
-        """Return what users load: the contents of the checkpoint folder."""
+        """Return the files that users load: the contents of the checkpoint folder."""
         ...
 
 
@@ -84,7 +84,7 @@ class Trainer:
     """Trains a :class:`Task` into a run folder."""
 
     def __init__(self, task: Task, config: TrainerConfig, run: Path, device: torch.device) -> None:
-        refuse_strangers()
+        refuse_ungrouped_process()
         self.task, self.config, self.run, self.device = task, config, run, device
         self.dtype = resolve_precision(config.precision, device)
         self.ranks = ranks()
@@ -98,14 +98,14 @@ class Trainer:
     def fit(self, resume: bool = False) -> None:
         """Train to the last step, from the newest checkpoint if `resume`.
 
-        Ctrl-C and SIGTERM save before the run ends: after the step at hand if that is done in half a second, else what
-        was reached before it. Of several processes none can drop a step that the others take: they finish it, and a
-        wait for data of more than ten seconds is given up without saving.
+        Ctrl-C and SIGTERM save a checkpoint before the run ends: after the current step if it ends within half a
+        second, else after the one before. Several processes always finish the current step, since none can drop a step
+        that the others take; a wait for data of more than ten seconds is given up without saving.
 
         Raises:
             TrainingError: If the loss or a gradient is not finite; the step is not taken.
             CheckpointError: If a checkpoint cannot be written or read.
-            KeyboardInterrupt: If a signal asked for the end.
+            KeyboardInterrupt: If a signal stopped the run.
         """
         start = restore_training(self.run, self.task.modules, self.optimizer) if resume else 0
         report = _Report(self, start)
@@ -122,7 +122,7 @@ class Trainer:
             report.close()
 
     def _steps(self, start: int, stop: StopSignal, report: _Report) -> int:
-        """Take the steps up to the last one or a signal; return how many are done, and saved."""
+        """Take the steps up to the last one or a signal; return how many are done and saved."""
         batches = report.clock.watch(self.task.batches(start))
         done = saved = start
         alone = self.ranks.world_size == 1
@@ -133,18 +133,18 @@ class Trainer:
                 if batch is None:
                     return done
                 with stop.droppable(_GRACE_S) if alone else nullcontext():
-                    figures = self._computed(done, batch)
+                    metrics = self._computed(done, batch)
             except KeyboardInterrupt:
                 if not stop.asked:
                     raise
                 if not alone:
-                    report.say(f"stopped while waiting for the data of step {done}; saved are {saved} steps")
+                    report.say(f"stopped while waiting for the data of step {done}; {saved} steps are saved")
                     raise
                 if done > saved:
                     self._save(done)
                 return done
-            self._update(done, batch, figures)
-            report.step(done, batch, figures)
+            self._update(done, batch, metrics)
+            report.step(done, batch, metrics)
             done += 1
             stopping = any_process(stop.asked or self.checkpoints.failed)
             if done % self.config.checkpoint_every == 0 or done == self.config.steps or stopping:
@@ -155,61 +155,62 @@ class Trainer:
                 return done
 
     def step(self, step: int, batch: Any) -> dict[str, Tensor]:
-        """Take one optimizer step and return its figures.
+        """Take one optimizer step and return its metrics.
 
         Raises:
             TrainingError: If the loss or the gradients are not finite; nothing is updated, and the batch is dumped.
         """
-        figures = self._computed(step, batch)
-        self._update(step, batch, figures)
-        return figures
+        metrics = self._computed(step, batch)
+        self._update(step, batch, metrics)
+        return metrics
 
     def _computed(self, step: int, batch: Any) -> dict[str, Tensor]:
-        """Return a step's figures, its gradients computed; no weight has changed."""
+        """Compute the gradients of a step, and return its metrics; no weight changes."""
         set_rates(self.optimizer, self.config, step)
         self.optimizer.zero_grad(set_to_none=True)
-        figures: dict[str, Tensor] = {}
-        parts = self.task.parts(batch, step)
-        for index, part in enumerate(parts):
-            found = self.parallel.run(self._in_precision(part), index + 1 == len(parts))
+        metrics: dict[str, Tensor] = {}
+        passes = self.task.forward_passes(batch, step)
+        for index, forward_pass in enumerate(passes):
+            found = self.parallel.run(self._in_precision(forward_pass), index + 1 == len(passes))
             for name, value in found.items():
-                figures[name] = figures[name] + value.detach() if name in figures else value.detach()
-        figures["gradient_norm"] = self._clipped_norm()
-        return figures
+                metrics[name] = metrics[name] + value.detach() if name in metrics else value.detach()
+        metrics["gradient_norm"] = self._clipped_norm()
+        return metrics
 
-    def _update(self, step: int, batch: Any, figures: dict[str, Tensor]) -> None:
-        """Let the optimizer take the step.
+    def _update(self, step: int, batch: Any, metrics: dict[str, Tensor]) -> None:
+        """Update the weights.
 
         Raises:
             TrainingError: If the loss or the gradients are not finite.
         """
-        finite = all(bool(torch.isfinite(figures[name])) for name in ("loss", "gradient_norm"))
-        if any_process(not finite):  # all stop, else those whose part is finite would wait for the others
-            raise TrainingError(self._dumped(step, batch, figures))
+        finite = all(bool(torch.isfinite(metrics[name])) for name in ("loss", "gradient_norm"))
+        if any_process(not finite):  # all stop, else those with a finite loss would wait for the others
+            raise TrainingError(self._dumped(step, batch, metrics))
         self.optimizer.step()
         self.task.after_step(step)
 
-    def _in_precision(self, part: Callable[[], dict[str, Tensor]]) -> Callable[[], dict[str, Tensor]]:
+    def _in_precision(self, forward_pass: ForwardPass) -> ForwardPass:
         def run() -> dict[str, Tensor]:
             with in_precision(self.device, self.dtype):
-                return part()
+                return forward_pass()
 
         return run
 
     def _clipped_norm(self) -> Tensor:
-        """Return the gradients' norm before they are clipped to `clip_norm`."""
-        given = [p for p in self.trained if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in given if p.grad is not None])
-        whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        """Clip the gradients to `clip_norm`, and return their norm before."""
+        with_grad = [p for p in self.trained if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in with_grad if p.grad is not None])
+        global_norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if self.config.clip_norm:
-            torch.nn.utils.clip_grads_with_norm_(given, self.config.clip_norm, whole)
-        return whole
+            torch.nn.utils.clip_grads_with_norm_(with_grad, self.config.clip_norm, global_norm)
+        return global_norm
 
-    def _dumped(self, step: int, batch: Any, figures: dict[str, Tensor]) -> str:
-        values = {name: value.item() for name, value in figures.items()}
-        name = "gradient norm" if torch.isfinite(figures["loss"]) else "loss"
-        place = self.run if self.ranks.world_size == 1 else self.run / f"rank_{self.ranks.rank}"
-        folder = dump_step(place, step, values, self.task.names(batch), batch)
+    def _dumped(self, step: int, batch: Any, metrics: dict[str, Tensor]) -> str:
+        """Write the batch of a failed step to disk, and return the error message."""
+        values = {name: value.item() for name, value in metrics.items()}
+        name = "gradient norm" if torch.isfinite(metrics["loss"]) else "loss"
+        parent = self.run if self.ranks.world_size == 1 else self.run / f"rank_{self.ranks.rank}"
+        folder = dump_step(parent, step, values, self.task.names(batch), batch)
         return (
             f"the {name} of step {step} is {values[name.replace(' ', '_')]}; stopped before the update. The batch and "
             f"its names are in {folder}, the checkpoints up to then in the run folder: resume from them with a smaller "
@@ -222,7 +223,7 @@ class Trainer:
 
 
 def _refuse_large_state(modules: nn.Module) -> None:
-    """Refuse to train weights whose gradients and the optimizer's two averages do not fit into memory."""
+    """Refuse to train weights whose gradients and two optimizer averages do not fit into memory."""
     trained = sum(p.numel() * p.itemsize for p in modules.parameters() if p.requires_grad)
     refuse_beyond_memory(
         3 * trained,
@@ -232,7 +233,7 @@ def _refuse_large_state(modules: nn.Module) -> None:
 
 
 class _Report:
-    """The bar, the log and the clock of a training; the main process alone shows and writes."""
+    """The progress bar, the log and the clock of a training; only the main process shows and writes."""
 
     def __init__(self, trainer: Trainer, start: int) -> None:
         self.trainer, self.clock, self.flops, self.rate = trainer, StepClock(), 0.0, 0.0
@@ -242,19 +243,19 @@ class _Report:
             trainer.run.parent.name, unit="step", total=config.steps, initial=start, disable=not main
         )
 
-    def step(self, step: int, batch: Any, figures: dict[str, Tensor]) -> None:
-        """Count a step, and log it when its turn has come."""
+    def step(self, step: int, batch: Any, metrics: dict[str, Tensor]) -> None:
+        """Count a step, and log it every `log_every` steps."""
         task, config = self.trainer.task, self.trainer.config
         self.bar.update()
         self.flops += task.flops
         if step % config.log_every and step + 1 != config.steps:
             return
-        values = mean_figures({name: value.item() for name, value in figures.items()})
+        values = mean_metrics({name: value.item() for name, value in metrics.items()})
         values |= task.monitor(batch, step)
         values["lr"] = learning_rate(config, step)
         if self.flops and not self.rate:
             self.rate = matrix_rate(self.trainer.device, self.trainer.dtype)
-        values |= self.clock.figures(config.batch_size, task.unit, flops=self.flops, rate=self.rate)
+        values |= self.clock.metrics(config.batch_size, task.unit, flops=self.flops, rate=self.rate)
         self.flops = 0.0
         if self.log is None:
             return
@@ -268,12 +269,12 @@ class _Report:
             self.say(f"warning: {warning}")
 
     def say(self, text: str) -> None:
-        """Show a line above the bar."""
+        """Print a line above the bar."""
         if self.log is not None:
             say(text)
 
     def close(self) -> None:
-        """Take the bar away and flush the log."""
+        """Remove the bar and flush the log."""
         self.bar.close()
         if self.log is not None:
             self.log.close()

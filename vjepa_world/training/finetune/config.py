@@ -19,7 +19,7 @@ from vjepa_world.training.engine.config import TrainerConfig
 
 Distance = Literal["l1", "l2", "smooth_l1", "cosine"]
 
-#: Encoders that are no checkpoint: the controls.
+#: The controls: encoders that are no checkpoint.
 UNTRAINED, PIXELS = "untrained", "pixels"
 
 
@@ -31,9 +31,9 @@ class FinetuneObjective:
         loss: Distance between a predicted and a true token: l1 (V-JEPA 2-AC), l2, smooth_l1 or cosine.
         rollout: Steps of the rollout that is added to teacher forcing (V-JEPA 2-AC: 2); 1 adds nothing.
         rollout_ramp: Share of the run over which the rollout grows from 1 to `rollout` steps; 0 begins with all.
-        motion_share: 0 counts all tokens alike (V-JEPA 2-AC); towards 1 the loss is about the tokens that change.
+        motion_share: 0 weighs all tokens alike (V-JEPA 2-AC); towards 1 the loss is about the tokens that change.
         state: Weight of the predicted states' error (predictor.predict_state), in standard deviations.
-        reconstruct: Weight of reading the frozen features back out of learned tokens (latents.kind=queries).
+        reconstruct: Weight of the reconstruction of the frozen features from learned tokens (latents.kind=queries).
     """
 
     loss: Distance = "l1"
@@ -62,23 +62,23 @@ class FinetuneObjective:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
-    """What to learn from.
+    """A fine-tuning run.
 
     Attributes:
         name: The run goes to runs/finetune/NAME.
-        seed: Where all randomness comes from.
+        seed: Seed of all randomness.
         resume: Go on with a run that was stopped.
         device: auto, cpu, cuda or cuda:N.
         encoder: A pretrain run or checkpoint folder; or a control, untrained or pixels.
         data: The trajectories.
         features: The cache of the frozen encoder's features.
-        model: The encoder's architecture, for the controls alone; a checkpoint brings its own.
-        latents: What becomes of the encoder's tokens before the predictor.
+        model: The encoder's architecture, for the controls only; a checkpoint brings its own.
+        latents: How the encoder's tokens are reduced before the predictor.
         predictor: The action-conditioned predictor.
-        inverse: From two frames' features to the actions between them, trained beside; inverse.horizon=0 for none.
-        decoder: From features to small pictures, to look at, trained beside; decoder.image_size=0 for none.
+        inverse: Inverse model, from two frames' features to the actions between them; inverse.horizon=0 for none.
+        decoder: Decoder from features to small images, to look at; decoder.image_size=0 for none.
         objective: What is minimised.
-        trainer: How long and how fast.
+        trainer: Steps, batch size, optimizer and schedules.
     """
 
     name: str = ""
@@ -108,7 +108,7 @@ class FinetuneConfig:
             )
 
     def unused(self) -> dict[str, str]:
-        """Return what the choices of this run leave without a use."""
+        """Return the keys that this run does not use, each with the choice that excludes it."""
         found: dict[str, str] = {}
         if self.encoder not in (UNTRAINED, PIXELS):
             found["model"] = "encoder=CHECKPOINT, which brings its own architecture,"
@@ -134,5 +134,5 @@ class FinetuneConfig:
 
     @property
     def cached(self) -> bool:
-        """Whether features come out of the cache."""
+        """Whether features come from the cache."""
         return self.features.cache and not self.data.needs_pixels

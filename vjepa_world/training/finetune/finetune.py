@@ -93,7 +93,7 @@ def finetune(
                 "give a multiple of that."
             )
         sources = open_sources(config.data, seed=config.seed, dataset=dataset)
-        model = build_world_model(config, embodiments_of(sources), _views(config, sources)).to(device)
+        model = _build_model(config, embodiments_of(sources), _views(config, sources)).to(device)
         _refuse_large_batches(config, model, ranks)
         with shared_run("finetune", config, ranks, folder=folder) as run:
             stores = _stores(config, model, sources, ranks) if config.cached else []
@@ -116,7 +116,7 @@ def finetune(
     return FinetuneResult(folder=run, model=model.eval(), sources=tuple(sources), is_main=ranks.is_main)
 
 
-def build_world_model(
+def _build_model(
     config: FinetuneConfig, embodiments: tuple[EmbodimentConfig, ...], views: int = 1
 ) -> LatentWorldModel:
     """Return a world model with the frozen encoder of `config` and new weights for all else.
@@ -218,13 +218,13 @@ def _reader(
             sources,
             stores,
             side=model.config.frozen_side,
-            pictures=model.decoder is not None,
+            images=model.decoder is not None,
             extrinsics=config.predictor.use_extrinsics,
         )
     return DecodedWindows(
         sources,
         image_size=model.config.encoder.image_size,
-        picture_size=config.decoder.image_size,
+        small_size=config.decoder.image_size,
         augmentation=Augmentation(config.data.crop_scale, config.data.color_jitter),
         extrinsics=config.predictor.use_extrinsics,
         seed=config.seed,

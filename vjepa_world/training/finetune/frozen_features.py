@@ -1,4 +1,4 @@
-"""A fine-tuning's datasets through its frozen encoder, computed once: which cache is the right one, and its making."""
+"""The cached features of a fine-tuning's datasets: finds the cache of an encoder and a dataset, or computes it."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def frozen_features(
     """Return the frozen features of every frame of a dataset, computing those that no cache has.
 
     Args:
-        model: Its encoder, on its device.
+        model: The world model with the encoder, on its device.
         dataset: The trajectories.
-        cameras: Those that are used.
-        config: Where caches are, and how large they may be.
-        dtype: What the encoder computes in.
-        workers: Processes that decode.
+        cameras: The cameras that are used.
+        config: The folder of the caches, and their largest size.
+        dtype: Precision of the encoder.
+        workers: Worker processes that decode.
         max_bad_fraction: Share of unreadable episodes above which to stop.
-        ranks: Which process this is; all of them share the work.
+        ranks: This process; all of them share the work.
 
     Raises:
-        DataError: `config.folder` is a cache of something else (said of what), too many episodes are unreadable, or
-            the disk is too small.
+        DataError: `config.folder` is another cache (the error says of what), too many episodes are unreadable, or the
+            disk is too small.
     """
     key = feature_key(model, dataset, cameras, dtype=dtype)
     if config.folder:

@@ -1,4 +1,4 @@
-"""What the pictures look like that a world model is trained on, so that others can be told from them later."""
+"""Statistics of the images that a world model is trained on, by which unlike images are recognised later."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from vjepa_world.training.finetune.trajectory_sources import TrajectorySource
 
 logger = logging.getLogger(__name__)
 
-#: Training episodes of each dataset whose first and middle frames are looked at.
+#: Training episodes of each dataset whose first and middle frames are read.
 EPISODES = 16
 
 
 def training_images(sources: Sequence[TrajectorySource]) -> ImageStatistics:
-    """Return the statistics of some frames of all datasets, of episodes far from one another.
+    """Return the statistics of some frames of all datasets, of evenly spaced episodes.
 
-    Unreadable episodes are passed over here: reading windows counts and names them.
+    Unreadable episodes are skipped: they are counted and named where windows are read.
     """
-    frames = [seen for source in sources for seen in _frames(source)]
+    frames = [frame for source in sources for frame in _frames(source)]
     return image_statistics(torch.cat(frames)) if frames else ImageStatistics()
 
 
@@ -39,4 +39,4 @@ def _frames(source: TrajectorySource) -> Iterator[Tensor]:
             for camera in source.cameras:
                 yield resize_frames(episode.frames(rows, camera), SIZE)
         except VJEPAWorldError as error:
-            logger.info("its pictures are not among those that are described: %s", error)
+            logger.info("an episode is left out of the image statistics: %s", error)

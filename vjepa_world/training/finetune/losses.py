@@ -1,99 +1,87 @@
-"""The predictions that the action-conditioned predictor is trained on.
+"""The losses of fine-tuning, one function an equation: the action-conditioned prediction, and the auxiliary modules.
 
-Legend: B batch, T frames, N tokens a frame, D width, A action size, S state size, X extrinsics size.
+Legend: B windows, T frames, N0 frozen tokens a frame, N tokens as the predictor sees them, D width, A action size,
+S state size, K steps of the rollout.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from vjepa_world.models.action_predictor import ActionPredictor
+from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.token_error import token_error
-from vjepa_world.training.finetune.micro_batches import Piece
+from vjepa_world.training.finetune.micro_batch import MicroBatch
+from vjepa_world.training.finetune.predictions import Predictions
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """What was predicted of a window.
+def prediction_losses(predicted: Predictions, batch: MicroBatch, kind: str = "l1") -> dict[str, Tensor]:
+    r"""Return the losses of teacher forcing (`loss_teacher`) and of the rollout (`loss_rollout`), if there is one.
 
-    Attributes:
-        teacher_forced: Frames 1..T-1, each from the true frames before it, `[B, T-1, N, D]`.
-        rollout: Frames 1..K, each from the first true frame and the predictions between, `[B, K, N, D]`;
-            `[B, 0, N, D]` without a rollout.
-        states: States at frames 1..T-1, each from the true frames before it, `[B, T-1, S]`; None if the predictor
-            predicts no states.
-    """
-
-    teacher_forced: Tensor
-    rollout: Tensor
-    states: Tensor | None = None
-
-
-def prediction_losses(found: Predictions, piece: Piece, kind: str = "l1") -> dict[str, Tensor]:
-    r"""Return the error of teacher forcing, and that of the rollout where there is one: :math:`\mathrm{mean}\,w\,e`.
+    .. math::
+        L = \mathrm{mean}_{b,t,n}\, w_{btn}\, e(\hat z_{btn}, z_{btn})
 
     Args:
-        found: What was predicted.
-        piece: The true features, and the weights of their tokens.
-        kind: Of :func:`vjepa_world.ops.token_error.token_error`.
+        predicted: The predictions.
+        batch: The true features z, and the weights w of their tokens.
+        kind: Which error e, see :func:`vjepa_world.ops.token_error.token_error`.
+
+    Returns:
+        Scalars by name.
+
+    Source: V-JEPA 2-AC (arXiv:2506.09985, section 3), there with l1 and w = 1.
     """
-    true = piece.features
-    error = token_error(found.teacher_forced, true[:, 1:], kind)
-    losses = {"loss_teacher": (error * piece.teacher_forced_weights).mean()}
-    steps = found.rollout.shape[1]
+    true = batch.features
+    error = token_error(predicted.teacher_forced, true[:, 1:], kind)
+    losses = {"loss_teacher": (error * batch.teacher_forced_weights).mean()}
+    steps = predicted.rollout.shape[1]
     if steps:
-        error = token_error(found.rollout, true[:, 1 : steps + 1], kind)
-        losses["loss_rollout"] = (error * piece.rollout_weights).mean()
+        error = token_error(predicted.rollout, true[:, 1 : steps + 1], kind)
+        losses["loss_rollout"] = (error * batch.rollout_weights).mean()
     return losses
 
 
-def predictions(
-    predictor: ActionPredictor,
-    features: Tensor,
-    actions: Tensor,
-    states: Tensor,
-    horizon: int,
-    extrinsics: Tensor | None = None,
-    *,
-    embodiment: str | None = None,
-) -> Predictions:
-    """Predict with teacher forcing, and by feeding predictions back from the first frame.
+def state_loss(model: LatentWorldModel, predicted: Tensor, batch: MicroBatch) -> Tensor:
+    r"""Return :math:`\mathrm{mean}\,|\hat s - s| / \sigma_s` for predicted states of frames 1.., `[B, T-1, S]`."""
+    spread = model.predictor.robot(batch.embodiment).state_std
+    return ((predicted.float() - batch.states[:, 1:]).abs() / spread).mean()
 
-    The rollout goes on from the keys and values of the steps before, so it costs one step a step.
 
-    Args:
-        predictor: The action-conditioned predictor.
-        features: True features, `[B, T, N, D]`, T >= horizon + 1.
-        actions: From frame to frame, `[B, T-1, A]`.
-        states: True states, `[B, T, S]`.
-        horizon: Steps K of the rollout, the first of which is teacher forcing's; 1 asks for none.
-        extrinsics: Of the camera, `[B, T, X]`.
-        embodiment: Name of the robot; None for the predictor's first.
+def reconstruction_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
+    r"""Return :math:`\mathrm{mean}\,w\,|r(c(f)) - f|`, which alone trains the learned tokens c.
 
-    Source: V-JEPA 2-AC (arXiv:2506.09985, section 3): teacher forcing and a two-step rollout with true states.
+    f are the frozen features `[B, T, N0, D]`, r reconstructs them from the tokens. The predictor's loss does not train
+    the tokens: it is lowest for tokens that are all alike.
     """
-    steps = features.shape[1] - 1
-    camera = None if extrinsics is None else extrinsics[:, :steps]
-    given = (features[:, :steps].flatten(1, 2), actions, states[:, :steps], camera)
-    following = None
-    if predictor.config.predict_state:
-        flat, following = predictor.forward_with_state(*given, embodiment=embodiment)
-    else:
-        flat = predictor(*given, embodiment=embodiment)
-    teacher_forced = predictor.comparable(flat.unflatten(1, (steps, -1)))
-    predicted, cache = [teacher_forced[:, 0]], None
-    for step in range(horizon):
-        seen = features[:, 0] if step == 0 else predicted[-1]
-        if step == 0 and (horizon == 1 or predictor.config.context_frames == 1):
-            continue  # the first step is teacher forcing's; only a longer memory needs its keys and values
-        at = None if extrinsics is None else extrinsics[:, step]
-        newest, cache = predictor.step(
-            seen, actions[:, step], states[:, step], at, cache, embodiment=embodiment
-        )
-        if step:
-            predicted.append(predictor.comparable(newest))
-    rollout = torch.stack(predicted, dim=1) if horizon > 1 else teacher_forced[:, :0]
-    return Predictions(teacher_forced, rollout, following)
+    assert model.latents is not None
+    frozen = batch.frozen.flatten(0, 1)
+    back = model.latents.reconstruct(model.compact(frozen))
+    return (token_error(back, frozen) * batch.reconstruction_weights.flatten(0, 1)).mean()
+
+
+def inverse_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
+    r"""Return the mean over windows of :math:`\mathrm{mean}_{i<k}\,|\hat a_i - a_i| / \sigma_a`, frames 0 and k given.
+
+    k is `batch.later_frame`, at most the inverse model's horizon.
+    """
+    assert model.inverse is not None
+    robot, later = model.predictor.robot(batch.embodiment), batch.later_frame
+    rows = torch.arange(len(batch), device=later.device)
+    state = robot.standard_states(batch.states[:, 0])
+    first, last = batch.features[:, 0], batch.features[rows, later]
+    predicted = model.inverse(first, last, state, later, batch.embodiment)
+    steps = min(predicted.shape[1], batch.actions.shape[1])
+    error = (
+        (predicted[:, :steps].float() - robot.standard_actions(batch.actions[:, :steps])).abs().mean(dim=-1)
+    )
+    counted = torch.arange(steps, device=later.device) < later.unsqueeze(1)
+    return ((error * counted).sum(dim=1) / later).mean()
+
+
+def decoder_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
+    r"""Return :math:`\mathrm{mean}\,|g(z) - x|` over the pixels, 0 to 1, of `batch.decoded_frame` of each window."""
+    assert model.decoder is not None
+    assert batch.images is not None
+    rows = torch.arange(len(batch), device=batch.decoded_frame.device)
+    true = batch.images[rows, batch.decoded_frame].float() / 255
+    return (model.decoder(batch.features[rows, batch.decoded_frame]).float() - true).abs().mean()

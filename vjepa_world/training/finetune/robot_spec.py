@@ -1,4 +1,4 @@
-"""What a dataset's numbers are to a model that is trained on them: names, units, changes or targets, largest steps.
+"""The robot of a dataset as a model sees it: names, units and meaning of its states and actions, largest steps.
 
 Legend: M windows, T frames, A action size, S state size.
 """
@@ -18,7 +18,7 @@ from vjepa_world.training.finetune.trajectory_sources import TrajectorySource
 
 
 def robot_of(source: TrajectorySource) -> EmbodimentConfig:
-    """Return the robot of a dataset, as its windows have it."""
+    """Return the robot of a dataset, with the sizes of its windows' actions and states."""
     table, convention = source.table, source.dataset.convention
     robot = EmbodimentConfig(name=source.embodiment, action_dim=table.action_dim, state_dim=table.state_dim)
     if convention.has_pose:
@@ -68,9 +68,9 @@ def _with_joints(
 
 
 def _largest_steps(source: TrajectorySource, convention: Convention) -> tuple[float, ...]:
-    """Return how far a joint may go in a step: as declared, else as far as a training target is from where it was.
+    """Return the largest change of a joint in a step: as declared, else the largest of the training targets.
 
-    Changes have bounds of their own, and need a step only where a speed is declared.
+    Actions that are changes have bounds of their own, and need a step only where a speed is declared.
     """
     table = source.table
     states, actions = table.numbers(source.train)
@@ -85,7 +85,7 @@ def _largest_steps(source: TrajectorySource, convention: Convention) -> tuple[fl
 
 
 def _action_names(source: TrajectorySource, size: int) -> tuple[str, ...]:
-    """Return a name for each number of an action; where rows are skipped, several rows' numbers stand in it."""
+    """Return a name for each number of an action, which holds those of several rows if rows are skipped."""
     names = tuple(source.dataset.action_names)
     rows = size // len(names) if names else 0
     if not rows or rows * len(names) != size:
@@ -114,7 +114,7 @@ def embodiments_of(sources: Sequence[TrajectorySource]) -> tuple[EmbodimentConfi
 
 
 def _difference(robot: EmbodimentConfig, other: EmbodimentConfig) -> str:
-    """Return in words what two datasets of one robot do not agree in; empty where they do."""
+    """Return in words how two datasets of one robot differ; empty where they do not."""
     if (robot.action_dim, robot.state_dim) != (other.action_dim, other.state_dim):
         return (
             f"actions of size {robot.action_dim} and states of size {robot.state_dim} (not {other.action_dim} and "

@@ -1,4 +1,4 @@
-"""The datasets of a fine-tuning: their windows, which episodes are held out, and which windows make a step.
+"""The datasets of a fine-tuning: their windows, the held-out episodes, and the windows of each step.
 
 Legend: B windows, T frames, N tokens a frame, D width.
 """
@@ -20,38 +20,38 @@ from vjepa_world.data.trajectories.registry import open_trajectories
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import EpisodeNumbers, WindowTable, read_episodes
 from vjepa_world.errors import ConfigError, DataError
-from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.engine.step_draw import step_generator
 
-#: What is drawn apart from the steps' windows has numbers of its own.
+#: Step numbers for what is drawn besides the windows of the steps.
 _SPLIT, _HELD_OUT = 7_919, 104_729
 
 
 class FeatureSource(Protocol):
-    """Where the frozen features of a dataset's frames are; see `data.features.FeatureStore`."""
+    """The frozen features of a dataset's frames; see `data.features.FeatureStore`."""
 
     def gather(self, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:
-        """Return `[B, T, N, D]` of episodes `[B]`, rows `[B, T]`, one camera a window."""
+        """Return features `[B, T, N, D]` of episodes, int64 `[B]`, and rows, int64 `[B, T]`, one camera a window."""
         ...
 
     def thumbnails(self, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:
-        """Return small pictures, uint8 `[B, T, 3, s, s]`."""
+        """Return small images, uint8 `[B, T, 3, s, s]`; arguments as in :meth:`gather`."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrajectorySource:
-    """One dataset as it is trained on.
+    """One dataset with its windows.
 
     Attributes:
-        name: What the run calls it.
-        embodiment: Which robot it is of.
-        weight: How often it is drawn.
-        cameras: Those that are used.
-        dataset: Where pictures come from.
-        table: Its windows.
-        train: Windows to train on, int64.
-        held_out: Windows of the held-out episodes.
-        held_out_episodes: Their indices in the dataset.
+        name: Its name in the run.
+        embodiment: Name of its robot.
+        weight: How often it is drawn, relative to the other sources.
+        cameras: The cameras that are used.
+        dataset: The episodes.
+        table: All windows.
+        train: Indices of the windows to train on, int64.
+        held_out: Indices of the windows of the held-out episodes, int64.
+        held_out_episodes: Indices of these episodes in the dataset.
         bad: The unusable episodes.
     """
 
@@ -88,7 +88,7 @@ class TrajectorySource:
         return replace(self, train=train, held_out=held_out)
 
     def names(self, windows: Tensor) -> list[str]:
-        """Return what the windows are called."""
+        """Return a name for each window of int64 `[B]`."""
         rows = self.table.rows[windows]
         return [
             f"{self.table.source[int(place)].name}, rows {int(first)} to {int(last)}"
@@ -101,10 +101,10 @@ class WindowDraw:
     """Which windows of which source.
 
     Attributes:
-        source: Its number.
-        windows: int64 `[B]`.
-        cameras: By window, the one that is shown, or all.
-        keys: int64 `[B]`: where each window's own randomness comes from.
+        source: Index of the source.
+        windows: Indices of its windows, int64 `[B]`.
+        cameras: For each window the camera that is used, or all of them.
+        keys: Seed of each window's augmentation, int64 `[B]`.
     """
 
     source: int
@@ -112,11 +112,11 @@ class WindowDraw:
     cameras: tuple[tuple[str, ...], ...]
     keys: Tensor
 
-    def part(self, places: Sequence[int]) -> WindowDraw:
-        """Return the windows at these places."""
-        cameras = tuple(self.cameras[place] for place in places)
-        at = list(places)
-        return WindowDraw(self.source, self.windows[at], cameras, self.keys[at])
+    def rows(self, indices: Sequence[int]) -> WindowDraw:
+        """Return the windows at these positions."""
+        rows = list(indices)
+        cameras = tuple(self.cameras[row] for row in rows)
+        return WindowDraw(self.source, self.windows[rows], cameras, self.keys[rows])
 
 
 def open_sources(
@@ -262,9 +262,9 @@ def _draw_cameras(
 
 
 def episodes_by_use(sources: Sequence[TrajectorySource]) -> Mapping[str, list[str]]:
-    """Return the fingerprints of the episodes that were held out and of those trained on, for a checkpoint to remember.
+    """Return the fingerprints of the episodes that were held out and of those trained on, for a checkpoint to record.
 
-    By these they are known again when the dataset was moved, copied or converted. One that is among both was
+    They identify an episode also after the dataset was moved, copied or converted. One that is among both counts as
     trained on.
     """
     held_out: set[str] = set()
@@ -276,5 +276,5 @@ def episodes_by_use(sources: Sequence[TrajectorySource]) -> Mapping[str, list[st
 
 
 def held_out_by_path(sources: Sequence[TrajectorySource]) -> Mapping[str, list[int]]:
-    """Return which episodes of which dataset were not trained on, for a checkpoint to remember."""
+    """Return which episodes of which dataset were not trained on, for a checkpoint to record."""
     return {str(Path(source.dataset.path)): list(source.held_out_episodes) for source in sources}

@@ -1,4 +1,4 @@
-"""Windows of trajectories as a step takes them: out of the cache of features, or decoded anew.
+"""Batches of windows: from the feature cache, or decoded at every step.
 
 Legend: B windows, T frames, C = 3 channels, H W pixels, V views, N frozen tokens a frame (all views), D width.
 """
@@ -25,20 +25,20 @@ class WindowBatch:
     """Windows of one source.
 
     Attributes:
-        embodiment: Which robot acts.
+        embodiment: Name of the robot.
         features: Frozen features `[B, T, N, D]`, or None.
-        frames: Pictures uint8 `[B, T, C, H, V*W]` where there are no features.
-        pictures: Small pictures for the decoder, uint8 `[B, T, 3, s, V*s]`, or None.
+        frames: Camera images uint8 `[B, T, C, H, V*W]`; None where there are features.
+        images: Small images for the decoder, uint8 `[B, T, 3, s, V*s]`, or None.
         actions: `[B, T-1, A]`.
         states: `[B, T, S]`.
-        extrinsics: Of the camera, `[B, T, 6]`, or None.
-        names: What the windows are called.
+        extrinsics: Pose of the camera in the robot's base, `[B, T, 6]`, or None.
+        names: A name for each window.
     """
 
     embodiment: str
     features: Tensor | None
     frames: Tensor | None
-    pictures: Tensor | None
+    images: Tensor | None
     actions: Tensor
     states: Tensor
     extrinsics: Tensor | None
@@ -49,16 +49,16 @@ class WindowReader(Protocol):
     """Turns draws into batches."""
 
     def read(self, draw: WindowDraw) -> WindowBatch:
-        """Read some windows now."""
+        """Read the windows of a draw."""
         ...
 
     def stream(self, draws: Iterator[WindowDraw]) -> Iterator[WindowBatch]:
-        """Read one draw after the other, ahead where it can."""
+        """Read the windows of several draws, in advance where it can."""
         ...
 
 
-def numbers(sources: Sequence[TrajectorySource], draw: WindowDraw, *, extrinsics: bool) -> dict[str, object]:
-    """Return what a batch has beside its pictures."""
+def _fields(sources: Sequence[TrajectorySource], draw: WindowDraw, *, extrinsics: bool) -> dict[str, object]:
+    """Return the fields of a batch that are no images and no features."""
     source = sources[draw.source]
     states, actions = source.table.numbers(draw.windows)
     first = [cameras[0] for cameras in draw.cameras]
@@ -72,14 +72,14 @@ def numbers(sources: Sequence[TrajectorySource], draw: WindowDraw, *, extrinsics
 
 
 class CachedWindows:
-    """Reads windows out of the caches of features.
+    """Reads windows from the feature caches.
 
     Args:
         sources: The datasets.
-        stores: Each one's features.
+        stores: The features of each.
         side: Tokens along a side of one view, as they are cached.
-        pictures: Whether small pictures are wanted.
-        extrinsics: Whether the cameras' poses are.
+        images: Whether to read small images.
+        extrinsics: Whether to read the cameras' poses.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class CachedWindows:
         stores: Sequence[FeatureSource],
         *,
         side: int,
-        pictures: bool,
+        images: bool,
         extrinsics: bool,
     ) -> None:
         self.sources, self.stores, self.side = sources, stores, side
-        self.pictures, self.extrinsics = pictures, extrinsics
+        self.images, self.extrinsics = images, extrinsics
 
     def read(self, draw: WindowDraw) -> WindowBatch:
         """See :class:`WindowReader`."""
@@ -100,21 +100,21 @@ class CachedWindows:
         episodes, rows = source.episodes(draw.windows).numpy(), source.table.rows[draw.windows].numpy()
         views = list(zip(*draw.cameras, strict=True))  # one camera a window, view by view
         features = [store.gather(episodes, rows, cameras) for cameras in views]
-        pictures = [store.thumbnails(episodes, rows, cameras) for cameras in views] if self.pictures else []
+        images = [store.thumbnails(episodes, rows, cameras) for cameras in views] if self.images else []
         return WindowBatch(
             features=side_by_side(features, self.side).float(),
             frames=None,
-            pictures=torch.cat(pictures, dim=-1) if pictures else None,
-            **numbers(self.sources, draw, extrinsics=self.extrinsics),  # type: ignore[arg-type]
+            images=torch.cat(images, dim=-1) if images else None,
+            **_fields(self.sources, draw, extrinsics=self.extrinsics),  # type: ignore[arg-type]
         )
 
     def stream(self, draws: Iterator[WindowDraw]) -> Iterator[WindowBatch]:
-        """See :class:`WindowReader`; nothing is worth reading ahead."""
+        """See :class:`WindowReader`; nothing is read in advance."""
         return (self.read(draw) for draw in draws)
 
 
 def side_by_side(views: Sequence[Tensor], side: int) -> Tensor:
-    """Put the tokens of several views next to each other, row by row: V of `[..., side*side, D]`."""
+    """Join the tokens of V views row by row: V of `[..., side*side, D]` to `[..., side*V*side, D]`."""
     if len(views) == 1:
         return views[0]
     grids = [view.unflatten(-2, (side, -1)) for view in views]
@@ -123,7 +123,7 @@ def side_by_side(views: Sequence[Tensor], side: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What changes in a window's pictures, the same in all its frames: see `data.crop_scale`, `data.color_jitter`."""
+    """Random crop and colours, the same in all frames of a window: see `data.crop_scale` and `data.color_jitter`."""
 
     crop_scale: tuple[float, float] = (1.0, 1.0)
     color_jitter: float = 0.0
@@ -144,18 +144,18 @@ class Augmentation:
 
 
 class DecodedWindows:
-    """Decodes windows at every step, in processes of their own, for an encoder that then encodes them.
+    """Decodes windows at every step, in worker processes.
 
-    A window that cannot be decoded is left out of its batch and counted with its episode.
+    A window that cannot be decoded is left out of its batch, and its episode is counted as bad.
 
     Args:
         sources: The datasets.
-        image_size: Of a view [pixels].
-        picture_size: Of the small pictures for the decoder [pixels]; 0 for none.
-        augmentation: What changes in the pictures of training.
-        extrinsics: Whether the cameras' poses are wanted.
-        seed: Where the augmentation's randomness comes from.
-        workers: Processes that decode.
+        image_size: Size of a view [pixels].
+        small_size: Size of the small images for the decoder [pixels]; 0 for none.
+        augmentation: Augmentation of the training images.
+        extrinsics: Whether to read the cameras' poses.
+        seed: Seed of the augmentation.
+        workers: Worker processes.
     """
 
     def __init__(
@@ -163,13 +163,13 @@ class DecodedWindows:
         sources: Sequence[TrajectorySource],
         *,
         image_size: int,
-        picture_size: int,
+        small_size: int,
         augmentation: Augmentation,
         extrinsics: bool,
         seed: int,
         workers: int,
     ) -> None:
-        self.sources, self.image_size, self.picture_size = sources, image_size, picture_size
+        self.sources, self.image_size, self.small_size = sources, image_size, small_size
         self.augmentation, self.extrinsics, self.seed, self.workers = augmentation, extrinsics, seed, workers
 
     def read(self, draw: WindowDraw) -> WindowBatch:
@@ -198,7 +198,7 @@ class DecodedWindows:
 
     def _batch(self, draw: WindowDraw, loaded: Sequence[Tensor | str]) -> WindowBatch:
         source = self.sources[draw.source]
-        good = [place for place, frames in enumerate(loaded) if not isinstance(frames, str)]
+        good = [row for row, frames in enumerate(loaded) if not isinstance(frames, str)]
         for episode, frames in zip(source.episodes(draw.windows).tolist(), loaded, strict=True):
             if isinstance(frames, str):
                 source.bad.add(f"{source.dataset.path} episode {episode}", frames)
@@ -208,20 +208,20 @@ class DecodedWindows:
                 f"none of a step's {len(loaded)} windows of {source.dataset.path} is readable: {loaded[0]}"
             )
         frames = torch.stack([frames for frames in loaded if isinstance(frames, Tensor)])
-        pictures = None
-        if self.picture_size:
+        images = None
+        if self.small_size:
             views = frames.flatten(0, 1).split(self.image_size, dim=-1)
-            small = [resize_frames(view, self.picture_size) for view in views]
-            pictures = torch.cat(small, dim=-1).unflatten(0, frames.shape[:2])
+            small = [resize_frames(view, self.small_size) for view in views]
+            images = torch.cat(small, dim=-1).unflatten(0, frames.shape[:2])
         return WindowBatch(
             features=None,
             frames=frames,
-            pictures=pictures,
-            **numbers(self.sources, draw.part(good), extrinsics=self.extrinsics),  # type: ignore[arg-type]
+            images=images,
+            **_fields(self.sources, draw.rows(good), extrinsics=self.extrinsics),  # type: ignore[arg-type]
         )
 
 
-#: Source, window, cameras, key: what a process that decodes is told.
+#: Source, window, cameras and key of a window that a worker process decodes.
 _Entry = tuple[int, int, tuple[str, ...], int]
 
 
@@ -231,7 +231,7 @@ def _entries(draw: WindowDraw) -> list[_Entry]:
 
 
 class _Windows(Dataset[Tensor | str]):
-    """Pictures of a window; one that cannot be decoded becomes the reason."""
+    """Decodes windows; one that cannot be decoded becomes the reason, a text."""
 
     def __init__(
         self, sources: Sequence[TrajectorySource], image_size: int, augmentation: Augmentation, seed: int
@@ -245,7 +245,7 @@ class _Windows(Dataset[Tensor | str]):
         return self.load(*entry)
 
     def load(self, source: int, window: int, cameras: Sequence[str], key: int) -> Tensor | str:
-        """Return the views side by side, uint8 `[T, C, H, V*W]`, or why there are none."""
+        """Return the views side by side, uint8 `[T, C, H, V*W]`, or why they cannot be decoded."""
         rng = np.random.default_rng([self.seed, key])
         try:
             trajectory = self.datasets[source].episode(int(self.indices[source][window]))

@@ -1,4 +1,4 @@
-"""A quick probe while an encoder is trained: what one matrix reads off its features, on clips that are read once.
+"""A quick probe while an encoder is trained: a linear probe of its features, on clips that are read once.
 
 Legend: M clips, T frames, t h w the token grid, N = t*h*w tokens, D width, K numbers, F features.
 """
@@ -31,27 +31,27 @@ from vjepa_world.training.probe.sources import (
 
 logger = logging.getLogger(__name__)
 
-#: Clips of each video or episode that may be drawn, and parts of the videos that choose the penalty and that test.
+#: Clips of each video or episode that may be drawn; shares of the videos that choose the penalty, and that test.
 CLIPS_OF_EACH, VAL_FRACTION, TEST_FRACTION = 8, 0.15, 0.25
 
-#: Places along a side that a frame's tokens are averaged to: a linear probe needs to know where a token was.
-PLACES = 4
+#: Cells along a side that a frame's tokens are averaged to: a linear probe needs to know where a token was.
+CELLS = 4
 
 
 class OnlineProbe:
     """Fits a ridge regression to an encoder's features, and measures it on other videos or episodes.
 
-    Draws nothing from the global generators and changes nothing of the encoder, so a training with it and one without
-    are the same. The clips stay in memory as bytes.
+    Draws nothing from the global generators and does not change the encoder, so a training is the same with and
+    without it. The clips stay in memory as uint8.
 
     Args:
         source: Labelled clips and their division.
         clips: How many of them are read.
-        untrained: An untrained encoder of the same architecture, whose figure stands beside; looked through once.
+        untrained: An untrained encoder of the same architecture, measured once for comparison.
         seed: Decides which clips.
-        batch_size: Clips that go through the encoder at once.
-        workers: Processes that decode.
-        dtype: Number format of the encoder's pass.
+        batch_size: Clips that are encoded at once.
+        workers: Worker processes that decode.
+        dtype: Precision of the encoder.
         max_bad_fraction: Share of these clips that may be unreadable.
 
     Raises:
@@ -76,7 +76,7 @@ class OnlineProbe:
         train, val, test = ([number for number in part if number in read] for part in drawn)
         if not train or not val or not test:
             raise DataError(
-                "no readable clip is left for the online probe to fit, to choose or to measure on; repair the files "
+                "no readable clip is left for the online probe to fit, to choose or to test on; repair the files "
                 "that were named, or give other data as probe.path."
             )
         numbers = [*train, *val, *test]
@@ -86,19 +86,20 @@ class OnlineProbe:
         self._fixed = {"probe_chance": self._chance()}
         if untrained is not None:
             self._fixed["probe_untrained"] = self._error(untrained)
-        logger.info("online probe: %d clips to fit, %d of other videos to measure", self._fitted, len(test))
+        logger.info("online probe: %d clips to fit, %d of other videos to test", self._fitted, len(test))
 
     @property
     def is_classification(self) -> bool:
         """Whether targets are classes."""
         return self._targets.ndim == 1
 
-    def figures(self, encoder: VideoEncoder) -> dict[str, float]:
-        """Return the figures for the encoder as it is now.
+    def metrics(self, encoder: VideoEncoder) -> dict[str, float]:
+        """Return the metrics of the encoder.
 
         Returns:
-            `probe_error`: of numbers the mean Euclidean error in the data's units, of classes the share of clips that
-            are missed; `probe_chance`: of always saying the mean or the most frequent class; `probe_untrained`.
+            `probe_error`: for numbers the mean Euclidean error in the data's units, for classes the share of wrong
+            clips; `probe_chance`: the error of always predicting the mean or the most frequent class;
+            `probe_untrained`: that of the untrained encoder.
         """
         return {"probe_error": self._error(encoder), **self._fixed}
 
@@ -142,14 +143,14 @@ def open_online_probe(
     """Open the labelled data and read the probe's clips.
 
     Args:
-        config: What is probed; `every` is the caller's business.
+        config: The data; `every` is left to the caller.
         frames: Frames of a training clip.
         image_size: Of the encoder [pixels].
         fps: Frames a second that a clip shows.
         seed: Decides the division and the clips.
         untrained: See :class:`OnlineProbe`.
-        workers: Processes that decode.
-        dtype: Number format of the encoder's pass.
+        workers: Worker processes that decode.
+        dtype: Precision of the encoder.
         max_bad_fraction: Share of unreadable videos, and of unreadable clips, above which to stop.
 
     Raises:
@@ -194,7 +195,7 @@ def _draw(source: LabelledClips, clips: int, generator: torch.Generator) -> list
 def _read(
     drawn: list[list[int]], source: LabelledClips, workers: int, max_bad_fraction: float
 ) -> dict[int, Tensor]:
-    """Return the readable clips by number, uint8 `[T, C, S, S]`; the others are named."""
+    """Return the readable clips by number, uint8 `[T, C, S, S]`; the others are logged by name."""
     numbers = [number for part in drawn for number in part]
     loader = DataLoader(
         Subset(cast("Dataset[Tensor | str]", source.clips), numbers),
@@ -213,10 +214,10 @@ def _read(
 
 
 def _pooled(tokens: Tensor, grid: tuple[int, int, int], over_time: bool) -> Tensor:
-    """Average tokens `[B, N, D]` to a few places of a frame, `[B, F]`.
+    """Average tokens `[B, N, D]` over cells of a frame, `[B, F]`.
 
-    A class is of the whole clip, so its tubelets are averaged; numbers are of its end, so the last one is taken.
+    A class describes the whole clip, so tubelets are averaged; numbers describe its end, so the last one is taken.
     """
     tubelets = tokens.unflatten(1, grid)
     plane = (tubelets.mean(dim=1) if over_time else tubelets[:, -1]).permute(0, 3, 1, 2)
-    return F.adaptive_avg_pool2d(plane, (min(grid[1], PLACES), min(grid[2], PLACES))).flatten(1)
+    return F.adaptive_avg_pool2d(plane, (min(grid[1], CELLS), min(grid[2], CELLS))).flatten(1)

@@ -1,4 +1,4 @@
-"""The probe that watches a training, in words. Free of torch, so that help is quick."""
+"""The options of the probe during pretraining. Free of torch, so that help is quick."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from vjepa_world.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class OnlineProbeConfig:
-    """What is read off the features while they are learned, every now and then.
+    """A probe of the features during the training.
 
     Attributes:
-        every: Steps between two looks; 0 never looks.
+        every: Steps between two measurements; 0 for no probe.
         path: Labelled data as `probe` takes them: folders of classes, a CSV list or a LeRobot dataset.
         target: Column of a LeRobot dataset that is regressed, such as observation.state[0:3].
-        clips: Clips that are looked at, a quarter of them of videos or episodes that the probe is not fitted to.
-        frames: Frames of a clip; 0 takes one of a dataset, and as many as are trained on of videos.
+        clips: Clips that are used, a quarter of them of videos or episodes that the probe is not fitted to.
+        frames: Frames of a clip; 0 takes one of a dataset, and the model's number of videos.
     """
 
     every: int = 0

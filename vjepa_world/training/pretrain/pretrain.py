@@ -24,7 +24,8 @@ from vjepa_world.training.engine.run_folder import MAY_CHANGE, shared_run
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.pretrain.collapse import CollapseAlarm, Recipe
 from vjepa_world.training.pretrain.config import PretrainConfig
-from vjepa_world.training.pretrain.objectives import Method, build_method
+from vjepa_world.training.pretrain.objectives.protocol import Objective
+from vjepa_world.training.pretrain.objectives.registry import build_objective
 from vjepa_world.training.pretrain.online_probe import OnlineProbe, open_online_probe
 from vjepa_world.training.pretrain.task import PretrainTask
 
@@ -76,7 +77,7 @@ def pretrain(
     set_threads(config.trainer.threads)
     with process_group(device, config.trainer.timeout_s) as ranks:
         # All that can fail early fails before the run has a folder.
-        objective = build_method(config.model, config.predictor, config.objective, seed=config.seed)
+        objective = build_objective(config.model, config.predictor, config.objective, seed=config.seed)
         if config.init and not config.resume:
             _load_initial_weights(config.init, objective)
         clips = open_clips(config, views=objective.views, videos=videos)
@@ -148,7 +149,7 @@ def _loader(
     )
 
 
-def _load_initial_weights(source: str, objective: Method) -> None:
+def _load_initial_weights(source: str, objective: Objective) -> None:
     """Load the weights of an earlier run into the objective's modules."""
     try:
         objective.modules.load_state_dict(load_modules(source))

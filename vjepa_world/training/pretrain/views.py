@@ -1,4 +1,4 @@
-"""What a step shows of its clips: the clips, single frames, or pairs of frames; and with which colours.
+"""What a step trains on: clips, their frames as images, or pairs of their frames; and a random change of colours.
 
 Legend: B clips of this process, V views, T frames, C channels, H W pixels.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.pixels import normalize_video
-from vjepa_world.training.pretrain.objectives.draw import StepDraw
+from vjepa_world.training.engine.step_draw import StepDraw
 
 
 def stills(clips: Tensor, tubelet_size: int) -> Tensor:
@@ -37,7 +37,7 @@ def colored(video: Tensor, strength: float, draw: StepDraw) -> Tensor:
     """Return uint8 video `[B, (V,) T, C, H, W]` normalised, with a random gain and offset of each view's colours.
 
     Args:
-        video: As it was decoded.
+        video: Decoded clips.
         strength: Largest change, in normalised units; 0 changes nothing.
         draw: The step's random numbers.
     """

@@ -12,8 +12,8 @@ from vjepa_world.models.probe import Probe
 from vjepa_world.ops.schedules import warmup_constant_cooldown
 from vjepa_world.system.progress import progress
 from vjepa_world.training.engine.checkpoint import Checkpoints
-from vjepa_world.training.engine.metrics import MetricsLog
-from vjepa_world.training.engine.sampling import step_generator
+from vjepa_world.training.engine.metrics_log import MetricsLog
+from vjepa_world.training.engine.step_draw import step_generator
 from vjepa_world.training.probe.config import ProbeTrainerConfig
 from vjepa_world.training.probe.sweep import ProbeSweep, Trial
 

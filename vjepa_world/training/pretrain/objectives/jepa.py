@@ -21,20 +21,33 @@ from vjepa_world.ops.masking.blocks import gather_tokens
 from vjepa_world.ops.masking.token_distance import distance_to_hidden
 from vjepa_world.ops.schedules import ramp
 from vjepa_world.pretrained import load_encoder
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.pretrain.losses.latent import context_weights, latent_distance, normalize_levels
-from vjepa_world.training.pretrain.objectives.count import groups_flops
-from vjepa_world.training.pretrain.objectives.draw import Part, StepDraw
-from vjepa_world.training.pretrain.objectives.feature_terms import FeatureTerms
-from vjepa_world.training.pretrain.objectives.masks import Family, Group, draw_groups, draw_pair_groups
+from vjepa_world.training.engine.ema import ema_momentum, update_ema
+from vjepa_world.training.engine.step_draw import StepDraw
+from vjepa_world.training.pretrain.losses.jepa import context_weights, latent_distance, normalize_levels
+from vjepa_world.training.pretrain.objectives.config import JEPAConfig
+from vjepa_world.training.pretrain.objectives.flops import mask_groups_flops
+from vjepa_world.training.pretrain.objectives.masks import (
+    MaskFamily,
+    MaskGroup,
+    draw_groups,
+    draw_pair_groups,
+)
+from vjepa_world.training.pretrain.objectives.protocol import ForwardPass
+from vjepa_world.training.pretrain.objectives.regularization import CollapseRegularizers
 
 
 @dataclass(frozen=True)
-class _Clips:
-    """Some of a step's clips: what is seen, what is predicted, and their share of the process's rows."""
+class _MicroBatch:
+    """Some of a step's clips.
+
+    Attributes:
+        video: What the encoder sees, `[b, T, C, H, W]`.
+        target_video: The video whose features are predicted.
+        share: b / B.
+    """
 
     video: Tensor
-    wanted: Tensor
+    target_video: Tensor
     share: float
 
     @property
@@ -42,7 +55,7 @@ class _Clips:
         return self.video.shape[1] == 1
 
 
-class Jepa:
+class JEPA:
     """Masked latent prediction.
 
     Source: V-JEPA 2 (arXiv:2506.09985, section 2); the loss on visible tokens, levels and distillation are V-JEPA
@@ -51,21 +64,19 @@ class Jepa:
 
     views = 1
 
-    def __init__(
-        self, encoder: EncoderConfig, predictor: MaskedPredictorConfig, objective: PretrainObjective
-    ) -> None:
-        self.objective, self.flops = objective, 0.0
+    def __init__(self, encoder: EncoderConfig, predictor: MaskedPredictorConfig, config: JEPAConfig) -> None:
+        self.config, self.flops = config, 0.0
         self.encoder = VideoEncoder(encoder)
-        self.teacher = _load_teacher(objective.teacher, encoder) if objective.teacher else None
+        self.teacher = _load_teacher(config.teacher, encoder) if config.teacher else None
         self.predictor = MaskedPredictor(self._fit(predictor, encoder), encoder.embed_dim)
         self.modules = nn.ModuleDict({"encoder": self.encoder, "predictor": self.predictor})
         self.target = self.encoder
-        if objective.target != "online":
+        if config.target != "online":
             self.target = copy.deepcopy(self.encoder).requires_grad_(False)
             self.modules["target"] = self.target
         if self.teacher is not None:
             self.modules["teacher"] = self.teacher
-        self.terms = FeatureTerms(objective)
+        self.regularizers = CollapseRegularizers(config)
 
     def _fit(self, config: MaskedPredictorConfig, encoder: EncoderConfig) -> MaskedPredictorConfig:
         """Return the predictor's architecture with the outputs that the objective asks for."""
@@ -74,7 +85,7 @@ class Jepa:
                 f"predictor.input_levels is {config.input_levels} and model.levels is {list(encoder.levels)}; the "
                 "predictor takes 1 level, or all that the encoder has."
             )
-        dense = bool(self.objective.context_weight or self.objective.context_weight_image)
+        dense = bool(self.config.context_weight or self.config.context_weight_image)
         width = self.teacher.config.embed_dim if self.teacher is not None else config.output_dim
         return replace(config, context_output=dense or config.context_output, output_dim=width)
 
@@ -83,124 +94,125 @@ class Jepa:
         """The moving average where there is one, else the encoder."""
         return self.target
 
-    def parts(self, video: Tensor, draw: StepDraw) -> Sequence[Part]:
-        """Return one part for each group of clips that are masked together and each family of masks."""
-        grid = self.encoder.token_grid(video)
-        groups = draw_groups(self.objective, grid, len(video), video.shape[1] == 1, draw)
-        return self._parts(video, video, groups, draw)
+    def forward_passes(self, video: Tensor, draw: StepDraw) -> Sequence[ForwardPass]:
+        """Return one pass for each micro-batch of clips that are masked together and each family of masks.
 
-    def pair_parts(self, pairs: Tensor, draw: StepDraw) -> Sequence[Part]:
-        """Return the parts that predict the second of two frames `[B, 2, C, H, W]` from the first and a little of it.
+        Of pairs of frames (`draw.pairs`) the second is predicted from the first and a few of its own tokens. What
+        stands still can be copied; what moved must be understood. The target is the second frame encoded alone, as an
+        image, which is how a frozen encoder is used for planning.
 
-        What stands still can be copied; what moved must be understood. The target is the second frame encoded alone,
-        as an image, which is how a frozen encoder is used for planning.
+        Args:
+            video: Normalised, `[B, T, C, H, W]`; pairs `[B, 2, C, H, W]`.
+            draw: The step's random numbers.
         """
-        second = pairs[:, 1:]
-        groups = draw_pair_groups(self.objective, self.encoder.token_grid(second), len(pairs), draw)
-        video = pairs.repeat_interleave(self.encoder.config.tubelet_size, dim=1)
-        return self._parts(video, second, groups, draw)
+        count = len(video)
+        if draw.pairs:
+            target_video = video[:, 1:]
+            grid = self.encoder.token_grid(target_video)
+            groups = draw_pair_groups(self.config, grid, count, draw)
+            video = video.repeat_interleave(self.encoder.config.tubelet_size, dim=1)
+        else:
+            target_video, grid = video, self.encoder.token_grid(video)
+            groups = draw_groups(self.config, grid, count, video.shape[1] == 1, draw)
+        return self._passes(video, target_video, groups, draw)
 
-    def _parts(self, video: Tensor, wanted: Tensor, groups: list[Group], draw: StepDraw) -> list[Part]:
-        parts: list[Part] = []
+    def _passes(
+        self, video: Tensor, target_video: Tensor, groups: list[MaskGroup], draw: StepDraw
+    ) -> list[ForwardPass]:
+        passes: list[ForwardPass] = []
         source = self.target if self.teacher is None else self.teacher
-        self.flops = groups_flops(
-            groups, self.encoder, self.predictor, source, self.encoder.token_grid(wanted)
-        )
+        grid = self.encoder.token_grid(target_video)
+        self.flops = mask_groups_flops(groups, self.encoder, self.predictor, source, grid)
         weight = self._context_weight(video.shape[1] == 1, draw.progress)
-        directions = self.terms.directions(self.encoder.config.embed_dim, draw.generator)
-        for piece in (piece for group in groups for piece in group.split(draw.slices, video.device)):
-            rows, some = piece.rows, piece.families
-            clips = _Clips(video[rows], wanted[rows], len(video[rows]) / len(video))
-            targets = _once(partial(self._targets, clips.wanted), uses=len(some))
+        directions = self.regularizers.directions(self.encoder.config.embed_dim, draw.generator)
+        for part in (part for group in groups for part in group.split(draw.slices, video.device)):
+            rows, families = part.rows, part.families
+            clips = _MicroBatch(video[rows], target_video[rows], len(video[rows]) / len(video))
+            targets = _computed_once(partial(self._targets, clips.target_video), uses=len(families))
             each = [
-                partial(self._figures, clips, family, len(some), targets, weight, directions)
-                for family in some
+                partial(self._metrics, clips, family, len(families), targets, weight, directions)
+                for family in families
             ]
             # Where targets have gradients, the families share their graph and cannot be backpropagated one by one.
-            parts += [partial(_summed, each)] if self.objective.target == "online" else each
-        return parts
+            passes += [partial(_summed, each)] if self.config.target == "online" else each
+        return passes
 
-    def _figures(
+    def _metrics(
         self,
-        clips: _Clips,
-        family: Family,
+        clips: _MicroBatch,
+        family: MaskFamily,
         families: int,
         targets: Callable[[], Tensor],
         context_weight: float,
         directions: Tensor | None,
     ) -> dict[str, Tensor]:
-        """Return a family's figures; those of all families and slices add up to the step's."""
-        wanted = family.repeat(targets())
+        """Return a family's losses; those of all families and micro-batches add up to the step's."""
+        target = family.repeat(targets())
         features = self._encode(self.encoder, clips.video, family.context)
         context, hidden = family.repeat(family.context), family.flat_hidden()
         inputs = (family.repeat(features), context, hidden, family.grid, family.index)
         if context_weight:
-            predicted, seen = self.predictor.dense(*inputs, image=clips.image)
+            predicted, predicted_context = self.predictor.dense(*inputs, image=clips.image)
         else:
-            predicted, seen = self.predictor(*inputs, image=clips.image), None
-        loss = latent_distance(
-            predicted, gather_tokens(wanted, hidden - family.offset), self.objective.distance
-        )
-        figures = {f"loss_{family.name}": loss}
-        if seen is not None:
+            predicted, predicted_context = self.predictor(*inputs, image=clips.image), None
+        distance = self.config.distance
+        loss = latent_distance(predicted, gather_tokens(target, hidden - family.offset), distance)
+        metrics = {f"loss_{family.name}": loss}
+        if predicted_context is not None:
             weights = context_weights(distance_to_hidden(context, hidden, family.grid), context_weight)
-            dense = latent_distance(seen, gather_tokens(wanted, context), self.objective.distance, weights)
-            figures[f"loss_{family.name}_context"] = dense
+            dense = latent_distance(predicted_context, gather_tokens(target, context), distance, weights)
+            metrics[f"loss_{family.name}_context"] = dense
             loss = loss + dense
-        for name, (term, weight) in self.terms(features, directions).items():
-            figures[name] = term / families
+        for name, (term, weight) in self.regularizers(features, directions).items():
+            metrics[name] = term / families
             loss = loss + weight * term
-        figures["loss"] = loss / families
-        return {name: value * clips.share for name, value in figures.items()}
+        metrics["loss"] = loss / families
+        return {name: value * clips.share for name, value in metrics.items()}
 
     def _context_weight(self, image: bool, progress: float) -> float:
         """Return the weight of the loss on visible tokens, which rises along `context_ramp`."""
-        full = self.objective.context_weight_image if image else self.objective.context_weight
-        return full * ramp(progress, *self.objective.context_ramp)
+        full = self.config.context_weight_image if image else self.config.context_weight
+        return full * ramp(progress, *self.config.context_ramp)
 
-    def _targets(self, wanted: Tensor) -> Tensor:
-        """Return what is predicted for every token: each level LayerNormed by itself, `[B, N, L*D]`."""
-        with torch.set_grad_enabled(self.objective.target == "online" and torch.is_grad_enabled()):
+    def _targets(self, video: Tensor) -> Tensor:
+        """Return the features of all tokens that are predicted, each level LayerNormed by itself, `[b, N, L*D]`."""
+        with torch.set_grad_enabled(self.config.target == "online" and torch.is_grad_enabled()):
             encoder = self.target if self.teacher is None else self.teacher
-            features = encoder(wanted) if encoder is self.teacher else self._encode(encoder, wanted)
+            features = encoder(video) if encoder is self.teacher else self._encode(encoder, video)
             return normalize_levels(features, features.shape[-1] // encoder.config.embed_dim)
 
     def _encode(self, encoder: VideoEncoder, video: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Return the features `[B, n, L*D]` that the predictor takes: of all levels, or of the last."""
+        """Return the features `[b, n, L*D]` that the predictor takes: of all levels, or of the last."""
         levels = self.predictor.config.input_levels > 1
         return encoder.levels(video, visible) if levels else encoder(video, visible)
 
-    @torch.no_grad()
     def after_step(self, progress: float) -> None:
-        """Move the target towards the encoder: a momentum that goes linearly from the first to the last."""
-        if self.target is self.encoder:
-            return
-        first, last = self.objective.ema
-        weight = 1 - (first + (last - first) * progress)
-        torch._foreach_lerp_(list(self.target.parameters()), list(self.encoder.parameters()), weight)
+        """Update the moving average, if there is one."""
+        if self.target is not self.encoder:
+            update_ema(self.target, self.encoder, ema_momentum(progress, *self.config.ema))
 
 
-def _once(compute: Callable[[], Tensor], uses: int) -> Callable[[], Tensor]:
-    """Return a function that computes at its first call and forgets at its last, so that no memory outlives its use."""
-    kept: list[Tensor] = []
+def _computed_once(compute: Callable[[], Tensor], uses: int) -> Callable[[], Tensor]:
+    """Return a function that computes at the first of its `uses` calls, and frees the result after the last."""
+    cached: list[Tensor] = []
     left = uses
 
     def value() -> Tensor:
         nonlocal left
-        result = kept[0] if kept else compute()
+        result = cached[0] if cached else compute()
         left -= 1
-        kept[:] = [result] if left else []
+        cached[:] = [result] if left else []
         return result
 
     return value
 
 
-def _summed(parts: Sequence[Part]) -> dict[str, Tensor]:
-    figures: dict[str, Tensor] = {}
-    for part in parts:
-        for name, value in part().items():
-            figures[name] = figures[name] + value if name in figures else value
-    return figures
+def _summed(passes: Sequence[ForwardPass]) -> dict[str, Tensor]:
+    metrics: dict[str, Tensor] = {}
+    for forward_pass in passes:
+        for name, value in forward_pass().items():
+            metrics[name] = metrics[name] + value if name in metrics else value
+    return metrics
 
 
 def _load_teacher(source: str, student: EncoderConfig) -> VideoEncoder:

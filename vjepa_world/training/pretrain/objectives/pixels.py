@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
-from vjepa_world.training.pretrain.config import PretrainObjective
-from vjepa_world.training.pretrain.losses.pixel import masked_pixel_l2, pixel_targets
-from vjepa_world.training.pretrain.objectives.count import groups_flops
-from vjepa_world.training.pretrain.objectives.draw import Part, StepDraw
-from vjepa_world.training.pretrain.objectives.masks import Family, draw_groups
+from vjepa_world.training.engine.step_draw import StepDraw
+from vjepa_world.training.pretrain.losses.pixels import masked_pixel_l2, pixel_targets
+from vjepa_world.training.pretrain.objectives.config import PixelsConfig
+from vjepa_world.training.pretrain.objectives.flops import mask_groups_flops
+from vjepa_world.training.pretrain.objectives.masks import MaskFamily, draw_groups
+from vjepa_world.training.pretrain.objectives.protocol import ForwardPass
 
 
 class MaskedPixels:
-    """Masked pixel reconstruction; the predictor of the other methods is the decoder.
+    """Masked pixel reconstruction; the masked predictor is the decoder.
 
     Source: MAE (arXiv:2111.06377) with the tube masks of VideoMAE (arXiv:2203.12602).
     """
@@ -30,9 +31,9 @@ class MaskedPixels:
     views = 1
 
     def __init__(
-        self, encoder: EncoderConfig, predictor: MaskedPredictorConfig, objective: PretrainObjective
+        self, encoder: EncoderConfig, predictor: MaskedPredictorConfig, config: PixelsConfig
     ) -> None:
-        self.objective, self.flops = objective, 0.0
+        self.config, self.flops = config, 0.0
         numbers = 3 * encoder.tubelet_size * encoder.patch_size**2
         self.encoder = VideoEncoder(encoder)
         self.decoder = MaskedPredictor(
@@ -45,19 +46,25 @@ class MaskedPixels:
         """The encoder itself."""
         return self.encoder
 
-    def parts(self, video: Tensor, draw: StepDraw) -> Sequence[Part]:
-        """Return one part for each group of clips that are masked together and each family of masks."""
+    def forward_passes(self, video: Tensor, draw: StepDraw) -> Sequence[ForwardPass]:
+        """Return one pass for each micro-batch of clips that are masked together and each family of masks.
+
+        Args:
+            video: Normalised, `[B, T, C, H, W]`.
+            draw: The step's random numbers.
+        """
         grid = self.encoder.token_grid(video)
-        groups = draw_groups(self.objective, grid, len(video), video.shape[1] == 1, draw)
-        self.flops = groups_flops(groups, self.encoder, self.decoder, None, grid)
+        groups = draw_groups(self.config, grid, len(video), video.shape[1] == 1, draw)
+        self.flops = mask_groups_flops(groups, self.encoder, self.decoder, None, grid)
         return [
-            partial(self._figures, video[piece.rows], family, 1 / len(piece.families), len(video))
+            partial(self._metrics, video[part.rows], family, 1 / len(part.families), len(video))
             for group in groups
-            for piece in group.split(draw.slices, video.device)
-            for family in piece.families
+            for part in group.split(draw.slices, video.device)
+            for family in part.families
         ]
 
-    def _figures(self, video: Tensor, family: Family, weight: float, clips: int) -> dict[str, Tensor]:
+    def _metrics(self, video: Tensor, family: MaskFamily, weight: float, clips: int) -> dict[str, Tensor]:
+        """Return a family's losses on some of the clips; those of all passes add up to the step's."""
         share = len(video) / clips
         features = self.encoder(video, family.context)
         hidden = family.flat_hidden()

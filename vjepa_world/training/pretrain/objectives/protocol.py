@@ -1,4 +1,4 @@
-"""What a pretraining method must offer.
+"""The interface of a pretraining objective.
 
 Legend: B clips of this process, T frames, C channels, H W pixels.
 """
@@ -11,15 +11,22 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from vjepa_world.models.encoder import VideoEncoder
-from vjepa_world.training.pretrain.objectives.draw import Part, StepDraw
+from vjepa_world.training.engine.parallel import ForwardPass
+from vjepa_world.training.engine.step_draw import StepDraw
+
+__all__ = ["ForwardPass", "Objective"]
 
 
-class Method(Protocol):
-    """Owns weights, and turns a batch into parts of a loss."""
+class Objective(Protocol):
+    """Owns the modules that are trained, and turns a batch into the forward passes of a step.
 
-    #: Floating-point operations of the parts that were last returned, forward and backward; 0 if not counted.
+    All randomness is drawn for the global batch from :class:`StepDraw`, so that no result depends on the number of
+    processes.
+    """
+
+    #: Floating-point operations of the last returned passes, forward and backward; 0 if not counted.
     flops: float
-    #: Views of each clip that a batch holds.
+    #: Crops of each clip that a batch holds.
     views: int
     #: The encoder that is trained.
     encoder: VideoEncoder
@@ -28,11 +35,11 @@ class Method(Protocol):
 
     @property
     def frozen(self) -> VideoEncoder:
-        """The encoder that users get."""
+        """The encoder that users get: the trained one, or its moving average."""
         ...
 
-    def parts(self, video: Tensor, draw: StepDraw) -> Sequence[Part]:
-        """Return what a step adds up.
+    def forward_passes(self, video: Tensor, draw: StepDraw) -> Sequence[ForwardPass]:
+        """Return the forward passes of a step; their losses, gradients and metrics add up.
 
         Args:
             video: Normalised, `[B, T, C, H, W]`, or `[B, views, T, C, H, W]` with more than one view.

@@ -8,36 +8,36 @@ from collections.abc import Sequence
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.training.engine.flops import MaskTokens, pretrain_flops
-from vjepa_world.training.pretrain.objectives.masks import Grid, Group
+from vjepa_world.training.pretrain.objectives.masks import Grid, MaskGroup
 
 
-def groups_flops(
-    groups: Sequence[Group],
+def mask_groups_flops(
+    groups: Sequence[MaskGroup],
     encoder: VideoEncoder,
     predictor: MaskedPredictor,
     target: VideoEncoder | None,
-    wanted: Grid,
+    target_grid: Grid,
 ) -> float:
-    """Count this process's part of a step, forward and backward.
+    """Return the operations of this process in a step, forward and backward.
 
     Args:
         groups: The masks of its clips.
-        encoder: What is trained.
-        predictor: What is trained with it.
-        target: What gives the features to predict; None where pixels are predicted.
-        wanted: Token grid of what is predicted, which the target sees whole.
+        encoder: The trained encoder.
+        predictor: The predictor that is trained with it.
+        target: The encoder whose features are predicted; None where pixels are.
+        target_grid: Token grid (t, h, w) of the predicted video, all of which the target encodes.
     """
     return sum(
         pretrain_flops(
             encoder.config,
             predictor.config,
             clips=group.rows.stop - group.rows.start,
-            tokens=math.prod(wanted),
+            tokens=math.prod(target_grid),
             masks=[
                 MaskTokens(f.context.shape[1], f.hidden.shape[2], f.hidden.shape[1]) for f in group.families
             ],
             target=None if target is None else target.config,
-            image=wanted[0] == 1,
+            image=target_grid[0] == 1,
             dense=predictor.config.context_output,
             recompute=encoder.recompute,
         )

@@ -1,4 +1,4 @@
-"""How fast the machine multiplies matrices, measured and not looked up: the limit that training is held against."""
+"""The measured rate of matrix products of a device: the upper limit that a training is compared with."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from statistics import median
 
 import torch
 
-#: Small products are bound by starting them, large ones by memory: the best size differs between machines.
+#: Small products are limited by kernel launches, large ones by memory: the best size differs between machines.
 MATMUL_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
-TURNS = 7
+REPEATS = 7
 
 
 def matmul_gflops(dtype: torch.dtype = torch.float32, device: str = "cpu") -> float:
@@ -21,29 +21,29 @@ def matmul_gflops(dtype: torch.dtype = torch.float32, device: str = "cpu") -> fl
 
 @lru_cache
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure how fast square matrices are multiplied [FLOP/s], the best of `MATMUL_SIZES`; once per process.
+    """Measure the rate of square matrix products [FLOP/s], the best of `MATMUL_SIZES`; once per process.
 
-    Takes a second or two, and as many threads as torch has when it is first called.
+    Takes a second or two, with the number of threads that torch has at the first call.
     """
     sizes = MATMUL_SIZES.get(device.type, MATMUL_SIZES["cpu"])
     return max(_matmul_rate(size, dtype, str(device)) for size in sizes)
 
 
 def median_seconds(work: Callable[[], object], device: str) -> float:
-    """Return the median time of `work` over `TURNS` turns after one that warms up [s]."""
+    """Return the median time of `work` over `REPEATS` calls after a warm-up [s]."""
     work()
-    taken = []
-    for _ in range(TURNS):
+    times_s = []
+    for _ in range(REPEATS):
         _wait(device)
         start = time.perf_counter()
         work()
         _wait(device)
-        taken.append(time.perf_counter() - start)
-    return median(taken)
+        times_s.append(time.perf_counter() - start)
+    return median(times_s)
 
 
 def _matmul_rate(size: int, dtype: torch.dtype, device: str) -> float:
-    # A processor that is short of power multiplies ones faster than what training has.
+    # A processor at its power limit multiplies ones faster than random numbers.
     generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(size, size, generator=generator).to(device, dtype) for _ in range(2))
     out = torch.empty_like(left)

@@ -1,4 +1,4 @@
-"""`metrics.jsonl` and TensorBoard: one line a logged step, continued by a resumed run without a seam."""
+"""`metrics.jsonl` and TensorBoard: one line for each logged step; a resumed run continues both."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from vjepa_world.runs import METRICS_FILE, read_metrics, write_text_atomic
 
 
 class MetricsLog:
-    """Appends figures to `metrics.jsonl` and to TensorBoard events in a run folder."""
+    """Appends metrics to `metrics.jsonl` and to TensorBoard events in a run folder."""
 
     def __init__(self, folder: Path, start_step: int) -> None:
-        """Open the log; lines of steps that a resumed run does again are dropped."""
+        """Open the log; lines of steps that a resumed run repeats are removed."""
         self.path = folder / METRICS_FILE
         if self.path.exists():
             kept = [line for line in read_metrics(folder) if line["step"] < start_step]
@@ -23,9 +23,9 @@ class MetricsLog:
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
-        """Log the figures of a step, with the nine digits that tell float32 numbers apart.
+        """Log the metrics of a step, with nine digits, which distinguish all float32 numbers.
 
-        A figure that is not finite is left out: JSON has no word for it.
+        A metric that is not finite is left out, since JSON cannot express it.
         """
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         shown = {name: float(f"{value:.9g}") for name, value in finite.items()}

@@ -1,4 +1,4 @@
-"""A step's windows as they are trained on: all tensors on the device, and cut into slices where memory is short.
+"""The windows of a forward pass, all tensors on the training device; a batch may be split into several.
 
 Legend: B windows, T frames, N0 frozen tokens a frame, N tokens as the predictor sees them, D width, A action size,
 S state size, K steps of the rollout.
@@ -17,22 +17,22 @@ from vjepa_world.training.engine.distributed import all_mean
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class MicroBatch:
     """Windows of one robot.
 
     Attributes:
-        embodiment: Which robot.
+        embodiment: Name of the robot.
         frozen: The frozen encoder's features, `[B, T, N0, D]`.
-        features: What the predictor sees of them, `[B, T, N, D]`.
+        features: The tokens that the predictor sees, `[B, T, N, D]`.
         actions: `[B, T-1, A]`.
         states: `[B, T, S]`.
         extrinsics: `[B, T, 6]`, or None.
-        pictures: uint8 `[B, T, 3, s, V*s]`, or None.
-        teacher_forced_weights: How much each token counts in teacher forcing, `[B, T-1, N]`.
-        rollout_weights: In the rollout, `[B, K, N]`; `[B, 0, N]` without one.
-        reconstruction_weights: In reading the frozen features back, `[B, T, N0]`.
-        later: To which frame the inverse model looks, int64 `[B]`.
-        shown: Which frame is decoded, int64 `[B]`.
+        images: Small images for the decoder, uint8 `[B, T, 3, s, V*s]`, or None.
+        teacher_forced_weights: Weight of each token in the loss of teacher forcing, `[B, T-1, N]`.
+        rollout_weights: In the loss of the rollout, `[B, K, N]`; `[B, 0, N]` without one.
+        reconstruction_weights: In the loss of the learned tokens, `[B, T, N0]`.
+        later_frame: Second frame of the inverse model, int64 `[B]`.
+        decoded_frame: The frame that is decoded, int64 `[B]`.
     """
 
     embodiment: str
@@ -41,12 +41,12 @@ class Piece:
     actions: Tensor
     states: Tensor
     extrinsics: Tensor | None
-    pictures: Tensor | None
+    images: Tensor | None
     teacher_forced_weights: Tensor
     rollout_weights: Tensor
     reconstruction_weights: Tensor
-    later: Tensor
-    shown: Tensor
+    later_frame: Tensor
+    decoded_frame: Tensor
 
     def __len__(self) -> int:
         return len(self.features)
@@ -59,27 +59,34 @@ class Piece:
 
     @property
     def rollout(self) -> int:
-        """Steps of the rollout, K; 1 where there is none."""
+        """Steps of the rollout, K; 1 without one."""
         return max(self.rollout_weights.shape[1], 1)
 
 
-def weights_of(change: Tensor, share: float) -> Tensor:
-    """Weigh tokens by how far they move, `[...]` -> `[...]`; the mean weight over all processes is 1."""
+def _weights(change: Tensor, share: float) -> Tensor:
+    """Return weights by how much tokens change, `[...]` -> `[...]`; their mean over all processes is 1."""
     if not change.numel():
         return change
     return motion_weights(change, share, all_mean(change.mean()))
 
 
 def token_weights(frozen: Tensor, features: Tensor, rollout: int, share: float) -> dict[str, Tensor]:
-    """Return the three weights of a :class:`Piece`: each token's move is from where its prediction begins."""
+    """Return the three weights of a :class:`MicroBatch`: a token's change is counted from the prediction's first frame.
+
+    Args:
+        frozen: The frozen encoder's features, `[B, T, N0, D]`.
+        features: The tokens that the predictor sees, `[B, T, N, D]`.
+        rollout: Steps of the rollout, K; 1 for none.
+        share: See `objective.motion_share`.
+    """
     steps = rollout if rollout > 1 else 0
     return {
-        "teacher_forced_weights": weights_of(token_change(features[:, :-1], features[:, 1:]), share),
-        "rollout_weights": weights_of(token_change(features[:, :1], features[:, 1 : steps + 1]), share),
-        "reconstruction_weights": weights_of(token_change(frozen[:, :1], frozen), share),
+        "teacher_forced_weights": _weights(token_change(features[:, :-1], features[:, 1:]), share),
+        "rollout_weights": _weights(token_change(features[:, :1], features[:, 1 : steps + 1]), share),
+        "reconstruction_weights": _weights(token_change(frozen[:, :1], frozen), share),
     }
 
 
 def on_device(parts: dict[str, Tensor | None], device: torch.device) -> dict[str, Any]:
-    """Return tensors on the device, and None where there are none."""
+    """Return the tensors on the device; None stays None."""
     return {name: None if part is None else part.to(device) for name, part in parts.items()}
