@@ -97,7 +97,7 @@ def test_a_dataset_is_described_with_what_is_wrong(arm: Path, capsys: pytest.Cap
         "tasks: wander (2)",
         "camera: main, 32x32, h264",
         "position  x, y, z (state 0, 1, 2) in m",
-        "actions   changes of the pose, in our convention",
+        "actions   changes of the pose, in the standard convention",
         "bad episodes: 1",
         "episode 1, row 7",
         "error, position unit, episode 0, row 0",

@@ -1,4 +1,4 @@
-"""Where clips come from and how they are cut, in words. Free of torch, so that help is quick."""
+"""Configuration of video data: sources of clips and how they are cut. Free of torch, so that help is quick."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoDataConfig:
-    """Where clips come from and how they are cut.
+    """Sources of clips, and how clips are cut.
 
     Attributes:
-        path: A folder (searched through), a glob, a CSV or Parquet list, WebDataset shards ({000..009}.tar), a video or
-            image file, or a LeRobot dataset.
-        sources: Several of them, drawn by weight: data.sources.NAME.path=, .weight=, .fps=, .frames_per_clip=.
-        fps: Frames a second that a clip shows, whatever the file's rate.
+        path: A folder (searched recursively), a glob, a CSV or Parquet list, WebDataset shards ({000..009}.tar), a
+            video or image file, or a LeRobot dataset.
+        sources: Several sources, drawn by weight: data.sources.NAME.path=, .weight=, .fps=, .frames_per_clip=.
+        fps: Frames a second of a clip, independent of the file's rate.
         crop_scale: Range of the crop's share of the frame's area.
         crop_ratio: Range of the crop's aspect ratio.
         flip: Probability of a horizontal flip.
         max_bad_fraction: Share of unreadable files above which the run stops.
-        memory_gb: Memory that each loader process may spend on keeping whole videos decoded [GB].
-        clips_per_video: Neighbours in a batch that are cut from the same video.
+        memory_gb: Memory of each loader process for whole decoded videos [GB].
+        clips_per_video: Consecutive clips of a batch that are cut from the same video.
         open_videos: Videos that a loader process keeps open; opening one costs as much as decoding several clips.
-        timeout_s: Time that a loader process may spend on one file before the run stops and names it [s].
+        timeout_s: Longest time for reading one file, after which the run stops with an error that names it [s].
         decode_device: cpu, or cuda (cuda:N) to decode on the graphics card, in the training process.
     """
 
@@ -101,7 +101,7 @@ class VideoDataConfig:
             )
 
     def all_sources(self, num_frames: int) -> dict[str, SourceConfig]:
-        """Return the sources by name with their own fps and frames per clip, those of the run filled in.
+        """Return the sources by name; unset fps and frames per clip are those of the run.
 
         Raises:
             ConfigError: If there is none.

@@ -71,7 +71,7 @@ def test_some_episodes_are_looked_at_where_asked(dataset_root: Path) -> None:
     assert description.lengths == (lengths[0], lengths[2])
     assert description.frame_episodes == 2
     assert "of 5 episodes (2 of them read)" in dataset_text(description)
-    with pytest.raises(ConfigError, match="episodes to look at is 0"):
+    with pytest.raises(ConfigError, match="episodes to check is 0"):
         describe_dataset(dataset, episodes=0)
 
 

@@ -304,9 +304,7 @@ def test_no_usable_episode_is_an_error(tmp_path: Path) -> None:
 def test_a_destination_that_is_not_its_own_is_refused(old: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/plan.txt").write_text("mine")
-    with pytest.raises(
-        DataError, match="notes is there already and no stopped conversion. Give a new folder"
-    ):
+    with pytest.raises(DataError, match="notes exists and is no stopped conversion. Give a new folder"):
         convert(old, tmp_path / "notes")
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["plan.txt"]
     convert(old, tmp_path / "new")
@@ -347,7 +345,7 @@ def test_a_killed_conversion_goes_on_to_the_same_dataset(tmp_path: Path) -> None
     with pytest.raises(DataError, match="is an unfinished dataset"):
         LeRobotDataset(tmp_path / "new")
     with pytest.raises(
-        DataError, match=r"stopped conversion with other words \(reencode was False, is now True\)"
+        DataError, match=r"stopped conversion with other settings \(reencode was False, is now True\)"
     ):
         convert(old, tmp_path / "new", reencode=True)
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "new").rglob(f"shard-{finished[0]:05d}/*")}
@@ -477,5 +475,5 @@ def test_a_copy_that_is_cut_short_is_an_error(tmp_path: Path, monkeypatch: pytes
 
 def test_a_dangling_destination_is_refused(old: Path, tmp_path: Path) -> None:
     (tmp_path / "new").symlink_to("nowhere")
-    with pytest.raises(DataError, match="new is there already and no stopped conversion"):
+    with pytest.raises(DataError, match="new exists and is no stopped conversion"):
         convert(old, tmp_path / "new")

@@ -37,7 +37,7 @@ def test_every_row_begins_a_window_that_fits() -> None:
     assert table.fps == pytest.approx(10)
     assert table.rows.tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
     assert table.episodes.tolist() == [0, 0, 0]
-    states, actions = table.numbers(torch.tensor([1]))
+    states, actions = table.states_and_actions(torch.tensor([1]))
     assert torch.equal(states[0], torch.from_numpy(table.source[0].states[1:4]))
     assert torch.equal(actions[0], torch.from_numpy(table.source[0].actions[1:3]))
 
@@ -73,7 +73,7 @@ def test_skipped_rows_compose_their_actions() -> None:
         [episode(np.arange(40) / 15), episode(np.arange(30) / 15, index=1)], frames=3, fps=4.0
     )
     windows = torch.arange(len(table))
-    states, actions = table.numbers(windows)
+    states, actions = table.states_and_actions(windows)
     expected = pose_delta(states[:, :-1].double(), states[:, 1:].double()).float()
     torch.testing.assert_close(actions, expected, atol=2e-5, rtol=0)
     assert table.action_dim == 7
@@ -83,7 +83,7 @@ def test_actions_of_unknown_meaning_stand_one_after_the_other() -> None:
     source = episode(np.arange(20) / 20, composes=False, size=3)
     table = WindowTable([source], frames=2, fps=10.0)
     assert (table.stride, table.action_dim) == (2, 6)
-    _, actions = table.numbers(torch.tensor([1]))
+    _, actions = table.states_and_actions(torch.tensor([1]))
     assert torch.equal(actions[0, 0], torch.from_numpy(source.actions[1:3]).flatten())
     with pytest.raises(DataError, match="data.fps=7 between .* rows lie between two frames"):
         WindowTable([source], frames=5, fps=7.0)
@@ -112,6 +112,6 @@ def test_of_skipped_rows_changes_are_added_and_the_last_target_counts(merging: A
     table = WindowTable([numbers], frames=4, fps=4.0)
     assert table.stride == 4
     assert table.action_dim == 5
-    states, between = table.numbers(torch.arange(len(table)))
+    states, between = table.states_and_actions(torch.arange(len(table)))
     expected = states.diff(dim=1) if merging == "add" else states[:, 1:]
     torch.testing.assert_close(between, expected, atol=1e-5, rtol=0)

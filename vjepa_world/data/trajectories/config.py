@@ -1,4 +1,4 @@
-"""Where trajectories come from and how windows are cut out of them, in words. Free of torch, so that help is quick."""
+"""Configuration of trajectory data: datasets, windows, feature caches. Free of torch, so that help is quick."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vjepa_world.config.ranges import FPS, STEPS
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import Convention
 
-#: What a run of one dataset calls it.
+#: Name of the only dataset of a run.
 DEFAULT_SOURCE = "default"
 
 
@@ -20,12 +20,12 @@ class TrajectorySourceConfig:
     Attributes:
         path: A dataset of any known format.
         weight: How often its windows are drawn, relative to the other sources.
-        embodiment: Which robot it is of; sources of one robot share its weights and statistics. Empty takes the
-            source's name.
-        cameras: Names of the cameras that are used; () takes the first.
+        embodiment: Name of its robot; sources of one robot share its weights and statistics. Empty takes the source's
+            name.
+        cameras: Names of the cameras to use; () takes the first.
         fps: Frames a second of its windows; 0 takes `data.fps`.
-        convention: How its numbers are written, whole; nothing takes what the dataset declares or its format has.
-        reader: What its format's reader is told: reader.state=, reader.action=, reader.fps=, ...
+        convention: How its numbers are written, all keys; unset takes what the dataset declares or its format defines.
+        reader: Options of its format's reader: reader.state=, reader.action=, reader.fps=, ...
     """
 
     path: str = field(metadata={"example": "DATASET"})
@@ -50,21 +50,21 @@ class TrajectorySourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrajectoryDataConfig:
-    """Where trajectories come from and how windows are cut.
+    """Datasets of trajectories, and how windows are cut.
 
     Attributes:
-        path: A dataset: LeRobot v3.0 or v2.1, DROID, robomimic, OGBench or RLDS.
-        sources: Several of them, drawn by weight: data.sources.NAME.path=, .weight=, .embodiment=, .cameras=, ...
-        cameras: Names of the cameras that are used; () takes the first.
-        views: one: a window shows one of the cameras, drawn anew each time; all: it shows all of them, side by side.
-        convention: How the numbers are written, whole; nothing takes what the dataset declares or its format has.
-        reader: What the format's reader is told: data.reader.state=, data.reader.action=, data.reader.fps=, ...
+        path: A dataset: LeRobot v3.0 or v2.1, DROID, robomimic, OGBench, RLDS, or a registered format.
+        sources: Several datasets, drawn by weight: data.sources.NAME.path=, .weight=, .embodiment=, .cameras=, ...
+        cameras: Names of the cameras to use; () takes the first.
+        views: one: a window shows one of the cameras, drawn at random each time; all: it shows all, side by side.
+        convention: How the numbers are written, all keys; unset takes what the dataset declares or its format defines.
+        reader: Options of the format's reader: data.reader.state=, data.reader.action=, data.reader.fps=, ...
         fps: Frames a second of a window; 0 takes every row. V-JEPA 2-AC's is 4.
         frames: Frames of a training window.
         val_fraction: Share of the episodes, drawn by the seed, that is held out.
         max_bad_fraction: Share of unusable episodes above which the run stops.
-        crop_scale: Range of the share of the frame's area that a window shows; anything but [1, 1] needs pixels each
-            step, and switches the cache off.
+        crop_scale: Range of the share of the frame's area that a window shows; values other than [1, 1] need pixels at
+            each step, and switch the cache off.
         color_jitter: Largest random change of a window's colours, as a share; more than 0 switches the cache off.
     """
 
@@ -101,7 +101,7 @@ class TrajectoryDataConfig:
             )
 
     def unused(self) -> dict[str, str]:
-        """Return what a mixture does not use: each source has a convention and a reader of its own."""
+        """Return the keys that a mixture does not use, since each source has its own."""
         return (
             dict.fromkeys(("convention", "reader"), "data.sources, each with its own,")
             if self.sources
@@ -110,11 +110,11 @@ class TrajectoryDataConfig:
 
     @property
     def needs_pixels(self) -> bool:
-        """Whether an augmentation changes what the encoder sees from step to step."""
+        """Whether an augmentation changes the encoder's input from step to step."""
         return self.crop_scale != (1.0, 1.0) or self.color_jitter > 0
 
     def all_sources(self) -> dict[str, TrajectorySourceConfig]:
-        """Return the sources by name, with what they leave to the run filled in.
+        """Return the sources by name; unset keys are those of the run.
 
         Raises:
             ConfigError: If there is none.
@@ -151,10 +151,10 @@ class FeaturesConfig:
     """The cache of the frozen encoder's features.
 
     Attributes:
-        cache: Compute each frame's features once and keep them on disk; else decode and encode at every step.
+        cache: Compute each frame's features once and cache them on disk; otherwise decode and encode at every step.
         root: Folder of all caches.
-        folder: One cache to use, whatever `root` holds; it is refused if it is of other data or another encoder.
-        limit_gb: What all caches under `root` may take; the least recently used ones go first [GB].
+        folder: The cache to use, independent of `root`; refused if it is of other data or another encoder.
+        limit_gb: Largest size of all caches under `root`; the least recently used are removed [GB].
         batch_frames: Frames encoded at once.
     """
 

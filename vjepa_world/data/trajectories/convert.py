@@ -1,6 +1,6 @@
-"""Brings trajectories of any format to a LeRobotDataset v3.0: numbers bit by bit, video files as they are.
+"""Converts trajectories of any format to a LeRobotDataset v3.0: numbers bit-exact, video files unchanged.
 
-It works in shards of episodes, so that a conversion that was stopped goes on when it is started again.
+It works in shards of episodes, so that a stopped conversion continues when it is started again.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from vjepa_world.system.cpu import available_cores
 
 BAD_FILE = "bad_episodes.csv"
 _SHARD_EPISODES = 25
-_WORDS_FILE = f"{layout.SHARDS}/conversion.json"
+_SETTINGS_FILE = f"{layout.SHARDS}/conversion.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionConfig:
-    """What is converted, and how; started again with the same, it goes on.
+    """The settings of a conversion; started again with the same settings, it continues.
 
     Attributes:
         source: A dataset of any known format.
         destination: A new folder.
-        convention: How its numbers are written, where it does not say so itself.
-        reencode: Encode frames anew even where the source has video files.
-        crf: x264 quality of frames that are encoded, 0 lossless to 51 worst.
+        convention: How its numbers are written, if it does not declare that itself.
+        reencode: Encode frames even if the source has video files.
+        crf: x264 quality of encoded frames, 0 (lossless) to 51 (worst).
     """
 
     source: Path
@@ -63,13 +63,13 @@ class ConversionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionResult:
-    """What a conversion came to.
+    """The result of a conversion.
 
     Attributes:
-        episodes: Written, and read back.
-        frames: Of these episodes.
-        bad: Episodes that are left out, each with its reason.
-        left_out: What else of the source is left out (columns, cameras, episodes that are not there), with the reason.
+        episodes: Number of episodes written and verified.
+        frames: Number of frames of these episodes.
+        bad: Episodes that are left out, with their reasons.
+        left_out: Other parts of the source that are left out (columns, cameras, missing episodes), with their reasons.
     """
 
     episodes: int
@@ -85,23 +85,23 @@ def convert_trajectories(
     workers: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> ConversionResult:
-    """Write the LeRobotDataset v3.0 that has the same episodes; unusable ones are left out and listed in a CSV.
+    """Write a LeRobotDataset v3.0 with the same episodes; unusable ones are left out and listed in a CSV file.
 
     Args:
-        conversion: What is converted.
+        conversion: The settings.
         max_bad_fraction: Share of unusable episodes above which to stop.
-        workers: Processes; 0 takes one a core, 1 none but this one.
-        progress: Called with the episodes done so far and with how many there are.
+        workers: Number of processes; 0 takes one for each core, 1 only this one.
+        progress: Called with the number of finished episodes and of all episodes.
 
     Raises:
-        DataError: The destination is a finished or a foreign one, the source cannot be read or has too many unusable
-            episodes, or a process died.
-        WriteError: The disk does not take it.
+        DataError: The destination is a finished dataset or something else, the source cannot be read or has too many
+            unusable episodes, or a process died.
+        WriteError: The destination cannot be written.
     """
     dataset = conversion.open()
     try:
         total = dataset.num_episodes
-        _claim(conversion, dataset)
+        _prepare_destination(conversion, dataset)
         spec = first_readable(
             total, lambda index: spec_of(dataset, dataset.episode(index), conversion.reencode), dataset.path
         )
@@ -133,7 +133,7 @@ def convert_trajectories(
 
 
 def spec_of(dataset: TrajectoryDataset, first: Trajectory, reencode: bool) -> DatasetSpec:
-    """Return what a LeRobotDataset of these trajectories has in common, as one of them shows it.
+    """Return the specification of a LeRobotDataset of these trajectories, taken from the first.
 
     Raises:
         DataError: Its frames cannot be read or encoded.
@@ -169,14 +169,14 @@ def _video_spec(dataset: TrajectoryDataset, first: Trajectory, camera: str, reen
     )
 
 
-def _claim(conversion: ConversionConfig, dataset: TrajectoryDataset) -> None:
-    """Make the destination this conversion's, or see that it is.
+def _prepare_destination(conversion: ConversionConfig, dataset: TrajectoryDataset) -> None:
+    """Write the settings into a new destination, or check that it is a stopped conversion with the same settings.
 
     Raises:
-        DataError: It is something else, or a conversion of other words.
+        DataError: It is something else, or a conversion with other settings.
     """
-    destination, file = conversion.destination, conversion.destination / _WORDS_FILE
-    words = {
+    destination, file = conversion.destination, conversion.destination / _SETTINGS_FILE
+    settings = {
         "source": str(conversion.source.resolve()),
         "files": dataset.fingerprint(),
         "convention": json.loads(json.dumps(dataclasses.asdict(dataset.convention))),
@@ -186,14 +186,14 @@ def _claim(conversion: ConversionConfig, dataset: TrajectoryDataset) -> None:
     if file.is_file():
         before = read_json(file)
         differing = [
-            f"{name} was {before.get(name)}, is now {word}"
-            for name, word in words.items()
-            if before.get(name) != word
+            f"{name} was {before.get(name)}, is now {value}"
+            for name, value in settings.items()
+            if before.get(name) != value
         ]
         if differing:
             raise DataError(
-                f"{destination} is a stopped conversion with other words ({'; '.join(differing)}). Use the same to go "
-                "on, or give another folder."
+                f"{destination} is a stopped conversion with other settings ({'; '.join(differing)}). Use the same to "
+                "continue, or give another folder."
             )
         return
     if (destination / layout.INFO_PATH).exists():
@@ -201,9 +201,9 @@ def _claim(conversion: ConversionConfig, dataset: TrajectoryDataset) -> None:
     others = [entry.name for entry in destination.iterdir()] if destination.is_dir() else []
     is_other = destination.is_file() or (destination.is_symlink() and not destination.exists())
     if set(others) - {layout.SHARDS} or finished_shards(destination) or is_other:
-        raise DataError(f"{destination} is there already and no stopped conversion. Give a new folder.")
+        raise DataError(f"{destination} exists and is no stopped conversion. Give a new folder.")
     with atomic_path(file) as temporary:
-        temporary.write_text(json.dumps(words, indent=2), encoding="utf-8")
+        temporary.write_text(json.dumps(settings, indent=2), encoding="utf-8")
 
 
 def _count(total: int) -> int:
@@ -216,7 +216,7 @@ def _episodes(shard: int, total: int) -> range:
 
 @dataclass(frozen=True)
 class _Shard:
-    """A shard that is to be written; small, and sent to worker processes."""
+    """A shard to write; small, and sent to worker processes."""
 
     writer: LeRobotWriter
     conversion: ConversionConfig
@@ -224,7 +224,7 @@ class _Shard:
     total: int
 
     def write(self, dataset: TrajectoryDataset) -> tuple[int, dict[str, str]]:
-        """Write it; return how many episodes were tried, and those left out with their reasons."""
+        """Write it; return its number of episodes, and those left out with their reasons."""
         episodes, skipped = _episodes(self.index, self.total), {}
         with self.writer.shard(self.index) as out:
             for index in episodes:
@@ -242,19 +242,19 @@ class _Shard:
 def _run(
     work: Sequence[_Shard], dataset: TrajectoryDataset, workers: int
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Write the shards, in this process or in several; yield what each gave."""
+    """Write the shards, in this process or in several; yield the result of each."""
     if workers == 1 or len(work) < 2:
         yield from (shard.write(dataset) for shard in work)
         return
     words = ProcessWording(
-        "converting process", "converting", "start the same again with fewer --workers, and it goes on"
+        "converting process", "converting", "start it again with fewer --workers, and it continues"
     )
     name = f"shard {{}} of {work[0].conversion.source}"
-    # Forked processes would share the threads and files of decoders.
+    # Spawned, since forked processes would share the threads and files of decoders.
     yield from spawned_map(_write_shard, work, workers, lambda shard: name.format(shard.index), words)
 
 
-#: What a worker process reads from; opened there, since open files cannot be sent.
+#: The source, opened in each worker process, since open files cannot be sent.
 _source: list[Any] = []
 
 

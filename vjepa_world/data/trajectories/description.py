@@ -1,4 +1,4 @@
-"""Says what a dataset of trajectories holds, and what is wrong with it.
+"""Describes a dataset of trajectories, and finds mistakes in it.
 
 Shapes: T observations of an episode, S state size, A action size.
 """
@@ -19,13 +19,13 @@ from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import Convention
 from vjepa_world.system.progress import track
 
-#: Episodes whose frames are all decoded, where nothing else is asked for.
+#: Default number of episodes whose frames are all decoded.
 FRAME_EPISODES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureDescription:
-    """One entry of the state or the action over all episodes that were read."""
+    """Statistics of one entry of the state or the action over all episodes that were read."""
 
     name: str
     low: float
@@ -36,7 +36,7 @@ class FeatureDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class CameraDescription:
-    """A camera's pictures as decoded, 0 x 0 where they cannot be; `codec` is `images` where there is no video."""
+    """A camera's decoded size, 0 x 0 if it cannot be decoded; `codec` is `images` if there is no video."""
 
     name: str
     width: int
@@ -46,24 +46,24 @@ class CameraDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetDescription:
-    """What a dataset holds.
+    """The content of a dataset, and the findings of the checks.
 
     Attributes:
-        path: Where it is.
-        format: What the format is called.
-        about: What else the reader knows.
-        num_episodes: Episodes in it.
-        lengths: Observations of each episode that was read and is usable.
+        path: Its path.
+        format: Name of its format.
+        about: Further information from the reader.
+        num_episodes: Number of episodes.
+        lengths: Number of observations of each usable episode that was read.
         fps: Observations a second.
-        tasks: What the robot did, in words, and in how many of the episodes.
-        successes: Of how many episodes it is known whether they succeeded, and how many did.
+        tasks: What the robot did, in words, with the number of episodes.
+        successes: Number of episodes with known success, and of those that succeeded.
         cameras: Its cameras.
-        convention: How its numbers are said to be written.
-        state: Range of every entry of the state.
-        action: Range of every entry of the action.
-        findings: What the checks found, the worst first.
-        frame_episodes: Episodes of which every frame was looked at.
-        bad: Why an episode cannot be used, by its index.
+        convention: How its numbers are written, as declared.
+        state: Statistics of every entry of the state.
+        action: Statistics of every entry of the action.
+        findings: Findings of the checks, the worst first.
+        frame_episodes: Number of episodes of which every frame was checked.
+        bad: Why an episode is unusable, by its index.
     """
 
     path: str
@@ -84,7 +84,7 @@ class DatasetDescription:
 
     @property
     def num_frames(self) -> int:
-        """Observations of all episodes that were read."""
+        """Number of observations of all episodes that were read."""
         return sum(self.lengths)
 
     def to_dict(self) -> dict[str, Any]:
@@ -95,19 +95,19 @@ class DatasetDescription:
 def describe_dataset(
     dataset: TrajectoryDataset, *, convention: Convention | None = None, episodes: int | None = None
 ) -> DatasetDescription:
-    """Read a dataset and look for what is wrong with it. Bad episodes are listed, not raised.
+    """Read a dataset and check it for mistakes. Unusable episodes are listed, not raised.
 
     Args:
-        dataset: What to read.
-        convention: How its numbers are written; None takes what the dataset says.
-        episodes: How many of its episodes are looked at, evenly spread; None takes all for the numbers, and
-            `FRAME_EPISODES` for the frames.
+        dataset: The dataset.
+        convention: How its numbers are written; None takes the dataset's.
+        episodes: Number of episodes to check, evenly spread; None takes all for the numbers, and `FRAME_EPISODES` for
+            the frames.
 
     Raises:
         ConfigError: `episodes` is less than 1.
     """
     if episodes is not None and episodes < 1:
-        raise ConfigError(f"episodes to look at is {episodes}; give at least 1.")
+        raise ConfigError(f"episodes to check is {episodes}; give at least 1.")
     convention = convention or dataset.convention
     good, bad = _read(dataset, _spread(dataset.num_episodes, episodes))
     findings = check_numbers(good, convention, dataset.state_names, dataset.action_names)
@@ -135,7 +135,7 @@ def describe_dataset(
 
 
 def _spread(total: int, wanted: int | None) -> list[int]:
-    """Return that many of `total` places, evenly spread."""
+    """Return `wanted` of `total` indices, evenly spread."""
     count = total if wanted is None else min(total, wanted)
     return [place * total // count for place in range(count)]
 
@@ -148,21 +148,21 @@ def _read(dataset: TrajectoryDataset, indices: Sequence[int]) -> tuple[list[Traj
         except DataError as error:
             bad[index] = str(error)
             continue
-        # Of other columns only the length is looked at, and all episodes are kept in memory.
+        # All episodes stay in memory, and of other columns only the length is checked.
         lengths = {name: np.empty((len(values), 0)) for name, values in episode.columns.items()}
         good.append(replace(episode, columns=lengths))
     return good, bad
 
 
 def _camera(episodes: Sequence[Trajectory], name: str) -> CameraDescription:
-    """Return a camera's size and codec, of the first episode in which it can be decoded."""
+    """Return a camera's size and codec in the first episode in which it can be decoded."""
     for episode in episodes:
         try:
             _, height, width = episode.frames([0], name)[0].shape
             piece = episode.videos.get(name)
             codec = "images" if piece is None else probe_video(piece.path).codec
         except DataError:
-            continue  # the frames' check says why
+            continue  # the check of frames reports why
         return CameraDescription(name=name, width=width, height=height, codec=codec)
     return CameraDescription(name=name, width=0, height=0, codec="not readable")
 

@@ -14,8 +14,8 @@ from vjepa_world.ops.convention import Convention
 
 _ACTIONS = {
     "derived": "changes of the pose from row to row (the file's actions are not used)",
-    "delta": "changes of the pose, in our convention",
-    "target": "the pose to reach, written as the state is",
+    "delta": "changes of the pose, in the standard convention",
+    "target": "the pose to reach, written like the state",
     "given": "taken as they are",
 }
 _WRITTEN = {
@@ -27,7 +27,7 @@ _WRITTEN = {
 
 
 def dataset_text(description: DatasetDescription, most: int = 5) -> str:
-    """Return the description; of each kind of finding, and of bad episodes, `most` are listed one by one."""
+    """Return the description as text; at most `most` findings of each kind and bad episodes are listed."""
     names = [feature.name for feature in description.state]
     lines = [
         *_head(description, most),
@@ -48,11 +48,11 @@ def dataset_text(description: DatasetDescription, most: int = 5) -> str:
 
 
 def convention_words(convention: Convention, state_names: Sequence[str] = ()) -> dict[str, str]:
-    """Return a convention in words, a line for each part.
+    """Return a convention in words by topic.
 
     Args:
         convention: How numbers are written.
-        state_names: What the entries of a state are called.
+        state_names: Names of the entries of a state.
     """
     if convention.has_joints:
         return _joint_words(convention, state_names)
@@ -62,8 +62,8 @@ def convention_words(convention: Convention, state_names: Sequence[str] = ()) ->
             "actions": _ACTIONS[convention.actions],
         }
 
-    def places(wanted: Sequence[int]) -> str:
-        named = [state_names[place] for place in wanted if place < len(state_names)]
+    def indices(wanted: Sequence[int]) -> str:
+        named = [state_names[index] for index in wanted if index < len(state_names)]
         words = f"{', '.join(named)} " if len(named) == len(wanted) else ""
         return f"{words}(state {', '.join(map(str, wanted))})"
 
@@ -74,9 +74,9 @@ def convention_words(convention: Convention, state_names: Sequence[str] = ()) ->
     gripper = f": {convention.gripper_open:g} open, {convention.gripper_closed:g} closed"
     shift = ", ".join(f"{value:g}" for value in convention.frame)
     return {
-        "position": f"{places(convention.position_at)} in {convention.position_unit}",
-        "rotation": "none" if rotation == "none" else f"{places(convention.rotation_at)}: {written}{unit}",
-        "gripper": places(convention.gripper_at) + gripper if convention.gripper_at else "none",
+        "position": f"{indices(convention.position_at)} in {convention.position_unit}",
+        "rotation": "none" if rotation == "none" else f"{indices(convention.rotation_at)}: {written}{unit}",
+        "gripper": indices(convention.gripper_at) + gripper if convention.gripper_at else "none",
         "frame": f"{shift} in the robot's base" if any(convention.frame) else "the robot's base",
         "actions": _ACTIONS[convention.actions],
     }
@@ -95,7 +95,7 @@ def _joint_words(convention: Convention, state_names: Sequence[str]) -> dict[str
         "derived": "changes of the joints from row to row (the file's actions are not used)",
         "derived_target": "the joints of the next row, as targets (the file's actions are not used)",
         "delta": "changes of the joints",
-        "target": "the joints to reach, written as the state is",
+        "target": "the joints to reach, written like the state",
         "given": _ACTIONS["given"],
     }
     words = {"joints": ", ".join(joints), "actions": actions[convention.actions]}
@@ -109,7 +109,7 @@ def _joint_words(convention: Convention, state_names: Sequence[str]) -> dict[str
 
 
 def _head(description: DatasetDescription, most: int) -> list[str]:
-    """Return what there is, without the numbers."""
+    """Return the first lines: size, tasks, success, cameras, further information."""
     about = dict(description.about)
     robot = about.pop("robot", "") or "not named"
     lengths = description.lengths
@@ -124,9 +124,9 @@ def _head(description: DatasetDescription, most: int) -> list[str]:
         lines.append(f"episode lengths: {min(lengths)} to {max(lengths)}, median {np.median(lengths):g}")
     tasks = [f"{task} ({count})" for task, count in description.tasks.items()]
     more = f" and {len(tasks) - most} more" if len(tasks) > most else ""
-    lines.append(f"tasks: {', '.join(tasks[:most]) or 'not said'}{more}")
+    lines.append(f"tasks: {', '.join(tasks[:most]) or 'unknown'}{more}")
     known, succeeded = description.successes
-    lines.append(f"success: {f'{succeeded} of {known} episodes' if known else 'not said'}")
+    lines.append(f"success: {f'{succeeded} of {known} episodes' if known else 'unknown'}")
     lines += [f"camera: {c.name}, {c.width}x{c.height}, {c.codec}" for c in description.cameras] or [
         "cameras: none"
     ]
@@ -141,13 +141,13 @@ def _head(description: DatasetDescription, most: int) -> list[str]:
 def _findings(description: DatasetDescription, most: int) -> list[str]:
     looked = f"{len(description.lengths)} episodes' numbers, {description.frame_episodes} episodes' frames"
     if not description.findings:
-        return [f"findings: none ({looked} looked at)"]
+        return [f"findings: none ({looked} checked)"]
     counts = Counter(finding.severity for finding in description.findings)
     total = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in description.findings:
         groups.setdefault((finding.severity, finding.check), []).append(finding)
-    lines = [f"findings: {total} ({looked} looked at)"]
+    lines = [f"findings: {total} ({looked} checked)"]
     for (severity, check), group in groups.items():
         lines += _listed([f"  {severity}, {check}, {f.location}: {f.message}" for f in group], most)
     return lines

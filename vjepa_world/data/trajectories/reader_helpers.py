@@ -1,4 +1,4 @@
-"""What the readers of trajectories share: numbers checked row by row, indices, and a dataset's fingerprint.
+"""Helpers shared by the readers of all formats: checks of numbers and options, JSON files, fingerprints, spans.
 
 Shapes: T rows of an episode, K numbers of a row, H W pixels, C = 3 channels (RGB).
 """
@@ -20,24 +20,24 @@ from vjepa_world.files.validation import inner_name
 
 _Found = TypeVar("_Found")
 
-# Far more than the metadata of the largest datasets have.
+# More than the metadata of the largest datasets.
 _MOST_JSON_BYTES = 2**30
 
 
 def number_rows(
     values: np.ndarray, *, where: str, what: str, rows: int | None = None, size: int | None = None
 ) -> np.ndarray:
-    """Return numbers as floating point [T,K], in their own precision, whole numbers in float32.
+    """Return numbers as floating point `[T, K]`: floats in their own precision, integers as float32.
 
     Args:
-        values: One entry a row, [T] or [T, ...].
+        values: One entry for each row, `[T]` or `[T, ...]`.
         where: The file and the episode, for messages.
         what: The column, for messages.
-        rows: How many rows there must be; None takes any.
-        size: How many numbers a row must have; None takes any.
+        rows: Expected T; None allows any.
+        size: Expected K; None allows any.
 
     Raises:
-        DataError: Not numbers, another shape, or one that is not finite (its row is named).
+        DataError: They are no numbers, have another shape, or one is not finite (its row is named).
     """
     if values.dtype.kind not in "fiub" or values.ndim == 0:
         raise DataError(
@@ -67,12 +67,12 @@ def number_rows(
 
 
 def concatenate_columns(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Return columns [T,K] side by side, in the highest precision among them."""
+    """Return columns `[T, K]` concatenated along K, in the highest precision among them."""
     return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
 
 def number_names(columns: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...]:
-    """Return a name for each number: the column's, numbered where it has several."""
+    """Return a name for each number: the column's name, numbered if it has several."""
     return tuple(
         name if size == 1 else f"{name}_{place}"
         for name, size in zip(columns, sizes, strict=True)
@@ -81,27 +81,27 @@ def number_names(columns: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...
 
 
 def check_length(rows: int, where: str) -> None:
-    """Refuse an episode in which nothing happens.
+    """Check that an episode has at least two rows.
 
     Raises:
-        DataError: It has fewer than two rows.
+        DataError: It has fewer.
     """
     if rows < 2:
         raise DataError(f"{where} has {rows} rows; an action needs the one before and the one after it.")
 
 
 def check_index(path: Path, index: int, count: int) -> None:
-    """Refuse an episode that is not there.
+    """Check the index of an episode.
 
     Raises:
-        DataError: `index` is outside [0, count).
+        DataError: It is outside [0, count).
     """
     if not 0 <= index < count:
         raise DataError(f"{path} has no episode {index}: it has {count}, counted from 0.")
 
 
 def check_fps(fps: float | None, default: float) -> float:
-    """Return the rate that was given, or the default.
+    """Return `fps`, or the default if it is None.
 
     Raises:
         ConfigError: It is no positive number.
@@ -114,10 +114,10 @@ def check_fps(fps: float | None, default: float) -> float:
 
 
 def choose_cameras(wanted: Sequence[str] | None, there: Sequence[str], path: Path) -> tuple[str, ...]:
-    """Return the cameras to read: all, or those named, in that order.
+    """Return the cameras to read: all of `there`, or the wanted ones in their order.
 
     Raises:
-        DataError: One is not there (those that are, are listed), or has a name that would lead out of a folder.
+        DataError: One does not exist (all are listed), or its name would lead out of a folder.
     """
     for name in there:
         inner_name(name, f"{path}: the name of a camera")
@@ -132,7 +132,7 @@ def choose_cameras(wanted: Sequence[str] | None, there: Sequence[str], path: Pat
 
 
 def first_readable(count: int, read: Callable[[int], _Found], path: Path) -> _Found:
-    """Return what the first readable episode gives; it says what all have in common.
+    """Return the result of `read` for the first readable episode, which stands for all.
 
     Raises:
         DataError: None is readable; the first one's reason is given.
@@ -141,7 +141,7 @@ def first_readable(count: int, read: Callable[[int], _Found], path: Path) -> _Fo
 
 
 def some_readable(count: int, read: Callable[[int], _Found], path: Path, *, most: int) -> list[_Found]:
-    """Return what the first readable episodes give, at least one and at most so many.
+    """Return the results of `read` for the first readable episodes, at least one and at most `most`.
 
     Raises:
         DataError: None is readable; the first one's reason is given.
@@ -163,7 +163,7 @@ def some_readable(count: int, read: Callable[[int], _Found], path: Path, *, most
 
 
 def fingerprint(files: Iterable[Path], root: Path) -> str:
-    """Return a hash over the names, sizes and times of files, in the order given; that one is missing counts too."""
+    """Return a hash of the names, sizes and times of files, missing ones included, in the given order."""
     digest = hashlib.sha256()
     for file in files:
         name = file.relative_to(root) if file.is_relative_to(root) else file
@@ -180,7 +180,7 @@ def read_json(file: Path) -> Mapping[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
-        DataError: It cannot be read, is far larger than metadata are, or holds something else.
+        DataError: It cannot be read, is too large for metadata, or holds no object.
     """
     try:
         _check_json_size(file)
@@ -195,11 +195,11 @@ def read_json(file: Path) -> Mapping[str, Any]:
 
 
 def read_json_lines(file: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the objects in a file that has one a line.
+    """Return the objects in a JSON lines file.
 
     Args:
         file: The file.
-        needed: Entries that each must have.
+        needed: Keys that each object must have.
 
     Raises:
         DataError: It cannot be read, or a line holds something else; the line is named.
@@ -227,10 +227,10 @@ def read_json_lines(file: Path, needed: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _check_json_size(file: Path) -> None:
-    """Refuse what is no ordinary file, or too large for metadata.
+    """Check that it is an ordinary file, not too large for metadata.
 
     Raises:
-        ValueError: It is.
+        ValueError: It is not.
     """
     if file.exists() and not file.is_file():
         raise ValueError("it is no file")
@@ -240,7 +240,7 @@ def _check_json_size(file: Path) -> None:
 
 
 def spans_of(indices: Iterable[int]) -> list[tuple[int, int]]:
-    """Return the spans of sorted whole numbers, each from its first to its last."""
+    """Return the runs of consecutive numbers in sorted integers, each as its first and last."""
     spans: list[tuple[int, int]] = []
     for index in indices:
         if spans and index == spans[-1][1] + 1:
@@ -251,7 +251,7 @@ def spans_of(indices: Iterable[int]) -> list[tuple[int, int]]:
 
 
 def spans_text(spans: Sequence[tuple[int, int]], most: int = 5) -> str:
-    """Return spans of episodes in words, at most `most` of them: `episodes 1, 4 to 7 (5 in all)`."""
+    """Return runs of episodes as text, at most `most` of them: `episodes 1, 4 to 7 (5 in all)`."""
     words = [f"{low}" if low == high else f"{low} to {high}" for low, high in spans[:most]]
     more = f" and {len(spans) - most} more ranges" if len(spans) > most else ""
     count = sum(high - low + 1 for low, high in spans)
@@ -259,7 +259,15 @@ def spans_text(spans: Sequence[tuple[int, int]], most: int = 5) -> str:
 
 
 def read_unique_rows(read: Callable[[slice], np.ndarray], rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
-    """Return the rows of an array on disk, each read once, and which of these each of `rows` is."""
+    """Read rows of an array on disk, each once.
+
+    Args:
+        read: Reads a slice of the array.
+        rows: Row numbers `[N]`, in any order, which may repeat.
+
+    Returns:
+        The distinct rows `[M, ...]`, and the index of each of `rows` among them, int64 `[N]`.
+    """
     once, places = np.unique(rows, return_inverse=True)
     first, last = int(once[0]), int(once[-1])
     if last - first + 1 == len(once):

@@ -1,4 +1,4 @@
-"""Paths of a dataset's files that stay inside the dataset, whatever its metadata says."""
+"""Paths of a dataset's files, checked to stay inside of the dataset whatever its metadata says."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path, PurePosixPath
 from vjepa_world.errors import DataError
 from vjepa_world.files.validation import inner_name
 
-# Of a number in a file's name: nothing, or a width of at most two digits, filled with zeros or not.
+# Format of a number in a file's name: empty, or a width of at most two digits, with or without leading zeros.
 _NUMBER_FORMAT = re.compile(r"(0?[1-9][0-9]?)?d?")
 
-_TEXT = "video_key"  # the one placeholder that is no number
+_TEXT = "video_key"  # the only placeholder that is no number
 
 
 class ContainedFolder:
-    """A dataset's folder, which gives the paths of its files and refuses those that lead out of it.
+    """A dataset's folder; it returns the paths of its files and refuses those that lead out of it.
 
     Symbolic links may lead anywhere inside, and from a snapshot of the Hugging Face cache to the blobs of the same
     repository.
@@ -37,8 +37,8 @@ class ContainedFolder:
         """Return the path of a file, which need not exist.
 
         Args:
-            relative: Where it lies, from the folder.
-            named_in: Who says so, for messages.
+            relative: Its path relative to the folder.
+            named_in: Where that path comes from, for messages.
 
         Raises:
             DataError: It is absolute, climbs with `..`, or a symbolic link leads out of the dataset.
@@ -56,12 +56,12 @@ class ContainedFolder:
         return path
 
     def check(self, path: Path) -> None:
-        """Refuse a path in the folder if links on it lead out.
+        """Check that links on a path in the folder do not lead out.
 
         Raises:
-            DataError: It does.
+            DataError: They do.
         """
-        # Links among a file's folders are looked at once for all files in them.
+        # Links among a file's folders are checked once for all files in them.
         folder = os.path.dirname(path)
         if folder not in self._checked:
             self._check_real(path, os.path.realpath(folder))
@@ -78,21 +78,21 @@ class ContainedFolder:
 
 
 def _blobs(path: Path) -> list[str]:
-    """Return where the Hugging Face cache keeps the content of a snapshot's files: `REPOSITORY/blobs`."""
+    """Return where the Hugging Face cache stores the content of a snapshot's files: `REPOSITORY/blobs`."""
     found = []
     for place in {Path(os.path.abspath(path)), Path(os.path.realpath(path))}:
         for folder in (place, *place.parents):
             repository = folder.parent.parent
             if folder.parent.name == "snapshots" and (repository / "blobs").is_dir():
                 blobs = os.path.realpath(repository / "blobs")
-                # A link in their place could lead anywhere.
+                # If blobs were a link, it could lead anywhere.
                 found += [blobs] if blobs == os.path.join(os.path.realpath(repository), "blobs") else []
     return found
 
 
 @dataclass(frozen=True)
 class PathTemplate:
-    """The path of a dataset's files with the placeholders that we know; made by `read`."""
+    """A path of a dataset's files with known placeholders; made by `read`."""
 
     text: str
 
@@ -100,18 +100,18 @@ class PathTemplate:
     def read(
         cls, text: object, *, key: str, where: Path, allowed: Collection[str], needed: Collection[str]
     ) -> PathTemplate:
-        """Return the template in a file's metadata.
+        """Check and return a template from a file's metadata.
 
         Args:
-            text: What the file says.
-            key: What the entry is called.
+            text: The file's value.
+            key: The name of the entry, for messages.
             where: The file, for messages.
-            allowed: Placeholders that may stand in it.
-            needed: Those that must, since else several files would be one.
+            allowed: Placeholders that it may have.
+            needed: Placeholders that it must have, since otherwise several files would have one path.
 
         Raises:
-            DataError: No text, no such placeholder, one that is formatted in another way than a number with leading
-                zeros, or one that is needed is missing.
+            DataError: It is no text, has an unknown placeholder or one with another format than a number with leading
+                zeros, or lacks a needed one.
         """
         words = ", ".join(f"{{{name}}}" for name in allowed)
         expected = (

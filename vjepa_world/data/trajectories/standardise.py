@@ -1,4 +1,4 @@
-"""Brings a trajectory to our convention: poses in metres and radians, or joints, and the changes between them.
+"""Converts a trajectory to the standard convention: poses in metres and radians, or joints, and actions between them.
 
 Shapes: T observations, S state size, A action size.
 """
@@ -20,23 +20,23 @@ from vjepa_world.ops.rotations import shortest_changes
 
 
 def standardise(trajectory: Trajectory, convention: Convention) -> Trajectory:
-    """Return the trajectory with states and actions as we write them; all else stays as it is.
+    """Return the trajectory with states and actions in the standard convention; all else is unchanged.
 
     Args:
-        trajectory: As the file has it.
+        trajectory: The trajectory as its file has it.
         convention: How its numbers are written.
 
     Returns:
-        Where the convention has a pose: states float32 [T,7] (x y z [m], extrinsic xyz Euler [rad] without jumps of
-        full turns between rows, closure) and actions float32 [T-1,7], the pose deltas from state to state (`derived`),
-        from the state to the pose that the action names (`target`), or as the file has them (`delta`). Where it has
-        joints: states [T,J], and actions [T-1,J]: their changes (`derived`), the next joints (`derived_target`), or the
-        file's (`delta`, `target`). Actions that are `given`, and all numbers where there is neither, are the same in
-        float32. `last_action` follows where it can.
+        If the convention has a pose: states float32 `[T, 7]` (x y z [m], extrinsic xyz Euler [rad] without jumps of
+        full turns between rows, closure) and actions float32 `[T-1, 7]`: the pose deltas from state to state
+        (`derived`), from the state to the action's pose (`target`), or the file's (`delta`). If it has joints: states
+        `[T, J]` and actions `[T-1, J]` in the joints' units: their changes (`derived`), the next joints
+        (`derived_target`), or the file's (`delta`, `target`). `given` actions, and all numbers if there is neither, are
+        only converted to float32. `last_action` is converted too if possible.
 
     Raises:
-        DataError: The states do not have the convention's places, an entry is no pose, or actions are not of the size
-            that the convention promises; the trajectory is named.
+        DataError: The states lack indices of the convention, an entry is no pose, or actions have another size than
+            the convention requires; the trajectory is named.
     """
     last = trajectory.last_action
     if convention.has_joints:
@@ -57,19 +57,19 @@ def standardise(trajectory: Trajectory, convention: Convention) -> Trajectory:
 
 
 def read_poses(trajectory: Trajectory, convention: Convention) -> Tensor:
-    """Return the poses of a trajectory's states, float64 [T,7]; their angles may jump by full turns.
+    """Return the poses of a trajectory's states, float64 `[T, 7]` [m, rad, closure]; angles may jump by full turns.
 
     Raises:
-        DataError: The states are not as the convention says; the trajectory is named.
+        DataError: The states do not follow the convention; the trajectory is named.
     """
     return _poses(trajectory, convention, trajectory.states, "its states")
 
 
 def read_targets(trajectory: Trajectory, convention: Convention) -> Tensor:
-    """Return the poses that actions name, written as the states are, float64 [T-1,7].
+    """Return the target poses in a trajectory's actions, float64 `[T-1, 7]` [m, rad, closure].
 
     Raises:
-        DataError: The actions are not as the convention says; the trajectory is named.
+        DataError: The actions do not follow the convention; the trajectory is named.
     """
     return _poses(
         trajectory, convention, trajectory.actions, "its actions, which are targets written as the states are"
@@ -101,7 +101,7 @@ def _actions(trajectory: Trajectory, convention: Convention, poses: Tensor) -> n
 
 
 def _standard_joints(trajectory: Trajectory, convention: Convention) -> Trajectory:
-    """Return the trajectory with joints alone as states, and their changes or targets as actions."""
+    """Return the trajectory with only joints as states, and their changes or targets as actions."""
     try:
         indices = list(convention.joint_indices(trajectory.states.shape[1]))
     except ConfigError as error:
@@ -129,7 +129,7 @@ def _standard_joints(trajectory: Trajectory, convention: Convention) -> Trajecto
 def _of_joints(
     trajectory: Trajectory, actions: np.ndarray, indices: Sequence[int], order: Sequence[int]
 ) -> np.ndarray:
-    """Return the joints' actions: at the indices `order`, else written as a state is, or one for each joint."""
+    """Return the joints' actions [T-1,J]: at the indices `order`, else laid out as a state, or one for each joint."""
     size = actions.shape[1]
     if max(order, default=-1) >= size:
         raise DataError(

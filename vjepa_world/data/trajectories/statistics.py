@@ -1,11 +1,11 @@
-"""Statistics of features, in the layout of a LeRobotDataset: min, max, mean, std, count and five quantiles."""
+"""Statistics of columns and images as a LeRobotDataset has them: min, max, mean, std, count and five quantiles."""
 
 from __future__ import annotations
 
 import numpy as np
 
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
-# How many frames of an episode, and every how many pixels of a frame, enter the image statistics.
+# Number of frames of an episode, and stride of the pixels of a frame, that enter the image statistics.
 _FRAMES_PER_EPISODE = 16
 _PIXEL_STRIDE = 4
 
@@ -13,9 +13,9 @@ Stats = dict[str, np.ndarray]
 
 
 def vector_stats(values: np.ndarray) -> Stats:
-    """Return the statistics of `values` [T, ...] over T; every entry is float64 [...], `count` int64 [1].
+    """Return the statistics of `values` `[T, ...]` over T; every entry is float64 `[...]`, `count` int64 `[1]`.
 
-    Rows with a number that is not finite are left out; statistics of no row are zeros.
+    Rows with a number that is not finite do not count; statistics of no row are zeros.
     """
     values = values.astype(np.float64)
     finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
@@ -36,18 +36,18 @@ def vector_stats(values: np.ndarray) -> Stats:
 
 
 def sampled_rows(length: int) -> np.ndarray:
-    """Return the rows of an episode, first and last among them, whose images enter the statistics."""
+    """Return the rows of an episode whose images enter the statistics, int64 `[N]`, first and last included."""
     return np.unique(np.linspace(0, length - 1, min(length, _FRAMES_PER_EPISODE)).astype(np.int64))
 
 
 def image_histogram(frames: np.ndarray) -> np.ndarray:
-    """Count the values of some pixels of frames, uint8 [T,H,W,C]; return int64 [C, 256]."""
+    """Return the histogram of some pixels of frames uint8 `[T, H, W, C]`, int64 `[C, 256]`."""
     pixels = frames[:, ::_PIXEL_STRIDE, ::_PIXEL_STRIDE]
     return np.stack([np.bincount(pixels[..., c].ravel(), minlength=256) for c in range(pixels.shape[-1])])
 
 
 def image_stats(histogram: np.ndarray, num_frames: int) -> Stats:
-    """Return per-channel statistics, float64 [C,1,1] in [0, 1], of a histogram int64 [C,256]."""
+    """Return statistics for each channel, float64 `[C, 1, 1]` in [0, 1], of a histogram int64 `[C, 256]`."""
     levels = np.arange(256) / 255.0
     share = histogram / np.maximum(histogram.sum(axis=1, keepdims=True), 1)
     mean = share @ levels
@@ -60,7 +60,7 @@ def image_stats(histogram: np.ndarray, num_frames: int) -> Stats:
     }
     cumulative = share.cumsum(axis=1)
     for quantile in QUANTILES:
-        # The last bin is a safe answer: rounding may leave the sum a hair under the quantile.
+        # Rounding may leave the sum slightly below the quantile; then the last bin is taken.
         reached = (cumulative >= quantile - 1e-12).argmax(axis=1)
         stats[_quantile_name(quantile)] = levels[reached]
     stats = {name: value[:, None, None] for name, value in stats.items()}

@@ -1,4 +1,4 @@
-"""What a trajectory is, whatever the file format it comes from.
+"""A trajectory, and the interface of a dataset of trajectories, independent of the file format.
 
 Shapes: T observations, S state size, A action size, C = 3 channels (RGB), H W pixels.
 """
@@ -19,13 +19,13 @@ from vjepa_world.ops.convention import Convention
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSpan:
-    """Where the frames of one camera of an episode lie in a video file, so that the file can be taken as it is.
+    """The span of a video file that shows one camera of an episode.
 
     Args:
-        path: the file; episodes may share one.
-        from_s: where the episode begins in it.
-        to_s: where it ends, the last frame's time included.
-        times_s: float64 [T], when each row's frame is shown, from `from_s`; None where that is `timestamps_s`.
+        path: The file; episodes may share one.
+        from_s: Begin of the episode in the file [s].
+        to_s: End of the episode, the display of its last frame included [s].
+        times_s: Time of each row's frame from `from_s` [s], float64 `[T]`; None if it equals `timestamps_s`.
     """
 
     path: Path
@@ -38,25 +38,25 @@ class VideoSpan:
 class Trajectory:
     """One episode: observations 0 .. T-1, and the action that led from each to the next.
 
-    Numbers are as the file has them, in its own types and convention.
+    Numbers have the types and the convention of their file.
 
     Args:
-        index: its place in the dataset.
-        name: what messages call it: the file, and the episode in it.
-        fps: observations a second.
-        states: floating point [T,S].
-        actions: floating point [T-1,A]; actions[t] was taken at observation t.
-        timestamps_s: float64 [T], seconds from the first observation.
-        cameras: names of the cameras, the first one the default.
-        load_frames: decodes a camera's frames at given rows; use `frames`.
-        task: what the robot did, in words; empty where the dataset does not say. Of several, the first row's.
-        row_tasks: what it did at each row, T texts; () where that is `task` at all of them.
-        extrinsics: by camera, [T,6]: the camera's pose in the robot's base, x y z [m] and extrinsic xyz Euler [rad].
-        intrinsics: by camera, [3,3] pixels.
-        success: whether it was reached, None where the dataset does not say.
-        columns: every other column by name: numbers [T, ...] in their own type, or texts, an array of objects [T].
-        last_action: [A], what the file has for the last observation, though it led to none; None where it has nothing.
-        videos: by camera, the file that its frames are in; empty where frames are no videos (pictures, arrays).
+        index: Its index in the dataset.
+        name: Its name in messages: the file, and the episode in it.
+        fps: Observations a second.
+        states: Floating point `[T, S]`.
+        actions: Floating point `[T-1, A]`; `actions[t]` was taken at observation t.
+        timestamps_s: Time from the first observation [s], float64 `[T]`.
+        cameras: Names of the cameras; the first is the default.
+        load_frames: Decodes a camera's frames at given rows; use `frames`.
+        task: What the robot did, in words, at the first row; empty if unknown.
+        row_tasks: What it did at each row, T texts; () if it is `task` at all rows.
+        extrinsics: By camera, its pose in the robot's base, x y z [m] and extrinsic xyz Euler [rad], `[T, 6]`.
+        intrinsics: By camera, its matrix [pixels], `[3, 3]`.
+        success: Whether the task succeeded; None if unknown.
+        columns: All other columns by name: numbers `[T, ...]` in their own type, or texts, an object array `[T]`.
+        last_action: The file's action `[A]` for the last observation, which led to no other; None if there is none.
+        videos: By camera, the video file of its frames; empty if frames are images or arrays.
     """
 
     index: int
@@ -81,15 +81,15 @@ class Trajectory:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Every task of the episode once, in the order of its rows; () where the dataset does not say."""
+        """Every task of the episode once, in the order of its rows; () if unknown."""
         return tuple(text for text in dict.fromkeys((self.task, *self.row_tasks)) if text)
 
     def frames(self, rows: Sequence[int] | np.ndarray | None = None, camera: str | None = None) -> Tensor:
-        """Return the images at these rows (all, in order, when None), uint8 [len(rows),C,H,W].
+        """Return images, uint8 `[N, C, H, W]`.
 
         Args:
-            rows: Rows of the episode, from 0.
-            camera: Its name; None takes the first.
+            rows: N rows of the episode, from 0; None takes all.
+            camera: The camera's name; None takes the first.
 
         Raises:
             DataError: There is no such camera or row, or the images cannot be decoded.
@@ -109,9 +109,9 @@ class Trajectory:
 
 
 class TrajectoryDataset(Protocol):
-    """A set of trajectories with the same states, actions and cameras."""
+    """Trajectories with the same states, actions and cameras, read from files or memory."""
 
-    #: What the format is called.
+    #: Name of the format.
     format: str
 
     @property
@@ -121,7 +121,7 @@ class TrajectoryDataset(Protocol):
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes there are."""
+        """Number of episodes."""
         ...
 
     @property
@@ -141,33 +141,32 @@ class TrajectoryDataset(Protocol):
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras, the first one the default; () where there are no images."""
+        """Names of the cameras; the first is the default; () without images."""
         ...
 
     @property
     def convention(self) -> Convention:
-        """How states and actions are written, as the dataset declares it or its format has it."""
+        """How states and actions are written, as the dataset declares or its format defines."""
         ...
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What else is known, for people.
+        """Further information, for reports.
 
-        `robot` is its name where there is one. `left_out` says, by name, what of the files is not read and why:
-        `inspect` and `convert` list it.
+        `robot` is the robot's name. `left_out` gives the reason for each part of the files that is not read, by name.
         """
         ...
 
     def episode(self, index: int) -> Trajectory:
-        """Return an episode; its numbers are read and checked now, its frames when asked for.
+        """Return an episode; its numbers are read and checked now, its frames on request.
 
         Raises:
-            DataError: there is no such episode, or it is unusable (file, episode and row are named).
+            DataError: There is no such episode, or it is unusable (file, episode and row are named).
         """
         ...
 
     def fingerprint(self) -> str:
-        """Return a hash that changes when the dataset's files do; cheap (names, sizes, times)."""
+        """Return a hash that changes when the dataset does; for files a cheap one of names, sizes and times."""
         ...
 
     def close(self) -> None:

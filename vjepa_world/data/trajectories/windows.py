@@ -1,4 +1,4 @@
-"""Windows of trajectories: which rows make one, by time, and the states and actions between them.
+"""Windows of trajectories: their rows, chosen by time, and their states and actions.
 
 Shapes: B windows, T frames of a window, W windows in all, R rows of an episode, S state size, A action size.
 """
@@ -22,15 +22,15 @@ from vjepa_world.ops.convention import Convention
 from vjepa_world.ops.pose import compose_actions
 from vjepa_world.system.progress import track
 
-#: Of two rows that are equally near, but for rounding, the earlier one is taken [s].
+#: Of two rows that are equally close within this tolerance, the earlier one is taken [s].
 _TIE_S = 1e-9
 
-
+#: How the actions of skipped rows are merged into one: composed poses, a sum, the last one, or all concatenated.
 ActionMerging = Literal["pose", "add", "last", "stack"]
 
 
 def action_merging(convention: Convention) -> ActionMerging:
-    """Return how the actions of rows that a window skips become one, in our convention."""
+    """Return how the actions of skipped rows are merged into one, in the standard convention."""
     if convention.actions == "given":
         return "stack"
     if convention.has_joints:
@@ -40,20 +40,20 @@ def action_merging(convention: Convention) -> ActionMerging:
 
 @dataclass(frozen=True)
 class EpisodeNumbers:
-    """An episode without its pictures, in our convention.
+    """An episode without its images, in the standard convention.
 
     Attributes:
-        index: Its place in the dataset.
-        name: What messages call it.
+        index: Its index in the dataset.
+        name: Its name in messages.
         states: float32 `[R, S]`.
         actions: float32 `[R-1, A]`.
-        timestamps_s: float64 `[R]`.
-        merging: How the actions of skipped rows become one: pose deltas are composed (pose), changes added (add), of
-            targets the last one counts (last), others stand one after the other (stack).
-        extrinsics: By camera, float32 `[R, 6]`.
+        timestamps_s: Time from the first row [s], float64 `[R]`.
+        merging: How the actions of skipped rows are merged: pose deltas are composed (pose), changes added (add), of
+            targets the last one is taken (last), others are concatenated (stack).
+        extrinsics: By camera, its pose [m, rad], float32 `[R, 6]`.
         task: What the robot did, in words.
-        fingerprint: Of its numbers as the file has them, by which it is known again wherever and in whatever format it
-            is; empty where nobody asked for it.
+        fingerprint: Hash of the file's numbers, which identifies the episode after moving or converting it; may be
+            empty.
     """
 
     index: int
@@ -68,9 +68,9 @@ class EpisodeNumbers:
 
 
 def fingerprint(trajectory: Trajectory) -> str:
-    """Return a hash of an episode's states and actions, the same for a copy, and in another format.
+    """Return a hash of an episode's states and actions, which is the same in a copy or another format.
 
-    Times, names and pictures are left out: a conversion may write those anew.
+    Times, names and images do not count: a conversion may change them.
     """
     digest = hashlib.blake2b(digest_size=8)
     for values in (trajectory.states, trajectory.actions):
@@ -82,18 +82,18 @@ def fingerprint(trajectory: Trajectory) -> str:
 def read_episodes(
     dataset: TrajectoryDataset, *, max_bad_fraction: float, indices: Sequence[int] | None = None
 ) -> tuple[list[EpisodeNumbers], BadFiles]:
-    """Read the numbers of all episodes, or of some, and bring them to our convention.
+    """Read the numbers of episodes and convert them to the standard convention.
 
     Args:
         dataset: The trajectories.
         max_bad_fraction: Share of unusable episodes above which to stop.
-        indices: Which episodes; None reads all.
+        indices: Indices of the episodes; None reads all.
 
     Returns:
-        The usable episodes, and the account of the others.
+        The usable episodes, and the unusable ones with their reasons.
 
     Raises:
-        DataError: Too many are unusable, or all.
+        DataError: Too many episodes are unusable, or all.
     """
     wanted = range(dataset.num_episodes) if indices is None else indices
     bad = BadFiles(max_bad_fraction, what="episodes")
@@ -124,26 +124,26 @@ def _numbers(trajectory: Trajectory, convention: Convention) -> EpisodeNumbers:
 
 
 class WindowTable:
-    """All windows of some episodes: frame i of a window is the row nearest to its first row's time plus i / fps.
+    """All windows of some episodes: frame i of a window is the row closest to its first row's time plus i / fps.
 
-    A window whose rows are not there when they should be (the end of the episode, a jump of the clock) is none.
+    Windows that cross the end of an episode or a jump of its clock are left out.
 
     Args:
-        episodes: What `read_episodes` gave.
-        frames: Frames of a window, at least 2.
+        episodes: From `read_episodes`.
+        frames: T, at least 2.
         fps: Frames a second; 0 takes every row.
 
     Attributes:
-        rows: int64 `[W, T]`, rows in the episode.
-        episodes: int64 `[W]`, places in the list of episodes.
-        indices: int64 `[W]`, the same episodes' places in the dataset.
+        rows: Rows in the episode, int64 `[W, T]`.
+        episodes: Index of each window's episode in the list of episodes, int64 `[W]`.
+        indices: Index of each window's episode in the dataset, int64 `[W]`.
         fps: Frames a second of the windows.
-        merging: How the actions of skipped rows become one.
-        stride: Rows between two frames, at most.
+        merging: How the actions of skipped rows are merged.
+        stride: Largest number of rows between two frames.
 
     Raises:
-        ConfigError: `fps` is above the data's.
-        DataError: Actions of no known meaning would have to be put together in different numbers.
+        ConfigError: `fps` is higher than the data's.
+        DataError: Actions without a known meaning would have to be merged in varying numbers.
     """
 
     def __init__(self, episodes: Sequence[EpisodeNumbers], *, frames: int, fps: float = 0.0) -> None:
@@ -168,7 +168,7 @@ class WindowTable:
         self._starts = torch.tensor([0, *lengths]).cumsum(0)[:-1]
         self.merging: ActionMerging = self.source[0].merging if self.source else "stack"
         self._states = torch.from_numpy(_joined([e.states for e in self.source]))
-        # One row of zeros ends each episode, so that actions and states have the same places.
+        # A row of zeros ends each episode, so that actions and states have the same indices.
         self._actions = torch.from_numpy(_joined([np.pad(e.actions, ((0, 1), (0, 0))) for e in self.source]))
         self.stride = self._stride()
 
@@ -177,21 +177,20 @@ class WindowTable:
 
     @property
     def state_dim(self) -> int:
-        """Size of a state, S."""
+        """S."""
         return self._states.shape[1]
 
     @property
     def action_dim(self) -> int:
-        """Size of an action from frame to frame, A."""
+        """A, of an action from frame to frame."""
         return self._actions.shape[1] * (self.stride if self.merging == "stack" else 1)
 
-    def numbers(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+    def states_and_actions(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states and actions of windows `[B]`: float32 `[B, T, S]` and `[B, T-1, A]`.
 
-        Where rows are skipped, an action carries from frame to frame: pose deltas are composed, changes of joints
-        added, of targets the last one counts, others stand one after the other.
+        Each action leads from frame to frame; those of skipped rows are merged, see `EpisodeNumbers.merging`.
         """
-        places = self.places(windows)
+        places = self.global_rows(windows)
         states = self._states[places]
         if self.stride == 1:
             return states, self._actions[places[:, :-1]]
@@ -204,15 +203,19 @@ class WindowTable:
         taken = actions * (each < places[:, 1:, None]).unsqueeze(-1)
         return states, compose_actions(taken) if self.merging == "pose" else taken.sum(dim=2)
 
-    def places(self, windows: Tensor) -> Tensor:
-        """Return the rows of windows `[B]` as places among all rows of all episodes, int64 `[B, T]`."""
+    def global_rows(self, windows: Tensor) -> Tensor:
+        """Return the rows of windows `[B]` as indices into the rows of all episodes, int64 `[B, T]`."""
         return self._starts[self.episodes[windows]].unsqueeze(1) + self.rows[windows]
 
     def extrinsics(self, windows: Tensor, cameras: Sequence[str]) -> Tensor:
-        """Return the pose of one camera a window at each frame, float32 `[B, T, 6]`.
+        """Return the pose of a camera at each frame [m, rad], float32 `[B, T, 6]`.
+
+        Args:
+            windows: Their numbers `[B]`.
+            cameras: The camera of each window, B names.
 
         Raises:
-            DataError: An episode has none for its camera.
+            DataError: An episode has no pose of its camera.
         """
         found = []
         for window, camera in zip(windows.tolist(), cameras, strict=True):
@@ -227,21 +230,21 @@ class WindowTable:
         return torch.stack(found)
 
     def of_episodes(self, places: Sequence[int]) -> Tensor:
-        """Return the windows of the episodes at these places of the list, int64."""
+        """Return the windows of the episodes at these indices of the list, int64 `[number of windows]`."""
         return torch.isin(self.episodes, torch.tensor(list(places), dtype=torch.long)).nonzero().squeeze(1)
 
     def _stride(self) -> int:
-        """Return how many rows lie between frames, at most.
+        """Return the largest number of rows between two frames.
 
         Raises:
-            DataError: It differs, and actions are not of a kind that can be put together.
+            DataError: It varies, and actions cannot be merged.
         """
         steps = torch.diff(self.rows, dim=1)
         low, high = (int(steps.min()), int(steps.max())) if steps.numel() else (1, 1)
         if low != high and self.merging == "stack":
             raise DataError(
-                f"at data.fps={self.fps:g} between {low} and {high} rows lie between two frames, and actions of no "
-                "known meaning cannot be put together in different numbers; choose a data.fps that divides the data's."
+                f"at data.fps={self.fps:g} between {low} and {high} rows lie between two frames, and actions without "
+                "a known meaning cannot be merged in varying numbers; choose a data.fps that divides the data's."
             )
         return high
 
@@ -258,10 +261,10 @@ def _rows(times_s: np.ndarray, frames: int, fps: float, own: float) -> np.ndarra
     before = np.maximum(after - 1, 0)
     late, early = np.abs(times_s[after] - targets), np.abs(times_s[before] - targets)
     nearest = np.where(late < early - _TIE_S, after, before)
-    there = np.abs(times_s[nearest] - targets).max(axis=1) <= 0.5 / own * (1 + 1e-6)
-    onwards = (np.diff(nearest, axis=1) > 0).all(axis=1)
-    kept: np.ndarray = nearest[there & onwards].astype(np.int64)
-    return kept
+    exists = np.abs(times_s[nearest] - targets).max(axis=1) <= 0.5 / own * (1 + 1e-6)
+    increasing = (np.diff(nearest, axis=1) > 0).all(axis=1)
+    rows: np.ndarray = nearest[exists & increasing].astype(np.int64)
+    return rows
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

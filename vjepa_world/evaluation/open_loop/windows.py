@@ -168,7 +168,7 @@ def read_windows(
             f"read, the first because: {next(iter(bad.reasons.values()))}. Repair them, or give more episodes."
         )
     found = torch.cat(usable)
-    states, actions = table.numbers(found)
+    states, actions = table.states_and_actions(found)
     cameras = [encoding.cameras[0]] * len(found)
     return Windows(
         features=torch.cat(features),

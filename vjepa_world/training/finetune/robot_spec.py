@@ -73,7 +73,7 @@ def _largest_steps(source: TrajectorySource, convention: Convention) -> tuple[fl
     Actions that are changes have bounds of their own, and need a step only where a speed is declared.
     """
     table = source.table
-    states, actions = table.numbers(source.train)
+    states, actions = table.states_and_actions(source.train)
     far = actions
     if convention.absolute_actions:
         far = shortest_changes(actions - states[:, :-1], convention.units_of_joints(actions.shape[-1]))

@@ -98,7 +98,7 @@ class FinetuneTask:
 
     def _set_statistics(self, embodiment: str) -> None:
         """Set the statistics and the action bounds of one robot from its training windows."""
-        numbers = [s.table.numbers(s.train) for s in self.sources if s.embodiment == embodiment]
+        numbers = [s.table.states_and_actions(s.train) for s in self.sources if s.embodiment == embodiment]
         states, actions = (
             torch.cat([part.flatten(0, 1) for part in column]) for column in zip(*numbers, strict=True)
         )

@@ -60,7 +60,7 @@ class WindowReader(Protocol):
 def _fields(sources: Sequence[TrajectorySource], draw: WindowDraw, *, extrinsics: bool) -> dict[str, object]:
     """Return the fields of a batch that are no images and no features."""
     source = sources[draw.source]
-    states, actions = source.table.numbers(draw.windows)
+    states, actions = source.table.states_and_actions(draw.windows)
     first = [cameras[0] for cameras in draw.cameras]
     return {
         "embodiment": source.embodiment,
