@@ -127,6 +127,8 @@ class InverseModel(nn.Module):
                 f"states of size {state.shape[-1]} came to an inverse model of size {state_dim}; choose the "
                 "embodiment that the states are from."
             )
+        if steps.device.type != "cpu":  # looking at values would wait for the accelerator
+            return
         least, most = int(steps.min()), int(steps.max())
         if least < 1 or most > self.config.horizon:
             raise ConfigError(
