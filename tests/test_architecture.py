@@ -284,6 +284,11 @@ def test_importing_envs_loads_no_torch_and_no_model() -> None:
     assert loaded_by("import envs") & {"torch", "vjepa_world", "planners"} == set()
 
 
+def test_importing_reports_loads_no_library_that_draws() -> None:
+    program = "\n".join(f"import {module}" for module in MODULES if within(module, "vjepa_world.reports"))
+    assert loaded_by(program) & {"jinja2", "matplotlib", "plotly"} == set()
+
+
 def test_importing_planners_loads_no_model_and_no_simulator() -> None:
     assert loaded_by("import planners") & {"vjepa_world", "envs", "mujoco", "gymnasium"} == set()
 

@@ -65,8 +65,11 @@ def test_the_page_is_written_in_a_new_folder_and_is_of_the_plan(
         ("seed", "0"),
     ):
         assert f"<td>{name}</td><td>{value}</td>" in page
-    assert page.count("data:image/png") == 2 + 4 + 3 + 1  # cameras, decoded, maps, their scale
-    assert len(page) < 2_000_000
+    assert page.count('src="data:image/png') == 2 + 4 + 3  # cameras, decoded, maps
+    assert page.count('<i class="scale">') == 1  # of the maps
+    library = re.search(r'class="library">(.*?)</script>', page)
+    assert library is not None
+    assert len(page) - len(library[1]) < 2_000_000  # without plotly.js
 
 
 def test_the_text_ends_with_the_page_and_an_old_one_is_replaced(

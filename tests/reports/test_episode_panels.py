@@ -8,8 +8,7 @@ import pytest
 from tests.evaluation.box_world import BoxEnv, CentroidPolicy
 from vjepa_world.evaluation.closed_loop.evaluate import draw_seeds
 from vjepa_world.evaluation.closed_loop.rollout import Episode, rollout
-from vjepa_world.evaluation.statistics import EvaluationError
-from vjepa_world.reports.episode_panels import GAP, HEADER, TILE, contact_sheet, episode_panel
+from vjepa_world.reports.episode_panels import GAP, HEADER, TILE, episode_panel
 
 
 @pytest.fixture(scope="module")
@@ -58,19 +57,3 @@ def test_panels_of_any_size_are_even_and_at_least_a_tile(episode: Episode, side:
     video = episode_panel(dataclasses.replace(episode, frames=frames, goal_image=frames[0]))
     assert video.shape[1] % 2 == video.shape[2] % 2 == 0
     assert video.shape[1] >= HEADER + TILE
-
-
-def test_a_contact_sheet_holds_every_picture_in_its_place() -> None:
-    pictures = [np.full((6, 5, 3), 10 * i, dtype=np.uint8) for i in range(5)]
-    sheet = contact_sheet(pictures, columns=3, gap=2)
-    assert sheet.shape == (2 * 6 + 2, 3 * 5 + 2 * 2, 3)
-    for i, picture in enumerate(pictures):
-        top, left = (i // 3) * 8, (i % 3) * 7
-        assert np.array_equal(sheet[top : top + 6, left : left + 5], picture)
-
-
-def test_a_contact_sheet_refuses_nothing_and_mixed_sizes() -> None:
-    with pytest.raises(EvaluationError, match="got 0 pictures"):
-        contact_sheet([])
-    with pytest.raises(EvaluationError, match=r"sizes \[\(4, 4, 3\), \(5, 4, 3\)\]"):
-        contact_sheet([np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)])

@@ -15,10 +15,10 @@ from vjepa_world.evaluation.open_loop.assessment import assess, summary_table
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
 from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
-from vjepa_world.reports.open_loop.pictures import nearest_frames, shown_frames
-from vjepa_world.reports.open_loop.report import open_loop_page
-from vjepa_world.reports.open_loop.strips import Shown
-from vjepa_world.reports.plot_panel import Span, colours
+from vjepa_world.reports.film_strips import MAX_FRAMES, OpenLoopSource, nearest_frames
+from vjepa_world.reports.images import evenly_spaced
+from vjepa_world.reports.open_loop import open_loop_page
+from vjepa_world.reports.theme import colour_map
 
 CONFIG = OpenLoopConfig(horizon=3, samples=24, points=9, pictures=2)
 WINDOWS = pose_windows(count=16, horizon=3, share=0.6)
@@ -72,20 +72,19 @@ def test_the_summary_has_a_line_for_each_question(exact: Measurements) -> None:
     assert all(" yes " in line for line in lines)
 
 
-def pictures_of(page: str) -> list[Image.Image]:
-    return [
-        Image.open(io.BytesIO(base64.b64decode(data)))
-        for data in re.findall(r"data:image/png;base64,([^\"]+)", page)
-    ]
+def images_of(page: str) -> dict[str, Image.Image]:
+    """Return the images of film strips by what they show; of several windows the last one's."""
+    found = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,([^"]+)"', page)
+    return {name: Image.open(io.BytesIO(base64.b64decode(data))) for name, data in found}
 
 
-def material(decode: bool) -> Shown:
-    return Shown(
+def source(decode: bool) -> OpenLoopSource:
+    return OpenLoopSource(
         energy=WindowEnergy(PoseModel(), GoalL1()),
         windows=WINDOWS,
-        places=[1, 9],
+        drawn=[1, 9],
         grid=TOKENS,
-        are_places=True,
+        is_spatial=True,
         decode=(lambda features: torch.zeros(len(features), 3, 16, 16, dtype=torch.uint8))
         if decode
         else None,
@@ -93,25 +92,41 @@ def material(decode: bool) -> Shown:
     )
 
 
-def test_the_page_shows_strips_landscapes_actions_and_directions(exact: Measurements) -> None:
-    page = open_loop_page("Open loop", "a & b", exact, material(decode=False), ["A note."])
-    assert len(pictures_of(page)) == 2 + 2 + 2 + 1
+def test_the_page_shows_strips_energies_actions_and_directions(exact: Measurements) -> None:
+    page = open_loop_page("Open loop", "a & b", exact, source(decode=False), ["A note."])
+    for kind, count in (("plane", 2 * 2), ("actions", 2 * 3), ("directions", 1)):
+        assert page.count(f'<figure class="card {kind}"><svg') == count
+    assert page.count('<table class="images">') == 2
     assert "a &amp; b" in page
     assert "A note." in page
     assert "no pixel decoder" in page
     assert page.count('class="note good"') == 6
-    assert page.count("polygon") == 2 * 5 + 7  # errors with three bands each, ratios with two; an axis one
+    # Errors have three bands each, ratios two; an axis has one.
+    assert len(re.findall(r'<g class="band-\d"', page)) == 2 * 5 + 7
     for heading in ("Assessment", "What it imagines", "Error by horizon", "Camera rotation"):
         assert f"<h2>{heading}</h2>" in page
 
 
+def test_film_strips_show_real_frames_and_errors_at_their_times(exact: Measurements) -> None:
+    images = images_of(open_loop_page("", "", exact, source(decode=False)))
+    times = ("0.00 s", "0.25 s", "0.50 s", "0.75 s")
+    assert [name for name in images if name.startswith("real")] == [f"real, {time}" for time in times]
+    frame = np.asarray(images["real, 0.50 s"])
+    expected = Image.fromarray(WINDOWS.frames[9, 2].permute(1, 2, 0).numpy())
+    np.testing.assert_array_equal(frame, expected.resize(frame.shape[1::-1], Image.Resampling.BICUBIC))
+    assert images["error, model, 0.75 s"].size == TOKENS
+    brightness = [np.asarray(images[f"error, copy of first, {time}"]).mean() for time in times[1:]]
+    assert brightness == sorted(brightness)  # the arm moves away from the first frame
+
+
 def test_a_decoder_adds_two_rows_in_place_of_the_nearest_frames(exact: Measurements) -> None:
-    without, with_ = (
-        pictures_of(open_loop_page("", "", exact, material(decode)))[0] for decode in (False, True)
-    )
-    assert "no pixel decoder" not in open_loop_page("", "", exact, material(decode=True))
-    assert with_.height > without.height
-    assert with_.width == without.width
+    without, with_ = (open_loop_page("", "", exact, source(decode)) for decode in (False, True))
+    assert "no pixel decoder" not in with_
+    rows, more_rows = (set(re.findall(r'<th scope="row">([^<]*)</th>', page)) for page in (without, with_))
+    assert rows - more_rows == {"imagined: nearest real frame"}
+    assert more_rows - rows == {"real, decoded", "imagined, decoded"}
+    columns, same_columns = (re.findall(r'<th scope="col">([^<]*)</th>', page) for page in (without, with_))
+    assert columns == same_columns
 
 
 def test_the_nearest_frame_of_true_features_is_their_own() -> None:
@@ -121,19 +136,14 @@ def test_the_nearest_frame_of_true_features_is_their_own() -> None:
 
 @pytest.mark.parametrize(("frames", "expected"), [(3, [0, 1, 2]), (9, list(range(9)))])
 def test_few_frames_are_all_shown(frames: int, expected: list[int]) -> None:
-    assert shown_frames(frames) == expected
+    assert evenly_spaced(frames, MAX_FRAMES) == expected
 
 
 def test_of_many_frames_the_first_and_last_are_shown() -> None:
-    assert shown_frames(33) == [0, 4, 8, 12, 16, 20, 24, 28, 32]
+    assert evenly_spaced(33, MAX_FRAMES) == [0, 4, 8, 12, 16, 20, 24, 28, 32]
 
 
 def test_colours_rise_from_dark_to_bright() -> None:
-    brightness = colours(np.linspace(0, 1, 9), 0, 1).astype(float).mean(axis=-1)
+    brightness = colour_map(np.linspace(0, 1, 9), 0, 1).astype(float).mean(axis=-1)
     assert (np.diff(brightness) > 0).all()
-    assert (colours(np.array([-5.0, 0.0]), 0, 1)[0] == colours(np.array([-5.0, 0.0]), 0, 1)[1]).all()
-
-
-def test_ticks_are_round_and_inside() -> None:
-    assert Span(-7.5, 7.5, "x").ticks() == pytest.approx([-5, 0, 5])
-    assert Span(0.1, 0.3, "x").ticks() == pytest.approx([0.1, 0.15, 0.2, 0.25, 0.3])
+    assert (colour_map(np.array([-5.0, 0.0]), 0, 1)[0] == colour_map(np.array([-5.0, 0.0]), 0, 1)[1]).all()

@@ -16,11 +16,13 @@ from torch import Tensor
 
 from planners import CEM, GoalL1, Iteration, Plan, RandomShooting, StateGoal, make_generators
 from tests.models.test_world_model import CONFIG, context, pictures, tiny_model
+from vjepa_world.evaluation.imagined_plan import ImaginedPlan, imagine_plan
 from vjepa_world.models.config import DecoderConfig, EmbodimentConfig, LatentsConfig
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.reports.plan.report import PlanShown, gather, plan_page
-from vjepa_world.reports.plan.scene3d import HALF, HEIGHT, SCALE, STEPS, WIDTH, round_length, step_of
-from vjepa_world.reports.plan.space import search_paths
+from vjepa_world.reports.plan import plan_page
+from vjepa_world.reports.search_paths import SearchPaths, search_paths
+from vjepa_world.reports.search_scene import AZIMUTH_DEG, ELEVATION_DEG, camera, interactive
+from vjepa_world.reports.theme import SCALE_STEPS, css_variables
 
 REACH = 0.05
 
@@ -34,7 +36,7 @@ def model_of(**changes: object) -> LatentWorldModel:
 
 def planned(
     model: LatentWorldModel, objective: Any = None, *, horizon: int = 2, iterations: int = 3
-) -> PlanShown:
+) -> ImaginedPlan:
     """Plan once, with 12 samples of which 3 are chosen."""
     objective = objective or GoalL1()
     seen, images = context(model, problems=1), pictures(2, seed=9)
@@ -48,20 +50,20 @@ def planned(
         num_elites=3,
     )
     plan = cem.plan(seen, goal, generators=make_generators([0]))
-    return gather(model, objective, seen, goal, plan, image=images[0], goal_image=images[1])
+    return imagine_plan(model, objective, seen, goal, plan, image=images[0], goal_image=images[1])
 
 
-def page_of(shown: PlanShown, **settings: object) -> str:
+def page_of(shown: ImaginedPlan, **settings: object) -> str:
     return plan_page("A <plan>", "now to goal", shown, settings, {"planner.kind": "cem"})
 
 
 @pytest.fixture(scope="module")
-def shown() -> PlanShown:
+def shown() -> ImaginedPlan:
     return planned(model_of())
 
 
 @pytest.fixture(scope="module")
-def page(shown: PlanShown) -> str:
+def page(shown: ImaginedPlan) -> str:
     return page_of(shown, seed=0, seconds=0.123456)
 
 
@@ -77,30 +79,34 @@ def images(page: str) -> dict[str, np.ndarray]:
     return {name: np.array(Image.open(io.BytesIO(base64.b64decode(data)))) for name, data in found}
 
 
-def scene(page: str) -> tuple[dict[str, Any], list[tuple[str, dict[str, str]]]]:
-    """Return what the script draws, and the tags and attributes of what is drawn without it, in the same order."""
-    found = re.search(r'<script type="application/json">(.*?)</script>', page)
-    drawing = re.search(r'aria-label="samples of the search[^>]*><g>(.*?)</g>', page)
-    assert found is not None and drawing is not None
-    drawn = [
-        (tag, dict(re.findall(r'([a-z]+)="([^"]*)"', attributes)))
-        for tag, attributes in re.findall(r"<(path|text)([^>]*)>", drawing[1])
-    ]
-    data = json.loads(found[1])
-    assert len(data["shapes"]) == len(drawn)
-    return data, drawn
+def paths_of(shown: ImaginedPlan) -> SearchPaths:
+    paths = search_paths(shown.plan, shown.state, shown.action_space)
+    assert paths is not None
+    return paths
 
 
-def places(page: str, style: str) -> list[np.ndarray]:
-    """Return the lines `[L, 3]` of shapes whose class has all the words of `style`."""
-    data, drawn = scene(page)
-    words = set(style.split())
-    return [
-        np.array(line).reshape(-1, 3)
-        for (_, _, lines), (_, attributes) in zip(data["shapes"], drawn, strict=True)
-        if words <= set(attributes["class"].split())
-        for line in lines
-    ]
+def traces(shown: ImaginedPlan, name: str) -> list[Any]:
+    """Return the traces of the interactive plot of a name, in the order of iterations."""
+    return [trace for trace in interactive(paths_of(shown)).data if trace.name == name]
+
+
+def lines(shown: ImaginedPlan, name: str) -> np.ndarray:
+    """Return the lines `[S, L, 3]` of traces, which are separated by gaps; single points `[S, 1, 3]`."""
+    found = []
+    for trace in traces(shown, name):
+        points = np.stack([trace.x, trace.y, trace.z], axis=1)
+        gaps = np.isnan(points[:, 0]).nonzero()[0]
+        if trace.mode == "markers":
+            found += list(points[:, None])
+        else:
+            found += [part[~np.isnan(part[:, 0])] for part in np.split(points, gaps) if len(part) > 1]
+    return np.array(found)
+
+
+def data_of(page: str, name: str) -> Any:
+    """Return the JSON that the page's script reads."""
+    [text] = re.findall(rf'<script type="application/json" class="{name}">(.*?)</script>', page)
+    return json.loads(text)
 
 
 def test_energies_are_of_each_imagined_step_alone() -> None:
@@ -115,7 +121,7 @@ def test_energies_are_of_each_imagined_step_alone() -> None:
     assert float(shown.plan.energy[0]) == pytest.approx(float(shown.energies.mean()), rel=1e-4)
 
 
-def test_maps_add_up_to_the_energy(shown: PlanShown) -> None:
+def test_maps_add_up_to_the_energy(shown: ImaginedPlan) -> None:
     assert shown.distances is not None and shown.distances.shape == (3, 2, 2)
     expected = [shown.energy_now, *shown.energies.tolist()]
     torch.testing.assert_close(shown.distances.mean(dim=(1, 2)), torch.tensor(expected))
@@ -132,7 +138,7 @@ def test_an_objective_of_states_is_given_the_imagined_ones() -> None:
     torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=1e-4, atol=0)
 
 
-def test_the_table_has_the_actions_the_bounds_and_the_energies(shown: PlanShown, page: str) -> None:
+def test_the_table_has_the_actions_the_bounds_and_the_energies(shown: ImaginedPlan, page: str) -> None:
     steps = rows(page, "step ")
     numbers = np.array([[float(cell) for cell in cells[1:]] for cells in steps])
     np.testing.assert_allclose(numbers[:, :7], shown.plan.actions[0].numpy(), atol=5.1e-5)
@@ -149,7 +155,7 @@ def test_settings_times_and_words_are_shown_and_escaped(page: str) -> None:
     assert "<h1>A &lt;plan&gt;</h1>" in page
 
 
-def test_the_curves_are_the_searches(shown: PlanShown, page: str) -> None:
+def test_the_curves_are_the_searches(shown: ImaginedPlan, page: str) -> None:
     last = shown.plan.iterations[-1]
     for name, value in (
         ("best sample", last.best_energy),
@@ -172,7 +178,7 @@ def test_the_curves_are_the_searches(shown: PlanShown, page: str) -> None:
     assert table == expected
 
 
-def test_what_is_imagined_stands_beside_the_decoded_goal(shown: PlanShown, page: str) -> None:
+def test_what_is_imagined_stands_beside_the_decoded_goal(shown: ImaginedPlan, page: str) -> None:
     model = model_of()
     found = images(page)
     assert list(found) == [
@@ -185,7 +191,6 @@ def test_what_is_imagined_stands_beside_the_decoded_goal(shown: PlanShown, page:
         "distance now",
         "distance after step 1",
         "distance after step 2",
-        "scale",
     ]
     imagined = model.rollout(context(model, problems=1), shown.plan.actions[:, None])[0, 0]
     for name, decoded in (
@@ -195,7 +200,13 @@ def test_what_is_imagined_stands_beside_the_decoded_goal(shown: PlanShown, page:
         small = Image.fromarray(decoded.permute(1, 2, 0).numpy())
         large = np.asarray(small.resize(found[name].shape[1::-1], Image.Resampling.BICUBIC))
         np.testing.assert_array_equal(found[name], large)
-    beneath = re.findall(r"<p><b>energy ([\d.]+)</b></p>", page)
+    assert shown.distances is not None
+    assert f'L1 distance of a token: 0<i class="scale"></i>{float(shown.distances.max()):.3g}' in page
+    for name, plane in zip(("now", "after step 1", "after step 2"), shown.distances, strict=True):
+        pixels = found[f"distance {name}"]
+        assert pixels.shape[:2] == plane.shape
+        assert pixels.sum(axis=2).argmax() == int(plane.argmax())
+    beneath = re.findall(r"<b>energy ([\d.]+)</b>", page)
     assert beneath == [f"{energy:.4f}" for energy in (shown.energy_now, *shown.energies.tolist())]
 
 
@@ -204,7 +215,7 @@ def test_without_a_decoder_it_says_so_and_keeps_the_rest() -> None:
     page = page_of(planned(model))
     assert "The model has no pixel decoder" in page
     assert not any("decoded" in name or "imagined" in name for name in images(page))
-    assert len(re.findall(r"<p><b>energy [\d.]+</b></p>", page)) == 3
+    assert len(re.findall(r"<b>energy [\d.]+</b>", page)) == 3
 
 
 def test_learned_tokens_have_no_maps() -> None:
@@ -215,28 +226,47 @@ def test_learned_tokens_have_no_maps() -> None:
     assert "goal, decoded" in images(page)
 
 
-def test_every_sample_and_the_plan_are_where_their_actions_lead(shown: PlanShown, page: str) -> None:
-    data, _ = scene(page)
-    metres = 2 * SCALE * data["bar"][0] / (2 * HALF)  # a place's unit
-    start = places(page, "plan way")[0][0]
-    assert data["bar"][2] == "m"
+def test_every_sample_and_the_plan_are_where_their_actions_lead(shown: ImaginedPlan) -> None:
+    start = shown.state[:3].numpy()
 
     def ways(actions: Tensor) -> np.ndarray:
-        return np.asarray(actions[..., :3].cumsum(dim=-2).numpy() / metres)
+        return np.asarray(start + actions[..., :3].cumsum(dim=-2).numpy())
 
     def close(drawn: np.ndarray, expected: np.ndarray) -> None:
         assert drawn.shape == expected.shape
-        for one, other in zip(_sorted(drawn), _sorted(expected), strict=True):
-            assert np.abs(one - other).max() <= 1.0  # rounded, twice
+        np.testing.assert_allclose(_sorted(drawn), _sorted(expected), atol=1e-6)
 
-    close(places(page, "plan way")[0][None, 1:] - start, ways(shown.plan.actions))
-    drawn = np.array([line[1:] - start for step in range(STEPS) for line in places(page, f"e{step} way")])
+    [plan] = traces(shown, "the plan")
+    close(np.stack([plan.x, plan.y, plan.z], axis=1)[None, 1:], ways(shown.plan.actions))
+    drawn = np.concatenate([lines(shown, "tried paths"), lines(shown, "chosen paths")])
+    np.testing.assert_allclose(drawn[:, 0], np.broadcast_to(start, drawn[:, 0].shape), atol=1e-6)
     tried = torch.cat([iteration.samples[0] for iteration in shown.plan.iterations])
-    close(drawn, ways(tried))
-    chosen = np.array([line - start for step in range(STEPS) for line in places(page, f"e{step} chosen end")])
+    close(drawn[:, 1:], ways(tried))
     elites = torch.cat([iteration.samples[0][iteration.selected[0]] for iteration in shown.plan.iterations])
-    close(chosen, ways(elites)[:, -1:])
-    assert len(places(page, "ring")) == 3 * 3
+    close(lines(shown, "chosen ends"), ways(elites)[:, -1:])
+    close(lines(shown, "chosen rings"), ways(elites)[:, -1:])
+    assert len(elites) == 3 * 3
+    steps = lines(shown, "steps of the plan")
+    close(steps.swapaxes(0, 1), ways(shown.plan.actions))
+
+
+def test_the_slider_has_the_samples_of_each_iteration(shown: ImaginedPlan, page: str) -> None:
+    figure = data_of(page, "figure")
+    of_iterations = [trace.get("meta") for trace in figure["data"] if trace["name"] == "chosen ends"]
+    assert of_iterations == [1, 2, 3]
+    summaries = data_of(page, "summaries")
+    assert summaries[0] == "all iterations" and len(summaries) == 4
+    assert "3 of 12 samples chosen" in summaries[1]
+    assert '<input type="range" min="0" max="3" value="0">' in page
+
+
+def test_the_plan_has_a_shadow_on_the_floor(shown: ImaginedPlan) -> None:
+    paths = paths_of(shown)
+    shadow = lines(shown, "shadow of the plan")
+    uprights, floor = shadow[: len(paths.plan)], shadow[len(paths.plan) :]
+    np.testing.assert_allclose(uprights[:, 0], paths.plan, atol=1e-6)
+    np.testing.assert_allclose(uprights[:, 1, :2], paths.plan[:, :2], atol=1e-6)
+    np.testing.assert_allclose(floor[..., 2], paths.limits[2, 0], atol=1e-6)
 
 
 def _sorted(lines: np.ndarray) -> np.ndarray:
@@ -244,83 +274,78 @@ def _sorted(lines: np.ndarray) -> np.ndarray:
     return lines[np.argsort(lines[:, -1] @ np.array([1.0, math.sqrt(2), math.pi]))]
 
 
-def test_paths_start_from_the_state_in_the_base_frame(shown: PlanShown) -> None:
+def test_paths_start_from_the_state_in_the_base_frame(shown: ImaginedPlan) -> None:
     paths = search_paths(shown.plan, shown.state)
     assert paths is not None and paths.labels == ("x [m]", "y [m]", "z [m]")
     np.testing.assert_allclose(paths.plan[0], shown.state[:3].numpy())
     end = shown.state[:3] + shown.plan.actions[0, :, :3].sum(dim=0)
     np.testing.assert_allclose(paths.plan[-1], end.numpy(), atol=1e-6)
-    assert "8" not in paths.about and paths.left_out == ""
+    assert "8" not in paths.description and paths.omitted == ""
 
 
-def test_the_colour_is_the_energy(shown: PlanShown, page: str) -> None:
-    samples = torch.cat([iteration.samples[0] for iteration in shown.plan.iterations])
-    energies = torch.cat([iteration.energies[0] for iteration in shown.plan.iterations])
-    data, _ = scene(page)
-    unit_m = 2 * SCALE * data["bar"][0] / (2 * HALF)
-    start = places(page, "plan way")[0][0]
-    means = []
-    for step in range(STEPS):
-        lines = places(page, f"e{step} way")
-        ends = np.array([(line[-1] - start) * unit_m for line in lines]).reshape(-1, 3)
-        offsets = samples[:, :, :3].sum(dim=1).numpy()
-        nearest = np.linalg.norm(ends[:, None] - offsets, axis=2).argmin(axis=1)
-        means.append(float(energies[nearest].mean()) if len(lines) else math.nan)
-    known = [mean for mean in means if not math.isnan(mean)]
-    assert len(known) > 3
-    assert known == sorted(known)
+def test_the_colour_is_the_energy(shown: ImaginedPlan) -> None:
+    for kind, is_chosen in (("tried", False), ("chosen", True)):
+        for iteration, trace in zip(shown.plan.iterations, traces(shown, f"{kind} ends"), strict=True):
+            rows = iteration.selected[0] == is_chosen
+            np.testing.assert_allclose(trace.marker.color, iteration.energies[0][rows], rtol=1e-6)
+            ends = shown.state[:3] + iteration.samples[0][rows][..., :3].sum(dim=1)
+            np.testing.assert_allclose(np.stack([trace.x, trace.y, trace.z], axis=1), ends, atol=1e-6)
+        for path, end in zip(traces(shown, f"{kind} paths"), traces(shown, f"{kind} ends"), strict=True):
+            np.testing.assert_array_equal(
+                path.line.color, np.repeat(end.marker.color, 4)
+            )  # 3 points and a gap
+    scale = interactive(paths_of(shown)).layout.coloraxis
+    energies = torch.cat([iteration.energies[0] for iteration in shown.plan.iterations]).double().numpy()
+    assert (scale.cmin, scale.cmax) == pytest.approx((energies.min(), np.quantile(energies, 0.98)))
+    assert [place for place, _ in scale.colorscale] == pytest.approx(np.linspace(0, 1, SCALE_STEPS).tolist())
 
 
-def test_steps_of_the_scale() -> None:
-    values = np.array([0.0, 0.99, 1.0, 3.9, 4.0, 9.0])
-    assert step_of(values, 0.0, 4.0).tolist() == [0, 1, 2, STEPS - 1, STEPS - 1, STEPS - 1]
-    assert step_of(np.array([2.0]), 2.0, 2.0).tolist() == [0]
+def test_low_energies_stand_out_on_light_and_on_dark_paper() -> None:
+    for dark in (False, True):
+        scale = [bytes.fromhex(css_variables(dark)[f"scale-{step}"][1:]) for step in range(SCALE_STEPS)]
+        paper = int(css_variables(dark)["card"][1:3], 16)
+        contrast = [abs(sum(colour) / 3 - paper) for colour in scale]
+        assert contrast == sorted(contrast, reverse=True)
+
+
+def test_axes_have_one_scale_and_hold_everything(shown: ImaginedPlan) -> None:
+    figure, limits = interactive(paths_of(shown)), paths_of(shown).limits
+    scene = figure.layout.scene
+    axes = (scene.xaxis, scene.yaxis, scene.zaxis)
+    assert [axis.title.text for axis in axes] == ["x [m]", "y [m]", "z [m]"]
+    np.testing.assert_allclose([axis.range for axis in axes], limits)
+    assert np.ptp(limits[:, 1] - limits[:, 0]) < 1e-9
+    assert len({scene.aspectratio.x, scene.aspectratio.y, scene.aspectratio.z}) == 1
+    assert scene.camera.projection.type == "orthographic"
+    for trace in figure.data:
+        for values, (low, high) in zip((trace.x, trace.y, trace.z), limits, strict=True):
+            assert np.nanmin(values) >= low - 1e-6 and np.nanmax(values) <= high + 1e-6
+
+
+def test_the_camera_is_where_azimuth_and_elevation_say() -> None:
+    """Against rotation matrices: from the x axis up to the elevation, then about z by the azimuth."""
+    azimuth, elevation = np.deg2rad([AZIMUTH_DEG, ELEVATION_DEG])
+    about_z = np.array(
+        [[np.cos(azimuth), -np.sin(azimuth), 0], [np.sin(azimuth), np.cos(azimuth), 0], [0, 0, 1]]
+    )
+    up = np.array(
+        [[np.cos(elevation), 0, -np.sin(elevation)], [0, 1, 0], [np.sin(elevation), 0, np.cos(elevation)]]
+    )
+    eye = camera(AZIMUTH_DEG, ELEVATION_DEG)["eye"]
+    expected = about_z @ up @ np.array([1.0, 0, 0])
+    np.testing.assert_allclose(np.array([eye[k] for k in "xyz"]) / 2, expected, atol=1e-12)
 
 
 def test_without_a_script_the_first_view_is_drawn(page: str) -> None:
-    """Against the rotation matrices: about z by the azimuth, then down to the elevation."""
-    data, drawn = scene(page)
-    azimuth, elevation = np.deg2rad(data["view"][:2])
-    about_z = np.array(
-        [[np.cos(azimuth), np.sin(azimuth), 0], [-np.sin(azimuth), np.cos(azimuth), 0], [0, 0, 1]]
+    [still] = re.findall(r'<div class="still">(<svg.*?</svg>)</div>', page)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", still)
+    assert {"x [m]", "y [m]", "z [m]", "now"} <= set(texts)
+    layers = re.findall(r'href="data:image/png;base64,([^"]*)"', still)
+    opacity = sum(
+        int((np.array(Image.open(io.BytesIO(base64.b64decode(layer))))[..., 3] > 0).sum()) for layer in layers
     )
-    about_y = np.array(
-        [[np.cos(elevation), 0, np.sin(elevation)], [0, 1, 0], [-np.sin(elevation), 0, np.cos(elevation)]]
-    )
-    number = next(k for k, (_, attributes) in enumerate(drawn) if attributes["class"] == "plan way")
-    [line] = data["shapes"][number][2]
-    turned = np.array(line).reshape(-1, 3) @ (about_y @ about_z).T * SCALE / HALF
-    expected = np.stack([WIDTH / 2 + turned[:, 1], HEIGHT / 2 - turned[:, 2]], axis=1)
-    found = re.findall(r"[ML]([\d.]+) ([\d.]+)", drawn[number][1]["d"])
-    np.testing.assert_allclose(np.array(found, dtype=float), expected, atol=0.051)
-
-
-def test_three_walls_and_one_name_an_axis_are_seen(page: str) -> None:
-    drawing = re.search(r'aria-label="samples of the search.*?</svg>', page)
-    assert drawing is not None
-    shapes = re.findall(r'<(?:path|text) class="(\w+)"([^>]*)>([^<]*)', drawing[0])
-    seen = [(style, word) for style, attributes, word in shapes if "display:none" not in attributes]
-    assert len([style for style, *_ in shapes if style == "wall"]) == 6
-    assert len([style for style, _ in seen if style == "wall"]) == 3
-    assert sorted(word for style, word in seen if style == "name") == ["now", "x [m]", "y [m]", "z [m]"]
-    data, drawn = scene(page)
-    azimuth, elevation = np.deg2rad(data["view"][:2])
-    viewer = np.array(
-        [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)]
-    )
-    for (_, _, lines), (_, attributes) in zip(data["shapes"], drawn, strict=True):
-        if attributes["class"] == "wall":
-            behind = np.mean([np.reshape(line, (-1, 3)).mean(axis=0) for line in lines], axis=0) @ viewer < 0
-            assert behind == ("style" not in attributes)
-    bar = re.search(
-        r'<path class="scalebar" d="M16 [\d.]+v8m0 -4h([\d.]+)m0 -4v8"/><text[^>]*>([\d.]+) m<', page
-    )
-    assert bar is not None
-    assert float(bar[1]) * data["bar"][0] == pytest.approx(float(bar[2]), rel=1e-3)
-
-
-def test_round_lengths() -> None:
-    assert [round_length(x) for x in (0.09, 0.05, 0.0499, 0.011, 7.0)] == [0.05, 0.05, 0.02, 0.01, 5.0]
+    assert opacity > 1000
+    assert "var(--alarm)" in still
 
 
 def test_samples_without_an_energy_are_marked_and_left_out_of_the_scale() -> None:
@@ -333,17 +358,19 @@ def test_samples_without_an_energy_are_marked_and_left_out_of_the_scale() -> Non
     lost = sum(int(torch.isinf(iteration.energies).sum()) for iteration in shown.plan.iterations)
     assert lost > 3
     page = page_of(shown)
-    assert len(places(page, "lost end")) == lost
+    assert len(lines(shown, "diverged ends")) == len(lines(shown, "diverged paths")) == lost
+    assert len(lines(shown, "tried ends")) + len(lines(shown, "chosen ends")) == 36 - lost
     assert f"out of time ({lost})" in page
     counted = [int(cells[6]) for number in "123" for cells in rows(page, number)]
     assert sum(counted) == lost
     assert not math.isfinite(float(shown.energies[1])) and rows(page, "step 2")[0][-1] == "none"
-    assert not re.search(r"\b(nan|inf|Infinity|NaN)\b", page)
+    text = re.sub(r'<script type="text/plain".*?</script>', "", page, flags=re.DOTALL)
+    assert not re.search(r"\b(nan|inf|Infinity|NaN)\b", text)
 
 
-def test_a_plan_that_leads_away_is_an_alarm(shown: PlanShown) -> None:
+def test_a_plan_that_leads_away_is_an_alarm(shown: ImaginedPlan) -> None:
     worse = dataclasses.replace(shown, energy_now=0.5 * float(shown.energies[-1]))
-    assert 'class="alarm"' in page_of(worse) and "(+100 %)" in page_of(worse)
+    assert 'class="note alarm"' in page_of(worse) and "(+100 %)" in page_of(worse)
     better = dataclasses.replace(shown, energy_now=2 * float(shown.energies[-1]))
     assert 'class="note good"' in page_of(better) and "(-50 %)" in page_of(better)
 
@@ -356,10 +383,9 @@ def test_other_actions_are_drawn_by_their_own_numbers() -> None:
     assert paths is not None
     assert (paths.labels, paths.unit) == (("action 0", "action 1", "(none)"), "")
     np.testing.assert_allclose(paths.plan[0], [*shown.plan.actions[0, 0].tolist(), 0.0])
-    assert "scalebar" not in page.split("</style>")[-1]
     assert "each axis has its own scale" in page
-    assert not places(page, "plan way")  # places, no ways
-    assert len(places(page, "plan end")) == 2  # and one of the halo
+    assert not traces(shown, "the plan") and not traces(shown, "tried paths")  # points, no paths
+    assert len(lines(shown, "steps of the plan")) == 1
 
 
 def test_without_a_pose_in_the_state_paths_start_from_zero() -> None:
@@ -368,7 +394,7 @@ def test_without_a_pose_in_the_state_paths_start_from_zero() -> None:
     paths = search_paths(shown.plan, shown.state)
     assert paths is not None and paths.labels == ("dx [m]", "dy [m]", "dz [m]")
     assert paths.plan[0].tolist() == [0, 0, 0]
-    assert "from where it is now" in paths.about
+    assert "relative to its position now" in paths.description
 
 
 def test_a_search_of_one_iteration_has_a_table_and_no_slider() -> None:
@@ -378,16 +404,17 @@ def test_a_search_of_one_iteration_has_a_table_and_no_slider() -> None:
     plan = RandomShooting(model, energy=GoalL1(), num_samples=9).plan(
         seen, goal, generators=make_generators([1])
     )
-    shown = gather(model, GoalL1(), seen, goal, plan, image=both[0], goal_image=both[1])
+    shown = imagine_plan(model, GoalL1(), seen, goal, plan, image=both[0], goal_image=both[1])
     page = page_of(shown)
     assert 'class="cards"' not in page and len(rows(page, "1")) == 1
-    assert 'name="when"' not in page and 'name="zoom"' in page
+    assert "<input" not in page and '<button type="button" name="from above">' in page
+    assert len(data_of(page, "summaries")) == 2
 
 
-def test_a_held_plan_has_no_search_to_show(shown: PlanShown) -> None:
+def test_a_held_plan_has_no_search_to_show(shown: ImaginedPlan) -> None:
     held = dataclasses.replace(shown, plan=dataclasses.replace(shown.plan, iterations=()))
     page = page_of(held)
-    assert "was not searched for anew" in page and "application/json" not in page
+    assert "was not searched for anew" in page and "<script" not in page
     assert len(rows(page, "step ")) == 2
 
 
@@ -406,7 +433,7 @@ def large_plan(iterations: int, samples: int, horizon: int) -> Plan:
 @pytest.mark.parametrize(("iterations", "samples", "horizon"), [(10, 800, 4), (200, 16, 3), (1, 20_000, 1)])
 def test_a_large_search_makes_a_small_page(iterations: int, samples: int, horizon: int) -> None:
     plan = large_plan(iterations, samples, horizon)
-    shown = PlanShown(
+    shown = ImaginedPlan(
         plan=plan,
         state=torch.zeros(7),
         bounds=torch.tensor([[-REACH] * 7, [REACH] * 7]),
@@ -418,23 +445,34 @@ def test_a_large_search_makes_a_small_page(iterations: int, samples: int, horizo
         decoded=None,
     )
     page = page_of(shown)
-    assert len(page.encode()) < 2_000_000
-    drawn = sum(len(places(page, f"e{step} end")) for step in range(STEPS))
+    library = re.search(r'<script type="text/plain" class="library">(.*?)</script>', page)
+    assert library is not None
+    assert len(page.encode()) - len(library[1]) < 2_000_000
+    assert len(library[1]) < 2_200_000
+    drawn = len(lines(shown, "tried ends")) + len(lines(shown, "chosen ends"))
     assert f"{drawn} of {iterations * samples} samples are drawn" in page
     # All chosen ones of the iterations that are drawn, the last one's among them.
-    assert len(places(page, "ring")) >= 10
+    assert len(lines(shown, "chosen rings")) >= 10
     assert f"iteration {iterations} of {iterations}: best energy" in page
 
 
 def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
-    assert not re.search(r"https?:|@import|<link|<script[^>]* src=|url\(", page)
-    assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'src="([^"]*)"', page))
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", page)  # names, not addresses
+    assert not re.search(r"https?:|@import|<link|<script[^>]* src=|url\((?!#)", text)
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert sources and all(re.match(r"data:image/png;base64,|#", source) for source in sources)
 
 
-def test_the_data_of_the_script_cannot_leave_it(shown: PlanShown) -> None:
-    data, _ = scene(page_of(shown))
-    assert data["moments"][0] == "all iterations" and len(data["moments"]) == 4
-    assert "3 of 12 samples chosen" in data["moments"][1]
+def test_the_data_of_the_script_cannot_leave_it(shown: ImaginedPlan) -> None:
+    figure = data_of(page_of(shown), "figure")
+    assert {"data", "layout"} <= set(figure)
+    space = dataclasses.replace(
+        shown.action_space,
+        axes=tuple(dataclasses.replace(axis, name="</script><b>") for axis in shown.action_space.axes),
+        is_pose=False,
+    )
+    page = page_of(dataclasses.replace(shown, space=space))
+    assert "<b>" not in data_of(page, "figure") and page.count("</script>") == page.count("<script")
 
 
 def test_the_tiny_model_is_as_assumed() -> None:

@@ -111,11 +111,13 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
         CheckpointError: If the checkpoint cannot be read or does not fit the data.
         ConfigError: If several steps are to be planned.
         DataError: If the data cannot be used.
+        MissingLibraryError: If a library that makes the report is not installed.
     """
     from vjepa_world.data.trajectories.registry import open_trajectories
     from vjepa_world.evaluation.open_loop.evaluate import evaluate_open_loop
     from vjepa_world.evaluation.open_loop.training_data import trained_convention
-    from vjepa_world.reports.open_loop.report import open_loop_report
+    from vjepa_world.reports.open_loop import open_loop_report
+    from vjepa_world.reports.theme import require
     from vjepa_world.system.device import resolve_device, set_threads
 
     data = config.data
@@ -123,6 +125,7 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
         raise ConfigError(
             f"planner.horizon is {config.planner.horizon}, and an open loop looks for single actions; leave it at 1."
         )
+    require()
     set_threads(config.threads)
     known = _provenance(config.checkpoint)
     convention, notes = data.convention, list[str]()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vjepa_world.cli.shared.checkpoint_options import add_checkpoint_options, reading_options
 from vjepa_world.cli.shared.dataset_options import DatasetOptions, add_dataset_options, dataset_options
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.errors import ConfigError, DataError, VJEPAWorldError
 
 if TYPE_CHECKING:
     from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
@@ -95,6 +95,7 @@ def describe_trajectories(path: Path, options: DatasetOptions) -> str:
     from vjepa_world.data.trajectories.description_text import dataset_text
     from vjepa_world.data.trajectories.registry import open_trajectories
     from vjepa_world.files.atomic import WriteError
+    from vjepa_world.reports.theme import MissingLibraryError
 
     dataset = open_trajectories(path, **options.reader)
     try:
@@ -103,13 +104,14 @@ def describe_trajectories(path: Path, options: DatasetOptions) -> str:
         usable = [index for index in range(dataset.num_episodes) if index not in description.bad]
         shown = usable[:1] if options.episode is None else [options.episode]
         named = options.picture is not None and options.picture.name != ""
-        picture, problem = None, None
+        picture: Path | None = None
+        problem: VJEPAWorldError | None = None
         if options.picture is not None and shown:
             target = options.picture if named else Path("runs") / "inspect" / f"{path.resolve().stem}.png"
             try:
                 write_picture(dataset, shown[0], convention, target)
                 picture = target
-            except DataError as error:
+            except (DataError, MissingLibraryError) as error:
                 if options.episode is not None and not isinstance(error, WriteError):
                     raise  # there is no such episode
                 problem = error
@@ -135,7 +137,7 @@ def write_picture(dataset: TrajectoryDataset, index: int, convention: Convention
     from PIL import Image
 
     from vjepa_world.files.atomic import atomic_path
-    from vjepa_world.reports.trajectory_picture import trajectory_picture
+    from vjepa_world.reports.trajectory import trajectory_picture
 
     picture = trajectory_picture(
         dataset.episode(index),

@@ -19,9 +19,9 @@ from vjepa_world.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vjepa_world.evaluation.imagined_plan import ImaginedPlan
     from vjepa_world.models.config import WorldModelConfig
     from vjepa_world.models.world_model import LatentWorldModel
-    from vjepa_world.reports.plan.report import PlanShown
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     from planners import make_generators
-    from vjepa_world.reports.plan.report import energy_now, gather
+    from vjepa_world.evaluation.imagined_plan import energy_now, imagine_plan
     from vjepa_world.system.device import resolve_device
 
     if arguments.html is not None:
@@ -140,9 +140,9 @@ def run(arguments: argparse.Namespace) -> None:
     clock.append(time.perf_counter())
     result["energy_now"] = energy_now(energy, context, goal, plan, model.hold_action(context))
     if arguments.html is not None:
-        shown = gather(model, energy, context, goal, plan, image=image, goal_image=goal_image)
+        imagined = imagine_plan(model, energy, context, goal, plan, image=image, goal_image=goal_image)
         times_s = (clock[1] - clock[0], clock[2] - clock[1])
-        write_page(arguments, shown, config, times_s, str(model.device))
+        write_page(arguments, imagined, config, times_s, str(model.device))
         result["page"] = str(arguments.html)
     print(json.dumps(result) if arguments.json else _text(result))
 
@@ -167,7 +167,11 @@ def check_page(path: Path) -> None:
 
     Raises:
         DataError: If it is a folder, or below a file.
+        MissingLibraryError: If a library that makes pages is not installed.
     """
+    from vjepa_world.reports.theme import require
+
+    require()
     if path.is_dir():
         raise DataError(f"--html {path} is a folder; give a file in it, such as {path / 'plan.html'}.")
     above = next(folder for folder in path.absolute().parents if folder.exists())
@@ -179,14 +183,14 @@ def check_page(path: Path) -> None:
 
 def write_page(
     arguments: argparse.Namespace,
-    shown: PlanShown,
+    imagined: ImaginedPlan,
     config: PlannerConfig,
     times_s: tuple[float, float],
     device: str,
 ) -> None:
     """Write the page of a plan; `times_s` are those of encoding and of searching."""
     from vjepa_world.config import flatten
-    from vjepa_world.reports.plan.report import plan_page
+    from vjepa_world.reports.plan import plan_page
     from vjepa_world.runs import write_text_atomic
 
     settings = {
@@ -197,7 +201,7 @@ def write_page(
         "planner": config.kind,
         "horizon [steps]": config.horizon,
         "samples an iteration": config.budget[0],
-        "iterations": f"{len(shown.plan.iterations)} of {config.budget[1]}",
+        "iterations": f"{len(imagined.plan.iterations)} of {config.budget[1]}",
         "seed": arguments.seed,
         "deadline [s]": config.deadline_s or "none",
         "device": device,
@@ -205,7 +209,7 @@ def write_page(
         "time to search [s]": times_s[1],
     }
     subtitle = f"{_names(arguments.image)} to {_names(arguments.goal)}, checkpoint: {arguments.checkpoint}"
-    text = plan_page("Plan", subtitle, shown, settings, flatten(config))
+    text = plan_page("Plan", subtitle, imagined, settings, flatten(config))
     arguments.html.parent.mkdir(parents=True, exist_ok=True)
     write_text_atomic(arguments.html, text)
 

@@ -1,16 +1,12 @@
-"""`report`: one HTML file of a run: its curves, what was hidden, what the features tell apart, what went wrong."""
+"""`report`: one HTML file of a run: its curves, masks, features, alarms and settings."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vjepa_world.errors import nearest
 from vjepa_world.runs import METRICS_FILE, RunError, read_metrics, write_text_atomic
-
-if TYPE_CHECKING:
-    import torch
 
 REPORT = "report.html"
 
@@ -27,28 +23,31 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the report and say where it is.
+    """Write the report and print its path.
 
-    What is missing of a run (its data, its checkpoint) is said in the report, and the rest is drawn.
+    Where a run's data or checkpoint is missing, the report says so and shows the rest.
 
     Raises:
         RunError: If there is no such run, it has logged nothing yet, or the file's folder does not exist.
-        ConfigError: If the device is not there.
+        ConfigError: If the device is not available, or a library of the extra `reports` is not installed.
     """
+    from vjepa_world.reports.run_report import run_page
+    from vjepa_world.reports.theme import require
     from vjepa_world.system.device import resolve_device
 
+    require()
     folder, output = arguments.run, arguments.output or arguments.run / REPORT
     lines, device = metrics_of(folder), resolve_device(arguments.device)
     if not output.parent.is_dir():
         raise RunError(
             f"--output {output} is in no folder that exists; make {output.parent}, or leave it out."
         )
-    write_text_atomic(output, report(folder, lines, device))
+    write_text_atomic(output, run_page(folder, lines, device))
     print(f"report in {output}: {len(lines)} logged steps, the last one {lines[-1]['step']}")
 
 
 def metrics_of(folder: Path) -> list[dict[str, float]]:
-    """Return the logged figures of a run.
+    """Return the logged metrics of a run.
 
     Raises:
         RunError: If there is no such run, or it has none.
@@ -61,39 +60,7 @@ def metrics_of(folder: Path) -> list[dict[str, float]]:
     lines = read_metrics(folder)
     if not lines:
         raise RunError(
-            f"{folder} has no figures to draw: its {METRICS_FILE} is missing or empty. Name a run of pretrain, "
+            f"{folder} has no metrics to draw: its {METRICS_FILE} is missing or empty. Name a run of pretrain, "
             "finetune or probe that has logged a step (trainer.log_every)."
         )
     return lines
-
-
-def report(folder: Path, lines: list[dict[str, float]], device: torch.device) -> str:
-    """Return the report of a run as HTML; `lines` are its logged figures."""
-    from vjepa_world.reports import page as html
-    from vjepa_world.reports import pretraining as pretrain
-    from vjepa_world.reports import tables
-
-    notes: list[str] = []
-    config = pretrain.read_settings(folder, notes)
-    clips = None if config is None else pretrain.first_clips(config, notes)
-    above, below = {}, {}
-    if config is not None and clips is not None:
-        families = pretrain.draw_masks(config, clips)
-        below["Masks over the first clip"] = pretrain.masks_section(clips, families)
-        below["Features, coloured by their three main directions"] = pretrain.features_section(
-            folder, config, clips, device, notes
-        )
-        above["Alarms"] = pretrain.alarms(lines, config, families)
-    else:
-        above["Alarms"] = pretrain.alarms(lines, config, [])
-    sections = {
-        **above,
-        **html.curves(lines),
-        **below,
-        "Not drawn": "".join(html.paragraph(note, "note") for note in notes),
-        "Files that could not be read": tables.bad_files(folder),
-        "Settings": tables.settings(folder),
-    }
-    asked = f" of {config.trainer.steps}" if config is not None else ""
-    title = f"{folder.resolve().parent.name} / {folder.resolve().name}"
-    return html.page(title, f"{folder}, {int(lines[-1]['step']) + 1}{asked} steps", sections)

@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vjepa_world.evaluation.closed_loop.rollout import Episode
-from vjepa_world.evaluation.statistics import EvaluationError
 
 TILE = 256
 """Least side of one picture in a panel [pixels]; smaller frames are enlarged by a whole factor."""
@@ -54,34 +53,6 @@ def episode_panel(episode: Episode, title: str = "") -> np.ndarray:
         header = _header(episode, t, row.shape[1], (title, "camera", "goal", name))
         frames.append(_even(np.concatenate([header, row], axis=0)))
     return np.stack(frames)
-
-
-def contact_sheet(frames: Sequence[np.ndarray], columns: int = 4, gap: int = 4) -> np.ndarray:
-    """Return pictures in rows, left to right, as one picture `[H, W, 3]`.
-
-    Args:
-        frames: Pictures `[H, W, 3]` of one size.
-        columns: Pictures in a row, at most.
-        gap: Space between pictures [pixels].
-
-    Raises:
-        EvaluationError: If there is no picture, or their sizes differ.
-    """
-    sizes = {f.shape for f in frames}
-    if len(sizes) != 1 or columns < 1:
-        raise EvaluationError(
-            f"a contact sheet got {len(frames)} pictures of sizes {sorted(sizes)} for {columns} columns; allowed are "
-            "pictures of one size and at least one column. Resize them before."
-        )
-    height, width, _ = frames[0].shape
-    columns = min(columns, len(frames))
-    rows = math.ceil(len(frames) / columns)
-    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, 3)
-    sheet = np.full(shape, _BACKGROUND, dtype=np.uint8)
-    for i, frame in enumerate(frames):
-        top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = frame
-    return sheet
 
 
 def _curve(episode: Episode) -> tuple[tuple[float, ...], str]:

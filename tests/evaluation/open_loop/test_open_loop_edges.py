@@ -19,9 +19,8 @@ from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.models.context import Context
-from vjepa_world.reports.open_loop.report import open_loop_page
-from vjepa_world.reports.open_loop.strips import Shown
-from vjepa_world.reports.training_curves import Chart, svg
+from vjepa_world.reports.film_strips import OpenLoopSource
+from vjepa_world.reports.open_loop import open_loop_page
 
 CONFIG = OpenLoopConfig(horizon=2, samples=8, points=5, pictures=0)
 JOINTS = EmbodimentConfig(
@@ -52,8 +51,8 @@ class TargetModel(PoseModel):
 def page_of(model: PoseModel, windows: Windows) -> tuple[Measurements, str]:
     planner = CEM(model, energy=GoalL2(), num_samples=32, num_iterations=3, num_elites=4)
     measured = measure(model, planner, GoalL2(), windows, CONFIG, seed=0)
-    material = Shown(WindowEnergy(model, GoalL2()), windows, [], TOKENS, True, None, 0.25)
-    return measured, open_loop_page("Open loop", "", measured, material)
+    source = OpenLoopSource(WindowEnergy(model, GoalL2()), windows, [], TOKENS, True, None, 0.25)
+    return measured, open_loop_page("Open loop", "", measured, source)
 
 
 @pytest.mark.parametrize("axes", [[1], list(range(7))])
@@ -163,12 +162,3 @@ def test_directions_are_the_same_only_if_the_whole_interval_says_so(
 
 def test_a_turn_that_helps_little_decides_nothing() -> None:
     assert rotation_answer(30.0, 48.0, rms_after_m=0.099) == CANNOT_TELL
-
-
-def test_a_chart_leaves_out_what_has_no_place_and_may_be_empty() -> None:
-    nan = float("nan")
-    drawn = svg(Chart("a", {"line": [(0.0, 1.0), (1.0, nan), (2.0, 3.0)]}, {"line": [(0.0, nan, 1.0)]}))
-    assert "nan" not in drawn
-    assert "polyline" in drawn
-    assert "nothing to draw" in svg(Chart("b", {"line": []}))
-    assert "nothing to draw" in svg(Chart("c", {"line": [(0.0, nan)]}))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from vjepa_world.reports.pictures import (
+from vjepa_world.reports.images import (
+    FRAME_SHARE,
     GAP,
-    HIDDEN,
-    LEFT_OF_IT,
-    MOST_FRAMES,
+    MAX_FRAMES,
+    TARGET_COLOUR,
     TILE,
-    UNUSED,
+    UNUSED_COLOUR,
     colour_row,
     frame_row,
     mask_row,
@@ -37,7 +37,7 @@ def test_the_first_frame_of_each_tubelet_is_shown() -> None:
 
 def test_of_a_long_clip_evenly_spaced_tubelets_are_shown() -> None:
     row = frame_row(clip(24), 12)
-    assert len(row) == MOST_FRAMES
+    assert len(row) == MAX_FRAMES
     assert [int(frame[0, 0, 0]) for frame in row] == [10, 30, 70, 90, 130, 150, 190, 210]
 
 
@@ -55,11 +55,11 @@ def test_seen_tokens_stay_hidden_ones_are_dark_and_the_rest_is_violet() -> None:
             row, column = divmod(place, 4)
             token = picture[row * 56 : row * 56 + 56, column * 28 : column * 28 + 28]
             kind = kinds[8 * time + place]
-            paint = {1: HIDDEN, 2: UNUSED}.get(int(kind))
+            paint = {1: TARGET_COLOUR, 2: UNUSED_COLOUR}.get(int(kind))
             mixed = (
                 bright
                 if paint is None
-                else np.round(np.array(paint) * (1 - LEFT_OF_IT) + bright * LEFT_OF_IT)
+                else np.round(np.array(paint) * (1 - FRAME_SHARE) + bright * FRAME_SHARE)
             )
             assert (token == mixed).all()
 

@@ -6,6 +6,7 @@ import base64
 import csv
 import io
 import json
+import math
 import re
 import shutil
 from html import unescape
@@ -26,7 +27,8 @@ from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained.folder import write_folder
 from vjepa_world.pretrained.native import checkpoint_files
-from vjepa_world.reports.pictures import GAP, TILE
+from vjepa_world.reports.images import GAP, TILE
+from vjepa_world.reports.run_report import grouped
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.pretrain.objectives.config import ContrastiveConfig, JEPAConfig
 
@@ -118,6 +120,37 @@ class Outside(HTMLParser):
         assert self.open.pop() == tag
 
 
+def test_metrics_are_grouped_and_unknown_ones_have_their_own_charts() -> None:
+    names = ["loss", "loss_mask_0", "val_error", "target_std", "untrained_std", "target_rank", "ema_distance"]
+    names += [
+        "probe_error",
+        "probe_chance",
+        "gradient_norm",
+        "lr",
+        "clips_per_s",
+        "wait_fraction",
+        "matrix_share",
+        "odd",
+    ]
+    lines = [{"step": step} | dict.fromkeys(names, 1.0) for step in range(3)]
+    found = {
+        heading: [sorted(chart.series) for chart in charts] for heading, charts in grouped(lines).items()
+    }
+    assert found == {
+        "Losses": [["loss", "loss_mask_0"], ["val_error"]],
+        "Health of the features": [["target_std", "untrained_std"], ["target_rank"], ["ema_distance"]],
+        "Online probe": [["probe_chance", "probe_error"]],
+        "Optimisation": [["gradient_norm"], ["lr"]],
+        "Speed": [["clips_per_s"], ["matrix_share", "wait_fraction"]],
+        "Other metrics": [["odd"]],
+    }
+
+
+def test_what_is_no_number_is_left_out() -> None:
+    lines = [{"step": 0, "loss": 1.0}, {"step": 1, "loss": math.nan}, {"step": 2, "loss": math.inf}]
+    assert grouped(lines)["Losses"][0].series == {"loss": [(0.0, 1.0)]}
+
+
 def test_a_whole_run_is_drawn_into_one_file(
     home: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,7 +162,7 @@ def test_a_whole_run_is_drawn_into_one_file(
         "Optimisation",
         "Speed",
         "Masks over the first clip",
-        "Features, coloured by their three main directions",
+        "Features, coloured by their first three principal components",
         "Settings",
     ]
     parser = Outside()
@@ -155,14 +188,14 @@ def test_masks_are_drawn_over_the_clip_and_features_below_it(home: Path, folder:
         plain, covered = pixels[:TILE, :TILE], pixels[TILE + GAP :, :TILE]
         assert len(np.unique(plain)) <= 3  # one grey, as recorded
         assert 0.1 < (np.abs(covered.astype(int) - plain).max(axis=-1) > 10).mean() < 1
-    shares = re.findall(r"<p>mask_(\d): (\d+)% of the tokens are seen, (\d+)%", page)
+    shares = re.findall(r"<figcaption>mask_(\d): (\d+)% of the tokens are context, (\d+)%", page)
     assert [number for number, _, _ in shares] == ["0", "1"]
     assert all(int(seen) + int(hidden) <= 101 for _, seen, hidden in shares)
 
 
 def test_pairs_and_images_of_an_objective_are_drawn(home: Path) -> None:
     write_run(home, config(objective=JEPAConfig(image_fraction=0.5, pair_fraction=0.5)))
-    assert re.findall(r"<p>(\w+): \d+% of the tokens", report(home)) == ["pair"]
+    assert re.findall(r"<figcaption>(\w+): \d+% of the tokens", report(home)) == ["pair"]
     write_run(home, config(objective=JEPAConfig(masking="image", image_fraction=0.0)))
     image, *_ = pictures(report(home))
     assert image.size[1] > 3 * TILE  # a row for each of several targets
@@ -175,7 +208,7 @@ def test_a_collapse_in_the_log_is_told_above_everything(home: Path, folder: Path
     page = report(home)
     assert headings(page)[0] == "Alarms"
     assert re.search(
-        r'<p class="alarm">features collapse at step 20: all clips get nearly the same ones', page
+        r'<p class="note alarm">features collapse at step 20: all clips get nearly the same ones', page
     )
 
 
@@ -191,14 +224,14 @@ def test_data_that_are_gone_are_said_and_the_curves_stay(home: Path) -> None:
     write_run(home, config(data=VideoDataConfig(path="elsewhere")))
     page = report(home)
     assert pictures(page) == [] and page.count("<svg") == 5
-    assert "the run&#x27;s data cannot be read from" in page and "elsewhere" in page
+    assert "the run&#39;s data cannot be read from" in page and "elsewhere" in page
 
 
 def test_settings_of_another_release_are_said_and_the_curves_stay(home: Path, folder: Path) -> None:
     text = (folder / "config.yaml").read_text().replace("color_jitter:", "colour_jitter:")
     (folder / "config.yaml").write_text(text)
     page = report(home)
-    assert "does not read the run&#x27;s settings" in page and "colour_jitter" in page
+    assert "does not read the run&#39;s settings" in page and "colour_jitter" in page
     assert page.count("<svg") == 5
 
 
@@ -229,7 +262,7 @@ def test_a_run_of_another_verb_has_its_curves(home: Path) -> None:
     [
         (["runs/pretrain/frist"], "there is no run runs/pretrain/frist; .*did you mean 'first'"),
         (["runs/nothing/here"], "runs/nothing holds no runs"),
-        (["arm"], "arm has no figures to draw: its metrics.jsonl is missing or empty"),
+        (["arm"], "arm has no metrics to draw: its metrics.jsonl is missing or empty"),
         ([RUN, "--device", "gpu"], "device 'gpu' is not known"),
         ([RUN, "--output", "no/such/folder.html"], "no/such"),
     ],

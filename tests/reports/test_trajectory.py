@@ -9,11 +9,22 @@ import pytest
 
 from tests.data.arm_motion import arm_episodes, make_trajectory
 from vjepa_world.ops.convention import PLAIN, Convention
-from vjepa_world.reports.curve_panel import COLOURS, Panel, TimeAxis, draw_panel
-from vjepa_world.reports.trajectory_picture import FRAMES, LEFT, RIGHT, WIDTH, trajectory_picture
+from vjepa_world.reports.theme import SERIES, new_figure, style, to_pixels
+from vjepa_world.reports.trajectory import (
+    FRAMES,
+    LEFT,
+    PANEL,
+    RIGHT,
+    WIDTH,
+    Panel,
+    draw_panel,
+    trajectory_picture,
+)
+
+COLOUR = tuple(bytes.fromhex(SERIES[0][1:]))
 
 
-def near(picture: np.ndarray, colour: tuple[int, int, int], slack: int = 40) -> tuple[np.ndarray, ...]:
+def near(picture: np.ndarray, colour: tuple[int, ...], slack: int = 40) -> tuple[np.ndarray, ...]:
     return (np.abs(picture.astype(int) - colour).max(axis=-1) <= slack).nonzero()
 
 
@@ -28,32 +39,41 @@ def panel(values: np.ndarray, **changes: object) -> Panel:
     return Panel(**(settings | changes))  # type: ignore[arg-type]
 
 
+def drawn(panel: Panel, end_s: float) -> np.ndarray:
+    """Return the picture of a panel whose time axis goes from pixel 50 to pixel 450."""
+    with style():
+        figure = new_figure(600, 200)
+        figure.set_layout_engine("none")
+        draw_panel(figure.add_axes((50 / 600, 0.1, 400 / 600, 0.8)), panel, end_s)
+        return to_pixels(figure)[:, :455]
+
+
+def column(time_s: float, end_s: float) -> float:
+    return 50 + 400 * time_s / end_s
+
+
 def test_a_curve_lies_where_its_values_are() -> None:
-    axis = TimeAxis(left=50, right=450, end_s=2.0)
-    picture = draw_panel(panel(np.array([0.0, 1.0, 0.0, 1.0, 0.0])), axis, (600, 200))
-    rows, columns = near(picture[:, :455], COLOURS[0])
+    rows, columns = near(drawn(panel(np.array([0.0, 1.0, 0.0, 1.0, 0.0])), 2.0), COLOUR)
     top, bottom = rows.min(), rows.max()
     for time, place in ((0.0, bottom), (0.5, top), (1.0, bottom), (1.5, top), (2.0, bottom)):
-        there = rows[np.abs(columns - axis.x(time)) <= 1]
+        there = rows[np.abs(columns - column(time, 2.0)) <= 1]
         assert np.abs(there - place).min() <= 4
-    halfway = rows[np.abs(columns - axis.x(0.25)) <= 0.6]
+    halfway = rows[np.abs(columns - column(0.25, 2.0)) <= 0.6]
     assert abs(halfway.mean() - (top + bottom) / 2) < 4
 
 
 def test_an_action_holds_until_the_next() -> None:
-    axis = TimeAxis(left=50, right=450, end_s=1.5)
-    picture = draw_panel(panel(np.array([0.0, 1.0, 0.0]), held=True), axis, (600, 200))
-    rows, columns = near(picture[:, :455], COLOURS[0])
+    rows, columns = near(drawn(panel(np.array([0.0, 1.0, 0.0]), is_held=True), 1.5), COLOUR)
     for time, high in ((0.25, False), (0.75, True), (1.25, False)):
-        there = rows[np.abs(columns - axis.x(time)) <= 1].mean()
+        there = rows[np.abs(columns - column(time, 1.5)) <= 1].mean()
         assert abs(there - (rows.min() if high else rows.max())) < 5
 
 
 @pytest.mark.parametrize("value", [0.0, 3.2, -1e-7, 5e6])
 def test_a_constant_is_a_line_in_the_middle(value: float) -> None:
-    picture = draw_panel(panel(np.full(5, value)), TimeAxis(left=50, right=450, end_s=2.0), (600, 200))
-    rows, columns = near(picture[:, 60:440], COLOURS[0])
+    rows, columns = near(drawn(panel(np.full(5, value)), 2.0)[:, 60:440], COLOUR)
     assert np.ptp(rows) < 6
+    assert abs(rows.mean() - 100) < 6
     assert len(set(columns.tolist())) > 370
 
 
@@ -88,7 +108,7 @@ def test_numbers_of_no_known_meaning_are_drawn_as_they_are() -> None:
     many = make_trajectory(0, rng.normal(size=(20, 30)), rng.normal(size=(19, 2)))
     few = make_trajectory(0, rng.normal(size=(20, 3)), rng.normal(size=(19, 2)))
     tall, low = (trajectory_picture(episode, PLAIN) for episode in (many, few))
-    assert tall.shape[0] - low.shape[0] == 2 * 124  # three panels of states, and one
+    assert tall.shape[0] - low.shape[0] == 2 * PANEL  # three panels of states, and one
     wrong = Convention(position_at=(40, 41, 42))
     assert np.array_equal(trajectory_picture(few, wrong), low)
 

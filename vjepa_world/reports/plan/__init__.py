@@ -1,1 +1,0 @@
-"""The page that shows one plan: its search, its futures and its trajectory."""
