@@ -1,0 +1,122 @@
+"""docs/extending.md: each module is put into a folder, and its command runs there as a user's would."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.paths import REPO
+from tests.training.corpora import SMALL, write_corpus
+
+DOCS = (REPO / "docs" / "extending.md").read_text(encoding="utf-8")
+MODULES = dict(re.findall(r"<!-- file: (\w+)\.py -->\n```python\n(.*?)^```", DOCS, re.M | re.S))
+COMMANDS = dict(re.findall(r"<!-- run: (\w+) -->\n```bash\n(.*?)^```", DOCS, re.M | re.S))
+
+CPU = ["device=cpu", "threads=1"]
+#: What makes the commands quick.
+QUICKER = {
+    "my_task": [
+        *CPU,
+        "env.image_size=64",
+        "planner.num_samples=8",
+        "planner.num_iterations=1",
+        "planner.num_elites=2",
+    ],
+    "my_objective": [*(word for word in SMALL if not word.startswith("data.")), "trainer.steps=2"],
+}
+#: What they print.
+PRINTED = {
+    "my_format": "of 1 episodes, 8 frames at 10/s",
+    "my_task": "2 episodes",
+    "my_objective": "runs/pretrain/denoised",
+}
+
+
+def write_inputs(home: Path) -> None:
+    """Write what the commands read: a recording, videos and the modules."""
+    rng = np.random.default_rng(0)
+    with (home / "recorded.mylog").open("wb") as file:
+        np.savez(
+            file,
+            frames=rng.integers(256, size=(8, 64, 64, 3), dtype=np.uint8),
+            states=rng.normal(size=(8, 3)),
+            actions=rng.normal(size=(7, 2)),
+        )
+    write_corpus(home)
+    for name, source in MODULES.items():
+        (home / f"{name}.py").write_text(source)
+
+
+def shell(home: Path, command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `vjepa-world ...` in `home`, as it is installed."""
+    program = (
+        f"{shlex.quote(sys.executable)} -c 'from vjepa_world.cli.main import main; raise SystemExit(main())'"
+    )
+    return subprocess.run(
+        ["bash", "-c", re.sub(r"\bvjepa-world\b", lambda _: program, command, count=1)],
+        cwd=home,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPO),
+            "PYTHONSAFEPATH": "1",
+            "OMP_NUM_THREADS": "1",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("home")
+    write_inputs(folder)
+    return folder
+
+
+def test_each_module_is_short_and_has_a_command() -> None:
+    assert list(MODULES) == list(COMMANDS) == list(PRINTED)
+    lengths = {
+        name: len([line for line in source.splitlines() if line.strip()]) for name, source in MODULES.items()
+    }
+    assert max(lengths.values()) <= 30, lengths
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_what_a_module_adds_is_used_from_the_command_line(home: Path, name: str) -> None:
+    command = " ".join([COMMANDS[name].strip(), *QUICKER.get(name, [])])
+    done = shell(home, command)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert PRINTED[name] in done.stdout, done.stdout
+    without = shell(home, command.replace(f"VJEPA_WORLD_PLUGINS={name} ", "").replace("name=", "name=not_"))
+    assert PRINTED[name] not in without.stdout, without.stdout
+
+
+def test_an_installed_package_declares_its_plugin(home: Path, tmp_path: Path) -> None:
+    about = tmp_path / "mine-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[vjepa_world.plugins]\nmine = my_format\n")
+    (tmp_path / "my_format.py").write_text(MODULES["my_format"])
+    path = os.pathsep.join([str(REPO), str(tmp_path)])
+    done = shell(home, "vjepa-world inspect recorded.mylog", PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert PRINTED["my_format"] in done.stdout
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(home: Path) -> None:
+    (home / "broken.py").write_text("import no_such_module_anywhere\n")
+    done = shell(home, "VJEPA_WORLD_PLUGINS=broken vjepa-world inspect recorded.mylog")
+    assert done.returncode == 2
+    assert (
+        "VJEPA_WORLD_PLUGINS names the plugin 'broken', which cannot be imported (ModuleNotFoundError"
+        in done.stderr
+    )
