@@ -23,6 +23,7 @@ from planners.number_checks import (
 _COUNT: dict[str, Any] = {"range": (1, 10**6)}  # samples, iterations and steps are held in memory
 _FRACTION: dict[str, Any] = {"range": (0.0, 1.0)}
 _FACTOR: dict[str, Any] = {"range": (0.0, 1e6)}
+_POSITIVE: dict[str, Any] = {"range": (1e-6, 1e6)}
 
 PerAxis: TypeAlias = float | tuple[float, ...] | list[float]
 """One number, or one for each of the A action axes."""
@@ -33,7 +34,7 @@ class SearchConfig:
     """The options that all planners have.
 
     Attributes:
-        kind: Name of the planner.
+        kind: Name of the planner: cem, icem, mppi, gradient, predictive, random, or one that a plugin registers.
         horizon: K, steps planned ahead, at least 1.
         num_samples: S, action sequences evaluated in an iteration, at least 1.
         num_iterations: Iterations of the search, at least 1.
@@ -65,7 +66,7 @@ class GaussianSearchConfig(SearchConfig):
         initial_std: First standard deviation, in half-widths of the action bounds, above 0.
     """
 
-    initial_std: float = field(default=1.0, metadata=_FACTOR)
+    initial_std: float = field(default=1.0, metadata=_POSITIVE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,7 +99,6 @@ class CEMConfig(EliteSearchConfig):
     """Options of the cross-entropy method, `CEM`.
 
     Attributes:
-        kind: The cross-entropy method.
         answer: "best" returns the better of the last mean and the best sample; "mean" returns the last mean.
     """
 
@@ -112,21 +112,20 @@ class CEMConfig(EliteSearchConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ICEMConfig(EliteSearchConfig):
-    r"""Options of the improved cross-entropy method, `ICEM`.
+    """Options of the improved cross-entropy method, `ICEM`.
 
     Attributes:
-        kind: The improved cross-entropy method.
         num_samples: S of the first iteration.
-        noise_exponent: :math:`\beta`, at least 0: larger values give smoother sequences, 0 gives white noise. It has
-            no effect at a horizon of 1.
-        sample_decay: :math:`\gamma`, at least 1: iteration i has :math:`\max(S \gamma^{-i}, 2 E)` samples.
+        noise_exponent: Exponent beta of the noise spectrum, at least 0: larger values give smoother sequences, 0 gives
+            white noise. It has no effect at a horizon of 1.
+        sample_decay: Factor gamma, at least 1: iteration i has max(S * gamma**-i, 2 E) samples.
         reused_elites: Fraction of the elites that are reused in the next iteration and the next search, in [0, 1].
     """
 
     kind: Literal["icem"] = "icem"
     num_samples: int = field(default=32, metadata=_COUNT)
     num_iterations: int = field(default=3, metadata=_COUNT)
-    initial_std: float = field(default=0.5, metadata=_FACTOR)
+    initial_std: float = field(default=0.5, metadata=_POSITIVE)
     noise_exponent: float = field(default=2.0, metadata=_FACTOR)
     sample_decay: float = field(default=1.25, metadata={"range": (1.0, 1e6)})
     reused_elites: float = field(default=0.3, metadata=_FRACTION)
@@ -140,21 +139,20 @@ class ICEMConfig(EliteSearchConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class MPPIConfig(GaussianSearchConfig):
-    r"""Options of model-predictive path integral control, `MPPI`.
+    """Options of model-predictive path integral control, `MPPI`.
 
     Attributes:
-        kind: Model-predictive path integral control.
-        temperature: :math:`\lambda`, above 0: the smaller it is, the more the best samples count.
+        temperature: Temperature lambda, above 0: the smaller it is, the more the best samples count.
         temperature_of: Unit of the temperature: "spread" for the standard deviation of an iteration's finite
             energies, "energy" for the energy itself.
         std_decay: Factor of the standard deviation after an iteration, above 0 and at most 1.
     """
 
     kind: Literal["mppi"] = "mppi"
-    initial_std: float = field(default=0.5, metadata=_FACTOR)
-    temperature: float = field(default=0.1, metadata=_FACTOR)
+    initial_std: float = field(default=0.5, metadata=_POSITIVE)
+    temperature: float = field(default=0.1, metadata=_POSITIVE)
     temperature_of: Literal["spread", "energy"] = "spread"
-    std_decay: float = field(default=0.6, metadata=_FRACTION)
+    std_decay: float = field(default=0.6, metadata={"range": (1e-6, 1.0)})
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -165,19 +163,18 @@ class MPPIConfig(GaussianSearchConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GradientDescentConfig(SearchConfig):
-    r"""Options of gradient descent through the world model, `GradientDescent`.
+    """Options of gradient descent through the world model, `GradientDescent`.
 
     Attributes:
-        kind: Gradient descent through the world model.
         num_samples: S, starting points.
         num_iterations: Steps of Adam.
-        lr: Learning rate of Adam :math:`\alpha`, in half-widths of the action bounds, above 0.
+        lr: Learning rate of Adam, in half-widths of the action bounds, above 0.
     """
 
     kind: Literal["gradient"] = "gradient"
     num_samples: int = field(default=8, metadata=_COUNT)
     num_iterations: int = field(default=20, metadata=_COUNT)
-    lr: float = field(default=0.1, metadata=_FACTOR)
+    lr: float = field(default=0.1, metadata=_POSITIVE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -189,13 +186,12 @@ class PredictiveSamplingConfig(GaussianSearchConfig):
     """Options of predictive sampling, `PredictiveSampling`.
 
     Attributes:
-        kind: Predictive sampling.
         num_iterations: Iterations of the search; the published method has one for each action.
         initial_std: Standard deviation of all iterations, in half-widths of the action bounds, above 0.
     """
 
     kind: Literal["predictive"] = "predictive"
-    initial_std: float = field(default=0.4, metadata=_FACTOR)
+    initial_std: float = field(default=0.4, metadata=_POSITIVE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +199,6 @@ class RandomShootingConfig(SearchConfig):
     """Options of random shooting, `RandomShooting`.
 
     Attributes:
-        kind: Random shooting.
         num_iterations: Iterations, all alike; the deadline is checked between them.
     """
 
@@ -214,11 +209,11 @@ class RandomShootingConfig(SearchConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class GoalEnergyConfig:
-    r"""The options of energies that compare imagined features with those of a goal.
+    """The options of energies that compare imagined features with those of a goal.
 
     Attributes:
-        kind: Name of the energy.
-        discount: :math:`\gamma`, in [0, 1]: with 0 only the last step counts, with 1 all steps count alike.
+        kind: Name of the energy: l1, l2, cosine, or one that a plugin registers.
+        discount: In [0, 1]: with 0 only the last step counts, with 1 all steps count alike.
     """
 
     kind: str
@@ -227,32 +222,20 @@ class GoalEnergyConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GoalL1Config(GoalEnergyConfig):
-    """Mean absolute difference of the features, `GoalL1`.
-
-    Attributes:
-        kind: Mean absolute difference.
-    """
+    """Mean absolute difference of the features, `GoalL1`."""
 
     kind: Literal["l1"] = "l1"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoalL2Config(GoalEnergyConfig):
-    """Mean squared difference of the features, `GoalL2`.
-
-    Attributes:
-        kind: Mean squared difference.
-    """
+    """Mean squared difference of the features, `GoalL2`."""
 
     kind: Literal["l2"] = "l2"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoalCosineConfig(GoalEnergyConfig):
-    """Mean cosine distance of the features, `GoalCosine`.
-
-    Attributes:
-        kind: Mean cosine distance.
-    """
+    """Mean cosine distance of the features, `GoalCosine`."""
 
     kind: Literal["cosine"] = "cosine"

@@ -36,6 +36,14 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.models": (*_BASE, "vjepa_world.ops"),
     "vjepa_world.data": (*_BASE, "vjepa_world.config.ranges", "vjepa_world.ops"),
     "vjepa_world.pretrained": (*_BASE, "vjepa_world.models", "vjepa_world.ops"),
+    "vjepa_world.planning": (
+        *_BASE,
+        "vjepa_world.config.ranges",
+        "vjepa_world.models",
+        "vjepa_world.pretrained",
+        "vjepa_world.ops",
+        "planners",
+    ),
     "vjepa_world.training": (
         *_BASE,
         "vjepa_world.models",
@@ -48,6 +56,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     ),
     "vjepa_world.evaluation": (
         *_BASE,
+        "vjepa_world.planning",
         "vjepa_world.models",
         "vjepa_world.data",
         "vjepa_world.pretrained",
@@ -58,6 +67,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.reports": (
         *_BASE,
         "vjepa_world.evaluation",
+        "vjepa_world.planning",
         "vjepa_world.training",
         "vjepa_world.models",
         "vjepa_world.data",
@@ -71,6 +81,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         *_BASE,
         "vjepa_world.training",
         "vjepa_world.evaluation",
+        "vjepa_world.planning",
         "vjepa_world.models",
         "vjepa_world.data",
         "vjepa_world.pretrained",

@@ -16,8 +16,6 @@ from vjepa_world.data.video.writer import write_video as write_video
 from vjepa_world.errors import VJEPAWorldError as VJEPAWorldError
 from vjepa_world.evaluation.closed_loop.evaluate import EvaluationResult as EvaluationResult
 from vjepa_world.evaluation.closed_loop.evaluate import evaluate as evaluate
-from vjepa_world.evaluation.closed_loop.policies import PlannerPolicy as PlannerPolicy
-from vjepa_world.evaluation.closed_loop.policies import RandomPolicy as RandomPolicy
 from vjepa_world.evaluation.closed_loop.rollout import Episode as Episode
 from vjepa_world.evaluation.closed_loop.rollout import rollout as rollout
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig as OpenLoopConfig
@@ -36,6 +34,8 @@ from vjepa_world.models.config import WorldModelConfig as WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder as VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel as LatentWorldModel
 from vjepa_world.ops.convention import Convention as Convention
+from vjepa_world.planning.policy import PlannerPolicy as PlannerPolicy
+from vjepa_world.planning.policy import RandomPolicy as RandomPolicy
 from vjepa_world.pretrained.classifier import Classifier as Classifier
 from vjepa_world.pretrained.classifier import embed as embed
 from vjepa_world.pretrained.classifier import load_classifier as load_classifier

@@ -40,13 +40,14 @@ V = TypeVar("V")
 KIND = "kind"
 
 
-#: How many entries all registries have taken; what is derived from them is made anew when it rises.
+#: How many entries all registries have taken, and the mappings of entries that are kept elsewhere.
 _registered = 0
+_elsewhere: list[Mapping[str, Any]] = []
 
 
 def registrations() -> int:
     """Return how many entries have been registered in this process."""
-    return _registered
+    return _registered + sum(map(len, _elsewhere))
 
 
 class RegistryError(VJEPAWorldError):
@@ -72,7 +73,8 @@ class Registry(Generic[T]):
     Args:
         what: What the entries are, in the singular, as errors name them: "planner".
         group: Group of the entry points that other packages may declare; empty for none.
-        also: Entries that are kept elsewhere: name -> implementation or :class:`Entry`. The mapping is searched at each
+        also: Entries that are kept elsewhere: name -> implementation, or an object with
+            `target` and `config` as :class:`Entry` has them. The mapping is searched at each
             lookup, so that names added later are found. An implementation may name its dataclass in an
             attribute `Config`.
     """
@@ -80,7 +82,8 @@ class Registry(Generic[T]):
     def __init__(self, what: str, *, group: str = "", also: Mapping[str, T | Entry[T]] | None = None) -> None:
         self.what, self.group = what, group
         self._own: dict[str, Entry[T]] = {}
-        self._also: Mapping[str, T | Entry[T]] = {} if also is None else also
+        self._also: Mapping[str, Any] = {} if also is None else also
+        _elsewhere.append(self._also)
 
     def register(self, name: str, *, config: type | str | None = None) -> Callable[[V], V]:
         """Return a decorator that registers a class or function under `name`.
@@ -185,7 +188,10 @@ class Registry(Generic[T]):
         if name not in self._also:
             raise ConfigError(f"unknown {self.what} '{name}'; {nearest(name, self)}")
         found = self._also[name]
-        return found if isinstance(found, Entry) else Entry(found, getattr(found, "Config", None))
+        is_entry = hasattr(found, "target") and hasattr(
+            found, "config"
+        )  # of a package that does not import this one
+        return cast("Entry[T]", found) if is_entry else Entry(found, getattr(found, "Config", None))
 
     def _entry_points(self) -> dict[str, metadata.EntryPoint]:
         if not self.group:

@@ -232,7 +232,7 @@ def test_other_data_at_the_same_path_is_not_taken_for_the_same(tmp_path: Path) -
 
 
 def test_the_size_of_targets_is_not_penalised(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["name=penalty", "checkpoint=runs/finetune/target", "data.path=arm", "planner.action_penalty=1"]
+    words = ["name=penalty", "checkpoint=runs/finetune/target", "data.path=arm", "penalties.actions=1"]
     assert run(home, *OPEN_LOOP, *words) == 2
     assert "are targets, whose size is no motion" in capsys.readouterr().err
 

@@ -190,6 +190,6 @@ def test_a_correction_turns_what_is_planned(home: Path) -> None:
     """The fitted angle is what is left to turn: less by what was turned already, where no bound cuts in."""
     words = [*OPEN_LOOP, "checkpoint=plain", "data.windows=9"]
     assert run(home, *words, "name=straight") == 0
-    assert run(home, *words, "name=turned", "planner.camera_rotation_deg=90") == 0
+    assert run(home, *words, "name=turned", "execution.camera_rotation_deg=90") == 0
     angles = [result_of(home, name)["camera_rotation"]["angle_deg"] for name in ("straight", "turned")]  # type: ignore[index]
     assert (angles[0] - angles[1]) % 360 == pytest.approx(90, abs=1)

@@ -15,7 +15,7 @@ import envs  # noqa: F401  (registers the ids)
 from tests.cli.commands import run
 from tests.models.test_world_model import tiny_model
 from vjepa_world.cli.plan import build_parser
-from vjepa_world.cli.shared.common import PLANNERS
+from vjepa_world.planning.registry import PLANNERS
 from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
 
 SMALL = ["--samples", "8", "--iterations", "3", "--device", "cpu"]
@@ -95,7 +95,7 @@ def test_every_planner_stays_in_bounds_and_comes_nearer(
     assert result["energy"] < result["energy_now"]  # type: ignore[operator]
     page = (home / f"{kind}.html").read_text()
     assert f"<td>planner</td><td>{kind}</td>" in page
-    assert f"<td>kind</td><td>{kind}</td>" in page
+    assert f"<td>planner.kind</td><td>{kind}</td>" in page
 
 
 def test_planners_differ_and_the_default_is_cem(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

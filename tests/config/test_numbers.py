@@ -88,7 +88,7 @@ def test_a_seed_is_not_negative_and_may_be_large(verb: str) -> None:
         ("collect", "env.fps=0"),
         ("evaluate", "planner.num_elites=-1"),
         ("evaluate", "planner.momentum_std=2"),
-        ("evaluate", "planner.camera_rotation_deg=nan"),
+        ("evaluate", "execution.camera_rotation_deg=nan"),
         ("evaluate", "videos=-1"),
         ("pretrain", "trainer.timeout_s=1e18"),
         ("pretrain", "trainer.threads=-1"),

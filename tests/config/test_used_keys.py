@@ -27,8 +27,8 @@ def composed(verb: str, *words: str) -> Any:
         (("evaluate", "env.fps=9"), "env.fps", "a closed loop"),
         (("evaluate", "env={fps: 9}"), "env.fps", "a closed loop"),
         (
-            (*OPEN, "planner.warm_start=false"),
-            "planner.warm_start",
+            (*OPEN, "execution.warm_start=false"),
+            "execution.warm_start",
             "an open loop, which carries no plan out,",
         ),
         (("evaluate", "planner.lr=0.1"), "planner.lr", "planner.kind=cem"),
@@ -73,8 +73,8 @@ def test_a_key_without_a_use_is_refused_and_says_why(words: tuple[str, ...], key
 @pytest.mark.parametrize(
     "words",
     [
-        ("evaluate", "env.max_steps=40", "planner.replan_every=1", "planner.num_elites=4"),
-        (*OPEN, "open_loop.horizon=2", "planner.distance=l2", "planner.camera_rotation_deg=3", "seed=4"),
+        ("evaluate", "env.max_steps=40", "execution.replan_every=1", "planner.num_elites=4"),
+        (*OPEN, "open_loop.horizon=2", "energy.kind=l2", "execution.camera_rotation_deg=3", "seed=4"),
         ("evaluate", "planner.kind=gradient", "planner.lr=0.2"),
         ("demo", "name=x", "resume=true"),
         (

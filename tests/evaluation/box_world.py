@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.evaluation.closed_loop.policies import Observation
+from vjepa_world.planning.policy import Observation
 
 SIZE = 32
 STEP_M = 0.1

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 
+from planners.config import CEMConfig, ICEMConfig
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
-from vjepa_world.cli.shared.common import SHIPPED, EnvConfig, PlannerConfig
+from vjepa_world.cli.shared.common import EnvConfig
 from vjepa_world.evaluation.statistics import percentiles
+from vjepa_world.planning.build import load_policy
+from vjepa_world.planning.config import SHIPPED, ExecutionConfig, InferenceConfig, PlanningConfig
+
+if TYPE_CHECKING:
+    import gymnasium
 
 #: Actions whose times make the percentiles.
 ACTIONS = 300
@@ -22,11 +27,11 @@ ACTIONS = 300
 TURNS = 3
 
 #: V-JEPA 2-AC's search (arXiv:2506.09985).
-PUBLISHED = PlannerConfig(horizon=1, num_samples=800, num_iterations=10, num_elites=10)
+PUBLISHED = PlanningConfig(planner=CEMConfig(num_samples=800, num_iterations=10, num_elites=10))
 
 #: What reaches as often as the default with a fifth of its samples (docs/planning.md has the figures).
-QUICK = PlannerConfig(
-    kind="icem", propose=True, num_samples=20, num_iterations=3, num_elites=5, initial_std=1.0
+QUICK = PlanningConfig(
+    planner=ICEMConfig(num_samples=20, num_elites=5, initial_std=1.0), execution=ExecutionConfig(propose=True)
 )
 
 
@@ -34,14 +39,15 @@ def shipped_rows(config: BenchConfig, device: torch.device) -> list[Row]:
     """Return the rows of the shipped model: seconds an action, encoding included."""
     env = EnvConfig(variation="test").make()
     observation, info = env.reset(seed=config.seed)
+    box = cast("gymnasium.spaces.Box", env.action_space)
 
-    def actor(planner: PlannerConfig) -> Callable[[], Any]:
-        policy = planner.policy(SHIPPED, env, device)
+    def actor(planning: PlanningConfig) -> Callable[[], Any]:
+        policy = load_policy(SHIPPED, planning, device, action_low=box.low, action_high=box.high)
         policy.reset(info["goal_image"], np.random.default_rng(config.seed))
         return lambda: policy.act(observation)
 
-    default, published, quick = (actor(planner) for planner in (PlannerConfig(), PUBLISHED, QUICK))
-    exact = actor(replace(PlannerConfig(), precision="float32"))
+    default, published, quick = (actor(planning) for planning in (PlanningConfig(), PUBLISHED, QUICK))
+    exact = actor(PlanningConfig(inference=InferenceConfig(precision="float32")))
     wait = torch.cuda.synchronize if device.type == "cuda" else None
     rows = []
     with torch.no_grad():

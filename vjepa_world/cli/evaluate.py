@@ -7,16 +7,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from vjepa_world.cli.shared.common import EnvConfig, PlannerConfig
+from vjepa_world.cli.shared.common import EnvConfig
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.planning.config import SHIPPED, PlanningConfig
 from vjepa_world.runs import open_run, write_json_atomic
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
     from typing import Self
+
+    import gymnasium
 
     from vjepa_world.evaluation.closed_loop.rollout import Episode
     from vjepa_world.system.progress import Progress
@@ -45,7 +48,7 @@ class ControlsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PlanningConfig):
     """What to evaluate in the simulator.
 
     Attributes:
@@ -56,7 +59,6 @@ class Config:
         checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
         episodes: Episodes to run; those solved at reset are redrawn and counted.
         env: The environment; test scenes are none of training.
-        planner: The planner.
         controls: World models to compare with, on the same episodes.
         videos: Episodes that become a video.
         threads: Threads of torch; 0 takes one a core.
@@ -71,15 +73,15 @@ class Config:
     seed: int = field(default=20_000, metadata=SEED)
     resume: bool = False
     device: str = "auto"
-    checkpoint: str = "shipped"
+    checkpoint: str = SHIPPED
     episodes: int = field(default=50, metadata=EPISODES)
     env: EnvConfig = field(default_factory=lambda: EnvConfig(variation="test"))
-    planner: PlannerConfig = field(default_factory=PlannerConfig)
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     videos: int = field(default=1000, metadata={"range": (0, LARGEST)})
     threads: int = field(default=0, metadata=THREADS)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.episodes < 1:
             raise ConfigError(f"episodes is {self.episodes}; it must be at least 1.")
 
@@ -97,15 +99,21 @@ def run(config: Config) -> None:
 def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
     from vjepa_world.evaluation.closed_loop.evaluate import evaluate
-    from vjepa_world.evaluation.closed_loop.policies import RandomPolicy
+    from vjepa_world.planning.build import load_policy
+    from vjepa_world.planning.policy import PlannerPolicy, RandomPolicy
     from vjepa_world.system.device import resolve_device, set_threads
 
     device = resolve_device(config.device)
     set_threads(config.threads)
     env = config.env.make()
-    policy = config.planner.policy(config.checkpoint, env, device)
+    box = cast("gymnasium.spaces.Box", env.action_space)
+
+    def load(checkpoint: str) -> PlannerPolicy:
+        return load_policy(checkpoint, config, device, action_low=box.low, action_high=box.high)
+
+    policy = load(config.checkpoint)
     named = {"untrained encoder": config.controls.untrained, "raw pixels": config.controls.pixels}
-    controls = {name: config.planner.policy(path, env, device) for name, path in named.items() if path}
+    controls = {name: load(path) for name, path in named.items() if path}
     folder = make_folder()
     bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
     with _Record(folder, config.episodes, config.videos) as record:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from vjepa_world.cli.shared.common import SHIPPED, PlannerConfig
 from vjepa_world.config.ranges import FPS, SEED, THREADS
 from vjepa_world.errors import ConfigError
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.ops.convention import Convention
+from vjepa_world.planning.config import SHIPPED, PlanningConfig
 from vjepa_world.runs import open_run, write_json_atomic, write_text_atomic
 from vjepa_world.system.progress import progress
 
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 REPORT, RESULT, BAD_EPISODES = "report.html", "result.json", "bad_episodes.csv"
 
-#: Options of a planner for carrying out its plans, which an open loop does not do.
-ACTING = ("replan_every", "warm_start", "deadline_s", "smoothness", "discount")
+#: Options of plans of several steps and of their execution, which an open loop does not have.
+EXECUTION = (
+    "execution.replan_every",
+    "execution.warm_start",
+    "execution.deadline_s",
+    "penalties.smoothness",
+    "energy.discount",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,7 @@ class OpenLoopDataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(PlanningConfig):
     """What to evaluate, and on which recorded episodes.
 
     Attributes:
@@ -73,7 +79,6 @@ class Config:
         device: auto, cpu, cuda or cuda:N.
         checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
         data: The recorded episodes.
-        planner: The planner that recovers the actions.
         open_loop: What is measured.
         threads: Threads of torch; 0 takes one a core.
     """
@@ -82,15 +87,14 @@ class Config:
     seed: int = field(default=20_000, metadata=SEED)
     resume: bool = False
     device: str = "auto"
-    checkpoint: str = "shipped"
+    checkpoint: str = SHIPPED
     data: OpenLoopDataConfig
-    planner: PlannerConfig = field(default_factory=PlannerConfig)
     open_loop: OpenLoopConfig = field(default_factory=OpenLoopConfig)
     threads: int = field(default=0, metadata=THREADS)
 
     def unused(self) -> dict[str, str]:
         """Return the planner's options for carrying out plans."""
-        return {f"planner.{key}": "an open loop, which carries no plan out," for key in ACTING}
+        return dict.fromkeys(EXECUTION, "an open loop, which carries no plan out,")
 
 
 def run(config: Config) -> None:
@@ -116,6 +120,7 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
     from vjepa_world.data.trajectories.registry import open_trajectories
     from vjepa_world.evaluation.open_loop.evaluate import evaluate_open_loop
     from vjepa_world.evaluation.open_loop.training_data import trained_convention
+    from vjepa_world.planning.build import load_planner
     from vjepa_world.reports.open_loop import open_loop_report
     from vjepa_world.reports.theme import require
     from vjepa_world.system.device import resolve_device, set_threads
@@ -132,16 +137,16 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
     if convention is None:
         convention, notes = trained_convention(data.path, known, data.embodiment)
     dataset = open_trajectories(data.path, convention=convention)
-    model, planner, energy = config.planner.build(
-        config.checkpoint, resolve_device(config.device), embodiment=data.embodiment or None
+    loaded = load_planner(
+        config.checkpoint, config, resolve_device(config.device), embodiment=data.embodiment or None
     )
     folders: list[Path] = []
     with _Bars() as bars:
         found = evaluate_open_loop(
-            model,
+            loaded.model,
             dataset,
-            planner,
-            energy,
+            loaded.planner,
+            loaded.energy,
             config=config.open_loop,
             windows=data.windows,
             cameras=data.cameras,

@@ -9,12 +9,14 @@ import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from planners.config import EliteSearchConfig, SearchConfig
 from vjepa_world.cli.shared.arguments import number, whole_number
-from vjepa_world.cli.shared.common import PLANNERS, SHIPPED, PlannerConfig
 from vjepa_world.config.ranges import HORIZON, SAMPLES, SEED, span
 from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.planning.config import SHIPPED, ExecutionConfig, PlanningConfig
+from vjepa_world.planning.registry import PLANNERS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,15 +70,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
-    defaults = PlannerConfig()
+    defaults = PlanningConfig()
     parser.add_argument(
         "--planner",
-        choices=PLANNERS,
-        default=defaults.kind,
-        help=f"how it searches (default: {defaults.kind})",
+        choices=list(PLANNERS),
+        default=defaults.planner.kind,
+        help=f"how it searches (default: {defaults.planner.kind})",
     )
     parser.add_argument(
-        "--horizon", type=whole_number(*span(HORIZON)), default=defaults.horizon, help="steps planned ahead"
+        "--horizon",
+        type=whole_number(*span(HORIZON)),
+        default=defaults.planner.horizon,
+        help="steps planned ahead",
     )
     parser.add_argument(
         "--samples",
@@ -93,7 +98,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline-s",
         type=number(0),
-        default=defaults.deadline_s,
+        default=defaults.execution.deadline_s,
         metavar="SECONDS",
         help="time after which the best plan so far is taken; 0 for as long as it takes",
     )
@@ -112,13 +117,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     from planners import make_generators
     from vjepa_world.evaluation.imagined_plan import energy_now, imagine_plan
+    from vjepa_world.planning.build import load_planner
     from vjepa_world.system.device import resolve_device
 
     if arguments.html is not None:
         check_page(arguments.html)
     images, goals = ([read_image(path) for path in paths] for paths in (arguments.image, arguments.goal))
-    config = planner_config(arguments)
-    model, planner, energy = config.build(arguments.checkpoint, resolve_device(arguments.device))
+    config = planning_config(arguments)
+    loaded = load_planner(arguments.checkpoint, config, resolve_device(arguments.device))
+    model, energy = loaded.model, loaded.energy
     image, goal_image = (join_views(views, model.config) for views in (images, goals))
     state = torch.tensor(arguments.state)[None, None]
     clock = [time.perf_counter()]
@@ -130,8 +137,11 @@ def run(arguments: argparse.Namespace) -> None:
         logger.warning("warning: %s", warning)
     context.features.flatten()[0].item()  # an accelerator is handed work, and answers before it is done
     clock.append(time.perf_counter())
-    plan = planner.plan(
-        context, goal, generators=make_generators([arguments.seed]), deadline_s=config.deadline_s or None
+    plan = loaded.planner.plan(
+        context,
+        goal,
+        generators=make_generators([arguments.seed]),
+        deadline_s=config.execution.deadline_s or None,
     )
     result: dict[str, Any] = {"actions": _rounded(plan.actions[0]), "energy": plan.energy[0].item()}
     result |= _meaning(model)
@@ -147,18 +157,24 @@ def run(arguments: argparse.Namespace) -> None:
     print(json.dumps(result) if arguments.json else _text(result))
 
 
-def planner_config(arguments: argparse.Namespace) -> PlannerConfig:
-    """Return the planner's configuration.
+def planning_config(arguments: argparse.Namespace) -> PlanningConfig:
+    """Return the configuration that the arguments give.
 
     Raises:
         ConfigError: If the deadline is negative.
+        PlannerError: If an option has a value that is not allowed.
     """
-    return PlannerConfig(
-        kind=arguments.planner,
-        horizon=arguments.horizon,
-        num_samples=arguments.samples,
-        num_iterations=arguments.iterations,
-        deadline_s=arguments.deadline_s,
+    options = {"horizon": arguments.horizon}
+    if arguments.iterations is not None:
+        options["num_iterations"] = arguments.iterations
+    config = cast("type[SearchConfig]", PLANNERS.config(arguments.planner))
+    if arguments.samples is not None:
+        options["num_samples"] = arguments.samples
+        if issubclass(config, EliteSearchConfig):  # there is no argument for the elites
+            options["num_elites"] = min(config.num_elites, arguments.samples)
+    return PlanningConfig(
+        planner=config(kind=arguments.planner, **options),
+        execution=ExecutionConfig(deadline_s=arguments.deadline_s),
     )
 
 
@@ -184,7 +200,7 @@ def check_page(path: Path) -> None:
 def write_page(
     arguments: argparse.Namespace,
     imagined: ImaginedPlan,
-    config: PlannerConfig,
+    config: PlanningConfig,
     times_s: tuple[float, float],
     device: str,
 ) -> None:
@@ -198,12 +214,12 @@ def write_page(
         "picture of now": _names(arguments.image),
         "picture of the goal": _names(arguments.goal),
         "state": " ".join(f"{number + 0.0:g}" for number in arguments.state),
-        "planner": config.kind,
-        "horizon [steps]": config.horizon,
-        "samples an iteration": config.budget[0],
-        "iterations": f"{len(imagined.plan.iterations)} of {config.budget[1]}",
+        "planner": config.planner.kind,
+        "horizon [steps]": config.planner.horizon,
+        "samples an iteration": config.planner.num_samples,
+        "iterations": f"{len(imagined.plan.iterations)} of {config.planner.num_iterations}",
         "seed": arguments.seed,
-        "deadline [s]": config.deadline_s or "none",
+        "deadline [s]": config.execution.deadline_s or "none",
         "device": device,
         "time to encode both pictures [s]": times_s[0],
         "time to search [s]": times_s[1],
@@ -266,7 +282,7 @@ _STEP_NAMES = {"target": "targets"}
 
 def _meaning(model: LatentWorldModel) -> dict[str, Any]:
     """Return what the numbers of the actions are, as the checkpoint says: delta, target or given, names and units."""
-    from vjepa_world.evaluation.action_axes import space_of
+    from vjepa_world.planning.action_axes import space_of
 
     robot = model.robot
     meaning: dict[str, Any] = {"action_type": robot.action_meaning}

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from planners.protocols import Energy, Plan, evaluate_energy, needs_states
-from vjepa_world.evaluation.action_axes import ActionSpace, action_space, space_of
 from vjepa_world.models.context import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.token_error import token_error
+from vjepa_world.planning.action_axes import ActionSpace, action_space, space_of
 
 
 @dataclass(frozen=True, eq=False)

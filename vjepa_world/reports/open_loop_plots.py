@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vjepa_world.evaluation.action_axes import Axis
+from vjepa_world.planning.action_axes import Axis
 from vjepa_world.reports.theme import LIGHT, SERIES, new_figure, require, style, to_svg
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from planners.protocols import Iteration
-from vjepa_world.evaluation.action_axes import ActionSpace
 from vjepa_world.evaluation.imagined_plan import ImaginedPlan
+from vjepa_world.planning.action_axes import ActionSpace
 from vjepa_world.reports.curves import Chart, Point
 from vjepa_world.reports.images import evenly_spaced, resized
 from vjepa_world.reports.page import Cell, ImageGrid, fixed, number, render

@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from planners.protocols import Iteration, Plan
-from vjepa_world.evaluation.action_axes import POSITION, ActionSpace, action_space
 from vjepa_world.ops.pose import POSE_SIZE
+from vjepa_world.planning.action_axes import POSITION, ActionSpace, action_space
 from vjepa_world.reports.images import evenly_spaced
 
 #: Iterations that are drawn, samples of each, and numbers in all, at most, so that the page stays small.

@@ -14,9 +14,9 @@ from vjepa_world.evaluation.closed_loop.evaluate import (
     evaluate,
     summarise,
 )
-from vjepa_world.evaluation.closed_loop.policies import Policy, RandomPolicy
 from vjepa_world.evaluation.closed_loop.rollout import Episode, rollout
 from vjepa_world.evaluation.statistics import EvaluationError, wilson_interval
+from vjepa_world.planning.policy import Policy, RandomPolicy
 
 
 def random_policy() -> RandomPolicy:

@@ -8,10 +8,11 @@ import torch
 
 from planners import CEM, GoalL1
 from tests.evaluation.pose_world import PoseModel, pose_windows
-from vjepa_world.evaluation.open_loop.camera_rotation import RotatedPlanner, fit_rotation, rotate_xy
+from vjepa_world.evaluation.open_loop.camera_rotation import fit_rotation
 from vjepa_world.evaluation.open_loop.recovered_actions import action_errors, recover_actions
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.ops.pose import euler_to_matrix
+from vjepa_world.planning.rotated_planner import PlanningError, RotatedPlanner, rotate_xy
 
 EPISODES = np.arange(200) // 4
 
@@ -122,5 +123,5 @@ def test_a_correction_needs_poses() -> None:
     model = PoseModel()
     planner = cem(model)
     model.action_low = model.action_low[:2]
-    with pytest.raises(EvaluationError, match=r"camera_rotation_deg is 5, and the model's actions have 2"):
+    with pytest.raises(PlanningError, match=r"camera_rotation_deg is 5, and the model's actions have 2"):
         RotatedPlanner(planner, 5.0, model)

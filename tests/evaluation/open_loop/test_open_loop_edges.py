@@ -11,7 +11,6 @@ from torch import Tensor
 
 from planners import CEM, GoalL2
 from tests.evaluation.pose_world import TOKENS, PoseModel, features, pose_windows
-from vjepa_world.evaluation.action_axes import action_space
 from vjepa_world.evaluation.open_loop.assessment import CANNOT_TELL, assess, remarks_on
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
@@ -19,6 +18,7 @@ from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.models.context import Context
+from vjepa_world.planning.action_axes import action_space
 from vjepa_world.reports.film_strips import OpenLoopSource
 from vjepa_world.reports.open_loop import open_loop_page
 

@@ -8,12 +8,12 @@ import torch
 
 from planners import CEM, GoalL1, RecedingHorizon
 from tests.evaluation.pose_world import REACH, PoseModel, pose_windows
-from vjepa_world.evaluation.action_axes import action_space, rotation_angle
 from vjepa_world.evaluation.open_loop.recovered_actions import (
     action_errors,
     recover_actions,
     recovered_metrics,
 )
+from vjepa_world.planning.action_axes import action_space, rotation_angle
 
 
 def planner(model: PoseModel, iterations: int = 12) -> RecedingHorizon:

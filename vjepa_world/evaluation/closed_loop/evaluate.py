@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.evaluation.closed_loop.policies import Policy, RandomPolicy
 from vjepa_world.evaluation.closed_loop.rollout import (
     MAX_ACTIONS,
     Environment,
@@ -17,6 +16,7 @@ from vjepa_world.evaluation.closed_loop.rollout import (
     rollout,
 )
 from vjepa_world.evaluation.statistics import EvaluationError, percentiles, wilson_interval
+from vjepa_world.planning.policy import Policy, RandomPolicy
 
 MAX_DRAWS_PER_EPISODE = 10
 """Seeds tried per episode before a task counts as solved from the start."""

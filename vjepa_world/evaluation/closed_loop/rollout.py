@@ -13,8 +13,8 @@ from typing import Any, Protocol, SupportsFloat
 import numpy as np
 import torch
 
-from vjepa_world.evaluation.closed_loop.policies import Observation, Policy
 from vjepa_world.evaluation.statistics import EvaluationError
+from vjepa_world.planning.policy import Observation, Policy
 
 MAX_ACTIONS = 1000
 """Actions after which an episode is cut off if the environment does not end it."""

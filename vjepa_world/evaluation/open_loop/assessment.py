@@ -165,7 +165,7 @@ def _rotation(rotation: dict[str, Any]) -> Assessment:
         f"rotation {100 * rotation['rms_after_m']:.2f} cm"
     )
     if answer == "no":
-        words += f"; correct with planner.camera_rotation_deg={rotation['angle_deg']:.1f}"
+        words += f"; correct with execution.camera_rotation_deg={rotation['angle_deg']:.1f}"
     return Assessment("Are planned and true directions the same?", answer, words)
 
 

@@ -6,17 +6,11 @@ Legend: W motions, R resamples, A action size. Positions are in the robot's base
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Generator, Tensor
 
-from planners.protocols import Plan, Planner
-from vjepa_world.evaluation.action_axes import space_of
-from vjepa_world.evaluation.open_loop.protocols import RolloutModel
 from vjepa_world.evaluation.statistics import EvaluationError, bootstrap_sums
 
 #: Motions lie along a line if their second singular value is below this share of the first.
@@ -135,69 +129,6 @@ def rotation_angle_deg(rotation: np.ndarray) -> float:
     """Return the angle of a rotation `[3, 3]`, from 0 to 180 degrees."""
     sine = np.linalg.norm(rotation - rotation.T) / (2 * math.sqrt(2))
     return math.degrees(math.atan2(sine, (np.trace(rotation) - 1) / 2))
-
-
-class RotatedPlanner:
-    """Rotates x and y of planned actions about the z axis of the base, and clips them to the model's bounds.
-
-    It is the outermost wrapper of a planner: a warm start inside uses actions that are not rotated.
-
-    Args:
-        planner: The planner.
-        angle_deg: Counter-clockwise seen from above, as :func:`fit_rotation` gives it.
-        model: The world model, whose bounds are kept.
-
-    Raises:
-        EvaluationError: If the actions are not pose deltas.
-    """
-
-    def __init__(self, planner: Planner, angle_deg: float, model: RolloutModel) -> None:
-        if not space_of(model).is_pose:
-            raise EvaluationError(
-                f"planner.camera_rotation_deg is {angle_deg:g}, and the model's actions have {len(model.action_low)} "
-                "numbers, of which none is known to be x or y; leave it at 0."
-            )
-        self.planner = planner
-        self.angle_deg = angle_deg
-        self.model = model
-
-    def reset(self) -> None:
-        """Reset the planner."""
-        self.planner.reset()
-
-    def plan(
-        self,
-        context: Any,
-        goal: Tensor,
-        *,
-        generators: Sequence[Generator],
-        deadline_s: float | None = None,
-        warm_start: Tensor | None = None,
-        prefix: Tensor | None = None,
-    ) -> Plan:
-        """Plan, then rotate; the energy is that of the plan before the rotation.
-
-        Raises:
-            EvaluationError: If there is a prefix, since actions being executed were rotated already.
-        """
-        if prefix is not None:
-            raise EvaluationError(
-                "RotatedPlanner got a prefix of actions being executed, which were rotated already; it cannot plan in "
-                "the background. Rotate the action that BackgroundPlanner returns instead."
-            )
-        plan = self.planner.plan(
-            context, goal, generators=generators, deadline_s=deadline_s, warm_start=warm_start
-        )
-        turned = rotate_xy(plan.actions, self.angle_deg)
-        return replace(plan, actions=torch.clamp(turned, self.model.action_low, self.model.action_high))
-
-
-def rotate_xy(actions: Tensor, angle_deg: float) -> Tensor:
-    """Return actions `[..., A]` with the first two numbers rotated by an angle, counter-clockwise."""
-    cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-    x, y = actions[..., 0], actions[..., 1]
-    turned = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)
-    return torch.cat([turned, actions[..., 2:]], dim=-1)
 
 
 def _about_z(sums: np.ndarray) -> np.ndarray:

@@ -11,10 +11,10 @@ import torch
 from torch import Generator, Tensor
 
 from planners.protocols import Energy
-from vjepa_world.evaluation.action_axes import POSITION
 from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import EvaluationError
+from vjepa_world.planning.action_axes import POSITION
 
 #: An axis whose true actions have a smaller standard deviation (in the data's units) is not varied.
 STILL = 1e-6

@@ -11,7 +11,6 @@ from planners.protocols import Energy, Planner
 from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable, read_episodes
-from vjepa_world.evaluation.action_axes import space_of
 from vjepa_world.evaluation.open_loop.assessment import Assessment, assess
 from vjepa_world.evaluation.open_loop.compatibility import check_numbers, choose_cameras, possible_horizon
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
@@ -20,6 +19,7 @@ from vjepa_world.evaluation.open_loop.protocols import ProgressBar, no_progress
 from vjepa_world.evaluation.open_loop.training_data import ALL_TAKEN, held_out_episodes, trained_fps
 from vjepa_world.evaluation.open_loop.windows import FrameEncoding, Windows, draw_windows, read_windows
 from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.planning.action_axes import space_of
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from planners.protocols import Energy, Planner
-from vjepa_world.evaluation.action_axes import POSITION
 from vjepa_world.evaluation.open_loop.camera_rotation import CameraRotation, fit_rotation
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.energy_landscape import (
@@ -32,6 +31,7 @@ from vjepa_world.evaluation.open_loop.recovered_actions import (
 )
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import mean, median
+from vjepa_world.planning.action_axes import POSITION
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,10 @@ import torch
 from torch import Generator, Tensor
 
 from planners.protocols import Planner
-from vjepa_world.evaluation.action_axes import POSITION, ROTATION, ActionSpace, action_space, rotation_angle
 from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import median, percentiles
+from vjepa_world.planning.action_axes import POSITION, ROTATION, ActionSpace, action_space, rotation_angle
 
 #: Percentiles of the errors that are reported.
 PERCENTILES = (10, 25, 50, 75, 90)

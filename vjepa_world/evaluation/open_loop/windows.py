@@ -17,11 +17,11 @@ from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable
 from vjepa_world.errors import DataError
-from vjepa_world.evaluation.action_axes import ActionSpace, action_space
 from vjepa_world.evaluation.open_loop.protocols import Progress, no_progress
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.models.context import Context
 from vjepa_world.ops.pixels import resize_frames
+from vjepa_world.planning.action_axes import ActionSpace, action_space
 
 #: Height of the frames that are stored for the report [pixels].
 STORED_HEIGHT = 128

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vjepa_world.evaluation.action_axes import action_space
 from vjepa_world.evaluation.open_loop.recovered_actions import action_errors
 from vjepa_world.models.config import EmbodimentConfig
+from vjepa_world.planning.action_axes import action_space
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,19 @@
-"""What acts in an episode: a planner over a world model, and random actions beside it.
+"""Policies: planning with a world model, and random actions as the baseline.
 
-Planners and environments are met through the protocols here. Shapes: A action size, C channels,
-H W pixels, N tokens, D width; a policy is one problem, B = 1.
+Shapes: A action size, C channels, H W pixels, S state size; a policy plans for one problem, B = 1.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from planners.protocols import Energy, evaluate_energy
+from planners.protocols import Energy, Planner, WorldModel, evaluate_energy
 from vjepa_world.errors import CheckpointError
 
 logger = logging.getLogger(__name__)
@@ -24,69 +23,27 @@ Observation = Mapping[str, np.ndarray]
 
 
 class Policy(Protocol):
-    """What turns observations into actions, episode by episode."""
+    """Selects actions from observations."""
 
     plan_energy: float | None
-    """What the last action's plan promised, or None where nothing was planned."""
+    """Predicted energy of the last action's plan; None if nothing was planned."""
 
     def reset(self, goal_image: np.ndarray, rng: np.random.Generator) -> None:
-        """Begin an episode: the goal is uint8 `[H, W, 3]`; all randomness comes from `rng`."""
+        """Start an episode with a goal image, uint8 `[H, W, 3]`; all randomness comes from `rng`."""
 
     def act(self, observation: Observation) -> np.ndarray:
-        """Return the action to carry out, float32 `[A]`."""
+        """Return the action to execute, float32 `[A]`."""
 
     def energy(self, observation: Observation) -> float | None:
-        """Return how far the observation is from the goal, as the policy sees it, or None."""
-
-
-class LatentModel(Protocol):
-    """What is used of a world model here; the planner holds the rest."""
-
-    @property
-    def action_low(self) -> Tensor:
-        """Lowest action, `[A]`."""
-
-    @property
-    def action_high(self) -> Tensor:
-        """Highest action, `[A]`."""
-
-    def encode(self, frames: Tensor, states: Tensor | None) -> Any:
-        """Encode uint8 `[B, T, C, H, W]` and states `[B, T, S]`."""
-
-    def encode_goal(self, frames: Tensor) -> Tensor:
-        """Encode uint8 `[B, C, H, W]` to `[B, N, D]`."""
-
-
-class PlanLike(Protocol):
-    """A planner's answer."""
-
-    @property
-    def actions(self) -> Tensor:
-        """`[B, K, A]`."""
-
-    @property
-    def energy(self) -> Tensor:
-        """`[B]`."""
-
-
-class PlannerLike(Protocol):
-    """Anything that plans; see `planners.protocols.Planner`."""
-
-    def plan(
-        self, context: Any, goal: Tensor, *, generators: Sequence[Generator], deadline_s: float | None = None
-    ) -> PlanLike:
-        """Plan for B problems."""
-
-    def reset(self) -> None:
-        """Forget the episode before."""
+        """Return the energy of the observation, a distance to the goal; None if the policy has none."""
 
 
 class RandomPolicy:
-    """Uniform actions in a box: the control beside every planner, over the bounds the planner has.
+    """Uniform actions within bounds, the baseline of every planner.
 
     Args:
-        action_low: `[A]`.
-        action_high: `[A]`.
+        action_low: Lowest action, `[A]`.
+        action_high: Highest action, `[A]`.
     """
 
     def __init__(self, action_low: np.ndarray, action_high: np.ndarray) -> None:
@@ -95,7 +52,7 @@ class RandomPolicy:
         self.plan_energy: float | None = None
 
     def reset(self, goal_image: np.ndarray, rng: np.random.Generator) -> None:
-        """Take the episode's generator; the goal is not looked at."""
+        """Store the episode's generator; the goal is not used."""
         self._rng = rng
 
     def act(self, observation: Observation) -> np.ndarray:
@@ -104,28 +61,28 @@ class RandomPolicy:
         return np.clip(drawn, self.action_low, self.action_high)
 
     def energy(self, observation: Observation) -> float | None:
-        """Random actions know no energy."""
+        """Return None: random actions have no energy."""
         return None
 
 
 @runtime_checkable
 class WarningModel(Protocol):
-    """A model that can tell what is far from its training data."""
+    """A world model that detects inputs unlike its training data."""
 
     def input_warnings(self, frames: Tensor, states: Tensor) -> list[str]:
-        """Return what is to be said of frames `[..., C, H, W]` and states `[..., S]`."""
+        """Return warnings about frames, uint8 `[..., C, H, W]`, and states `[..., S]`."""
 
 
 class PlannerPolicy:
-    """Encodes what is seen, plans to the goal image's features, returns the plan's first action.
+    """Encodes the observation, plans towards the features of the goal image, and returns the plan's first action.
 
     Args:
         model: Encodes observations and goals.
-        planner: Plans with the same model. Its noise comes from one generator an episode, on the CPU.
-        energy: Measures the energy of the current observation, for the record only.
-        action_low: The environment's bounds, `[A]`.
-        action_high: `[A]`.
-        deadline_s: Time [s] the planner has for an action; None for as long as it takes.
+        planner: Plans with the same model. Its noise comes from one CPU generator for each episode.
+        energy: Evaluates the current observation; planning does not use it.
+        action_low: Lowest action of the environment, `[A]`.
+        action_high: Highest action of the environment, `[A]`.
+        deadline_s: Time for a plan [s]; None for no deadline.
 
     Raises:
         CheckpointError: If the model's action size is not the environment's.
@@ -133,8 +90,8 @@ class PlannerPolicy:
 
     def __init__(
         self,
-        model: LatentModel,
-        planner: PlannerLike,
+        model: WorldModel,
+        planner: Planner,
         *,
         energy: Energy,
         action_low: np.ndarray,
@@ -149,20 +106,20 @@ class PlannerPolicy:
         self._energy = energy
         self.deadline_s = deadline_s
         self.plan_energy: float | None = None
-        self._has_looked = False
+        self._has_warned = False
 
     def reset(self, goal_image: np.ndarray, rng: np.random.Generator) -> None:
-        """Encode the goal, seed the episode's planning noise, forget the episode before."""
+        """Encode the goal, seed the planner's noise, and reset the planner."""
         self._goal = self.model.encode_goal(self._picture(goal_image))
         self._generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**63)))
         self.planner.reset()
         self.plan_energy = None
 
     def act(self, observation: Observation) -> np.ndarray:
-        """Return the first action of a plan from here, float32 `[A]`, in the environment's box."""
+        """Return the first action of a new plan, float32 `[A]`, clipped to the environment's bounds."""
         state = torch.from_numpy(np.array(observation["state"], dtype=np.float32))
         picture = self._picture(observation["image"])
-        self._look(picture, state)
+        self._warn(picture, state)
         context = self.model.encode(picture[:, None], state[None, None].to(self._device))
         plan = self.planner.plan(
             context, self._goal, generators=[self._generator], deadline_s=self.deadline_s
@@ -172,33 +129,33 @@ class PlannerPolicy:
         return np.clip(action, self.action_low, self.action_high)
 
     def energy(self, observation: Observation) -> float | None:
-        """Return the energy of the current features, as if the model had predicted them."""
+        """Return the energy of the current features, evaluated like predicted ones."""
         features = self.model.encode_goal(self._picture(observation["image"]))
         no_action = torch.zeros(1, 1, 1, len(self.action_low), device=self._device)
         state = torch.from_numpy(np.array(observation["state"], dtype=np.float32)).to(self._device)
-        there = features[:, None, None], self._goal, no_action, state[None, None, None]
-        return float(evaluate_energy(self._energy, *there)[0, 0])
+        predicted, states = features[:, None, None], state[None, None, None]
+        return float(evaluate_energy(self._energy, predicted, self._goal, no_action, states)[0, 0])
 
-    def _look(self, picture: Tensor, state: Tensor) -> None:
-        """Warn, at the first observation, of what is far from the model's training data, where it can tell."""
-        if not self._has_looked and isinstance(self.model, WarningModel):
+    def _warn(self, picture: Tensor, state: Tensor) -> None:
+        """Log warnings about an input unlike the training data, at the first observation only."""
+        if not self._has_warned and isinstance(self.model, WarningModel):
             for warning in self.model.input_warnings(picture, state):
                 logger.warning("warning: %s", warning)
-        self._has_looked = True
+        self._has_warned = True
 
     @property
     def _device(self) -> torch.device:
         return self.model.action_low.device
 
     def _picture(self, image: np.ndarray) -> Tensor:
-        """`[H, W, C]` to `[1, C, H, W]` on the model's device."""
+        """Return an image `[H, W, C]` as `[1, C, H, W]` on the model's device."""
         return torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].to(self._device)
 
 
-def check_actions(model: LatentModel, action_low: np.ndarray, action_high: np.ndarray) -> None:
-    """Check that a model's actions are the environment's, before any episode.
+def check_actions(model: WorldModel, action_low: np.ndarray, action_high: np.ndarray) -> None:
+    """Check that a model's actions have the environment's size, before any episode.
 
-    A model whose box is larger is warned about: its plans will be clipped.
+    A warning is logged if the model's action bounds `[A]` exceed the environment's: its plans will be clipped.
 
     Raises:
         CheckpointError: If the sizes differ.

@@ -9,8 +9,8 @@ from planners import CEM, GoalL1, RecedingHorizon
 from tests.evaluation.box_world import BoxEnv, BoxModel
 from vjepa_world.errors import CheckpointError
 from vjepa_world.evaluation.closed_loop.evaluate import draw_seeds
-from vjepa_world.evaluation.closed_loop.policies import PlannerPolicy
 from vjepa_world.evaluation.closed_loop.rollout import rollout
+from vjepa_world.planning.policy import PlannerPolicy
 
 
 def planner_policy(model: BoxModel | None = None) -> PlannerPolicy:

@@ -1,0 +1,1 @@
+"""Planning with world models of this package: configurations, the planner of a checkpoint, policies."""

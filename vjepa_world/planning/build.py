@@ -1,0 +1,128 @@
+"""Builds the planner and the policy of a checkpoint from their configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import planners
+from planners.bounds import HOLD
+from planners.protocols import Energy, Planner, action_type
+from vjepa_world.errors import ConfigError
+from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.planning.config import SHIPPED, PlanningConfig
+from vjepa_world.planning.policy import PlannerPolicy
+from vjepa_world.planning.rotated_planner import RotatedPlanner
+from vjepa_world.pretrained.loading import load_world_model
+from vjepa_world.pretrained.shipped import shipped_checkpoint
+from vjepa_world.system.device import keep_freed_memory, resolve_precision
+
+
+@dataclass(frozen=True)
+class CheckpointPlanner:
+    """A world model, the planner over it, and the energy that the planner minimises."""
+
+    model: LatentWorldModel
+    planner: Planner
+    energy: Energy
+
+
+def load_planner(
+    checkpoint: str | Path, config: PlanningConfig, device: torch.device, *, embodiment: str | None = None
+) -> CheckpointPlanner:
+    """Load a checkpoint's world model and build the planner over it.
+
+    On a CPU the process keeps its freed memory from then on (:func:`keep_freed_memory`).
+
+    Args:
+        checkpoint: A finetune run or a world model's checkpoint; "shipped" for the one of this package.
+        config: The options.
+        device: Where the model runs.
+        embodiment: Name of the robot; None for the first.
+
+    Raises:
+        CheckpointError: If the checkpoint is missing or broken.
+        ConfigError: If proposals are requested and it has no inverse model, or a penalty of actions that are targets.
+        PlannerError: If an option does not fit the model.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    source = shipped_checkpoint() if checkpoint == SHIPPED else checkpoint
+    model = load_world_model(source, device=device, embodiment=embodiment)
+    model.prepare(resolve_precision(config.inference.precision, device), compiled=config.inference.compile)
+    targets = action_type(model) == "absolute"
+    if config.penalties.actions and targets:
+        raise ConfigError(
+            f"penalties.actions is {config.penalties.actions:g}, and the actions of {checkpoint} are targets, "
+            "whose size is no motion; leave it at 0, or use penalties.smoothness."
+        )
+    energy = build_energy(config)
+    fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)
+    planner = planners.build_planner(config.planner, model, energy=energy, fixed=fixed)
+    return CheckpointPlanner(model, _for_execution(planner, model, config, checkpoint), energy)
+
+
+def load_policy(
+    checkpoint: str | Path,
+    config: PlanningConfig,
+    device: torch.device,
+    *,
+    action_low: np.ndarray,
+    action_high: np.ndarray,
+) -> PlannerPolicy:
+    """Load a checkpoint's world model and build the policy that plans with it.
+
+    Args:
+        checkpoint: A finetune run or a world model's checkpoint; "shipped" for the one of this package.
+        config: The options.
+        device: Where the model runs.
+        action_low: Lowest action of the environment, `[A]`.
+        action_high: Highest action of the environment, `[A]`.
+
+    Raises:
+        CheckpointError: If the checkpoint is missing or broken, or its actions are not the environment's.
+        ConfigError, PlannerError: As in :func:`load_planner`.
+    """
+    loaded = load_planner(checkpoint, config, device)
+    return PlannerPolicy(
+        loaded.model,
+        loaded.planner,
+        energy=loaded.energy,
+        action_low=action_low,
+        action_high=action_high,
+        deadline_s=config.execution.deadline_s or None,
+    )
+
+
+def build_energy(config: PlanningConfig) -> Energy:
+    """Return the energy of the features plus the weighted penalties of the actions."""
+    energy = planners.build_energy(config.energy)
+    if config.penalties.actions:
+        energy = energy + config.penalties.actions * planners.ActionPenalty()
+    if config.penalties.smoothness:
+        energy = energy + config.penalties.smoothness * planners.Smoothness()
+    return energy
+
+
+def _for_execution(
+    planner: Planner, model: LatentWorldModel, config: PlanningConfig, checkpoint: str | Path
+) -> Planner:
+    """Return a planner with the wrappers that its execution needs."""
+    execution = config.execution
+    if execution.propose:
+        if model.inverse is None:
+            raise ConfigError(
+                f"execution.propose is true, and {checkpoint} has no inverse model; fine-tune with "
+                "inverse.horizon of 1 or more, or leave it out."
+            )
+        planner = planners.ProposalPlanner(planner, partial(model.propose, horizon=config.planner.horizon))
+    planner = planners.RecedingHorizon(
+        planner, replan_every=execution.replan_every, warm_start=execution.warm_start
+    )
+    if execution.camera_rotation_deg:
+        return RotatedPlanner(planner, execution.camera_rotation_deg, model)
+    return planner
