@@ -13,7 +13,7 @@ from tests.models.test_world_model import tiny_model
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig, ImageStatistics
 from vjepa_world.models.embodiment import Embodiment
-from vjepa_world.models.input_range import image_statistics, image_warnings, looks, state_warnings
+from vjepa_world.models.input_range import appearance, image_statistics, image_warnings, state_warnings
 from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
 
 POSE = torch.tensor([0.5, 0.1, 0.25, 3.1, 0.0, 0.2, 0.5])
@@ -103,7 +103,7 @@ def test_statistics_are_those_of_the_pixels() -> None:
     assert found.mean_spread == (0.0, 0.0, 0.25)
     assert found.contrast == (0.5, 0.5, 0.25)
     assert found.detail == pytest.approx((0.5 / 63, 0.5 / 63, 0.25 / 63), abs=1e-6)
-    assert all(part.shape == (2, 3) for part in looks(half))
+    assert all(part.shape == (2, 3) for part in appearance(half))
 
 
 @pytest.mark.parametrize(

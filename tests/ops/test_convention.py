@@ -145,8 +145,8 @@ def test_unwrapped_angles_never_jump_and_mean_the_same() -> None:
 @pytest.mark.parametrize(
     ("convention", "states", "message"),
     [
-        (PLAIN, torch.zeros(2, 7), "has no pose.*name the places of x, y and z"),
-        (Convention(), torch.zeros(2, 6), "gripper_at names place 6, and a state has 6 numbers"),
+        (PLAIN, torch.zeros(2, 7), "has no pose.*name the indices of x, y and z"),
+        (Convention(), torch.zeros(2, 6), "gripper_at names index 6, and a state has 6 numbers"),
         (Convention(), torch.zeros(2, 7, dtype=torch.int64), "states are torch.int64"),
         (Convention(), torch.full((2, 7), math.nan), "holds a NaN or an infinity"),
         (
@@ -180,8 +180,8 @@ def test_a_convention_comes_back_from_json() -> None:
     ("changes", "message"),
     [
         ({"rotation": "quat"}, "rotation 'quat' is not known; did you mean 'quat_"),
-        ({"position_at": (0, 1)}, "position_at has 2 places; give 3"),
-        ({"rotation": "rot6d"}, "rotation_at has 3 places, and rotation rot6d is written in 6"),
+        ({"position_at": (0, 1)}, "position_at has 2 indices; give 3"),
+        ({"rotation": "rot6d"}, "rotation_at has 3 indices, and rotation rot6d is written in 6"),
         ({"gripper_closed": 0.0}, "gripper_open and gripper_closed are both 0"),
         ({"position_at": ()}, "actions 'derived' are made from poses"),
     ],

@@ -1,4 +1,4 @@
-"""The action-conditioned predictor: given what is seen and an action, the features of what will be seen.
+"""The action-conditioned predictor: from the features of frames and the actions taken there to the next features.
 
 Legend: B batch, T frames, N patch tokens a frame, D feature width, A action size, S state size, X extrinsics size;
 M tokens a step: `[action, state, (extrinsics), patches]`, or with AdaLN the patches alone.
@@ -40,7 +40,7 @@ class StepCache:
 
 
 class _Steps(NamedTuple):
-    """What a predictor is given: `features [B, T, N, D]`, `actions [B, T, A]`, `states [B, T, S]`, extrinsics."""
+    """A predictor's input: `features [B, T, N, D]`, `actions [B, T, A]`, `states [B, T, S]`, `extrinsics [B, T, X]`."""
 
     features: Tensor
     actions: Tensor
@@ -51,8 +51,8 @@ class _Steps(NamedTuple):
 class ActionPredictor(nn.Module):
     """A frame-causal transformer over the tokens of each step.
 
-    Several robots share it: what is one robot's own (the maps of its actions and states, their statistics and bounds)
-    is an :class:`Embodiment`. Actions, states and extrinsics come in as tokens of each step, or modulate every block's
+    Several robots share it. The maps, statistics and bounds of one robot's actions and states are an
+    :class:`Embodiment`. Actions, states and extrinsics come in as tokens of each step, or modulate every block's
     LayerNorms (`config.condition`).
 
     Attributes:
@@ -104,7 +104,7 @@ class ActionPredictor(nn.Module):
 
     @property
     def condition_tokens(self) -> int:
-        """Tokens of a step that stand before its patches."""
+        """Number of a step's tokens that come before its patches."""
         if self.config.condition == "adaln":
             return 0
         return 3 if self.config.use_extrinsics else 2
@@ -183,18 +183,18 @@ class ActionPredictor(nn.Module):
         *,
         embodiment: str | None = None,
     ) -> tuple[Tensor, StepCache]:
-        """Predict the frame after the newest one; earlier frames are remembered, not computed again.
+        """Predict the frame after the newest one; earlier frames are read from the cache.
 
         Args:
             features: Of the newest frame, `[B, N, D]`.
             action: Taken there, `[B, A]`.
             state: Measured there, `[B, S]`.
             extrinsics: `[B, X]` or None.
-            cache: What the step before returned; None begins.
+            cache: The cache that the step before returned; None for the first step.
             embodiment: Name of the robot whose action and state these are; None for the first.
 
         Returns:
-            `[B, N, D]`, as :meth:`forward` gives for this frame, and the cache for the next step; the one given stays
+            `[B, N, D]`, as :meth:`forward` returns for this frame, and the cache for the next step; the given one stays
             valid.
         """
         robot = self.robot(embodiment)
@@ -211,7 +211,7 @@ class ActionPredictor(nn.Module):
         *,
         embodiment: str | None = None,
     ) -> tuple[Tensor, Tensor, StepCache]:
-        """Predict the newest frame's follower and its state `[B, S]`; otherwise as :meth:`step`.
+        """Predict the features `[B, N, D]` and state `[B, S]` after the newest frame; otherwise as :meth:`step`.
 
         Raises:
             ConfigError: If this predictor predicts no states.
@@ -232,7 +232,7 @@ class ActionPredictor(nn.Module):
         """Return the transformed tokens by step, `[B, T, M, width]`."""
         batch, frames = actions.shape[:2]
         given = _Steps(features.unflatten(1, (frames, -1)), actions, states, extrinsics)
-        if self.config.context_frames == 1:  # steps that do not see each other are a batch
+        if self.config.context_frames == 1:  # steps that do not attend to each other are a batch
             given, frames = _apart(given), 1
         tokens, condition = self._tokens(given, robot)
         x, rotary = tokens.flatten(1, 2), self.rotary_table(0, frames, tokens.device)
@@ -243,28 +243,28 @@ class ActionPredictor(nn.Module):
     def _run_step(
         self, newest: _Steps, cache: StepCache | None, robot: Embodiment
     ) -> tuple[Tensor, StepCache]:
-        """Return the newest step's transformed tokens, `[B, 1, M, width]`, and what is remembered from now on.
+        """Return the newest step's transformed tokens, `[B, 1, M, width]`, and the cache with this step.
 
         Args:
             newest: The step, its tensors without an axis of time.
             cache: Of the steps before.
             robot: Whose numbers these are.
         """
-        seen = cache.steps if cache is not None and self.config.context_frames != 1 else 0
+        count = cache.steps if cache is not None and self.config.context_frames != 1 else 0
         features, action, state = (part.unsqueeze(1) for part in newest[:3])
         camera = None if newest.extrinsics is None else newest.extrinsics.unsqueeze(1)
         tokens, condition = self._tokens(_Steps(features, action, state, camera), robot)
-        x, rotary = tokens.squeeze(1), self.rotary_table(seen, 1, tokens.device)
+        x, rotary = tokens.squeeze(1), self.rotary_table(count, 1, tokens.device)
         layers = []
         for index, block in enumerate(self.predictor_blocks):
             assert isinstance(block, Block | AdaLNBlock)
-            past = cache.layers[index] if cache is not None and seen else None
-            x, memory = block.step(x, rotary, past, *condition)
-            layers.append(memory)
-        return x.unsqueeze(1), StepCache(layers, seen + 1)
+            past = cache.layers[index] if cache is not None and count else None
+            x, cached = block.step(x, rotary, past, *condition)
+            layers.append(cached)
+        return x.unsqueeze(1), StepCache(layers, count + 1)
 
     def _tokens(self, given: _Steps, robot: Embodiment) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the embedded tokens by step, `[B, T, M, width]`, and what modulates the blocks, `[B, T, width]`."""
+        """Return the embedded tokens by step, `[B, T, M, width]`, and the AdaLN condition, `[B, T, width]`, if any."""
         features = given.features.to(self.predictor_embed.weight.dtype)
         patches = self.predictor_embed(features.flatten(1, 2)).unflatten(1, features.shape[1:3])
         conditions = robot.embed(given.actions, given.states)
@@ -276,10 +276,10 @@ class ActionPredictor(nn.Module):
         return torch.cat([torch.stack(conditions, dim=2), patches], dim=2), ()
 
     def check_extrinsics(self, extrinsics: Tensor | None) -> None:
-        """Refuse camera extrinsics `[..., X]` that are needed and missing, not used, or of another size.
+        """Check camera extrinsics `[..., X]`.
 
         Raises:
-            ConfigError: If they are.
+            ConfigError: If they are needed and missing, given and not used, or of another size.
         """
         if (extrinsics is not None) != self.config.use_extrinsics:
             need = "needs the camera's extrinsics" if extrinsics is None else "takes no extrinsics"
@@ -291,9 +291,9 @@ class ActionPredictor(nn.Module):
             )
 
     def rotary_table(self, first: int, steps: int, device: torch.device | None) -> RotaryTable:
-        """Return how the tokens of `steps` steps turn, the first of them at time `first`.
+        """Return the rotary table of the tokens of `steps` steps, the first of them at time `first`: `[steps*M, d]`.
 
-        Patches turn by time, row and column; condition tokens by time alone: their row and column are 0.
+        Patches are embedded by time, row and column; condition tokens by time alone: their row and column are 0.
         """
         patches = grid_positions(steps, *self.grid, device).unflatten(0, (steps, -1))
         conditions = patches[:, :1].expand(-1, self.condition_tokens, -1)  # the patch at row 0, column 0
@@ -303,7 +303,7 @@ class ActionPredictor(nn.Module):
         return rotary_table(positions, head_dim, self.config.positions)
 
     def comparable(self, predicted: Tensor) -> Tensor:
-        """Return a prediction `[..., D]` as it is fed back and compared: LayerNormed where `config.normalize`."""
+        """Return a prediction `[..., D]` as it is fed back and compared: LayerNormed with `config.normalize`."""
         return F.layer_norm(predicted, predicted.shape[-1:]) if self.config.normalize else predicted
 
     def _predicted(self, features: Tensor, x: Tensor) -> Tensor:
@@ -313,7 +313,7 @@ class ActionPredictor(nn.Module):
         return features + change if self.config.residual else change
 
     def _next_states(self, states: Tensor, x: Tensor, robot: Embodiment) -> Tensor:
-        """Read a robot's states after `states [B, T, S]` off the transformed tokens `x [B, T, M, width]`.
+        """Return a robot's predicted states after `states [B, T, S]`, from transformed tokens `x [B, T, M, width]`.
 
         Raises:
             ConfigError: If this predictor predicts no states.
@@ -322,14 +322,18 @@ class ActionPredictor(nn.Module):
         return robot.next_states(states, self.state_token(self.predictor_norm(x)))
 
     def state_token(self, normal: Tensor) -> Tensor:
-        """Return what tells the state in normalised tokens `[B, T, M, width]`: its token, or with AdaLN their mean."""
+        """Return the token that the next state is read from, `[B, T, width]`: the state's, or with AdaLN the mean.
+
+        Args:
+            normal: Normalised tokens `[B, T, M, width]`.
+        """
         return normal.mean(dim=2) if self.config.condition == "adaln" else normal[:, :, 1]
 
     def check_predicts_states(self) -> None:
-        """Refuse to predict states without a head for them.
+        """Check that this predictor predicts states.
 
         Raises:
-            ConfigError: If there is none.
+            ConfigError: If it has no head for them.
         """
         if not self.config.predict_state:
             raise ConfigError(

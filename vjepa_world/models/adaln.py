@@ -21,8 +21,8 @@ class AdaLNBlock(nn.Module):
         x' = x + g_1(c)\,A\big((1 + \gamma_1(c))\,LN(x) + \beta_1(c)\big), \quad
         x'' = x' + g_2(c)\,MLP\big((1 + \gamma_2(c))\,LN(x') + \beta_2(c)\big)
 
-    :math:`(\beta, \gamma, g)_{1,2} = W\,\mathrm{silu}(c) + b` with W and b zero at the start, so that the block begins
-    as the identity.
+    :math:`(\beta, \gamma, g)_{1,2} = W\,\mathrm{silu}(c) + b` with W and b zero before training, so that the block is
+    the identity then.
 
     Source: DiT (arXiv:2212.09748, section 3.2); as a world model's predictor LeWM (arXiv:2603.19312).
     """

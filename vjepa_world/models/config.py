@@ -1,4 +1,4 @@
-"""Architectures in words: the typed configurations of the models. Free of torch, so that help is quick."""
+"""The typed configurations of the models. Imports no torch, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ POSITIONS = (*ROPE_CONVENTIONS, "sincos")
 LatentKind = Literal["none", "pool", "queries"]
 ConditionKind = Literal["tokens", "adaln"]
 
-#: Numbers for which 0 means "none", or "as it comes".
+#: Options for which 0 means none, or the default.
 _MAY_BE_ZERO = ("rope_span", "extrinsics_dim", "output_dim")
 
 
-#: The most that a number may be: a hundred times what any model of the family has, and small enough that no single one
-#: fills a machine. Others are widths and counts with the bound `_MOST`.
+#: Upper bounds: a hundred times the largest of any model of the family, and small enough that no single one fills a
+#: machine's memory. Options that are not listed have the bound `_MOST`.
 _MOST = 2**20
 _MOST_TOKENS = 2**22
 _LIMITS = {
@@ -46,7 +46,7 @@ _LIMITS = {
 def _check_numbers(config: AnyConfig, may_be_zero: tuple[str, ...] = _MAY_BE_ZERO) -> None:
     """Refuse values of another type than the field's, and numbers that are not finite or out of bounds.
 
-    Words come from config.json files and from callers as well as from the command line, which checks types itself.
+    Values come from config.json files and from callers as well as from the command line, which checks types itself.
     """
     for item in fields(config):
         value = getattr(config, item.name)
@@ -209,14 +209,14 @@ class ActionPredictorConfig:
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over the width.
         residual: Predict the change of the features, zero at the start (V-JEPA 2-AC's weights have none).
-        context_frames: 1: a prediction sees its own frame; 0: all frames up to it, as in V-JEPA 2-AC.
+        context_frames: 1: a prediction attends to its own frame; 0: to all frames up to it, as in V-JEPA 2-AC.
         positions: Rotary convention, tiled or interleaved.
         extrinsics_dim: Size of the camera's extrinsics that can be given; 0 has no weights for them (V-JEPA 2-AC: 6).
         use_extrinsics: Put them into each step as a third condition token (V-JEPA 2-AC's release does not).
         normalize: LayerNorm a prediction before it is fed back or compared, as V-JEPA 2-AC does.
-        wrap_angles: Keep the angles of imagined poses in [-pi, pi], as V-JEPA 2-AC does; else they make no full turns.
-        condition: How actions and states come in: as tokens beside the patches (V-JEPA 2-AC), or by modulating every
-            block's LayerNorms (adaln), which leaves the patches alone as tokens.
+        wrap_angles: Keep the angles of predicted poses in [-pi, pi], as V-JEPA 2-AC does; else they are continuous.
+        condition: How actions and states are given: as tokens next to the patches (V-JEPA 2-AC), or by modulating
+            every block's LayerNorms (adaln), so that the patches are the only tokens.
         predict_state: Predict the next state too, as a change of the standardised one, zero at the start.
     """
 
@@ -247,11 +247,11 @@ class ActionPredictorConfig:
                 "use_extrinsics is on and extrinsics_dim is 0; give their size, 6 for a camera pose."
             )
         if self.context_frames not in (0, 1):
-            # Stacked blocks would see further back than a window of two, and a rollout must see the same.
+            # Stacked blocks would attend further back than a window of two, and a rollout must attend to the same.
             raise ConfigError(f"context_frames is {self.context_frames}; allowed: 0 (all frames) and 1.")
 
 
-#: What the numbers of a state may be, and those of an action.
+#: What the numbers of a state may mean, and those of an action.
 STATE_MEANINGS = ("pose", "joints", "given")
 ACTION_MEANINGS = ("delta", "target", "given")
 
@@ -261,21 +261,21 @@ POSE_SIZE = 7
 
 @dataclass(frozen=True, kw_only=True)
 class EmbodimentConfig:
-    """One robot, as far as its numbers go: what a data set's actions and states are.
+    """One robot: sizes, meaning, names and units of its actions and states.
 
     Attributes:
         name: Letters, digits, `_` and `-`; it is part of the weights' names.
         action_dim: Size of an action.
         state_dim: Size of a state.
         numbers: What a state is: pose (x y z [m], Euler angles [rad], closure), joints, or given (not known). Empty, as
-            in checkpoints that do not say, is a pose where state and action have 7 numbers, else given.
+            in older checkpoints, is a pose if state and action have 7 numbers, else given.
         actions: What an action is: delta, target, or given (not known). Empty is delta for poses, else given.
-        state_names: One for each number of a state; () where they are not known.
-        state_units: Units of these; an empty one is not known.
-        action_names: One for each number of an action.
-        action_units: Units of these.
-        action_step: Largest change from one target to the next, and from where the robot is to a target, by number;
-            () for none.
+        state_names: Names of a state's numbers; () if they are not known.
+        state_units: Their units; an empty one is not known.
+        action_names: Names of an action's numbers.
+        action_units: Their units.
+        action_step: Largest change of each number from one target to the next, and from the robot's state to the
+            first target; () for no limit.
     """
 
     name: str = "default"
@@ -298,7 +298,7 @@ class EmbodimentConfig:
             )
 
     def _check_meaning(self) -> None:
-        """Check what is said of the numbers, and bring it into tuples; JSON has none."""
+        """Check meaning, names and units, and convert lists to tuples, which JSON does not have."""
         for key, allowed in (("numbers", STATE_MEANINGS), ("actions", ACTION_MEANINGS)):
             value = getattr(self, key)
             if value not in ("", *allowed):
@@ -322,7 +322,7 @@ class EmbodimentConfig:
 
     @property
     def state_meaning(self) -> str:
-        """What a state is: pose, joints or given; by its size where nobody says."""
+        """What a state is: pose, joints or given; by its size if it is not declared."""
         return self.numbers or ("pose" if self.action_dim == self.state_dim == POSE_SIZE else "given")
 
     @property
@@ -333,15 +333,15 @@ class EmbodimentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentsConfig:
-    """The stage between frozen features and the predictor: how many tokens a frame has from there on.
+    """The stage between the frozen features and the predictor, which reduces a frame's tokens.
 
     Attributes:
         kind: none (the encoder's grid), pool (its mean over side x side areas) or queries (learned tokens that attend
-            to it, trained beside the predictor to give it back).
-        side: Tokens along each side of a view; of no effect with none. Must divide the encoder's grid for pool.
-        embed_dim: Width of the attention of queries; tokens keep the features' width.
-        depth: Blocks of cross-attention of queries, each way.
-        num_heads: Attention heads of queries.
+            to it, trained together with the predictor to reconstruct it).
+        side: Tokens along each side of a view; not used with none. Must divide the encoder's grid for pool.
+        embed_dim: Width of the attention (queries); tokens have the features' width.
+        depth: Blocks of cross-attention in each direction (queries).
+        num_heads: Attention heads (queries).
     """
 
     kind: LatentKind = "pool"
@@ -386,10 +386,10 @@ class InverseConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """Architecture of a decoder from features to small pictures, to look at what is imagined.
+    """Architecture of a decoder from features to small images, to look at predictions.
 
     Attributes:
-        image_size: Height and width of a view's picture [pixels]; 0: no decoder.
+        image_size: Height and width of a view's image [pixels]; 0: no decoder.
         embed_dim: Width.
         depth: Blocks.
         num_heads: Attention heads.
@@ -416,14 +416,14 @@ _PARTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStatistics:
-    """What training pictures look like, by colour (red, green, blue) from 0 black to 1 white; () where it is not known.
+    """Statistics of the training images, by colour (red, green, blue) from 0 black to 1 white; () if not known.
 
     Attributes:
         mean: Brightness of a frame, averaged over frames.
         mean_spread: Its standard deviation between frames.
         contrast: Standard deviation of a frame's pixels, averaged over frames.
         contrast_spread: Its standard deviation between frames.
-        detail: Mean difference of neighbouring pixels, averaged over frames; noise has much, a blurred picture little.
+        detail: Mean difference of neighbouring pixels, averaged over frames; noise has much, a blurred image little.
         detail_spread: Its standard deviation between frames.
     """
 
@@ -452,7 +452,7 @@ class ImageStatistics:
 
     @property
     def known(self) -> bool:
-        """Whether there are any."""
+        """Whether the statistics are known."""
         return bool(self.mean)
 
 
@@ -464,12 +464,12 @@ class WorldModelConfig:
         encoder: The frozen encoder.
         predictor: The action-conditioned predictor.
         encoder_kind: vjepa, or pixels for the raw-pixel control.
-        latents: What becomes of the encoder's tokens before the predictor.
-        embodiments: The robots it knows, each with sizes, statistics and bounds of its own; the first is the default.
-        views: Pictures of a frame, side by side, all of one size.
+        latents: How the encoder's tokens are reduced before the predictor.
+        embodiments: The robots, each with its own sizes, statistics and bounds; the first is the default.
+        views: Camera images in a frame, side by side, all of one size.
         inverse: From two frames' features to the actions between them; horizon=0 for none.
-        decoder: From features to small pictures; image_size=0 for none.
-        images: What the pictures look like that it was trained on.
+        decoder: From features to small images; image_size=0 for none.
+        images: Statistics of the training images.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -520,23 +520,23 @@ class WorldModelConfig:
 
     @property
     def frozen_side(self) -> int:
-        """Tokens along a side of one view as the frozen encoder (and the mean over areas) gives them."""
+        """Tokens along a side of one view of the frozen features, after pooling."""
         return self.latents.side if self.latents.kind == "pool" else self.encoder.grid_size
 
     @property
     def side(self) -> int:
-        """Tokens along a side of one view as the predictor sees them."""
+        """Tokens along a side of one view in the predictor."""
         return self.encoder.grid_size if self.latents.kind == "none" else self.latents.side
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of a frame's tokens as the predictor sees them; views stand side by side."""
+        """Rows and columns of a frame's tokens in the predictor; views are side by side."""
         return self.side, self.side * self.views
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeConfig:
-    """Architecture of a probe: what is read off a frozen encoder's tokens.
+    """Architecture of a probe on a frozen encoder's tokens.
 
     Attributes:
         kind: attentive (self-attention blocks, then one query attends to all tokens) or linear (mean of the tokens).

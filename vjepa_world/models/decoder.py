@@ -1,4 +1,4 @@
-"""The frame decoder: a small picture of what features say, to be looked at and never planned with.
+"""The frame decoder: from features to a small image, for people to look at; it is never used for planning.
 
 Legend: B frames, N = rows * columns tokens, D feature width, p pixels along a token's patch.
 """
@@ -27,13 +27,13 @@ COLOURS = 3
 
 
 class FrameDecoder(nn.Module):
-    """A small transformer that turns every token into its patch of pixels.
+    """A small transformer from every token to its patch of pixels.
 
-    Several views stand side by side in the picture as they do in the tokens. Where the rows do not divide the picture's
-    height, it is painted with the next larger patch and shrunk.
+    Several views are side by side in the image as in the tokens. If the rows do not divide the image's height, the next
+    larger patch is decoded and the image is resized.
 
     Args:
-        config: Sizes; `image_size` is the picture's height s [pixels].
+        config: Sizes; `image_size` is the image's height s [pixels].
         width: D.
         tokens: The grid of a frame's tokens (rows, columns), all views together.
 
@@ -58,7 +58,7 @@ class FrameDecoder(nn.Module):
         init_weights(self, self.blocks)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return pictures of features.
+        """Decode features.
 
         Args:
             features: `[B, N, D]`, tokens by row and column.
@@ -81,10 +81,10 @@ class FrameDecoder(nn.Module):
         x = self.embed(features.to(self.embed.weight.dtype))
         for block in self.blocks:
             x = run_block(block, x, rotary)
-        pixels = torch.sigmoid(self.pixels(self.norm(x)).float())  # bfloat16 has too few steps for a picture
+        pixels = torch.sigmoid(self.pixels(self.norm(x)).float())  # bfloat16 has too few levels for an image
         patches = pixels.unflatten(2, (COLOURS, p, p)).unflatten(1, (rows, columns))
-        picture = patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+        image = patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
         size = self.config.image_size
         if rows * p == size:
-            return picture
-        return F.interpolate(picture, (size, size * columns // rows), mode="bilinear", antialias=True)
+            return image
+        return F.interpolate(image, (size, size * columns // rows), mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""One robot's numbers: how its actions and states come in, their scale and their bounds.
+"""One robot in a predictor that several share: how its actions and states are embedded, their scale and bounds.
 
 Legend: B batch, T frames, A action size, S state size, width of the predictor.
 """
@@ -14,28 +14,28 @@ from torch import Tensor, nn
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig
 
-#: An entry that varies less (5 mm, 0.3 degrees) is measurement noise and keeps its own scale.
+#: Standard deviation below which an entry (5 mm, 0.3 degrees) is measurement noise and not rescaled.
 LEAST_SPREAD = 5e-3
 
 
 class Embodiment(nn.Module):
-    r"""What is one robot's own in a predictor that several share.
+    r"""The maps, statistics and bounds of one robot's actions and states.
 
     Actions and states are standardised with the training data's statistics, which are part of the weights: metres and
-    radians of the order 0.05 would otherwise be lost beside unit-variance features. Statistics and bounds are numbers
-    in the data's units and stay float32 whatever format the weights are brought to.
+    radians of the order 0.05 would otherwise have no effect next to unit-variance features. Statistics and bounds are
+    in the data's units and stay float32 when the weights are converted to another format.
 
-    With `predict_state` the next state is read off an output token x, as a change of the standardised state, zero at
-    the start: :math:`s' = s + \sigma_s W x`.
+    With `predict_state` the next state is computed from an output token x, as a change of the standardised state that
+    is zero before training: :math:`s' = s + \sigma_s W x`.
 
     Attributes:
-        action_low: Lowest action that was taken in training, `[A]`, in the data's units; -1 before any.
-        action_high: The highest, `[A]`; 1 before any.
+        action_low: Lowest action of the training data, `[A]`, in the data's units; -1 before training.
+        action_high: Highest action, `[A]`; 1 before training.
 
     Args:
         config: Name and sizes.
-        width: Of the predictor.
-        predict_state: With a head for the next state.
+        width: Width of the predictor.
+        predict_state: Whether there is a head for the next state.
     """
 
     action_mean: Tensor
@@ -59,7 +59,7 @@ class Embodiment(nn.Module):
         self.register_buffer("action_high", torch.full((config.action_dim,), 1.0))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Bring the weights to a device or a number format; statistics and bounds to the device alone."""
+        """Move the weights to a device or convert their format; statistics and bounds are only moved."""
         exact = dict(self.named_buffers(recurse=False))
         super()._apply(fn, recurse)
         for name, numbers in exact.items():
@@ -70,23 +70,23 @@ class Embodiment(nn.Module):
 
     @property
     def action_type(self) -> Literal["delta", "absolute"] | None:
-        """Whether actions are changes or targets; None where the data does not say."""
+        """Whether actions are changes or targets; None if the data does not declare it."""
         types: dict[str, Literal["delta", "absolute"]] = {"delta": "delta", "target": "absolute"}
         return types.get(self.config.action_meaning)
 
     @property
     def action_step(self) -> Tensor | None:
-        """Largest change from one target to the next, `[A]`; None where the robot has no such limit.
+        """Largest change from one target to the next, `[A]`; None if there is no such limit.
 
-        Changes have none: they are limited by their bounds.
+        Actions that are changes have none: their bounds limit them.
         """
         steps = self.config.action_step if self.action_type == "absolute" else ()
         return self.action_low.new_tensor(steps) if steps else None
 
     def hold_action(self, states: Tensor) -> Tensor | None:
-        """Return the actions that leave robots in `states [B, S]` where they are, `[B, A]`: zeros, or their joints.
+        """Return the actions that keep robots in `states [B, S]` where they are, `[B, A]`: zeros, or their joints.
 
-        None where nobody says what an action is, or a state does not tell the targets.
+        None if the meaning of actions is not known, or targets cannot be read from a state.
         """
         low = self.action_low
         if self.action_type == "delta":
@@ -96,7 +96,7 @@ class Embodiment(nn.Module):
         return None
 
     def init_weights(self) -> None:
-        """Initialise, after the predictor has: maps from few numbers keep their variance, no change of state."""
+        """Initialise after the predictor: the encoders keep their inputs' variance, states do not change."""
         for encoder in (self.action_encoder, self.state_encoder):
             nn.init.trunc_normal_(encoder.weight, std=encoder.in_features**-0.5)
             nn.init.zeros_(encoder.bias)
@@ -106,9 +106,9 @@ class Embodiment(nn.Module):
 
     @torch.no_grad()
     def set_statistics(self, actions: Tensor, states: Tensor) -> None:
-        """Standardise with the mean and spread of `actions [M, A]` and `states [M, S]`.
+        """Set the statistics to the mean and standard deviation of `actions [M, A]` and `states [M, S]`.
 
-        An entry that hardly varies (less than 5 mm or 0.3 degrees: measurement noise) keeps its own scale.
+        An entry that hardly varies (less than 5 mm or 0.3 degrees: measurement noise) is not rescaled.
         """
         self.check(actions, states)
         for name, values in (("action", actions), ("state", states)):
@@ -117,7 +117,7 @@ class Embodiment(nn.Module):
             getattr(self, f"{name}_std").copy_(torch.where(std > LEAST_SPREAD, std, 1.0))
 
     def check(self, actions: Tensor | None, states: Tensor | None) -> None:
-        """Refuse actions `[..., A]` or states `[..., S]` of another robot.
+        """Check the sizes of actions `[..., A]` and states `[..., S]`; None is not checked.
 
         Raises:
             ConfigError: If a size is not this embodiment's.
@@ -135,15 +135,15 @@ class Embodiment(nn.Module):
                 )
 
     def standard_actions(self, actions: Tensor) -> Tensor:
-        """Return `actions [..., A]` in units of their spread about their mean."""
+        """Return standardised `actions [..., A]`: less their mean, over their standard deviation."""
         return (actions - self.action_mean) / self.action_std
 
     def standard_states(self, states: Tensor) -> Tensor:
-        """Return `states [..., S]` in units of their spread about their mean."""
+        """Return standardised `states [..., S]`: less their mean, over their standard deviation."""
         return (states - self.state_mean) / self.state_std
 
     def embed(self, actions: Tensor, states: Tensor) -> list[Tensor]:
-        """Return `actions [B, T, A]` and `states [B, T, S]` embedded, `[B, T, width]` each.
+        """Return the embeddings of `actions [B, T, A]` and `states [B, T, S]`, `[B, T, width]` each.
 
         Raises:
             ConfigError: If a size is not this embodiment's.
@@ -155,7 +155,7 @@ class Embodiment(nn.Module):
         ]
 
     def embed_actions(self, actions: Tensor) -> Tensor:
-        """Return `actions [..., A]` embedded, `[..., width]`."""
+        """Return the embeddings `[..., width]` of `actions [..., A]`."""
         embedded: Tensor = self.action_encoder(self._as_weights(self.standard_actions(actions)))
         return embedded
 
@@ -163,7 +163,7 @@ class Embodiment(nn.Module):
         return numbers.to(self.action_encoder.weight.dtype)
 
     def next_states(self, states: Tensor, token: Tensor) -> Tensor:
-        """Return the states `[B, T, S]` after `states`, in the data's units, read off `token [B, T, width]`."""
+        """Return the predicted states after `states [B, T, S]`, in the data's units, from `token [B, T, width]`."""
         change: Tensor = self.state_head(self._as_weights(token))
         return states + change * self.state_std
 
@@ -174,7 +174,7 @@ def build_embodiments(
     """Return the embodiments by name.
 
     Raises:
-        ConfigError: If a name is one that PyTorch keeps for itself ("train", "type").
+        ConfigError: If a name is an attribute of PyTorch's modules ("train", "type").
     """
     embodiments = nn.ModuleDict()
     for config in configs:

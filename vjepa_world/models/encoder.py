@@ -1,4 +1,4 @@
-"""The video encoder: tubelets in, one feature vector a token out.
+"""The video encoder: from tubelets to one feature vector a token.
 
 Legend: B batch, T frames, C channels, H W pixels; t h w the token grid, N = t*h*w tokens, D width.
 """
@@ -34,7 +34,7 @@ class PatchEmbed(nn.Module):
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
         """Embed `video [B, T, C, H, W]`, all tokens or only the `visible [B, n]` ones, to `[B, n, D]`.
 
-        A single frame stands for itself repeated over the tubelet, so its kernel is summed over time.
+        A single frame counts as repeated over the tubelet, so its kernel is summed over time.
         """
         still = video.shape[1] == 1
         p, s = self.patch_size, 1 if still else self.tubelet_size
@@ -103,12 +103,12 @@ class VideoEncoder(nn.Module):
         return max(frames // s, 1), height // p, width // p
 
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Return features of all tokens, or of the visible ones alone (the rest are never computed).
+        """Return features of all tokens, or of the visible ones alone (the others are not computed).
 
         Args:
-            video: `[B, T, C, H, W]` float, ImageNet-normalised (`normalize_video`). T = 1 is an image. It is read in
-                the weights' format.
-            visible: Indices of the tokens to see, int64 `[B, n]`, or None for all.
+            video: `[B, T, C, H, W]` float, ImageNet-normalised (`normalize_video`). T = 1 is an image. It is
+                converted to the weights' format.
+            visible: Indices of the tokens to encode, int64 `[B, n]`, or None for all.
 
         Returns:
             `[B, N, D]` in token order (time, row, column), or `[B, n, D]`.
@@ -192,9 +192,9 @@ class VideoEncoder(nn.Module):
 
 
 class PixelEncoder(nn.Module):
-    """A control, not a model: each token's features are its patch's own pixels, averaged over small cells.
+    """A baseline without weights: each token's features are its patch's pixels, averaged over small cells.
 
-    Planning with it minimises a distance between pictures.
+    Planning with it minimises a distance between images.
     """
 
     CELLS = 8
@@ -209,7 +209,7 @@ class PixelEncoder(nn.Module):
         return 3 * self.CELLS**2
 
     def forward(self, video: Tensor) -> Tensor:
-        """Return `[B, T*h*w, 3*8*8]` for `video [B, T, C, H, W]`, as :class:`VideoEncoder` reads it.
+        """Return `[B, T*h*w, 3*8*8]` for `video [B, T, C, H, W]`, normalised as for :class:`VideoEncoder`.
 
         Raises:
             ConfigError: If it is something else.
@@ -224,6 +224,6 @@ class PixelEncoder(nn.Module):
 
 @torch.no_grad()
 def untrained_encoder(config: EncoderConfig, seed: int) -> VideoEncoder:
-    """Return an encoder with the random weights that `seed` gives: the control of every trained one."""
+    """Return an encoder with random weights, drawn with `seed`: the baseline of trained encoders."""
     with seeded(seed):
         return VideoEncoder(config).eval().requires_grad_(False)

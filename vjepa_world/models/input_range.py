@@ -1,4 +1,4 @@
-"""How far what a model is given is from what it was trained on, in words: units, order and pictures that do not fit.
+"""Warnings about inputs that are far from the training data: units, order of numbers, images.
 
 Legend: B problems, T frames, S state size, H W pixels, V views.
 """
@@ -15,22 +15,22 @@ from vjepa_world.models.config import EmbodimentConfig, ImageStatistics
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.ops.pixels import resize_frames
 
-#: Standard deviations from the mean of training beyond which a state's number is far; uniform numbers end at 1.7.
+#: Standard deviations from the training mean beyond which a state's number is far; uniform numbers end at 1.7.
 FAR_STATE = 10.0
 
-#: Standard deviations within which a number of another unit fits.
+#: Standard deviations within which a number that was converted to another unit fits.
 FITTING_STATE = 3.0
 
-#: Deviations between training frames beyond which a picture's brightness, contrast or detail is far.
+#: Standard deviations between training frames beyond which an image's brightness, contrast or detail is far.
 FAR_IMAGE = 4.0
 
-#: Scenes that are always lit alike still differ by that much: 5 of 255 grey levels, and in detail less.
+#: Least standard deviations assumed of training frames: 5 of 255 grey levels, and less in detail.
 LEAST_IMAGE_SPREAD, LEAST_DETAIL_SPREAD = 0.02, 0.01
 
-#: Height and width that pictures are compared in [pixels].
+#: Height and width at which images are compared [pixels].
 SIZE = 64
 
-#: What a number was probably multiplied with, and what then is the matter.
+#: Factor that converts a number to the unit of training, and the mistake that it indicates.
 LENGTHS = ((1e-3, "millimetres instead of metres"), (1e-2, "centimetres instead of metres"))
 ANGLES = ((math.pi / 180, "degrees instead of radians"),)
 RESCALED = (
@@ -44,11 +44,11 @@ COLOURS = ("red", "green", "blue")
 
 
 def state_warnings(robot: Embodiment, states: Tensor) -> list[str]:
-    """Return what is to be said of states `[..., S]` far from those of training; nothing where these are not known.
+    """Return warnings about states that are far from the training data; none if its statistics are not known.
 
     Args:
-        robot: Whose they are, with the mean and spread of its training states.
-        states: In the data's units.
+        robot: The robot's embodiment, with the mean and standard deviation of its training states.
+        states: `[..., S]`, in the data's units.
     """
     mean, spread = (part.detach().cpu().double() for part in (robot.state_mean, robot.state_std))
     if not bool(mean.any()) and bool((spread == 1).all()):
@@ -86,28 +86,28 @@ def _names(config: EmbodimentConfig) -> Sequence[str]:
 
 
 def _cause(config: EmbodimentConfig, index: int, value: float, mean: float, spread: float) -> str | None:
-    """Return which other unit would bring a number nearest to those of training, if near."""
+    """Return the unit mistake that would explain a number best, or None if none explains it."""
     candidates: Sequence[tuple[float, str]] = (*LENGTHS, *ANGLES, *RESCALED)
     if config.state_meaning == "pose" and config.state_dim == len(POSE_NAMES):
         candidates = LENGTHS if index < 3 else ANGLES if index < 6 else ()
     elif config.state_units and config.state_units[index] in ("rad", "m"):
         candidates = ANGLES if config.state_units[index] == "rad" else LENGTHS
-    near = [(abs(factor * value - mean) / spread, words) for factor, words in candidates]
-    distance, words = min(near, default=(math.inf, ""))
-    return words if distance <= FITTING_STATE else None
+    distances = [(abs(factor * value - mean) / spread, mistake) for factor, mistake in candidates]
+    distance, mistake = min(distances, default=(math.inf, ""))
+    return mistake if distance <= FITTING_STATE else None
 
 
 def image_warnings(trained: ImageStatistics, frames: Tensor, what: str = "the picture") -> list[str]:
-    """Return what is to be said of a picture that is unlike those of training; nothing where these are not known.
+    """Return warnings about an image that is unlike those of training; none if their statistics are not known.
 
     Args:
-        trained: What they look like.
-        frames: uint8 `[..., 3, H, W]`, each of one view; the least fitting one counts.
-        what: What it is called.
+        trained: Statistics of the training images.
+        frames: uint8 `[..., 3, H, W]`, each of one view; the one that fits least counts.
+        what: What the image is called in a warning.
     """
     if not trained.known:
         return []
-    mean, contrast, detail = looks(frames)
+    mean, contrast, detail = appearance(frames)
     away = (
         _away(mean, trained.mean, trained.mean_spread, LEAST_IMAGE_SPREAD),
         _away(contrast, trained.contrast, trained.contrast_spread, LEAST_IMAGE_SPREAD),
@@ -128,10 +128,10 @@ def image_warnings(trained: ImageStatistics, frames: Tensor, what: str = "the pi
     return [f"{what} is unlike those that this model was trained on (0 black to 1 white): {shown}. {cause}"]
 
 
-def looks(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def appearance(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return brightness, contrast and detail of each colour of `frames [..., 3, H, W]` uint8: `[M, 3]` in [0, 1] each.
 
-    Of frames of one small size, since noise and edges count for less the smaller a picture is.
+    Frames are resized to one small size first, since detail depends on the size.
     """
     small = resize_frames(frames.detach().cpu().reshape(-1, *frames.shape[-3:]), SIZE).double() / 255
     edges = [small.diff(dim=axis).abs().flatten(2).mean(dim=2) for axis in (-2, -1)]
@@ -140,9 +140,9 @@ def looks(frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def image_statistics(frames: Tensor) -> ImageStatistics:
-    """Return what training frames `[M, 3, H, W]` uint8 look like, and how they differ from one another."""
+    """Return the statistics of training frames `[M, 3, H, W]` uint8: their means and their spread over frames."""
     found: dict[str, tuple[float, ...]] = {}
-    for name, numbers in zip(("mean", "contrast", "detail"), looks(frames), strict=True):
+    for name, numbers in zip(("mean", "contrast", "detail"), appearance(frames), strict=True):
         found[name] = _numbers(numbers.mean(dim=0))
         found[f"{name}_spread"] = _numbers(numbers.std(dim=0, correction=0))
     return ImageStatistics(**found)

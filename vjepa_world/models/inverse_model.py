@@ -25,7 +25,7 @@ INIT_STD = 0.02
 
 
 class InverseHead(nn.Module):
-    """What is one embodiment's own: how its state comes in and its actions come out."""
+    """The maps of one embodiment: from its state `[B, S]` to a token, and from a token to its actions."""
 
     def __init__(self, dim: int, horizon: int, action_dim: int, state_dim: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class InverseHead(nn.Module):
         self.actions = nn.Linear(dim, horizon * action_dim)
 
     def read(self, token: Tensor) -> Tensor:
-        """Map the read-out token `[B, width]` to actions `[B, K, A]`."""
+        """Map the output token `[B, width]` to standardised actions `[B, K, A]`."""
         return self.actions(token).unflatten(-1, (self.horizon, -1))
 
 
@@ -42,7 +42,7 @@ class InverseModel(nn.Module):
     r"""A small transformer from two frames to the actions between them, :math:`a_{t..t+k-1} = g(z_t, z_{t+k}, s_t, k)`.
 
     Its tokens are the patches of both frames and one for the state and the number of steps, from which the actions are
-    read. Planners start their search from what it proposes.
+    computed. Planners start their search from these actions.
 
     Args:
         config: Sizes; `horizon` is the largest k.
@@ -87,10 +87,10 @@ class InverseModel(nn.Module):
             then: Features of the frame after `steps` actions, the same shape.
             state: Measured at the first frame, standardised, `[B, S]`.
             steps: Actions between the frames, int64 `[B]`, from 1 to K.
-            embodiment: Whose actions.
+            embodiment: Name of the robot.
 
         Returns:
-            `[B, K, A]`, standardised; the first `steps` of the K count.
+            Standardised actions, `[B, K, A]`; only the first `steps` of the K are meaningful.
 
         Raises:
             ConfigError: If a size, the number of steps or the embodiment is not one this model was built for.

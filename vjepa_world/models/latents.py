@@ -1,4 +1,4 @@
-"""Between the frozen features and the predictor: fewer tokens a frame, averaged or learned.
+"""The stage between the frozen features and the predictor: fewer tokens a frame, pooled or learned.
 
 Legend: M frames, V views, h w a view's grid of tokens, n = h*w, D feature width, L learned tokens a view.
 """
@@ -17,7 +17,7 @@ MLP_RATIO = 4.0
 
 
 def pool_tokens(tokens: Tensor, side: int) -> Tensor:
-    """Average the square grid of `tokens [M, n, D]` over areas, so that `side` x `side` of them are left."""
+    """Average the square grid of `tokens [M, n, D]` over areas: `[M, side*side, D]`."""
     size = round(tokens.shape[1] ** 0.5)
     if size == side:
         return tokens
@@ -26,36 +26,37 @@ def pool_tokens(tokens: Tensor, side: int) -> Tensor:
 
 
 def split_views(tokens: Tensor, views: int, rows: int) -> Tensor:
-    """Take the views of a frame apart: `[M, h*V*w, D]` to `[M*V, h*w, D]`, with `rows` = h."""
+    """Return the tokens of each view: `[M, h*V*w, D]` to `[M*V, h*w, D]`, with `rows` = h."""
     if views == 1:
         return tokens
     return tokens.unflatten(1, (rows, views, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
 
 
 def join_views(tokens: Tensor, views: int, rows: int) -> Tensor:
-    """Set a frame's views side by side, along columns: `[M*V, h*w, D]` to `[M, h*V*w, D]`, with `rows` = h."""
+    """Concatenate a frame's views along columns: `[M*V, h*w, D]` to `[M, h*V*w, D]`, with `rows` = h."""
     if views == 1:
         return tokens
     return tokens.unflatten(1, (rows, -1)).unflatten(0, (-1, views)).transpose(1, 2).flatten(1, 3)
 
 
 class LearnedQueries(nn.Module):
-    r"""A few learned tokens that gather from a view's frozen features, and a small map back to these.
+    r"""A few learned queries that attend to a view's frozen features, and a small map that reconstructs these.
 
     .. math::
         z = LN\big(W_o\,G(q, W_i f)\big), \qquad \hat f = W_r\,S(p, W_z z)
 
-    G and S are blocks of cross-attention, q the L queries and p one query a place of the grid. The map back is what
-    keeps learned tokens from collapsing: a predictor's own loss is lowest for tokens that are all alike.
+    G and S are blocks of cross-attention, q the L queries and p one query for each position of the grid (`places`).
+    The reconstruction keeps the learned tokens from collapsing: a predictor's own loss is lowest for tokens that are
+    all alike.
 
-    Queries begin with the sine-cosine positions of the places that they stand for, as do the places of the map back,
-    and as the predictor's rotary positions say of them.
+    Both kinds of queries are initialised with sine-cosine positions: those of their cells of the grid, which the
+    predictor's rotary positions use too.
 
     Args:
         config: Sizes.
         width: D.
         frozen_side: Tokens along a side of a view's grid.
-        views: Views side by side; each is gathered from alone, by the same queries.
+        views: Views side by side; the same queries attend to each view alone.
 
     Source: learned queries as in the Perceiver's latents (arXiv:2103.03206) and Q-Former (arXiv:2301.12597).
     """
@@ -79,14 +80,14 @@ class LearnedQueries(nn.Module):
         self.feature_embed, self.feature_proj = nn.Linear(width, dim), nn.Linear(dim, width)
         self.token_embed, self.token_proj = nn.Linear(width, dim), nn.Linear(dim, width)
         self.gather, self.spread = blocks(), blocks()
-        # Not init_weights: its small maps would drown what is gathered in the queries' own positions.
+        # Not init_weights: with its small weights the queries' own positions would outweigh the features.
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
                 nn.init.zeros_(layer.bias)
 
     def forward(self, frozen: Tensor) -> Tensor:
-        """Gather: frozen features `[M, V*n, D]` to tokens `[M, V*L, D]`, LayerNormed."""
+        """Return the learned tokens `[M, V*L, D]`, LayerNormed, of frozen features `[M, V*n, D]`."""
         frozen = frozen.to(self.feature_embed.weight.dtype)
         features = self.feature_embed(split_views(frozen, self.views, self.frozen_side))
         features = features + self.places
@@ -97,7 +98,7 @@ class LearnedQueries(nn.Module):
         return join_views(F.layer_norm(tokens, tokens.shape[-1:]), self.views, self.config.side)
 
     def reconstruct(self, tokens: Tensor) -> Tensor:
-        """Map back: tokens `[M, V*L, D]` to the frozen features that they were gathered from, `[M, V*n, D]`."""
+        """Return the reconstructed frozen features `[M, V*n, D]` of tokens `[M, V*L, D]`."""
         tokens = tokens.to(self.token_embed.weight.dtype)
         embedded = self.token_embed(split_views(tokens, self.views, self.config.side)) + self.queries
         x = self.places.expand(len(embedded), -1, -1)

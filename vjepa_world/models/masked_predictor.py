@@ -76,8 +76,8 @@ class MaskedPredictor(nn.Module):
             context: Their indices, `[B, Nc]`.
             target: Indices to predict, `[B, Np]`.
             grid: Token grid (t, h, w).
-            mask_index: Which mask family's token stands in.
-            image: Whether the encoder saw a single frame (`config.image_embed`); None takes t = 1 for one.
+            mask_index: Which mask family's token is used.
+            image: Whether the encoder's input was a single frame (`config.image_embed`); None means so if t = 1.
 
         Returns:
             `[B, Np, O]`.
@@ -111,8 +111,8 @@ class MaskedPredictor(nn.Module):
                 "alone."
             )
         tokens = self._transform(features, context, target, grid, mask_index, image)
-        seen = context.shape[1]
-        return self.predictor_proj(tokens[:, seen:]), self.predictor_proj_context(tokens[:, :seen])
+        count = context.shape[1]
+        return self.predictor_proj(tokens[:, count:]), self.predictor_proj_context(tokens[:, :count])
 
     def _check(self, features: Tensor, context: Tensor, target: Tensor, grid: tuple[int, int, int]) -> None:
         check_tokens("features", features, self.width)

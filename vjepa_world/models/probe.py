@@ -1,4 +1,4 @@
-"""Probes: what can be read off the tokens of a frozen encoder.
+"""Probes: classifiers and regressors on the tokens of a frozen encoder.
 
 Legend: B clips, N tokens, D width, h heads, K outputs (classes, or numbers that are regressed).
 """
@@ -20,7 +20,7 @@ INIT_STD = 0.02
 
 
 class CrossAttention(nn.Module):
-    """Queries look at tokens, several heads side by side; the heads' outputs are not mixed afterwards."""
+    """Multi-head attention from queries to tokens, without an output projection."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -36,9 +36,9 @@ class CrossAttention(nn.Module):
 
 
 class CrossAttentionBlock(nn.Module):
-    r"""Let queries gather from tokens: :math:`q' = q + A(q, LN(x))`, then :math:`q' + MLP(LN(q'))`.
+    r"""Cross-attention and MLP: :math:`q' = q + A(q, LN(x))`, then :math:`q' + MLP(LN(q'))`.
 
-    The queries themselves enter the attention without a norm.
+    The queries are not normalised before the attention.
     """
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, eps: float) -> None:
@@ -49,13 +49,13 @@ class CrossAttentionBlock(nn.Module):
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def forward(self, query: Tensor, tokens: Tensor) -> Tensor:
-        """Carry `query [B, Q, D]` on with what it finds in `tokens [B, N, D]`."""
+        """Return the updated `query [B, Q, D]`, which attends to `tokens [B, N, D]`."""
         query = query + self.xattn(query, self.norm1(tokens))
         return query + self.mlp(self.norm2(query))
 
 
 class AttentivePooler(nn.Module):
-    """Self-attention over the tokens, then one learned query that gathers from them."""
+    """Self-attention over the tokens, then one learned query that attends to them."""
 
     def __init__(self, config: ProbeConfig) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class AttentiveProbe(nn.Module):
         self.linear = nn.Linear(config.embed_dim, config.num_outputs)
         init_weights(self, self.pooler.blocks, INIT_STD)
         nn.init.trunc_normal_(self.pooler.query_tokens, std=INIT_STD)
-        with torch.no_grad():  # the block that gathers is scaled as the last block before it
+        with torch.no_grad():  # the cross-attention block is scaled as the last block before it
             last = max(config.depth - 1, 1)
             self.pooler.cross_attention_block.mlp.fc2.weight.div_(math.sqrt(2 * last))
 
@@ -109,9 +109,9 @@ class LinearProbe(nn.Module):
     r"""A linear map of the standardised mean token: :math:`W (\bar x - \mu) / \sigma + b`.
 
     :math:`\mu` and :math:`\sigma` are those of the training clips' mean tokens and part of the weights. They leave the
-    probe linear, unlike a LayerNorm, and take away the offset that all clips share, beside which the differences
-    between clips are small. So does the affine-free BatchNorm of masked autoencoders' linear probes
-    (arXiv:2111.06377, appendix A); fixed statistics do not depend on the batch.
+    probe linear, unlike a LayerNorm, and remove the offset that all clips share, compared with which the differences
+    between clips are small. The affine-free BatchNorm of masked autoencoders' linear probes (arXiv:2111.06377, appendix
+    A) does so too; fixed statistics do not depend on the batch.
     """
 
     feature_mean: Tensor
@@ -128,7 +128,7 @@ class LinearProbe(nn.Module):
 
     @torch.no_grad()
     def set_statistics(self, means: Tensor) -> None:
-        """Standardise as the training clips' mean tokens `[M, D]` ask; a feature that never varies keeps its scale."""
+        """Set the statistics to those of training clips' mean tokens `[M, D]`; constant features are not rescaled."""
         means = means.float()
         std = means.std(dim=0, correction=0)
         self.feature_mean.copy_(means.mean(dim=0))
@@ -141,7 +141,7 @@ class LinearProbe(nn.Module):
             ConfigError: If the features are of another width, no `[B, N, D]`, without tokens, or not finite.
         """
         _check_features(features, self.config)
-        # Rounded to half precision, the mean would lose what is left once the common offset is taken away.
+        # Rounded to half precision, the mean would lose the differences that remain without the common offset.
         mean = features.mean(dim=1, dtype=torch.promote_types(features.dtype, torch.float32))
         standard = (mean - self.feature_mean) / self.feature_std
         out: Tensor = self.linear(standard.to(self.linear.weight.dtype))

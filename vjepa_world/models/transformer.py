@@ -22,10 +22,10 @@ NORM_EPS = 1e-6
 
 
 def refuse_blocks_beyond_memory(dim: int, depth: int, mlp_ratio: float) -> None:
-    """Refuse blocks whose weights do not fit into memory, before any of them is made.
+    """Check that the weights of some blocks fit into memory, before any is allocated.
 
     Raises:
-        ConfigError: If they do not.
+        ConfigError: If they do not fit.
     """
     if torch.get_default_device().type == "cpu":  # on `meta` they take none
         weights = depth * dim**2 * (4 + 2 * mlp_ratio)
@@ -72,7 +72,10 @@ class Attention(nn.Module):
         return (q, k, v) if rotary is None else (apply_rotary(q, rotary), apply_rotary(k, rotary), v)
 
     def forward(self, x: Tensor, rotary: RotaryTable | None, steps: int = 1) -> Tensor:
-        """Attend: `x [B, N, D]`; with `steps` > 1, tokens see their own step of N/steps tokens and those before."""
+        """Attend: `x [B, N, D]` to the same shape.
+
+        With `steps` > 1, tokens attend to their own step of N/steps tokens and to the steps before.
+        """
         q, k, v = self._project(x, rotary)
         return self.proj(step_causal_attention(q, k, v, steps).transpose(1, 2).flatten(-2))
 
@@ -98,7 +101,7 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each after a LayerNorm and added to the stream."""
+    """Attention and MLP, each after a LayerNorm and added to the residual stream."""
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, eps: float = NORM_EPS) -> None:
         super().__init__()
@@ -108,7 +111,7 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
     def forward(self, x: Tensor, rotary: RotaryTable | None, steps: int = 1) -> Tensor:
-        """Transform `x [B, N, D]`; arguments as in :class:`Attention`."""
+        """Transform `x [B, N, D]` to the same shape; arguments as in :class:`Attention`."""
         x = x + self.attn(self.norm1(x), rotary, steps)
         return x + self.mlp(self.norm2(x))
 
@@ -127,7 +130,10 @@ def run_block(
     *condition: Tensor,
     recompute: bool = False,
 ) -> Tensor:
-    """Run a block; with `recompute` its inner activations are dropped and computed again in the backward pass."""
+    """Run a block on `x [B, N, D]`.
+
+    With `recompute` its inner activations are not stored and are computed again in the backward pass.
+    """
     if recompute and torch.is_grad_enabled():
         result: Tensor = checkpoint(block, x, rotary, steps, *condition, use_reentrant=False)
         return result
@@ -136,7 +142,7 @@ def run_block(
 
 
 def init_weights(module: nn.Module, blocks: Iterable[nn.Module], std: float = 0.02) -> None:
-    """Initialise as V-JEPA 2 does: truncated normal, the maps that write to the stream divided by sqrt(2 l)."""
+    """Initialise as V-JEPA 2 does: truncated normal, the maps that add to the residual stream divided by sqrt(2 l)."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv3d):
             nn.init.trunc_normal_(layer.weight, std=std)

@@ -1,7 +1,7 @@
-"""A frozen encoder and an action-conditioned predictor as one model that a planner can imagine with.
+"""The latent world model: a frozen encoder and an action-conditioned predictor, for planners to roll out.
 
-Legend: B problems, T frames, C channels, H W pixels, V views, N0 tokens a frame as frozen, N as the predictor sees
-them, D width, S samples, K horizon, A action size, X extrinsics size.
+Legend: B problems, T frames, C channels, H W pixels, V views, N0 tokens a frame of the frozen features, N in the
+predictor, D feature width, S samples, K horizon, A action size, P state size, X extrinsics size.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numb
 
 
 class LatentWorldModel(nn.Module):
-    """Encodes pictures and imagines, in features, where actions lead.
+    """Encodes images, and predicts the features that follow from actions.
 
     Satisfies `planners.protocols.WorldModel`.
 
     Attributes:
         encoder: Frozen.
-        predictor: With the embodiments that it knows.
-        latents: Learned tokens, where `config.latents.kind` is queries.
-        inverse: Actions between two frames, where the configuration has one.
-        decoder: Pictures of features, where the configuration has one.
+        predictor: Trained; with an embodiment for each robot.
+        latents: Learned tokens, if `config.latents.kind` is queries.
+        inverse: From two frames' features to the actions between them, if configured.
+        decoder: From features to small images, if configured.
     """
 
     def __init__(self, config: WorldModelConfig) -> None:
@@ -68,7 +68,7 @@ class LatentWorldModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.action_low.device
 
     @property
@@ -107,9 +107,9 @@ class LatentWorldModel(nn.Module):
         return self.predictor.robot().action_step
 
     def hold_action(self, context: Context) -> Tensor | None:
-        """Return the actions that leave the robots of a context where they are, `[B, A]`: zeros, or their joints.
+        """Return the actions that keep the robots of a context where they are, `[B, A]`: zeros, or their joints.
 
-        None where nobody says what an action is, or a state does not tell the targets.
+        None if the meaning of actions is not known, or targets cannot be read from a state.
         """
         return self.robot_of(context).hold_action(context.states[:, -1])
 
@@ -147,38 +147,38 @@ class LatentWorldModel(nn.Module):
         return RobotModel(self, self.robot_of(context))
 
     def trained(self) -> nn.ModuleDict:
-        """Return what is trained, by name: predictor, and latents, inverse and decoder where there are any."""
+        """Return the trained modules by name: predictor, and latents, inverse and decoder if configured."""
         parts = {name: getattr(self, name) for name in ("predictor", "latents", "inverse", "decoder")}
         return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
     @torch.no_grad()
     def frozen_features(self, frames: Tensor) -> Tensor:
-        """Encode each picture alone: `[M, C, H, V*W]` uint8 to `[M, N0, D]`, LayerNormed, and pooled if so configured.
+        """Encode each image alone: `[M, C, H, V*W]` uint8 to `[M, N0, D]`, LayerNormed, and pooled if configured.
 
-        Views stand side by side, in pixels as in tokens. Each is resized to the encoder's size by itself.
+        Views are side by side, in pixels as in tokens. Each is resized to the encoder's size by itself.
 
         Raises:
-            ConfigError: If the frames are no bytes of these axes, or their width does not divide into the views.
+            ConfigError: If the frames are not uint8 of these axes, or their width does not divide into the views.
 
         Source: V-JEPA 2-AC encodes a frame as an image, repeated over a tubelet.
         """
         config = self.config
         frames = check_frames(frames, _axes("M", config.views), views=config.views)
-        pictures = frames.unflatten(-1, (config.views, -1)).movedim(-2, 1).flatten(0, 1)
-        return join_views(self.view_features(pictures), config.views, config.frozen_side)
+        images = frames.unflatten(-1, (config.views, -1)).movedim(-2, 1).flatten(0, 1)
+        return join_views(self.view_features(images), config.views, config.frozen_side)
 
     @torch.no_grad()
-    def view_features(self, pictures: Tensor) -> Tensor:
-        """Encode pictures of one view each: `[M, C, H, W]` uint8 to `[M, n, D]`; see :meth:`frozen_features`."""
-        pictures = check_frames(pictures, "[M, C, H, W]", name="pictures")
-        pictures = resize_frames(pictures.to(self._filled_device()), self.config.encoder.image_size)
-        features = self.encoder(normalize_video(pictures).unsqueeze(1))
+    def view_features(self, images: Tensor) -> Tensor:
+        """Encode images of one view each: `[M, C, H, W]` uint8 to `[M, n, D]`; see :meth:`frozen_features`."""
+        images = check_frames(images, "[M, C, H, W]", name="images")
+        images = resize_frames(images.to(self._filled_device()), self.config.encoder.image_size)
+        features = self.encoder(normalize_video(images).unsqueeze(1))
         if self.config.encoder_kind == "vjepa":
             features = F.layer_norm(features, features.shape[-1:])
         return pool_tokens(features, self.config.frozen_side)
 
     def compact(self, frozen: Tensor) -> Tensor:
-        """Return frozen features `[M, N0, D]` as the predictor takes them, `[M, N, D]`: gathered by learned queries."""
+        """Return the predictor's tokens `[M, N, D]` of frozen features `[M, N0, D]`: the same, or learned queries'."""
         if self.latents is None:
             return frozen
         tokens: Tensor = self.latents(frozen)
@@ -186,7 +186,7 @@ class LatentWorldModel(nn.Module):
 
     @torch.no_grad()
     def encode_frames(self, frames: Tensor) -> Tensor:
-        """Encode each frame alone: `[M, C, H, V*W]` uint8 to `[M, N, D]`, as the predictor takes them."""
+        """Encode each frame alone to the predictor's tokens: `[M, C, H, V*W]` uint8 to `[M, N, D]`."""
         return self.compact(self.frozen_features(frames))
 
     @torch.no_grad()
@@ -202,7 +202,7 @@ class LatentWorldModel(nn.Module):
         """Encode observations of B problems.
 
         Args:
-            frames: `[B, T, C, H, V*W]` uint8, red green blue; never floats, whose scale would be a guess.
+            frames: `[B, T, C, H, V*W]` uint8, red green blue; floats are refused, since their scale is ambiguous.
             states: `[B, T, S]`, in the data's units.
             extrinsics: Of the camera at each frame, `[B, T, X]`.
             actions: Taken between the frames, `[B, T-1, A]`; None derives them from the states if the predictor needs
@@ -214,9 +214,9 @@ class LatentWorldModel(nn.Module):
 
         Raises:
             CheckpointError: If the state size is not the one this model was trained with.
-            ConfigError: If something is no tensor of these axes and kinds, not finite, or of another number of problems
-                or frames; if extrinsics are needed and missing, not used, or of another size; if the weights are on the
-                meta device.
+            ConfigError: If an argument is not a tensor of these axes and types, is not finite, or has another number of
+                problems or frames; if extrinsics are needed and missing, not used, or of another size; if there is no
+                such embodiment; if the weights are on the meta device.
         """
         frames = check_frames(frames, _axes("B, T", self.config.views), views=self.config.views)
         given = {"states": states, "extrinsics": extrinsics, "actions": actions}
@@ -237,7 +237,7 @@ class LatentWorldModel(nn.Module):
         return Context(features.float(), measured, cameras, taken, embodiment=robot.config.name)
 
     def _filled_device(self) -> torch.device:
-        """Return where the weights are, if they are numbers there."""
+        """Return the device of the weights, if tensors have values there."""
         if self.device.type == "meta":
             raise ConfigError(
                 "the model's weights are on the meta device, where tensors hold no numbers; load it on cpu or cuda."
@@ -249,7 +249,7 @@ class LatentWorldModel(nn.Module):
         """Encode goal images: `[B, C, H, V*W]` uint8 to `[B, N, D]`.
 
         Raises:
-            ConfigError: If the frames are something else; see :meth:`encode`.
+            ConfigError: If the frames have another type or other axes; see :meth:`encode`.
         """
         views = self.config.views
         return self.encode_frames(
@@ -301,7 +301,7 @@ class LatentWorldModel(nn.Module):
             Predicted features after each action, `[B, S, K, N, D]`.
 
         Raises:
-            ConfigError: If the actions are something else, or the context is on another device; if several steps are
+            ConfigError: If the actions have other axes, or the context is on another device; if several steps are
                 asked for, no rule gives the next state, and the predictor predicts no states; or as
                 :meth:`Context.step_inputs` does.
         """
@@ -327,10 +327,10 @@ class LatentWorldModel(nn.Module):
         return self._cached_rollout.samples_at_once(context, horizon)
 
     def _checked(self, context: Context, actions: Tensor, axes: str = "[B, S, K, A]") -> Tensor:
-        """Return actions where, and in the format in which, they are imagined.
+        """Return actions on the device, and in the number format, of the rollout.
 
         Raises:
-            ConfigError: If they are something else, or do not belong to the context.
+            ConfigError: If they have other axes, or do not belong to the context.
         """
         _check_context(context)
         check_numbers("actions", actions, axes)
@@ -370,19 +370,19 @@ class LatentWorldModel(nn.Module):
 
     @torch.no_grad()
     def propose(self, context: Context, goal: Tensor, horizon: int) -> Tensor:
-        """Propose actions that lead from the last frame of the context to goals, as the inverse model sees it.
+        """Return the inverse model's actions from the last frame of the context to goals.
 
         Args:
             context: B problems.
             goal: From :meth:`encode_goal`, `[B, N, D]`.
-            horizon: K. The inverse model proposes as many actions as it was trained for; further ones are zero (of
-                targets the last one), or as near as the bounds allow.
+            horizon: K. The inverse model gives as many actions as it was trained for. Further ones are zero (for
+                targets, the last one), or as near as the bounds allow.
 
         Returns:
             `[B, K, A]`, in the data's units and within the bounds.
 
         Raises:
-            ConfigError: If there is no inverse model, or something has not the size that it takes.
+            ConfigError: If there is no inverse model, or an argument has another size.
         """
         if self.inverse is None:
             raise ConfigError(
@@ -400,7 +400,7 @@ class LatentWorldModel(nn.Module):
         ].float()
         actions = proposed * robot.action_std + robot.action_mean
         if robot.action_type == "absolute":
-            rest = actions[:, -1:].expand(-1, horizon - known, -1)  # it stays where the last target is
+            rest = actions[:, -1:].expand(-1, horizon - known, -1)  # the robot stays at the last target
         else:
             rest = actions.new_zeros(len(actions), horizon - known, actions.shape[2])
         actions = torch.cat([actions, rest], dim=1)
@@ -408,26 +408,26 @@ class LatentWorldModel(nn.Module):
 
     @torch.no_grad()
     def picture(self, features: Tensor) -> Tensor:
-        """Return small pictures of features, to look at: `[..., N, D]` to uint8 `[..., 3, s, s*V]`.
+        """Decode features to small images, to look at: `[..., N, D]` to uint8 `[..., 3, s, s*V]`.
 
         Raises:
-            ConfigError: If there is no decoder, or the features are of another width.
+            ConfigError: If there is no decoder, or the features have another width.
         """
         if self.decoder is None:
             raise ConfigError("this model has no decoder; fine-tune one with decoder.image_size of 64, say.")
         axes = [*(f"D{axis}" for axis in range(1, getattr(features, "ndim", 3) - 1)), "N", "D"]
         check_tokens("features", features, self.feature_dim, f"[{', '.join(axes)}]")
-        pictures = self.decoder(features.reshape(-1, *features.shape[-2:]))
-        return (pictures * 255).round().to(torch.uint8).reshape(*features.shape[:-2], *pictures.shape[1:])
+        images = self.decoder(features.reshape(-1, *features.shape[-2:]))
+        return (images * 255).round().to(torch.uint8).reshape(*features.shape[:-2], *images.shape[1:])
 
 
 @dataclass(frozen=True)
 class RobotModel:
-    """A world model as it is for the contexts of one of its robots; satisfies `planners.protocols.WorldModel`.
+    """A world model with the action bounds of one of its robots; satisfies `planners.protocols.WorldModel`.
 
     Attributes:
         model: The world model.
-        robot: Whose bounds count.
+        robot: The embodiment of the robot.
     """
 
     model: LatentWorldModel
@@ -445,16 +445,16 @@ class RobotModel:
 
     @property
     def action_type(self) -> Literal["delta", "absolute"] | None:
-        """Whether its actions are changes or targets; None where its data does not say."""
+        """Whether its actions are changes or targets; None if its data does not declare it."""
         return self.robot.action_type
 
     @property
     def action_step(self) -> Tensor | None:
-        """Largest change from one target to the next, `[A]`; None where there is no limit."""
+        """Largest change from one target to the next, `[A]`; None without a limit."""
         return self.robot.action_step
 
     def hold_action(self, context: Context) -> Tensor | None:
-        """Return the actions that leave the robots of a context where they are, `[B, A]`."""
+        """Return the actions that keep the robots of a context where they are, `[B, A]`, or None."""
         return self.model.hold_action(context)
 
     def encode(self, frames: Tensor, states: Tensor | None) -> Context:
@@ -462,11 +462,11 @@ class RobotModel:
         return self.model.encode(frames, states, embodiment=self.robot.config.name)
 
     def encode_goal(self, frames: Tensor) -> Tensor:
-        """Encode goal images."""
+        """Encode goal images: uint8 `[B, C, H, V*W]` to `[B, N, D]`."""
         return self.model.encode_goal(frames)
 
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
-        """Imagine where actions lead."""
+        """Predict the features after each action: `[B, S, K, A]` to `[B, S, K, N, D]`."""
         return self.model.rollout(context, actions)
 
 
@@ -488,5 +488,5 @@ def _check_states(robot: EmbodimentConfig, states: Tensor | None) -> None:
 
 
 def _axes(first: str, views: int) -> str:
-    """Return the axes of frames for an error: of one view no more is said than is needed."""
+    """Return the axes of frames as an error shows them; with one view without the factor."""
     return f"[{first}, 3, H, {'W' if views == 1 else f'{views}*W'}]"

@@ -1,4 +1,4 @@
-"""Attention whose mask is a structure and not a matrix.
+"""Block-causal attention without a mask matrix.
 
 Legend: B batch, h heads, T steps, M tokens a step, D channels a head.
 """
@@ -11,10 +11,10 @@ from torch import Tensor
 
 
 def step_causal_attention(q: Tensor, k: Tensor, v: Tensor, steps: int) -> Tensor:
-    """Let each step look at itself and at the steps before it, without a `[T*M, T*M]` mask.
+    """Return attention in which each step attends to itself and to earlier steps, without a `[T*M, T*M]` mask.
 
-    The queries of step t meet the keys of steps 0..t alone: half of the full attention's work, and no memory
-    beyond the output.
+    The queries of step t are multiplied with the keys of steps 0..t alone: half of the full attention's work, and no
+    memory beyond the output.
 
     Args:
         q: `[B, h, T*M, D]`, sorted by step.

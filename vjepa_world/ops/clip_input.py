@@ -1,4 +1,4 @@
-"""What of a video a frozen encoder is shown, written down so that a probe sees later what it was trained on.
+"""How clips are cut from a video for a frozen encoder; stored with a probe, so that it gets the same input later.
 
 Shapes: T frames, C = 3 channels (RGB), H W pixels, S pixels of a square image.
 """
@@ -15,12 +15,13 @@ from vjepa_world.ops.pixels import resize_frames
 
 @dataclass(frozen=True, kw_only=True)
 class ClipInput:
-    """How clips are cut out of a video and brought to size.
+    """How clips are cut from a video and resized.
 
     Attributes:
         frames: T; 1 is a single image.
-        fps: Frames a second that a clip shows, whatever the file's rate.
-        crop: Share of the shorter side that the central square takes; 0 squeezes the whole frame into a square.
+        fps: Frame rate of a clip, whatever the file's rate [1/s].
+        crop: Side of the central square that is cut out, as a share of the shorter side; 0 resizes the entire frame to
+            a square.
         image_size: S [pixels].
     """
 
@@ -46,7 +47,7 @@ class ClipInput:
         return (self.frames - 1) / self.fps
 
     def pixels(self, frames: Tensor) -> Tensor:
-        """Bring uint8 `[T, C, H, W]` to `[T, C, S, S]`: the central square, or the whole frame squeezed."""
+        """Crop and resize uint8 `[T, C, H, W]` to `[T, C, S, S]`."""
         if self.crop:
             side = max(round(self.crop * min(frames.shape[-2:])), 1)
             top, left = ((size - side) // 2 for size in frames.shape[-2:])

@@ -1,4 +1,4 @@
-"""In words: where a dataset's states keep a pose, how they write it, and what its actions are. Free of torch."""
+"""The convention of a dataset: which numbers of a state are a pose or joints, and what actions mean. No torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 from vjepa_world.errors import ConfigError, nearest
 
-#: Numbers that a rotation of each kind takes. Euler orders in lower case turn about the fixed axes (extrinsic), in
+#: Numbers of a rotation in each representation. Euler orders in lower case rotate about the fixed axes (extrinsic), in
 #: upper case about the moving ones (intrinsic), as in SciPy.
 ROTATIONS = {
     "none": 0,
@@ -26,16 +26,16 @@ LENGTHS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001}
 
 
 #: Units of joints: angles, lengths, and the ranges that drivers normalise to: normalised is -100 to 100 (SO-100,
-#: SO-101), percent 0 to 100 (their gripper), share 0 to 1. Empty where it is not known.
+#: SO-101), percent 0 to 100 (their gripper), share 0 to 1. Empty if it is not known.
 JOINT_UNITS = ("", "rad", "deg", "m", "mm", "normalised", "percent", "share")
 
 ActionMeaning = Literal["derived", "derived_target", "delta", "target", "given"]
 
-#: What makes the name of a number that of a joint: `shoulder_pan.pos`, `left_elbow`, `joint_3`, `motor_0`.
+#: Names of joints contain one of these: `shoulder_pan.pos`, `left_elbow`, `joint_3`, `motor_0`.
 _JOINT = re.compile(
     r"joint|motor|shoulder|elbow|forearm|waist|wrist|finger|gripper|(^|[^a-z])(hip|knee|ankle|torso|neck|jaw|j\d+)([^a-z]|$)"
 )
-#: What makes it none: a pose, a velocity or a force of a joint.
+#: Names that contain one of these are poses, velocities or forces.
 _NO_JOINT = re.compile(
     r"(^|[^a-z])([xyz]|qx|qy|qz|qw|vel|velocity|velocities|torque|torques|effort|efforts|current|force)([^a-z]|$)"
 )
@@ -43,35 +43,36 @@ _NO_JOINT = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Convention:
-    """How a dataset writes the robot's pose or its joints in its states, and what its actions mean.
+    """How a dataset represents the robot's pose or its joints in its states, and what its actions mean.
 
-    The default is ours, V-JEPA 2-AC's: x y z [m], extrinsic xyz Euler angles [rad], gripper closure [0 open, 1
-    closed], robot base frame. Without a position (`position_at=()`) states hold no pose and are taken as they are.
+    The default is the convention of V-JEPA 2-AC, which the models use: x y z [m], extrinsic xyz Euler angles [rad],
+    gripper closure [0 open, 1 closed], robot base frame. Without a position (`position_at=()`) states hold no pose and
+    are used as they are.
 
-    With `joints` they hold joint positions instead, which stay in their own units, the gripper among them.
+    With `joints` they hold joint positions instead, which stay in their own units, including the gripper.
 
     Attributes:
-        position_at: Places of x, y, z in a state; () where it holds no pose.
+        position_at: Indices of x, y, z in a state; () if it holds no pose.
         position_unit: m, cm or mm.
-        rotation: How the rotation is written: none, an Euler order (xyz fixed axes, XYZ moving axes), rotvec,
+        rotation: How the rotation is represented: none, an Euler order (xyz fixed axes, XYZ moving axes), rotvec,
             quat_xyzw, quat_wxyz, or rot6d (the first two columns of the matrix).
-        rotation_at: Its places in a state.
+        rotation_at: Its indices in a state.
         angle_unit: rad or deg.
-        gripper_at: Its places in a state, summed (two fingers); () where there is none.
-        gripper_open: What the sum reads when the gripper is open.
-        gripper_closed: What it reads when closed.
+        gripper_at: Indices of the gripper in a state, summed (two fingers); () for no gripper.
+        gripper_open: Value of the sum when the gripper is open.
+        gripper_closed: Value of the sum when it is closed.
         frame: Pose of the dataset's frame in the robot's base, x y z [m] and extrinsic xyz Euler angles [rad].
-        joints: Indices of the joints in a state; all, none, or auto: all, where every number of the state is named as a
-            joint is.
+        joints: Indices of the joints in a state; all, none, or auto: all if every number of the state has the name of
+            a joint.
         action_joints: Indices of the joints in an action, in the order of `joints`; () finds them by their names, else
             takes them as they are in a state.
-        joint_units: Of the joints, one for all or one each: rad, deg, m, mm, normalised (-100 to 100), percent (0 to
-            100), share (0 to 1); empty where it is not known.
-        joint_speeds: Largest speeds that plans may ask for [unit/s], one for all or one each; () takes the data's
+        joint_units: Units of the joints, one for all or one each: rad, deg, m, mm, normalised (-100 to 100), percent (0
+            to 100), share (0 to 1); empty if it is not known.
+        joint_speeds: Largest speeds of plans [unit/s], one for all or one each; () takes the data's
             largest step.
-        actions: derived from consecutive states (as V-JEPA 2-AC does), delta (already ours), target (the pose that is
-            to be reached, or the joints, written as the states are) or given (taken as they are). Of joints, derived
-            are the changes, derived_target the next positions.
+        actions: derived (from consecutive states, as V-JEPA 2-AC does), delta (of poses in the default convention),
+            target (the pose or the joints to be reached, represented as in the states) or given (used as they are). For
+            joints, derived are the changes and derived_target the next positions.
     """
 
     position_at: tuple[int, ...] = (0, 1, 2)
@@ -102,10 +103,10 @@ class Convention:
         if self.rotation not in ROTATIONS:
             raise ConfigError(f"rotation '{self.rotation}' is not known; {nearest(self.rotation, ROTATIONS)}")
         if len(self.position_at) not in (0, 3):
-            raise ConfigError(f"position_at has {len(self.position_at)} places; give 3 (x, y, z), or none.")
+            raise ConfigError(f"position_at has {len(self.position_at)} indices; give 3 (x, y, z), or none.")
         if self.has_pose and len(self.rotation_at) != ROTATIONS[self.rotation]:
             raise ConfigError(
-                f"rotation_at has {len(self.rotation_at)} places, and rotation {self.rotation} is written in "
+                f"rotation_at has {len(self.rotation_at)} indices, and rotation {self.rotation} is written in "
                 f"{ROTATIONS[self.rotation]} numbers; name as many."
             )
         if self.gripper_open == self.gripper_closed:
@@ -115,8 +116,8 @@ class Convention:
         made = ("derived", "target") if self.joints == "auto" else ("derived", "derived_target", "target")
         if not (self.has_pose or self.has_joints) and self.actions in made:
             raise ConfigError(
-                f"actions '{self.actions}' are made from poses or joints, and position_at is empty; give the places of "
-                "the pose, joints=all where states are joints, or actions=given."
+                f"actions '{self.actions}' are made from poses or joints, and position_at is empty; give the indices "
+                "of the pose, joints=all where states are joints, or actions=given."
             )
         if self.has_pose and self.joints == "none" and self.actions == "derived_target":
             raise ConfigError(
@@ -124,7 +125,7 @@ class Convention:
             )
 
     def _read_joints(self) -> None:
-        """Bring what is said of joints into tuples, and let them take the place of the pose that is the default."""
+        """Convert the options of joints to tuples, and remove the default pose if there are joints."""
         units = (self.joint_units,) if isinstance(self.joint_units, str) else tuple(self.joint_units)
         speeds = (
             (self.joint_speeds,) if isinstance(self.joint_speeds, int | float) else tuple(self.joint_speeds)
@@ -197,11 +198,11 @@ class Convention:
 
     @property
     def absolute_actions(self) -> bool:
-        """Whether actions are targets once they are in our convention; those of poses become changes."""
+        """Whether standardised actions are targets; those of poses become changes."""
         return self.has_joints and self.actions in ("target", "derived_target")
 
     def joint_indices(self, size: int) -> tuple[int, ...]:
-        """Return the indices of the joints in a state of so many numbers.
+        """Return the indices of the joints in a state of `size` numbers.
 
         Raises:
             ConfigError: If the state is too short, or there are not as many units or speeds as joints.
@@ -216,25 +217,25 @@ class Convention:
         return indices
 
     def units_of_joints(self, count: int) -> tuple[str, ...]:
-        """Return the unit of each of so many joints; empty ones where it is not known."""
+        """Return the unit of each of `count` joints; an empty one if it is not known."""
         units = tuple(self.joint_units)
         return units if len(units) == count else (units or ("",)) * count
 
     def speeds_of_joints(self, count: int) -> tuple[float, ...]:
-        """Return the largest speed of each of so many joints [unit/s]; +inf where none is declared."""
+        """Return the largest speed of each of `count` joints [unit/s]; +inf if none is declared."""
         assert isinstance(self.joint_speeds, tuple)
         speeds = self.joint_speeds
         return speeds if len(speeds) == count else (speeds or (float("inf"),)) * count
 
 
-#: Numbers of unknown meaning, taken as they are.
+#: Numbers of unknown meaning, used as they are.
 PLAIN = Convention(position_at=(), rotation="none", rotation_at=(), gripper_at=(), actions="given")
 
 
 def is_joint_name(name: str) -> bool:
-    """Return whether a number of a state is named as a joint's position is: `shoulder_pan.pos`, `joint_3`, `waist`."""
-    word = name.lower()
-    return not _NO_JOINT.search(word) and bool(word.endswith(".pos") or _JOINT.search(word))
+    """Return whether a name is that of a joint position, as `shoulder_pan.pos`, `joint_3` and `waist` are."""
+    name = name.lower()
+    return not _NO_JOINT.search(name) and bool(name.endswith(".pos") or _JOINT.search(name))
 
 
 def resolve_joints(
@@ -242,17 +243,17 @@ def resolve_joints(
 ) -> Convention:
     """Return the convention with the indices of its joints, found by name where it leaves them to that (auto).
 
-    Where every number of the state is named as a joint is, the state is joints, and never a pose by default: joints 0
-    to 2 are no metres. Actions of a dataset that declares nothing are then targets if they have the states' names and
-    are positions (`.pos`, LeRobot's), else they stay as they are.
+    If every number of the state has the name of a joint, the state is joints, and never a pose by default: joints 0 to
+    2 are not metres. Actions of a dataset that declares nothing are then targets if they have the states' names and are
+    positions (`.pos`, LeRobot's); else they are used as they are.
 
     Args:
-        convention: What is declared, or given.
+        convention: The convention that the data declares, or that the user gives.
         state_names: One for each number of a state.
         action_names: One for each number of an action.
 
     Raises:
-        ConfigError: If it says something of joints, and neither it nor a name says that there are any; or as
+        ConfigError: If options of joints are given, and neither `joints` nor the names declare any; or as
             :meth:`Convention.joint_indices`.
     """
     if convention.joints == "none":
@@ -264,8 +265,8 @@ def resolve_joints(
     named = bool(state_names) and all(map(is_joint_name, state_names))
     by_default = convention.position_at in ((), (0, 1, 2))
     if not (named and by_default):
-        told = convention.joint_units or convention.joint_speeds or convention.action_joints
-        if told or convention.actions == "derived_target":
+        options = convention.joint_units or convention.joint_speeds or convention.action_joints
+        if options or convention.actions == "derived_target":
             raise ConfigError(
                 "joint_units, joint_speeds, action_joints or actions=derived_target is given, and neither joints nor "
                 f"the names of the states ({', '.join(state_names)}) say that they are joints; give joints=all or "
@@ -273,22 +274,22 @@ def resolve_joints(
             )
         return convention
     actions = convention.actions
-    told = same_names(state_names, action_names) and all(name.endswith(".pos") for name in state_names)
-    if told and actions == "given" and not convention.has_pose:
+    positions = same_names(state_names, action_names) and all(name.endswith(".pos") for name in state_names)
+    if positions and actions == "given" and not convention.has_pose:
         actions = "target"
     found = replace(convention, joints=tuple(range(len(state_names))), actions=actions)
     return _with_order(found, state_names, action_names)
 
 
 def same_names(state_names: Sequence[str], action_names: Sequence[str]) -> bool:
-    """Return whether the numbers of an action are named as those of a state are, in whatever order."""
+    """Return whether the numbers of an action have the same names as those of a state, in any order."""
     return sorted(state_names) == sorted(action_names)
 
 
 def _with_order(
     convention: Convention, state_names: Sequence[str], action_names: Sequence[str]
 ) -> Convention:
-    """Return the convention with the indices of the joints in an action, where names put them in another order."""
+    """Return the convention with the indices of the joints in an action, if their names are in another order."""
     assert not isinstance(convention.joints, str)
     joints = [state_names[index] for index in convention.joints]
     if max(convention.action_joints, default=-1) >= len(action_names):

@@ -1,4 +1,4 @@
-"""Figures that tell whether features carry something or have collapsed."""
+"""Statistics of features that detect a collapse: standard deviation and effective rank."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def feature_std(features: Tensor) -> float:
     """Return the standard deviation of each channel over samples, averaged over channels.
 
     Args:
-        features: `[M, D]`.
+        features: `[M, D]`, one row a sample.
     """
     return features.float().std(dim=0).mean().item()
 
@@ -24,13 +24,13 @@ def effective_rank(features: Tensor) -> float:
         features: `[M, D]`.
 
     Returns:
-        A number between 1 (collapsed to a line) and min(M, D); 0 if the features do not vary at all, NaN if one
-            is not finite.
+        A number between 1 (collapsed to a line) and min(M, D); 0 if the features do not vary, NaN if one is not
+            finite.
 
     Source: Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
     """
     features = features.float()
-    if not torch.isfinite(features).all():  # of which there is no decomposition
+    if not torch.isfinite(features).all():  # there is no decomposition
         return math.nan
     singular = torch.linalg.svdvals(features - features.mean(dim=0))
     total = singular.sum()

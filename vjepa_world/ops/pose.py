@@ -37,7 +37,7 @@ __all__ = [
 
 POSE_SIZE = 7
 
-#: A closure so little outside [0, 1] is a rounding, and is put back.
+#: A closure that is outside of [0, 1] by at most this is a rounding error, and is clamped.
 ROUNDING = 1e-4
 
 _TURN = 2 * math.pi
@@ -54,11 +54,18 @@ def _check(name: str, value: Tensor) -> None:
 
 
 def apply_action(pose: Tensor, action: Tensor, *, wrap: bool = False) -> Tensor:
-    r"""Return the pose that `action` leads to from `pose`, both `[..., 7]`; closure is kept in [0, 1].
+    r"""Return the pose after an action.
 
-    Position [m] and closure are added; rotation is :math:`R_\Delta R`. The angles do not jump by full turns: a
-    gripper that points down (first angle near pi) stays near pi. With `wrap` they stay in [-pi, pi] instead, which is
-    what V-JEPA 2-AC was trained with.
+    Position [m] and closure are added, closure is clamped to [0, 1]; rotation is :math:`R_\Delta R`. The angles do not
+    jump by full turns: a gripper that points down (first angle near pi) stays near pi.
+
+    Args:
+        pose: `[..., 7]`.
+        action: `[..., 7]`.
+        wrap: Whether angles are in [-pi, pi] instead, as in V-JEPA 2-AC's training.
+
+    Returns:
+        `[..., 7]`.
     """
     before = pose[..., 3:6]
     euler = matrix_to_euler(euler_to_matrix(action[..., 3:6]) @ euler_to_matrix(before))
@@ -96,45 +103,46 @@ def pose_delta(start: Tensor, end: Tensor) -> Tensor:
 
 
 def compose_actions(actions: Tensor) -> Tensor:
-    r"""Return the one action that several lead to in turn, `[..., K, 7]` -> `[..., 7]`.
+    r"""Return the composition of K actions, first to last, `[..., K, 7]` -> `[..., 7]`.
 
     :math:`R_\Delta = R_K \cdots R_1`; positions [m] and closures add up. An action of zeros changes nothing.
     """
-    turn = euler_to_matrix(actions[..., 0, 3:6])
+    rotation = euler_to_matrix(actions[..., 0, 3:6])
     for k in range(1, actions.shape[-2]):
-        turn = euler_to_matrix(actions[..., k, 3:6]) @ turn
+        rotation = euler_to_matrix(actions[..., k, 3:6]) @ rotation
     added = actions.sum(dim=-2)
-    return torch.cat([added[..., :3], matrix_to_euler(turn), added[..., 6:]], dim=-1)
+    return torch.cat([added[..., :3], matrix_to_euler(rotation), added[..., 6:]], dim=-1)
 
 
 def to_pose(states: Tensor, convention: Convention) -> Tensor:
-    r"""Return the poses that states hold, in our convention.
+    r"""Return the poses of states, in the convention of V-JEPA 2-AC (see the module).
 
     With the dataset's frame at :math:`(t_f, R_f)` in the robot's base, :math:`p = R_f p_s + t_f` and
-    :math:`R = R_f R_s`; closure is :math:`(g - g_{open}) / (g_{closed} - g_{open})`, 0 where there is no gripper, and
-    put back into [0, 1] only where a rounding left it. Angles that are ours already are kept as they stand.
+    :math:`R = R_f R_s`; closure is :math:`(g - g_{open}) / (g_{closed} - g_{open})`, 0 without a gripper, and
+    clamped to [0, 1] only if it is outside by a rounding error. Angles in this convention already are not converted.
 
     Args:
-        states: `[..., S]`, floating point, written as `convention` says.
-        convention: Where the pose is and how it is written.
+        states: `[..., S]`, floating point, in the dataset's convention.
+        convention: The dataset's convention.
 
     Returns:
         Poses `[..., 7]` of the same type. Angles may jump by full turns, see :func:`unwrap_angles`.
 
     Raises:
-        PoseError: The convention has no pose, or places that a state has not; an entry is not finite or no rotation.
+        PoseError: If the convention has no pose, or indices that a state does not have; if an entry is not finite or
+            no rotation.
     """
-    _check_places(states, convention)
+    _check_indices(states, convention)
     position = states[..., list(convention.position_at)] * LENGTHS_M[convention.position_unit]
     written = states[..., list(convention.rotation_at)]
     degrees = convention.angle_unit == "deg"
-    shift, turn = _frame(convention, states)
+    shift, rotation = _frame(convention, states)
     if any(convention.frame):
-        position = (turn @ position.unsqueeze(-1)).squeeze(-1) + shift
+        position = (rotation @ position.unsqueeze(-1)).squeeze(-1) + shift
     if convention.rotation == "xyz" and not any(convention.frame[3:]):
         angles = torch.deg2rad(written) if degrees else written
     else:
-        angles = matrix_to_euler(turn @ rotation_matrix(written, convention.rotation, degrees))
+        angles = matrix_to_euler(rotation @ rotation_matrix(written, convention.rotation, degrees))
     pose = torch.cat([position, angles, _closure(states, convention)], dim=-1)
     _check("a state, read by its convention,", pose)
     return pose
@@ -144,46 +152,46 @@ def from_pose(pose: Tensor, convention: Convention) -> Tensor:
     """Return states that hold these poses: the inverse of :func:`to_pose`.
 
     Args:
-        pose: `[..., 7]`, ours.
-        convention: How to write it.
+        pose: `[..., 7]`, in the convention of V-JEPA 2-AC.
+        convention: The dataset's convention.
 
     Returns:
-        `[..., S]`, S the least size that has all of the convention's places; other places are 0. Fingers share the
-        gripper's reading evenly.
+        `[..., S]`, S the least size that has all of the convention's indices; other entries are 0. The gripper's value
+        is divided evenly between fingers.
 
     Raises:
         PoseError: The convention has no pose, the last axis is not 7, or an entry is not finite.
     """
     _check("pose", pose)
     _check_has_pose(convention)
-    shift, turn = _frame(convention, pose)
-    back = turn.transpose(-1, -2)
+    shift, rotation = _frame(convention, pose)
+    inverse = rotation.transpose(-1, -2)
     position = pose[..., :3]
     if any(convention.frame):
-        position = (back @ (position - shift).unsqueeze(-1)).squeeze(-1)
+        position = (inverse @ (position - shift).unsqueeze(-1)).squeeze(-1)
     degrees = convention.angle_unit == "deg"
     if convention.rotation == "xyz" and not any(convention.frame[3:]):
         written = torch.rad2deg(pose[..., 3:6]) if degrees else pose[..., 3:6]
     else:
-        written = write_rotation(back @ euler_to_matrix(pose[..., 3:6]), convention.rotation, degrees)
+        written = write_rotation(inverse @ euler_to_matrix(pose[..., 3:6]), convention.rotation, degrees)
     opened, closed = convention.gripper_open, convention.gripper_closed
     fingers = len(convention.gripper_at)
     reading = (opened + pose[..., 6:] * (closed - opened)) / max(fingers, 1)
-    places = (*convention.position_at, *convention.rotation_at, *convention.gripper_at)
-    states = pose.new_zeros(*pose.shape[:-1], max(places) + 1)
+    indices = (*convention.position_at, *convention.rotation_at, *convention.gripper_at)
+    states = pose.new_zeros(*pose.shape[:-1], max(indices) + 1)
     parts = [
         position / LENGTHS_M[convention.position_unit],
         written,
         reading.expand(*pose.shape[:-1], fingers),
     ]
-    states[..., list(places)] = torch.cat(parts, dim=-1)
+    states[..., list(indices)] = torch.cat(parts, dim=-1)
     return states
 
 
 def unwrap_angles(poses: Tensor) -> Tensor:
-    """Return poses in time `[..., T, 7]` whose angles never change by more than half a turn from one to the next.
+    """Return a sequence of poses `[..., T, 7]` with continuous angles, of the same shape.
 
-    Full turns are added; the first pose stays as it is.
+    Full turns are added so that no angle changes by more than half a turn between poses; the first pose is unchanged.
     """
     angles = poses[..., 3:6]
     turns = -torch.round(angles.diff(dim=-2) / _TURN).cumsum(dim=-2)
@@ -192,7 +200,7 @@ def unwrap_angles(poses: Tensor) -> Tensor:
 
 
 def _closure(states: Tensor, convention: Convention) -> Tensor:
-    """Return how far the gripper is closed, `[..., 1]`."""
+    """Return the gripper's closure, `[..., 1]`."""
     if not convention.gripper_at:
         return torch.zeros_like(states[..., :1])
     reading = states[..., list(convention.gripper_at)].sum(dim=-1, keepdim=True)
@@ -202,7 +210,7 @@ def _closure(states: Tensor, convention: Convention) -> Tensor:
 
 
 def _frame(convention: Convention, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the place `[3]` and the rotation `[3, 3]` of the dataset's frame in the robot's base."""
+    """Return the position `[3]` [m] and the rotation `[3, 3]` of the dataset's frame in the robot's base."""
     frame = torch.tensor(convention.frame, dtype=like.dtype, device=like.device)
     return frame[:3], euler_to_matrix(frame[3:])
 
@@ -210,18 +218,17 @@ def _frame(convention: Convention, like: Tensor) -> tuple[Tensor, Tensor]:
 def _check_has_pose(convention: Convention) -> None:
     if not convention.has_pose:
         raise PoseError(
-            "the convention has no pose (position_at is empty); name the places of x, y and z in a state."
+            "the convention has no pose (position_at is empty); name the indices of x, y and z in a state."
         )
 
 
-def _check_places(states: Tensor, convention: Convention) -> None:
+def _check_indices(states: Tensor, convention: Convention) -> None:
     _check_has_pose(convention)
     for name in ("position_at", "rotation_at", "gripper_at"):
-        places = getattr(convention, name)
-        outside = [place for place in places if not 0 <= place < states.shape[-1]]
+        outside = [index for index in getattr(convention, name) if not 0 <= index < states.shape[-1]]
         if outside:
             raise PoseError(
-                f"{name} names place {outside[0]}, and a state has {states.shape[-1]} numbers, counted from 0; set "
+                f"{name} names index {outside[0]}, and a state has {states.shape[-1]} numbers, counted from 0; set "
                 f"{name} to where they are."
             )
     if not states.is_floating_point():

@@ -1,10 +1,9 @@
-"""Terms against collapse, on a batch of feature vectors.
+"""Regularizers that prevent collapse, on a batch of feature vectors: VICReg's terms and SIGReg.
 
-Each is a function of means over the rows alone. With several processes, `mean` averages such means over them, and the
-term is that of the *global* batch, the same number in every process. Its gradient is right where `mean` is
-differentiable with a backward that averages the gradients of all processes in turn, as that of a mean is, and where the
-gradients of the weights are then averaged over processes, as DistributedDataParallel does. Every process must have the
-same number of rows.
+Each is a function of means over the rows. With several processes, `mean` averages these means over processes, and the
+term is that of the *global* batch, the same number in every process. Its gradient is right if the backward of `mean`
+averages the gradients of all processes, as that of a mean does, and if the gradients of the weights are then averaged
+over processes, as DistributedDataParallel does. Every process must have the same number of rows.
 
 Legend: M rows of a process, n = M * processes rows in all, D width, K directions.
 """
@@ -23,12 +22,12 @@ from vjepa_world.errors import ConfigError
 Mean = Callable[[Tensor], Tensor]
 
 
-def _alone(x: Tensor) -> Tensor:
+def _one_process(x: Tensor) -> Tensor:
     return x
 
 
 def variance_hinge(
-    features: Tensor, *, gamma: float = 1.0, eps: float = 1e-4, mean: Mean = _alone, processes: int = 1
+    features: Tensor, *, gamma: float = 1.0, eps: float = 1e-4, mean: Mean = _one_process, processes: int = 1
 ) -> Tensor:
     r"""Return :math:`\frac1D \sum_j \max\{0, \gamma - \sqrt{\mathrm{Var}(z_j) + \epsilon}\}`, the variance over n - 1.
 
@@ -36,8 +35,8 @@ def variance_hinge(
         features: `[M, D]`.
         gamma: Standard deviation :math:`\gamma` that no channel should fall below.
         eps: :math:`\epsilon`, against an infinite gradient at no variance.
-        mean: See the module.
-        processes: Over how many processes `mean` averages.
+        mean: Averages over processes, see the module.
+        processes: Number of processes that `mean` averages over.
 
     Raises:
         ConfigError: If there are fewer than two rows.
@@ -50,13 +49,13 @@ def variance_hinge(
         return (gamma - (variance + eps).sqrt()).relu().mean()
 
 
-def covariance_penalty(features: Tensor, *, mean: Mean = _alone, processes: int = 1) -> Tensor:
+def covariance_penalty(features: Tensor, *, mean: Mean = _one_process, processes: int = 1) -> Tensor:
     r"""Return :math:`\frac1D \sum_{i \neq j} C_{ij}^2` with C the covariance of the channels, over n - 1.
 
     Args:
         features: `[M, D]`.
-        mean: See the module.
-        processes: Over how many processes `mean` averages.
+        mean: Averages over processes, see the module.
+        processes: Number of processes that `mean` averages over.
 
     Raises:
         ConfigError: If there are fewer than two rows.
@@ -81,7 +80,7 @@ def sigreg(
     *,
     knots: int = 17,
     limit: float = 3.0,
-    mean: Mean = _alone,
+    mean: Mean = _one_process,
     processes: int = 1,
 ) -> Tensor:
     r"""Return how far the features are from an isotropic Gaussian: the Epps-Pulley statistic of their projections.
@@ -98,8 +97,8 @@ def sigreg(
         directions: Unit vectors a, `[D, K]`, from :func:`random_directions`.
         knots: Points of the rule, at least 2.
         limit: :math:`\ell`.
-        mean: See the module.
-        processes: Over how many processes `mean` averages.
+        mean: Averages over processes, see the module.
+        processes: Number of processes that `mean` averages over.
 
     Source: LeJEPA (arXiv:2511.08544).
     """

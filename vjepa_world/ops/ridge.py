@@ -1,4 +1,4 @@
-"""Linear probes: what can be read off frozen features with one matrix.
+"""Ridge regression on frozen features: linear probes in closed form.
 
 Legend: M frames or clips, F features, K outputs.
 """
@@ -18,9 +18,11 @@ PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Errors of a probe on frames it was not fitted to.
+    """Errors of a probe on held-out frames.
 
-    `errors [M]`: Euclidean, in the target's unit; of classes 1 where wrong and 0 where right.
+    Attributes:
+        errors: `[M]`: Euclidean, in the target's unit; of classes 1 if wrong and 0 if right.
+        penalty: The ridge penalty that was chosen.
     """
 
     errors: Tensor
@@ -46,7 +48,7 @@ def ridge(features: Tensor, targets: Tensor, penalty: float) -> Tensor:
         penalty: :math:`\lambda`, in units of the mean eigenvalue :math:`\bar\sigma`.
 
     Returns:
-        `[F, K]`; zeros where the features do not vary at all, as a collapsed encoder's.
+        `[F, K]`; zeros if the features do not vary, as those of a collapsed encoder.
     """
     samples, width = features.shape
     scale = (penalty * features.square().sum() / width).clamp_min(1e-12)
@@ -62,13 +64,13 @@ def ridge(features: Tensor, targets: Tensor, penalty: float) -> Tensor:
 def linear_probe(
     train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, validation_fraction: float = 0.2
 ) -> ProbeResult:
-    """Fit a ridge regression and measure it on other frames.
+    """Fit a ridge regression and evaluate it on held-out frames.
 
-    The penalty is chosen on the last part of the training frames, never on the test frames.
+    The penalty is chosen on the last training frames, never on the test frames.
 
     Args:
         train: Features `[M, F]` and targets `[M, K]`; the last frames should be episodes of their own.
-        test: The same, of unseen scenes.
+        test: The same, of held-out scenes.
         validation_fraction: Share of the training frames that chooses the penalty.
 
     Returns:
@@ -84,15 +86,15 @@ def linear_probe(
 def linear_classifier(
     train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor], *, validation_fraction: float = 0.2
 ) -> ProbeResult:
-    """Fit a ridge regression to one-hot classes; the largest output is the answer.
+    """Fit a ridge regression to one-hot classes; the largest output is the predicted class.
 
     Args:
         train: Features `[M, F]` and classes `[M]` int64; see :func:`linear_probe`.
-        test: The same, of unseen scenes.
+        test: The same, of held-out scenes.
         validation_fraction: Share of the training frames that chooses the penalty.
 
     Returns:
-        1 for each test frame whose class is missed, else 0.
+        Errors of 1 for each test frame whose class is wrong, else 0.
     """
     classes = int(max(train[1].max(), test[1].max())) + 1
 

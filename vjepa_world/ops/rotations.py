@@ -1,7 +1,7 @@
-r"""Rotation matrices, and every way of :data:`vjepa_world.ops.convention.ROTATIONS` to write them down.
+r"""Rotation matrices, and conversions from and to the representations of :data:`vjepa_world.ops.convention.ROTATIONS`.
 
-Legend: a rotation :math:`R` turns vectors of the body's frame into the base frame's, columns are the body's axes;
-:math:`R_i(\theta)` turns about axis i. All functions are batched, in closed form, and keep the type of numbers.
+Legend: a rotation :math:`R` maps vectors of the body's frame to the base frame, its columns are the body's axes;
+:math:`R_i(\theta)` rotates about axis i. All functions are batched, in closed form, and return the input's dtype.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ class PoseError(VJEPAWorldError):
 
 
 def rotation_matrix(values: Tensor, rotation: str, degrees: bool = False) -> Tensor:
-    r"""Return the rotations that are written as `rotation` says.
+    r"""Return the rotation matrices of rotations in some representation.
 
     Args:
-        values: `[..., K]`, K numbers each: Euler angles in the order of their letters (lower case turns about the
-            fixed axes, upper case about the moving ones), a rotation vector (axis times angle), a quaternion of any
-            length but 0, or the matrix's first two columns, which are made orthogonal (Gram-Schmidt, the first kept).
-            `none` has no numbers and does not turn.
+        values: `[..., K]`, K numbers each: Euler angles in the order of their letters (lower case rotates about
+            the fixed axes, upper case about the moving ones), a rotation vector (axis times angle), a quaternion of any
+            length but 0, or the matrix's first two columns, which are orthonormalised (Gram-Schmidt, first column
+            first). `none` has no numbers and is the identity.
         rotation: One of `ROTATIONS`.
         degrees: Whether angles and rotation vectors are in degrees and not in radians; others have no angles.
 
@@ -41,7 +41,7 @@ def rotation_matrix(values: Tensor, rotation: str, degrees: bool = False) -> Ten
         `[..., 3, 3]`.
 
     Raises:
-        PoseError: There is no such way, the last axis is not K, or an entry has no direction.
+        PoseError: If there is no such representation, the last axis is not K, or an entry has no direction.
 
     Source:
         Rotation vectors: Rodrigues' formula. Columns: Zhou et al., arXiv:1812.07035.
@@ -60,13 +60,13 @@ def rotation_matrix(values: Tensor, rotation: str, degrees: bool = False) -> Ten
 
 
 def write_rotation(matrix: Tensor, rotation: str, degrees: bool = False) -> Tensor:
-    """Return rotations `[..., 3, 3]` written as `rotation` says, `[..., K]`; see :func:`rotation_matrix`.
+    """Return rotations `[..., 3, 3]` in a representation, `[..., K]`; see :func:`rotation_matrix`.
 
-    Of the ways to write the same rotation it is the one with the middle Euler angle in [-pi/2, pi/2], a quaternion
-    with w >= 0, and a rotation vector of at most half a turn.
+    Where several are equal, it is the one with the middle Euler angle in [-pi/2, pi/2], a quaternion with w >= 0, and a
+    rotation vector of at most half a turn.
 
     Raises:
-        PoseError: There is no such way, or the last two axes are not 3.
+        PoseError: If there is no such representation, or the last two axes are not 3.
     """
     _check_kind(rotation)
     if matrix.shape[-2:] != (3, 3):
@@ -87,8 +87,8 @@ def euler_to_matrix(euler: Tensor, order: str = "xyz") -> Tensor:
     r"""Return the rotations of Euler angles (a, b, c) [rad], `[..., 3]` -> `[..., 3, 3]`.
 
     Lower case, about fixed axes: `xyz` is :math:`R_z(c) R_y(b) R_x(a)`. Upper case, about the moving ones: `XYZ` is
-    :math:`R_x(a) R_y(b) R_z(c)`. The other orders are these with the axes renamed; where that mirrors space, every
-    turn changes its sense.
+    :math:`R_x(a) R_y(b) R_z(c)`. The other orders are these with the axes renamed; if that mirrors space, every
+    rotation changes its sense.
     """
     axes, sense = _axes(order)
     fixed = euler if order.islower() else euler.flip(-1)
@@ -98,8 +98,8 @@ def euler_to_matrix(euler: Tensor, order: str = "xyz") -> Tensor:
         torch.stack([sc * cb, sc * sb * sa + cc * ca, sc * sb * ca - cc * sa], dim=-1),
         torch.stack([-sb, cb * sa, cb * ca], dim=-1),
     ]
-    places = [axes.index(axis) for axis in range(3)]
-    return torch.stack(rows, dim=-2)[..., places, :][..., places]
+    indices = [axes.index(axis) for axis in range(3)]
+    return torch.stack(rows, dim=-2)[..., indices, :][..., indices]
 
 
 def matrix_to_euler(matrix: Tensor, order: str = "xyz") -> Tensor:
@@ -108,7 +108,7 @@ def matrix_to_euler(matrix: Tensor, order: str = "xyz") -> Tensor:
     For `xyz`, :math:`R = R_z(c) R_y(b) R_x(a)`: :math:`\tan c = R_{21} / R_{11}`,
     :math:`\tan b = -R_{31} / \sqrt{R_{11}^2 + R_{21}^2}`, and a from the second row of :math:`R_z(c)^\top R`, which is
     (0, cos a, -sin a). So the three give the rotation back at the gimbal lock too (middle angle +-pi/2), where the
-    last turn about a fixed axis, the first about a moving one, is set to zero.
+    last rotation about a fixed axis, the first about a moving one, is set to zero.
     """
     axes, sense = _axes(order)
     ((r11, r12, r13), (r21, r22, r23), (r31, _, _)) = (
@@ -142,7 +142,7 @@ def shortest_changes(changes: Tensor, units: Sequence[str]) -> Tensor:
 
 
 def _axes(order: str) -> tuple[list[int], float]:
-    """Return the axes in the order of turns about fixed ones, and -1 where renaming x y z so mirrors space."""
+    """Return the axes in the order of rotations about fixed ones, and -1 if renaming x y z so mirrors space."""
     axes = ["xyz".index(letter) for letter in (order if order.islower() else order[::-1].lower())]
     return axes, 1.0 if (axes[1] - axes[0]) % 3 == 1 else -1.0
 
@@ -214,7 +214,7 @@ def _unit(vectors: Tensor, what: str) -> Tensor:
     if len(short):
         raise PoseError(
             f"{what} has length 0 at {short[0].tolist()} and is no rotation; repair those rows, or name the right "
-            "places with rotation_at."
+            "indices with rotation_at."
         )
     return vectors / length
 
@@ -229,5 +229,5 @@ def _check_size(values: Tensor, rotation: str) -> None:
     if values.shape[-1:] != (ROTATIONS[rotation],):
         raise PoseError(
             f"rotations have shape {tuple(values.shape)}, and {rotation} is written in {ROTATIONS[rotation]} numbers "
-            "on the last axis; name as many places, or another way to write them."
+            "on the last axis; name as many indices, or another representation."
         )

@@ -22,26 +22,26 @@ def warmup_constant_cooldown(
     end: float = 0.0,
     shape: Shape = "cosine",
 ) -> float:
-    r"""Return the learning rate at `step`: up in a straight line, constant, then down.
+    r"""Return the learning rate at `step`: linear warm-up, constant, then cool-down.
 
     .. math::
         r_s = s_0 + (p - s_0) \min\{(s + 1) / W, 1\}, \qquad
         \mathrm{lr}_s = e + (r_s - e)\, f(\min\{(T - s) / C, 1\})
 
-    with W and C the steps of warm-up and cool-down, :math:`f(x) = x` or :math:`(1 - \cos \pi x) / 2`. The last step is
-    one short of the end value, so that an end of 0 wastes none.
+    with W and C the steps of warm-up and cool-down, :math:`f(x) = x` or :math:`(1 - \cos \pi x) / 2`. The end value
+    would be reached one step after the last, so that with an end of 0 no step is without effect.
 
     Args:
         step: 0-based step s.
-        total: Steps of the whole schedule, T.
+        total: Steps of the schedule, T.
         peak: Learning rate p of the constant part.
         warmup: Share of the schedule that warms up, in [0, 1].
         cooldown: Share of the schedule that cools down, in [0, 1].
-        start: Learning rate :math:`s_0` that the warm-up comes from.
-        end: Learning rate e that the cool-down goes to.
-        shape: Of the cool-down.
+        start: Learning rate :math:`s_0` at the start of the warm-up.
+        end: Learning rate e at the end of the cool-down.
+        shape: Shape of the cool-down.
 
-    Source: V-JEPA 2 (arXiv:2506.09985, section 2): 1e-4 to 5.25e-4, constant, in a straight line to 1e-6.
+    Source: V-JEPA 2 (arXiv:2506.09985, section 2): 1e-4 to 5.25e-4, constant, linearly to 1e-6.
     """
     warm_steps, cool_steps = max(round(warmup * total), 1), max(round(cooldown * total), 1)
     rise = min((step + 1) / warm_steps, 1.0)
@@ -53,7 +53,7 @@ def warmup_constant_cooldown(
 def warmup_cosine(
     step: int, total: int, peak: float, warmup: float, *, start: float = 0.0, end: float = 0.0
 ) -> float:
-    r"""Return the learning rate at `step`: up in a straight line, then down a half-cosine to `end` at the last step.
+    r"""Return the learning rate at `step`: linear warm-up, then a half-cosine to `end` at the last step.
 
     .. math::
         \mathrm{lr}_s = s_0 + (p - s_0) (s + 1) / W \quad (s + 1 < W), \qquad
@@ -61,10 +61,10 @@ def warmup_cosine(
 
     Args:
         step: 0-based step s.
-        total: Steps of the whole schedule, T.
+        total: Steps of the schedule, T.
         peak: Learning rate p at the end of the warm-up.
         warmup: Share of the schedule that warms up, in [0, 1].
-        start: Learning rate :math:`s_0` that the warm-up comes from.
+        start: Learning rate :math:`s_0` at the start of the warm-up.
         end: Learning rate e of the last step.
 
     Source: I-JEPA (arXiv:2301.08243, appendix A): 2e-4 to 1e-3, then to 1e-6; V-JEPA (arXiv:2404.08471) alike.
@@ -85,7 +85,7 @@ def cosine_schedule(step: int, total: int, start: float, end: float) -> float:
 
 
 def ramp(progress: float, first: float, last: float) -> float:
-    r"""Return :math:`\mathrm{clamp}((x - a) / (b - a), 0, 1)`: 0 up to `first`, 1 from `last` on, straight between.
+    r"""Return :math:`\mathrm{clamp}((x - a) / (b - a), 0, 1)`: 0 up to `first`, 1 from `last` on, linear between.
 
     Args:
         progress: x; a share of the run or a step, in the same unit as the others.

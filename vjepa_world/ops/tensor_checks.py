@@ -1,7 +1,6 @@
-"""What tensors the models take: one wording of what was got, what is allowed and how to get there.
+"""Checks of the tensors that models are given, with one form of error: what was got, what is allowed, how to fix it.
 
-Nothing here waits for an accelerator: values are looked at where they lie in the processor's memory, or once an error
-is certain.
+Nothing here waits for an accelerator: values are read on the CPU alone, or once an error is certain.
 
 Legend: B batch, T frames, C channels, H W pixels, V views side by side, N tokens, D width.
 """
@@ -20,26 +19,26 @@ logger = logging.getLogger(__name__)
 
 COLOURS = 3
 
-#: Width over height of a view at or below which one camera's picture (3:2, 4:3 or square) was meant to be cut in two.
+#: Width over height of a view at or below which one camera's image (3:2, 4:3 or square) would be cut in two.
 NARROWEST_VIEW = 0.75
 
-#: Width over height of one camera's wide picture; two cameras of 8:9 side by side would look alike, and are not built.
+#: Width over height of one camera's wide image; two cameras of 8:9 side by side have the same, and do not exist.
 WIDE_PICTURE = 16 / 9
 
-#: ImageNet-normalised pixels lie between -2.2 and 2.7, and augmented ones not far from there.
+#: Bound of normalised pixels: ImageNet-normalised ones are between -2.2 and 2.7, augmented ones not far from there.
 LARGEST_NORMALISED = 20.0
 
 
 def check_dense(name: str, got: object, axes: str) -> Tensor:
-    """Return `got` if it is a dense tensor that holds numbers.
+    """Return `got` if it is a dense tensor with values.
 
     Args:
-        name: What it is.
-        got: What was given.
-        axes: What its axes should be, as `[B, T, S]`.
+        name: Its name in an error.
+        got: The argument.
+        axes: Expected axes, as `[B, T, S]`.
 
     Raises:
-        ConfigError: If it is no tensor (a NumPy array, a list), sparse, quantised, or on the meta device.
+        ConfigError: If it is not a tensor (a NumPy array, a list), sparse, quantised, or on the meta device.
     """
     if not isinstance(got, Tensor):
         way = "torch.from_numpy" if type(got).__module__ == "numpy" else "torch.as_tensor"
@@ -60,17 +59,18 @@ def check_dense(name: str, got: object, axes: str) -> Tensor:
 def check_frames(
     frames: object, axes: str, *, name: str = "frames", views: int = 1, empty: bool = False
 ) -> Tensor:
-    """Return pictures if they are bytes of the wanted axes, colours third from the end.
+    """Return frames if they are uint8 with the expected axes, channels third from the end.
 
     Args:
-        frames: What was given.
-        axes: `[B, T, C, H, W]`, say.
-        name: What they are called in the error.
-        views: V, pictures side by side in each frame; what would be cut into ones far higher than wide is refused.
+        frames: The argument.
+        axes: Expected axes, as `[B, T, C, H, W]`.
+        name: Their name in an error.
+        views: V, images side by side in each frame; frames that would be cut into images much higher than wide are
+            refused.
         empty: Whether there may be none.
 
     Raises:
-        ConfigError: If they are of another kind, type, order or size. It says what would make them right.
+        ConfigError: If their type, number format, order of axes or size is another. The error says how to convert them.
     """
     tensor = check_dense(name, frames, f"uint8 {axes}")
     wanted = f"give uint8 {axes}, 0 to 255 in red, green, blue"
@@ -96,12 +96,11 @@ def check_frames(
 
 
 def check_video(video: object, axes: str = "[B, T, C, H, W]") -> Tensor:
-    """Return a video if it is one that an encoder reads: normalised floats, with batch and colours in their places.
-
-    Values are looked at on the processor alone.
+    """Return a video if it is an encoder's input: normalised floats. Values are read on the CPU alone.
 
     Raises:
-        ConfigError: If it is of another kind, type, order or size, not finite, or not normalised.
+        ConfigError: If its type, number format, order of axes or size is another, or it is not finite or not
+            normalised.
     """
     tensor = check_dense("video", video, f"float {axes}")
     wanted = f"give float {axes}, ImageNet-normalised by vjepa_world.ops.pixels.normalize_video(uint8 frames)"
@@ -116,10 +115,10 @@ def check_video(video: object, axes: str = "[B, T, C, H, W]") -> Tensor:
 
 
 def check_numbers(name: str, got: object, axes: str) -> Tensor:
-    """Return real numbers, whatever their format, if they have as many axes; those on the processor must be finite.
+    """Return a tensor of real numbers of any format with the expected number of axes; on a CPU they must be finite.
 
     Raises:
-        ConfigError: If they are no tensor, truth values, complex, of other axes, or not finite.
+        ConfigError: If it is not a tensor, is boolean or complex, has another number of axes, or is not finite.
     """
     tensor = check_dense(name, got, axes)
     if tensor.dtype == torch.bool or tensor.is_complex() or _is_float8(tensor):
@@ -133,7 +132,7 @@ def check_numbers(name: str, got: object, axes: str) -> Tensor:
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
-    """Check that numbers on the processor are finite, and that float32, in which they are read, holds them.
+    """Check that the values of a tensor on the CPU are finite, in float32 too, to which they are converted.
 
     Raises:
         ConfigError: If one is not.
@@ -151,7 +150,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
 
 
 def check_tokens(name: str, got: object, width: int, axes: str = "[B, N, D]") -> Tensor:
-    """Return features if they are floating-point numbers `[..., D]` of the width and axes that are read.
+    """Return features if they are floating point with the expected axes and width D.
 
     Raises:
         ConfigError: If they are not.
@@ -167,7 +166,7 @@ def check_tokens(name: str, got: object, width: int, axes: str = "[B, N, D]") ->
 
 
 def check_indices(name: str, got: object, count: int, batch: int, axes: str = "[B, n]") -> Tensor:
-    """Return indices of tokens, int64 `[B, n]`, if each is one of `count`; values are looked at on the processor alone.
+    """Return indices of tokens if they are int64 `[B, n]` from 0 to `count` - 1; values are read on the CPU alone.
 
     Raises:
         ConfigError: If they are not.
@@ -186,7 +185,7 @@ def check_indices(name: str, got: object, count: int, batch: int, axes: str = "[
 
 
 def check_format(name: str, dtype: object) -> torch.dtype:
-    """Return a number format if it is one of floating-point numbers that models compute in.
+    """Return a number format if models can compute in it.
 
     Raises:
         ConfigError: If it is not.
@@ -201,10 +200,10 @@ def check_format(name: str, dtype: object) -> torch.dtype:
 
 
 def check_device(name: str, device: object) -> torch.device:
-    """Return a device by its name; it is not looked at whether it is there.
+    """Return a device by its name; whether it is available is not checked.
 
     Raises:
-        ConfigError: If there is no device of such a name.
+        ConfigError: If the name is not that of a device.
     """
     try:
         return torch.device(device)  # type: ignore[call-overload]
@@ -217,7 +216,7 @@ def _count(axes: str) -> int:
 
 
 def _is_float8(tensor: Tensor) -> bool:
-    """Return whether numbers are in a format that is only stored: nothing can be computed in it."""
+    """Return whether numbers are in an 8-bit format, which is for storage and has no arithmetic."""
     return tensor.is_floating_point() and tensor.element_size() < 2
 
 
@@ -260,7 +259,7 @@ def _check_axes(tensor: Tensor, axes: str, name: str, wanted: str) -> None:
 
 
 def _to_bytes(tensor: Tensor, name: str) -> str:
-    """Return how pixels of another format become bytes."""
+    """Return how pixels of another format are converted to uint8."""
     if tensor.dtype == torch.bool:
         return f": {name}.to(torch.uint8) * 255, if true is white"
     if tensor.is_complex() or _is_float8(tensor) or not tensor.numel():

@@ -1,4 +1,4 @@
-"""How far predicted tokens are from true ones, and how much each token counts.
+"""Errors of predicted tokens, and the weights of tokens in a loss.
 
 Legend: B batch, T frames, N tokens a frame, D width.
 """
@@ -35,19 +35,22 @@ def token_error(predicted: Tensor, target: Tensor, kind: str = "l1") -> Tensor:
 
 
 def token_change(current: Tensor, following: Tensor) -> Tensor:
-    """Return how far each token moves, the L1 of its change, `[..., N, D]` -> `[..., N]`."""
+    """Return the L1 change of each token from `current` to `following`, `[..., N, D]` -> `[..., N]`."""
     return (following - current).abs().mean(dim=-1)
 
 
 def motion_weights(change: Tensor, share: float, mean: Tensor | None = None) -> Tensor:
     r"""Return token weights of mean one, :math:`1 - \alpha + \alpha\,c_n / \bar c`.
 
-    With :math:`\alpha = 0` all tokens count alike; towards one the loss is about what moves.
+    With :math:`\alpha = 0` all tokens count alike; with larger values tokens that change count more.
 
     Args:
         change: :math:`c`, see :func:`token_change`, `[..., N]`.
         share: :math:`\alpha` in [0, 1].
-        mean: :math:`\bar c`, where it is of more than these tokens.
+        mean: :math:`\bar c`, if it is over more than these tokens.
+
+    Returns:
+        `[..., N]`.
     """
     scale = (change.mean() if mean is None else mean).clamp_min(1e-8)
     return 1 - share + share * change / scale

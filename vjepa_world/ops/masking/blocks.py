@@ -1,6 +1,6 @@
-"""3D multi-block masks: which tokens the context encoder sees and which it must predict.
+"""V-JEPA's 3D multi-block masks: context tokens for the encoder, target tokens for the predictor.
 
-Legend: B clips, T H W the token grid, P = H*W places of a frame, N = T*P tokens, Nc context tokens, Np predicted
+Legend: B clips, T H W the token grid, P = H*W positions of a frame, N = T*P tokens, Nc context tokens, Np predicted
 tokens.
 """
 
@@ -27,7 +27,7 @@ __all__ = [
     "sample_pair_masks",
 ]
 
-#: How often clips without a usable context are drawn again.
+#: How often the masks of clips without a usable context are drawn again.
 TRIES = 100
 
 
@@ -60,13 +60,13 @@ def _hidden_area(spec: MaskSpec, height: int, width: int, batch: int, generator:
 def _unions(
     batch: int, blocks: int, shape: tuple[int, int], size: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
-    """Return the union of `blocks` blocks at random places, `[B, P]` bool."""
+    """Return the union of `blocks` blocks at random positions, `[B, P]` bool."""
     top = torch.randint(0, size[0] - shape[0] + 1, (batch, blocks, 1), generator=generator)
     left = torch.randint(0, size[1] - shape[1] + 1, (batch, blocks, 1), generator=generator)
     rows, columns = torch.arange(size[0]), torch.arange(size[1])
     in_rows = (rows >= top) & (rows < top + shape[0])
     in_columns = (columns >= left) & (columns < left + shape[1])
-    # In how many blocks a place is: one small matrix product a clip, where comparing places would be many bytes.
+    # Number of blocks at each position: a small matrix product a clip needs less memory than comparing positions.
     return (in_rows.float().mT @ in_columns.float()).flatten(1) > 0
 
 
@@ -75,10 +75,10 @@ def sample_masks(
 ) -> list[tuple[Tensor, Tensor]]:
     """Draw one (context, target) pair of token indices per mask family.
 
-    A block's size is drawn once a batch and its place once a clip; blocks extend over all frames. The
-    target is the blocks' union, the context its complement, both cut at random to the smallest of the batch
-    so that they stack. Where the union is all of a frame, its blocks' places are drawn again: one clip with next to no
-    context would cut the context of the whole batch. Where that never helps, one place at random stays visible.
+    A block's size is drawn once a batch and its position once a clip; blocks extend over all frames. The target is the
+    blocks' union, the context its complement, both cut at random to the smallest of the batch so that they stack. If
+    the union is the entire frame, the blocks' positions are drawn again, since one clip almost without context would
+    cut the context of the batch. If that never helps, one position at random stays visible.
 
     Args:
         grid: Token grid (T, H, W).
@@ -107,12 +107,12 @@ def sample_masks(
 def sample_pair_masks(
     tokens: int, batch: int, visible: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw which tokens of the second of two frames are seen; of the first, all are.
+    """Draw the visible tokens of a pair of frames: all of the first one, some of the second.
 
     Args:
         tokens: N, tokens of a frame.
         batch: B.
-        visible: Share of the second frame's tokens that are seen; at least one is, and at least one is not.
+        visible: Share of the second frame's tokens that are visible; at least one is, and at least one is not.
         generator: CPU generator.
 
     Returns:
@@ -121,15 +121,15 @@ def sample_pair_masks(
 
     Source: the asymmetric masking of SiamMAE (arXiv:2305.14344).
     """
-    seen = min(max(round(visible * tokens), 1), tokens - 1)
+    count = min(max(round(visible * tokens), 1), tokens - 1)
     order = torch.rand(batch, tokens, generator=generator).argsort(dim=1)
-    few, hidden = order[:, :seen].sort(dim=1).values, order[:, seen:].sort(dim=1).values
+    few, hidden = order[:, :count].sort(dim=1).values, order[:, count:].sort(dim=1).values
     first = torch.arange(tokens).expand(batch, -1)
     return torch.cat([first, few + tokens], dim=1), hidden
 
 
 def random_order(first: Tensor, generator: torch.Generator) -> Tensor:
-    """Return each row's places in random order, those that are true in `first` before the others.
+    """Return each row's positions in random order, those that are true in `first` before the others.
 
     Args:
         first: `[B, P]` bool.
@@ -138,7 +138,7 @@ def random_order(first: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         `[B, P]` int64, each row a permutation of 0..P-1.
     """
-    # One integer holds group, random number and place, since NumPy sorts plain integers several times faster than
+    # One integer holds group, random number and position, since NumPy sorts plain integers several times faster than
     # torch sorts numbers with their indices.
     bits = first.shape[1].bit_length()
     keys = torch.randint(0, 1 << 32, first.shape, generator=generator)
@@ -147,10 +147,10 @@ def random_order(first: Tensor, generator: torch.Generator) -> Tensor:
     return torch.from_numpy(np.sort(packed.numpy(), axis=1)) & ((1 << bits) - 1)
 
 
-def over_frames(places: Tensor, grid: tuple[int, int, int]) -> Tensor:
-    """Return the tokens at `places [..., n]` of every frame, `[..., T*n]`, sorted."""
+def over_frames(positions: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    """Return the indices of the tokens at `positions [..., n]` of every frame, `[..., T*n]`, sorted."""
     frames, height, width = grid
-    inside = torch.from_numpy(np.sort(places.numpy(), axis=-1))
+    inside = torch.from_numpy(np.sort(positions.numpy(), axis=-1))
     offsets = torch.arange(frames).unsqueeze(-1) * (height * width)
     return (inside.unsqueeze(-2) + offsets).flatten(-2)
 

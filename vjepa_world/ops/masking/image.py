@@ -1,7 +1,7 @@
-"""I-JEPA's masks: several small targets and one large context beside them.
+"""I-JEPA's masks: several small targets and one large context without them.
 
-Legend: B images, T H W the token grid (T = 1 for an image), P = H*W places, M targets, Nc context tokens, Np tokens of
-a target.
+Legend: B images, T H W the token grid (T = 1 for an image), P = H*W positions, M targets, Nc context tokens, Np tokens
+of a target.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def sample_image_masks(
 ) -> tuple[Tensor, Tensor]:
     """Draw one context and several targets for each image.
 
-    The sizes are drawn once a batch, the places once an image. The context is a square block without the targets'
-    places, cut at random to the batch's smallest; targets may overlap. An image whose context has too few places is
-    drawn again as a whole.
+    The sizes are drawn once a batch, the positions once an image. The context is a square block without the targets'
+    positions, cut at random to the batch's smallest; targets may overlap. If an image's context has too few positions,
+    all its blocks are drawn again.
 
     Args:
         grid: Token grid (T, H, W); with T > 1, all frames are masked alike.
@@ -38,7 +38,7 @@ def sample_image_masks(
         target_scale: Least and largest share of the frame that a target takes.
         target_aspect: Least and largest height over width of a target.
         context_scale: Least and largest share of the frame that the context takes before targets are removed.
-        min_context: Least number of places a context must have.
+        min_context: Least number of positions of a context.
 
     Returns:
         `context [B, Nc]` and `targets [B, M, Np]`, sorted int64 indices into the tokens.
@@ -57,18 +57,18 @@ def sample_image_masks(
     shape = block_shape(scale, aspect, height, width)
     side = block_shape(large, 1.0, height, width)
     predicted = torch.empty(batch, targets, shape[0] * shape[1], dtype=torch.int64)
-    seen = torch.zeros(batch, height * width, dtype=torch.bool)
+    visible = torch.zeros(batch, height * width, dtype=torch.bool)
     missing = torch.arange(batch)
     for _ in range(TRIES):
         predicted[missing] = _blocks(len(missing), targets, shape, (height, width), generator)
         block = _blocks(len(missing), 1, side, (height, width), generator).flatten(1)
         fresh = torch.zeros(len(missing), height * width, dtype=torch.bool)
         fresh.scatter_(1, block, True).scatter_(1, predicted[missing].flatten(1), False)
-        seen[missing] = fresh
+        visible[missing] = fresh
         missing = missing[fresh.sum(dim=1) < min_context]
         if not len(missing):
-            order = random_order(seen, generator)
-            count = int(seen.sum(dim=1).min())
+            order = random_order(visible, generator)
+            count = int(visible.sum(dim=1).min())
             return over_frames(order[:, :count], grid), over_frames(predicted, grid)
     raise ConfigError(
         f"{targets} targets of {shape[0]}x{shape[1]} leave fewer than {min_context} tokens of a context of {side[0]}x"
@@ -79,7 +79,7 @@ def sample_image_masks(
 def _blocks(
     batch: int, count: int, shape: tuple[int, int], size: tuple[int, int], generator: torch.Generator
 ) -> Tensor:
-    """Return the places of `count` blocks of one shape at random, `[B, count, h*w]`, sorted."""
+    """Return the positions in `count` random blocks of one shape, `[B, count, h*w]`, sorted."""
     top = torch.randint(0, size[0] - shape[0] + 1, (batch, count, 1, 1), generator=generator)
     left = torch.randint(0, size[1] - shape[1] + 1, (batch, count, 1, 1), generator=generator)
     rows, columns = top + torch.arange(shape[0]).unsqueeze(1), left + torch.arange(shape[1])

@@ -1,4 +1,4 @@
-"""What a family of block masks is, in words. Free of torch, so that help is quick."""
+"""The configuration of a family of block masks. Imports no torch, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class MaskSpec:
     """One family of blocks: rectangles that hide the same part of the frame at all times.
 
     Attributes:
-        num_blocks: How many of them a clip has.
-        scale: Share of the frame's area that each takes.
+        num_blocks: Number of blocks of a clip.
+        scale: Share of the frame's area that each block covers.
         aspect_low: Least height over width.
         aspect_high: Largest height over width.
     """

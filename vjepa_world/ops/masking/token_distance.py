@@ -1,4 +1,4 @@
-"""How far visible tokens are from hidden ones.
+"""Distances of visible tokens to the nearest hidden one.
 
 Legend: B clips, T H W the token grid, N = T*H*W tokens, Nc visible tokens, Np hidden tokens.
 """
@@ -13,7 +13,7 @@ def distance_to_hidden(context: Tensor, hidden: Tensor, grid: tuple[int, int, in
     r"""Return :math:`d_i = \min_{j \in \mathrm{hidden}} \lVert x_i - x_j \rVert_2`, the Euclidean distance in tokens.
 
     Positions x are (t, h, w): a step in time counts as much as one in space. The minimum is taken along one axis after
-    the other, an exact distance transform, so no distance between two sets of tokens is ever stored.
+    the other, an exact distance transform, so no matrix of distances between tokens is stored.
 
     Args:
         context: Indices of the visible tokens, `[B, Nc]`.
@@ -21,7 +21,7 @@ def distance_to_hidden(context: Tensor, hidden: Tensor, grid: tuple[int, int, in
         grid: Token grid (T, H, W).
 
     Returns:
-        `[B, Nc]` float32; infinite where nothing is hidden.
+        `[B, Nc]` float32; infinite if nothing is hidden.
 
     Source: V-JEPA 2.1 (arXiv:2603.14482); the transform: Felzenszwalb and Huttenlocher (Theory of Computing 2012).
     """
@@ -30,9 +30,9 @@ def distance_to_hidden(context: Tensor, hidden: Tensor, grid: tuple[int, int, in
     squared = squared.scatter_(1, hidden, 0.0).unflatten(1, grid)
     for axis, length in enumerate(grid, start=1):
         line = squared.movedim(axis, -1)
-        places = torch.arange(length, device=hidden.device)
+        positions = torch.arange(length, device=hidden.device)
         nearest = torch.full_like(line, torch.inf)
-        for place in range(length):
-            nearest = torch.minimum(nearest, line[..., place, None] + (places - place).square())
+        for position in range(length):
+            nearest = torch.minimum(nearest, line[..., position, None] + (positions - position).square())
         squared = nearest.movedim(-1, axis)
     return torch.take_along_dim(squared.flatten(1), context, dim=1).sqrt()

@@ -243,7 +243,7 @@ def test_a_convention_that_does_not_fit_is_found_and_the_rest_is_checked() -> No
     findings = check_numbers(episodes, DELTA)
     assert {f.check for f in findings} == {"convention"}
     assert [f.episode for f in findings] == list(range(6))
-    assert "gripper_at names place 6" in findings[0].message
+    assert "gripper_at names index 6" in findings[0].message
 
 
 def with_frames(rows: int, **cameras: np.ndarray) -> Trajectory:
