@@ -84,7 +84,10 @@ def test_what_the_file_does_not_tell_can_be_said(tmp_path: Path, capsys: pytest.
     )
     meta_files.save(content, tmp_path / "mine.pt")
     assert run(tmp_path, "inspect", "mine.pt") == 2
-    assert "no tensor tells its heads; give config={'num_heads': ...}" in capsys.readouterr().err
+    assert (
+        "its heads cannot be inferred from the tensors; give config={'num_heads': ...}"
+        in capsys.readouterr().err
+    )
     (tmp_path / "videos").mkdir()
     assert run(tmp_path, "inspect", "videos", "--weights", "encoder") == 2
     assert "--weights and --config are about a checkpoint, and videos holds none" in capsys.readouterr().err

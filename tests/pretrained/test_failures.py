@@ -73,7 +73,7 @@ def test_a_text_in_place_of_weights_is_named(saved: Path) -> None:
 @pytest.mark.parametrize("text", ["", '{"kind": "world_m', "\ufffd{"])
 def test_broken_json_is_named(saved: Path, text: str) -> None:
     (saved / "config.json").write_text(text, encoding="utf-16" if "\ufffd" in text else "utf-8")
-    with pytest.raises(CheckpointError, match=r"model/config.json is not readable JSON .*make it again"):
+    with pytest.raises(CheckpointError, match=r"model/config.json is not readable JSON .*create it again"):
         load_world_model(saved)
 
 
@@ -91,17 +91,17 @@ def test_broken_json_is_named(saved: Path, text: str) -> None:
         (lambda d: d.update(kind="encoder"), "config.json has the unknown key 'encoder'; .*Allowed: depth, "),
         (
             lambda d: d.update(format_version=3),
-            "has format_version 3, and of kind world_model this release reads 2; use the release that",
+            "has format_version 3; of kind world_model, this release reads 2. Use the release that",
         ),
         (
             lambda d: d.update(format_version=1),
-            "has format_version 1, and of kind world_model .*make the checkpoint again .a world model: `vjepa",
+            "has format_version 1; of kind world_model, .*create the checkpoint again .a world model: `vjepa",
         ),
         (lambda d: d.pop("config"), "config.json has no 'config' object"),
-        (lambda d: d["config"].pop("encoder"), "config.json describes no EncoderConfig"),
-        (lambda d: d["config"].update(predictor=[1]), "config.json describes no ActionPredictorConfig"),
+        (lambda d: d["config"].pop("encoder"), "config.json does not describe EncoderConfig"),
+        (lambda d: d["config"].update(predictor=[1]), "config.json does not describe ActionPredictorConfig"),
         (lambda d: d["config"].update(vies=2), r"has the unknown key 'vies'; did you mean 'views'\?"),
-        (lambda d: d["config"].pop("latents"), "config.json describes no LatentsConfig"),
+        (lambda d: d["config"].pop("latents"), "config.json does not describe LatentsConfig"),
         (lambda d: d["config"].pop("embodiments"), "config.json lists no embodiments"),
         (
             lambda d: d["config"]["embodiments"][0].update(action_dims=2),
@@ -113,7 +113,7 @@ def test_broken_json_is_named(saved: Path, text: str) -> None:
         ),
         (
             lambda d: d["config"]["encoder"].update(depth="two"),
-            "config.json describes no EncoderConfig that can be built: depth is 'two'; it must be a whole number",
+            "config.json does not describe a valid EncoderConfig: depth is 'two'; it must be a whole number",
         ),
     ],
 )
@@ -192,7 +192,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(
         write_folder(saved, files)
     message = f"could not write the checkpoint {saved}: "
     assert str(caught.value).startswith(message)
-    assert "Free some disk space or choose another place; nothing half-written was left behind." in str(
+    assert "Free some disk space or choose another path; no partial checkpoint was left behind." in str(
         caught.value
     )
     with files_of_at_most(50_000), pytest.raises(CheckpointError, match="could not write the checkpoint"):

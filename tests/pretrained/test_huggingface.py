@@ -310,7 +310,7 @@ V21: dict[str, Any] = {"positions": "interleaved", "rope_span": 16, "image_embed
     [
         ({"positions": "interleaved"}, {}, "no rotary positions of the interleaved convention"),
         ({"rope_span": 16}, {}, r"does not stretch positions \(rope_span 16\)"),
-        ({"image_embed": True}, {}, "no patch embedding for images beside the one for video"),
+        ({"image_embed": True}, {}, "no second patch embedding for images"),
         ({"levels": (0, 1)}, {}, r"not one for each of the levels \(0, 1\)"),
         ({"positions": "sincos"}, {}, r"single images alone \(I-JEPA\), not for video \(V-JEPA 1\)"),
         ({}, {"masked_predictor": {"positions": "interleaved"}}, "predictor has no interleaved positions"),
@@ -406,15 +406,15 @@ def test_another_config_is_refused(text: str, message: str, ours: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"hidden_act": "relu"}, "hidden_act 'relu', but these models are built with 'gelu' alone"),
-        ({"qkv_bias": False}, "qkv_bias False, but these models are built with True alone"),
+        ({"hidden_act": "relu"}, "hidden_act 'relu', but only 'gelu' is supported"),
+        ({"qkv_bias": False}, "qkv_bias False, but only True is supported"),
         ({"in_chans": 1}, "in_chans 1, but"),
         ({"patch_size": [8, 4]}, r"patch_size \[8, 4\]; expected a number"),
         ({"hidden_size": "64"}, "hidden_size '64'; expected a number"),
         ({"num_hidden_layers": 2.5}, "num_hidden_layers 2.5; expected a number"),
         ({"mlp_ratio": True}, "mlp_ratio True; expected a number"),
         ({"mlp_ratio": float("inf")}, "mlp_ratio inf; expected a number"),
-        ({"hidden_size": 65}, "describes no architecture that can be built: embed_dim 65"),
+        ({"hidden_size": 65}, "describes an architecture that is not valid: embed_dim 65"),
         ({"crop_size": 25}, "image_size 25 is not a multiple of patch_size 8"),
         ({"num_attention_heads": 0}, "num_heads is 0"),
     ],
@@ -478,7 +478,7 @@ def test_a_classifier_that_lacks_tensors_or_labels_is_refused(tmp_path: Path) ->
     folder = save(transformers_model(CLASSIFIER, num_labels=3), tmp_path / "a")
     with pytest.raises(CheckpointError, match="names 2 labels, but the classifier has 3 outputs"):
         read_huggingface(edit_config(folder, id2label={"0": "a", "1": "b"}))
-    with pytest.raises(CheckpointError, match="id2label that maps no numbers to names"):
+    with pytest.raises(CheckpointError, match="id2label that does not map numbers to names"):
         read_huggingface(edit_config(folder, id2label={"a": "b"}))
     edit_config(folder, id2label=None)
     with pytest.raises(CheckpointError, match=r"missing pooler\.query_tokens \[1, 1, 64\]"):
@@ -510,7 +510,7 @@ def test_a_shard_that_is_missing_or_elsewhere_is_named(tmp_path: Path) -> None:
     shard = folder / written["weight_map"]["encoder.layernorm.weight"]
     content = shard.read_bytes()
     shard.unlink()
-    with pytest.raises(CheckpointError, match=rf"names {shard.name}, which is not there"):
+    with pytest.raises(CheckpointError, match=rf"names {shard.name}, which does not exist"):
         read_huggingface(folder)
     save_file({"other": torch.zeros(1)}, shard)
     with pytest.raises(CheckpointError, match=r"tensors that its files lack: .*encoder\.layernorm\.weight"):
@@ -518,7 +518,7 @@ def test_a_shard_that_is_missing_or_elsewhere_is_named(tmp_path: Path) -> None:
     shard.write_bytes(content)
     for outside in ("../secret.safetensors", "/etc/passwd"):
         index.write_text(json.dumps({"weight_map": written["weight_map"] | {"norm": outside}}))
-        with pytest.raises(CheckpointError, match="only files of the folder itself are allowed"):
+        with pytest.raises(CheckpointError, match="only files inside the folder are allowed"):
             read_huggingface(folder)
     for text in ("[]", "{}", "{", '{"weight_map": [1]}', '{"weight_map": {"a": 1}}'):
         index.write_text(text)
@@ -614,14 +614,14 @@ def test_without_hub_and_cache_it_says_what_to_download(
     settings: dict[str, str], reason: str, tmp_path: Path
 ) -> None:
     refused = resolve(HUB_ID, tmp_path, **settings)
-    assert refused.startswith(f"REFUSED {HUB_ID} is no file or folder here")
+    assert refused.startswith(f"REFUSED {HUB_ID} is not a file or folder")
     assert reason in refused
     command = f"hf download {HUB_ID} --include '*.json' '*.safetensors' --local-dir vjepa2-vitl-fpc64-256"
     assert command in refused
-    assert "bring the folder vjepa2-vitl-fpc64-256 here and give its path" in refused
+    assert "copy the folder vjepa2-vitl-fpc64-256 to this machine and give its path" in refused
     assert str(tmp_path / "hub" / "models--facebook--vjepa2-vitl-fpc64-256") in refused
 
 
 def test_what_is_no_hub_id_is_told_so(tmp_path: Path) -> None:
     refused = resolve("a/b/c", tmp_path, HF_HUB_OFFLINE="1")
-    assert refused.startswith("REFUSED a/b/c is no file or folder here, and no hub id either")
+    assert refused.startswith("REFUSED a/b/c is not a file or folder, and not a hub id either")

@@ -340,7 +340,7 @@ def test_unknown_width_needs_its_heads(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         read_meta(path)
     text = str(caught.value)
-    assert "16 wide with 2 blocks, which is not a known width (192, 384, 768, 1024, 1280, 1408, 1664" in text
+    assert "width 16 and 2 blocks, which is not a known width (192, 384, 768, 1024, 1280, 1408, 1664" in text
     assert "nearest architecture is tiny (width 192, 12 blocks, 3 heads)" in text
     assert "give config={'num_heads': ...}" in text and str(path) in text
     assert read_meta(path, encoder=SMALL).encoder == dataclasses.replace(
@@ -435,7 +435,9 @@ def test_predictor_is_as_strict(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"])
 def test_file_without_what_tells_the_architecture_is_refused(tmp_path: Path, name: str) -> None:
     path = small_file(tmp_path / "file", lambda tensors: tensors.pop(BACKBONE + name))
-    with pytest.raises(CheckpointError, match=f"the encoder lacks {name}, which tells its architecture"):
+    with pytest.raises(
+        CheckpointError, match=f"the encoder lacks {name}, which its architecture is inferred from"
+    ):
         read_meta(path, encoder=SMALL)
 
 
@@ -458,7 +460,7 @@ def test_tensors_in_unknown_entries_are_refused(tmp_path: Path) -> None:
         ({"encoder": {"a": 3}}, "the entry 'encoder' is not a dictionary of tensors"),
         ({"classifiers": {"a": torch.zeros(2)}}, "the entry 'classifiers' is not a list of state dicts"),
         ({"classifiers": []}, "there is no classifier 0 in this file; there are 0"),
-        ({"classifiers": [], "vjepa_world": 3}, "the entry 'vjepa_world' does not hold words by part"),
+        ({"classifiers": [], "vjepa_world": 3}, "the entry 'vjepa_world' does not hold fields by part"),
     ],
 )
 def test_other_content_is_refused(tmp_path: Path, made: Any, text: str) -> None:
@@ -483,7 +485,7 @@ def test_probes_of_other_layouts_are_refused(tmp_path: Path) -> None:
         read_meta(path)
     several: Shapes = meta_files.probe() | {"pooler.query_tokens": (1, 3, 64)}
     path = save({"classifiers": [state(several, MODULE, 0)]}, tmp_path / "actions")
-    with pytest.raises(CheckpointError, match="3 queries and the outputs linear; only probes of one query"):
+    with pytest.raises(CheckpointError, match="3 queries and the outputs linear; only probes with one query"):
         read_meta(path)
 
 
@@ -796,7 +798,7 @@ def test_written_file_holds_the_encoder_once_and_nothing_of_the_files_it_was_map
 
 def test_failed_write_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
-    with pytest.raises(CheckpointError, match=r"could not write .*taken.*nothing half-written"):
+    with pytest.raises(CheckpointError, match=r"could not write .*taken.*no partial file"):
         write_meta(read_meta(file_of(folder, "probe")), tmp_path / "taken")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 

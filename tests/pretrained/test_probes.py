@@ -77,7 +77,7 @@ def test_a_probe_that_tells_little_has_numbers_for_labels(tmp_path: Path) -> Non
 def test_what_is_no_probe_or_does_not_fit_is_refused(tmp_path: Path) -> None:
     save_pretrained(tiny_encoder(), tmp_path / "encoder")
     with pytest.raises(
-        CheckpointError, match="is of kind transformers VJEPA2Model, but a probe is needed; train one with"
+        CheckpointError, match="is of kind transformers VJEPA2Model, but a probe is required; train one with"
     ):
         load_probe(tmp_path / "encoder")
     with pytest.raises(CheckpointError, match="the probe has 3 outputs and 2 labels"):
@@ -94,7 +94,7 @@ def test_what_is_no_probe_or_does_not_fit_is_refused(tmp_path: Path) -> None:
         load_probe(tmp_path / "probe")
     for wrong in ('"frame": 4', '"frames": 0'):
         config.write_text(whole.replace('"frames": 4', wrong))
-        with pytest.raises(CheckpointError, match="describes wrongly what its encoder was shown"):
+        with pytest.raises(CheckpointError, match="has a wrong description of its encoder's input"):
             load_probe(tmp_path / "probe")
 
 

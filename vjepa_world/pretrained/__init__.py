@@ -1,4 +1,4 @@
-"""Checkpoints in and out."""
+"""Checkpoints: reading, loading, saving and converting them in every format of the family."""
 
 from vjepa_world.pretrained.loading import (
     load_encoder,

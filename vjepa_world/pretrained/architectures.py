@@ -1,4 +1,4 @@
-"""The encoders that this family has released, and what no weight's shape tells. Free of torch."""
+"""The released encoder sizes, and the hyperparameters that cannot be inferred from weight shapes. Free of torch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A known size of encoder.
+    """A released encoder size.
 
     Attributes:
-        name: As the family calls it.
+        name: Its name in the papers.
         embed_dim: Width.
         depth: Blocks.
         num_heads: Attention heads with rotary positions (V-JEPA 2, 2.1).

@@ -1,4 +1,4 @@
-"""What every format is read into and written from: typed configurations and tensors under our names."""
+"""The common representation that every format is read into and written from."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from vjepa_world.models.config import (
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A checkpoint as its file has it. A part that it lacks has no configuration and no tensors.
+    """The content of a checkpoint: typed configurations, and tensors under the names of our modules.
 
-    Tensors may be memory-mapped: nothing is copied before a model takes them.
+    A part that is missing has no configuration and no tensors.
+
+    Tensors may be memory-mapped: nothing is copied before a model is built.
 
     Attributes:
         format: native, meta or huggingface.
-        name: What kind of file it was recognised as, in words ("V-JEPA 2 training file").
+        name: The recognised kind of file, for messages ("V-JEPA 2 training file").
         source: The file or folder.
-        encoder: Of a checkpoint with an encoder.
-        masked_predictor: Of a checkpoint with the predictor of pretraining.
-        world_model: Of a checkpoint with an action-conditioned predictor; its `encoder` is `encoder` above.
-        probe: Of a checkpoint with a classifier or regressor on frozen features.
+        encoder: The encoder's architecture, if there is one.
+        masked_predictor: The architecture of the predictor of pretraining, if there is one.
+        world_model: The world model's architecture, if there is an action-conditioned predictor.
+        probe: The architecture of a classifier or regressor on frozen features, if there is one.
         tensors: By part (`encoder`, `masked_predictor`, `predictor`, `probe`), then by the module's own names.
-        ignored: Tensors of the file that no part uses, each on the format's list of ignorable ones.
-        details: What else the file tells (labels, epoch, provenance).
+        ignored: Unused tensors of the file; each is on the format's list of ignorable tensors.
+        details: Other content of the file (labels, epoch, provenance).
     """
 
     format: str

@@ -1,4 +1,4 @@
-"""Whole folders or none: how checkpoints reach the disk."""
+"""Checkpoint folders are written atomically."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from vjepa_world.files.checksums import MODEL_METADATA, is_damaged, seal
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
-#: What transformers has beside them: how pixels become an encoder's input.
+#: transformers' files that describe how pixels become an encoder's input.
 PREPROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json")
 
 
 def write_folder(folder: Path, files: dict[str, Any]) -> None:
     """Write a folder of `.safetensors`, `.json` and `.pt` files atomically: a partial one is never seen.
 
-    A folder that stands there already is replaced, if it holds nothing but a checkpoint's files.
+    An existing folder is replaced if it holds only the files of a checkpoint.
 
     Raises:
-        CheckpointError: If the disk is full, the place cannot be written, or other files are in the way.
+        CheckpointError: If the disk is full, the path cannot be written, or the folder holds other files.
     """
     temporary = None
     try:
@@ -40,8 +40,8 @@ def write_folder(folder: Path, files: dict[str, Any]) -> None:
         _move_into_place(temporary, folder)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
-            f"could not write the checkpoint {folder}: {error}. Free some disk space or choose another place; "
-            "nothing half-written was left behind."
+            f"could not write the checkpoint {folder}: {error}. Free some disk space or choose another path; "
+            "no partial checkpoint was left behind."
         ) from error
     finally:
         if temporary is not None:
@@ -49,21 +49,21 @@ def write_folder(folder: Path, files: dict[str, Any]) -> None:
 
 
 def write_files(folder: Path, files: dict[str, Any]) -> None:
-    """Write `.safetensors`, `.json` and `.pt` files into a folder that nobody sees yet, down to the disk.
+    """Write `.safetensors`, `.json` and `.pt` files into a temporary folder and flush them to the disk.
 
     Raises:
         OSError: If the disk is full or the folder cannot be written.
-        SafetensorError: If a tensor cannot be stored, or for the same reasons.
+        SafetensorError: If a tensor cannot be stored, or for the reasons of OSError.
     """
     for name, content in files.items():
         _write_file(folder / name, content)
 
 
 def check_intact(path: Path) -> None:
-    """Refuse a safetensors file with a checksum that is not its content's; files of others have none.
+    """Refuse a safetensors file whose checksum does not match its content. Files of other writers have no checksum.
 
     Raises:
-        CheckpointError: If a bit of it has changed since it was written.
+        CheckpointError: If the file has changed since it was written.
     """
     try:
         damaged = is_damaged(path)
@@ -71,8 +71,8 @@ def check_intact(path: Path) -> None:
         raise CheckpointError(f"{path} cannot be read ({error}); check the disk.") from error
     if damaged:
         raise CheckpointError(
-            f"{path} has changed since it was written: its checksum is another one. Copy it again from where it is "
-            "whole, or make it again."
+            f"{path} has changed since it was written: its checksum does not match. Copy it again from an intact copy, "
+            "or create it again."
         )
 
 
@@ -86,7 +86,7 @@ def _check_replaceable(folder: Path, files: dict[str, Any]) -> None:
                 "choose a new folder."
             )
     elif folder.exists():
-        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder: choose another place.")
+        raise CheckpointError(f"{folder} is a file; a checkpoint is a folder: choose another path.")
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:
@@ -107,7 +107,7 @@ def _write_file(path: Path, content: Any) -> None:
     if path.suffix == ".safetensors":
         save_file(content, path, metadata=MODEL_METADATA)
         seal(path)
-        path.chmod(0o644)  # safetensors lets the owner alone read
+        path.chmod(0o644)  # safetensors makes files readable for the owner only
     elif path.suffix == ".json":
         path.write_text(json.dumps(content, indent=2) + "\n")
     else:

@@ -1,4 +1,4 @@
-"""Hub ids: a repository's name to a folder on this machine."""
+"""Hugging Face hub ids: from the name of a repository to a local folder."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ PATTERNS = ("*.json", "*.safetensors")
 
 
 def resolve_hub(source: str) -> Path:
-    """Return the folder of a hub repository, downloading what the cache lacks.
+    """Return the local folder of a hub repository; files that are not cached are downloaded.
 
-    Without a connection, or with `HF_HUB_OFFLINE=1`, the cache alone is used.
+    Without a connection, or with `HF_HUB_OFFLINE=1`, only the cache is used.
 
     Args:
         source: `OWNER/NAME`, for example `facebook/vjepa2-vitl-fpc64-256`.
 
     Raises:
-        CheckpointError: If the repository cannot be had; the message says what to download, and where to put it.
+        CheckpointError: If the repository is not available; the message says what to download and where to put it.
     """
     try:
         from huggingface_hub import constants, snapshot_download
         from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError
     except ImportError as error:
         raise CheckpointError(
-            f"{source} is no file or folder here, and hub ids need huggingface_hub: "
+            f"{source} is not a file or folder, and hub ids need huggingface_hub: "
             "pip install 'vjepa-world[huggingface]', or give the path of a checkpoint."
         ) from error
     cache = Path(constants.HF_HUB_CACHE) / f"models--{source.replace('/', '--')}"
@@ -34,7 +34,7 @@ def resolve_hub(source: str) -> Path:
         folder = Path(snapshot_download(source, allow_patterns=list(PATTERNS)))
     except HFValidationError as error:
         raise CheckpointError(
-            f"{source} is no file or folder here, and no hub id either ({error}); expected OWNER/NAME."
+            f"{source} is not a file or folder, and not a hub id either ({error}); expected OWNER/NAME."
         ) from error
     except LocalEntryNotFoundError as error:
         reason = "offline mode is on" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
@@ -54,8 +54,8 @@ def _first_line(error: Exception) -> str:
 def _instructions(source: str, cache: Path, reason: str) -> str:
     name = source.split("/")[-1]
     return (
-        f"{source} is no file or folder here, and could not be had from the Hugging Face hub: {reason}. "
+        f"{source} is not a file or folder, and could not be downloaded from the Hugging Face hub: {reason}. "
         f"On a machine with a connection run `hf download {source} --include '*.json' '*.safetensors' "
-        f"--local-dir {name}` (needed: config.json, and model.safetensors or its index with all parts); "
-        f"bring the folder {name} here and give its path. Or copy that machine's cache of it to {cache}."
+        f"--local-dir {name}` (required: config.json, and model.safetensors or its index with all parts); "
+        f"copy the folder {name} to this machine and give its path. Or copy its cache to {cache}."
     )

@@ -1,4 +1,4 @@
-"""From any source of the family to a model that is ready to use."""
+"""Loads encoders, predictors and world models from a checkpoint of any format."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from vjepa_world.pretrained.folder import CONFIG
 from vjepa_world.pretrained.huggingface.reader import is_huggingface, read_huggingface, resolve_hub
 from vjepa_world.pretrained.meta.reader import is_meta, read_meta
 from vjepa_world.pretrained.native import PARTS, STRAY, find_checkpoint, read_native
+from vjepa_world.pretrained.overrides import Overrides, as_overrides, check_overrides
 from vjepa_world.pretrained.shapes import Shape, differences
-from vjepa_world.pretrained.words import Words, as_words, check_words
 
-#: What the only encoder of a folder is called, where its caller insists on a name.
+#: The name that `weights=` may give to the only encoder of a folder.
 ONE_ENCODER = "target_encoder"
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -34,21 +34,21 @@ def read_checkpoint(
     source: str | Path,
     *,
     weights: str | None = None,
-    encoder: Words | None = None,
-    predictor: Words | None = None,
+    encoder: Overrides | None = None,
+    predictor: Overrides | None = None,
 ) -> Checkpoint:
     """Read a checkpoint of any format; the format is recognised from the content.
 
     Args:
-        source: A checkpoint or run folder of ours, a Meta `.pt` file, a transformers folder, or a hub id `OWNER/NAME`.
-        weights: Which encoder of a Meta file: `encoder`, `target_encoder` or `ema_encoder`; None for the reference's
-            choice. Other formats hold one, which may also be called `target_encoder`.
-        encoder: Words of :class:`EncoderConfig` that count instead of what the file tells.
-        predictor: The same for the predictor that the file has.
+        source: A checkpoint or run folder, a Meta `.pt` file, a transformers folder, or a hub id `OWNER/NAME`.
+        weights: Which encoder of a Meta file: `encoder`, `target_encoder` or `ema_encoder`; None for the reference
+            implementation's choice. Other formats hold one encoder, which may be given as `target_encoder`.
+        encoder: Fields of :class:`EncoderConfig` that override the values of the file.
+        predictor: The same for the file's predictor.
 
     Raises:
-        CheckpointError: If there is nothing to read, or it is broken, unknown or unsafe.
-        ConfigError: If a word is unknown or no architecture comes of it.
+        CheckpointError: If there is no checkpoint, or it is broken, of an unknown kind or unsafe.
+        ConfigError: If an override is unknown, or the resulting architecture is not valid.
     """
     path = Path(source)
     if path.is_file() and is_meta(path):
@@ -62,7 +62,7 @@ def read_checkpoint(
         path = resolve_hub(str(source))
     if path.is_file():
         raise CheckpointError(
-            f"{path} is not a checkpoint that PyTorch wrote; expected a Meta .pt file, or a checkpoint folder."
+            f"{path} is not a PyTorch checkpoint; expected a Meta .pt file, or a checkpoint folder."
         )
     if not (path / CONFIG).is_file():
         path = find_checkpoint(path)
@@ -71,12 +71,12 @@ def read_checkpoint(
 
 
 def _is_hub_id(source: str | Path) -> bool:
-    """Hub ids have one slash and no dots at the start; a path with `./` in front never is one."""
+    """Return whether a source looks like a hub id: one slash, and no dot at the start (`./NAME` is a path)."""
     owner, _, name = str(source).partition("/")
     return bool(owner and name) and "/" not in name and not owner.startswith((".", "~")) and owner != "runs"
 
 
-def _overridden(checkpoint: Checkpoint, encoder: Words, predictor: Words) -> Checkpoint:
+def _overridden(checkpoint: Checkpoint, encoder: Overrides, predictor: Overrides) -> Checkpoint:
     changes: dict[str, Any] = {}
     if encoder and checkpoint.encoder is not None:
         changes["encoder"] = replaced(checkpoint.encoder, encoder)
@@ -89,19 +89,19 @@ def _overridden(checkpoint: Checkpoint, encoder: Words, predictor: Words) -> Che
     return dataclasses.replace(checkpoint, **changes)
 
 
-def replaced(config: Any, words: Words) -> Any:
-    """Return `config` with some words changed.
+def replaced(config: Any, overrides: Overrides) -> Any:
+    """Return `config` with some fields changed.
 
     Raises:
-        ConfigError: If a word is not one of the architecture's.
+        ConfigError: If the architecture has no such field.
     """
-    check_words(type(config), words)
-    return dataclasses.replace(config, **words)
+    check_overrides(type(config), overrides)
+    return dataclasses.replace(config, **overrides)
 
 
 def load_encoder(
     source: str | Path,
-    config: EncoderConfig | Words | None = None,
+    config: EncoderConfig | Overrides | None = None,
     weights: str | None = None,
     *,
     device: torch.device | str = "cpu",
@@ -110,27 +110,29 @@ def load_encoder(
     """Load a frozen encoder.
 
     Args:
-        source: As in :func:`read_checkpoint`; a world model's encoder is taken out of it.
-        config: An architecture, or words of one (`image_size patch_size num_frames tubelet_size embed_dim depth
-            num_heads` ...), where the file does not tell it.
-        weights: Which encoder of a Meta file; None takes the reference's default.
-        device: Where to.
-        dtype: In which type; float32 also where the file has halves.
+        source: As in :func:`read_checkpoint`; of a world model, its encoder is loaded.
+        config: An architecture, or a mapping with some of its fields (`image_size patch_size num_frames tubelet_size
+            embed_dim depth num_heads` ...), which override the values of the file.
+        weights: Which encoder of a Meta file; None for the reference implementation's default.
+        device: Device of the model.
+        dtype: Type of the weights; float32 by default, also if the file holds float16.
 
     Returns:
         The encoder: `video [B, T, C, H, W] -> [B, N, D]`.
 
     Raises:
         CheckpointError: If there is none, it is broken, or it does not fit its description.
-        ConfigError: If `config` has an unknown word.
+        ConfigError: If `config` has an unknown field.
     """
-    checkpoint = read_checkpoint(source, weights=weights, encoder=as_words(config))
+    checkpoint = read_checkpoint(source, weights=weights, encoder=as_overrides(config))
     if checkpoint.world_model is not None and checkpoint.world_model.encoder_kind != "vjepa":
         kind = checkpoint.world_model.encoder_kind
         raise CheckpointError(f"{checkpoint.source} has a '{kind}' encoder, which holds no weights to load.")
     architecture = checkpoint.encoder
     if architecture is None:
-        raise CheckpointError(f"{checkpoint.source} is of kind {checkpoint.name}, but an encoder is needed.")
+        raise CheckpointError(
+            f"{checkpoint.source} is of kind {checkpoint.name}, but an encoder is required."
+        )
     return build_loaded(
         lambda: VideoEncoder(architecture), checkpoint.tensors["encoder"], checkpoint, device, dtype
     )
@@ -139,7 +141,7 @@ def load_encoder(
 def load_masked_predictor(
     source: str | Path, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> MaskedPredictor:
-    """Load the predictor of pretraining that a Meta or transformers checkpoint has beside its encoder.
+    """Load the predictor of pretraining from a Meta or transformers checkpoint.
 
     Raises:
         CheckpointError: If there is none.
@@ -148,7 +150,7 @@ def load_masked_predictor(
     encoder, predictor = checkpoint.encoder, checkpoint.masked_predictor
     if predictor is None or encoder is None:
         raise CheckpointError(
-            f"{checkpoint.source} is of kind {checkpoint.name}, but a masked predictor is needed."
+            f"{checkpoint.source} is of kind {checkpoint.name}, but a masked predictor is required."
         )
     tensors = checkpoint.tensors["masked_predictor"]
     return build_loaded(
@@ -158,7 +160,7 @@ def load_masked_predictor(
 
 def load_world_model(
     source: str | Path,
-    config: WorldModelConfig | Words | None = None,
+    config: WorldModelConfig | Overrides | None = None,
     weights: str | None = None,
     *,
     embodiment: str | None = None,
@@ -169,30 +171,30 @@ def load_world_model(
 
     Args:
         source: As in :func:`read_checkpoint`.
-        config: An architecture, or `{"encoder": words, "predictor": words}`.
+        config: An architecture, or `{"encoder": {...}, "predictor": {...}}` with fields to override.
         weights: As in :func:`load_encoder`.
-        embodiment: The model's default robot, whose states and actions will be given; None keeps the checkpoint's
-            first.
-        device: Where to.
-        dtype: In which type.
+        embodiment: The model's default robot, whose states and actions will be given; None for the first one of the
+            checkpoint.
+        device: Device of the model.
+        dtype: Type of the weights.
 
     Raises:
         CheckpointError: If there is none, it is broken, or it holds only an encoder.
-        ConfigError: If `config` has an unknown word, or the model knows no such embodiment.
+        ConfigError: If `config` has an unknown field, or the model has no such embodiment.
     """
-    words = {} if config is None else config
-    if isinstance(words, WorldModelConfig):
-        words = {"encoder": words.encoder, "predictor": words.predictor}
-    for word in words:
-        if word not in ("encoder", "predictor"):
-            raise ConfigError(f"config word '{word}' is not known; allowed: encoder, predictor.")
-    parts = {part: as_words(words.get(part)) for part in ("encoder", "predictor")}
+    overrides = {} if config is None else config
+    if isinstance(overrides, WorldModelConfig):
+        overrides = {"encoder": overrides.encoder, "predictor": overrides.predictor}
+    for part in overrides:
+        if part not in ("encoder", "predictor"):
+            raise ConfigError(f"config key '{part}' is not known; allowed: encoder, predictor.")
+    parts = {part: as_overrides(overrides.get(part)) for part in ("encoder", "predictor")}
     checkpoint = read_checkpoint(source, weights=weights, **parts)
     architecture = checkpoint.world_model
     if architecture is None:
         raise CheckpointError(
             f"{checkpoint.source} is of kind {checkpoint.name}, but a world model (encoder and action-conditioned "
-            "predictor) is needed; allowed: world_model."
+            "predictor) is required; allowed: world_model."
         )
     _check_embodiments(checkpoint)
     tensors = dict(checkpoint.tensors.get(STRAY, {}))
@@ -204,7 +206,7 @@ def load_world_model(
 
 
 def _check_embodiments(checkpoint: Checkpoint) -> None:
-    """Refuse statistics and bounds of a robot that no training gives: they would turn every action into NaN."""
+    """Refuse statistics and bounds of a robot that are not finite or zero: they would turn every action into NaN."""
     for name, tensor in checkpoint.tensors.get("predictor", {}).items():
         kind = name.rpartition(".")[2]
         if not name.startswith("embodiments.") or not kind.endswith(("_mean", "_std", "_low", "_high")):
@@ -212,7 +214,7 @@ def _check_embodiments(checkpoint: Checkpoint) -> None:
         if not tensor.isfinite().all() or (kind.endswith("_std") and not tensor.all()):
             raise CheckpointError(
                 f"{checkpoint.source}: predictor.{name} is {tensor.flatten()[:8].tolist()}; expected finite numbers, "
-                "and spreads other than 0. The checkpoint is broken, make it again."
+                "and standard deviations other than 0. The checkpoint is broken, create it again."
             )
 
 
@@ -223,13 +225,13 @@ def build_loaded(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Model:
-    """Make a model without memory and give it the file's tensors: nothing is initialised or held twice.
+    """Build a model on the meta device and assign the file's tensors: nothing is initialised or stored twice.
 
-    Weights are in `dtype`; what is no weight (statistics, bounds) is float32.
+    Parameters have type `dtype`; buffers (statistics, bounds) are float32.
 
     Raises:
-        CheckpointError: If tensors are missing, too many, of another shape or no floating-point numbers.
-        ConfigError: If there is no such number format, or no such device.
+        CheckpointError: If tensors are missing, unexpected, of another shape or not floating-point numbers.
+        ConfigError: If the type or the device is not supported.
     """
     dtype, device = check_format("dtype", dtype), check_device("device", device)
     with torch.device("meta"):
@@ -242,8 +244,12 @@ def build_loaded(
     }
     try:
         placed = {name: tensor.to(device, formats[name]) for name, tensor in tensors.items()}
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # it is not there, or full
-        raise ConfigError(f"the model cannot be brought to device '{device}': {error}") from error
+    except (
+        RuntimeError,
+        AssertionError,
+        NotImplementedError,
+    ) as error:  # no such device, or out of memory
+        raise ConfigError(f"the model cannot be moved to device '{device}': {error}") from error
     model.load_state_dict(placed, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -259,8 +265,8 @@ def _check_fit(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> No
     if problems:
         raise CheckpointError(
             f"{source} does not fit its architecture in {len(problems)} tensors: {'; '.join(problems[:10])}. "
-            "A folder's two files may belong to different models: copy it again, whole; of another file, give its "
-            "architecture with config=."
+            "A folder's two files may belong to different models: copy the complete folder again; for another kind of "
+            "file, give its architecture with config=."
         )
 
 

@@ -1,4 +1,4 @@
-"""Our own format: a folder with `model.safetensors` and `config.json`, loaded strictly."""
+"""The native format: a folder with `model.safetensors` and `config.json`, loaded strictly."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from vjepa_world.pretrained.shapes import check_depth
 
 FORMAT_VERSION = 2
 
-#: Versions whose layout is still that of today, by kind; of a world model only the newest.
+#: Versions that can be read; of a world model only the newest one.
 READABLE_VERSIONS = (1, FORMAT_VERSION)
 
 #: The parts of each kind. An encoder's tensors have no prefix; elsewhere a part's name is its tensors' prefix.
@@ -44,10 +44,10 @@ PARTS = {
     "probe": ("probe",),
 }
 
-#: Robots that one world model may know.
-MOST_EMBODIMENTS = 1000
+#: Largest number of robots in one world model.
+MAX_EMBODIMENTS = 1000
 
-#: Where :class:`Checkpoint.tensors` has what belongs to no part: mistakes, which strict loading names.
+#: Key in :class:`Checkpoint.tensors` of tensors that belong to no part; strict loading reports them.
 STRAY = "stray"
 
 
@@ -57,14 +57,14 @@ def checkpoint_files(
     dtype: torch.dtype | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the files of a checkpoint folder, name by name, as :func:`write_folder` takes them."""
+    """Return the files of a checkpoint folder by name, as :func:`write_folder` takes them."""
     kind = "world_model" if isinstance(model, LatentWorldModel) else "encoder"
     tensors = {name: _stored(tensor, dtype) for name, tensor in model.state_dict().items()}
     return {WEIGHTS: tensors, CONFIG: _description(kind, dataclasses.asdict(model.config), provenance or {})}
 
 
 def write_native(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write what was read from any format, every tensor bit by bit.
+    """Write a checkpoint of any format as a native folder; every tensor is copied bit by bit.
 
     Raises:
         CheckpointError: If the folder cannot be written.
@@ -90,7 +90,7 @@ def write_native(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def native_kind(checkpoint: Checkpoint) -> str:
-    """Return which of :data:`PARTS`' kinds holds the checkpoint's parts."""
+    """Return the kind of :data:`PARTS` that holds the checkpoint's parts."""
     if checkpoint.world_model is not None:
         return "world_model"
     if checkpoint.masked_predictor is not None:
@@ -112,7 +112,7 @@ def _stored(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def find_checkpoint(folder: str | Path) -> Path:
-    """Return the checkpoint folder that `folder` is, or the newest one of a run folder.
+    """Return `folder` itself if it is a checkpoint folder, else the newest checkpoint of the run folder.
 
     Raises:
         CheckpointError: If there is none.
@@ -124,7 +124,7 @@ def find_checkpoint(folder: str | Path) -> Path:
     reason = "does not exist" if not folder.exists() else f"holds no {WEIGHTS} with a {CONFIG}"
     raise CheckpointError(
         f"{folder} {reason}; expected a checkpoint folder, or a run folder with checkpoints/step_N. "
-        "Name one that `vjepa-world pretrain` or `finetune` wrote."
+        "Give one that `vjepa-world pretrain` or `finetune` wrote."
     )
 
 
@@ -134,21 +134,21 @@ def checkpoint_steps(run: Path) -> list[Path]:
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """Return the content of a checkpoint folder's `config.json`; a run folder leads to its newest checkpoint.
+    """Return the content of a checkpoint folder's `config.json`; of a run folder, that of its newest checkpoint.
 
     Raises:
         CheckpointError: If there is no checkpoint, or its description is broken or of an unknown kind.
     """
     path = find_checkpoint(folder) / CONFIG
     description = read_json_object(
-        path, again="The checkpoint is broken, make it again.", error=CheckpointError
+        path, again="The checkpoint is broken, create it again.", error=CheckpointError
     )
     kind = description.get("kind")
     if not isinstance(kind, str) or kind not in PARTS:
         raise CheckpointError(f"{path} describes kind {short(kind)}; {nearest(str(kind)[:100], PARTS)}")
     _check_version(path, description)
     if not isinstance(description.get("config"), dict):
-        raise CheckpointError(f"{path} has no 'config' object; the checkpoint is broken, make it again.")
+        raise CheckpointError(f"{path} has no 'config' object; the checkpoint is broken, create it again.")
     description = {"provenance": {}, **description}
     mapping(description["provenance"], f"{path}: provenance", error=CheckpointError)
     labels = entries(description.get("labels", []), f"{path}: labels", error=CheckpointError)
@@ -163,16 +163,16 @@ def _check_version(path: Path, description: dict[str, Any]) -> None:
     if version not in readable:
         allowed = " and ".join(map(str, readable))
         raise CheckpointError(
-            f"{path} has format_version {version!r}, and of kind {kind} this release reads {allowed}; use the release "
-            "that wrote it, or make the checkpoint again (a world model: `vjepa-world finetune` with its encoder)."
+            f"{path} has format_version {version!r}; of kind {kind}, this release reads {allowed}. Use the release "
+            "that wrote it, or create the checkpoint again (a world model: `vjepa-world finetune` with its encoder)."
         )
 
 
 def read_native(source: str | Path) -> Checkpoint:
-    """Read a checkpoint folder, or the newest one of a run folder.
+    """Read a checkpoint folder, or the newest checkpoint of a run folder.
 
     Raises:
-        CheckpointError: If there is none, or a file of it is broken.
+        CheckpointError: If there is no checkpoint, or one of its files is broken.
     """
     description = read_config(source)
     folder = find_checkpoint(source)
@@ -196,7 +196,7 @@ def read_native(source: str | Path) -> Checkpoint:
 
 
 def _depths(configs: dict[str, Any]) -> dict[str, int]:
-    """Return how many blocks each part with blocks has."""
+    """Return the number of transformer blocks of each part that has some."""
     parts = dict(configs)
     world: WorldModelConfig | None = parts.pop("world_model", None)
     if world is not None:
@@ -222,14 +222,14 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dictionary)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"{folder / WEIGHTS} cannot be read ({error}); it is truncated or not a safetensors file, make it again."
+            f"{folder / WEIGHTS} cannot be read ({error}); it is truncated or not a safetensors file, create it again."
         ) from error
 
 
 def _by_part(tensors: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, dict[str, Tensor]]:
-    """Sort tensors by the part that their name begins with; without parts, all are the encoder's.
+    """Group tensors by the part that their name begins with; without parts, all belong to the encoder.
 
-    Names that begin with no part keep their place under :data:`STRAY`.
+    Tensors of no part are collected under :data:`STRAY`.
     """
     if not parts:
         return {"encoder": tensors}
@@ -246,7 +246,7 @@ def _by_part(tensors: dict[str, Tensor], parts: tuple[str, ...]) -> dict[str, di
 def _build(schema: type, values: Any, source: Path) -> Any:
     if not isinstance(values, dict):
         raise CheckpointError(
-            f"{source / CONFIG} describes no {schema.__name__}; the checkpoint is broken, make it again."
+            f"{source / CONFIG} does not describe {schema.__name__}; the checkpoint is broken, create it again."
         )
     known = {field.name for field in dataclasses.fields(schema)}
     unknown = [key for key in values if key not in known]
@@ -258,8 +258,8 @@ def _build(schema: type, values: Any, source: Path) -> Any:
         return schema(**values)
     except (ConfigError, TypeError) as error:
         raise CheckpointError(
-            f"{source / CONFIG} describes no {schema.__name__} that can be built: {error} The checkpoint is broken, "
-            "make it again."
+            f"{source / CONFIG} does not describe a valid {schema.__name__}: {error} The checkpoint is broken, "
+            "create it again."
         ) from error
 
 
@@ -281,11 +281,11 @@ def world_model_config(values: dict[str, Any], source: Path) -> WorldModelConfig
         parts[part] = _build(schema, parts.get(part), source)
     parts["images"] = _build(
         ImageStatistics, parts.get("images", {}), source
-    )  # earlier checkpoints do not say
+    )  # missing in earlier checkpoints
     embodiments = parts.get("embodiments")
-    if not isinstance(embodiments, list) or len(embodiments) > MOST_EMBODIMENTS:
+    if not isinstance(embodiments, list) or len(embodiments) > MAX_EMBODIMENTS:
         raise CheckpointError(
-            f"{source / CONFIG} lists no embodiments, or more than {MOST_EMBODIMENTS}; the checkpoint is broken, make "
+            f"{source / CONFIG} lists no embodiments, or more than {MAX_EMBODIMENTS}; the checkpoint is broken, create "
             "it again."
         )
     parts["embodiments"] = tuple(_build(EmbodimentConfig, robot, source) for robot in embodiments)

@@ -1,4 +1,4 @@
-"""Probes on disk: a checkpoint folder with the probe, what its outputs mean and what its encoder was shown."""
+"""Saved probes: a checkpoint folder with the probe, the labels of its outputs and the input of its encoder."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ CLASSIFICATION, REGRESSION = "classification", "regression"
 
 @dataclass(frozen=True, kw_only=True)
 class SavedProbe:
-    """A probe and all that is needed to use it again.
+    """A probe and all that is required to use it again.
 
     Attributes:
         probe: The weights.
         task: classification or regression.
-        labels: What each output is: a class, or the name of a number.
-        encoder: Source of the encoder that it was trained on (a classifier's own); "" where the file does not tell.
-        encoder_digest: :func:`weights_digest` of that encoder; "" where the file does not tell.
-        shown: What of a video the encoder was shown; None where the file does not tell.
-        clips: Clips of a video whose probabilities are averaged.
+        labels: Name of each output: a class, or a regressed quantity.
+        encoder: Source of the encoder that it was trained on (a classifier's own); "" if unknown.
+        encoder_digest: :func:`weights_digest` of that encoder; "" if unknown.
+        shown: How a video was sampled and resized for the encoder; None if unknown.
+        clips: Clips per video, whose probabilities are averaged.
     """
 
     probe: Probe
@@ -59,8 +59,8 @@ class SavedProbe:
         """Refuse an encoder of another width.
 
         Args:
-            width: Of the encoder's features.
-            encoder: What to call it.
+            width: Width of the encoder's features.
+            encoder: The encoder's name for messages.
 
         Raises:
             CheckpointError: If the probe was trained on features of another width.
@@ -95,7 +95,7 @@ def probe_files(saved: SavedProbe, provenance: dict[str, Any]) -> dict[str, Any]
 
 
 def save_probe(saved: SavedProbe, folder: str | Path, provenance: dict[str, Any] | None = None) -> None:
-    """Write a probe to `folder`, whole or not at all.
+    """Write a probe to `folder` atomically.
 
     Raises:
         CheckpointError: If the folder cannot be written.
@@ -107,16 +107,16 @@ def load_probe(source: str | Path) -> SavedProbe:
     """Load a probe, ready to use.
 
     Args:
-        source: A probe run or checkpoint folder of ours, a released probe file, or a transformers classifier. The last
-            two do not tell what the encoder was shown.
+        source: A run or checkpoint folder of `vjepa-world probe`, a released probe file, or a transformers classifier.
+            The last two do not describe the encoder's input.
 
     Raises:
-        CheckpointError: If there is none, it is broken, or it holds no probe.
+        CheckpointError: If there is no checkpoint, it is broken, or it holds no probe.
     """
     checkpoint = read_checkpoint(source)
     if checkpoint.probe is None:
         raise CheckpointError(
-            f"{checkpoint.source} is of kind {checkpoint.name}, but a probe is needed; "
+            f"{checkpoint.source} is of kind {checkpoint.name}, but a probe is required; "
             "train one with `vjepa-world probe`."
         )
     architecture = checkpoint.probe
@@ -132,12 +132,12 @@ def load_probe(source: str | Path) -> SavedProbe:
 
 
 def _labels(found: Any, outputs: int) -> tuple[str, ...]:
-    """Return the outputs' names as the file has them, or their numbers where it has none."""
+    """Return the names of the outputs, or their indices if the file has none."""
     return tuple(map(str, found or range(outputs)))
 
 
 def _description(source: str | Path) -> dict[str, Any]:
-    """Return what our own format tells beside the weights."""
+    """Return the fields of a native checkpoint's description."""
     written, where = read_config(source), f"{source}: "
     known: dict[str, Any] = {
         key: text(written[key], where + key, error=CheckpointError)
@@ -148,26 +148,26 @@ def _description(source: str | Path) -> dict[str, Any]:
         known["clips"] = whole_number(
             written["clips"], where + "clips", least=1, most=10_000, error=CheckpointError
         )
-    return {**known, "shown": _shown(written["shown"], source) if written.get("shown") else None}
+    return {**known, "shown": _clip_input(written["shown"], source) if written.get("shown") else None}
 
 
-def _shown(written: Any, source: str | Path) -> ClipInput:
-    """Return what of a video the encoder was shown."""
+def _clip_input(written: Any, source: str | Path) -> ClipInput:
+    """Return how videos were sampled and resized for the encoder."""
     try:
-        words = dict(mapping(written, "shown", error=ConfigError))
+        values = dict(mapping(written, "shown", error=ConfigError))
         for name, most in (("frames", 2**16), ("image_size", 2**14)):
-            words[name] = whole_number(words.get(name), name, least=1, most=most, error=ConfigError)
-        words["fps"] = rate(words.get("fps"), "fps", error=ConfigError)
-        words["crop"] = finite_number(words.get("crop"), "crop", least=0.0, most=1.0, error=ConfigError)
-        return ClipInput(**words)
+            values[name] = whole_number(values.get(name), name, least=1, most=most, error=ConfigError)
+        values["fps"] = rate(values.get("fps"), "fps", error=ConfigError)
+        values["crop"] = finite_number(values.get("crop"), "crop", least=0.0, most=1.0, error=ConfigError)
+        return ClipInput(**values)
     except (TypeError, ConfigError) as error:
         raise CheckpointError(
-            f"{source} describes wrongly what its encoder was shown ({error}); make the checkpoint again."
+            f"{source} has a wrong description of its encoder's input ({error}); create the checkpoint again."
         ) from error
 
 
 def weights_digest(module: nn.Module) -> str:
-    """Return a digest of all weights, bit by bit: two modules with the same one give the same features."""
+    """Return a digest of all weights: two modules with the same digest compute the same features."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -1,4 +1,4 @@
-"""From a model to a folder: transformers' layout where transformers has the architecture, ours elsewhere."""
+"""Saves models: in transformers' layout if transformers has the architecture, else in the native one."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def save_pretrained(
     dtype: torch.dtype | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> None:
-    """Write `model` to `folder`, whole or not at all.
+    """Write `model` to `folder` atomically.
 
-    An encoder that transformers has (tiled positions; I-JEPA's) is written as transformers has it, so that
-    `transformers.AutoModel.from_pretrained(folder)` opens it too; anything else in our own layout. `load_encoder` and
-    `load_world_model` tell them apart.
+    An encoder that transformers supports (tiled positions; I-JEPA's) is written in its layout, so that
+    `transformers.AutoModel.from_pretrained(folder)` opens it too; anything else in the native layout. `load_encoder`
+    and `load_world_model` recognise both.
 
     Args:
         model: An encoder or a world model.
-        folder: Where; replaced if it is a checkpoint.
+        folder: Target folder; replaced if it is a checkpoint.
         dtype: Store matrices in this type (float16 halves the size).
-        provenance: Where the weights come from (commands, seeds, versions), kept in `config.json`.
+        provenance: How the weights were made (commands, seeds, versions); stored in `config.json`.
 
     Raises:
-        CheckpointError: If the folder cannot be written (a full disk); nothing half-written stays.
+        CheckpointError: If the folder cannot be written (a full disk); no partial checkpoint remains.
     """
     folder = Path(folder)
     files = checkpoint_files(model, dtype=dtype, provenance=provenance)

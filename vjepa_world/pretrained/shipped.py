@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def shipped_checkpoint() -> Path:
-    """Return its folder: a small world model of `vjepa_world/Reach-v0`; `config.json` says how it was made."""
+    """Return the folder of the shipped world model for Reach; its `config.json` says how it was made."""
     return Path(__file__).parents[1] / "assets" / "reach"

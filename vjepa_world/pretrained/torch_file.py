@@ -1,4 +1,4 @@
-"""Unpickles what `torch.save` wrote, tensors and plain values alone, no larger than the file itself."""
+"""Reads files of `torch.save` safely: tensors and plain values only, no larger than the file itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vjepa_world.errors import CheckpointError
 
-#: What unpickling a broken file raises, apart from the pickle's own error.
+#: Exceptions that unpickling a broken file raises, apart from `pickle.UnpicklingError`.
 BROKEN = (
     RuntimeError,
     OSError,
@@ -28,18 +28,18 @@ BROKEN = (
     struct.error,
 )
 
-#: Tensors may share memory (an encoder and its average before the first step), so all together may be larger than the
-#: file, but not without bound: one byte could be spread over any shape.
-_MOST_SHARED = 4
+#: Tensors may share memory (an encoder and its EMA before the first step), so their total size may exceed the file's,
+#: but not without bound: a single byte could be expanded to any shape.
+_MAX_SHARED = 4
 
 
 def load_torch_file(path: Path) -> Any:
-    """Return a file's content. Tensors are memory-mapped, apart from those of files from before PyTorch 1.6.
+    """Return a file's content. Tensors are memory-mapped, except in files from before PyTorch 1.6.
 
     Raises:
-        CheckpointError: If its entries unpack to more than the file has, or tensors are larger than their memory.
+        CheckpointError: If entries unpack to more bytes than the file has, or tensors are larger than their storage.
         pickle.UnpicklingError: If it needs more than tensors and plain values.
-        Exception: One of `BROKEN`, if it is truncated or something else.
+        Exception: One of `BROKEN`, if it is truncated or of another kind.
     """
     archive = zipfile.is_zipfile(path)
     if archive:
@@ -51,7 +51,7 @@ def load_torch_file(path: Path) -> Any:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuse an archive that torch.save does not write: it stores plainly, so nothing grows when it is read."""
+    """Refuse a compressed archive. torch.save never compresses, so nothing grows when it is read."""
     with zipfile.ZipFile(path) as archive:
         infos = archive.infolist()
     size = path.stat().st_size
@@ -63,7 +63,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _check_tensors(path: Path, content: Any) -> None:
-    """Refuse tensors that repeat a few bytes over a huge shape."""
+    """Refuse tensors that expand a few bytes to a huge shape."""
     total = 0
     for tensor in _tensors(content):
         size = tensor.numel() * tensor.element_size()
@@ -74,9 +74,9 @@ def _check_tensors(path: Path, content: Any) -> None:
                 f"{tensor.untyped_storage().nbytes() if tensor.layout == torch.strided else 'none'}. Do not trust this "
                 "file."
             )
-    if total > _MOST_SHARED * path.stat().st_size:
+    if total > _MAX_SHARED * path.stat().st_size:
         raise CheckpointError(
-            f"{path} has tensors of {total} bytes together and is of {path.stat().st_size}. Do not trust this file."
+            f"{path} has tensors of {total} bytes in total, but the size {path.stat().st_size}. Do not trust this file."
         )
 
 
@@ -97,5 +97,5 @@ def _tensors(content: Any) -> Iterator[Tensor]:
 
 
 def has_tensors(content: Any) -> bool:
-    """Whether a tensor is anywhere in nested lists and mappings, each looked into once, however often it is there."""
+    """Return whether nested lists and mappings contain a tensor."""
     return next(_tensors(content), None) is not None

@@ -1,4 +1,4 @@
-"""The weights of a folder in transformers' layout: one file or several, safetensors or pickles, memory-mapped."""
+"""The weight files of a folder in transformers' layout: one or several, safetensors or pickles, memory-mapped."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ WEIGHT_FILES = (
 
 @dataclass(frozen=True)
 class WeightFiles:
-    """Where each tensor of a folder lies.
+    """The file and shape of each tensor of a folder.
 
     Attributes:
-        shapes: Of all tensors, by their names in the files.
-        files: The file of each.
+        shapes: Shape of each tensor, by its name in the files.
+        files: File of each tensor.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     files: Mapping[str, Path]
 
     def fetch(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Return tensors, memory-mapped anew: what a mapping holds in memory goes with the last of its tensors.
+        """Return tensors from a new memory mapping, whose memory is released with the last of its tensors.
 
         Raises:
             CheckpointError: If a file is broken.
@@ -55,12 +55,13 @@ def open_weights(folder: Path) -> WeightFiles:
     """Find the weights of a folder.
 
     Raises:
-        CheckpointError: If there are none, a file of them is missing or broken, or a pickle holds more than tensors.
+        CheckpointError: If there are no weights, a file is missing or broken, or a pickle holds more than tensors.
     """
     found = next((folder / name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if found is None:
         raise CheckpointError(
-            f"{folder} holds no weights; expected one of {', '.join(WEIGHT_FILES)}. Download or copy it again, whole."
+            f"{folder} holds no weights; expected one of {', '.join(WEIGHT_FILES)}. "
+            "Download or copy the complete folder again."
         )
     if found.suffix != ".json":
         shapes = _shapes(found)
@@ -71,7 +72,7 @@ def open_weights(folder: Path) -> WeightFiles:
     for shard in sorted(set(index.values())):
         if not (folder / shard).is_file():
             raise CheckpointError(
-                f"{found} names {shard}, which is not there; download or copy the folder again, whole."
+                f"{found} names {shard}, which does not exist; download or copy the complete folder again."
             )
         for name, shape in _shapes(folder / shard).items():
             shapes[name], files[name] = shape, folder / shard
@@ -79,7 +80,7 @@ def open_weights(folder: Path) -> WeightFiles:
     if absent:
         raise CheckpointError(
             f"{found} names {len(absent)} tensors that its files lack: {', '.join(absent[:10])}; "
-            "download or copy the folder again, whole."
+            "download or copy the complete folder again."
         )
     return WeightFiles(shapes, files)
 
@@ -94,7 +95,7 @@ def _read_index(path: Path) -> dict[str, str]:
     outside = [shard for shard in index.values() if Path(shard).name != shard]
     if outside:
         raise CheckpointError(
-            f"{path} names {outside[0]!r}; only files of the folder itself are allowed. Do not trust this folder."
+            f"{path} names {outside[0]!r}; only files inside the folder are allowed. Do not trust this folder."
         )
     return index
 
@@ -129,13 +130,13 @@ def _broken(path: Path, error: Exception) -> CheckpointError:
 
 
 def _unpickled(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a pickle without running anything of it."""
+    """Return the tensors of a pickle without executing any of its code."""
     try:
         state = load_torch_file(path)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is no pickle of tensors alone, and is refused: unpickling can run any code ({error}). "
-            "Convert it to safetensors where you trust it."
+            f"{path} is not a pickle of tensors only, and is refused: unpickling can run any code ({error}). "
+            "Convert it to safetensors if you trust it."
         ) from error
     except BROKEN as error:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""transformers' `config.json` to our typed configurations."""
+"""Reads transformers' `config.json` into our typed configurations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig, Prob
 
 Values = Mapping[str, Any]
 
-#: The `model_type` of each family, with the words of its config that count here and their values when left out.
+#: The `model_type` of each family, with the keys that are used here and their defaults.
 MODEL_TYPES: dict[str, dict[str, Any]] = {
     "vjepa2": {
         "patch_size": 16,
@@ -41,10 +41,10 @@ MODEL_TYPES: dict[str, dict[str, Any]] = {
         "layer_norm_eps": 1e-12,
     },
 }
-#: Words that have one value here.
+#: Keys that must have this value.
 FIXED = {"hidden_act": "gelu", "qkv_bias": True, "in_chans": 3, "num_channels": 3}
 
-#: The hidden width of the MLPs of transformers' attentive pooler over the width.
+#: MLP ratio of transformers' attentive pooler.
 POOLER_MLP_RATIO = 4.0
 
 
@@ -57,121 +57,121 @@ class Architecture(NamedTuple):
 
 
 def complete(values: Values, path: Path) -> dict[str, Any]:
-    """Return the words of a `config.json` that count, the missing ones filled in, sizes as numbers.
+    """Return the used keys of a `config.json`, with defaults for missing ones and square sizes as one number.
 
     Raises:
-        CheckpointError: If a value is of the wrong type, or one that our models are not built for.
+        CheckpointError: If a value has the wrong type or is not supported.
     """
-    for word, allowed in FIXED.items():
-        if values.get(word, allowed) != allowed:
+    for key, allowed in FIXED.items():
+        if values.get(key, allowed) != allowed:
             raise CheckpointError(
-                f"{path} has {word} {short(values[word])}, but these models are built with {allowed!r} alone."
+                f"{path} has {key} {short(values[key])}, but only {allowed!r} is supported."
             )
-    words: dict[str, Any] = {}
-    for word, default in MODEL_TYPES[values["model_type"]].items():
-        value = values.get(word, default)
+    complete_values: dict[str, Any] = {}
+    for key, default in MODEL_TYPES[values["model_type"]].items():
+        value = values.get(key, default)
         if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
             value = value[0]
         kinds = (int, float) if isinstance(default, float) else (int,)
         if not isinstance(value, kinds) or isinstance(value, bool) or not 0 <= value <= MOST:
             raise CheckpointError(
-                f"{path} has {word} {short(value)}; expected a number (one side: images and patches are square)."
+                f"{path} has {key} {short(value)}; expected a number (one side: images and patches are square)."
             )
-        words[word] = value
-    return words
+        complete_values[key] = value
+    return complete_values
 
 
 def read_architecture(
-    kind: str, words: Values, path: Path, *, predictor: bool, outputs: int | None
+    kind: str, values: Values, path: Path, *, predictor: bool, outputs: int | None
 ) -> Architecture:
     """Return the typed configurations.
 
     Args:
         kind: The `model_type`.
-        words: From :func:`complete`.
-        path: Of the file, for messages.
+        values: From :func:`complete`.
+        path: The file, for messages.
         predictor: Whether the folder has a masked predictor.
-        outputs: Of the folder's classifier; None without one.
+        outputs: Number of outputs of the folder's classifier; None without one.
 
     Raises:
-        CheckpointError: If no architecture comes of it.
+        CheckpointError: If the architecture is not valid.
     """
     try:
         if kind == "ijepa":
-            return Architecture(_ijepa_encoder(words))
+            return Architecture(_ijepa_encoder(values))
         return Architecture(
-            _vjepa2_encoder(words),
-            _predictor(words) if predictor else None,
-            _probe(words, outputs) if outputs is not None else None,
+            _vjepa2_encoder(values),
+            _predictor(values) if predictor else None,
+            _probe(values, outputs) if outputs is not None else None,
         )
     except ConfigError as error:
-        raise CheckpointError(f"{path} describes no architecture that can be built: {error}") from error
+        raise CheckpointError(f"{path} describes an architecture that is not valid: {error}") from error
 
 
-def _vjepa2_encoder(words: Values) -> EncoderConfig:
+def _vjepa2_encoder(values: Values) -> EncoderConfig:
     return EncoderConfig(
-        image_size=words["crop_size"],
-        patch_size=words["patch_size"],
-        num_frames=words["frames_per_clip"],
-        tubelet_size=words["tubelet_size"],
-        embed_dim=words["hidden_size"],
-        depth=words["num_hidden_layers"],
-        num_heads=words["num_attention_heads"],
-        mlp_ratio=_our_ratio(words["mlp_ratio"], words["hidden_size"]),
+        image_size=values["crop_size"],
+        patch_size=values["patch_size"],
+        num_frames=values["frames_per_clip"],
+        tubelet_size=values["tubelet_size"],
+        embed_dim=values["hidden_size"],
+        depth=values["num_hidden_layers"],
+        num_heads=values["num_attention_heads"],
+        mlp_ratio=_our_ratio(values["mlp_ratio"], values["hidden_size"]),
         positions="tiled",
-        norm_eps=words["layer_norm_eps"],
+        norm_eps=values["layer_norm_eps"],
     )
 
 
-def _predictor(words: Values) -> MaskedPredictorConfig:
+def _predictor(values: Values) -> MaskedPredictorConfig:
     return MaskedPredictorConfig(
-        embed_dim=words["pred_hidden_size"],
-        depth=words["pred_num_hidden_layers"],
-        num_heads=words["pred_num_attention_heads"],
-        mlp_ratio=_our_ratio(words["pred_mlp_ratio"], words["pred_hidden_size"]),
+        embed_dim=values["pred_hidden_size"],
+        depth=values["pred_num_hidden_layers"],
+        num_heads=values["pred_num_attention_heads"],
+        mlp_ratio=_our_ratio(values["pred_mlp_ratio"], values["pred_hidden_size"]),
         positions="tiled",
-        num_mask_tokens=words["pred_num_mask_tokens"],
+        num_mask_tokens=values["pred_num_mask_tokens"],
     )
 
 
-def _probe(words: Values, outputs: int) -> ProbeConfig:
+def _probe(values: Values, outputs: int) -> ProbeConfig:
     return ProbeConfig(
         kind="attentive",
-        embed_dim=words["hidden_size"],
-        num_heads=words["num_attention_heads"],
-        depth=words["num_pooler_layers"] + 1,
+        embed_dim=values["hidden_size"],
+        num_heads=values["num_attention_heads"],
+        depth=values["num_pooler_layers"] + 1,
         mlp_ratio=POOLER_MLP_RATIO,
         num_outputs=outputs,
-        norm_eps=words["layer_norm_eps"],
+        norm_eps=values["layer_norm_eps"],
     )
 
 
-def _ijepa_encoder(words: Values) -> EncoderConfig:
+def _ijepa_encoder(values: Values) -> EncoderConfig:
     return EncoderConfig(
-        image_size=words["image_size"],
-        patch_size=words["patch_size"],
+        image_size=values["image_size"],
+        patch_size=values["patch_size"],
         num_frames=1,
         tubelet_size=1,
-        embed_dim=words["hidden_size"],
-        depth=words["num_hidden_layers"],
-        num_heads=words["num_attention_heads"],
-        mlp_ratio=words["intermediate_size"] / words["hidden_size"] if words["hidden_size"] else 0.0,
+        embed_dim=values["hidden_size"],
+        depth=values["num_hidden_layers"],
+        num_heads=values["num_attention_heads"],
+        mlp_ratio=values["intermediate_size"] / values["hidden_size"] if values["hidden_size"] else 0.0,
         positions="sincos",
-        norm_eps=words["layer_norm_eps"],
+        norm_eps=values["layer_norm_eps"],
     )
 
 
 def _our_ratio(ratio: float, dim: int) -> float:
-    """Transformers cuts the hidden width down to an integer, we round it: return the ratio that gives us theirs."""
+    """Return the MLP ratio whose rounded hidden width equals transformers' truncated one."""
     hidden = int(dim * ratio)
     return ratio if round(dim * ratio) == hidden else hidden / dim
 
 
 def read_labels(values: Values, outputs: int, path: Path) -> list[str]:
-    """Return the names of a classifier's outputs; none where transformers has made them up.
+    """Return the names of a classifier's outputs; empty if they are transformers' placeholders.
 
     Raises:
-        CheckpointError: If they are not one for each output.
+        CheckpointError: If there is not exactly one name per output.
     """
     names = values.get("id2label")
     if names is None:
@@ -180,15 +180,17 @@ def read_labels(values: Values, outputs: int, path: Path) -> list[str]:
         labels = [str(names[key]) for key in sorted(names, key=int)]
         numbers = sorted(map(int, names))
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} has an id2label that maps no numbers to names ({error!r}).") from error
+        raise CheckpointError(
+            f"{path} has an id2label that does not map numbers to names ({error!r})."
+        ) from error
     if numbers != list(range(outputs)):
         raise CheckpointError(
             f"{path} names {len(numbers)} labels, but the classifier has {outputs} outputs; "
             "the folder's files belong to different models, download it again."
         )
-    return [] if labels == made_up_labels(outputs) else labels
+    return [] if labels == placeholder_labels(outputs) else labels
 
 
-def made_up_labels(outputs: int) -> list[str]:
-    """Return the names that transformers gives to outputs without one."""
+def placeholder_labels(outputs: int) -> list[str]:
+    """Return the names that transformers gives to outputs without labels."""
     return [f"LABEL_{number}" for number in range(outputs)]

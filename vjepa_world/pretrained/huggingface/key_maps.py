@@ -1,7 +1,7 @@
-"""How transformers calls our tensors, and how it cuts and stacks them.
+"""The names of our tensors in transformers, and how they are split and stacked there.
 
-transformers keeps query, key and value apart where we have one matrix, all mask tokens in one tensor where we have one
-each, and I-JEPA's patch embedding without an axis for time.
+transformers has separate query, key and value matrices where we have one, a single tensor with all mask tokens where
+we have one tensor each, and I-JEPA's patch embedding without a time axis.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from vjepa_world.pretrained.shapes import Shape
 
 Table = Mapping[str, tuple[str, ...]]
 
-#: Our names to theirs, without `.weight` and `.bias`; # is a block's or token's number. Several names of theirs are
-#: equal parts of our rows.
+#: From our names to transformers', without `.weight` and `.bias`; # is the index of a block or token. If there are
+#: several names, they are equal slices of the rows of our tensor.
 VJEPA2_ENCODER: Table = {
     "patch_embed.proj": ("encoder.embeddings.patch_embeddings.proj",),
     "blocks.#.norm1": ("encoder.layer.#.norm1",),
@@ -58,7 +58,7 @@ VJEPA2_PROBE: Table = {
     "pooler.cross_attention_block.mlp.fc2": ("pooler.cross_attention_layer.mlp.fc2",),
     "linear": ("classifier",),
 }
-#: As the released files have it, and as transformers 4 and 5 save it.
+#: Names in the released files, and as transformers 4 and 5 save them.
 IJEPA_ENCODER: Table = {
     "patch_embed.proj": ("embeddings.patch_embeddings.projection",),
     "pos_embed": ("embeddings.position_embeddings",),
@@ -70,7 +70,7 @@ IJEPA_ENCODER: Table = {
     "blocks.#.mlp.fc2": ("encoder.layer.#.output.dense",),
     "norm": ("layernorm",),
 }
-#: As the modules of transformers 5 are called, and so a state dict that was saved by itself.
+#: Names of the modules of transformers 5, and so of a plain state dict.
 IJEPA_ENCODER_IN_MEMORY: Table = {
     **IJEPA_ENCODER,
     "blocks.#.norm1": ("layers.#.layernorm_before",),
@@ -86,12 +86,12 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
 @dataclass(frozen=True)
 class PartNames:
-    """The tensors of one part of a checkpoint under both kinds of names.
+    """The tensors of one part of a checkpoint under our names and transformers'.
 
     Attributes:
-        shapes: Shapes under our names, in the module's order.
-        table: Ours to theirs.
-        prefix: Stands before their names.
+        shapes: Shapes by our names, in the module's order.
+        table: From our names to transformers'.
+        prefix: Prefix of transformers' names.
     """
 
     shapes: Mapping[str, Shape]
@@ -99,7 +99,7 @@ class PartNames:
     prefix: str = ""
 
     def theirs(self, own: str) -> tuple[str, ...]:
-        """Return the tensors of theirs that hold our tensor `own`, in the order of its rows."""
+        """Return the names of transformers' tensors that make up our tensor `own`, in the order of its rows."""
         stem, dot, kind = own.rpartition(".")
         if kind not in ("weight", "bias"):
             stem, dot, kind = own, "", ""
@@ -109,7 +109,7 @@ class PartNames:
         return tuple(f"{self.prefix}{name.replace('#', found)}{dot}{kind}" for name in names)
 
     def their_shapes(self) -> dict[str, Shape]:
-        """Return the shapes of all tensors of theirs."""
+        """Return the shapes of all of transformers' tensors."""
         shapes: dict[str, Shape] = {}
         mask_tokens = sum(_is_mask_token(own) for own in self.shapes)
         for own, shape in self.shapes.items():
@@ -131,7 +131,7 @@ class PartNames:
         return whole.reshape(self.shapes[own])
 
     def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return theirs from all of ours; parts of rows are views."""
+        """Return transformers' tensors, built from all of ours; slices of rows are views."""
         shapes = self.their_shapes()
         result: dict[str, Tensor] = {}
         tokens = [own for own in self.shapes if _is_mask_token(own)]
@@ -140,9 +140,9 @@ class PartNames:
             if own in tokens[1:]:
                 continue
             whole = torch.stack([tensors[token] for token in tokens]) if own in tokens else tensors[own]
-            pieces = whole.chunk(len(names)) if len(names) > 1 else [whole]
-            for name, piece in zip(names, pieces, strict=True):
-                result[name] = piece.reshape(shapes[name]).contiguous()
+            slices = whole.chunk(len(names)) if len(names) > 1 else [whole]
+            for name, rows in zip(names, slices, strict=True):
+                result[name] = rows.reshape(shapes[name]).contiguous()
         return result
 
 

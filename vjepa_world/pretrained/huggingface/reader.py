@@ -1,7 +1,7 @@
-"""Folders of the transformers library, in and out; transformers itself is not needed.
+"""Folders of the transformers library, in and out; transformers itself is not required.
 
 In: `VJEPA2Model`, `VJEPA2ForVideoClassification`, `IJepaModel` and the encoder of `IJepaForImageClassification`.
-Out: the first three.
+Written: the first three.
 """
 
 from __future__ import annotations
@@ -51,18 +51,18 @@ from vjepa_world.pretrained.weight_files import WeightFiles, open_weights
 
 __all__ = ["is_huggingface", "obstacles", "read_huggingface", "resolve_hub", "write_huggingface"]
 
-#: Tensors that nothing here uses: what transformers adds to I-JEPA's encoder.
+#: Unused tensors: what transformers adds to I-JEPA's encoder.
 IJEPA_IGNORED = r"(ijepa\.)?(pooler\.dense\.(weight|bias)|embeddings\.mask_token)|classifier\.(weight|bias)"
 
-#: Where in `config.json` our writer keeps how the weights were made; transformers carries it along.
+#: Key of `config.json` in which our writer stores how the weights were made; transformers preserves it.
 PROVENANCE = "provenance"
 
-#: A predictor that `config.json` gives no layers, or a LayerNorm eps that ours does not have.
+#: Unused tensors: a predictor without layers in `config.json`, or with an unsupported LayerNorm eps.
 VJEPA2_IGNORED = r"(vjepa2\.)?predictor\..+"
 
 
 def is_huggingface(path: Path) -> bool:
-    """Return whether `path` is a folder whose `config.json` is that of a family known here."""
+    """Return whether `path` is a folder whose `config.json` has a supported `model_type`."""
     try:
         values = json.loads((path / CONFIG).read_text())
     except (OSError, ValueError, RecursionError):
@@ -71,23 +71,27 @@ def is_huggingface(path: Path) -> bool:
 
 
 def read_huggingface(path: Path) -> Checkpoint:
-    """Read a transformers folder. Tensors are memory-mapped, apart from query, key and value, which are joined.
+    """Read a transformers folder. Tensors are memory-mapped, except query, key and value, which are concatenated.
 
-    A predictor is left out, and the checkpoint's name says so, where its LayerNorm eps is not V-JEPA 2's.
+    A predictor whose LayerNorm eps is not V-JEPA 2's is left out, and the checkpoint's name says so.
 
     Raises:
-        CheckpointError: If a file is missing or broken, a tensor is missing, too many or of another shape, or the
-            architecture is not one of ours.
+        CheckpointError: If a file is missing or broken, a tensor is missing, unexpected or of another shape, or the
+            architecture is not supported.
     """
     values = _read_config(path)
     kind = values["model_type"]
-    words = complete(values, path / CONFIG)
+    used_values = complete(values, path / CONFIG)
     files = open_weights(path)
     prefix = f"{kind}." if any(name.startswith(f"{kind}.") for name in files.shapes) else ""
     has_predictor = any(name.startswith(f"{prefix}predictor.") for name in files.shapes)
-    predictor = has_predictor and words["pred_num_hidden_layers"] > 0 and words["layer_norm_eps"] == NORM_EPS
+    predictor = (
+        has_predictor
+        and used_values["pred_num_hidden_layers"] > 0
+        and used_values["layer_norm_eps"] == NORM_EPS
+    )
     outputs = _outputs(values, files) if _has_probe(kind, files) else None
-    architecture = read_architecture(kind, words, path / CONFIG, predictor=predictor, outputs=outputs)
+    architecture = read_architecture(kind, used_values, path / CONFIG, predictor=predictor, outputs=outputs)
     for name, config in architecture._asdict().items():
         if config is not None:
             check_depth(name, config.depth, files.shapes, path)
@@ -103,7 +107,7 @@ def read_huggingface(path: Path) -> Checkpoint:
     details = {"labels": labels, PROVENANCE: provenance}
     return Checkpoint(
         format="huggingface",
-        name=_title(kind, prefix, has_predictor, words),
+        name=_title(kind, prefix, has_predictor, used_values),
         source=path,
         tensors=_read_tensors(parts, files),
         ignored=ignored,
@@ -116,10 +120,10 @@ def _read_config(path: Path) -> dict[str, Any]:
     again = "Expected that of a transformers folder; download it again."
     values = read_json_object(path / CONFIG, again=again, error=CheckpointError)
     found = values.get("model_type")
-    if found not in tuple(MODEL_TYPES):  # a tuple, since JSON may hold anything there
+    if found not in tuple(MODEL_TYPES):  # a tuple: the value may be unhashable
         raise CheckpointError(
             f"{path / CONFIG} has model_type {short(found)}; allowed: {', '.join(sorted(MODEL_TYPES))}. "
-            "Other architectures of transformers are not read."
+            "Other architectures of transformers are not supported."
         )
     return values
 
@@ -129,25 +133,23 @@ def _has_probe(kind: str, files: WeightFiles) -> bool:
 
 
 def _outputs(values: dict[str, Any], files: WeightFiles) -> int:
-    """Return how many outputs the classifier has, or should have where its tensor is missing and will be named."""
+    """Return the number of the classifier's outputs; if its tensor is missing (an error later), the expected one."""
     named = values.get("id2label")
     expected = len(named) if isinstance(named, dict) and named else 2  # as in transformers
     return (*files.shapes.get("classifier.weight", ()), expected)[0]
 
 
-def _title(kind: str, prefix: str, has_predictor: bool, words: dict[str, Any]) -> str:
-    """Return the class in transformers' words."""
+def _title(kind: str, prefix: str, has_predictor: bool, used_values: dict[str, Any]) -> str:
+    """Return the name of the transformers class."""
     classes = {"vjepa2": ("VJEPA2Model", "VJEPA2ForVideoClassification")}
     title = "transformers " + classes.get(kind, ("IJepaModel", "IJepaForImageClassification"))[bool(prefix)]
-    if has_predictor and words["layer_norm_eps"] != NORM_EPS:
-        title += (
-            f", without its predictor (LayerNorm eps {words['layer_norm_eps']}; only {NORM_EPS} is known)"
-        )
+    if has_predictor and used_values["layer_norm_eps"] != NORM_EPS:
+        title += f", without its predictor (LayerNorm eps {used_values['layer_norm_eps']}; only {NORM_EPS} is known)"
     return title
 
 
 def _parts(architecture: Architecture, prefix: str, *, in_memory: bool = False) -> dict[str, PartNames]:
-    """Return the names and shapes of each part; `in_memory` chooses between I-JEPA's two sets of names."""
+    """Return the names and shapes of each part; `in_memory` selects between I-JEPA's two sets of names."""
     encoder, predictor, probe = architecture
     encoder_table = VJEPA2_ENCODER
     if is_image_encoder(encoder):
@@ -169,7 +171,7 @@ def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
 def _check_tensors(
     path: Path, parts: dict[str, PartNames], files: WeightFiles, ignorable: str
 ) -> tuple[str, ...]:
-    """Return which tensors are ignored; all others must be the expected ones."""
+    """Return the ignored tensors; all others must be exactly the expected ones."""
     expected = {name: shape for part in parts.values() for name, shape in part.their_shapes().items()}
     ignored = [name for name in files.shapes if name not in expected and re.fullmatch(ignorable, name)]
     found = {name: shape for name, shape in files.shapes.items() if name not in ignored}
@@ -177,7 +179,7 @@ def _check_tensors(
     if problems:
         raise CheckpointError(
             f"{path} does not fit its {CONFIG} in {len(problems)} tensors: {'; '.join(problems[:10])}. "
-            "The folder's files may belong to different models: download or copy it again, whole."
+            "The folder's files may belong to different models: download or copy the complete folder again."
         )
     return tuple(ignored)
 
@@ -189,7 +191,7 @@ def _read_tensors(parts: dict[str, PartNames], files: WeightFiles) -> dict[str, 
         name for part in sources.values() for theirs in part.values() if len(theirs) > 1 for name in theirs
     ]
     alone = {theirs[0] for part in sources.values() for theirs in part.values() if len(theirs) == 1}
-    # Two mappings: the one of what is joined goes, with the memory it holds, before the other is looked at.
+    # Two memory mappings: that of the concatenated tensors is released before the other one is used.
     joined = _joined(parts, sources, files.fetch(several))
     mapped = files.fetch(alone)
     return {
@@ -202,11 +204,11 @@ def _read_tensors(parts: dict[str, PartNames], files: WeightFiles) -> dict[str, 
 
 
 def _joined(
-    parts: dict[str, PartNames], sources: dict[str, dict[str, tuple[str, ...]]], pieces: dict[str, Tensor]
+    parts: dict[str, PartNames], sources: dict[str, dict[str, tuple[str, ...]]], slices: dict[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return our tensors that are several of theirs, by the first of theirs."""
+    """Return our tensors that consist of several of transformers', by the first of their names."""
     return {
-        theirs[0]: part.to_ours(own, [pieces[name] for name in theirs])
+        theirs[0]: part.to_ours(own, [slices[name] for name in theirs])
         for key, part in parts.items()
         for own, theirs in sources[key].items()
         if len(theirs) > 1
@@ -214,15 +216,15 @@ def _joined(
 
 
 def write_huggingface(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write a folder that `transformers.AutoModel.from_pretrained` opens, every tensor bit by bit.
+    """Write a folder that `transformers.AutoModel.from_pretrained` opens; every tensor is copied bit by bit.
 
     With an attentive probe it is a `VJEPA2ForVideoClassification`. A checkpoint without a masked predictor gets one
-    of no layers in `config.json` and none in the weights: transformers then warns that `predictor.*` is newly
-    initialised, which `model(video, skip_predictor=True)` and the classifier never use.
+    without layers in `config.json`, and no weights for it: transformers then warns that `predictor.*` is newly
+    initialised; `model(video, skip_predictor=True)` and the classifier never use it.
 
     Raises:
-        CheckpointError: If transformers has no such architecture, the tensors are not those of their description, or
-            the folder cannot be written.
+        CheckpointError: If transformers does not support the architecture, the tensors do not fit it, or the folder
+            cannot be written.
     """
     architecture = check_writable(checkpoint)
     parts = _parts(architecture, "vjepa2." if architecture.probe is not None else "")

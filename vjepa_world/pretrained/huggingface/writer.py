@@ -1,4 +1,4 @@
-"""Our typed configurations to transformers' JSON files, as far as transformers has the architecture."""
+"""Writes our typed configurations as transformers' JSON files, if transformers supports the architecture."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig, Prob
 from vjepa_world.models.transformer import NORM_EPS
 from vjepa_world.ops.pixels import IMAGENET_MEAN, IMAGENET_STD
 from vjepa_world.pretrained.checkpoint import Checkpoint
-from vjepa_world.pretrained.huggingface.config import FIXED, POOLER_MLP_RATIO, Architecture, made_up_labels
+from vjepa_world.pretrained.huggingface.config import (
+    FIXED,
+    POOLER_MLP_RATIO,
+    Architecture,
+    placeholder_labels,
+)
 
 
 def is_image_encoder(encoder: EncoderConfig) -> bool:
-    """Return whether this is I-JEPA's architecture: added positions, single images."""
+    """Return whether this is I-JEPA's architecture: sine-cosine positions, single images."""
     return encoder.positions == "sincos" and (encoder.num_frames, encoder.tubelet_size) == (1, 1)
 
 
 def check_writable(checkpoint: Checkpoint) -> Architecture:
-    """Return the checkpoint's architecture, if transformers has it.
+    """Return the checkpoint's architecture, if transformers supports it.
 
     Raises:
-        CheckpointError: If not, with what stands against it and what can be done.
+        CheckpointError: If not; the message gives the reasons and an alternative.
     """
     problems = obstacles(checkpoint)
     if checkpoint.encoder is None or problems:
         raise CheckpointError(
             f"transformers cannot hold {checkpoint.source} ({checkpoint.name}): {'; '.join(problems)}. "
-            "The native format holds it whole (convert --to native)."
+            "The native format can hold it (convert --to native)."
         )
     return Architecture(checkpoint.encoder, checkpoint.masked_predictor, checkpoint.probe)
 
 
 def obstacles(checkpoint: Checkpoint) -> list[str]:
-    """Return what of a checkpoint transformers has no place for."""
+    """Return the properties of a checkpoint that transformers cannot represent."""
     if checkpoint.encoder is None:
         return [
             "it has no encoder, and a transformers model begins with one; convert the classifier it is of"
@@ -67,7 +72,7 @@ def _encoder_obstacles(encoder: EncoderConfig) -> list[str]:
             encoder.positions == "sincos" and not is_image_encoder(encoder)
         ),
         f"it does not stretch positions (rope_span {encoder.rope_span})": bool(encoder.rope_span),
-        "it has no patch embedding for images beside the one for video (image_embed)": encoder.image_embed,
+        "it has no second patch embedding for images (image_embed)": encoder.image_embed,
         f"it has one norm at the end, not one for each of the levels {encoder.levels}": bool(encoder.levels),
     }
     return [problem for problem, stands in found.items() if stands]
@@ -117,8 +122,8 @@ def write_config(architecture: Architecture, dtype: str, labels: Sequence[str]) 
 
     Args:
         architecture: From :func:`check_writable`.
-        dtype: The tensors' type in PyTorch's words, "float32".
-        labels: Names of the classifier's outputs; empty to have them made up.
+        dtype: The tensors' type as PyTorch names it, such as "float32".
+        labels: Names of the classifier's outputs; empty for placeholders.
     """
     encoder, predictor, probe = architecture
     config: dict[str, Any] = {
@@ -160,7 +165,7 @@ def _written_vjepa2(encoder: EncoderConfig) -> dict[str, Any]:
 
 
 def _written_predictor(predictor: MaskedPredictorConfig | None) -> dict[str, Any]:
-    """Transformers' model always has a predictor: where there is none, the smallest that can be built."""
+    """Return the predictor's keys. Transformers' model always has a predictor: without one, the smallest possible."""
     if predictor is None:
         words = ("hidden_size", "num_attention_heads", "num_mask_tokens")
         return {"pred_num_hidden_layers": 0} | {f"pred_{word}": 1 for word in words}
@@ -174,7 +179,7 @@ def _written_predictor(predictor: MaskedPredictorConfig | None) -> dict[str, Any
 
 
 def _written_classifier(probe: ProbeConfig, labels: Sequence[str]) -> dict[str, Any]:
-    names = list(labels) or made_up_labels(probe.num_outputs)
+    names = list(labels) or placeholder_labels(probe.num_outputs)
     return {
         "architectures": ["VJEPA2ForVideoClassification"],
         "num_pooler_layers": probe.depth - 1,
@@ -184,10 +189,10 @@ def _written_classifier(probe: ProbeConfig, labels: Sequence[str]) -> dict[str, 
 
 
 def write_preprocessor(encoder: EncoderConfig) -> tuple[str, dict[str, Any]]:
-    """Return name and content of the file that tells transformers' processors how pixels become the encoder's input.
+    """Return name and content of the file that configures transformers' image or video processor.
 
-    ImageNet's mean and spread, as in :func:`vjepa_world.ops.pixels.normalize_video`; the resizing is transformers' own
-    for the family.
+    ImageNet's mean and standard deviation, as in :func:`vjepa_world.ops.pixels.normalize_video`; the resizing is that
+    of transformers for the family.
     """
     size = encoder.image_size
     side = {"height": size, "width": size}

@@ -1,4 +1,4 @@
-"""The account of a Meta file: every entry and every tensor is used, or is on a list of what may be left over."""
+"""Checks that every entry and tensor of a Meta file is either used or on a list of ignorable ones."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vjepa_world.pretrained.torch_file import has_tensors
 
 PROBES = ("classifiers", "classifier")
 
-#: Entries of training that no model needs. Of the numbers, the epoch is told in a checkpoint's details.
+#: Training state that no model needs. Of the numbers, only the epoch is reported in a checkpoint's details.
 IGNORABLE_ENTRIES = ("opt", "scaler")
 NUMBERS = ("epoch", "loss", "batch_size", "world_size", "lr")
 
-#: Of some probes of V-JEPA 1: its code has the map, and never applies it.
+#: A layer of some V-JEPA 1 probes that its code defines and never applies.
 UNUSED_PROJECTION = "pooler.cross_attention_block.xattn.proj.weight"
 
-#: Tensors that may be left over: position tables beside rotary positions, weights for extrinsics that are not used, and
-#: the projection.
+#: Tensors that may stay unused: position tables of models with rotary positions, weights for unused extrinsics, and
+#: the unused projection.
 IGNORABLE_TENSORS = (
     UNUSED_PROJECTION,
     UNUSED_PROJECTION.replace("weight", "bias"),
@@ -38,7 +38,7 @@ def check_entries(content: Mapping[str, Any]) -> None:
     """Refuse a file with tensors in unknown entries, or without any known ones.
 
     Raises:
-        CheckpointError: If it is such a file.
+        CheckpointError: If the file has such entries or none of the known ones.
     """
     known = (*ENCODERS, "predictor", *PROBES, *IGNORABLE_ENTRIES, *NUMBERS)
     unknown = [key for key, value in content.items() if key not in (*known, OWN_ENTRY) and has_tensors(value)]
@@ -55,16 +55,16 @@ def check_entries(content: Mapping[str, Any]) -> None:
         )
 
 
-def fitting(entry: str, state: State, model: nn.Module) -> tuple[State, list[str]]:
-    """Return the tensors that a model takes, and the names of the ignorable ones that it does not.
+def match_tensors(entry: str, state: State, model: nn.Module) -> tuple[State, list[str]]:
+    """Return the tensors that a model uses, and the names of the ignorable tensors that it does not use.
 
     Args:
-        entry: Where in the file they are.
-        state: The tensors, prefixes taken off.
-        model: Of the right architecture; its tensors need no memory.
+        entry: The file's entry, for messages.
+        state: The tensors, without wrapper prefixes.
+        model: A model of the right architecture; it may be on the meta device.
 
     Raises:
-        CheckpointError: If others are left over, or any are missing or of another shape.
+        CheckpointError: If other tensors stay unused, or tensors are missing or of another shape.
     """
     own = {name: tensor.shape for name, tensor in model.state_dict().items()}
     left = [name for name in state if name not in own and name in IGNORABLE_TENSORS]
@@ -82,7 +82,7 @@ def fitting(entry: str, state: State, model: nn.Module) -> tuple[State, list[str
         hint = f" The nearest known architecture is {nearest}."
     raise CheckpointError(
         f"'{entry}' does not fit its architecture in {len(problems)} tensors: {'; '.join(problems[:10])}."
-        f"{hint} The file is broken, of a variant that is not read, or needs its architecture given with config=."
+        f"{hint} The file is broken, of an unsupported variant, or needs its architecture given with config=."
     )
 
 

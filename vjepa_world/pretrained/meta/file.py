@@ -1,4 +1,4 @@
-"""Files of `torch.save`: known by their content, and unpickled without running anything of them."""
+"""Files of `torch.save`: recognised by their content, and read without executing any of their code."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from vjepa_world.errors import CheckpointError
 from vjepa_world.pretrained.torch_file import BROKEN, load_torch_file
 
-#: How PyTorch's files begin: an archive whose first member is a pickle or a tensor, or (before 1.6) a magic number.
+#: First bytes of PyTorch's files: an archive whose first member is a pickle or tensor, or (before 1.6) a magic number.
 ARCHIVE, LEGACY = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def is_meta(path: Path) -> bool:
-    """Return whether a file's content is that of PyTorch's `torch.save`, whole or cut short."""
+    """Return whether a file was written by `torch.save`; truncated files count."""
     with path.open("rb") as stream:
         head = stream.read(512)
     if head.startswith(LEGACY):
@@ -25,12 +25,12 @@ def is_meta(path: Path) -> bool:
 
 
 def load_meta_file(path: Path) -> dict[str, Any]:
-    """Return a file's entries; nothing but tensors and plain values is ever unpickled.
+    """Return a file's entries; only tensors and plain values are ever unpickled.
 
-    Tensors are memory-mapped, apart from those of files from before PyTorch 1.6.
+    Tensors are memory-mapped, except in files from before PyTorch 1.6.
 
     Raises:
-        CheckpointError: If the file is broken, needs more than that, or is no dictionary.
+        CheckpointError: If the file is broken, needs more than that, or is not a dictionary.
     """
     try:
         content = load_torch_file(path)
@@ -48,7 +48,7 @@ def load_meta_file(path: Path) -> dict[str, Any]:
 
 
 def _refusal(path: Path, reason: str) -> str:
-    """Return in our words why PyTorch would not unpickle a file; its own advice is to trust it."""
+    """Return why PyTorch refused to unpickle a file; unlike PyTorch's message, without advice to trust it."""
     wanted = re.search(r"GLOBAL (\S+)", reason)
     if wanted is None:
         short = reason.partition("\n\nCheck the documentation")[0].rpartition("\n")[2]
@@ -58,6 +58,6 @@ def _refusal(path: Path, reason: str) -> str:
         )
     return (
         f"{path} is refused: its pickle asks for {wanted[1]}, and unpickling more than tensors and plain values can "
-        "run any code. If you trust it, load it once with torch.load(weights_only=False) where that does no harm, and "
-        "save its state dicts and numbers alone."
+        "run any code. If you trust it, load it once with torch.load(weights_only=False) in a sandbox, and "
+        "save only its state dicts and numbers."
     )

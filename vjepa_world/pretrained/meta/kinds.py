@@ -1,6 +1,7 @@
-"""Kinds of Meta files: how their names are wrapped, and what tells one from another.
+"""Kinds of Meta files: how to distinguish them, and the prefixes of their tensor names.
 
-With the wrappers' prefixes taken off, the names are those of our modules; I-JEPA's flat patch kernel is the exception.
+Without the wrapper prefixes the names equal those of our modules; I-JEPA's two-dimensional patch kernel is the only
+exception.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vjepa_world.errors import CheckpointError
-from vjepa_world.pretrained.words import Words
+from vjepa_world.pretrained.overrides import Overrides
 
 State = dict[str, Tensor]
 
 ENCODERS = ("encoder", "target_encoder", "ema_encoder")
 PATCHES = "patch_embed.proj.weight"
 
-#: Where our own writer puts what the tensors do not tell: words by part, labels, the robot's name and bounds.
+#: Entry in which our writer stores what cannot be inferred: fields by part, labels, the robot's name and bounds.
 OWN_ENTRY = "vjepa_world"
 
-#: What data-parallel training and the multi-mask wrappers put before a name.
+#: Prefixes that data-parallel training and the multi-mask wrappers add to a name.
 WRAPPERS = ("module.", "backbone.")
 
 #: V-JEPA 1 has two mask tokens, one a mask family; V-JEPA 2 was released with ten.
@@ -34,9 +35,9 @@ class Kind:
     """A kind of training file.
 
     Attributes:
-        name: In words.
-        weights: Its encoders, in the order in which the reference's evaluation code takes them.
-        prefix: What its training code puts before each name.
+        name: Name for messages.
+        weights: Its encoders, in the order of preference of Meta's evaluation code.
+        prefix: Prefix that its training code adds to each name.
     """
 
     name: str
@@ -54,10 +55,10 @@ I_JEPA = Kind(name="I-JEPA", weights=("target_encoder", "encoder"), prefix="modu
 
 
 def stripped(state: Mapping[str, Tensor]) -> State:
-    """Return tensors by their names without the wrappers' prefixes.
+    """Return the tensors with the wrapper prefixes removed from their names.
 
     Raises:
-        CheckpointError: If two names become one.
+        CheckpointError: If two tensors get the same name.
     """
     bare: State = {}
     for name, tensor in state.items():
@@ -75,20 +76,20 @@ def is_action_predictor(predictor: State) -> bool:
     return "action_encoder.weight" in predictor
 
 
-def positions_of(encoder: State, predictor: State, words: Words) -> str:
-    """Return the positions of an encoder.
+def positions_of(encoder: State, predictor: State, overrides: Overrides) -> str:
+    """Return the kind of position encoding: tiled, interleaved or sincos.
 
-    V-JEPA 2.1 is known by its level norms. A file without a position table is V-JEPA 2; one with a table is V-JEPA 1 or
-    I-JEPA, unless the predictor beside it is V-JEPA 2's (ten mask tokens, or action-conditioned): some of those carry
-    a table that rotary positions never use.
+    V-JEPA 2.1 has level norms. A file without a position table is V-JEPA 2; one with a table is V-JEPA 1 or I-JEPA,
+    unless its predictor is V-JEPA 2's (ten mask tokens, or action-conditioned): some of those files contain an unused
+    table.
 
     Args:
-        encoder: Its tensors.
-        predictor: Those of the predictor beside it, or none.
-        words: What counts instead, where it names `positions`.
+        encoder: The encoder's tensors.
+        predictor: The tensors of the file's predictor; empty without one.
+        overrides: Overrides given by the caller; `positions` takes precedence.
     """
-    if "positions" in words:
-        return str(words["positions"])
+    if "positions" in overrides:
+        return str(overrides["positions"])
     if "norms_block.0.weight" in encoder:
         return "interleaved"
     stray = is_action_predictor(predictor) or count(predictor, "mask_tokens") == V_JEPA_2_MASK_TOKENS
@@ -96,33 +97,33 @@ def positions_of(encoder: State, predictor: State, words: Words) -> str:
 
 
 def kind_of(encoder: State, predictor: State, positions: str) -> Kind:
-    """Return the kind of file that these tensors come from."""
+    """Return the kind of file that has these tensors."""
     if is_action_predictor(predictor):
         return V_JEPA_2_AC
     if "norms_block.0.weight" in encoder:
         return V_JEPA_2_1
     if positions != "sincos":
         return V_JEPA_2
-    return I_JEPA if needed(encoder, PATCHES, "encoder").ndim == 4 else V_JEPA_1
+    return I_JEPA if required(encoder, PATCHES, "encoder").ndim == 4 else V_JEPA_1
 
 
-def needed(state: State, name: str, part: str, ndim: int | None = None) -> Tensor:
-    """Return a tensor that the architecture is read from.
+def required(state: State, name: str, part: str, ndim: int | None = None) -> Tensor:
+    """Return a tensor that the architecture is inferred from.
 
     Args:
         state: The tensors.
-        name: Which.
-        part: Whose they are, for messages.
-        ndim: How many axes it must have; None takes any.
+        name: Name of the tensor.
+        part: Part of the model, for messages.
+        ndim: Required number of axes; None for any.
 
     Raises:
-        CheckpointError: If it is missing, empty or has other axes.
+        CheckpointError: If it is missing, empty or has another number of axes.
     """
     if name not in state:
         some = ", ".join(list(state)[:10]) or "none"
         raise CheckpointError(
-            f"the {part} lacks {name}, which tells its architecture; it has {some}. It is no {part} of this family, or "
-            "the file is broken: download it again."
+            f"the {part} lacks {name}, which its architecture is inferred from; it has {some}. It is not a {part} of "
+            "this family, or the file is broken: download it again."
         )
     shape = tuple(state[name].shape)
     if 0 in shape or (ndim is not None and len(shape) != ndim):
@@ -135,10 +136,10 @@ def needed(state: State, name: str, part: str, ndim: int | None = None) -> Tenso
 
 
 def count(names: Iterable[str], part: str) -> int:
-    """Return how many entries a list of modules or parameters has, by its highest number.
+    """Return the length of a list of modules or parameters: its highest index plus one.
 
     Raises:
-        CheckpointError: If there are more than tensors, as a name with a huge number makes believe.
+        CheckpointError: If the highest index is not below the number of tensors (a name with a huge index).
     """
     names = list(names)
     numbers = [

@@ -1,8 +1,8 @@
-"""Meta's `.pt` files: training files of V-JEPA 2, 2-AC, 2.1 and 1 and of I-JEPA, and files of attentive probes.
+"""Reads Meta's `.pt` files: training files of V-JEPA 2, 2-AC, 2.1 and 1 and of I-JEPA, and attentive probes.
 
 A training file has the entries `encoder`, `predictor`, `target_encoder` (or `ema_encoder`), `opt`, `scaler` and
-numbers; a probe file has `classifiers` (V-JEPA 1: `classifier`). Our own writer adds the entry `vjepa_world` where the
-tensors do not tell all of an architecture; the reference's code reads by name and passes it by.
+numbers; a probe file has `classifiers` (V-JEPA 1: `classifier`). Our writer adds the entry `vjepa_world` if the
+architecture cannot be inferred completely from the tensors; Meta's code reads entries by name and ignores it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,22 @@ from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.models.probe import AttentiveProbe
 from vjepa_world.pretrained.checkpoint import Checkpoint
-from vjepa_world.pretrained.meta.actions import robot_of, with_embodiment
-from vjepa_world.pretrained.meta.checks import IGNORABLE_ENTRIES, UNUSED_PROJECTION, check_entries, fitting
-from vjepa_world.pretrained.meta.file import is_meta, load_meta_file
-from vjepa_world.pretrained.meta.key_maps import (
-    action_predictor_words,
-    configured,
+from vjepa_world.pretrained.meta.architecture import (
+    build_config,
     encoder_config,
-    masked_predictor_words,
-    probe_words,
+    infer_action_predictor,
+    infer_masked_predictor,
+    infer_probe,
     world_model_config,
 )
+from vjepa_world.pretrained.meta.checks import (
+    IGNORABLE_ENTRIES,
+    UNUSED_PROJECTION,
+    check_entries,
+    match_tensors,
+)
+from vjepa_world.pretrained.meta.embodiment import add_embodiment, infer_embodiment
+from vjepa_world.pretrained.meta.file import is_meta, load_meta_file
 from vjepa_world.pretrained.meta.kinds import (
     ENCODERS,
     OWN_ENTRY,
@@ -48,7 +53,7 @@ from vjepa_world.pretrained.meta.kinds import (
     stripped,
 )
 from vjepa_world.pretrained.meta.writer import write_meta
-from vjepa_world.pretrained.words import Words, as_words
+from vjepa_world.pretrained.overrides import Overrides, as_overrides
 
 __all__ = ["is_meta", "read_meta", "write_meta"]
 
@@ -57,43 +62,44 @@ def read_meta(
     path: Path,
     *,
     weights: str | None = None,
-    encoder: EncoderConfig | Words | None = None,
-    predictor: MaskedPredictorConfig | ActionPredictorConfig | Words | None = None,
+    encoder: EncoderConfig | Overrides | None = None,
+    predictor: MaskedPredictorConfig | ActionPredictorConfig | Overrides | None = None,
     classifier: int = 0,
 ) -> Checkpoint:
-    """Read a file of Meta's. Tensors are memory-mapped, apart from files from before PyTorch 1.6.
+    """Read one of Meta's files. Tensors are memory-mapped, except in files from before PyTorch 1.6.
 
-    A masked predictor with added positions (V-JEPA 1, I-JEPA) is none of ours and ignored. A predictor of unknown width
-    is left out, and the checkpoint's name says so, unless `predictor` gives its heads: its encoder is still good.
+    A masked predictor with sine-cosine positions (V-JEPA 1, I-JEPA) is not supported and ignored. A predictor of
+    unknown width is left out, and the checkpoint's name says so, unless `predictor` gives its heads; its encoder can
+    still be loaded.
 
     Args:
         path: The file.
-        weights: Which encoder: `encoder`, `target_encoder` or `ema_encoder`. None takes the reference's: of V-JEPA 2-AC
-            `encoder`, of V-JEPA 2.1 `ema_encoder` or `target_encoder`, whichever there is, of others `target_encoder`.
-        encoder: Words of :class:`EncoderConfig` that count instead of what the file tells.
-        predictor: The same for its predictor.
-        classifier: Which of a file's probes, from 0. The reference trains a sweep of them side by side; its demo takes
-            the first.
+        weights: Which encoder: `encoder`, `target_encoder` or `ema_encoder`. None for the reference's: of V-JEPA 2-AC
+            `encoder`, of V-JEPA 2.1 `ema_encoder` or `target_encoder` (whichever exists), of others `target_encoder`.
+        encoder: Fields of :class:`EncoderConfig` that override the inferred ones.
+        predictor: The same for the file's predictor.
+        classifier: Which of a file's probes, from 0. Meta trains a sweep of them in parallel; its demo uses
+            the first one.
 
     Returns:
-        The checkpoint. Its details name the `weights` taken, the `epoch`, and of probes the `classifier`.
+        The checkpoint. Its details contain the selected `weights`, the `epoch`, and for probes the `classifier`.
 
     Raises:
         CheckpointError: If the file is broken, needs more than tensors to be unpickled, is of an unknown kind, lacks
-            the weights asked for, or a tensor is missing, too many or of another shape.
-        ConfigError: If a word is unknown or no architecture comes of it.
+            the requested weights, or a tensor is missing, unexpected or of another shape.
+        ConfigError: If an override is unknown, or the resulting architecture is not valid.
     """
     path = Path(path)
     content = load_meta_file(path)
     try:
         check_entries(content)
-        own = _noted(content)
-        words = {
-            "encoder": {**own.get("encoder", {}), **as_words(encoder)},
-            "predictor": {**own.get("predictor", {}), **as_words(predictor)},
+        own = _own_entry(content)
+        overrides = {
+            "encoder": {**own.get("encoder", {}), **as_overrides(encoder)},
+            "predictor": {**own.get("predictor", {}), **as_overrides(predictor)},
             "probe": own.get("probe", {}),
         }
-        reader = _Reader(content, words, own)
+        reader = _FileReader(content, overrides, own)
         reader.read_training(weights)
         reader.read_probe(classifier)
     except (CheckpointError, ConfigError) as error:
@@ -101,8 +107,8 @@ def read_meta(
     return reader.checkpoint(path)
 
 
-def _noted(content: Mapping[str, Any]) -> Words:
-    """Return what our own writer noted: words by part, labels, the robot's name and bounds of actions."""
+def _own_entry(content: Mapping[str, Any]) -> Overrides:
+    """Return the entry of our writer: fields by part, labels, the robot's name and action bounds."""
     own = content.get(OWN_ENTRY, {})
     parts = ("encoder", "predictor", "probe", "bounds")
     fits = isinstance(own, Mapping) and all(isinstance(own.get(part, {}), Mapping) for part in parts)
@@ -110,16 +116,16 @@ def _noted(content: Mapping[str, Any]) -> Words:
     named = isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
     if not named or not all(isinstance(bound, Tensor) for bound in own.get("bounds", {}).values()):
         raise CheckpointError(
-            f"the entry '{OWN_ENTRY}' does not hold words by part; the file is broken, make it again."
+            f"the entry '{OWN_ENTRY}' does not hold fields by part; the file is broken, create it again."
         )
     return own
 
 
-class _Reader:
-    """Takes a file's entries one by one, and keeps account of what was used."""
+class _FileReader:
+    """Reads a file's entries one by one, and records which are used."""
 
-    def __init__(self, content: dict[str, Any], words: dict[str, Words], own: Words) -> None:
-        self.content, self.words, self.own = content, words, own
+    def __init__(self, content: dict[str, Any], overrides: dict[str, Overrides], own: Overrides) -> None:
+        self.content, self.overrides, self.own = content, overrides, own
         self.name = ""
         self.configs: dict[str, Any] = {}
         self.tensors: dict[str, State] = {}
@@ -127,7 +133,7 @@ class _Reader:
         self.details: dict[str, Any] = {"epoch": content["epoch"]} if "epoch" in content else {}
 
     def read_training(self, weights: str | None) -> None:
-        """Take an encoder and the predictor beside it, if there are any."""
+        """Read the encoder and the predictor, if there are any."""
         there = [key for key in ENCODERS if key in self.content]
         if weights is not None and weights not in there:
             raise CheckpointError(
@@ -137,7 +143,7 @@ class _Reader:
             return
         predictor = self._state("predictor") if "predictor" in self.content else {}
         state = self._state(weights or there[0])
-        positions = positions_of(state, predictor, self.words["encoder"])
+        positions = positions_of(state, predictor, self.overrides["encoder"])
         kind = kind_of(state, predictor, positions)
         taken = weights or next(key for key in (*kind.weights, *ENCODERS) if key in there)
         self.name, self.details["weights"] = f"{kind.name} training file", taken
@@ -152,7 +158,7 @@ class _Reader:
 
     def _read_encoder(self, entry: str, positions: str) -> EncoderConfig:
         state = self._state(entry)
-        config = encoder_config(state, positions, self.words["encoder"])
+        config = encoder_config(state, positions, self.overrides["encoder"])
         if state[PATCHES].ndim == 4:
             state[PATCHES] = state[PATCHES].unsqueeze(2)
         with torch.device("meta"):  # shapes alone
@@ -162,40 +168,40 @@ class _Reader:
         return config
 
     def _read_masked_predictor(self, state: State, encoder: EncoderConfig) -> None:
-        found = masked_predictor_words(state, encoder.embed_dim, encoder.positions)
+        found = infer_masked_predictor(state, encoder.embed_dim, encoder.positions)
         if not self._known_heads(found):
             return
-        config = configured(MaskedPredictorConfig, found, self.words["predictor"])
+        config = build_config(MaskedPredictorConfig, found, self.overrides["predictor"])
         with torch.device("meta"):
             model = MaskedPredictor(config, encoder.embed_dim)
         self._take("masked_predictor", "predictor", state, model)
         self.configs["masked_predictor"] = config
 
     def _read_action_predictor(self, state: State, encoder: EncoderConfig) -> None:
-        found = action_predictor_words(state)
+        found = infer_action_predictor(state)
         if not self._known_heads(found):
             return
-        config = configured(ActionPredictorConfig, found, self.words["predictor"])
-        robot = robot_of(state, self.own.get("embodiment"))
+        config = build_config(ActionPredictorConfig, found, self.overrides["predictor"])
+        robot = infer_embodiment(state, self.own.get("embodiment"))
         world = world_model_config(encoder, config, robot)
         with torch.device("meta"):
             model = ActionPredictor(config, encoder.embed_dim, world.grid, world.embodiments)
-        named = with_embodiment(state, robot, self.own.get("bounds", {}))
+        named = add_embodiment(state, robot, self.own.get("bounds", {}))
         self._take("predictor", "predictor", named, model)
         self.configs["world_model"] = world
 
     def _known_heads(self, found: dict[str, Any]) -> bool:
-        if "num_heads" in {**found, **self.words["predictor"]}:
+        if "num_heads" in {**found, **self.overrides["predictor"]}:
             return True
         self.name += (
-            f" without its predictor (width {found['embed_dim']} is not a known one, and no tensor tells its heads: "
+            f" without its predictor (width {found['embed_dim']} is not a known one, and its heads cannot be inferred: "
             "give predictor={'num_heads': ...})"
         )
         self.ignored.append("predictor")
         return False
 
     def read_probe(self, number: int) -> None:
-        """Take one of the probes, if there are any."""
+        """Read one of the probes, if there are any."""
         if "classifiers" in self.content:
             probes = self.content["classifiers"]
         elif "classifier" in self.content:
@@ -212,7 +218,7 @@ class _Reader:
                 "the probe is one of V-JEPA 1 with several blocks, which follow the cross-attention there and precede "
                 "it here; of V-JEPA 1, only probes of one block are read."
             )
-        config = configured(ProbeConfig, probe_words(state), self.words["probe"])
+        config = build_config(ProbeConfig, infer_probe(state), self.overrides["probe"])
         with torch.device("meta"):
             model = AttentiveProbe(config)
         self._take("probe", f"classifiers.{number}", state, model)
@@ -232,12 +238,12 @@ class _Reader:
         return stripped(state)
 
     def _take(self, part: str, entry: str, state: State, model: nn.Module) -> None:
-        used, left = fitting(entry, state, model)
+        used, left = match_tensors(entry, state, model)
         self.tensors[part] = used
         self.ignored += [f"{entry}.{name}" for name in left]
 
     def checkpoint(self, source: Path) -> Checkpoint:
-        """Return what was read, with what our own writer noted."""
+        """Return the checkpoint, including the notes of our writer."""
         if "labels" in self.own:
             self.details["labels"] = self.own["labels"]
         return Checkpoint(

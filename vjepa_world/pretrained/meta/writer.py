@@ -1,4 +1,4 @@
-"""Writes what was read from any format as a file of Meta's: the reference's entries, prefixes and names."""
+"""Writes a checkpoint of any format as a Meta file, with the entries, prefixes and names of Meta's code."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.pretrained.checkpoint import Checkpoint
-from vjepa_world.pretrained.meta.actions import free_bounds, without_embodiment
-from vjepa_world.pretrained.meta.key_maps import (
+from vjepa_world.pretrained.meta.architecture import (
     SPAN_2_1,
-    action_predictor_words,
-    encoder_words,
-    masked_predictor_words,
-    probe_words,
-    untold,
+    infer_action_predictor,
+    infer_encoder,
+    infer_masked_predictor,
+    infer_probe,
+    not_inferable,
 )
+from vjepa_world.pretrained.meta.embodiment import default_bounds, remove_embodiment
 from vjepa_world.pretrained.meta.kinds import OWN_ENTRY, PATCHES, State, kind_of, positions_of
 
 
 def write_meta(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a file that the reference's code loads, whole or not at all, every tensor bit by bit.
+    """Write a file that Meta's code loads. It is written atomically, and every tensor is copied bit by bit.
 
-    The one encoder goes under both names that the reference reads, `encoder` and `target_encoder` (`ema_encoder` of a
-    distilled V-JEPA 2.1), stored once. Optimiser state is not kept: the reference can evaluate such a file, not resume
-    from it. What its code takes as arguments (heads, clip, LayerNorm eps) and no tensor tells goes into an entry of our
-    own, which its code passes by, with labels, the robot's name and the bounds of actions.
+    The encoder appears under both names that Meta's code reads, `encoder` and `target_encoder` (`ema_encoder` of a
+    distilled V-JEPA 2.1), and is stored once. Optimizer state is not written: Meta's code can evaluate such a file, but
+    not resume from it. What cannot be inferred from the tensors (heads, clip size, LayerNorm eps) goes into an entry
+    that Meta's code ignores, together with labels, the robot's name and the action bounds.
 
-    A predictor's standardisation of actions and states, which the reference does not have, is folded into its linear
-    maps: exact but for rounding. Unused weights for extrinsics, which the reference always has, are written as zeros.
+    A predictor's standardisation of actions and states, which Meta's predictor does not have, is folded into its linear
+    maps: exact except for rounding. Unused weights for extrinsics, which Meta's predictor always has, are zeros.
 
     Raises:
-        CheckpointError: If the reference has no such architecture, or the file cannot be written.
+        CheckpointError: If Meta's code does not support the architecture, or the file cannot be written.
     """
     for part, reason in _obstacles(checkpoint):
         raise CheckpointError(
@@ -55,7 +55,7 @@ def write_meta(checkpoint: Checkpoint, path: Path) -> None:
     if checkpoint.probe is not None:
         state = checkpoint.tensors["probe"]
         content["classifiers"] = [_wrapped(state, "module.")]
-        notes["probe"] = untold(checkpoint.probe, probe_words(state))
+        notes["probe"] = not_inferable(checkpoint.probe, infer_probe(state))
     notes["labels"] = checkpoint.details.get("labels")
     content |= {"epoch": checkpoint.details.get("epoch", 0)}
     notes = {key: value for key, value in notes.items() if value}
@@ -65,14 +65,14 @@ def write_meta(checkpoint: Checkpoint, path: Path) -> None:
 def _add_training(
     checkpoint: Checkpoint, config: EncoderConfig, content: dict[str, Any], notes: dict[str, Any]
 ) -> None:
-    """Add the encoder and the predictor beside it, and what their tensors do not tell."""
+    """Add the encoder, the predictor, and the fields that cannot be inferred from their tensors."""
     state = dict(checkpoint.tensors["encoder"])
-    if config.num_frames == 1:  # the reference's image models have a flat kernel
+    if config.num_frames == 1:  # Meta's image models have a two-dimensional kernel
         state[PATCHES] = state[PATCHES].squeeze(2)
-    predictor, told, bounds = _predictor(checkpoint, config)
+    predictor, notes_of_predictor, bounds = _predictor(checkpoint, config)
     positions = positions_of(state, predictor, {})
     kind = kind_of(state, predictor, config.positions)
-    notes["encoder"] = untold(config, encoder_words(state, config.positions))
+    notes["encoder"] = not_inferable(config, infer_encoder(state, config.positions))
     if positions != config.positions:
         notes["encoder"]["positions"] = config.positions
     wrapped = _wrapped(state, kind.prefix)
@@ -82,7 +82,7 @@ def _add_training(
     content |= {"encoder": wrapped, averaged: wrapped}
     if predictor:
         content["predictor"] = _wrapped(predictor, kind.prefix)
-        notes["predictor"], notes["bounds"] = told, bounds
+        notes["predictor"], notes["bounds"] = notes_of_predictor, bounds
     if checkpoint.world_model is not None:
         name = checkpoint.world_model.embodiments[0].name
         notes["embodiment"] = name if name != EmbodimentConfig.name else None
@@ -91,11 +91,11 @@ def _add_training(
 def _predictor(
     checkpoint: Checkpoint, encoder: EncoderConfig
 ) -> tuple[State, dict[str, Any], dict[str, Tensor]]:
-    """Return a predictor's tensors as the reference has them, the words that they do not tell, and its bounds."""
+    """Return a predictor's tensors under Meta's names, its fields that cannot be inferred, and its action bounds."""
     if checkpoint.world_model is not None:
         config, robot = checkpoint.world_model.predictor, checkpoint.world_model.embodiments[0]
-        state, bounds = without_embodiment(checkpoint.tensors["predictor"], robot.name)
-        free = free_bounds(robot.action_dim)
+        state, bounds = remove_embodiment(checkpoint.tensors["predictor"], robot.name)
+        free = default_bounds(robot.action_dim)
         if all(torch.equal(bounds[name].float(), free[name]) for name in free):
             bounds = {}
         if not config.extrinsics_dim:
@@ -103,16 +103,16 @@ def _predictor(
             state["extrinsics_encoder.weight"] = torch.zeros_like(weight[:, 1:])
             state["extrinsics_encoder.bias"] = torch.zeros_like(weight[:, 0])
         own = {name: _own_storage(tensor) for name, tensor in bounds.items()}
-        return state, untold(config, action_predictor_words(state)), own
+        return state, not_inferable(config, infer_action_predictor(state)), own
     if checkpoint.masked_predictor is not None:
         state = checkpoint.tensors["masked_predictor"]
-        found = masked_predictor_words(state, encoder.embed_dim, encoder.positions)
-        return state, untold(checkpoint.masked_predictor, found), {}
+        found = infer_masked_predictor(state, encoder.embed_dim, encoder.positions)
+        return state, not_inferable(checkpoint.masked_predictor, found), {}
     return {}, {}, {}
 
 
 def _obstacles(checkpoint: Checkpoint) -> list[tuple[str, str]]:
-    """Return what of a checkpoint the reference has no place for, by part."""
+    """Return the properties of a checkpoint that Meta's format cannot represent, by part."""
     if checkpoint.encoder is None and checkpoint.probe is None:
         return [("content", "is neither an encoder nor a probe")]
     found = []
@@ -200,9 +200,9 @@ def _wrapped(state: State, prefix: str) -> State:
 
 
 def _own_storage(tensor: Tensor) -> Tensor:
-    """Return the tensor as one that holds no more memory than its own, without copying it.
+    """Return the tensor with a storage of exactly its own size, without copying it.
 
-    `torch.save` writes a tensor's whole storage, and that of a tensor mapped from a file may be all of the file.
+    `torch.save` writes a tensor's complete storage, and the storage of a memory-mapped tensor may be the whole file.
     """
     tensor = tensor.detach().cpu().contiguous()
     storage, size = tensor.untyped_storage(), tensor.numel() * tensor.element_size()
@@ -228,7 +228,7 @@ def _save(content: dict[str, Any], path: Path) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
-            f"could not write {path}: {error}. Free some disk space or choose another place; nothing half-written was "
+            f"could not write {path}: {error}. Free some disk space or choose another path; no partial file was "
             "left behind."
         ) from error
     finally:

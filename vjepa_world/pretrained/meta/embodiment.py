@@ -1,7 +1,7 @@
-"""What of a V-JEPA 2-AC predictor is one robot's: the reference's names and ours, in both directions.
+"""The robot-specific tensors of a V-JEPA 2-AC predictor: from Meta's names to ours and back.
 
-The reference has one robot, whose maps of actions and states stand beside the rest, and neither standardisation nor
-bounds. Here they belong to an embodiment.
+Meta's predictor has one robot, with the action and state encoders at the top level, and neither standardisation nor
+action bounds. Here all of these belong to an embodiment.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import torch
 from torch import Tensor
 
 from vjepa_world.models.config import EmbodimentConfig
-from vjepa_world.pretrained.meta.kinds import State, needed
+from vjepa_world.pretrained.meta.kinds import State, required
 
-#: A predictor's standardisation: each linear map and the buffers that stand before it.
+#: Each linear map with the buffers of the standardisation that precedes it.
 STANDARDISED = {"action_encoder": ("action_mean", "action_std"), "state_encoder": ("state_mean", "state_std")}
 
-#: An embodiment's bounds of actions.
+#: Names of an embodiment's action bounds.
 BOUNDS = ("action_low", "action_high")
 
 
-def robot_of(state: State, name: str | None = None) -> EmbodimentConfig:
-    """Return the sizes of the robot that a reference predictor was trained on, and its name where one was noted."""
-    action, states = (needed(state, f"{layer}.weight", "predictor", 2).shape[1] for layer in STANDARDISED)
+def infer_embodiment(state: State, name: str | None = None) -> EmbodimentConfig:
+    """Return the robot that Meta's predictor was trained on: its name if known, and the sizes of action and state."""
+    action, states = (required(state, f"{layer}.weight", "predictor", 2).shape[1] for layer in STANDARDISED)
     return EmbodimentConfig(name=name or EmbodimentConfig.name, action_dim=action, state_dim=states)
 
 
-def with_embodiment(state: State, robot: EmbodimentConfig, bounds: Mapping[str, Tensor]) -> State:
-    """Return a reference predictor's tensors under our names.
+def add_embodiment(state: State, robot: EmbodimentConfig, bounds: Mapping[str, Tensor]) -> State:
+    """Return the tensors of Meta's predictor under our names.
 
     Args:
-        state: Its tensors.
-        robot: From :func:`robot_of`.
-        bounds: Of actions, where they are known; else one metre, one radian, the whole closure.
+        state: The tensors.
+        robot: From :func:`infer_embodiment`.
+        bounds: Action bounds, if known; the default is 1 m, 1 rad and the full closure.
     """
     prefix = f"embodiments.{robot.name}."
     named = {}
@@ -41,18 +41,18 @@ def with_embodiment(state: State, robot: EmbodimentConfig, bounds: Mapping[str, 
         named[prefix + name if name.partition(".")[0] in STANDARDISED else name] = tensor
     for kind, size in (("action", robot.action_dim), ("state", robot.state_dim)):
         named[f"{prefix}{kind}_mean"], named[f"{prefix}{kind}_std"] = torch.zeros(size), torch.ones(size)
-    free = free_bounds(robot.action_dim)
+    free = default_bounds(robot.action_dim)
     return named | {prefix + name: tensor for name, tensor in (free | dict(bounds)).items()}
 
 
-def without_embodiment(state: State, name: str) -> tuple[State, dict[str, Tensor]]:
-    r"""Return a predictor's tensors under the reference's names, and the bounds of actions, which it does not have.
+def remove_embodiment(state: State, name: str) -> tuple[State, dict[str, Tensor]]:
+    r"""Return a predictor's tensors under Meta's names, and the action bounds, which Meta's format does not have.
 
     The standardisation is folded into the linear maps: :math:`W (x - \mu) / \sigma + b = W' x + b'`.
 
     Args:
-        state: A predictor's tensors.
-        name: Of its one embodiment.
+        state: The predictor's tensors.
+        name: Name of its only embodiment.
     """
     plain = {key.removeprefix(f"embodiments.{name}."): tensor for key, tensor in state.items()}
     bounds = {key: plain.pop(key) for key in BOUNDS}
@@ -67,6 +67,6 @@ def without_embodiment(state: State, name: str) -> tuple[State, dict[str, Tensor
     return plain, bounds
 
 
-def free_bounds(actions: int) -> dict[str, Tensor]:
-    """Return the bounds where none are known: one metre, one radian, the whole closure."""
+def default_bounds(actions: int) -> dict[str, Tensor]:
+    """Return the action bounds `[A]` if none are known: 1 m, 1 rad, the full closure."""
     return {"action_low": torch.full((actions,), -1.0), "action_high": torch.full((actions,), 1.0)}
