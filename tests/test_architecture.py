@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,30 @@ def test_a_forbidden_import_is_found(module: str, source: str) -> None:
 )
 def test_an_allowed_import_passes(module: str, source: str) -> None:
     assert violations(source, module) == []
+
+
+def imported_at_once(module: str) -> set[str]:
+    """Return the modules of ours that are imported when `module` is: not in functions, nor for type checkers."""
+    path, found = MODULES[module], set[str]()
+    waiting: list[ast.stmt] = list(ast.parse(path.read_text()).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If):
+            waiting += node.orelse if "TYPE_CHECKING" in ast.unparse(node.test) else node.body + node.orelse
+        elif isinstance(node, ast.Try | ast.With | ast.ClassDef):
+            waiting += node.body
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            for name in imports(ast.unparse(node), module, path.name == "__init__.py"):
+                while name and name not in MODULES:
+                    name = name.rpartition(".")[0]
+                found.add(name)
+    return found - {"", module}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: imported_at_once(module) for module in MODULES}
+    assert "vjepa_world.models.encoder" in graph["vjepa_world.pretrained.loading"]
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_every_package_of_the_rules_exists() -> None:

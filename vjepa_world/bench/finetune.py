@@ -20,6 +20,7 @@ from vjepa_world.bench.finetune_cache import cache_row
 from vjepa_world.bench.harness import Row, row, time_pair
 from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
 from vjepa_world.bench.references.finetune import PlainFinetuneStep
+from vjepa_world.models.build import build_world_model
 from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,
@@ -119,15 +120,15 @@ class Ours:
             lr=LR,
             compile=device.type == "cuda",
         )
-        torch.manual_seed(seed)
-        model = LatentWorldModel(
+        model = build_world_model(
             WorldModelConfig(
                 encoder=size.encoder,
                 predictor=size.predictor,
                 latents=LatentsConfig(kind="none"),
                 inverse=InverseConfig(horizon=0),
                 decoder=DecoderConfig(image_size=0),
-            )
+            ),
+            seed=seed,
         )
         self.task = FinetuneTask(
             model,

@@ -14,8 +14,8 @@ import torch
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
 from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataConfig
+from vjepa_world.models.build import build_world_model
 from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, WorldModelConfig
-from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.system.device import resolve_precision
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import ranks
@@ -73,8 +73,7 @@ class CacheAndDecoder:
         record(size, scratch, seed)
         data = TrajectoryDataConfig(path=str(scratch / "runs" / "collect" / "bench"), frames=size.frames)
         self.sources = open_sources(data, seed=seed)
-        torch.manual_seed(seed)
-        self.model = LatentWorldModel(size.model).to(device)
+        self.model = build_world_model(size.model, seed=seed).to(device)
         self.cached = self._cached(scratch / "features", device)
         self.decoded = DecodedWindows(
             self.sources,

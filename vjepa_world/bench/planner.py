@@ -34,6 +34,7 @@ from vjepa_world.models.config import (
 from vjepa_world.models.context import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.system.device import keep_freed_memory, resolve_device, set_threads
+from vjepa_world.system.seeding import seeded
 from vjepa_world.training.engine.flops import rollout_flops
 from vjepa_world.training.engine.matrix_rate import matrix_rate
 
@@ -114,9 +115,9 @@ class Problem:
     """
 
     def __init__(self, size: Size, device: torch.device, seed: int) -> None:
-        torch.manual_seed(seed)
         self.size, self.seed = size, seed
-        self.model = _model(size).eval().requires_grad_(False).to(device)
+        with seeded(seed):
+            self.model = _model(size).eval().requires_grad_(False).to(device)
         generator = torch.Generator().manual_seed(seed)
         tokens, frames = size.side**2, size.frames
         features = torch.randn(1, frames, tokens, size.width, generator=generator)
