@@ -1,5 +1,5 @@
 # Every target sets up .venv first when it is missing or older than what it is made from.
-.PHONY: venv demo test lint bench quickstart controls animation clean
+.PHONY: venv lock demo test coverage lint docs bench gpu-check quickstart controls animation clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,14 +10,24 @@ demo: $(READY)
 
 venv: $(READY)
 
-$(READY): pyproject.toml scripts/setup_venv.sh
+$(READY): pyproject.toml requirements.lock scripts/setup_venv.sh
 	@bash scripts/setup_venv.sh $(VENV)
 	@touch $@
+
+# make lock UPGRADE=--upgrade takes newer versions than those that the lock has
+lock:
+	@uv pip compile --quiet --universal --python-version 3.11 --all-extras pyproject.toml --constraint constraints.txt \
+		--no-annotate --custom-compile-command "make lock" $(UPGRADE) --output-file requirements.lock
 
 # The tests are many small programs: threads inside each of them would only fight over the cores.
 # make test TESTS="tests/data tests/cli" runs some of them
 test: $(READY)
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n auto --maxprocesses=4 $(TESTS)
+
+# make coverage TESTS=tests/planners
+coverage: $(READY)
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -q -n auto --maxprocesses=4 --cov --cov-report=term \
+		--cov-report=html $(TESTS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

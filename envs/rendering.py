@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from envs.errors import EnvError
@@ -73,7 +75,7 @@ class SceneRenderer:
     def __init__(self, model: mujoco.MjModel, camera: str, size: int) -> None:
         self._model = model
         self._gl = _gl_context(size)
-        with self._gl.as_current():
+        with _current(self._gl):
             self._context = _render_context(model)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         # Keeps both contexts alive until they are freed in order. Freed while another renderer's context is
@@ -93,7 +95,7 @@ class SceneRenderer:
     def upload_texture(self, texture_id: int) -> None:
         """Upload a texture that was edited in the model."""
         self._check_open()
-        with self._gl.as_current():
+        with _current(self._gl):
             mujoco.mjr_uploadTexture(self._model, self._context, texture_id)
 
     def render(self, data: mujoco.MjData) -> np.ndarray:
@@ -108,7 +110,7 @@ class SceneRenderer:
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
-        with self._gl.as_current():
+        with _current(self._gl):
             mujoco.mjr_render(self._rectangle, self._scene, self._context)
             mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
         # OpenGL's first row is the bottom row.
@@ -124,12 +126,40 @@ class SceneRenderer:
 
 
 def _free_contexts(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
-    with gl.as_current():
+    with _current(gl):
         context.free()
     gl.free()
 
 
+@contextmanager
+def _current(gl: mujoco.GLContext) -> Iterator[None]:
+    """Make an OpenGL context current in this thread for as long as the block runs."""
+    if hasattr(gl, "as_current"):  # since MuJoCo 4
+        with gl.as_current():
+            yield
+        return
+    gl.make_current()
+    try:
+        yield
+    finally:
+        if gl.__class__.__module__ == "mujoco.egl":  # without this, no other thread could render
+            from mujoco import egl
+
+            nothing = egl.EGL.EGL_NO_SURFACE
+            egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, nothing, nothing, egl.EGL.EGL_NO_CONTEXT)
+
+
+def _load_triton_before_opengl() -> None:
+    """Load triton if it is installed: after Mesa's software renderer, which brings another LLVM, it crashes.
+
+    It comes with the CUDA builds of torch, which load it late.
+    """
+    with suppress(ImportError):
+        import triton  # noqa: F401
+
+
 def _gl_context(size: int) -> mujoco.GLContext:
+    _load_triton_before_opengl()
     backend = os.environ.get("MUJOCO_GL", "")
     try:
         if backend.lower() == "egl":

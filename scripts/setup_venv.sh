@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes a virtual environment with vjepa-world and its developer tools: scripts/setup_venv.sh [FOLDER]
+# Versions come from requirements.lock; LOCK=0 installs the newest ones that pyproject.toml allows.
 # Where there is no NVIDIA GPU, torch comes from a CPU wheel, so that nobody downloads CUDA.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 venv=${1:-.venv}
-cpu_torch="torch==2.13.0+cpu"
+cpu_torch="$(grep -o '^torch==[0-9.]*' requirements.lock)+cpu"
 cpu_index="https://download.pytorch.org/whl/cpu"
 new_enough='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'
 
@@ -29,6 +30,9 @@ find_python() {
 
 has_nvidia_gpu() { nvidia-smi -L 2>/dev/null | grep -q '^GPU'; }
 
+constraints=(--constraint requirements.lock)
+if [[ ${LOCK:-1} == 0 ]]; then constraints=(); fi
+
 pip_install() { "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --no-input "$@"; }
 
 install_cpu_torch() {
@@ -49,7 +53,7 @@ if [[ "$(uname -s)" == Linux ]] && ! has_nvidia_gpu; then
     install_cpu_torch
 fi
 say "installing vjepa-world and its tools (one to three minutes)"
-pip_install --editable ".[dev]"
+pip_install ${constraints[@]+"${constraints[@]}"} --editable ".[dev]"
 
 if ! "$venv/bin/python" -c 'import torchcodec.decoders' >/dev/null 2>&1; then
     say "torchcodec finds no system FFmpeg it can load: videos are decoded with PyAV"

@@ -108,7 +108,7 @@ BELOW: dict[str, tuple[str, ...]] = {
 OUTSIDE: dict[str, tuple[str, ...]] = {
     "scripts": (),
     "planners": ("torch", "numpy"),
-    "envs": ("mujoco", "gymnasium", "numpy"),
+    "envs": ("mujoco", "gymnasium", "numpy", "triton"),  # triton: only to be loaded before OpenGL is
     "vjepa_world.errors": (),
     "vjepa_world.registry": ("pydantic_core",),
     "vjepa_world.files": ("xxhash",),

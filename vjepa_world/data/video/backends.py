@@ -6,6 +6,7 @@ Shapes: T frames, C = 3 channels (RGB), H W pixels.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import logging
 import os
 from collections.abc import Sequence
@@ -136,6 +137,7 @@ def _choice() -> str:
 
 @functools.cache
 def _load_torchcodec(choice: str) -> str:
+    is_installed = importlib.util.find_spec("torchcodec") is not None
     try:
         import torchcodec.decoders  # noqa: F401
     except (ImportError, RuntimeError, OSError) as error:
@@ -145,9 +147,11 @@ def _load_torchcodec(choice: str) -> str:
     if choice == "torchcodec":
         raise DataError(
             f"{BACKEND_VARIABLE} is torchcodec, and that did not load: {reason}. Install FFmpeg 4 to 8 "
-            "(apt-get install ffmpeg), or set it to auto or pyav."
+            "(apt-get install ffmpeg) and the torchcodec that fits the installed torch "
+            "(pip install 'vjepa-world[torchcodec]'), or set it to auto or pyav."
         )
-    logger.warning("Videos are read with PyAV, since torchcodec did not load: %s", reason)
+    if is_installed:
+        logger.warning("Videos are read with PyAV, since torchcodec did not load: %s", reason)
     return "pyav"
 
 
@@ -167,7 +171,7 @@ def check_decode_device(device: str) -> None:
     if find_backend() != "torchcodec":
         raise ConfigError(
             f"data.decode_device is {device}, and torchcodec does not load here: only it decodes on a graphics card. "
-            "Install it with FFmpeg's shared libraries, or give cpu."
+            "Install it (pip install 'vjepa-world[torchcodec]') with FFmpeg's shared libraries, or give cpu."
         )
 
 

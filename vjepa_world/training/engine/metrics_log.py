@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from pathlib import Path
-
-from torch.utils.tensorboard import SummaryWriter
+from typing import TYPE_CHECKING
 
 from vjepa_world.runs import METRICS_FILE, read_metrics, write_text_atomic
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+logger = logging.getLogger(__name__)
 
 
 class MetricsLog:
@@ -20,7 +25,7 @@ class MetricsLog:
         if self.path.exists():
             kept = [line for line in read_metrics(folder) if line["step"] < start_step]
             write_text_atomic(self.path, "".join(f"{json.dumps(line)}\n" for line in kept))
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=start_step)
+        self._events = _tensorboard_writer(folder / "tensorboard", start_step)
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """Log the metrics of a step, with nine digits, which distinguish all float32 numbers.
@@ -31,9 +36,24 @@ class MetricsLog:
         shown = {name: float(f"{value:.9g}") for name, value in finite.items()}
         with self.path.open("a") as stream:
             stream.write(json.dumps({"step": step, **shown}) + "\n")
-        for name, value in finite.items():
-            self._events.add_scalar(name, value, step)
+        if self._events is not None:
+            for name, value in finite.items():
+                self._events.add_scalar(name, value, step)
 
     def close(self) -> None:
         """Flush TensorBoard's events."""
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def _tensorboard_writer(folder: Path, start_step: int) -> SummaryWriter | None:
+    """Return the writer of TensorBoard's events; None, and one line in the log, where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        logger.info(
+            "TensorBoard is not installed (pip install 'vjepa-world[tensorboard]'): metrics go to %s alone",
+            METRICS_FILE,
+        )
+        return None
+    return SummaryWriter(str(folder), purge_step=start_step)
