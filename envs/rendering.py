@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 from envs.errors import EnvError
@@ -75,7 +74,7 @@ class SceneRenderer:
     def __init__(self, model: mujoco.MjModel, camera: str, size: int) -> None:
         self._model = model
         self._gl = _gl_context(size)
-        with _current(self._gl):
+        with self._gl.as_current():
             self._context = _render_context(model)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         # Keeps both contexts alive until they are freed in order. Freed while another renderer's context is
@@ -95,7 +94,7 @@ class SceneRenderer:
     def upload_texture(self, texture_id: int) -> None:
         """Upload a texture that was edited in the model."""
         self._check_open()
-        with _current(self._gl):
+        with self._gl.as_current():
             mujoco.mjr_uploadTexture(self._model, self._context, texture_id)
 
     def render(self, data: mujoco.MjData) -> np.ndarray:
@@ -110,7 +109,7 @@ class SceneRenderer:
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
-        with _current(self._gl):
+        with self._gl.as_current():
             mujoco.mjr_render(self._rectangle, self._scene, self._context)
             mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
         # OpenGL's first row is the bottom row.
@@ -126,27 +125,9 @@ class SceneRenderer:
 
 
 def _free_contexts(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
-    with _current(gl):
+    with gl.as_current():
         context.free()
     gl.free()
-
-
-@contextmanager
-def _current(gl: mujoco.GLContext) -> Iterator[None]:
-    """Make an OpenGL context current in this thread for as long as the block runs."""
-    if hasattr(gl, "as_current"):  # since MuJoCo 4
-        with gl.as_current():
-            yield
-        return
-    gl.make_current()
-    try:
-        yield
-    finally:
-        if gl.__class__.__module__ == "mujoco.egl":  # without this, no other thread could render
-            from mujoco import egl
-
-            nothing = egl.EGL.EGL_NO_SURFACE
-            egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, nothing, nothing, egl.EGL.EGL_NO_CONTEXT)
 
 
 def _load_triton_before_opengl() -> None:

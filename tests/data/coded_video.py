@@ -8,8 +8,11 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
+
+from vjepa_world.data.video.decoder import PYAV
 
 SIZE = 64
 _BLOCK = SIZE // 4
@@ -88,6 +91,8 @@ def _encode(
         if b_frames is not None:
             stream.codec_context.max_b_frames = b_frames
         if rotation is not None:
+            if PYAV < 17:
+                pytest.skip("PyAV 17 is the first that writes rotation flags")
             stream.set_display_rotation(rotation)
         for number, time_ms in enumerate(times_ms):
             frame = av.VideoFrame.from_ndarray(coded_frame(number), format="rgb24")

@@ -16,6 +16,7 @@ import torch
 
 from tests.data.coded_video import SIZE, cut_by_edit_list, read_codes, write_coded
 from vjepa_world.data.video import backends as video_backends
+from vjepa_world.data.video.decoder import PYAV
 from vjepa_world.data.video.reader import VideoError, open_video, probe_video
 from vjepa_world.data.video.writer import write_video
 from vjepa_world.errors import ConfigError, DataError
@@ -193,7 +194,8 @@ def test_truncation_is_seen_when_the_index_comes_first(tmp_path: Path) -> None:
             if packet.dts is not None:
                 packet.stream = copy
                 out.mux(packet)
-    assert read_codes(open_video(first).frames_at([7.95])) == [79]
+    if PYAV >= 17:  # earlier ones write no duration of the last frame
+        assert read_codes(open_video(first).frames_at([7.95])) == [79]
     first.write_bytes(first.read_bytes()[:-10])
     with pytest.raises(VideoError, match="truncated: its header declares"):
         probe_video(first)

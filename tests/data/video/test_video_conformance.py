@@ -21,6 +21,7 @@ from av.video.frame import PictureType
 
 from tests.data.coded_video import coded_frame, read_codes
 from vjepa_world.data.video import backends as video_backends
+from vjepa_world.data.video.decoder import PYAV
 from vjepa_world.data.video.reader import VideoFile, open_video
 from vjepa_world.errors import DataError
 
@@ -249,6 +250,8 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     folder = tmp_path_factory.mktemp("conformance")
 
     def get(name: str) -> Path:
+        if PYAV < 17 and (name.endswith(".flv") or STREAMS[name].rotation is not None):
+            pytest.skip("PyAV 17 is the first that opens FLV and writes rotation flags")
         path = folder / name
         return path if path.exists() else encode(path, STREAMS[name])
 
@@ -325,6 +328,8 @@ def test_pictures_that_lost_their_references_to_a_cut_are_not_counted(
     tmp_path: Path, encoded: Callable[[str], Path], backend: str, codec: str, suffix: str
 ) -> None:
     """Behind a keyframe within an open group lie pictures that are displayed before it and need what was cut off."""
+    if PYAV < 17 and suffix == ".flv":
+        pytest.skip("PyAV 17 is the first that opens FLV")
     whole, cut = encoded(f"{codec}_open.mp4"), tmp_path / f"cut{suffix}"
     with av.open(str(whole)) as source, av.open(str(cut), "w") as out:
         stream = source.streams.video[0]

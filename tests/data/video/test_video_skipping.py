@@ -15,6 +15,7 @@ from tests.data.coded_video import cut_by_edit_list, read_codes, write_coded
 from tests.data.video.test_video import STEADY_MS, VARIABLE_MS
 from tests.data.video.test_video import STREAMS as HARD
 from vjepa_world.data.video.av_decoder import KEPT_BYTES, AvDecoder
+from vjepa_world.data.video.decoder import PYAV
 from vjepa_world.data.video.packet_roles import packet_roles
 from vjepa_world.data.video.reader import open_video
 
@@ -140,6 +141,7 @@ def test_what_is_damaged_or_unknown_is_not_left_out() -> None:
     assert disposable("vp9", avcc, [memoryview(spare)]) == [False]
 
 
+@pytest.mark.skipif(PYAV < 17, reason="FFmpeg 7, which comes with PyAV 15, counts one frame less")
 def test_frames_cut_away_by_an_edit_list_are_left_out_too(tmp_path: Path) -> None:
     whole, cut = write_coded(tmp_path / "whole.mp4", STEADY_MS, gop=24, b_frames=3), tmp_path / "cut.mp4"
     cut_by_edit_list(whole, cut)

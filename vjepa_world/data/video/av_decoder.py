@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import av
 import numpy as np
@@ -16,13 +17,16 @@ from av.video.reformatter import VideoReformatter
 from torch import Tensor
 
 from vjepa_world.data.video.av_source import AvSource
-from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, Decoder, first_line
+from vjepa_world.data.video.decoder import AV_ERRORS, PYAV, DecodeError, Decoder, first_line
 
 #: A video's stored packets stay in memory up to this many bytes; reading them again is a twentieth of the work.
 KEPT_BYTES = 2 << 20
 
 #: How many earlier keyframes are tried if a container does not seek to the requested one.
 _KEYS_TRIED = 3
+
+#: For PyAV's reformatter: before PyAV 17 it has one thread and no such argument.
+_ONE_THREAD: dict[str, Any] = {"threads": 1} if PYAV >= 17 else {}
 
 
 class AvDecoder(Decoder):
@@ -175,7 +179,9 @@ class AvDecoder(Decoder):
         """Return the upright RGB pixels, uint8 [H,W,C]; valid until the frame is freed."""
         # The reformatter caches its tables between frames. Bicubic, as in FFmpeg's programs and torchcodec: it matters
         # for the colours of 10-bit frames.
-        reformatted = self._reformatter.reformat(frame, format="rgb24", interpolation="BICUBIC", threads=1)
+        reformatted = self._reformatter.reformat(
+            frame, format="rgb24", interpolation="BICUBIC", **_ONE_THREAD
+        )
         plane = reformatted.planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         pixels = rows[: plane.height, : 3 * plane.width].reshape(plane.height, plane.width, 3)

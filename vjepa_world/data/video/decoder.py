@@ -16,6 +16,9 @@ from torch import Tensor
 # "function, /src/Decoder.cpp:1436, " in torchcodec's messages
 _SOURCE_LOCATION = re.compile(r"(\w+, )?\S+\.(cc|cpp|h):\d+[:,] ")
 
+#: PyAV's major version. Before 17 it has no index of a stream's packets, and crashes when it opens FLV.
+PYAV = int(av.__version__.split(".")[0])
+
 # What PyAV raises on damaged files: FFmpeg's errors, and those of converting invalid header fields.
 AV_ERRORS = (av.error.FFmpegError, ValueError, OverflowError, ZeroDivisionError, MemoryError)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from vjepa_world.data.corpus.locations import Location, TarMember, ffmpeg_url, open_location, size_of
 from vjepa_world.data.video.backends import MemoryDecoder, open_decoder
 from vjepa_world.data.video.container_size import declared_size
-from vjepa_world.data.video.decoder import AV_ERRORS, DecodeError, Decoder, first_line
+from vjepa_world.data.video.decoder import AV_ERRORS, PYAV, DecodeError, Decoder, first_line
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.system.cpu import available_cores
 from vjepa_world.system.memory import refuse_beyond_memory
@@ -74,6 +74,7 @@ def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
     """
     place = path if isinstance(path, TarMember) else Path(path)
     check_file(place)
+    _check_supported(place)
     try:
         with av.open(ffmpeg_url(place), options=_OPTIONS) as container:
             if container.format.name in _PLAYLISTS:
@@ -129,13 +130,41 @@ def check_file(place: Location) -> None:
         raise unreadable(place, f"{file} is truncated: it ends before this member does")
 
 
+def _check_supported(place: Location) -> None:
+    if PYAV < 17:
+        with open_location(place) as file:
+            if file.read(3) == b"FLV":
+                raise unreadable(
+                    place, f"it is FLV, which PyAV {av.__version__} cannot open; PyAV 17 and later can"
+                )
+
+
 def _check_whole(place: Location, container: av.container.InputContainer) -> None:
     """Refuse a file that ends before its index does: decoders would return fewer, grey or repeated frames."""
-    ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
+    if PYAV < 17:
+        ends = []
+        _check_packets(place, container)
+    else:
+        ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
     with open_location(place) as file:
         needed, size = max([declared_size(file), *ends]), size_of(place)
     if needed > size:
         raise unreadable(place, f"it is truncated: its header declares {needed} bytes, the file has {size}")
+
+
+def _check_packets(place: Location, container: av.container.InputContainer) -> None:
+    """Refuse an MP4 file with fewer packets than its header declares, which takes reading it all."""
+    if "mp4" not in container.format.name:
+        return
+    with av.open(ffmpeg_url(place), options={**_OPTIONS, "ignore_editlist": "1"}) as whole:
+        for stream in whole.streams.video:
+            whole.seek(0)
+            count = sum(1 for packet in whole.demux(stream) if packet.size and not packet.is_corrupt)
+            if count < stream.frames:
+                raise unreadable(
+                    place,
+                    f"it is truncated: its header declares {stream.frames} frames, the file has {count}",
+                )
 
 
 def _info(path: Location, container: av.container.InputContainer, stream: av.VideoStream) -> VideoInfo:
