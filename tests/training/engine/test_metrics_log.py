@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from vjepa_world.training.engine.metrics import MetricsLog
+from vjepa_world.training.engine.metrics_log import MetricsLog
 
 from vjepa_world.runs import read_metrics
 
