@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from vjepa_world.training.engine.metrics_log import MetricsLog
 
 from vjepa_world.runs import read_metrics
+from vjepa_world.training.engine.metrics_log import MetricsLog
 
 
 def test_without_tensorboard_one_line_says_what_to_install(
