@@ -108,7 +108,7 @@ def test_quaternions_in_the_wrong_order_are_told_by_the_actions(kinds: tuple[str
     found = only([f for f in check_numbers(episodes, quaternion(declared, "delta")) if f.severity == "error"])
     assert found.check == "quaternion order"
     assert f"set rotation={written}" in found.message
-    assert "do not go with the actions'" in found.message
+    assert "do not follow the actions" in found.message
 
 
 @pytest.mark.parametrize("kinds", [("quat_wxyz", "quat_xyzw"), ("quat_xyzw", "quat_wxyz")])
@@ -138,7 +138,7 @@ def test_four_numbers_that_are_no_quaternion() -> None:
     findings = check_numbers(arm_episodes(quaternion("quat_xyzw")), convention)
     lengths = [f for f in findings if f.check == "quaternion"]
     assert [f.episode for f in lengths] == [0, 1, 2, 3, 4, 5]
-    assert "places 1, 2, 3, 4 of the state have length" in lengths[0].message
+    assert "entries 1, 2, 3, 4 of the state have norm" in lengths[0].message
 
 
 def test_a_gripper_in_percent() -> None:
@@ -216,7 +216,7 @@ def test_clocks() -> None:
     slow = spoil(arm_episodes(DELTA), lambda times: times * 3, "timestamps_s")
     rate = only(check_numbers(slow, DELTA))
     assert rate.check == "rate"
-    assert f"fps is {FPS:g}, and from row to row pass 0.6 s" in rate.message
+    assert f"fps is {FPS:g}, and the interval between rows is 0.6 s" in rate.message
 
 
 def test_columns_that_never_change() -> None:

@@ -1,1 +1,1 @@
-"""Checks that find mistakes in a trajectory dataset before training does."""
+"""Checks that find mistakes in a trajectory dataset before training."""

@@ -1,8 +1,8 @@
-r"""Checks of actions: one row off, without effect, in other units than the state.
+r"""Checks of actions: shifted by a row, without effect, or in other units than the state.
 
-What actions explain of a motion is measured by least squares: with :math:`\Delta_t` the change of the state from row t
-to the next, the share of :math:`\Delta_t` that :math:`a_{t+k}` explains beyond what the state itself does. It needs
-nothing of how actions are written: deltas, targets and actions in another frame are all linear in (state, action).
+How well actions explain the motion is measured by least squares: with :math:`\Delta_t` the change of the state after row t,
+the share of the variance of :math:`\Delta_t` that :math:`a_{t+k}` explains in addition to the state. It is
+independent of how actions are written: deltas, targets and actions in another frame are all linear in (state, action).
 
 Shapes: T observations of an episode, S state size, A action size, N rows of all episodes.
 """
@@ -19,18 +19,18 @@ from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.pose import pose_delta
 from vjepa_world.ops.rotations import euler_to_matrix
 
-#: Rows from which a fit is made, for each of its unknowns, and the most that it takes.
+#: Least number of rows of a fit for each of its unknowns, and largest number of rows.
 _ROWS_EACH, _MOST_ROWS = 10, 50_000
 
-#: Least share of the motion that actions explain, and by how much another row must do better.
+#: Least share of the motion that actions should explain, and by how much another row must explain more.
 _LEAST, _BETTER = 0.1, 0.1
 
-#: Factors between a delta and the change that follows, within which both are in metres.
+#: Range of the factor between a delta and the following change if both are in metres.
 _SLOWEST, _FASTEST = 0.5, 2.0
 
 
 def action_lag(data: CheckInput) -> Iterator[Finding]:
-    """Actions one row early or late, or such that explain nothing of the motion.
+    """Actions one row early or late, or actions that explain nothing of the motion.
 
     Rule: the change of the state from row t is explained better, by 0.1 of its variance, by the action of row t-1 or
     t+1 than by that of row t; or by none of the three to more than 0.1.
@@ -40,8 +40,8 @@ def action_lag(data: CheckInput) -> Iterator[Finding]:
         return
     best = max(shares, key=lambda lag: shares[lag])
     used = not data.convention.actions.startswith("derived")
-    figures = ", ".join(f"row t{lag:+d}" if lag else "row t" for lag in shares)
-    figures = f"{figures}: {', '.join(f'{share:.0%}' for share in shares.values())}"
+    shares_text = ", ".join(f"row t{lag:+d}" if lag else "row t" for lag in shares)
+    shares_text = f"{shares_text}: {', '.join(f'{share:.0%}' for share in shares.values())}"
     todo = (
         "set actions=derived to take the changes of the state instead"
         if data.convention.has_pose or data.convention.has_joints
@@ -51,25 +51,26 @@ def action_lag(data: CheckInput) -> Iterator[Finding]:
         yield Finding(
             check="actions",
             severity="warning" if used else "note",
-            message=f"actions explain nothing of how the state changes (by the action of {figures}), expected is more "
-            f"than {_LEAST:.0%}: {todo}." + ("" if used else " They are derived already: nothing to do."),
+            message=f"actions explain nothing of how the state changes (by the action of {shares_text}), expected is "
+            f"more than {_LEAST:.0%}: {todo}."
+            + ("" if used else " They are derived already: nothing to do."),
         )
     elif best != 0 and shares[best] - shares[0] > _BETTER:
         yield Finding(
             check="action lag",
             severity="error" if used else "note",
             message=f"the change of the state from row t is explained best by the action of row t{best:+d} (by that "
-            f"of {figures}): actions are one row {'early' if best < 0 else 'late'}, or the robot follows them "
+            f"of {shares_text}): actions are one row {'early' if best < 0 else 'late'}, or the robot follows them "
             f"{'late' if best < 0 else 'before they are written'}. "
             + (f"Shift them, or {todo}." if used else "They are derived: nothing to do."),
         )
 
 
 def action_scale(data: CheckInput) -> Iterator[Finding]:
-    """Pose deltas that are not in metres, as normalised ones are not.
+    """Pose deltas that are not in metres, such as normalised ones.
 
-    Rule: the best factor between the actions' x y z and the changes of position is outside 0.5 to 2, where the two go
-    together (correlation above 0.5).
+    Rule: the best factor between the actions' x y z and the changes of position is outside of 0.5 to 2, and the two
+    correlate (above 0.5).
     """
     if data.convention.actions != "delta":
         return
@@ -80,9 +81,9 @@ def action_scale(data: CheckInput) -> Iterator[Finding]:
     ]
     if not pairs:
         return
-    asked, done = (np.concatenate(parts).ravel() for parts in zip(*pairs, strict=True))
-    power, product = float(asked @ asked), float(asked @ done)
-    norm = np.sqrt(power * float(done @ done))
+    commanded, measured = (np.concatenate(parts).ravel() for parts in zip(*pairs, strict=True))
+    power, product = float(commanded @ commanded), float(commanded @ measured)
+    norm = np.sqrt(power * float(measured @ measured))
     if norm == 0 or product / norm < 0.5:
         return
     factor = product / power
@@ -96,7 +97,7 @@ def action_scale(data: CheckInput) -> Iterator[Finding]:
 
 
 def _explained(data: CheckInput) -> dict[int, float] | None:
-    """Return the share of the motion that the actions of rows t-1, t and t+1 explain; None of too few rows."""
+    """Return the share of the motion that the actions of rows t-1, t and t+1 explain; None for too few rows."""
     samples = [part for part in map(_samples, *_columns(data)) if part is not None]
     if not samples:
         return None
@@ -114,7 +115,7 @@ def _explained(data: CheckInput) -> dict[int, float] | None:
 
 
 def _columns(data: CheckInput) -> tuple[list[Trajectory], list[np.ndarray | None]]:
-    """Return the episodes that can be read, with their poses or None."""
+    """Return the readable episodes, and their poses or None."""
     pairs: list[tuple[Trajectory, np.ndarray | None]] = (
         list(data.with_poses()) if data.convention.has_pose else [(e, None) for e in data.episodes]
     )
@@ -131,7 +132,7 @@ def _samples(episode: Trajectory, poses: np.ndarray | None) -> tuple[np.ndarray,
         changes = np.diff(states, axis=0)
     else:
         tensor = torch.from_numpy(poses)
-        # Matrices and not angles: they have no jumps. The gripper is left out: it obeys thresholds.
+        # Matrices instead of angles, since they have no jumps. Without the gripper, which follows thresholds.
         matrices = euler_to_matrix(tensor[:, 3:6])[:, :, :2].flatten(1)
         states = torch.cat([tensor[:, :3], matrices], dim=1).numpy()
         changes = pose_delta(tensor[:-1], tensor[1:])[:, :6].numpy()
@@ -140,7 +141,7 @@ def _samples(episode: Trajectory, poses: np.ndarray | None) -> tuple[np.ndarray,
 
 
 def _residual(targets: np.ndarray, inputs: np.ndarray) -> float:
-    """Return the squares that a linear fit with an offset leaves, a number for all targets [N,n]."""
+    """Return the residual sum of squares of a linear fit with an offset, of inputs [N,m] to targets [N,n]."""
     spread = inputs.std(axis=0)
     scaled = (inputs - inputs.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
     design = np.concatenate([scaled, np.ones((len(inputs), 1))], axis=1)

@@ -1,4 +1,4 @@
-"""What a check of trajectories looks at, and what it finds.
+"""The input of the checks of trajectories, and their findings.
 
 Shapes: T observations of an episode, S state size, A action size.
 """
@@ -18,20 +18,20 @@ from vjepa_world.ops.convention import Convention
 
 Severity = Literal["error", "warning", "note"]
 
-#: From the worst on.
+#: The worst first.
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something about a dataset that its user should know.
+    """A finding about a dataset.
 
     Attributes:
-        check: Which check found it.
-        severity: error: training on it teaches something wrong; warning: it likely does; note: good to know.
-        message: What was seen, what was expected, what to do.
-        episode: Where it was seen first; None where it is about the whole dataset.
-        row: The row in that episode, from 0.
+        check: Name of the check.
+        severity: error: training on the data learns something wrong; warning: it probably does; note: information.
+        message: What was found, what was expected, what to do.
+        episode: The first episode concerned; None if the whole dataset is.
+        row: The first row of that episode, from 0.
     """
 
     check: str
@@ -42,7 +42,7 @@ class Finding:
 
     @property
     def location(self) -> str:
-        """Where it was seen, in words."""
+        """Episode and row as text."""
         parts = [
             f"{name} {value}"
             for name, value in (("episode", self.episode), ("row", self.row))
@@ -53,14 +53,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckInput:
-    """The numbers that checks look at.
+    """The data that checks examine.
 
     Attributes:
-        episodes: As the files have them.
-        convention: How they are said to be written.
-        state_names: One for each entry of a state.
-        action_names: One for each entry of an action.
-        poses: By place in `episodes`, our poses float64 [T,7]; None where they cannot be read so.
+        episodes: The trajectories as their files have them.
+        convention: How their numbers are written, as declared.
+        state_names: One name for each entry of a state.
+        action_names: One name for each entry of an action.
+        poses: Standard poses of each episode [m, rad, closure], float64 `[T, 7]`; None if they cannot be read.
     """
 
     episodes: Sequence[Trajectory]
@@ -70,15 +70,15 @@ class CheckInput:
     poses: Sequence[np.ndarray | None] = ()
 
     def with_poses(self) -> Iterator[tuple[Trajectory, np.ndarray]]:
-        """Yield the episodes that have poses, with them."""
+        """Yield the episodes that have poses, and their poses."""
         for episode, poses in zip(self.episodes, self.poses, strict=True):
             if poses is not None:
                 yield episode, poses
 
-    def state_name(self, place: int) -> str:
-        """Return what an entry of the state is called, and its place."""
-        named = place < len(self.state_names)
-        return f"state {place}" + (f" ({self.state_names[place]})" if named else "")
+    def state_name(self, index: int) -> str:
+        """Return the index and the name of an entry of the state."""
+        named = index < len(self.state_names)
+        return f"state {index}" + (f" ({self.state_names[index]})" if named else "")
 
 
 Check = Callable[[CheckInput], Iterable[Finding]]
@@ -90,7 +90,7 @@ def prepare_check_input(
     state_names: Sequence[str],
     action_names: Sequence[str],
 ) -> tuple[CheckInput, list[Finding]]:
-    """Read the poses of episodes by their convention; those that cannot be read so are findings."""
+    """Read the poses of the episodes; poses that cannot be read by the convention are findings."""
     poses: list[np.ndarray | None] = []
     findings = []
     for episode in episodes:
@@ -112,13 +112,13 @@ def prepare_check_input(
 
 
 def first_row(mask: np.ndarray) -> int | None:
-    """Return the first row at which a mask [T] or [T, ...] holds, None if at none."""
+    """Return the first row at which a mask `[T]` or `[T, ...]` is true; None if there is none."""
     rows = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1))
     return int(rows[0]) if rows.size else None
 
 
 def first_location(masks: Iterable[tuple[Trajectory, np.ndarray]]) -> tuple[int | None, int | None]:
-    """Return the first episode and row at which a mask holds."""
+    """Return the first episode and row at which a mask `[T]` is true."""
     for episode, mask in masks:
         row = first_row(mask)
         if row is not None:

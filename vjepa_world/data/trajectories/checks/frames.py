@@ -1,4 +1,4 @@
-"""Checks of images: one for each row, and none stuck while the arm moves.
+"""Checks of images: one for each row, and not frozen while the arm moves.
 
 Shapes: T observations of an episode, C H W of an image.
 """
@@ -18,56 +18,56 @@ from vjepa_world.errors import DataError
 #: Frames decoded at once.
 _CHUNK = 64
 
-#: Rows in a row that show the same picture, from which a camera is stuck and not only late once.
-_STUCK = 3
+#: Number of consecutive equal frames from which a camera counts as frozen, not only late once.
+_FROZEN = 3
 
 
 def check_camera(episodes: Sequence[Trajectory], camera: str, scale: np.ndarray) -> Iterator[Finding]:
-    """Look at every frame of a camera.
+    """Check every frame of a camera.
 
-    Rules: each row has a frame; no episode's frames are all of one colour; consecutive frames are not equal, bit by
-    bit, while the state moves: by more than a hundredth of its range over the dataset, in any of its numbers.
+    Rules: each row has a frame; no episode's frames are all of a single colour; consecutive frames are not identical
+    while the state moves by more than a hundredth of its range over the dataset, in any entry.
 
     Args:
-        episodes: What to decode.
-        camera: Its name.
+        episodes: The episodes to decode.
+        camera: Name of the camera.
         scale: Range of each entry of the state over the dataset, `[S]`.
 
     Yields:
-        At most one finding an episode; blank ones are one finding together.
+        At most one finding for each episode, and one for all blank episodes together.
     """
     blank = []
     for episode in episodes:
         try:
-            seen = list(_look(episode, camera))
+            compared = list(_compare_frames(episode, camera))
         except DataError as error:
             yield Finding(check="frames", severity="error", message=str(error), episode=episode.index)
             continue
-        same, flat = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+        same, flat = (np.concatenate(parts) for parts in zip(*compared, strict=True))
         if flat.all():
             blank.append(episode.index)
         else:
-            yield from _stuck(episode, camera, same[1:] & _moves(episode.states, scale))
+            yield from _frozen(episode, camera, same[1:] & _moves(episode.states, scale))
     if blank:
         yield Finding(
             check="blank camera",
             severity="error" if len(blank) == len(episodes) else "warning",
-            message=f"camera {camera} shows one colour alone, in {len(blank)} of {len(episodes)} episodes: leave the "
-            "camera out, or those episodes.",
+            message=f"camera {camera} shows a single colour in {len(blank)} of {len(episodes)} episodes: leave out the "
+            "camera, or those episodes.",
             episode=blank[0],
         )
 
 
-def _stuck(episode: Trajectory, camera: str, stuck: np.ndarray) -> Iterator[Finding]:
-    """Report rows [T-1] that show what the row before showed, though the state moved."""
-    row = first_row(stuck)
+def _frozen(episode: Trajectory, camera: str, frozen: np.ndarray) -> Iterator[Finding]:
+    """Report rows [T-1] whose frame equals the one before although the state moved."""
+    row = first_row(frozen)
     if row is not None:
-        longest = _longest_run(stuck)
+        longest = _longest_run(frozen)
         yield Finding(
             check="stuck frames",
-            severity="error" if longest >= _STUCK else "warning",
-            message=f"camera {camera} shows the same picture as in the row before while the state moves, in "
-            f"{int(stuck.sum())} of {len(stuck)} rows, {longest} in a row at most, expected in none: leave the "
+            severity="error" if longest >= _FROZEN else "warning",
+            message=f"camera {camera} shows the same image as in the row before while the state moves, in "
+            f"{int(frozen.sum())} of {len(frozen)} rows, {longest} in a row at most, expected in none: leave the "
             "episode out, or check the camera's clock.",
             episode=episode.index,
             row=row + 1,
@@ -87,12 +87,12 @@ def _moves(states: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return np.asarray((steps > 0.01 * scale).any(axis=1))
 
 
-def _look(episode: Trajectory, camera: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield, chunk by chunk, whether a frame equals the one before and whether it is of one colour, bool, T in all."""
+def _compare_frames(episode: Trajectory, camera: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield in chunks whether each frame equals the one before, and whether it has a single colour, bool [n]."""
     before: Tensor | None = None
     for start in range(0, len(episode), _CHUNK):
         frames = episode.frames(np.arange(start, min(start + _CHUNK, len(episode))), camera)
-        # The first frame has none before it, and is compared with itself.
+        # The first frame is compared with itself.
         joined = torch.cat([frames[:1] if before is None else before, frames])
         same = (joined[1:] == joined[:-1]).flatten(1).all(dim=1)
         flat = (frames == frames[..., :1, :1]).flatten(1).all(dim=1)

@@ -1,4 +1,4 @@
-"""Checks of the gripper: other units than declared, and open for closed.
+"""Checks of the gripper: other units than declared, and open and closed exchanged.
 
 Shapes: T observations of an episode.
 """
@@ -11,28 +11,28 @@ import numpy as np
 
 from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding, first_location
 
-#: How far outside [0, 1] a closure may be, in one row in a hundred further.
+#: How far a closure may be outside of [0, 1], and the share of rows that may be further.
 _SLACK, _OUTLIERS = 0.05, 0.01
 
-#: A gripper's width is within this [m], and one that moves uses more than this share of its range.
+#: Largest width of a gripper [m], and least share of its range that a moving one uses.
 _WIDTH_M, _LEAST_SHARE = 0.2, 0.25
 
-#: What a change of the closure is, and episodes and moves from which a habit is read.
+#: Least change of the closure that counts as a move; least numbers of episodes and moves for a conclusion.
 _MOVE, _LEAST_EPISODES, _LEAST_MOVES = 0.02, 5, 10
 
 
 def gripper_range(data: CheckInput) -> Iterator[Finding]:
     """A gripper in other units than declared: metres, percent, counts of its motor.
 
-    Rule: in more than one row in a hundred the closure is outside [0, 1] by more than 0.05; or the gripper moves within
-    less than a quarter of its declared range, and its readings are such as a width in metres has (0 to 0.2).
+    Rule: in more than one row in a hundred the closure is outside of [0, 1] by more than 0.05; or the gripper moves
+    within less than a quarter of its declared range, and its readings look like a width in metres (0 to 0.2).
     """
     convention = data.convention
-    places = list(convention.gripper_at)
+    indices = list(convention.gripper_at)
     posed = list(data.with_poses())
-    if not places or not posed:
+    if not indices or not posed:
         return
-    reading = np.concatenate([e.states[:, places].astype(np.float64).sum(axis=1) for e, _ in posed])
+    reading = np.concatenate([e.states[:, indices].astype(np.float64).sum(axis=1) for e, _ in posed])
     low, high = float(reading.min()), float(reading.max())
     outside = [(e, (poses[:, 6] < -_SLACK) | (poses[:, 6] > 1 + _SLACK)) for e, poses in posed]
     declared = f"{convention.gripper_open:g} (open) to {convention.gripper_closed:g} (closed)"
@@ -42,7 +42,7 @@ def gripper_range(data: CheckInput) -> Iterator[Finding]:
             check="gripper unit",
             severity="error",
             message=f"the gripper reads {low:.4g} to {high:.4g}{_guess(low, high)}, declared is {declared}: set "
-            "gripper_open and gripper_closed to what it reads open and closed.",
+            "gripper_open and gripper_closed to its readings when open and closed.",
             episode=index,
             row=row,
         )
@@ -60,8 +60,8 @@ def gripper_range(data: CheckInput) -> Iterator[Finding]:
 def gripper_direction(data: CheckInput) -> Iterator[Finding]:
     """A gripper whose open and closed are exchanged.
 
-    Rule: where actions are pose deltas, the closure falls when the action says that it rises (correlation below
-    -0.5). Otherwise nothing proves it, and a gripper that is closed at the start of most episodes is a note.
+    Rule: if actions are pose deltas, the closure falls when the action raises it (agreement below -0.5). Otherwise
+    nothing proves it, and a gripper that is closed at the start of most episodes is a note.
     """
     posed = [(e, poses[:, 6]) for e, poses in data.with_poses() if len(poses) > 1]
     if not posed or not data.convention.gripper_at:
@@ -69,17 +69,17 @@ def gripper_direction(data: CheckInput) -> Iterator[Finding]:
     convention = data.convention
     swap = f"gripper_open={convention.gripper_closed:g} gripper_closed={convention.gripper_open:g}"
     if convention.actions == "delta" and all(e.actions.shape[1] == 7 for e, _ in posed):
-        asked = np.concatenate([e.actions[:, 6] for e, _ in posed]).astype(np.float64)
-        done = np.concatenate([np.diff(closure) for _, closure in posed])
-        moving = (np.abs(asked) > _MOVE) & (np.abs(done) > _MOVE)
+        commanded = np.concatenate([e.actions[:, 6] for e, _ in posed]).astype(np.float64)
+        measured = np.concatenate([np.diff(closure) for _, closure in posed])
+        moving = (np.abs(commanded) > _MOVE) & (np.abs(measured) > _MOVE)
         if moving.sum() >= _LEAST_MOVES:
-            agreement = float(np.sign(asked[moving] * done[moving]).mean())
+            agreement = float(np.sign(commanded[moving] * measured[moving]).mean())
             if agreement < -0.5:
                 yield Finding(
                     check="gripper direction",
                     severity="error",
-                    message=f"in {(1 - agreement) / 2:.0%} of the rows in which it moves the gripper opens where the "
-                    f"action says close, or closes where it says open: set {swap}.",
+                    message=f"in {(1 - agreement) / 2:.0%} of the rows in which it moves, the gripper opens when the "
+                    f"action closes it, or the other way round: set {swap}.",
                 )
             return
     starts = np.array([closure[0] > 0.5 for _, closure in posed])

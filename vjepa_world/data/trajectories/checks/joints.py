@@ -1,4 +1,4 @@
-"""Checks of joints: other units than declared, jumps, and actions that are not what they are said to be.
+"""Checks of joints: other units than declared, jumps, and actions of another kind than declared.
 
 Shapes: T observations of an episode, J joints.
 """
@@ -15,7 +15,7 @@ from vjepa_world.data.trajectories.convention_inference import CLOSER, action_di
 from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.rotations import FULL_TURN
 
-#: What a joint of a unit may read: two turns and a half; a driver's range with a little to spare.
+#: Plausible readings in each unit: two and a half turns; a driver's range with a margin.
 _RANGES = {
     "rad": (-5 * math.pi, 5 * math.pi),
     "deg": (-900.0, 900.0),
@@ -26,35 +26,35 @@ _RANGES = {
     "share": (-0.1, 1.1),
 }
 
-#: A joint said to be in degrees that is never beyond so much, a turn in radians, may be in radians.
+#: If joints declared in degrees are never beyond this, a turn in radians, they may be in radians.
 _TURN = 2 * math.pi
 
-#: Times the usual step, and share of the range of a joint, above which a change from row to row is a jump.
+#: A change between rows is a jump if it exceeds this multiple of the usual step and this share of the joint's range.
 _JUMP, _JUMP_RANGE = 20.0, 0.1
 
 
 def joint_units(data: CheckInput) -> Iterator[Finding]:
     """Joints in another unit than declared.
 
-    Rules: a joint reads what its unit cannot (15.7 rad, 900 deg, 110 of -100 to 100); or joints that move are said
-    to be in degrees, and none is ever beyond 6.3. Without a unit, a note says what the numbers look like.
+    Rules: a joint's readings are implausible in its unit (beyond 15.7 rad, 900 deg, 110 of -100 to 100); or moving
+    joints are declared in degrees, and none is ever beyond 6.3. Without a unit, a note suggests one.
     """
     joints = _joints(data)
     if not joints:
         return
     names, count = _names(data), joints[0][1].shape[1]
     units = data.convention.units_of_joints(count)
-    everything = np.concatenate([values for _, values in joints])
-    low, high = everything.min(axis=0), everything.max(axis=0)
-    for place, unit in enumerate(units):
+    all_values = np.concatenate([values for _, values in joints])
+    low, high = all_values.min(axis=0), all_values.max(axis=0)
+    for index, unit in enumerate(units):
         least, most = _RANGES.get(unit, (-math.inf, math.inf))
-        if low[place] < least or high[place] > most:
-            where = first_location((e, (v[:, place] < least) | (v[:, place] > most)) for e, v in joints)
+        if low[index] < least or high[index] > most:
+            where = first_location((e, (v[:, index] < least) | (v[:, index] > most)) for e, v in joints)
             yield Finding(
                 check="joint unit",
                 severity="error",
-                message=f"{names[place]} is declared in {unit} and reads {low[place]:.4g} to {high[place]:.4g}, "
-                f"expected {least:.4g} to {most:.4g}: set joint_units{_looks(low[place], high[place])}.",
+                message=f"{names[index]} is declared in {unit} and reads {low[index]:.4g} to {high[index]:.4g}, "
+                f"expected {least:.4g} to {most:.4g}: set joint_units{_looks(low[index], high[index])}.",
                 episode=where[0],
                 row=where[1],
             )
@@ -78,18 +78,18 @@ def joint_units(data: CheckInput) -> Iterator[Finding]:
 
 
 def joint_jumps(data: CheckInput) -> Iterator[Finding]:
-    """Joints that jump, as where two episodes were joined, a row is missing, or an angle was wrapped.
+    """Joints that jump: two joined episodes, a missing row, or a wrapped angle.
 
-    Rule: between two rows a joint changes by more than 20 times what is usual where it moves at all, and by more than a
-    tenth of its range.
+    Rule: between two rows a joint changes by more than 20 times its usual step while it moves, and by more than a tenth
+    of its range.
     """
     joints = _joints(data)
     if not joints:
         return
     names = _names(data)
     steps = [(episode, np.abs(np.diff(values, axis=0))) for episode, values in joints]
-    everything = np.concatenate([values for _, values in joints])
-    span = everything.max(axis=0) - everything.min(axis=0)
+    all_values = np.concatenate([values for _, values in joints])
+    span = all_values.max(axis=0) - all_values.min(axis=0)
     moved = np.concatenate([step for _, step in steps])
     usual = np.array([_usual(column, least) for column, least in zip(moved.T, 1e-4 * span, strict=True)])
     units = data.convention.units_of_joints(len(span))
@@ -98,13 +98,13 @@ def joint_jumps(data: CheckInput) -> Iterator[Finding]:
         row = first_row(mask)
         if row is None:
             continue
-        place = int(mask[row].argmax())
-        wraps = _wraps(float(step[row, place]), units[place])
-        todo = "unwrap the angle" if wraps else "take the episode out, or cut it there"
+        joint = int(mask[row].argmax())
+        wraps = _wraps(float(step[row, joint]), units[joint])
+        todo = "unwrap the angle" if wraps else "leave out the episode, or cut it there"
         yield Finding(
             check="joint jump",
             severity="warning",
-            message=f"{names[place]} jumps by {step[row, place]:.4g} to the next row, usual is {usual[place]:.2g}: "
+            message=f"{names[joint]} jumps by {step[row, joint]:.4g} to the next row, usual is {usual[joint]:.2g}: "
             f"{todo}.",
             episode=episode.index,
             row=row,
@@ -112,13 +112,13 @@ def joint_jumps(data: CheckInput) -> Iterator[Finding]:
 
 
 def _usual(steps: np.ndarray, least: float) -> float:
-    """Return the median step of a joint where it moves at all; +inf where it never does."""
+    """Return the median step of a joint while it moves; +inf if it never does."""
     moving = steps[steps > least]
     return float(np.median(moving)) if moving.size else math.inf
 
 
 def joint_actions(data: CheckInput) -> Iterator[Finding]:
-    """Targets that are said to be changes, or the other way round.
+    """Targets declared as changes, or the other way round.
 
     Rule: the median distance of the actions to the next joints is less than a fifth of that to the joints' changes, and
     they are declared delta (an error) or given (a note); or the other way round, and they are declared target.
@@ -147,7 +147,7 @@ def joint_actions(data: CheckInput) -> Iterator[Finding]:
 
 
 def _joints(data: CheckInput) -> list[tuple[Trajectory, np.ndarray]]:
-    """Return the episodes with their joints, float64 [T,J]; none where there are no joints."""
+    """Return the episodes with their joints, float64 [T,J]; none if there are no joints."""
     if not data.convention.has_joints:
         return []
     found = []
@@ -162,11 +162,11 @@ def _joints(data: CheckInput) -> list[tuple[Trajectory, np.ndarray]]:
 def _names(data: CheckInput) -> list[str]:
     indices = data.convention.joints
     size = data.episodes[0].states.shape[1]
-    return [data.state_name(place) for place in (range(size) if isinstance(indices, str) else indices)]
+    return [data.state_name(index) for index in (range(size) if isinstance(indices, str) else indices)]
 
 
 def _looks(low: float, high: float) -> str:
-    """Return which unit numbers look like, as the end of a sentence."""
+    """Return the unit that numbers look like, as the end of a sentence."""
     most = max(abs(low), abs(high))
     if most <= _TURN:
         return "=rad (or share, or m) where that is what they are"

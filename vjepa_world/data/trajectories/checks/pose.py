@@ -13,37 +13,39 @@ import numpy as np
 from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding, first_location, first_row
 from vjepa_world.ops.convention import LENGTHS_M, ROTATIONS
 
-#: The furthest that an arm reaches from its base [m]; and a dataset within so little is none of an arm that moves.
+#: Longest reach of an arm from its base [m]; a dataset within the smaller distance is not of a moving arm.
 REACH_M, SMALL_M = 3.0, 0.02
 
-#: Faster than any wrist turns [rad/s].
+#: Faster than any wrist rotates [rad/s].
 FASTEST_RAD_S = 10.0
 
 _TURN = 2 * math.pi
 
-#: Rows that may be outliers.
+#: Share of rows that may be outliers.
 _OUTLIERS = 0.01
 
 
 def position_unit(data: CheckInput) -> Iterator[Finding]:
     """Positions in another unit than declared.
 
-    Rule: more than one row in a hundred is further from the base than an arm reaches (3 m), or a dataset said to be
-    in mm or cm stays within 2 cm of it.
+    Rule: more than one row in a hundred is further from the base than an arm reaches (3 m), or a dataset declared in
+    mm or cm stays within 2 cm of it.
     """
     distances = [(episode, np.linalg.norm(poses[:, :3], axis=1)) for episode, poses in data.with_poses()]
     if not distances:
         return
-    everything = np.concatenate([distance for _, distance in distances])
+    all_distances = np.concatenate([distance for _, distance in distances])
     unit = data.convention.position_unit
-    far, most = float(np.quantile(everything, 1 - _OUTLIERS)), float(everything.max())
+    far, most = float(np.quantile(all_distances, 1 - _OUTLIERS)), float(all_distances.max())
     if far > REACH_M:
         fitting = [
             name
             for name, length in LENGTHS_M.items()
             if far * length / LENGTHS_M[unit] <= REACH_M and name != unit
         ]
-        todo = f"set position_unit={fitting[0]}" if fitting else "set position_at to the places of x, y and z"
+        todo = (
+            f"set position_unit={fitting[0]}" if fitting else "set position_at to the indices of x, y and z"
+        )
         where = first_location((episode, distance > REACH_M) for episode, distance in distances)
         yield Finding(
             check="position unit",
@@ -64,15 +66,15 @@ def position_unit(data: CheckInput) -> Iterator[Finding]:
 def angle_unit(data: CheckInput) -> Iterator[Finding]:
     """Angles in another unit than declared.
 
-    Rule for radians: an angle is beyond a full turn, and that in an episode's first row, which no winding up explains,
-    or while it changes faster than a wrist turns (10 rad/s in more than one row in a hundred). Rule for degrees: none
-    is ever beyond 6.3 degrees, a full turn in radians.
+    Rule for radians: an angle is beyond a full turn, either in an episode's first row, where turns cannot have added
+    up, or while it changes faster than a wrist rotates (10 rad/s in more than one row in a hundred). Rule for degrees:
+    none is ever beyond 6.3 degrees, a full turn in radians.
     """
     convention = data.convention
     if not convention.has_pose or ROTATIONS[convention.rotation] != 3:
         return
-    places = list(convention.rotation_at)
-    angles = [(episode, episode.states[:, places].astype(np.float64)) for episode, _ in data.with_poses()]
+    indices = list(convention.rotation_at)
+    angles = [(episode, episode.states[:, indices].astype(np.float64)) for episode, _ in data.with_poses()]
     if not angles:
         return
     most = max(float(np.abs(values).max()) for _, values in angles)
@@ -97,7 +99,7 @@ def angle_unit(data: CheckInput) -> Iterator[Finding]:
     yield Finding(
         check="angle unit",
         severity="error",
-        message=f"angles are declared in radians, and {data.state_name(places[column])} reads "
+        message=f"angles are declared in radians, and {data.state_name(indices[column])} reads "
         f"{values[row, column]:.4g}, expected at most a turn (6.28): set angle_unit=deg.",
         episode=index,
         row=row,
@@ -105,10 +107,10 @@ def angle_unit(data: CheckInput) -> Iterator[Finding]:
 
 
 def jumps(data: CheckInput) -> Iterator[Finding]:
-    """Positions that jump, as where two episodes were joined or a row is missing.
+    """Positions that jump: two joined episodes, or a missing row.
 
-    Rule: between two rows the position changes by more than 10 cm and by more than 20 times what is usual in the
-    dataset where it moves at all.
+    Rule: between two rows the position changes by more than 10 cm and by more than 20 times the usual step of the
+    dataset while it moves.
     """
     steps = [
         (episode, np.linalg.norm(np.diff(poses[:, :3], axis=0), axis=1))
@@ -124,8 +126,8 @@ def jumps(data: CheckInput) -> Iterator[Finding]:
             yield Finding(
                 check="jump",
                 severity="warning",
-                message=f"the position jumps by {step[row]:.3g} m to the next row, usual is {usual:.2g} m: take the "
-                "episode out, or cut it there.",
+                message=f"the position jumps by {step[row]:.3g} m to the next row, usual is {usual:.2g} m: leave "
+                "out the episode, or cut it there.",
                 episode=episode.index,
                 row=row,
             )

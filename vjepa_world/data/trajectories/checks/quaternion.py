@@ -1,7 +1,7 @@
-r"""Checks of quaternions: their length, and the order of their numbers.
+r"""Checks of quaternions: their norm, and the order of their entries.
 
-How far consecutive quaternions lie apart says nothing of their order, since exchanging places keeps every scalar
-product. What tells is what a product of quaternions means (the actions), and which place a writer treats as w.
+Distances between consecutive quaternions do not depend on the order, since a permutation keeps every scalar product.
+The order shows in products of quaternions (compared with the actions), and in the entry that a writer treats as w.
 
 Shapes: T observations of an episode.
 """
@@ -19,31 +19,31 @@ from vjepa_world.ops.rotations import rotation_matrix, write_rotation
 
 ORDERS = ("quat_xyzw", "quat_wxyz")
 
-#: How far from 1 a length may be.
+#: Largest difference of a norm from 1.
 _ROUNDING = 0.01
 
-#: Correlations below which a motion is not the actions', and above which it is.
+#: Correlations below which rotations do not follow the actions, and above which they do.
 _UNLIKE, _LIKE = 0.3, 0.6
 
-#: Changes of sign from which a writer's habit is read, and turning rows from which a correlation is.
+#: Least number of sign changes for a conclusion, and of rotating rows for a correlation.
 _LEAST_FLIPS, _LEAST_ROWS = 3, 30
 
 
 def quaternion_length(data: CheckInput) -> Iterator[Finding]:
     """Four numbers that are no quaternion.
 
-    Rule: its length is off 1 by more than 0.01.
+    Rule: their norm differs from 1 by more than 0.01.
     """
     for episode, quaternions in _quaternions(data):
         length = np.linalg.norm(quaternions, axis=1)
         row = first_row(np.abs(length - 1) > _ROUNDING)
         if row is not None:
-            places = ", ".join(map(str, data.convention.rotation_at))
+            indices = ", ".join(map(str, data.convention.rotation_at))
             yield Finding(
                 check="quaternion",
                 severity="error",
-                message=f"places {places} of the state have length {length[row]:.4g}, and a quaternion has 1: set "
-                "rotation_at to its four places.",
+                message=f"entries {indices} of the state have norm {length[row]:.4g}, and a quaternion has 1: set "
+                "rotation_at to its four indices.",
                 episode=episode.index,
                 row=row,
             )
@@ -54,11 +54,11 @@ def quaternion_order(data: CheckInput) -> Iterator[Finding]:
 
     Rules, the first that holds:
 
-    - read in the other order the gripper turns as the actions' rotation says (correlation above 0.6 about every axis),
-      in the declared one it does not (below 0.3 about some);
-    - the writer keeps one place from being negative, at the price of jumps from q to -q, and it is the other order's w;
-    - said to be w x y z, nearly all of it is in the last place: half a turn about the vertical, where in the other
-      order it would be no turn (a note).
+    - in the other order the gripper rotates as the actions do (correlation above 0.6 about every axis), in the declared
+      order it does not (below 0.3 about some);
+    - the writer keeps one entry non-negative, with jumps from q to -q, and it is w in the other order;
+    - declared w x y z, the last entry dominates: half a turn about the vertical, where the other order would mean no
+      rotation (a note).
     """
     declared = data.convention.rotation
     if not data.convention.has_pose or declared not in ORDERS:
@@ -78,24 +78,24 @@ def quaternion_order(data: CheckInput) -> Iterator[Finding]:
         yield Finding(
             check="quaternion order",
             severity="note",
-            message="quaternions are declared quat_wxyz, and nearly all of each is in its last place, half a turn "
-            "about the vertical; expected where a gripper is mounted so: set rotation=quat_xyzw if it is not.",
+            message="quaternions are declared quat_wxyz, and the last entry dominates in nearly all, half a turn "
+            "about the vertical; expected if a gripper is mounted so: set rotation=quat_xyzw if it is not.",
         )
 
 
 def _quaternions(data: CheckInput) -> Iterator[tuple[Trajectory, np.ndarray]]:
-    """Yield the numbers [T,4] as they stand, where the convention has them."""
+    """Yield the file's quaternions [T,4], if the convention has them."""
     convention = data.convention
     if not convention.has_pose or convention.rotation not in ORDERS:
         return
-    places = list(convention.rotation_at)
+    indices = list(convention.rotation_at)
     for episode in data.episodes:
-        if episode.states.shape[1] > max(places):
-            yield episode, episode.states[:, places].astype(np.float64)
+        if episode.states.shape[1] > max(indices):
+            yield episode, episode.states[:, indices].astype(np.float64)
 
 
 def _by_actions(found: Sequence[tuple[Trajectory, np.ndarray]], declared: str, other: str) -> str:
-    """Say so where only the other order agrees with the actions' rotation."""
+    """Return a reason if only the other order agrees with the actions' rotation, else an empty text."""
     turned = [(e.actions[:, 3:6].astype(np.float64), q) for e, q in found if e.actions.shape[1] in (6, 7)]
     turned = [(actions, q) for actions, q in turned if len(actions)]
     if not turned:
@@ -113,8 +113,8 @@ def _by_actions(found: Sequence[tuple[Trajectory, np.ndarray]], declared: str, o
     if agreement[declared] >= _UNLIKE or agreement[other] <= _LIKE:
         return ""
     return (
-        f"the turns that follow from them do not go with the actions' (correlation {agreement[declared]:.2f}), in the "
-        f"other order they do ({agreement[other]:.2f})"
+        f"their rotations do not follow the actions (correlation {agreement[declared]:.2f}), in the other order they "
+        f"do ({agreement[other]:.2f})"
     )
 
 
@@ -128,25 +128,25 @@ def _turns(quaternions: np.ndarray, order: str, side: int) -> np.ndarray:
 
 
 def _correlation(actions: np.ndarray, turns: np.ndarray) -> float:
-    """Return the least correlation of a column of [N,3] with its own, of those in which there are actions.
+    """Return the smallest correlation of corresponding columns [N,3], among those with actions.
 
-    The least and not the mean, since in the wrong order some axes may still agree.
+    The smallest and not the mean, since in the wrong order some axes may still agree.
     """
     actions, turns = actions - actions.mean(axis=0), turns - turns.mean(axis=0)
-    asked, done = np.sqrt((actions**2).sum(axis=0)), np.sqrt((turns**2).sum(axis=0))
-    moving = asked > 0.1 * asked.max()
+    commanded, measured = np.sqrt((actions**2).sum(axis=0)), np.sqrt((turns**2).sum(axis=0))
+    moving = commanded > 0.1 * commanded.max()
     products = (actions * turns).sum(axis=0)
-    return float((products[moving] / np.maximum(asked * done, 1e-12)[moving]).min())
+    return float((products[moving] / np.maximum(commanded * measured, 1e-12)[moving]).min())
 
 
 def _by_sign(found: Sequence[tuple[Trajectory, np.ndarray]], declared: str) -> str:
-    """Say so where jumps from q to -q keep the other order's w from being negative, and not the declared one's."""
+    """Return a reason if jumps from q to -q keep the other order's w non-negative, and not the declared order's."""
     flips = sum(int(((q[1:] * q[:-1]).sum(axis=1) < 0).sum()) for _, q in found)
     never_negative = np.concatenate([q for _, q in found]).min(axis=0) >= -1e-6
     w, other = (3, 0) if declared == "quat_xyzw" else (0, 3)
     if flips < _LEAST_FLIPS or never_negative[w] or not never_negative[other]:
         return ""
-    return f"their signs change all at once ({flips} times), which keeps place {other} from being negative, as w is"
+    return f"all their signs change at once ({flips} times), which keeps entry {other} non-negative, as for w"
 
 
 def _is_last(quaternions: np.ndarray) -> bool:

@@ -11,17 +11,17 @@ import numpy as np
 
 from vjepa_world.data.trajectories.checks.findings import CheckInput, Finding
 
-#: How far an interval may be off, in frames.
+#: Largest deviation of an interval, in frames.
 _JITTER = 0.5
 
-#: How far the usual interval may be off the declared one, as a share.
+#: Largest relative deviation of the usual interval from the declared one.
 _RATE = 0.1
 
 
 def lengths(data: CheckInput) -> Iterator[Finding]:
     """Columns of different length.
 
-    Rule: an episode of T states has T-1 actions between them, T times, and T rows of every other column.
+    Rule: an episode of T states has T-1 actions, T timestamps, and T rows of every other column.
     """
     for episode in data.episodes:
         rows = len(episode)
@@ -47,8 +47,8 @@ def lengths(data: CheckInput) -> Iterator[Finding]:
 def clock(data: CheckInput) -> Iterator[Finding]:
     """Jumps of the clock, and another rate than declared.
 
-    Rule: from row to row pass 1 / fps seconds; an interval off by more than half a frame is a jump. Where the usual
-    interval of a dataset is off by a tenth, its fps is wrong.
+    Rule: the interval between rows is 1 / fps; one that deviates by more than half a frame is a jump. If the usual
+    interval of a dataset deviates by a tenth, its fps is wrong.
     """
     intervals = [(e, np.diff(e.timestamps_s)) for e in data.episodes if len(e.timestamps_s) > 1]
     if not intervals:
@@ -59,8 +59,8 @@ def clock(data: CheckInput) -> Iterator[Finding]:
         yield Finding(
             check="rate",
             severity="error",
-            message=f"fps is {1 / declared_s:g}, and from row to row pass {usual_s:.4g} s, expected {declared_s:.4g} "
-            f"s: set fps to {1 / usual_s:.4g}, or mend the timestamps.",
+            message=f"fps is {1 / declared_s:g}, and the interval between rows is {usual_s:.4g} s, expected "
+            f"{declared_s:.4g} s: set fps to {1 / usual_s:.4g}, or correct the timestamps.",
         )
     for episode, steps in intervals:
         back = np.flatnonzero(steps <= 0)
@@ -70,18 +70,18 @@ def clock(data: CheckInput) -> Iterator[Finding]:
             yield Finding(
                 check="clock",
                 severity="error" if back.size else "warning",
-                message=f"the clock {'goes back or stands still' if back.size else 'jumps'} {rows.size} times, the "
-                f"first time by {steps[rows[0]]:.4g} s, expected {usual_s:.4g} s: rows are lost there or were written "
-                "late. Mend the timestamps; windows do not cross a jump.",
+                message=f"the clock {'goes back or stops' if back.size else 'jumps'} {rows.size} times, the "
+                f"first time by {steps[rows[0]]:.4g} s, expected {usual_s:.4g} s: rows are missing there or were "
+                "written late. Correct the timestamps; windows do not cross a jump.",
                 episode=episode.index,
                 row=int(rows[0]),
             )
 
 
 def constant_columns(data: CheckInput) -> Iterator[Finding]:
-    """Numbers that never change, in any episode; they teach nothing, and their spread is 0.
+    """Numbers that never change in any episode: their spread is 0, and nothing is learnt from them.
 
-    Rule: the least value of a column is its largest.
+    Rule: the smallest value of a column is its largest.
     """
     groups: tuple[tuple[str, Sequence[str], list[np.ndarray]], ...] = (
         ("state", data.state_names, [e.states for e in data.episodes]),
@@ -92,15 +92,15 @@ def constant_columns(data: CheckInput) -> Iterator[Finding]:
             continue
         low = np.min([part.min(axis=0) for part in parts], axis=0)
         high = np.max([part.max(axis=0) for part in parts], axis=0)
-        still = np.flatnonzero(low == high).tolist()
-        if still:
+        constant = np.flatnonzero(low == high).tolist()
+        if constant:
             listed = ", ".join(
-                f"{place}{f' ({names[place]})' if place < len(names) else ''} = {low[place]:.4g}"
-                for place in still
+                f"{index}{f' ({names[index]})' if index < len(names) else ''} = {low[index]:.4g}"
+                for index in constant
             )
             yield Finding(
                 check="constant columns",
-                severity="note" if len(still) < low.size else "warning",
+                severity="note" if len(constant) < low.size else "warning",
                 message=f"{what} {listed} in every row, expected to change where it matters: check that the column "
                 "was recorded.",
             )

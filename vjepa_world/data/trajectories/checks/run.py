@@ -1,4 +1,4 @@
-"""What users of robot data get wrong, looked for: units, orders, directions, clocks, cameras. See each check's rule."""
+"""Runs all checks of robot data: units, orders, directions, clocks, cameras. Each check documents its rule."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ def check_numbers(
     """Run every check of states, actions and times.
 
     Args:
-        episodes: As the files have them.
-        convention: How their numbers are said to be written.
-        state_names: One for each entry of a state.
-        action_names: One for each entry of an action.
+        episodes: The trajectories as their files have them.
+        convention: How their numbers are written, as declared.
+        state_names: One name for each entry of a state.
+        action_names: One name for each entry of an action.
 
     Returns:
-        What was found, the worst first.
+        The findings, the worst first.
     """
     data, findings = prepare_check_input(episodes, convention, state_names, action_names)
     return worst_first([*findings, *(finding for check in CHECKS for finding in check(data))])
 
 
 def check_images(episodes: Sequence[Trajectory], cameras: Sequence[str]) -> list[Finding]:
-    """Look at every frame of these episodes: one for each row, none of one colour, none stuck while the state moves?"""
+    """Check every frame of episodes: each row has one, not of a single colour, not frozen while the state moves."""
     if not episodes:
         return []
     scale = state_range(episodes)
@@ -67,5 +67,5 @@ def check_images(episodes: Sequence[Trajectory], cameras: Sequence[str]) -> list
 
 
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    """Return findings in the order of severity, then as they came."""
+    """Return findings sorted by severity."""
     return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
