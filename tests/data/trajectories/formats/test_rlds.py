@@ -182,7 +182,7 @@ def test_a_camera_is_left_out_only_where_it_never_shows_anything(tmp_path: Path)
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ({"steps/observation/state": np.zeros(21, np.float32)}, "does not say how many steps"),
+        ({"steps/observation/state": np.zeros(21, np.float32)}, "does not tell its number of steps"),
         (
             {"steps/is_last": np.array([0, 0, 1]), "steps/observation/state": np.zeros(20, np.float32)},
             "observation/state has 20 numbers, which are not as many for each of 3 steps",

@@ -1,6 +1,6 @@
 r"""Checks of actions: shifted by a row, without effect, or in other units than the state.
 
-How well actions explain the motion is measured by least squares: with :math:`\Delta_t` the change of the state after row t,
+What actions explain of the motion is measured by least squares. With :math:`\Delta_t` the change of state from t on,
 the share of the variance of :math:`\Delta_t` that :math:`a_{t+k}` explains in addition to the state. It is
 independent of how actions are written: deltas, targets and actions in another frame are all linear in (state, action).
 

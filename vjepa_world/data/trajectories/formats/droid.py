@@ -1,4 +1,4 @@
-"""Reads raw DROID recordings: a folder for each trajectory, with HDF5 numbers, MP4 videos and JSON metadata.
+"""Reads raw DROID recordings: a folder for each trajectory with HDF5 numbers, MP4 videos and JSON metadata.
 
     trajectory.h5         observation/robot_state/{cartesian_position [T,6], gripper_position [T]}
                           observation/camera_extrinsics/SERIAL_left [T,6], action/...
@@ -44,15 +44,15 @@ _STATE = ("observation/robot_state/cartesian_position", "observation/robot_state
 _ACTION = ("action/cartesian_position", "action/gripper_position")
 _NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "closure")
 _SIZES = (6, 1)
-# The one that V-JEPA 2-AC sees first. Early metadata has no left and right, only ext1 and ext2.
+# The first is the camera that V-JEPA 2-AC uses. Early metadata has ext1 and ext2 instead of left and right.
 _CAMERAS = ("left", "right", "ext1", "ext2", "wrist")
 _FPS = 15.0
-_ASKED = 16  # readable trajectories that are asked which cameras there are: one may lack a video
+_FIRST_EPISODES = 16  # readable trajectories whose cameras are collected: one may lack a video
 
 
 @dataclass(frozen=True)
 class _Metadata:
-    """What a trajectory's JSON file says."""
+    """The used content of a trajectory's JSON file."""
 
     videos: Mapping[str, Path]
     task: str
@@ -60,18 +60,18 @@ class _Metadata:
 
 
 class DROIDDataset:
-    """The trajectories of a DROID folder, or of a list of such folders, read when asked for.
+    """The trajectories of a DROID folder, or of a list of such folders, read on request.
 
     Actions are the commanded poses (`action/cartesian_position`, `gripper_position`), or, in files without them, the
-    poses reached next; under the format's own convention neither is used: actions are derived from states.
+    next poses; the format's default convention uses neither: actions are derived from states.
 
     Args:
         path: A folder with trajectory folders anywhere below it, or a CSV file with the path of one in the first
             column of each line (separated by spaces or commas; paths may be relative to the file's folder).
         convention: How states and actions are written; None takes DROID's.
-        cameras: Among left, right and wrist; None takes all that some of the first trajectories have.
-        fps: Rows a second.
-        open_videos: How many videos stay open.
+        cameras: Some of left, right and wrist; None takes all that any of the first trajectories has.
+        fps: Rows a second; None takes 15.
+        open_videos: Number of videos that stay open.
 
     Raises:
         DataError: No trajectory, none that is readable, or no such camera.
@@ -95,24 +95,24 @@ class DROIDDataset:
         self.convention = convention or Convention()
         self.fps = reader_helpers.check_fps(fps, _FPS)
         self._folders = find_trajectories(self.path)
-        self.cameras = reader_helpers.choose_cameras(cameras, self._cameras_there(), self.path)
+        self.cameras = reader_helpers.choose_cameras(cameras, self._available_cameras(), self.path)
         self._pool = VideoPool(open_videos)
         self._convention_from = "convention=" if convention else "DROID's format"
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes there are."""
+        """Number of episodes."""
         return len(self._folders)
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """The robot, where the convention is from, and what of a trajectory is not read."""
+        """The robot, the origin of the convention, and the parts of a trajectory that are not read."""
         found = {"robot": "Franka Panda", "convention from": self._convention_from}
         left_out = reader_helpers.first_readable(self.num_episodes, self._left_out, self.path)
         return {**found, "left_out": left_out} if left_out else found
 
     def episode(self, index: int) -> Trajectory:
-        """Return an episode; its numbers are read and checked now, and its videos' headers; frames when asked for.
+        """Return an episode; numbers and headers of videos are read and checked now, frames on request.
 
         Raises:
             DataError: No such episode; files, arrays or rows are missing; a video is shorter than its rows; a number
@@ -148,7 +148,7 @@ class DROIDDataset:
         )
 
     def fingerprint(self) -> str:
-        """Return a hash that changes when the trajectories' files do, or the list of them."""
+        """Return a hash that changes when the trajectories' files or the list of them do."""
         listed = [self.path] if self.path.is_file() else []
         files = (file for folder in self._folders for file in _files(folder))
         return reader_helpers.fingerprint([*listed, *files], self.path)
@@ -157,19 +157,21 @@ class DROIDDataset:
         """Close all videos."""
         self._pool.close()
 
-    def _cameras_there(self) -> tuple[str, ...]:
-        """Return the cameras that any of the first readable trajectories has a video of."""
+    def _available_cameras(self) -> tuple[str, ...]:
+        """Return the cameras of which any of the first readable trajectories has a video."""
 
-        def there(index: int) -> set[str]:
+        def available(index: int) -> set[str]:
             folder = self._folders[index]
             videos = _read_metadata(folder, f"{folder} (episode {index})").videos
             return {name for name, file in videos.items() if file.is_file()}
 
-        seen = set().union(*reader_helpers.some_readable(self.num_episodes, there, self.path, most=_ASKED))
+        seen = set().union(
+            *reader_helpers.some_readable(self.num_episodes, available, self.path, most=_FIRST_EPISODES)
+        )
         return tuple(name for name in _CAMERAS if name in seen)
 
     def _left_out(self, index: int) -> dict[str, str]:
-        """Return the arrays and cameras of an episode that are not read, and why."""
+        """Return the arrays and cameras of an episode that are not read, with reasons."""
         folder = self._folders[index]
         where = f"{folder} (episode {index})"
         with open_hdf5(folder / _NUMBERS, where) as file:
@@ -177,7 +179,7 @@ class DROIDDataset:
             left_out = _columns(file, rows, where)[1]
         named = _read_metadata(folder, where).videos
         missing = {
-            name: f"camera: {file.name} is not there" for name, file in named.items() if not file.is_file()
+            name: f"camera: {file.name} is missing" for name, file in named.items() if not file.is_file()
         }
         return {**left_out, **missing}
 
@@ -186,7 +188,7 @@ class DROIDDataset:
 
 
 def _video(metadata: _Metadata, camera: str, rows: int, where: str) -> VideoSpan:
-    """Return the camera's file, known by its header to have a frame for every row."""
+    """Return the camera's video, after checking in its header that it has a frame for every row."""
     file = metadata.videos.get(camera)
     if file is None or not file.is_file():
         raise DataError(
@@ -199,7 +201,7 @@ def _video(metadata: _Metadata, camera: str, rows: int, where: str) -> VideoSpan
             f"{where}: {file} has {info.num_frames} frames, and {_NUMBERS} has {rows} rows. Take the episode out, or "
             "copy it again."
         )
-    # By its own clock, which may be another than 15 frames a second.
+    # By the video's own rate, which may differ from 15 frames a second.
     return VideoSpan(path=file, from_s=0.0, to_s=rows / info.fps, times_s=np.arange(rows) / info.fps)
 
 
@@ -223,7 +225,7 @@ def _read_metadata(folder: Path, where: str) -> _Metadata:
         paths = {name: path for name, path in paths.items() if not name.startswith("ext")}
     success, task = found.get("success"), found.get("current_task") or ""
     return _Metadata(
-        # The paths are those on the recorder's disk: only their last part holds here.
+        # The paths are those on the recorder's disk: only their last part is valid here.
         videos={
             name: inner_path(
                 folder / "recordings" / "MP4", PurePosixPath(path).name, f"{files[0]}: {name}_mp4_path"
@@ -245,7 +247,7 @@ def _pose(file: Any, names: tuple[str, ...], where: str, rows: int | None) -> np
 
 
 def _extrinsics(file: Any, videos: Mapping[str, VideoSpan], rows: int, where: str) -> dict[str, np.ndarray]:
-    """Return the pose of each camera's left eye, which is the one in its video, where the file has it."""
+    """Return the pose of each camera's left eye, the one in its video [m, rad], [T,6], if the file has it."""
     found = {}
     for camera, video in videos.items():
         name = f"observation/camera_extrinsics/{video.path.stem}_left"
@@ -256,7 +258,7 @@ def _extrinsics(file: Any, videos: Mapping[str, VideoSpan], rows: int, where: st
 
 
 def _columns(file: Any, rows: int, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the other numeric arrays with an entry for each row, and why others are not among them."""
+    """Return the other numeric arrays with an entry for each row, and reasons for those left out."""
     listing = list_arrays(file, where)
     used = (*_STATE, *_ACTION, *(name for name in listing.arrays if "camera_extrinsics" in name))
     return row_columns(listing, used, rows, where)

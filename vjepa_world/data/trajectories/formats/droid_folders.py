@@ -1,4 +1,4 @@
-"""Finds the trajectory folders of a DROID recording: below a folder, or in a list of them."""
+"""Finds the trajectory folders of DROID recordings: below a folder, or in a list."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ logger = logging.getLogger(__name__)
 
 _NUMBERS = "trajectory.h5"
 _LISTS = (".csv", ".txt")
-_LINES = 20  # of a list, by which it is known
-_LOOKED_INTO = 2000  # folders, before one is taken for something else: a video corpus may have millions
+_LINES = 20  # of a list, which are examined to recognise it
+_MOST_FOLDERS = 2000  # that are searched before giving up: a video corpus may have millions
 
 
 def is_droid(path: Path) -> bool:
-    """Whether it is a folder with a trajectory below it, or a list that names a folder with one near its beginning."""
+    """Return whether a path is a folder with a trajectory below it, or a list whose first lines name one."""
     if path.is_dir():
-        return next(_below(path, most_folders=_LOOKED_INTO), None) is not None
+        return next(_below(path, most_folders=_MOST_FOLDERS), None) is not None
     if path.suffix.lower() not in _LISTS or not path.is_file():
         return False
     cells = (cell for line in first_lines(path, _LINES) for cell in possible_cells(line))
@@ -30,10 +30,10 @@ def is_droid(path: Path) -> bool:
 
 
 def find_trajectories(path: Path) -> list[Path]:
-    """Return the trajectory folders, in order of their paths, or as a list has them.
+    """Return the trajectory folders, sorted by path, or in the order of a list.
 
     Raises:
-        DataError: There is none, or a list cannot be read.
+        DataError: There is none, or the list cannot be read.
     """
     if path.is_dir():
         walked = WalkLog()
@@ -43,7 +43,7 @@ def find_trajectories(path: Path) -> list[Path]:
     else:
         table = read_table(path, ("path",), lambda cell: _is_folder(cell, path), more_cells=True)
         check_columns(
-            table, ("path",), "Its first line names no folder that is there: correct it, or write 'path'."
+            table, ("path",), "Its first line names no existing folder: correct it, or write 'path'."
         )
         found = [_folder(row, path) for row in table.columns["path"].to_pylist()]
     if not found:

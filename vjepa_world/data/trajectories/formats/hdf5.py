@@ -1,10 +1,10 @@
-"""HDF5 files through h5py, an optional dependency: opened for one read and closed again, faults named by file.
+"""Reads HDF5 files from untrusted sources with h5py, an optional dependency; each file is open only while it is read.
 
-Nothing stays open in between, so a dataset can be sent or forked to any number of processes.
+So a dataset can be sent or forked to any number of processes.
 
-HDF5 can name other files: links that lead into them, arrays whose bytes or parts lie there. A file from elsewhere could
-so make anything on this machine a part of itself, hence none of these is followed: all arrays lie in the file itself.
-And it can declare any shape without storing it: what is read is bounded by what is stored.
+HDF5 files can refer to other files by links and external arrays, and so include any file of this machine; such
+references are not followed. They can also declare large arrays without storing them; the size that is read is bounded
+by the stored size.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from vjepa_world.errors import DataError
 from vjepa_world.files.validation import short
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_MOST_LINKS = 16  # that lead from one to the next
-_MOST_LEVELS = 32  # of groups in groups
+_MOST_LINKS = 16  # in a chain
+_MOST_LEVELS = 32  # of nested groups
 
-#: What an array may have beyond what is stored of it: zeros that were never written.
+#: Bytes that an array may declare in addition to the stored ones: zeros that were never written.
 _FREE_BYTES = 4 << 20
-#: How many bytes a stored one may be unpacked to: more than deflate can, and without compression a few (of chunks at
-#: the edge, or that were never written).
+#: Largest ratio of declared to stored bytes: more than deflate reaches; a small one without compression (incomplete
+#: chunks at the edges).
 _COMPRESSED, _PLAIN = 1100, 4
 
 #: What h5py raises on damaged files.
@@ -37,7 +37,7 @@ _H5PY_ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, Overflow
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins as HDF5 files do, or has their signature behind a user block of 512, 1024, ... bytes."""
+    """Return whether a file has the HDF5 signature at its start, or after a user block of 512, 1024, ... bytes."""
     if not path.is_file():
         return False
     size, at = path.stat().st_size, 0
@@ -52,11 +52,11 @@ def is_hdf5(path: Path) -> bool:
 
 @contextmanager
 def open_hdf5(file: Path, where: str) -> Iterator[Any]:
-    """Open a file for reading; give its `h5py.File`.
+    """Open a file for reading; yield its `h5py.File`.
 
     Args:
         file: The file.
-        where: What is read there, for messages: the file, and the episode.
+        where: The file and the episode, for messages.
 
     Raises:
         DataError: h5py is not installed, or the file is missing, truncated or damaged.
@@ -65,7 +65,7 @@ def open_hdf5(file: Path, where: str) -> Iterator[Any]:
     if not file.is_file():
         raise DataError(f"{where}: {file} is missing. Copy the dataset whole.")
     try:
-        # Read-only and network file systems may not lock.
+        # Read-only and network file systems may not support locks.
         with h5py.File(file, "r", locking="best-effort") as opened:
             yield opened
     except (OSError, RuntimeError, KeyError) as error:
@@ -74,7 +74,7 @@ def open_hdf5(file: Path, where: str) -> Iterator[Any]:
 
 @contextmanager
 def _reading(where: str, name: str) -> Iterator[None]:
-    """Turn what h5py raises of damaged content into our error."""
+    """Turn h5py's errors about damaged content into ours."""
     try:
         yield
     except _H5PY_ERRORS as error:
@@ -86,10 +86,10 @@ def _damaged(where: str, what: str) -> DataError:
 
 
 def find(group: Any, name: str, where: str) -> Any:
-    """Return what a group holds under a path of names, an `h5py.Group` or `h5py.Dataset`; None where there is nothing.
+    """Return the `h5py.Group` or `h5py.Dataset` at a path in a group; None if there is none.
 
     Raises:
-        DataError: A link on the way leads into another file, or in a circle; or the file is damaged.
+        DataError: A link on the path leads into another file or in a circle, or the file is damaged.
     """
     with _reading(where, name):
         return _find(group, name, where, _MOST_LINKS)
@@ -123,7 +123,7 @@ def _find(group: Any, name: str, where: str, links: int) -> Any:
 
 
 def is_group(group: Any, name: str, where: str) -> bool:
-    """Whether a group holds a group of that name.
+    """Return whether a group has a group of that name.
 
     Raises:
         DataError: As `find`.
@@ -132,18 +132,18 @@ def is_group(group: Any, name: str, where: str) -> bool:
 
 
 def names_in(group: Any, where: str) -> list[str]:
-    """Return the names in a group.
+    """Return the names of a group's members.
 
     Raises:
         DataError: The file is damaged.
     """
     with _reading(where, str(group.name)):
-        # A name in a damaged file may be no text; then it is not one that can be asked for.
+        # In a damaged file a name may be no text; it cannot be accessed then.
         return [name for name in group if isinstance(name, str)]
 
 
 def attribute(item: Any, name: str, where: str) -> Any:
-    """Return an attribute of a group or an array; None where there is none.
+    """Return an attribute of a group or an array; None if there is none.
 
     Raises:
         DataError: The file is damaged.
@@ -153,7 +153,7 @@ def attribute(item: Any, name: str, where: str) -> Any:
 
 
 def has_dataset(group: Any, name: str, where: str) -> bool:
-    """Whether a group holds an array of that name (a path in it).
+    """Return whether a group has an array of that name (a path in it).
 
     Raises:
         DataError: As `find`.
@@ -162,11 +162,11 @@ def has_dataset(group: Any, name: str, where: str) -> bool:
 
 
 def open_array(group: Any, name: str, where: str) -> Any:
-    """Return an `h5py.Dataset` of a group, all of whose numbers lie in the file itself.
+    """Return an `h5py.Dataset` of a group, after checking that the file itself stores it.
 
     Raises:
-        DataError: There is none of that name (those that are there are listed); it lies in other files, wholly or in
-            part; or it declares more than is stored.
+        DataError: There is none of that name (all names are listed), it is stored in other files, or it declares much
+            more than is stored.
     """
     dataset = find(group, name, where)
     if not isinstance(dataset, _h5py().Dataset):
@@ -179,12 +179,12 @@ def open_array(group: Any, name: str, where: str) -> Any:
 
 
 def _check_dataset(dataset: Any, name: str, where: str) -> None:
-    """Refuse an array whose numbers lie in other files, or that declares more than is stored."""
+    """Refuse an array that is stored in other files, or declares much more than is stored."""
     with _reading(where, name):
         if dataset.external or dataset.is_virtual:
             raise DataError(
-                f"{where}: the numbers of '{name}' lie in other files, or are put together from other arrays, which is "
-                "not followed. Copy them into the file."
+                f"{where}: the numbers of '{name}' lie in other files, or are composed of other arrays, which is not "
+                "followed. Copy them into the file."
             )
         _check_size(dataset, name, where)
 
@@ -223,12 +223,11 @@ def read_rows(dataset: Any, rows: slice, where: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below a group.
+    """All arrays below a group.
 
     Attributes:
-        arrays: All arrays that lie in the file by their paths, in order of these, each an `h5py.Dataset` that is good
-            while the file is open.
-        elsewhere: What cannot be followed, with the reason, by its path.
+        arrays: `h5py.Dataset` by path, sorted; valid while the file is open.
+        elsewhere: Reason by path, of links that are not followed.
     """
 
     arrays: dict[str, Any] = field(default_factory=dict)
@@ -236,7 +235,7 @@ class Listing:
 
 
 def list_arrays(group: Any, where: str, *, skipped: Collection[str] = ()) -> Listing:
-    """Return what lies below a group, but for those names in it. A group that is there twice is looked into once.
+    """Return all arrays below a group, without its members `skipped`. A group with several names is searched once.
 
     Raises:
         DataError: The file is damaged.
@@ -270,16 +269,19 @@ def _list_into(
 def row_columns(
     listing: Listing, used: Collection[str], rows: int, where: str
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the arrays with a number or a vector in each row, and why others are none, both by name.
+    """Return the arrays with a number or a vector for each row, and the reasons for those left out, by name.
 
     Args:
-        listing: What a group holds.
-        used: Arrays that are something else.
-        rows: Of the episode.
-        where: For messages.
+        listing: The arrays of an episode's group.
+        used: Names of arrays with another purpose.
+        rows: Number of rows of the episode.
+        where: The file and the episode, for messages.
+
+    Returns:
+        Arrays `[rows]` or `[rows, K]`, and the reason for each array that is left out.
 
     Raises:
-        DataError: One lies in another file, declares more than is stored, or is damaged.
+        DataError: One is stored in another file, declares much more than is stored, or is damaged.
     """
     columns: dict[str, np.ndarray] = {}
     left_out = dict(listing.elsewhere)

@@ -1,6 +1,6 @@
-"""Images that lie in arrays, in whatever way: channels first or last, grey, with alpha, floating point, or as files.
+"""Images in arrays of any layout: channels first or last, grey, with alpha, floating point, or encoded files.
 
-Legend: T rows of an episode, H W pixels, C channels.
+Shapes: T rows of an episode, H W pixels, C channels.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vjepa_world.data.trajectories.formats.image_cells import decode_cell
 from vjepa_world.errors import DataError
 
 _CHANNELS = (1, 3, 4)  # grey, RGB, RGB and alpha
-_LEAST_SIDE = 8  # of images without an axis for channels: smaller matrices are something else
+_LEAST_SIDE = 8  # of images without a channel axis: smaller matrices are something else
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 _SLACK = 1e-3  # rounding of floating-point pixels beyond their range
 
@@ -25,40 +25,40 @@ Layout = Literal["hwc", "chw", "hw", "files"]
 
 
 class Sliceable(Protocol):
-    """An array on disk: a memory map, or an HDF5 dataset."""
+    """An array on disk: a memory map or an HDF5 dataset."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The length of each axis."""
+        """Its shape."""
         ...
 
     @property
     def dtype(self) -> np.dtype:
-        """The type of its entries."""
+        """Its type."""
         ...
 
 
 @dataclass(frozen=True)
 class ImageArray:
-    """How the images of an array lie in it.
+    """The layout of the images in an array.
 
     Attributes:
         layout: hwc [T,H,W,C], chw [T,C,H,W], hw [T,H,W], or files: JPEG or PNG bytes in each row.
-        white: What a pixel's largest value is: 255, or 1 of some floating-point images.
+        white: Largest value of a pixel: 255, or 1 in some floating-point images.
     """
 
     layout: Layout
     white: float = 255.0
 
     def pixels(self, block: np.ndarray, where: str) -> Tensor:
-        """Return rows of the array as uint8 [n,3,H,W].
+        """Return rows of the array as uint8 `[n, 3, H, W]`.
 
         Args:
-            block: The rows.
+            block: n rows in this layout.
             where: The file, the episode and the array, for messages.
 
         Raises:
-            DataError: A row is no whole image, of another size, or has numbers out of range.
+            DataError: A row is no complete image, has another size, or numbers out of range.
         """
         if self.layout == "files":
             return _decoded(block, where)
@@ -69,7 +69,9 @@ class ImageArray:
         block = _colours(block)
         if block.dtype != np.uint8:
             block = self._eight_bit(block, where)
-        return torch.from_numpy(np.array(np.moveaxis(block, -1, 1), order="C"))  # never the file's own memory
+        return torch.from_numpy(
+            np.array(np.moveaxis(block, -1, 1), order="C")
+        )  # a copy, not the file's memory
 
     def _eight_bit(self, block: np.ndarray, where: str) -> np.ndarray:
         low, high = float(block.min(initial=0)), float(block.max(initial=0))
@@ -85,15 +87,15 @@ class ImageArray:
 def detect_images(
     name: str, array: Sliceable, first_rows: Callable[[], np.ndarray], *, stacked: bool = False
 ) -> ImageArray | str | None:
-    """Return how images lie in an array, or why what looks like images is not read; None where nothing looks so.
+    """Return the layout of images in an array, or why they are not read; None if the array has no images.
 
     Args:
-        name: What it is called: depth and masks are often known by that alone.
-        array: It.
+        name: The array's name, which often tells depth maps and masks.
+        array: The array.
         first_rows: Reads some of its first rows.
-        stacked: Whether channels may be several frames', of which the last is taken.
+        stacked: Whether channels may be those of several frames, of which the last is taken.
     """
-    shape, dtype = tuple(array.shape or ()), array.dtype  # HDF5 has arrays without a shape
+    shape, dtype = tuple(array.shape or ()), array.dtype  # HDF5 arrays may have no shape
     if not shape or not shape[0]:
         return None
     if dtype.kind in "OSV" or (dtype == np.uint8 and len(shape) == 2):
@@ -146,7 +148,7 @@ def _files(rows: np.ndarray) -> ImageArray | None:
 
 
 def _content(cell: object) -> bytes:
-    """Return the bytes in a cell: of an array of bytes, which may be padded with zeros, or of a string."""
+    """Return the bytes in a cell: an array of bytes, which may be padded with zeros, or a string."""
     if isinstance(cell, np.ndarray):
         return cell.astype(np.uint8).tobytes() if cell.dtype.kind in "iu" else b""
     if isinstance(cell, np.void):
@@ -155,7 +157,7 @@ def _content(cell: object) -> bytes:
 
 
 def _colours(block: np.ndarray) -> np.ndarray:
-    """Return [n,H,W,3]: of grey thrice the same, without alpha, of several frames the last."""
+    """Return RGB [n,H,W,3]: grey repeated, without alpha, of several frames the last."""
     channels = block.shape[-1]
     if channels == 1:
         return np.repeat(block, 3, axis=-1)

@@ -1,4 +1,4 @@
-"""Images that stand encoded in a cell of a table, as PNG or JPEG. Shapes: C = 3 channels (RGB), H W pixels."""
+"""Decodes images in cells of tables, encoded as PNG or JPEG. Shapes: C = 3 channels (RGB), H W pixels."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from vjepa_world.files.validation import short
 
 
 def decode_cell(cell: Mapping[str, Any] | bytes | None, where: str) -> np.ndarray:
-    """Return the image of a cell, {"bytes": ..., "path": ...} or the bytes, upright, uint8 [H,W,C].
+    """Return the upright image of a cell, `{"bytes": ..., "path": ...}` or the bytes, uint8 RGB `[H, W, C]`.
 
     Raises:
-        DataError: it has no bytes, they are no whole image, or its pixels have more than 8 bits.
+        DataError: It has no bytes, they are no complete image, or its pixels have more than 8 bits.
     """
     with _opened(cell, where) as image:
         if is_deep(image):
             raise DataError(
-                f"{where} has pixels of more than 8 bits ({image.mode}), as depth maps do: they are no colours, and "
-                "would not fit. Leave the camera out (cameras=...)."
+                f"{where} has pixels of more than 8 bits ({image.mode}), as depth maps do, and are no colours. "
+                "Leave the camera out (cameras=...)."
             )
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def cell_is_deep(cell: Mapping[str, Any] | bytes | None, where: str) -> bool:
-    """Whether the pixels of a cell's image have more than 8 bits, as depth maps have; only its header is read.
+    """Return whether the pixels of a cell's image have more than 8 bits, as in depth maps; only its header is read.
 
     Raises:
-        DataError: it has no bytes, or they are no image.
+        DataError: It has no bytes, or they are no image.
     """
     with _opened(cell, where) as image:
         return is_deep(image)
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Whether an image's pixels are one number of 16 or 32 bits."""
+    """Return whether an image's pixels are single numbers of 16 or 32 bits."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")
 
 

@@ -1,7 +1,6 @@
-"""Arrays of an npz file one by one: mapped from the file where they are stored plainly, else unpacked once.
+"""Reads single arrays of npz files: memory-mapped if stored uncompressed (`np.savez`), else decompressed once.
 
-`np.savez` stores plainly, `np.savez_compressed` does not. What is unpacked is bounded by what is stored: zeros shrink
-to a thousandth, so a small file can hold more than the memory.
+The decompressed size is bounded by the stored size, since a small file of zeros can decompress to more than the memory.
 """
 
 from __future__ import annotations
@@ -26,18 +25,18 @@ _ZIP_ERRORS = (
     EOFError,
     ValueError,
     struct.error,
-    NotImplementedError,  # of compressions that Python does not know
-    RuntimeError,  # of encrypted entries
+    NotImplementedError,  # unknown compressions
+    RuntimeError,  # encrypted entries
     OverflowError,
     MemoryError,
     RecursionError,
     TypeError,
-    tokenize.TokenError,  # of array headers with open brackets
+    tokenize.TokenError,  # array headers with open brackets
 )
-#: An array may always be this large; above, unpacked it may be so many times as large as it is stored. No numbers that
-#: anybody recorded shrink that far.
+#: An array may always have this size; above it, the decompressed size may be at most this multiple of the stored size,
+#: more than recorded numbers reach.
 _FREE_BYTES, _MOST_UNPACKED = 64 << 20, 100
-#: More than deflate can.
+#: A ratio that deflate cannot reach.
 _MOST_DEFLATED = 1100
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _LOCAL_HEADER = 30  # bytes before an entry's name
@@ -46,7 +45,7 @@ _LENGTHS_AT = 26  # of name and extra field, two bytes each
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """What an array is, before it is read."""
+    """Shape and type of an array that is not read yet."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -56,17 +55,17 @@ class ArraySpec:
 class _Entry:
     shape: tuple[int, ...]
     dtype: np.dtype
-    offset: int | None  # of the numbers in the file; None where they are compressed
+    offset: int | None  # of the numbers in the file; None if compressed
 
 
 class NpzFile:
-    """The arrays of an npz file; sent to another process, it reads them there anew.
+    """The arrays of an npz file; unpickled in another process, it reads them there again.
 
     Args:
         path: The file.
 
     Raises:
-        DataError: It is missing, truncated or no npz file, or has arrays of objects.
+        DataError: It is missing, truncated or no npz file, or has object arrays.
     """
 
     def __init__(self, path: Path) -> None:
@@ -101,11 +100,11 @@ class NpzFile:
         return ArraySpec(entry.shape, entry.dtype)
 
     def is_mapped(self, name: str) -> bool:
-        """Whether an array stays in the file."""
+        """Return whether an array is memory-mapped."""
         return self._entries[name].offset is not None
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """Return an array, read only.
+        """Return an array, read-only.
 
         Raises:
             DataError: Its bytes are damaged.
@@ -126,7 +125,7 @@ class NpzFile:
         return self._arrays[name]
 
     def close(self) -> None:
-        """Let go of all arrays; asked for again, they are read again."""
+        """Release all arrays; they are read again on request."""
         self._arrays.clear()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -134,10 +133,10 @@ class NpzFile:
 
 
 def npz_names(path: Path) -> list[str]:
-    """Return the names of the arrays in an npz file, which may be damaged otherwise.
+    """Return the names of the arrays in an npz file; only its directory is read.
 
     Raises:
-        DataError: Its directory is damaged.
+        DataError: The directory is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -172,25 +171,25 @@ def _entry(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entr
 
 
 def _check_unpacked(path: Path, info: zipfile.ZipInfo) -> None:
-    """Refuse an entry that unpacks to more than what is stored can be.
+    """Refuse an entry that declares an implausible decompressed size.
 
     Raises:
-        ValueError: It does, or is packed in another way than NumPy does it.
+        ValueError: It does, or is compressed in a way that NumPy does not use.
     """
     stored = min(info.compress_size, path.stat().st_size)
     if info.compress_type not in _COMPRESSIONS:
-        raise ValueError(f"array '{info.filename}' is packed in a way that NumPy does not use")
+        raise ValueError(f"array '{info.filename}' is compressed in a way that NumPy does not use")
     factor = 1 if info.compress_type == zipfile.ZIP_STORED else _MOST_DEFLATED
     most = min(factor * stored, max(_FREE_BYTES, _MOST_UNPACKED * stored))
     if info.file_size > most:
         raise ValueError(
-            f"array '{info.filename}' says that its {stored} bytes unpack to {info.file_size}; at most {most} are "
-            "unpacked: store it with np.savez, which does not compress"
+            f"array '{info.filename}' says that its {stored} bytes decompress to {info.file_size}; at most {most} "
+            "are allowed: store it with np.savez, which does not compress"
         )
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Return where an entry's bytes begin: after its local header, of which the directory does not know the size."""
+    """Return the offset of an entry's bytes: after its local header, whose size the directory does not contain."""
     with open(path, "rb") as stream:
         stream.seek(info.header_offset + _LENGTHS_AT)
         name, extra = struct.unpack("<HH", stream.read(4))

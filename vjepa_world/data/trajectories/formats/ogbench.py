@@ -1,4 +1,4 @@
-"""Reads OGBench's npz files: all episodes one after the other, `terminals` 1 in the last row of each.
+"""Reads OGBench's npz files: all episodes concatenated, `terminals` 1 in the last row of each.
 
     observations  vectors [N,S], or images uint8 [N,H,W,C] where C is a multiple of 3 (stacked frames), or in one of
                   the other ways of `image_arrays`
@@ -30,30 +30,30 @@ _NEEDED = ("observations", "actions", "terminals")
 _STATE_OF_IMAGES = ("qpos", "qvel")
 _CAMERA = "main"
 _FPS = 20.0
-_LOOKED_AT = 4  # rows of floating-point images that tell their range
+_FIRST_ROWS = 4  # rows from which the range of floating-point images is inferred
 
 
 def is_ogbench(path: Path) -> bool:
-    """Whether a file is npz and has the arrays that OGBench's have."""
+    """Return whether a file is npz and has OGBench's arrays."""
     if path.suffix.lower() != ".npz" or not zipfile.is_zipfile(path):
         return False
     return set(_NEEDED) <= set(npz_names(path))
 
 
 class OGBenchDataset:
-    """The episodes of an OGBench npz file, read when asked for.
+    """The episodes of an OGBench npz file, read on request.
 
-    Files written with `np.savez` stay on disk and are read in place. Compressed arrays are unpacked into memory once
-    for each process: those of the visual tasks are large, and better stored again with `np.savez`.
+    Files written with `np.savez` are memory-mapped. Compressed arrays are decompressed into memory once per process;
+    the large ones of the visual tasks are better stored again with `np.savez`.
 
     Args:
         path: The file.
         convention: How states and actions are written; None takes PLAIN.
-        state: Arrays that make the state; None takes `observations`, or where those are images `qpos` and `qvel`.
+        state: Arrays that form the state; None takes `observations`, or `qpos` and `qvel` if those are images.
         fps: Observations a second, which the file does not say; None takes 20, that of its manipulation tasks.
 
     Raises:
-        DataError: No such file, a damaged one, arrays missing or of different length.
+        DataError: The file is missing or damaged, or arrays are missing or differ in length.
         ConfigError: `fps` is no positive number.
     """
 
@@ -88,11 +88,11 @@ class OGBenchDataset:
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes there are."""
+        """Number of episodes."""
         return len(self._starts)
 
     def episode(self, index: int) -> Trajectory:
-        """Return an episode; its numbers are checked now, its frames read when asked for.
+        """Return an episode; its numbers are checked now, its frames read on request.
 
         Raises:
             DataError: No such episode, or a number that is not finite.
@@ -109,7 +109,7 @@ class OGBenchDataset:
             states=reader_helpers.concatenate_columns(
                 [self._numbers(name, start, end, where) for name in self._state]
             ),
-            actions=actions[:-1],  # the last row's leads to no observation
+            actions=actions[:-1],  # the last row's action leads to no observation
             timestamps_s=np.arange(end - start) / self.fps,
             cameras=self.cameras,
             load_frames=functools.partial(self._frames, start),
@@ -122,7 +122,7 @@ class OGBenchDataset:
         return reader_helpers.fingerprint([self.path], self.path.parent)
 
     def close(self) -> None:
-        """Let go of the file; asked for again, arrays are read again."""
+        """Release all arrays; they are read again on request."""
         self._file.close()
 
     def _numbers(self, name: str, start: int, end: int, where: str) -> np.ndarray:
@@ -130,13 +130,13 @@ class OGBenchDataset:
         return reader_helpers.number_rows(rows, where=where, what=name, rows=end - start)
 
     def _frames(self, start: int, camera: str, rows: np.ndarray) -> Tensor:
-        assert self._images is not None  # else there is no camera
+        assert self._images is not None  # there is a camera
         images = self._file["observations"]
         block, places = reader_helpers.read_unique_rows(lambda part: np.asarray(images[part]), rows + start)
         return self._images.pixels(block, f"{self.path}: observations")[places]
 
     def _find_images(self) -> ImageArray | None:
-        """Return how images lie in the observations; None where these are vectors.
+        """Return the layout of the images in the observations; None if these are vectors.
 
         Raises:
             DataError: They are neither.
@@ -147,7 +147,7 @@ class OGBenchDataset:
         found = detect_images(
             "observations",
             self._file.spec("observations"),
-            lambda: np.asarray(self._file["observations"][:_LOOKED_AT]),
+            lambda: np.asarray(self._file["observations"][:_FIRST_ROWS]),
             stacked=True,
         )
         if isinstance(found, ImageArray):
@@ -158,7 +158,7 @@ class OGBenchDataset:
         )
 
     def _left_out(self) -> dict[str, str]:
-        """Return the arrays that are not read, and why."""
+        """Return the arrays that are not read, with reasons."""
         rows = self._file.shape("actions")[0]
         known = (*_NEEDED, *self._state, *self._other_columns())
         return {
@@ -196,19 +196,19 @@ class OGBenchDataset:
             chosen = tuple(name for name in _STATE_OF_IMAGES if name in other)
         else:
             chosen = (state,) if isinstance(state, str) else tuple(state)
-        there = [*other, *([] if self.cameras else ["observations"])]
-        missing = [name for name in chosen if name not in there]
+        available = [*other, *([] if self.cameras else ["observations"])]
+        missing = [name for name in chosen if name not in available]
         if missing or not chosen:
             what = (
                 f"no array '{missing[0]}'" if missing else f"images, and no {' or '.join(_STATE_OF_IMAGES)}"
             )
             raise DataError(
-                f"{self.path} has {what} for the state. Choose with state= among: {', '.join(there) or 'none'}."
+                f"{self.path} has {what} for the state. Choose with state= among: {', '.join(available) or 'none'}."
             )
         return chosen
 
     def _other_columns(self, used: tuple[str, ...] | None = None) -> list[str]:
-        """Return the other arrays with a number, or a vector, in each row."""
+        """Return the other arrays with a number or a vector for each row."""
         rows = self._file.shape("actions")[0]
         taken = (*_NEEDED, *(self._state if used is None else used))
         return [
@@ -221,7 +221,7 @@ class OGBenchDataset:
         ]
 
     def _split(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first row of each episode and the row after its last; rows after the last terminal make one.
+        """Return the first row of each episode and the row after its last; rows after the last terminal form one.
 
         Raises:
             DataError: A terminal is no number.

@@ -1,4 +1,4 @@
-"""Reads columns of parquet files from anywhere: what a file says of its size is compared with its size on disk."""
+"""Reads columns of Parquet files from untrusted sources; their declared size is compared with the size on disk."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import pyarrow.parquet as pq
 
 from vjepa_world.errors import DataError
 
-# A file may be decoded to this much, or to so many times its size: repeated numbers compress without a limit, and a
-# file of some kilobytes may hold more than fits into memory.
+# A file may be decoded to this size, or to this multiple of its size: repeated numbers compress without limit, and a
+# file of some kilobytes may decode to more than the memory.
 _SMALL_BYTES = 256 * 2**20
 _MOST_RATIO = 200
 _NUMBER_BYTES = 8
 
-#: What pyarrow raises on damaged files; names that are no UTF-8 among it.
+#: What pyarrow raises on damaged files, ValueError for names that are not UTF-8.
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError)
 
 
 def read_schema(file: Path) -> pa.Schema:
-    """Return which columns a parquet file has.
+    """Return the schema of a Parquet file.
 
     Raises:
-        DataError: it is missing, or not parquet.
+        DataError: It is missing, or no Parquet file.
     """
     try:
         return pq.read_schema(_regular(file))
@@ -33,11 +33,10 @@ def read_schema(file: Path) -> pa.Schema:
 
 
 def read_columns(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read some columns of a parquet file, or all; texts come as dictionaries, each different one once.
+    """Read columns of a Parquet file, all if None; texts are dictionary-encoded.
 
     Raises:
-        DataError: missing, not parquet, much larger than its bytes on disk, or a column is missing; the file and its
-            columns are named.
+        DataError: The file is missing, no Parquet file, decodes to much more than its size, or lacks a column.
     """
     try:
         with pq.ParquetFile(_regular(file)) as parquet:
@@ -50,10 +49,10 @@ def read_columns(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 )
             check_decoded_size(file, parquet.metadata, wanted)
         texts = [name for name in wanted if is_text(schema.field(name).type)]
-        # Not `pq.read_table`: its own threads may keep the file open for a while after it returns.
+        # Not `pq.read_table`: its threads may keep the file open after it returns.
         with pq.ParquetFile(file, read_dictionary=texts) as parquet:
             table = parquet.read(columns=wanted)
-        for name in wanted:  # texts that are no UTF-8 would be found much later
+        for name in wanted:  # else invalid UTF-8 would be detected much later
             if not pa.types.is_primitive(schema.field(name).type):
                 table[name].validate(full=True)
         return table
@@ -64,13 +63,13 @@ def read_columns(file: Path, columns: Sequence[str] | None = None) -> pa.Table:
 def check_decoded_size(
     file: Path, metadata: pq.FileMetaData, columns: Sequence[str], groups: Sequence[int] | None = None
 ) -> None:
-    """Refuse a file whose columns take far more memory than its bytes on disk can hold.
+    """Refuse a file whose columns decode to far more than its size on disk.
 
     Args:
         file: The file.
         metadata: Its footer.
-        columns: What is to be read of it.
-        groups: Which row groups; None takes all.
+        columns: The columns to read.
+        groups: The row groups to read; None takes all.
 
     Raises:
         DataError: They do.
@@ -96,7 +95,7 @@ def check_decoded_size(
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds texts."""
+    """Return whether a column has texts."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

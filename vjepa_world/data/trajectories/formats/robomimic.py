@@ -1,4 +1,4 @@
-"""Reads robomimic's HDF5 files, one for a dataset: `data/demo_N/{obs/..., actions, states, rewards, dones}`.
+"""Reads robomimic's HDF5 files, one for each dataset: `data/demo_N/{obs/..., actions, states, rewards, dones}`.
 
 Images are uint8 [T,H,W,3] below `obs`, or in one of the other ways of `image_arrays`. robosuite's end effector is
 `robot0_eef_pos` [m], `robot0_eef_quat` (x y z w) and `robot0_gripper_qpos`, the two fingers' joints, of which the first
@@ -48,10 +48,10 @@ _SIZES = (3, 4, 2)
 _ACTIONS = "actions"
 _FPS = 20.0
 _DEMO = re.compile(r"(.*?)([0-9]{1,18})")
-_LOOKED_AT = 4  # rows of floating-point images that tell their range
+_FIRST_ROWS = 4  # rows from which the range of floating-point images is inferred
 
-#: Of the default state. Positions are in the simulator's world, whose axes are the base's unless that is turned.
-#: Actions are the controller's own numbers, in [-1, 1].
+#: Convention of the default state. Positions are in the simulator's world frame, whose axes are the base's unless that
+#: is rotated. Actions are the controller's inputs, in [-1, 1].
 ROBOSUITE = Convention(
     rotation="quat_xyzw",
     rotation_at=(3, 4, 5, 6),
@@ -63,7 +63,7 @@ ROBOSUITE = Convention(
 
 
 def is_robomimic(path: Path) -> bool:
-    """Whether a file is HDF5 with demonstrations in it."""
+    """Return whether a file is HDF5 with demonstrations."""
     if not is_hdf5(path):
         return False
     where = str(path)
@@ -84,25 +84,25 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Camera:
-    """The array below a demonstration that has a camera's images, and how they lie in it."""
+    """The array with a camera's images in a demonstration, and their layout."""
 
     array: str
     images: ImageArray
 
 
 class RobomimicDataset:
-    """The demonstrations of a robomimic HDF5 file, read when asked for.
+    """The demonstrations of a robomimic HDF5 file, read on request.
 
     Args:
         path: The file.
         convention: How states and actions are written; None takes robosuite's for the default state, else PLAIN.
-        state: Arrays below `obs` that make the state; None takes the end effector's position, quaternion (x y z w)
+        state: Arrays below `obs` that form the state; None takes the end effector's position, quaternion (x y z w)
             and finger joints.
         cameras: Images to read, as below `obs` without `_image`; None takes all.
         fps: Observations a second; None takes the file's control frequency, or 20.
 
     Raises:
-        DataError: No such file, no readable demonstration, or arrays that are not there.
+        DataError: The file or an array is missing, or no demonstration is readable.
         ConfigError: `fps` is no positive number.
     """
 
@@ -150,14 +150,14 @@ class RobomimicDataset:
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes there are."""
+        """Number of episodes."""
         return len(self._demos)
 
     def episode(self, index: int) -> Trajectory:
-        """Return a demonstration; its numbers are read and checked now, its frames when asked for.
+        """Return a demonstration; its numbers are read and checked now, its frames on request.
 
         Raises:
-            DataError: No such one; arrays or rows are missing, or a number is not finite.
+            DataError: There is none of this index, arrays or rows are missing, or a number is not finite.
         """
         reader_helpers.check_index(self.path, index, self.num_episodes)
         where = self._where(index)
@@ -183,7 +183,7 @@ class RobomimicDataset:
             name=where,
             fps=self.fps,
             states=states,
-            actions=actions[:-1],  # the last row's leads to no observation
+            actions=actions[:-1],  # the last row's action leads to no observation
             timestamps_s=np.arange(rows) / self.fps,
             cameras=self.cameras,
             load_frames=functools.partial(_load, self.path, where, f"data/{self._demos[index]}", cameras),
@@ -233,7 +233,7 @@ class RobomimicDataset:
         )
 
     def _used(self) -> tuple[str, ...]:
-        """Return the arrays that are no columns."""
+        """Return the arrays of state and action."""
         return (_ACTIONS, *(f"obs/{name}" for name in self._state))
 
     def _states(self, demo: Any, where: str, sizes: tuple[int, ...]) -> np.ndarray:
@@ -247,12 +247,12 @@ class RobomimicDataset:
 
 def _number(name: str) -> tuple[str, int]:
     found = _DEMO.fullmatch(name)
-    assert found is not None  # only such names are sorted
+    assert found is not None  # only matching names are sorted
     return found.group(1), int(found.group(2))
 
 
 def _environment(text: object) -> dict[str, Any]:
-    """Return what the file says of its simulator; {} where it says nothing that can be read."""
+    """Return the file's description of its simulator; {} if there is none that can be read."""
     try:
         found = json.loads(text) if isinstance(text, str | bytes) else {}
     except (ValueError, RecursionError):
@@ -261,7 +261,7 @@ def _environment(text: object) -> dict[str, Any]:
 
 
 def _word(value: object) -> str:
-    """Return a text of the file, empty where it has something else."""
+    """Return a text of the file, empty if it is none."""
     return value[:1000] if isinstance(value, str) else ""
 
 
@@ -270,22 +270,22 @@ def _instruction(text: object) -> str:
 
 
 def _listed(demo: Any, where: str) -> Listing:
-    """Return what a demonstration holds, but for the observations once more, each a row earlier."""
+    """Return the arrays of a demonstration, without `next_obs`, the same observations shifted by a row."""
     return list_arrays(demo, where, skipped=("next_obs",))
 
 
 def _find_images(demo: Any, listing: Listing, where: str) -> tuple[dict[str, _Camera], dict[str, str]]:
-    """Return the cameras by name, and the arrays that look like images and are not read, with the reason."""
+    """Return the cameras by name, and the reasons for image arrays that are not read."""
     found: dict[str, _Camera] = {}
     left_out: dict[str, str] = {}
     for name in listing.arrays:
         if not name.startswith("obs/"):
             continue
         array = open_array(demo, name, where)
-        images = detect_images(name, array, functools.partial(read_rows, array, slice(_LOOKED_AT), where))
+        images = detect_images(name, array, functools.partial(read_rows, array, slice(_FIRST_ROWS), where))
         if isinstance(images, ImageArray):
             camera = name.removeprefix("obs/").removesuffix("_image")
-            # Where one is called `front` and another `front_image`, both keep their names.
+            # If there are both `front` and `front_image`, both keep their names.
             found[camera if camera not in found else name.removeprefix("obs/")] = _Camera(name, images)
         elif images is not None:
             left_out[name] = images
@@ -297,7 +297,7 @@ def _check_images(demo: Any, camera: _Camera, rows: int, where: str) -> None:
     if not has_dataset(demo, name, where):
         raise DataError(f"{where} has no images '{name}'. Take it out, or choose others with cameras=.")
     array = open_array(demo, name, where)
-    images = detect_images(name, array, functools.partial(read_rows, array, slice(_LOOKED_AT), where))
+    images = detect_images(name, array, functools.partial(read_rows, array, slice(_FIRST_ROWS), where))
     same = isinstance(images, ImageArray) and images.layout == camera.images.layout
     if not same or array.shape[0] != rows:
         expected = "uint8 [{rows},H,W,3]" if camera.images.layout == "hwc" else "as elsewhere, {rows} rows"
@@ -318,7 +318,7 @@ def _load(
 
 
 def _success(rewards: np.ndarray | None) -> bool | None:
-    """Return whether a reward of one was given, where rewards are nothing but zero and one."""
+    """Return whether any reward is one; None unless all rewards are zero or one."""
     if rewards is None or not np.isin(rewards, (0, 1)).all():
         return None
     return bool(rewards.any())

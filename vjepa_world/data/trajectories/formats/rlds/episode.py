@@ -1,4 +1,4 @@
-"""One RLDS episode: the features of a TFRecord's Example, cut into rows. Shapes: T rows, K numbers of a row."""
+"""An RLDS episode: the features of a TFRecord's Example, split into rows. Shapes: T rows, K numbers of a row."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _STEPS = "steps/"
 _IMAGES = "observation/"
 _METADATA = "episode_metadata/"
 _IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG")
-# Of a PNG: where its header has the bits of a number, and whether it has one number a pixel.
+# Offsets of bit depth and colour type in a PNG's header, and the colour type of grey images.
 _PNG_BITS, _PNG_COLOURS, _PNG_GREY = 24, 25, 0
-# Features with one entry a row whatever the dataset: they say how long an episode is.
+# Features with one entry for each row in all datasets, from which the number of rows is taken.
 _FLAGS = ("is_first", "is_last", "is_terminal", "reward", "discount")
 
 
@@ -37,8 +37,8 @@ class RLDSEpisode:
     """An episode, read and parsed.
 
     Attributes:
-        record: Where it lies.
-        features: By name, those of the steps without `steps/`.
+        record: Its location.
+        features: Features by name, those of the steps without `steps/`.
         data: The record's bytes.
     """
 
@@ -48,7 +48,7 @@ class RLDSEpisode:
 
     @classmethod
     def read(cls, record: Record) -> RLDSEpisode:
-        """Read a record; its checksums are compared.
+        """Read a record and compare its checksums.
 
         Raises:
             DataError: It is damaged, or no Example.
@@ -62,7 +62,7 @@ class RLDSEpisode:
 
     @property
     def images(self) -> list[str]:
-        """Names of the features that hold JPEG or PNG images, without `observation/`."""
+        """Names of the features with JPEG or PNG images, without `observation/`."""
         return sorted(
             name.removeprefix(_IMAGES)
             for name, feature in self.features.items()
@@ -72,7 +72,7 @@ class RLDSEpisode:
         )
 
     def is_depth(self, camera: str) -> bool:
-        """Whether a camera's images are depth maps: by its name, or since its pixels are one number of 16 bits."""
+        """Return whether a camera's images are depth maps: by its name, or by 16-bit grey pixels."""
         feature = self.features.get(_IMAGES + camera)
         head = feature.first(self.data)[: _PNG_COLOURS + 1] if isinstance(feature, ByteStrings) else b""
         is_png = head.startswith(_IMAGE_STARTS[1]) and len(head) > _PNG_COLOURS
@@ -81,7 +81,7 @@ class RLDSEpisode:
         )
 
     def left_out(self, used: tuple[str, ...]) -> dict[str, str]:
-        """Return the features of steps that are neither images, numbers nor instructions, and why, by name."""
+        """Return the reasons for step features that are neither images, numbers nor instructions, by name."""
         images, columns = self.images, self.other_columns(used)
         found = {}
         for name, feature in self.features.items():
@@ -98,25 +98,25 @@ class RLDSEpisode:
 
     @cached_property
     def num_rows(self) -> int:
-        """How many steps it has: its flags say, or else its images.
+        """Number of steps, from its flags or its images.
 
         Raises:
-            DataError: Neither are there.
+            DataError: It has neither.
         """
         for name in (*_FLAGS, *(_IMAGES + name for name in self.images)):
             feature = self.features.get(name)
             if feature is not None and len(feature):
                 return len(feature)
         raise DataError(
-            f"{self.record} does not say how many steps it has: neither {', '.join(_FLAGS)} nor images are in it. "
+            f"{self.record} does not tell its number of steps: it has neither {', '.join(_FLAGS)} nor images. "
             f"Its features: {', '.join(sorted(self.features)) or 'none'}."
         )
 
     def table(self, name: str, size: int | None = None) -> np.ndarray:
-        """Return a numeric feature [T,K].
+        """Return a numeric feature `[T, K]`.
 
         Raises:
-            DataError: It is not there, does not fit the rows or `size`, or a number is not finite.
+            DataError: It is missing, does not fit the rows or `size`, or a number is not finite.
         """
         feature = self.features.get(name)
         if not isinstance(feature, np.ndarray):
@@ -134,7 +134,7 @@ class RLDSEpisode:
         return reader_helpers.number_rows(rows, where=str(self.record), what=name, size=size)
 
     def spans(self, camera: str) -> np.ndarray:
-        """Return where a camera's images lie in the record, first byte and length, int64 [T,2].
+        """Return first byte and length of a camera's images in the record, int64 `[T, 2]`.
 
         Raises:
             DataError: There is not one for each row.
@@ -149,13 +149,13 @@ class RLDSEpisode:
         return feature.spans
 
     def is_blank(self, camera: str) -> bool:
-        """Whether a camera's first image has one colour only: what is filled in where none was recorded."""
+        """Return whether a camera's first image has a single colour, a placeholder if none was recorded."""
         first = decode(self.record, {camera: self.spans(camera)}, camera, np.zeros(1, np.int64))
         return bool((first == first[..., :1, :1]).all())
 
     @property
     def task(self) -> str:
-        """The instruction in words; empty where there is none."""
+        """The instruction in words; empty if there is none."""
         for name in sorted(self.features):
             feature = self.features[name]
             if "language_instruction" in name and isinstance(feature, ByteStrings):
@@ -166,12 +166,12 @@ class RLDSEpisode:
 
     @property
     def success(self) -> bool | None:
-        """Whether it was reached; None where the episode's metadata do not say."""
+        """Whether the episode succeeded; None if its metadata do not tell."""
         feature = self.features.get(f"{_METADATA}success")
         return bool(feature[0]) if isinstance(feature, np.ndarray) and len(feature) else None
 
     def other_columns(self, used: tuple[str, ...]) -> dict[str, np.ndarray]:
-        """Return the other numeric features that have as many numbers for each row, [T,K] each."""
+        """Return the other numeric features with the same number of values for each row, `[T, K]` each."""
         return {
             name: feature.reshape(self.num_rows, -1)
             for name, feature in self.features.items()
@@ -184,10 +184,10 @@ class RLDSEpisode:
 
 
 def decode(record: Record, spans: Mapping[str, np.ndarray], camera: str, rows: np.ndarray) -> Tensor:
-    """Return a camera's images at these rows, uint8 [len(rows),C,H,W], each decoded once.
+    """Return a camera's images at rows `[N]`, uint8 `[N, C, H, W]`; each is decoded once.
 
     Raises:
-        DataError: One does not decode, or is of another size than the others.
+        DataError: One cannot be decoded, or has another size than the others.
     """
     once, places = np.unique(rows, return_inverse=True)
     images: list[Tensor] = []

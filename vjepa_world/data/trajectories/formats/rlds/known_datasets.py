@@ -1,4 +1,4 @@
-"""What RLDS files do not say of themselves, for the datasets whose names are known: rate, state, convention."""
+"""Rate, state and convention of RLDS datasets that are recognised by name, since the files do not contain them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from vjepa_world.ops.convention import PLAIN, Convention
 
 @dataclass(frozen=True, kw_only=True)
 class KnownDataset:
-    """What holds for every file of a dataset.
+    """Properties of a dataset.
 
     Attributes:
-        name: What the dataset's name, or its files' names, begin with.
+        name: Beginning of the dataset's name, or of its files' names.
         fps: Observations a second.
-        state: Features that make the state, without `steps/`.
-        action: Features that make the action.
-        state_size: Numbers of the state for which `convention` holds.
-        convention: How they are written.
-        reason: What this rests on, for people.
+        state: Features that form the state, without `steps/`.
+        action: Features that form the action.
+        state_size: Size of the state for which `convention` is valid.
+        convention: How states and actions are written.
+        reason: Explanation, for reports.
     """
 
     name: str
@@ -30,13 +30,12 @@ class KnownDataset:
     reason: str
 
 
-#: Where a dataset is not known: numbers as they are, at the rate of the most of Open X-Embodiment's robots.
+#: Other datasets: numbers as they are, at the most frequent rate in Open X-Embodiment.
 UNKNOWN = KnownDataset(name="", fps=5.0, reason="assumed, the name is not known: give fps= and convention=")
 
 KNOWN = (
-    # Its actions are what was commanded: the arm follows them late and by about four fifths (correlation with the
-    # differences between states 0.7 to 0.9 by axis), and their seventh number is the gripper itself. What was
-    # reached is told by the states.
+    # Its actions are commands, which the arm follows late and by about four fifths (correlation with the differences
+    # between states 0.7 to 0.9 by axis), and their seventh number is the gripper itself. So actions are derived.
     KnownDataset(
         name="bridge",
         fps=5.0,
@@ -56,5 +55,5 @@ KNOWN = (
 
 
 def find_known_dataset(name: str) -> KnownDataset:
-    """Return what is known of the dataset of that name, or of files called so."""
+    """Return the properties of the dataset with this name, or with files of this name."""
     return next((dataset for dataset in KNOWN if name.lower().startswith(dataset.name)), UNKNOWN)

@@ -1,6 +1,6 @@
-"""Reads RLDS datasets, as Open X-Embodiment is published: TFRecord files with an episode in each record.
+"""Reads RLDS datasets such as Open X-Embodiment: TFRecord files with an episode in each record.
 
-Every feature `steps/NAME` holds an episode's values one after the other, images are JPEG or PNG bytes.
+A feature `steps/NAME` holds the concatenated values of an episode; images are JPEG or PNG bytes.
 
 Shapes: T observations of an episode, S state size, A action size.
 """
@@ -26,28 +26,28 @@ from vjepa_world.files.validation import short
 from vjepa_world.ops.convention import PLAIN, Convention
 
 _FILE_NAME = re.compile(r".+\.tfrecords?(-\d+-of-\d+)?")
-_ASKED = 4  # readable episodes that are asked which cameras show nothing
+_FIRST_EPISODES = 4  # readable episodes in which blank cameras are searched
 
 
 def is_rlds(path: Path) -> bool:
-    """Whether it is a TFRecord file by its name, or a folder with some."""
+    """Return whether a path is a TFRecord file by its name, or a folder with some."""
     return bool(_FILE_NAME.fullmatch(path.name)) if path.is_file() else bool(_files(path, None))
 
 
 class RLDSDataset:
-    """The episodes of a TFRecord file, or of all those in a folder, read when asked for.
+    """The episodes of a TFRecord file, or of all TFRecord files in a folder, read on request.
 
     Args:
         path: The file, or the folder.
-        convention: How states and actions are written; None takes what is known by the dataset's name, or PLAIN.
-        state: Names of the features that make the state, without `steps/`; None takes `observation/state`.
-        action: Those that make the action; None takes `action`.
-        cameras: Images to read, as under `observation/`; None takes all that are not depth and show something.
-        fps: Observations a second, which the files do not say; None takes what is known by the name, or 5.
+        convention: How states and actions are written; None takes that of a known dataset, or PLAIN.
+        state: Names of the features that form the state, without `steps/`; None takes `observation/state`.
+        action: Names of those that form the action; None takes `action`.
+        cameras: Names of images under `observation/`; None takes all that are neither depth maps nor blank.
+        fps: Observations a second, which the files do not contain; None takes that of a known dataset, or 5.
         split: Read only the files of this split (`NAME-SPLIT.tfrecord-...`); None reads all.
 
     Raises:
-        DataError: No TFRecord file, no readable episode, or features that are not there.
+        DataError: There is no TFRecord file, no readable episode, or a feature is missing.
         ConfigError: `fps` is no positive number.
     """
 
@@ -95,15 +95,15 @@ class RLDSDataset:
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes there are."""
+        """Number of episodes."""
         return len(self._records)
 
     def episode(self, index: int) -> Trajectory:
-        """Return an episode; its record is read and its checksum compared, images are decoded when asked for.
+        """Return an episode; its record is read and its checksum compared now, images are decoded on request.
 
         Raises:
-            DataError: No such episode, a damaged record, features missing or of another size, or a number that is
-                not finite.
+            DataError: There is no such episode, the record is damaged, a feature is missing or has another size, or a
+                number is not finite.
         """
         reader_helpers.check_index(self.path, index, self.num_episodes)
         record = self._records[index]
@@ -118,7 +118,7 @@ class RLDSDataset:
             name=str(record),
             fps=self.fps,
             states=reader_helpers.concatenate_columns([episode.table(name, size) for name, size in pairs]),
-            actions=actions[:-1],  # the last row's leads to no observation
+            actions=actions[:-1],  # the last row's action leads to no observation
             timestamps_s=np.arange(episode.num_rows) / self.fps,
             cameras=self.cameras,
             load_frames=functools.partial(decode, record, spans),
@@ -136,25 +136,25 @@ class RLDSDataset:
         """Do nothing: no file stays open between reads."""
 
     def _first(self, index: int) -> RLDSEpisode:
-        """Return an episode that has the numbers asked for."""
+        """Return an episode, after checking that it has the state and the action."""
         episode = RLDSEpisode.read(self._records[index])
         for name in (*self._state, *self._action):
             episode.table(name)
         return episode
 
     def _blank(self) -> set[str]:
-        """Return the cameras that show nothing in any of the first readable episodes."""
+        """Return the cameras that are blank in all of the first readable episodes."""
 
         def blank(index: int) -> set[str]:
             episode = RLDSEpisode.read(self._records[index])
             return {name for name in self.cameras if episode.is_blank(name)}
 
         return set.intersection(
-            *reader_helpers.some_readable(self.num_episodes, blank, self.path, most=_ASKED)
+            *reader_helpers.some_readable(self.num_episodes, blank, self.path, most=_FIRST_EPISODES)
         )
 
     def _info(self) -> dict[str, Any]:
-        """Return `dataset_info.json`, which TensorFlow Datasets writes beside the files; {} where it is not there."""
+        """Return `dataset_info.json`, which TensorFlow Datasets writes next to the files; {} if there is none."""
         file = self._files[0].parent / "dataset_info.json"
         return dict(reader_helpers.read_json(file)) if file.is_file() else {}
 

@@ -1,6 +1,6 @@
-"""Reads a serialised `tf.train.Example`: features by name, each a list of byte strings, floats or whole numbers.
+"""Parses a serialised `tf.train.Example`: features by name, each a list of byte strings, floats or integers.
 
-The messages, as far as they matter: Example { features = 1 }, Features { feature = 1: map of name = 1, value = 2 },
+The relevant messages: Example { features = 1 }, Features { feature = 1: map of name = 1, value = 2 },
 Feature { bytes_list = 1 | float_list = 2 | int64_list = 3 }, and each list { value = 1 }.
 
 Source:
@@ -25,10 +25,10 @@ class WireError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class ByteStrings:
-    """A list of byte strings, as places in the Example: images stay where they are until they are decoded.
+    """A list of byte strings as their locations in the Example, so that images are not copied.
 
     Attributes:
-        spans: First byte and length of each, int64 [count,2].
+        spans: First byte and length of each, int64 `[count, 2]`.
     """
 
     spans: np.ndarray
@@ -37,7 +37,7 @@ class ByteStrings:
         return len(self.spans)
 
     def first(self, data: bytes) -> bytes:
-        """Return the first byte string, empty where there is none."""
+        """Return the first byte string, empty if there is none."""
         return b"" if not len(self.spans) else data[self.spans[0, 0] : self.spans[0].sum()]
 
 
@@ -45,10 +45,10 @@ Feature = ByteStrings | np.ndarray
 
 
 def parse_example(data: bytes) -> dict[str, Feature]:
-    """Return the features of an Example by name: byte strings, float32 [n] or int64 [n]; empty ones are left out.
+    """Return the features of an Example by name: byte strings, float32 `[n]` or int64 `[n]`, without empty ones.
 
     Raises:
-        WireError: The bytes are cut off or mean something else.
+        WireError: The bytes are truncated or no Example.
     """
     found: dict[str, Feature] = {}
     for start, end in _messages(data, 0, len(data), 1):
@@ -82,7 +82,7 @@ def _feature(data: bytes, start: int, end: int) -> Feature | None:
 
 
 def _numbers(data: bytes, start: int, end: int, *, floats: bool) -> np.ndarray:
-    """Return the values of a list, which may be packed into one field, or a field each."""
+    """Return the values of a list [n], packed into one field or in a field each."""
     parts = [np.zeros(0, np.float32 if floats else np.int64)]
     for number, wire, first, last in _fields(data, start, end):
         if number != 1 or wire not in ((_BYTES, _FIXED32) if floats else (_BYTES, _VARINT)):
@@ -97,7 +97,7 @@ def _numbers(data: bytes, start: int, end: int, *, floats: bool) -> np.ndarray:
 
 
 def _varints(packed: np.ndarray) -> np.ndarray:
-    """Return int64 values of varints in a row: seven bits a byte, the lowest first, the last byte below 128."""
+    """Return the int64 values [n] of consecutive varints: seven bits a byte, lowest first, the last byte below 128."""
     if not packed.size:
         return np.zeros(0, np.int64)
     ends = np.flatnonzero(packed < 0x80)
@@ -113,7 +113,7 @@ def _varints(packed: np.ndarray) -> np.ndarray:
 
 
 def _messages(data: bytes, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Yield where the fields `wanted` lie, which are messages or byte strings."""
+    """Yield first and end byte of the fields with number `wanted`, which are messages or byte strings."""
     for number, wire, first, last in _fields(data, start, end):
         if number == wanted:
             if wire != _BYTES:
@@ -122,7 +122,7 @@ def _messages(data: bytes, start: int, end: int, wanted: int) -> Iterator[tuple[
 
 
 def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Yield each field's number, wire type, and where its value begins and ends."""
+    """Yield number, wire type, and first and end byte of the value of each field."""
     at = start
     while at < end:
         key, at = _varint(data, at, end)
