@@ -14,7 +14,8 @@ import torch
 
 from tests.cli.commands import ENV, run
 from tests.paths import REPO
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
+from vjepa_world.data.trajectories.formats.lerobot.writer import finished_shards
 
 WORDS = ["collect", "episodes=100", "steps=4", "workers=1", "seed=3", *ENV]
 

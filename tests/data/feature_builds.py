@@ -20,7 +20,8 @@ from tests.data.coded_video import SIZE, coded_frame
 from vjepa_world.data.features import shards as feature_shards
 from vjepa_world.data.features.cache import FeatureKey, FeatureStore, build_features
 from vjepa_world.data.trajectories.formats.lerobot.layout import DatasetSpec, VideoSpec
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, LeRobotWriter
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
+from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.ops.convention import Convention
 

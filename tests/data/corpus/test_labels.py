@@ -230,7 +230,7 @@ def test_actions_and_the_columns_of_every_dataset_are_numeric_too(dataset_root: 
         ),
         (
             "observation.state[3]",
-            r"names no numbers of a column of 3; write \[place\] or \[from:to\], counted from",
+            r"names no numbers of a column of 3; write \[index\] or \[from:to\], counted from",
         ),
         ("observation.state[2:5]", "names no numbers of a column of 3"),
         ("observation.state[2:1]", "names no numbers"),

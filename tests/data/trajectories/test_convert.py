@@ -28,9 +28,9 @@ from vjepa_world.data.trajectories.formats.lerobot import writer as lerobot_writ
 from vjepa_world.data.trajectories.formats.lerobot.columns import dataset_columns
 from vjepa_world.data.trajectories.formats.lerobot.gather import gather
 from vjepa_world.data.trajectories.formats.lerobot.layout import CLOCK, ColumnSpec, DatasetSpec, VideoSpec
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.data.trajectories.formats.lerobot.shard import place_file
-from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
+from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter, finished_shards
 from vjepa_world.data.trajectories.registry import open_trajectories
 from vjepa_world.data.trajectories.trajectory import Trajectory, VideoSpan
 from vjepa_world.errors import DataError
@@ -432,10 +432,10 @@ def _cut(path: Path) -> None:
 
 LOST: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "a link": ("videos/*/*/*.mp4", _dangling, "is a link, not a file"),
-    "no video": ("videos/*/*/*.mp4", Path.unlink, "not there, not a file"),
+    "no video": ("videos/*/*/*.mp4", Path.unlink, "missing, not a file"),
     "half a video": ("videos/*/*/*.mp4", _cut, "Cannot read .*mp4"),
-    "another video": ("videos/*/*/*.mp4", lambda p: _another(p), "lasts 0.200 s, and its episodes go on to"),
-    "no data": ("data/*/*.parquet", Path.unlink, "not there, not a file"),
+    "another video": ("videos/*/*/*.mp4", lambda p: _another(p), "lasts 0.200 s, and its episodes last to"),
+    "no data": ("data/*/*.parquet", Path.unlink, "missing, not a file"),
     "half of the data": ("data/*/*.parquet", _cut, "parquet"),
     "no list": ("meta/episodes/*/*.parquet", Path.unlink, "has no meta/episodes"),
 }
@@ -457,7 +457,7 @@ def test_what_does_not_read_back_is_not_called_finished(
         harm(sorted(root.glob(pattern))[0])
 
     monkeypatch.setattr(lerobot_writer, "gather", loses)
-    with pytest.raises(DataError, match=f"was written, but does not read back as it should: .*{message}"):
+    with pytest.raises(DataError, match=f"was written, but cannot be read back: .*{message}"):
         convert(old, tmp_path / "new")
     assert not (tmp_path / "new/meta/info.json").exists()
     monkeypatch.undo()

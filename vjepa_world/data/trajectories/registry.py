@@ -23,7 +23,8 @@ from typing import Any, TypeVar, cast
 from vjepa_world.data.trajectories.convention_inference import infer_convention
 from vjepa_world.data.trajectories.formats.droid import DROIDDataset
 from vjepa_world.data.trajectories.formats.droid_folders import is_droid
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, is_lerobot
+from vjepa_world.data.trajectories.formats.lerobot.metadata import is_lerobot
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.data.trajectories.formats.ogbench import OGBenchDataset, is_ogbench
 from vjepa_world.data.trajectories.formats.rlds.reader import RLDSDataset, is_rlds
 from vjepa_world.data.trajectories.formats.robomimic import RobomimicDataset, is_robomimic

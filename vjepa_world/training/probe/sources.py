@@ -14,8 +14,8 @@ from torch import Tensor
 
 from vjepa_world.data.corpus.labels import labelled_videos
 from vjepa_world.data.loading.clip_tables import ClipTable, EpisodeClips, VideoClips
+from vjepa_world.data.trajectories.formats.lerobot.metadata import LeRobotMeta, is_lerobot
 from vjepa_world.data.trajectories.formats.lerobot.numeric_columns import numeric_columns, open_column
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotMeta, is_lerobot
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.training.probe.data import class_numbers, split_classes, split_episodes

@@ -176,7 +176,7 @@ def droid_with(folder: Path, **words: Any) -> Path:
 def test_videos_of_droid_are_in_the_folder_or_nowhere(tmp_path: Path) -> None:
     dataset = DROIDDataset(droid_with(tmp_path, left_mp4_path="../../../../etc/passwd"))
     assert "left" not in dataset.cameras
-    assert dataset.about["left_out"]["left"] == "camera: passwd is not there"
+    assert dataset.about["left_out"]["left"] == "camera: passwd is missing"
 
 
 @pytest.mark.parametrize(

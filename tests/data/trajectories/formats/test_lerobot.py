@@ -21,7 +21,9 @@ import pytest
 from tests.data.coded_video import coded_frame, read_codes
 from tests.data.conftest import SHARD_LENGTHS, episode_arrays, make_writer, record_shard
 from tests.paths import REPO
-from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset, finished_shards, is_lerobot
+from vjepa_world.data.trajectories.formats.lerobot.metadata import is_lerobot
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
+from vjepa_world.data.trajectories.formats.lerobot.writer import finished_shards
 from vjepa_world.data.video.writer import write_video
 from vjepa_world.errors import DataError
 
@@ -350,7 +352,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "place missing": (lambda r: edit_table(r / EPISODES, "length", None), "no column length"),
     "rows disagree": (
         lambda r: edit_table(r / EPISODES, "length", lambda v: [12, 7, 9, 9, 10]),
-        "file-001.parquet, episode 3: 8 rows, but the list of episodes says 9",
+        "file-001.parquet, episode 3: 8 rows, but the list of episodes has 9",
     ),
     "state is NaN": (
         lambda r: edit_table(

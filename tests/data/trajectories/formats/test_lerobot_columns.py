@@ -239,7 +239,7 @@ def test_a_depth_video_is_no_camera(root: Path) -> None:
 def test_cameras_that_give_no_clips_are_named(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     add_column(root, "observation.images.top", colour, ONE_CHANNEL | {"shape": [64, 64, 3]})
     assert len(find_videos(str(root)).segments) == 2 * len(LENGTHS)
-    assert "observation.images.top: its pictures lie in the data files: convert" in caplog.text
+    assert "observation.images.top: its images are in the data files: convert" in caplog.text
 
 
 def test_a_clip_of_several_tasks_is_called_by_all(root: Path) -> None:
@@ -370,5 +370,7 @@ def test_a_camera_without_a_column_is_named(root: Path) -> None:
     info = json.loads((root / "meta/info.json").read_text())
     info["features"]["observation.images.top"] = ONE_CHANNEL
     (root / "meta/info.json").write_text(json.dumps(info))
-    with pytest.raises(DataError, match="has no column observation.images.top, which meta/info.json says"):
+    with pytest.raises(
+        DataError, match="has no column observation.images.top, which meta/info.json declares"
+    ):
         LeRobotDataset(root).episode(0).frames([0], "top")

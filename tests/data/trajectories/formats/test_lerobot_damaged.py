@@ -65,7 +65,7 @@ def test_an_episode_without_a_camera_is_left_out_unless_others_are_chosen(new: P
     change_list(new, without)
     dataset = LeRobotDataset(new)
     assert [episode.index for episode in dataset.episodes] == [0, 2]
-    assert "a camera has nothing of them" in dataset.about["left_out"]["episode 1"]
+    assert "a camera has no video of them" in dataset.about["left_out"]["episode 1"]
     assert len(LeRobotDataset(new, cameras=("front",)).episodes) == 3
 
 

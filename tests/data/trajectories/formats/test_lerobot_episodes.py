@@ -71,7 +71,7 @@ def test_episodes_that_are_not_listed_leave_the_others(
         dataset = check_holds(root, kept)
     left_out = dataset.about["left_out"]
     assert left_out[named] == "not in meta/episodes.jsonl"
-    assert f"meta/info.json speaks of 4 episodes and 18 frames, the list of {len(kept)}" in left_out["totals"]
+    assert f"meta/info.json declares 4 episodes and 18 frames, the list has {len(kept)}" in left_out["totals"]
     assert named in caplog.text
 
 

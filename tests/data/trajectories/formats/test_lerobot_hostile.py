@@ -173,7 +173,7 @@ def test_lines_of_the_list_of_episodes_are_refused(old: Path, line: str) -> None
 
 def test_an_episode_that_claims_more_rows_than_its_file_has_is_refused(old: Path) -> None:
     (old / "meta/episodes.jsonl").write_text('{"episode_index": 0, "length": 1000000000000}\n')
-    with pytest.raises(DataError, match="3 rows, but the list of episodes says 1000000000000"):
+    with pytest.raises(DataError, match="3 rows, but the list of episodes has 1000000000000"):
         LeRobotDataset(old).episode(0)
 
 

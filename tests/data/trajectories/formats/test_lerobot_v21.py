@@ -119,7 +119,7 @@ ONE_BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "parquet is broken": (lambda r: (r / DATA).write_bytes(b"PAR1 no"), f"{DATA} cannot be read as parquet"),
     "rows are missing": (
         lambda r: edit(r / DATA, lambda t: t.slice(0, 4)),
-        f"{DATA}, episode 1: 4 rows, but the list of episodes says 5",
+        f"{DATA}, episode 1: 4 rows, but the list of episodes has 5",
     ),
     "rows are of another episode": (
         lambda r: edit(

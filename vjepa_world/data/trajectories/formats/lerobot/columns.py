@@ -1,4 +1,4 @@
-"""A trajectory as the columns of a LeRobotDataset: which there are, whether they fit, and when frames are displayed.
+"""Converts a trajectory to the columns of a LeRobotDataset, and checks them; display times of its frames.
 
 Shapes: T observations of an episode, A action size.
 """
@@ -14,11 +14,11 @@ from vjepa_world.data.trajectories.formats.lerobot.layout import ACTION, STATE, 
 from vjepa_world.data.trajectories.trajectory import Trajectory, VideoSpan
 from vjepa_world.errors import DataError
 
-_TOLERANCE_S = 1e-4  # LeRobot's own: how far a frame may lie from its row's time
+_TOLERANCE_S = 1e-4  # LeRobot's default for the distance of a frame from its row's time
 
 
 def dataset_columns(trajectory: Trajectory) -> dict[str, np.ndarray]:
-    """Return all columns of numbers and texts that a trajectory has in a LeRobotDataset, [T, ...] each, by name."""
+    """Return all columns of numbers and texts of a trajectory in a LeRobotDataset by name, `[T, ...]` each."""
     last = trajectory.last_action
     if last is None:
         last = np.zeros(trajectory.actions.shape[1], trajectory.actions.dtype)
@@ -37,7 +37,7 @@ def dataset_columns(trajectory: Trajectory) -> dict[str, np.ndarray]:
 
 
 def _free_name(name: str, taken: dict[str, np.ndarray]) -> str:
-    """Return a name that LeRobot allows and that means nothing else."""
+    """Return a column name that LeRobot allows and that has no other meaning."""
     name = name.replace("/", ".")
     reserved = (*layout.DEFAULT_COLUMNS, layout.CLOCK)
     is_free = name not in taken and name not in reserved and not name.startswith(layout.CAMERA)
@@ -47,10 +47,16 @@ def _free_name(name: str, taken: dict[str, np.ndarray]) -> str:
 def checked_numbers(
     numbers: dict[str, np.ndarray], spec: DatasetSpec, length: int, where: str
 ) -> dict[str, np.ndarray]:
-    """Return an episode's numbers when they are of the types and shapes of the dataset's.
+    """Return an episode's columns, after checking that they match the dataset's specification.
+
+    Args:
+        numbers: Columns `[T, ...]` by name.
+        spec: The specification.
+        length: T.
+        where: The episode, for messages.
 
     Raises:
-        DataError: columns are missing or too many, or one is of another type, shape or length, or not finite.
+        DataError: Columns are missing or too many, or one has another type, shape or length, or is not finite.
     """
     expected = spec.numbers
     if numbers.keys() != expected.keys():
@@ -76,49 +82,49 @@ def checked_numbers(
 
 
 def numbered_tasks(trajectory: Trajectory) -> tuple[list[str], np.ndarray]:
-    """Return an episode's tasks, each once, and the place among them of each row's, int64 [T]."""
+    """Return an episode's distinct tasks, and the index of each row's task among them, int64 `[T]`."""
     texts = trajectory.row_tasks or (trajectory.task,) * len(trajectory)
-    tasks = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    tasks = {text: index for index, text in enumerate(dict.fromkeys(texts))}
     return list(tasks), np.array([tasks[text] for text in texts], np.int64)
 
 
-def display_times(trajectory: Trajectory, pieces: Mapping[str, VideoSpan | None], where: str) -> np.ndarray:
-    """Return when each row's frame is displayed, from the episode's beginning in its videos, float64 [T].
+def display_times(trajectory: Trajectory, spans: Mapping[str, VideoSpan | None], where: str) -> np.ndarray:
+    """Return the display time of each row's frame from the episode's beginning in its videos [s], float64 `[T]`.
 
     Args:
-        trajectory: the episode.
-        pieces: the video file of each camera; None where frames are encoded, one after another at its rate.
-        where: what messages call it.
+        trajectory: The episode.
+        spans: The video span of each camera; None if its frames are encoded at a constant rate.
+        where: The episode, for messages.
 
     Raises:
-        DataError: cameras show rows at different times.
+        DataError: Cameras show rows at different times.
     """
     even_s = np.arange(len(trajectory)) / trajectory.fps
-    times_s = {camera: _times(trajectory, piece, even_s) for camera, piece in pieces.items()}
+    times_s = {camera: _times(trajectory, span, even_s) for camera, span in spans.items()}
     if not times_s:
         return trajectory.timestamps_s
-    # Times that a file has are written as they stand there.
+    # Times of existing video files are kept.
     stamps_s = next(
-        (times for camera, times in times_s.items() if pieces[camera]), next(iter(times_s.values()))
+        (times for camera, times in times_s.items() if spans[camera]), next(iter(times_s.values()))
     )
     for camera, times in times_s.items():
         off = np.flatnonzero(np.abs(times - stamps_s) > _TOLERANCE_S)
         if off.size:
             raise DataError(
                 f"{where}, row {off[0]}: camera {camera} shows it {times[off[0]]:.4f} s after the beginning, another "
-                f"camera {stamps_s[off[0]]:.4f} s. Encode the videos anew (--reencode)."
+                f"camera {stamps_s[off[0]]:.4f} s. Encode the videos again (--reencode)."
             )
     return stamps_s
 
 
-def _times(trajectory: Trajectory, piece: VideoSpan | None, even_s: np.ndarray) -> np.ndarray:
-    if piece is None:
+def _times(trajectory: Trajectory, span: VideoSpan | None, even_s: np.ndarray) -> np.ndarray:
+    if span is None:
         return even_s
-    return trajectory.timestamps_s if piece.times_s is None else piece.times_s
+    return trajectory.timestamps_s if span.times_s is None else span.times_s
 
 
 def needs_clock(trajectory: Trajectory, stamps_s: np.ndarray) -> bool:
-    """Whether the column `timestamp` does not tell when rows were taken."""
+    """Return whether the times of rows must be stored in addition to the column `timestamp`."""
     written = stamps_s.astype(layout.DEFAULT_COLUMNS["timestamp"]).astype(np.float64)
     even_s = np.arange(len(trajectory)) / trajectory.fps
     return not any(np.array_equal(trajectory.timestamps_s, known) for known in (written, even_s))

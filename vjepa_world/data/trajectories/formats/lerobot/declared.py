@@ -1,7 +1,7 @@
-"""What a LeRobotDataset of ours says beyond the format: its convention, and the cameras' intrinsics.
+"""`meta/vjepa_world.json`, our addition to a LeRobotDataset: its convention, and the cameras' intrinsics.
 
-`meta/vjepa_world.json` is {"convention": {...}, "intrinsics": {camera: 3x3}, "intrinsics_of_episodes": {index: {camera:
-3x3}}}; the last has what differs from the first episode's. Other readers pass it over.
+It is {"convention": {...}, "intrinsics": {camera: 3x3}, "intrinsics_of_episodes": {index: {camera: 3x3}}}; the last has
+the episodes that differ from the first. Other readers ignore the file.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Matrices = Mapping[str, Sequence[Sequence[float]]]
 
 @dataclass(frozen=True)
 class Declared:
-    """What a dataset says of itself; nothing, unless it is ours.
+    """The declarations of a dataset; empty for datasets of other writers.
 
     Attributes:
-        convention: How its numbers are written; None where it does not say.
+        convention: How its numbers are written; None if not declared.
         common: Intrinsics by camera [pixels], 3x3.
-        special: By episode, those that differ.
+        special: Intrinsics by episode, if they differ.
     """
 
     convention: Convention | None = None
@@ -40,16 +40,16 @@ class Declared:
     special: Mapping[int, Matrices] = field(default_factory=dict)
 
     def intrinsics(self, episode: int) -> dict[str, np.ndarray]:
-        """Return the intrinsics of an episode by camera, float64 [3,3]."""
+        """Return the intrinsics of an episode by camera [pixels], float64 `[3, 3]`."""
         matrices = {**self.common, **self.special.get(episode, {})}
         return {camera: np.array(matrix, np.float64) for camera, matrix in matrices.items()}
 
 
 def read_declared(folder: ContainedFolder) -> Declared:
-    """Read what a dataset declares.
+    """Read a dataset's declarations.
 
     Raises:
-        DataError: the file is there and broken, or declares no possible convention or intrinsics.
+        DataError: The file is damaged, or declares an invalid convention or intrinsics.
     """
     file = folder.file(DECLARED_PATH)
     if not file.is_file():
@@ -85,10 +85,10 @@ def _convention(file: Path, words: object) -> Convention | None:
     try:
         return Convention(**words)
     except ConfigError as error:
-        raise DataError(f"{file}: its convention is none: {error}") from error
+        raise DataError(f"{file}: its convention is invalid: {error}") from error
 
 
-#: Keys whose values are of one type or of another: a word or a number, or a list of them.
+#: Keys whose values have one of several types.
 _EXAMPLES: dict[str, tuple[object, ...]] = {
     "joints": ("auto", (0,)),
     "action_joints": ((0,),),
@@ -98,7 +98,7 @@ _EXAMPLES: dict[str, tuple[object, ...]] = {
 
 
 def _is_like(value: object, default: object) -> bool:
-    """Whether a value of JSON is of a default's type: a word, a finite number, or a list of such numbers."""
+    """Return whether a JSON value has a default's type: a text, a finite number, or a list of these."""
     if isinstance(default, str):
         return isinstance(value, str)
     if isinstance(default, tuple):
@@ -132,7 +132,7 @@ def _mapping(file: Path, found: object, what: str) -> dict[str, Any]:
 
 
 def declaration(convention: Convention, intrinsics: Sequence[Matrices]) -> dict[str, Any]:
-    """Return the file's content for episodes with these intrinsics, in order."""
+    """Return the file's content, given the intrinsics of all episodes in order."""
     first = intrinsics[0] if intrinsics else {}
     special = {str(index): matrices for index, matrices in enumerate(intrinsics) if matrices != first}
     content = {"convention": dataclasses.asdict(convention), "intrinsics": first}

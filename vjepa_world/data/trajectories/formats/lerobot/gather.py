@@ -1,4 +1,4 @@
-"""Turns finished shards into the files of a LeRobotDataset v3.0; the last file written is `meta/info.json`."""
+"""Combines finished shards into the files of a LeRobotDataset v3.0; `meta/info.json` is written last."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vjepa_world.files.atomic import atomic_path
 
 @dataclass(frozen=True, kw_only=True)
 class Shard:
-    """A finished shard: its folder, what is known of each of its episodes, and which were left out."""
+    """A finished shard: its folder, the records of its episodes, and the episodes left out with reasons."""
 
     folder: Path
     episodes: tuple[Mapping[str, Any], ...]
@@ -30,25 +30,25 @@ class Shard:
 
     @property
     def lengths(self) -> list[int]:
-        """Rows of each episode."""
+        """Number of rows of each episode."""
         return [episode["length"] for episode in self.episodes]
 
 
 def tasks_of(episode: Mapping[str, Any]) -> list[str]:
-    """Return an episode's tasks; shards of earlier versions have one alone."""
+    """Return an episode's tasks; shards of earlier versions have a single one."""
     return list(episode["tasks"]) if "tasks" in episode else [episode["task"]]
 
 
 def gather(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> None:
-    """Write the dataset that consists of `shards`, in their order. Repeating it gives the same files.
+    """Write the dataset of `shards`, in their order. Repeating it gives the same files.
 
     Raises:
-        WriteError: the disk does not take a file; the dataset then stays unfinished.
+        WriteError: A file cannot be written; the dataset then stays unfinished.
     """
-    words = dict.fromkeys(
+    texts = dict.fromkeys(
         task for shard in shards for episode in shard.episodes for task in tasks_of(episode)
     )
-    tasks = {task: number for number, task in enumerate(words)}
+    tasks = {task: number for number, task in enumerate(texts)}
     numbers = dict(spec.all_columns)
     if not any(episode["clock"] for shard in shards for episode in shard.episodes):
         del numbers[layout.CLOCK]
@@ -77,7 +77,7 @@ def gather(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> None:
 
 
 def _place_videos(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> dict[tuple[str, str], int]:
-    """Put each video file in its place; return its number by camera and by its name among the shards."""
+    """Link each video file into the dataset; return its number by camera and by its name among the shards."""
     numbers: dict[tuple[str, str], int] = {}
     for camera in spec.cameras:
         files = dict.fromkeys(
@@ -85,7 +85,7 @@ def _place_videos(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> dic
         )
         for number, file in enumerate(files):
             path, _ = layout.file_path(layout.VIDEO_PATH, number, video_key=layout.CAMERA + camera)
-            # Linked, not moved: gathering again must find the shards whole.
+            # Linked, not moved: a repetition needs the shards unchanged.
             place_file(root / layout.SHARDS / file, root / path)
             numbers[camera, file] = number
     return numbers
@@ -95,7 +95,7 @@ def _global_table(
     shard: Shard, spec: DatasetSpec, tasks: dict[str, int], *, first_episode: int, first_row: int
 ) -> pa.Table:
     table = pq.read_table(shard.folder / "data.parquet", schema=spec.schema())
-    # In a shard a row's task is counted among its episode's.
+    # In a shard a row's task index refers to its episode's tasks.
     of_episodes = [np.array([tasks[task] for task in tasks_of(episode)]) for episode in shard.episodes]
     local = np.split(table["task_index"].to_numpy(), np.cumsum(shard.lengths)[:-1])
     per_row = {
@@ -117,7 +117,7 @@ def _write_table(path: Path, table: pa.Table, lengths: Sequence[int]) -> None:
 
 
 def _stats_of_all(root: Path, name: str, shape: tuple[int, ...], num_files: int) -> Stats:
-    """Return a column's statistics over all rows; one column at a time is in memory."""
+    """Return a column's statistics over all rows; only one column is in memory at a time."""
     files = (root / layout.file_path(layout.DATA_PATH, number)[0] for number in range(num_files))
     return vector_stats(
         np.concatenate([_numpy(pq.read_table(file, columns=[name]), name, shape) for file in files])
@@ -125,7 +125,7 @@ def _stats_of_all(root: Path, name: str, shape: tuple[int, ...], num_files: int)
 
 
 def _numpy(table: pa.Table, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Return a column as [rows, *shape]."""
+    """Return a column as an array [rows, *shape]."""
     column = table[name].combine_chunks()
     while isinstance(column, pa.FixedSizeListArray | pa.ListArray):
         column = column.flatten()
@@ -145,7 +145,7 @@ def _episode_rows(
     histograms: np.ndarray,
     videos: dict[tuple[str, str], int],
 ) -> list[dict[str, Any]]:
-    """Return the entries of a shard's episodes in `meta/episodes`; `first` are its first episode and row."""
+    """Return the entries of a shard's episodes in `meta/episodes`; `first` is its first episode and row."""
     rows = []
     start = 0
     _, place = layout.file_path(layout.DATA_PATH, number)
@@ -182,12 +182,12 @@ def _video_columns(
     places: Mapping[str, Mapping[str, Any]], numbers: dict[tuple[str, str], int]
 ) -> dict[str, int | float]:
     columns: dict[str, int | float] = {}
-    for camera, piece in places.items():
+    for camera, span in places.items():
         prefix = f"videos/{layout.CAMERA}{camera}"
-        _, place = layout.file_path(layout.VIDEO_PATH, numbers[camera, piece["file"]], video_key=camera)
+        _, place = layout.file_path(layout.VIDEO_PATH, numbers[camera, span["file"]], video_key=camera)
         columns |= {f"{prefix}/{name}": index for name, index in place.items()}
-        columns[f"{prefix}/from_timestamp"] = piece["from_s"]
-        columns[f"{prefix}/to_timestamp"] = piece["to_s"]
+        columns[f"{prefix}/from_timestamp"] = span["from_s"]
+        columns[f"{prefix}/to_timestamp"] = span["to_s"]
     return columns
 
 
@@ -225,32 +225,19 @@ def _write_meta(
 
 
 def _tasks_table(tasks: list[str]) -> pa.Table:
-    """Return tasks with the schema note by which pandas takes the column `task` as the table's index."""
+    """Return the table of tasks, with pandas' metadata that make the column `task` the index."""
     table = pa.table(
         {"task_index": pa.array(range(len(tasks)), pa.int64()), "task": pa.array(tasks, pa.string())}
     )
-    kinds = {"task_index": ("int64", "int64"), "task": ("unicode", "object")}
+
+    def column(name: str | None, pandas_type: str, numpy_type: str) -> dict[str, Any]:
+        types = {"pandas_type": pandas_type, "numpy_type": numpy_type, "metadata": None}
+        return {"name": name, "field_name": name} | types
+
     note = {
         "index_columns": ["task"],
-        "column_indexes": [
-            {
-                "name": None,
-                "field_name": None,
-                "pandas_type": "unicode",
-                "numpy_type": "object",
-                "metadata": None,
-            }
-        ],
-        "columns": [
-            {
-                "name": name,
-                "field_name": name,
-                "pandas_type": kind,
-                "numpy_type": numpy_kind,
-                "metadata": None,
-            }
-            for name, (kind, numpy_kind) in kinds.items()
-        ],
+        "column_indexes": [column(None, "unicode", "object")],
+        "columns": [column("task_index", "int64", "int64"), column("task", "unicode", "object")],
         "creator": {"library": "pyarrow", "version": pa.__version__},
         "pandas_version": "2.0.0",
     }

@@ -1,4 +1,4 @@
-"""`meta/info.json` of a LeRobotDataset, checked: every entry that is used is of its type and within bounds."""
+"""Reads and checks `meta/info.json` of a LeRobotDataset: the type and range of every entry that is used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vjepa_world.data.trajectories.safe_paths import ContainedFolder, PathTempla
 from vjepa_world.errors import DataError
 from vjepa_world.files.validation import MOST, finite_number, mapping, short, text, whole_number
 
-# Beyond these an entry is damaged: no robot has so many numbers a row, no camera such pictures.
+# Beyond these bounds an entry is damaged.
 _MOST_NUMBERS = 1_000_000
 _MOST_SIDE = 2**16
 _MOST_AXES = 8
@@ -24,23 +24,23 @@ _PICTURES = ("video", "image")
 
 
 def read_info(folder: ContainedFolder) -> dict[str, Any]:
-    """Return the content of `meta/info.json`; shapes of features are lists of whole numbers, `[]` where none is given.
+    """Return the content of `meta/info.json`; shapes of features are lists of integers, `[]` if not given.
 
     Raises:
-        DataError: unfinished, of another version, entries missing, of another type or out of bounds.
+        DataError: The dataset is unfinished or of another version, or an entry is missing, mistyped or out of range.
     """
     file = folder.file(layout.INFO_PATH)
     if not file.is_file():
         if (folder.path / layout.SHARDS).is_dir():
             raise DataError(
-                f"{folder.path} is an unfinished dataset: {layout.INFO_PATH}, which is written last, is not there "
-                f"yet. Go on with it: record with resume=true, or convert with the same words."
+                f"{folder.path} is an unfinished dataset: {layout.INFO_PATH}, which is written last, is missing. "
+                "Continue it: record with resume=true, or convert with the same settings."
             )
         raise DataError(
             f"{folder.path} is no LeRobotDataset: it has no {layout.INFO_PATH}. Give a dataset's folder."
         )
     info = dict(read_json(file))
-    # Halves of letters can be in JSON and in no file: what is read here is printed, and written by conversions.
+    # JSON may contain unpaired surrogates, which cannot be printed or written by conversions.
     text(json.dumps(info, ensure_ascii=False), f"{file}: its text", longest=MOST)
     version = str(info.get("codebase_version"))[:20]
     if not version.startswith(("v3.", "v2.")):
@@ -62,15 +62,15 @@ def read_info(folder: ContainedFolder) -> dict[str, Any]:
 
 
 def read_templates(info: dict[str, Any], file: Path) -> tuple[PathTemplate, PathTemplate | None]:
-    """Return the paths of data files and of videos; None where there are none.
+    """Return the path templates of data files and of videos; None without videos.
 
     Raises:
-        DataError: they have placeholders that we do not know.
+        DataError: They have unknown placeholders.
     """
     cameras = [name for name, feature in info["features"].items() if feature["dtype"] == "video"]
     of_v3 = str(info["codebase_version"]).startswith("v3.")
     numbers = ("chunk_index", "file_index") if of_v3 else ("episode_chunk", "episode_index")
-    # Rows of several episodes may share a file, videos of v2 may not: they do not say where an episode begins.
+    # Episodes may share data files, but not videos of v2, which has no positions of episodes in them.
     of_video = ("video_key",) * (len(cameras) > 1) + ("episode_index",) * (not of_v3)
     data = PathTemplate.read(info["data_path"], key="data_path", where=file, allowed=numbers, needed=())
     if not cameras:
@@ -82,7 +82,7 @@ def read_templates(info: dict[str, Any], file: Path) -> tuple[PathTemplate, Path
 
 
 def is_depth(name: str, feature: dict[str, Any]) -> bool:
-    """Whether a camera's pictures are distances: as it is declared, else by its name; deep grey ones always are."""
+    """Return whether a camera shows depth: as declared, else by its name; high-bit-depth grey images always do."""
     for key in ("info", "video_info"):
         inside = feature.get(key)
         if isinstance(inside, dict) and is_deep_grey(str(inside.get("video.pix_fmt", inside.get("pix_fmt")))):
@@ -96,7 +96,7 @@ def is_depth(name: str, feature: dict[str, Any]) -> bool:
 
 
 def is_deep_grey(pix_fmt: str) -> bool:
-    """Whether FFmpeg's name of a pixel format is one of a single number of more than 8 bits, as depth has."""
+    """Return whether a pixel format (FFmpeg's name) has single numbers of more than 8 bits, as depth maps do."""
     return re.fullmatch(r"gray(9|1\d|32|f16|f32)(le|be)", pix_fmt) is not None
 
 
@@ -117,14 +117,14 @@ def _feature(where: str, feature: object) -> dict[str, Any]:
             f"{where}: its shape has {len(sizes)} axes, expected at most {_MOST_AXES}. Copy the dataset's meta folder "
             "again."
         )
-    if is_picture:  # some writers do not know the size; frames tell it
+    if is_picture:  # some writers do not know the size; it is taken from the frames
         sizes = [size for size in sizes if size is not None]
     most = _MOST_SIDE if is_picture else _MOST_NUMBERS
     for size in sizes:
         whole_number(size, f"{where}: its shape {short(shape)} has a size that", least=1, most=most)
     if not is_picture and math.prod(sizes) > _MOST_NUMBERS:
         raise DataError(
-            f"{where}: its shape {sizes} is of {math.prod(sizes)} numbers a row, expected at most {_MOST_NUMBERS}. "
+            f"{where}: its shape {sizes} has {math.prod(sizes)} numbers a row, expected at most {_MOST_NUMBERS}. "
             "Copy the dataset's meta folder again."
         )
     return {**entry, "shape": sizes}

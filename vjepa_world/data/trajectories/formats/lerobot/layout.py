@@ -1,4 +1,4 @@
-"""The layout of a LeRobotDataset: paths, features and their types. No reading or writing here.
+"""The layout of a LeRobotDataset: paths, features and their types, without reading or writing.
 
 Shapes: T rows of an episode, H W pixels.
 """
@@ -22,14 +22,14 @@ READ_VERSIONS = ("v3.0", "v2.1", "v2.0")
 CHUNK_SIZE = 1000  # most files in one chunk folder
 STATE = "observation.state"
 ACTION = "action"
-CAMERA = "observation.images."  # and the camera's name
+CAMERA = "observation.images."  # followed by the camera's name
 TEXT = "string"  # the type of columns of texts
-EXTRINSICS = "camera_extrinsics."  # and the camera's name
+EXTRINSICS = "camera_extrinsics."  # followed by the camera's name
 SUCCESS = ("next.success", "is_episode_successful")  # the first one is written
-CLOCK = "observation.clock_s"  # when rows were taken, where `timestamp` only says where their frames lie
+CLOCK = "observation.clock_s"  # times of rows, if `timestamp` only gives the positions of frames in videos
 INFO_PATH = "meta/info.json"  # written last: a folder without it is unfinished
-DECLARED_PATH = "meta/vjepa_world.json"  # what only our readers know of
-SHARDS = ".shards"  # where a dataset grows until it is finished
+DECLARED_PATH = "meta/vjepa_world.json"  # our addition, see declared.py
+SHARDS = ".shards"  # folder of an unfinished dataset
 STATS_PATH = "meta/stats.json"
 TASKS_PATH = "meta/tasks.parquet"
 EPISODES_GLOB = "meta/episodes/*/*.parquet"
@@ -37,7 +37,7 @@ EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.par
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
-# The columns that every dataset has beside its own features, with their types.
+# The columns that every dataset has in addition to its features, with their types.
 DEFAULT_COLUMNS = {
     "timestamp": "float32",
     "frame_index": "int64",
@@ -49,7 +49,7 @@ DEFAULT_COLUMNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnSpec:
-    """What a column holds in each row: numbers of one type in one shape ((1,): a single one), or a text (`string`)."""
+    """Type and shape of a column's entries: numbers of a shape ((1,) for single ones), or texts (dtype `string`)."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,12 +57,12 @@ class ColumnSpec:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Self:
-        """Return the specification of a column [T, ...]."""
+        """Return the specification of a column `[T, ...]`."""
         return cls(dtype=dtype_name(values), shape=values.shape[1:] or (1,))
 
     @property
     def is_text(self) -> bool:
-        """Whether it holds texts."""
+        """Whether it has texts."""
         return self.dtype == TEXT
 
     def feature(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class ColumnSpec:
         return kind
 
     def arrow(self, values: np.ndarray) -> pa.Array:
-        """Return a column [T, ...] as it stands in a data file."""
+        """Return a column `[T, ...]` as it is stored in a data file."""
         if self.is_text:
             return pa.array(values.tolist(), pa.string())
         flat = pa.array(np.ascontiguousarray(values, dtype=self.dtype).reshape(-1))
@@ -99,7 +99,7 @@ class ColumnSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSpec:
-    """The pictures of one camera."""
+    """The video of one camera."""
 
     height: int
     width: int
@@ -109,14 +109,14 @@ class VideoSpec:
 
     @classmethod
     def encoded(cls, height: int, width: int, fps: float) -> Self:
-        """Return the specification of pictures that are to be encoded.
+        """Return the specification of frames `[T, height, width, 3]` to encode.
 
         Raises:
-            DataError: a size that cannot be encoded.
+            DataError: The size cannot be encoded.
         """
         if height % 2 or width % 2 or min(height, width) < 16:
             raise DataError(
-                f"Pictures of {width} x {height} cannot be recorded. Expected even H and W of at least 16."
+                f"Images of {width} x {height} cannot be recorded. Expected even H and W of at least 16."
             )
         return cls(height=height, width=width, fps=fps)
 
@@ -141,21 +141,21 @@ class VideoSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """What every episode of a dataset has in common.
+    """What all episodes of a dataset have in common.
 
     Args:
-        fps: observations a second.
-        state_names: one name for each entry of the state.
-        action_names: one name for each entry of the action.
-        robot_type: a word for the robot.
-        cameras: by name; their features are `observation.images.NAME`.
-        state_dtype: the type of the states' numbers.
-        action_dtype: the type of the actions' numbers.
-        columns: every other numeric column.
-        convention: how states and actions are written.
+        fps: Observations a second.
+        state_names: One name for each entry of the state.
+        action_names: One name for each entry of the action.
+        robot_type: Name of the robot.
+        cameras: By name; their features are `observation.images.NAME`.
+        state_dtype: Type of the states' numbers.
+        action_dtype: Type of the actions' numbers.
+        columns: All other numeric columns.
+        convention: How states and actions are written.
 
     Raises:
-        DataError: no rate, or no names.
+        DataError: There is no positive rate, or there are no names.
     """
 
     fps: float
@@ -177,7 +177,7 @@ class DatasetSpec:
 
     @property
     def numbers(self) -> dict[str, ColumnSpec]:
-        """The numeric columns by name: state, action and the others."""
+        """The columns by name: state, action and the others."""
         vectors = (
             (STATE, self.state_dtype, self.state_names),
             (ACTION, self.action_dtype, self.action_names),
@@ -192,7 +192,7 @@ class DatasetSpec:
 
     @property
     def all_columns(self) -> dict[str, ColumnSpec]:
-        """The numeric columns by name, those of every dataset and the clock included."""
+        """The columns by name, default columns and the clock included."""
         default = {name: ColumnSpec(dtype=kind, shape=(1,)) for name, kind in DEFAULT_COLUMNS.items()}
         return {**self.numbers, CLOCK: ColumnSpec(dtype="float64", shape=(1,)), **default}
 
@@ -207,17 +207,17 @@ class DatasetSpec:
 
 
 def dtype_name(values: np.ndarray) -> str:
-    """Return the type of a column [T, ...] as LeRobot calls it."""
+    """Return LeRobot's name of the type of a column `[T, ...]`."""
     return TEXT if values.dtype.kind in "OUT" else values.dtype.name
 
 
 def camera_name(feature: str) -> str:
-    """Return what a camera is called, by the name of its feature."""
+    """Return a camera's name from its feature's."""
     return feature.removeprefix(CAMERA)
 
 
 def rate(fps: float) -> int | float:
-    """Return a rate as LeRobot writes it: whole where it is."""
+    """Return a rate as LeRobot writes it: an integer if it is one."""
     return int(fps) if fps == int(fps) else fps
 
 

@@ -1,6 +1,7 @@
-"""The `meta` folder of a LeRobotDataset: what features there are, and where each episode lies.
+"""Reads the `meta` folder of a LeRobotDataset, v3.0 or v2: its features, and the location of each episode.
 
-Needs no state or action, so a dataset's videos can serve as plain clips too.
+State and action are not needed, so that a dataset's videos can also serve as plain clips. v2.1 and v2.0 have lists in
+JSON lines instead of Parquet, and one data file and one MP4 for each episode.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vjepa_world.data.trajectories.formats.lerobot import layout
-from vjepa_world.data.trajectories.formats.lerobot import v21 as lerobot_v21
 from vjepa_world.data.trajectories.formats.lerobot.info import is_depth, read_info, read_templates
 from vjepa_world.data.trajectories.formats.lerobot.tasks import read_tasks
 from vjepa_world.data.trajectories.formats.parquet import read_columns
-from vjepa_world.data.trajectories.reader_helpers import fingerprint, spans_of, spans_text
+from vjepa_world.data.trajectories.reader_helpers import fingerprint, read_json_lines, spans_of, spans_text
 from vjepa_world.data.trajectories.safe_paths import ContainedFolder
 from vjepa_world.data.trajectories.trajectory import VideoSpan
 from vjepa_world.errors import DataError
@@ -30,14 +30,15 @@ _Made = TypeVar("_Made")
 
 _COLUMNS = ("episode_index", "tasks", "length", "data/chunk_index", "data/file_index")
 _VIDEO_COLUMNS = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
-#: Why a depth camera is not read unless it is asked for.
+#: Why a depth camera is read only if it is named.
 DEPTH_REASON = "a depth camera, as declared or named: distances are no colours"
 _FOLDERS = ("meta", "data", "videos")
+_V21_EPISODES = "meta/episodes.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """Where one episode lies: its rows in a data file, its seconds in a video file for each video feature."""
+    """The location of an episode: its data file, and its span of a video file for each video feature."""
 
     index: int
     length: int
@@ -47,22 +48,22 @@ class Episode:
 
     @property
     def task(self) -> str:
-        """The first of its tasks; empty where the list of episodes has none."""
+        """The first of its tasks; empty if the list of episodes has none."""
         return self.tasks[0] if self.tasks else ""
 
 
 class _EntryError(DataError):
-    """One entry of the list of episodes is damaged; the others may be whole."""
+    """An entry of the list of episodes is damaged; the others may be intact."""
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or value != value  # pandas writes NaN where there is nothing
+    return value is None or value != value  # pandas writes NaN for missing values
 
 
 def is_lerobot(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder is a LeRobotDataset, finished or being recorded."""
+    """Return whether a folder is a LeRobotDataset, finished or being recorded."""
     path = Path(path)
-    # Of a name too long for the system, pathlib would raise.
+    # pathlib would raise for names that are too long for the system.
     return os.path.isfile(path / layout.INFO_PATH) or os.path.isdir(path / layout.SHARDS)
 
 
@@ -70,11 +71,12 @@ class LeRobotMeta:
     """The checked content of `meta/info.json` and of the list of episodes.
 
     Attributes:
-        depth_keys: Features whose pictures are distances, no colours.
-        left_out: Episodes that the list does not have whole, in words, by what is wrong; filled by `episodes`.
+        depth_keys: Features of depth cameras.
+        left_out: Parts of the dataset that are not read, with reasons; `episodes` adds episodes.
 
     Raises:
-        DataError: unfinished, of another version, keys missing, of another type, or paths that leave the folder.
+        DataError: The dataset is unfinished or of another version, keys are missing or mistyped, or a path leaves the
+            folder.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -91,8 +93,12 @@ class LeRobotMeta:
 
     @property
     def version(self) -> str:
-        """The layout's version."""
+        """Version of the format."""
         return str(self.info["codebase_version"])
+
+    @property
+    def _is_v3(self) -> bool:
+        return self.version.startswith("v3.")
 
     @property
     def fps(self) -> float:
@@ -100,39 +106,42 @@ class LeRobotMeta:
         return float(self.info["fps"])
 
     def episodes(self) -> list[Episode]:
-        """Return the episodes that the list has, in order; a warning names those that are missing in it.
+        """Return the listed episodes in order; a warning names those that are missing or damaged.
 
         Raises:
-            DataError: files or columns are missing, an entry is of another type, or a path leads out of the folder.
+            DataError: Files or columns are missing, all entries are damaged, or a path leads out of the folder.
         """
-        of_v3 = self.version.startswith("v3.")
-        rows = self._rows() if of_v3 else lerobot_v21.episode_rows(self.folder)
+        rows = (
+            self._rows()
+            if self._is_v3
+            else read_json_lines(self.folder.file(_V21_EPISODES), ("episode_index", "length"))
+        )
         listed = [row.get("episode_index") for row in rows]
         rows = self._usable(rows, self._check_row)
         rows.sort(key=lambda row: row["episode_index"])
         named = {index for index in listed if isinstance(index, int) and 0 <= index <= MOST}
         self._name_gaps(sorted(named.union(row["episode_index"] for row in rows)))
         rows = self._once(rows)
-        episodes = self._usable(rows, self._episode if of_v3 else self._episode_of_v21)
+        episodes = self._usable(rows, self._episode if self._is_v3 else self._episode_of_v21)
         self._compare_counts(episodes)
         return episodes
 
     def clip_keys(self) -> list[str]:
-        """Return the features that are videos of colours; a warning names the other cameras."""
+        """Return the features that are colour videos; a warning names the other cameras."""
         for key in (*self.video_keys, *self.image_keys):
             if key in self.depth_keys:
                 self.leave_out(key, DEPTH_REASON)
             elif key in self.image_keys:
                 self.leave_out(
-                    key, "its pictures lie in the data files: convert the dataset to have them as videos"
+                    key, "its images are in the data files: convert the dataset to have them as videos"
                 )
         return [key for key in self.video_keys if key not in self.depth_keys]
 
     def tasks(self) -> dict[int, str]:
-        """Return the dataset's tasks by their number; empty where it has no list of them.
+        """Return the dataset's tasks by their number; empty if it has no list of them.
 
         Raises:
-            DataError: the list is broken.
+            DataError: The list is damaged.
         """
         return read_tasks(self.folder)
 
@@ -140,7 +149,7 @@ class LeRobotMeta:
         """Return a hash over the names, sizes and times of the dataset's files.
 
         Raises:
-            DataError: a file went away meanwhile.
+            DataError: A file was removed meanwhile.
         """
         files = (file for folder in _FOLDERS for file in sorted((self.path / folder).rglob("*")))
         return fingerprint((file for file in files if file.is_file()), self.path)
@@ -150,11 +159,10 @@ class LeRobotMeta:
 
     @property
     def _list_path(self) -> Path:
-        of_v3 = self.version.startswith("v3.")
-        return self.path / ("meta/episodes" if of_v3 else lerobot_v21.EPISODES_PATH)
+        return self.path / ("meta/episodes" if self._is_v3 else _V21_EPISODES)
 
     def _rows(self) -> list[dict[str, Any]]:
-        # Names that begin with a dot are other programs' (macOS, notebooks), or were never finished.
+        # Names that begin with a dot belong to other programs (macOS, notebooks) or are unfinished.
         files = sorted(
             file
             for file in self.path.glob(layout.EPISODES_GLOB)
@@ -173,16 +181,16 @@ class LeRobotMeta:
                 rows += read_columns(file, [*_COLUMNS, *places]).to_pylist()
             except DataError as error:
                 first = first or error
-                self.leave_out(str(file.relative_to(self.path)), f"a list of episodes, and damaged: {error}")
+                self.leave_out(str(file.relative_to(self.path)), f"a damaged list of episodes: {error}")
         if first is not None and not rows:
             raise first
         return rows
 
     def _usable(self, rows: list[dict[str, Any]], make: Callable[[dict[str, Any]], _Made]) -> list[_Made]:
-        """Return what is made of each entry of the list of episodes; those that are damaged are left out by name.
+        """Apply `make` to each entry of the list of episodes; damaged entries are left out by name.
 
         Raises:
-            DataError: all are; or a path leads out of the folder.
+            DataError: All entries are damaged, or a path leads out of the folder.
         """
         made: list[_Made] = []
         first: _EntryError | None = None
@@ -197,7 +205,7 @@ class LeRobotMeta:
         return made
 
     def _check_row(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Refuse an entry of the list of episodes that is of another type or out of bounds."""
+        """Check the types and ranges of an entry of the list of episodes."""
         where = f"{self._list_path}, episode {short(row.get('episode_index'))}"
         for name in ("episode_index", "length"):
             row[name] = whole_number(row.get(name), f"{where}: {name}", error=_EntryError)
@@ -208,13 +216,13 @@ class LeRobotMeta:
         return row
 
     def _once(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return the entries whose episode has one alone; which of several is right cannot be known."""
+        """Return the entries of episodes that are listed once; which of several entries is right is unknown."""
         counts = Counter(row["episode_index"] for row in rows)
         doubled = sorted(index for index, count in counts.items() if count > 1)
         if not doubled:
             return rows
         several = [row for row in rows if counts[row["episode_index"]] > 1]
-        same = {repr(sorted(row.items())): row for row in several}.values()  # some are the same line twice
+        same = {repr(sorted(row.items())): row for row in several}.values()  # some are equal entries
         counts = Counter(row["episode_index"] for row in same)
         unclear = [index for index in doubled if counts[index] > 1]
         if unclear:
@@ -230,7 +238,7 @@ class LeRobotMeta:
             length=row["length"],
             tasks=tuple(row["tasks"]),
             data_path=self._data_file(row, **self._numbers(row, "data")),
-            videos={key: piece for key in self.video_keys if (piece := self._piece(row, key)) is not None},
+            videos={key: span for key in self.video_keys if (span := self._span(row, key)) is not None},
         )
 
     def _numbers(self, row: dict[str, Any], prefix: str) -> dict[str, int]:
@@ -242,8 +250,8 @@ class LeRobotMeta:
             for name in ("chunk_index", "file_index")
         }
 
-    def _piece(self, row: dict[str, Any], key: str) -> VideoSpan | None:
-        """Return where an episode lies in a camera's file; None where the camera has nothing of it."""
+    def _span(self, row: dict[str, Any], key: str) -> VideoSpan | None:
+        """Return an episode's span of a camera's file; None if the camera has no video of it."""
         if all(_is_empty(row[f"videos/{key}/{name}"]) for name in _VIDEO_COLUMNS):
             return None
         where = f"{self._list_path}, episode {row['episode_index']}: videos/{key}"
@@ -256,7 +264,7 @@ class LeRobotMeta:
 
     def _episode_of_v21(self, row: dict[str, Any]) -> Episode:
         index, length = row["episode_index"], row["length"]
-        numbers = lerobot_v21.place(self.info["chunks_size"], index)
+        numbers = {"episode_chunk": index // self.info["chunks_size"], "episode_index": index}
         return Episode(
             index=index,
             length=length,
@@ -278,7 +286,7 @@ class LeRobotMeta:
         )
 
     def _name_gaps(self, indices: Sequence[int]) -> None:
-        """Say which episodes are missing in the list, whose numbers are sorted."""
+        """Report which episodes are missing in the list, whose numbers are sorted."""
         gaps = [
             (before + 1, after - 1)
             for before, after in zip([-1, *indices], indices, strict=False)
@@ -288,18 +296,18 @@ class LeRobotMeta:
             self.leave_out(spans_text(gaps), f"not in {self._list_path.relative_to(self.path)}")
 
     def _compare_counts(self, episodes: Sequence[Episode]) -> None:
-        """Say where `meta/info.json` counts others than the list has."""
+        """Report if the totals in `meta/info.json` differ from the list."""
         found = (len(episodes), sum(episode.length for episode in episodes))
-        # The list counts, whatever the totals are.
-        promised = (self.info.get("total_episodes"), self.info.get("total_frames"))
-        if found != promised:
+        # The list is used, whatever the totals are.
+        declared = (self.info.get("total_episodes"), self.info.get("total_frames"))
+        if found != declared:
             self.leave_out(
                 "totals",
-                f"{layout.INFO_PATH} speaks of {promised[0]!r:.20} episodes and {promised[1]!r:.20} frames, the "
-                f"list of {found[0]} and {found[1]}; those are read",
+                f"{layout.INFO_PATH} declares {declared[0]!r:.20} episodes and {declared[1]!r:.20} frames, the "
+                f"list has {found[0]} and {found[1]}, which are read",
             )
 
     def leave_out(self, what: str, reason: str) -> None:
-        """Remember and log what of the dataset is not read, and why."""
+        """Record and log a part of the dataset that is not read, with the reason."""
         self.left_out[what] = reason
         logger.warning("%s: %s: %s", self.path, what, reason)

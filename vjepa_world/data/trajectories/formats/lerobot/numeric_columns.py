@@ -24,39 +24,39 @@ class NumericColumn:
 
     Attributes:
         feature: The column's name.
-        places: Which of its numbers, K.
-        names: What they are called, K.
+        indices: Indices of the numbers in the column, K.
+        names: Their names, K.
     """
 
     feature: str
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     names: tuple[str, ...]
 
     def values(self, dataset: LeRobotDataset, index: int) -> np.ndarray:
-        """Return the numbers of episode `index`, float32 [T, K]; `dataset` is one that `open_column` gave.
+        """Return the numbers of episode `index`, float32 `[T, K]`; `dataset` is from `open_column`.
 
         Raises:
             DataError: Rows are missing, or a number is not finite (file, episode and row are named).
         """
-        return dataset.episode(index).states[:, list(self.places)].astype(np.float32)
+        return dataset.episode(index).states[:, list(self.indices)].astype(np.float32)
 
 
 def open_column(path: str | Path, text: str) -> tuple[LeRobotDataset, NumericColumn]:
-    """Open a dataset to read one of its columns beside its images.
+    """Open a dataset to read one of its columns in addition to its images.
 
     Args:
         path: The folder that has `meta/info.json`.
-        text: `NAME`, `NAME[place]` or `NAME[from:to]`, counted from 0.
+        text: `NAME`, `NAME[index]` or `NAME[from:to]`, counted from 0.
 
     Raises:
-        DataError: If there is no such column, it is not numeric, or it has no such place.
+        DataError: There is no such column, it is not numeric, or it has no such index.
     """
     meta = LeRobotMeta(path)
     numeric = numeric_columns(meta)
     found = re.fullmatch(r"([^\[\]]+)(?:\[([^\[\]]*)\])?", text.strip())
     if found is None:
         raise DataError(
-            f"target '{text}' is not readable; write NAME, NAME[place] or NAME[from:to]. "
+            f"target '{text}' is not readable; write NAME, NAME[index] or NAME[from:to]. "
             f"Numeric columns of {path}: {', '.join(numeric)}."
         )
     feature, inside = found.group(1), found.group(2)
@@ -68,15 +68,15 @@ def open_column(path: str | Path, text: str) -> tuple[LeRobotDataset, NumericCol
         )
     if feature not in numeric:
         raise DataError(f"{path} has no column '{feature}' for target; {nearest(feature, numeric)}")
-    # The column is read as the state. Actions are not needed and may be missing: what every dataset has stands in.
+    # The column is read as the state. Actions may be missing: a column that every dataset has replaces them.
     dataset = LeRobotDataset(path, state=feature, action="task_index")
     names = (feature,) if feature in DEFAULT_COLUMNS else dataset.state_names
-    places = _places(text, inside, numeric[feature])
-    return dataset, NumericColumn(feature, places, tuple(names[place] for place in places))
+    indices = _indices(text, inside, numeric[feature])
+    return dataset, NumericColumn(feature, indices, tuple(names[index] for index in indices))
 
 
 def numeric_columns(meta: LeRobotMeta) -> dict[str, int]:
-    """Return the columns with one or several numbers a row, and how many."""
+    """Return the numeric columns with their numbers of entries in each row."""
     return {name: int(kind["shape"][0]) for name, kind in meta.features.items() if _is_numeric(kind)}
 
 
@@ -86,8 +86,8 @@ def _is_numeric(feature: dict[str, Any]) -> bool:
     )
 
 
-def _places(text: str, inside: str | None, size: int) -> tuple[int, ...]:
-    """Return the numbers that `inside` the brackets means: all, one, or `from:to`."""
+def _indices(text: str, inside: str | None, size: int) -> tuple[int, ...]:
+    """Return the indices that the text inside the brackets selects: all, one, or `from:to`."""
     if inside is None:
         return tuple(range(size))
     try:
@@ -98,10 +98,10 @@ def _places(text: str, inside: str | None, size: int) -> tuple[int, ...]:
     if len(bounds) == 1 and given and 0 <= given[0] < size:
         return (given[0],)
     if len(bounds) == 2 and all(0 <= bound <= size for bound in given):
-        places = tuple(range(size)[bounds[0] : bounds[1]])
-        if places:
-            return places
+        indices = tuple(range(size)[bounds[0] : bounds[1]])
+        if indices:
+            return indices
     raise DataError(
-        f"target '{text}' names no numbers of a column of {size}; write [place] or [from:to], counted from 0 to "
+        f"target '{text}' names no numbers of a column of {size}; write [index] or [from:to], counted from 0 to "
         f"{size - 1}, 'to' not included."
     )

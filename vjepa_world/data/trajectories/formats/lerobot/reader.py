@@ -1,4 +1,4 @@
-"""Reads a LeRobotDataset v3.0 or v2.1, whoever wrote it. What is wrong with one is named by file, episode and row.
+"""Reads LeRobotDatasets v3.0 and v2.1 of any writer; errors name file, episode and row.
 
 Shapes: T observations of an episode, S state size, A action size.
 """
@@ -23,10 +23,8 @@ from vjepa_world.data.trajectories.formats.lerobot.metadata import (
     DEPTH_REASON,
     Episode,
     LeRobotMeta,
-    is_lerobot,
 )
 from vjepa_world.data.trajectories.formats.lerobot.rows import RowReader, any_deep, read_images
-from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter, finished_shards
 from vjepa_world.data.trajectories.frame_matching import nearest_frames, on_clock_of_frames
 from vjepa_world.data.trajectories.reader_helpers import (
     check_index,
@@ -41,28 +39,25 @@ from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.files.validation import finite_number
 from vjepa_world.ops.convention import PLAIN, Convention
 
-__all__ = ["Episode", "LeRobotDataset", "LeRobotMeta", "LeRobotWriter", "finished_shards", "is_lerobot"]
-
 logger = logging.getLogger(__name__)
 
 
 class LeRobotDataset:
-    """The trajectories of a LeRobotDataset folder, read when asked for.
+    """The trajectories of a LeRobotDataset folder, read on request.
 
     Args:
-        path: the folder that has `meta/info.json`.
-        convention: how states and actions are written; None takes what `meta/vjepa_world.json` says, else nothing is
-            known of them.
-        cameras: names of those to offer, the default first; None takes all that show colours, not depth.
-        state: the feature that is the state.
-        action: the feature that is the action.
-        open_videos: how many videos stay open.
-        tolerance_s: how far a row's timestamp may lie from the frame that is nearest to it; None takes a quarter of
-            the time between two frames.
+        path: The folder that has `meta/info.json`.
+        convention: How states and actions are written; None takes what `meta/vjepa_world.json` declares, else PLAIN.
+        cameras: Names of the cameras, the default first; None takes all except depth cameras.
+        state: The feature that is the state.
+        action: The feature that is the action.
+        open_videos: Number of videos that stay open.
+        tolerance_s: Largest distance of a row's timestamp from its frame [s]; None takes a quarter of the time between
+            two frames.
 
     Raises:
-        DataError: unfinished, of another version, features missing, metadata of another type or out of bounds, paths
-            that leave the folder, or no episode has all of its files.
+        DataError: The dataset is unfinished or of another version, a feature is missing, metadata are mistyped or out
+            of range, a path leaves the folder, or no episode has all of its files.
     """
 
     format = "LeRobotDataset"
@@ -101,12 +96,12 @@ class LeRobotDataset:
 
     @property
     def num_episodes(self) -> int:
-        """How many episodes there are."""
+        """Number of episodes."""
         return len(self.episodes)
 
     @property
     def num_frames(self) -> int:
-        """How many observations there are in all episodes."""
+        """Number of observations of all episodes."""
         return sum(episode.length for episode in self.episodes)
 
     @property
@@ -116,7 +111,7 @@ class LeRobotDataset:
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """The robot, the layout's version, each feature's type and shape, and what is left out."""
+        """The robot, the format's version, each feature's type and shape, and the parts that are not read."""
         features = {
             name: f"{entry['dtype']} {tuple(entry['shape'])}" for name, entry in self.meta.features.items()
         }
@@ -130,16 +125,16 @@ class LeRobotDataset:
         return self.meta.fingerprint()
 
     def close(self) -> None:
-        """Close all videos, and forget the rows that were read."""
+        """Close all videos, and release the cached rows."""
         self._pool.close()
         self._reader.clear()
 
     def episode(self, index: int) -> Trajectory:
-        """Return an episode; its numbers are read and checked now, its frames when asked for.
+        """Return an episode; its numbers are read and checked now, its frames on request.
 
         Raises:
-            DataError: no such episode; a file or column is missing; rows are missing, doubled or not finite (file,
-                episode and row are named).
+            DataError: There is no such episode; a file or column is missing; rows are missing, doubled or not finite
+                (file, episode and row are named).
         """
         check_index(self.path, index, self.num_episodes)
         episode = self.episodes[index]
@@ -176,12 +171,12 @@ class LeRobotDataset:
         )
 
     def _is_other(self, name: str) -> bool:
-        """Whether a column has no field of its own in a trajectory."""
+        """Return whether a column has no field of its own in a trajectory."""
         own = (self._state, self._action, layout.CLOCK, *layout.DEFAULT_COLUMNS)
         return name not in own
 
     def _row_tasks(self, rows: dict[str, np.ndarray], episode: Episode) -> tuple[str, ...]:
-        """Return what the robot did at each row: the text of the row's number, else the list of episodes' text."""
+        """Return the task of each row: the text of its task index, else the text in the list of episodes."""
         numbers = rows.get("task_index")
         if numbers is None or not self._tasks:
             return (episode.task,) * episode.length
@@ -199,26 +194,26 @@ class LeRobotDataset:
         return tuple(texts[place] for place in back)
 
     def _find_depth(self, listed: Sequence[Episode]) -> dict[str, str]:
-        """Return the cameras whose pictures are no colours but distances, each with what tells it."""
+        """Return the depth cameras, each with the reason."""
         found = {}
         for name, key in self._features.items():
             if key in self.meta.depth_keys:
                 found[name] = DEPTH_REASON
             elif any_deep(listed, key):
-                found[name] = "pictures of more than 8 bits, as depth cameras have: distances are no colours"
+                found[name] = "images of more than 8 bits, as depth cameras have: distances are no colours"
         return found
 
     def _with_files(self, listed: Sequence[Episode]) -> list[Episode]:
-        """Return the episodes whose files are there; a part of a dataset may have been downloaded.
+        """Return the episodes whose files exist; a dataset may be downloaded in part.
 
         Raises:
-            DataError: there is no episode, or none has its files.
+            DataError: There is no episode, or none has all of its files.
         """
         if not listed:
             raise DataError(
                 f"{self.path} lists no episode; expected at least one. Copy its whole meta folder."
             )
-        there: dict[Path, bool] = {}
+        exists: dict[Path, bool] = {}
         missing: list[tuple[Episode, Path]] = []
         without: list[int] = []
         for episode in listed:
@@ -229,17 +224,17 @@ class LeRobotDataset:
             ):
                 without.append(episode.index)
                 continue
-            pieces = (episode.videos.get(self._features[camera]) for camera in self.cameras)
-            for path in (episode.data_path, *(piece.path for piece in pieces if piece is not None)):
-                if path not in there:
-                    there[path] = path.is_file()
-                if not there[path]:
+            spans = (episode.videos.get(self._features[camera]) for camera in self.cameras)
+            for path in (episode.data_path, *(span.path for span in spans if span is not None)):
+                if path not in exists:
+                    exists[path] = path.is_file()
+                if not exists[path]:
                     missing.append((episode, path))
                     break
         gone = {episode.index for episode, _ in missing}
         if without:
             self.meta.leave_out(
-                spans_text(spans_of(without)), "a camera has nothing of them; choose others with cameras="
+                spans_text(spans_of(without)), "a camera has no video of them; choose others with cameras="
             )
         if len(without) == len(listed):
             raise DataError(
@@ -259,7 +254,7 @@ class LeRobotDataset:
         return [episode for episode in listed if episode.index not in gone]
 
     def _left_out(self) -> dict[str, str]:
-        """Return what of the dataset is not read, by name, with the reason."""
+        """Return the parts of the dataset that are not read, by name, with the reason."""
         depth = {self._features[name]: why for name, why in self._depth.items() if name not in self.cameras}
         columns = self._reader.left_out([episode.data_path for episode in self.episodes])
         return {**self.meta.left_out, **depth, **columns}
@@ -267,42 +262,42 @@ class LeRobotDataset:
     def _videos(self, episode: Episode, stamps_s: np.ndarray, where: str) -> dict[str, VideoSpan]:
         videos = {}
         for camera in self.cameras:
-            piece = episode.videos.get(self._features[camera])
-            if piece is None:  # its images are in the data file
+            span = episode.videos.get(self._features[camera])
+            if span is None:  # its images are in the data file
                 continue
-            if not piece.path.is_file():
-                raise DataError(f"{piece.path} is missing; {where} needs it. Copy the dataset whole.")
-            videos[camera] = dataclasses.replace(self._whole(piece, stamps_s), times_s=stamps_s)
+            if not span.path.is_file():
+                raise DataError(f"{span.path} is missing; {where} needs it. Copy the dataset whole.")
+            videos[camera] = dataclasses.replace(self._extended(span, stamps_s), times_s=stamps_s)
         return videos
 
-    def _whole(self, piece: VideoSpan, stamps_s: np.ndarray) -> VideoSpan:
-        """Return where an episode lies, as long as its clock says where it has the file for itself."""
+    def _extended(self, span: VideoSpan, stamps_s: np.ndarray) -> VideoSpan:
+        """Return an episode's span, extended to its last timestamp if the file has only this episode (v2)."""
         if self.meta.version.startswith("v3."):
-            return piece
-        return dataclasses.replace(piece, to_s=max(piece.to_s, float(stamps_s[-1]) + 1 / self.fps))
+            return span
+        return dataclasses.replace(span, to_s=max(span.to_s, float(stamps_s[-1]) + 1 / self.fps))
 
     def _frames(self, episode: Episode, stamps_s: np.ndarray, camera: str, rows: np.ndarray) -> Tensor:
-        piece = episode.videos.get(self._features[camera])
-        if piece is None:
+        span = episode.videos.get(self._features[camera])
+        if span is None:
             return read_images(episode, self._features[camera], rows)
-        video = self._pool.get(piece.path)
-        piece = on_clock_of_frames(
-            self._whole(piece, stamps_s),
+        video = self._pool.get(span.path)
+        span = on_clock_of_frames(
+            self._extended(span, stamps_s),
             begin_s=video.begin_s,
-            earliest_s=self._earliest_s[piece.path],
+            earliest_s=self._earliest_s[span.path],
             fps=video.fps,
         )
-        last_s = piece.from_s + stamps_s[-1]
+        last_s = span.from_s + stamps_s[-1]
         if last_s > video.duration_s - 0.5 / video.fps:
             raise DataError(
-                f"{piece.path} ends at {video.duration_s:.3f} s, but episode {episode.index} has {episode.length} "
+                f"{span.path} ends at {video.duration_s:.3f} s, but episode {episode.index} has {episode.length} "
                 f"rows, the last at {last_s:.3f} s. Copy the dataset whole, or record it again."
             )
         where = f"{episode.data_path}, episode {episode.index}"
-        # All rows are looked at, so that an episode whose clock leaves its video is refused as a whole.
+        # All rows are matched, so that an episode whose clock does not fit its video is refused as a whole.
         frames = nearest_frames(
             video.starts_s,
-            piece,
+            span,
             stamps_s,
             fps=self.fps,
             where=where,
@@ -311,7 +306,7 @@ class LeRobotDataset:
         return video.frames_by_index(frames[rows].tolist())
 
     def _vectors(self, rows: dict[str, np.ndarray], name: str, where: str) -> np.ndarray:
-        """Return a column as floating point [T, n], checked."""
+        """Return a column as floating point [T, n], after checking that it is finite."""
         values = rows[name].reshape(len(rows[name]), -1)
         values = values if values.dtype.kind == "f" else values.astype(np.float64)
         _check_finite(values, where, name)
@@ -322,23 +317,23 @@ class LeRobotDataset:
         if feature is None or len(feature["shape"]) != 1 or not feature["dtype"].startswith(("float", "int")):
             raise DataError(
                 f"{self.path} has no vector feature '{key}'; its features: {', '.join(self.meta.features)}. Choose "
-                f"which of them is the state and which the action."
+                "the state and the action among them."
             )
         names, size = _flat_names(feature.get("names")), int(feature["shape"][0])
         return tuple(names) if len(names) == size else tuple(f"{key}_{i}" for i in range(size))
 
 
 def _earliest(episodes: Iterable[Episode]) -> dict[Path, float]:
-    """Return when the first episode in each video file begins [s]."""
+    """Return the begin of the first episode in each video file [s]."""
     found: dict[Path, float] = {}
     for episode in episodes:
-        for piece in episode.videos.values():
-            found[piece.path] = min(piece.from_s, found.get(piece.path, piece.from_s))
+        for span in episode.videos.values():
+            found[span.path] = min(span.from_s, found.get(span.path, span.from_s))
     return found
 
 
 def _success(rows: Mapping[str, np.ndarray]) -> bool | None:
-    """Return whether the last row says that the task is done; None where no flag or number does."""
+    """Return the success flag of the last row; None if there is none."""
     for name in layout.SUCCESS:
         values = rows.get(name)
         if values is not None and values.size == len(values) and values.dtype.kind in "biuf":
@@ -348,14 +343,14 @@ def _success(rows: Mapping[str, np.ndarray]) -> bool | None:
 
 
 def _clock(rows: Mapping[str, np.ndarray], stamps_s: np.ndarray, where: str) -> np.ndarray:
-    """Return when rows were taken, float64 [T]: their own column where there is one."""
+    """Return the times of rows [s], float64 [T]: the column for them if it exists, else `stamps_s`."""
     clock_s = rows.get(layout.CLOCK)
     if clock_s is None:
         return stamps_s
     if clock_s.size != len(stamps_s) or clock_s.dtype.kind not in "fiu":
         raise DataError(
-            f"{where}: {layout.CLOCK} holds {clock_s.dtype} {list(clock_s.shape[1:])} a row, expected one number. Take "
-            "the column out of the file."
+            f"{where}: {layout.CLOCK} holds {clock_s.dtype} {list(clock_s.shape[1:])} a row, expected one number. "
+            "Remove the column from the file."
         )
     clock_s = clock_s.reshape(-1).astype(np.float64)
     _check_finite(clock_s, where, layout.CLOCK)
@@ -363,12 +358,12 @@ def _clock(rows: Mapping[str, np.ndarray], stamps_s: np.ndarray, where: str) -> 
 
 
 def _is_pose(name: str, values: np.ndarray) -> bool:
-    """Whether a column is a camera's pose at each row, [T,6]."""
+    """Return whether a column is a camera's pose at each row, [T,6]."""
     return name.startswith(layout.EXTRINSICS) and values.dtype.kind == "f" and values.shape[1:] == (6,)
 
 
 def _by_camera(keys: Sequence[str], features: Mapping[str, Any]) -> dict[str, str]:
-    """Return the features of pictures by the camera's name, in the order of the dataset's features."""
+    """Return the image features by the camera's name, in the order of the dataset's features."""
     found: dict[str, str] = {}
     for key in sorted(keys, key=list(features).index):
         name = layout.camera_name(key)
@@ -377,11 +372,11 @@ def _by_camera(keys: Sequence[str], features: Mapping[str, Any]) -> dict[str, st
 
 
 def _flat_names(names: object) -> list[str]:
-    """Return the names of a vector's entries: a list, or a list in each group, or a place by name."""
+    """Return the names of a vector's entries, from a list, a list for each group, or an index for each name."""
     if isinstance(names, str):
         return [names]
     if isinstance(names, dict):
-        if names and all(isinstance(place, int) for place in names.values()):
+        if names and all(isinstance(index, int) for index in names.values()):
             return sorted(names, key=lambda name: names[name])
         return [name for group in names.values() for name in _flat_names(group)]
     if isinstance(names, list):

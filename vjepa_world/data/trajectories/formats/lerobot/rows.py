@@ -1,4 +1,4 @@
-"""Rows of a LeRobotDataset's parquet files as arrays, in the file's own types, and the images kept in them.
+"""Reads rows of a LeRobotDataset's Parquet files as arrays of the file's types, and the images stored in them.
 
 Shapes: T rows of an episode, H W pixels, C = 3 channels (RGB).
 """
@@ -34,15 +34,15 @@ _OPEN_FILES = 32
 _NEEDED = ("timestamp", "frame_index", "episode_index")
 _SINGLE = tuple(DEFAULT_COLUMNS)  # one number a row
 _NUMBERS = ("float", "int", "uint", "bool")
-_PICTURES = ("video", "image")
+_IMAGES = ("video", "image")
 
 
 class RowReader:
-    """The columns of numbers and texts of a dataset's episodes; the last few files stay in memory.
+    """Reads the numeric and text columns of a dataset's episodes; the last few files stay in memory.
 
     Args:
-        features: as in `meta/info.json`.
-        needed: columns without which no episode is usable; others may be missing, or of types that are not read.
+        features: As in `meta/info.json`.
+        needed: Required columns; others may be missing, or of types that are not read.
     """
 
     def __init__(self, features: dict[str, dict[str, Any]], needed: Sequence[str] = ()) -> None:
@@ -58,21 +58,21 @@ class RowReader:
         self._tables: dict[Path, tuple[pa.Table, np.ndarray]] = {}
 
     def rows(self, episode: Episode) -> dict[str, np.ndarray]:
-        """Return an episode's columns by name: numbers [T, ...], single ones [T]; texts as an array of objects [T].
+        """Return an episode's columns by name: numbers `[T, ...]`, single ones `[T]`; texts as object arrays `[T]`.
 
         Raises:
-            DataError: the file is broken, lacks a column or rows, or a row has too few or too many numbers.
+            DataError: The file is damaged, lacks a column or rows, or a row has too few or too many numbers.
         """
         table, owners = self._table(episode.data_path)
         rows = np.flatnonzero(owners == episode.index)
         where = f"{episode.data_path}, episode {episode.index}"
         if len(rows) != episode.length:
             raise DataError(
-                f"{where}: {len(rows)} rows, but the list of episodes says {episode.length}. Copy the dataset whole, "
+                f"{where}: {len(rows)} rows, but the list of episodes has {episode.length}. Copy the dataset whole, "
                 f"or record it again."
             )
-        together = len(rows) and rows[-1] - rows[0] == len(rows) - 1
-        part = table.slice(rows[0], len(rows)) if together else table.take(rows)
+        contiguous = len(rows) and rows[-1] - rows[0] == len(rows) - 1
+        part = table.slice(rows[0], len(rows)) if contiguous else table.take(rows)
         found = {
             name: _texts(part[name])
             if is_text(part[name].type) and name not in self._shapes
@@ -90,14 +90,14 @@ class RowReader:
         return found
 
     def left_out(self, files: Sequence[Path]) -> dict[str, str]:
-        """Return the columns that are not read, neither as numbers nor as texts nor as pictures, each with its type.
+        """Return the columns that are read neither as numbers nor as texts nor as images, with reasons.
 
-        The first readable file of `files` says what is stored; what is wrong with the others, reading them says.
+        The stored columns are those of the first readable one of `files`.
         """
         declared = {
             name: f"dtype {feature['dtype']} is not read"
             for name, feature in self._features.items()
-            if name not in self._declared and feature["dtype"] not in _PICTURES
+            if name not in self._declared and feature["dtype"] not in _IMAGES
         }
         schema = _first_schema(files)
         if schema is None:
@@ -107,20 +107,20 @@ class RowReader:
             for name in self._declared
             if name not in schema.names and name not in _NEEDED
         }
-        pictures = [name for name, feature in self._features.items() if feature["dtype"] in _PICTURES]
+        images = [name for name, feature in self._features.items() if feature["dtype"] in _IMAGES]
         stored = {
             field.name: f"columns of type {str(field.type)[:80]} are not read"
             for field in schema
-            if not _is_read(field.type) and field.name not in pictures
+            if not _is_read(field.type) and field.name not in images
         }
         return declared | absent | stored
 
     def clear(self) -> None:
-        """Forget what was read."""
+        """Release the cached files."""
         self._tables.clear()
 
     def _table(self, file: Path) -> tuple[pa.Table, np.ndarray]:
-        """Return all columns of numbers and texts of a file, declared or not, and whose each row is."""
+        """Return all numeric and text columns of a file, declared or not, and the episode of each row [rows]."""
         if file not in self._tables:
             while len(self._tables) >= _OPEN_FILES:
                 self._tables.pop(next(iter(self._tables)))
@@ -134,10 +134,10 @@ class RowReader:
 
 
 def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
-    """Return the images that a data file has at rows of an episode, uint8 [len(rows),C,H,W].
+    """Return the images in a data file at rows `[N]` of an episode, uint8 `[N, C, H, W]`.
 
     Raises:
-        DataError: the file is broken, or a row has no whole image.
+        DataError: The file is damaged, or a row has no complete image.
     """
     file = episode.data_path
     where = f"{file}: column episode_index"
@@ -147,7 +147,7 @@ def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
     try:
         with pq.ParquetFile(file) as parquet:
             if feature not in parquet.schema_arrow.names:
-                raise DataError(f"{file} has no column {feature}, which meta/info.json says is a camera.")
+                raise DataError(f"{file} has no column {feature}, which meta/info.json declares as a camera.")
             sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
             ends = np.cumsum(sizes)
             groups = np.unique(np.searchsorted(ends, once, side="right")).tolist()
@@ -171,10 +171,10 @@ def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
 
 
 def any_deep(episodes: Sequence[Episode], feature: str) -> bool:
-    """Whether the first readable picture of a feature, an image or a video's, has grey pixels of more than 8 bits."""
+    """Return whether the first readable image or video of a feature has grey pixels of more than 8 bits."""
     for episode in episodes:
-        piece = episode.videos.get(feature)
-        if piece is not None and piece.path.is_file() and (pix_fmt := pixel_format(piece.path)) is not None:
+        span = episode.videos.get(feature)
+        if span is not None and span.path.is_file() and (pix_fmt := pixel_format(span.path)) is not None:
             return is_deep_grey(pix_fmt)
         try:
             with pq.ParquetFile(episode.data_path) as parquet:
@@ -184,7 +184,7 @@ def any_deep(episodes: Sequence[Episode], feature: str) -> bool:
                 batch = next(parquet.iter_batches(batch_size=1, row_groups=[0], columns=[feature]))
             return cell_is_deep(batch[feature][0].as_py(), f"{episode.data_path}: {feature}")
         except (*PARQUET_ERRORS, DataError, StopIteration):
-            continue  # reading it says what is wrong
+            continue  # reading it reports the error
     return False
 
 
@@ -193,7 +193,7 @@ def _first_schema(files: Sequence[Path]) -> pa.Schema | None:
         try:
             return read_schema(file)
         except DataError:
-            continue  # reading its episodes says what is wrong
+            continue  # reading its episodes reports the error
     return None
 
 
@@ -210,7 +210,7 @@ def _is_numeric(kind: pa.DataType) -> bool:
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of texts as objects [T]; None where a cell is empty."""
+    """Return a column of texts as objects [T]; None for empty cells."""
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # no rows
         return np.empty(0, object)
@@ -221,7 +221,7 @@ def _texts(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None) -> np.ndarray:
-    """Return a column as [T, ...]: in the shape that is declared, else with as many numbers as its rows have."""
+    """Return a column as [T, ...]: in the declared shape, else with the number of entries in its rows."""
     array = column.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
@@ -247,14 +247,14 @@ def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None)
 
 
 def _single(values: np.ndarray, where: str) -> np.ndarray:
-    """Return a column of single numbers as [T]; some writers keep each in a list."""
+    """Return a column of single numbers as [T]; some writers store each in a list."""
     if values.size != len(values) or values.dtype.kind not in "fiub":
         raise DataError(f"{where} has {values.dtype} {list(values.shape[1:])} a row, expected one number.")
     return values.reshape(len(values))
 
 
 def _check_lengths(array: pa.Array, where: str, shape: tuple[int, ...] | None) -> None:
-    """Refuse rows of another size than the declared one, or than the first one."""
+    """Refuse rows of another size than the declared one, or than the first row's."""
     lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
     expected = shape[0] if shape else (lengths[0] if len(lengths) else 0)
     bad = np.flatnonzero(lengths != expected)

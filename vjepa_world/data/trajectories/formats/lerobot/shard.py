@@ -1,7 +1,7 @@
-"""Some episodes of a LeRobotDataset v3.0 that is being made, written by one process.
+"""Writes a shard: some episodes of an unfinished LeRobotDataset v3.0, written by one process.
 
-A shard is a folder `.shards/shard-NNNNN` with `data.parquet`, an MP4 for each camera that is encoded, and `shard.json`,
-which says where everything lies. Video files that are taken as they are go to `.shards/taken`, one for all shards.
+A shard is a folder `.shards/shard-NNNNN` with `data.parquet`, an MP4 for each encoded camera, and `shard.json`, the
+list of its episodes. Existing video files are linked into `.shards/taken`, shared by all shards.
 Shapes: T observations of an episode, S state size, A action size, H W pixels.
 """
 
@@ -41,9 +41,9 @@ _CHUNK = 64  # frames that are in memory at once while encoding
 
 
 class ShardWriter:
-    """Some episodes of a dataset, written by one process.
+    """Writes some episodes of a dataset; from `LeRobotWriter.shard`.
 
-    A context manager: it commits when its block ends well, and else leaves nothing.
+    A context manager: it commits at the end of its block, and removes everything after an exception.
     """
 
     def __init__(self, folder: Path, spec: DatasetSpec, crf: int) -> None:
@@ -54,7 +54,7 @@ class ShardWriter:
         self._tables: list[pa.Table] = []
         self._histograms: list[np.ndarray] = []
         self._videos: dict[str, VideoWriter] = {}
-        # A killed process of this shard may have left its half behind.
+        # Left behind by a killed process.
         for stale in folder.parent.glob(f"{folder.name}.*.tmp"):
             shutil.rmtree(stale, ignore_errors=True)
         try:
@@ -65,26 +65,27 @@ class ShardWriter:
     def add_episode(
         self, frames: np.ndarray | Sequence[np.ndarray], states: np.ndarray, actions: np.ndarray, *, task: str
     ) -> None:
-        """Append an episode of the dataset's only camera: observation t, and the action taken there.
+        """Append an episode of a dataset with a single camera.
 
         Args:
-            frames: uint8 [T,H,W,3], T at least 2.
-            states: float [T,S], finite.
-            actions: float [T-1,A], finite; the last row of the file gets zeros.
-            task: what the robot did, in words.
+            frames: Images uint8 RGB `[T, H, W, 3]`, T at least 2.
+            states: Finite numbers `[T, S]`.
+            actions: Finite numbers `[T-1, A]`; `actions[t]` was taken at observation t.
+            task: What the robot did, in words.
 
         Raises:
-            DataError: other shapes or types, values that are not finite, or a full disk.
+            DataError: An array has another shape or type, or a value is not finite.
+            WriteError: The disk is full.
         """
-        name, pictures = f"episode {len(self._episodes)}", np.asarray(frames)
-        if pictures.dtype != np.uint8 or len(pictures) != len(states):
+        name, images = f"episode {len(self._episodes)}", np.asarray(frames)
+        if images.dtype != np.uint8 or len(images) != len(states):
             raise DataError(
-                f"{name} of shard {self._folder}: frames are {pictures.dtype} of shape {pictures.shape}, expected "
+                f"{name} of shard {self._folder}: frames are {images.dtype} of shape {images.shape}, expected "
                 f"uint8 and {len(states)} of them, one for each state."
             )
 
         def load(camera: str, rows: np.ndarray) -> Tensor:
-            return torch.from_numpy(pictures[rows]).permute(0, 3, 1, 2)
+            return torch.from_numpy(images[rows]).permute(0, 3, 1, 2)
 
         trajectory = Trajectory(
             index=len(self._episodes),
@@ -92,7 +93,7 @@ class ShardWriter:
             fps=self._spec.fps,
             states=np.asarray(states, self._spec.state_dtype),
             actions=np.asarray(actions, self._spec.action_dtype),
-            timestamps_s=np.arange(len(pictures)) / self._spec.fps,
+            timestamps_s=np.arange(len(images)) / self._spec.fps,
             cameras=tuple(self._spec.cameras),
             load_frames=load,
             task=task,
@@ -100,30 +101,30 @@ class ShardWriter:
         self.add(trajectory)
 
     def add(self, trajectory: Trajectory, *, reencode: bool = False) -> None:
-        """Append an episode with all of its columns and cameras; a video file it lies in is taken as it is.
+        """Append an episode with all of its columns and cameras; existing video files are linked or copied unchanged.
 
         Args:
-            trajectory: numbers of the types and shapes of the dataset's specification.
-            reencode: encode frames even where there is a video file.
+            trajectory: The episode; its numbers have the types and shapes of the dataset's specification.
+            reencode: Encode frames even if there is a video file.
 
         Raises:
-            WriteError: the disk does not take it.
-            DataError: the episode does not fit the specification or cannot be read; nothing of it is kept.
+            WriteError: It cannot be written.
+            DataError: The episode does not fit the specification or cannot be read; nothing of it is written.
         """
         where = f"{trajectory.name}, for shard {self._folder}"
         numbers = checked_numbers(dataset_columns(trajectory), self._spec, len(trajectory), where)
         missing = [camera for camera in self._spec.cameras if camera not in trajectory.cameras]
         if missing:
             raise DataError(f"{where}: camera {missing[0]} is missing; the dataset's other episodes have it.")
-        pieces = {} if reencode else dict(trajectory.videos)
-        stamps_s = display_times(trajectory, {c: pieces.get(c) for c in self._spec.cameras}, where)
+        spans = {} if reencode else dict(trajectory.videos)
+        stamps_s = display_times(trajectory, {c: spans.get(c) for c in self._spec.cameras}, where)
         tasks, task_of_rows = numbered_tasks(trajectory)
         record: dict[str, Any] = {"length": len(trajectory), "tasks": tasks, "videos": {}}
         histograms = []
         for camera in self._spec.cameras:
-            piece = pieces.get(camera)
+            span = spans.get(camera)
             place, histogram = (
-                self._take(trajectory, camera, piece) if piece else self._encode(trajectory, camera)
+                self._take(trajectory, camera, span) if span else self._encode(trajectory, camera)
             )
             record["videos"][camera] = place
             histograms.append(histogram)
@@ -134,14 +135,14 @@ class ShardWriter:
         self._episodes.append(record)
 
     def skip(self, name: str, reason: str) -> None:
-        """Remember that an episode could not be used, and why."""
+        """Record that an episode could not be used, with the reason."""
         self._bad[name] = reason
 
     def commit(self) -> None:
-        """Make the shard count as finished.
+        """Finish the shard.
 
         Raises:
-            DataError: no episode was added or skipped, or the disk is full; nothing is kept then.
+            DataError: No episode was added or skipped, or the disk is full; the shard is removed then.
         """
         if not self._episodes and not self._bad:
             self.discard()
@@ -153,7 +154,7 @@ class ShardWriter:
                 else:
                     video.discard()
             with pq.ParquetWriter(self._temporary / "data.parquet", self._spec.schema()) as writer:
-                for table in self._tables:  # one row group an episode: any one is read alone
+                for table in self._tables:  # one row group for each episode, so that it can be read alone
                     writer.write_table(table)
             np.save(self._temporary / "histograms.npy", np.array(self._histograms, np.int64))
             content = {"spec": self._spec.to_dict(), "episodes": self._episodes, "bad": self._bad}
@@ -164,7 +165,7 @@ class ShardWriter:
             raise (write_error(self._folder, error) if isinstance(error, OSError) else error) from error
 
     def discard(self) -> None:
-        """Throw the shard away."""
+        """Remove the shard."""
         for video in self._videos.values():
             video.discard()
         shutil.rmtree(self._temporary, ignore_errors=True)
@@ -179,7 +180,7 @@ class ShardWriter:
             self.discard()
 
     def _encode(self, trajectory: Trajectory, camera: str) -> tuple[dict[str, Any], np.ndarray]:
-        """Append an episode's frames to the shard's video; those of one that then fails stay in it, unused."""
+        """Append an episode's frames to the shard's video; if the episode fails later, they stay in it unused."""
         spec = self._spec.cameras[camera]
         name = f"video-{list(self._spec.cameras).index(camera)}.mp4"
         if camera not in self._videos:
@@ -189,7 +190,7 @@ class ShardWriter:
         histogram = np.zeros((3, 256), np.int64)
         for start in range(0, len(trajectory), _CHUNK):
             rows = np.arange(start, min(start + _CHUNK, len(trajectory)))
-            frames = _pictures(trajectory, rows, camera, (spec.height, spec.width))
+            frames = _images(trajectory, rows, camera, (spec.height, spec.width))
             for row, frame in zip(rows, frames, strict=True):
                 video.write(frame, keyframe=row == 0)
             histogram += image_histogram(frames[np.isin(rows, sampled)])
@@ -197,17 +198,17 @@ class ShardWriter:
         return {**place, "to_s": (begin + len(trajectory)) / self._spec.fps}, histogram
 
     def _take(
-        self, trajectory: Trajectory, camera: str, piece: VideoSpan
+        self, trajectory: Trajectory, camera: str, span: VideoSpan
     ) -> tuple[dict[str, Any], np.ndarray]:
-        """Give an episode's video file a second name beside the shards, or copy it where that cannot be."""
+        """Link an episode's video file next to the shards, or copy it."""
         spec = self._spec.cameras[camera]
-        # The first and the last frame are among them: a video shorter than its rows is found here.
-        frames = _pictures(trajectory, sampled_rows(len(trajectory)), camera, (spec.height, spec.width))
-        digest = hashlib.sha256(str(piece.path.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
+        # The first and the last frame are included, so that a video shorter than its rows is detected.
+        frames = _images(trajectory, sampled_rows(len(trajectory)), camera, (spec.height, spec.width))
+        digest = hashlib.sha256(str(span.path.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
         target = self._folder.parent / _TAKEN / f"{digest}.mp4"
         if not target.exists():
-            place_file(piece.path, target)
-        place = {"file": f"{_TAKEN}/{target.name}", "from_s": piece.from_s, "to_s": piece.to_s}
+            place_file(span.path, target)
+        place = {"file": f"{_TAKEN}/{target.name}", "from_s": span.from_s, "to_s": span.to_s}
         return place, image_histogram(frames)
 
     def _table(
@@ -223,7 +224,7 @@ class ShardWriter:
             layout.CLOCK: clock_s,
             "timestamp": stamps_s,
             "frame_index": steps,
-            # The indices in the whole dataset are known only when the shards are gathered.
+            # Indices in the whole dataset are set when the shards are gathered.
             "episode_index": np.full(len(steps), len(self._episodes)),
             "index": steps,
             "task_index": task_of_rows,
@@ -235,12 +236,12 @@ class ShardWriter:
 
 
 def place_file(source: Path, target: Path) -> None:
-    """Give the file that `source` is a second name where the file system can, else copy it; links are resolved.
+    """Hard-link a file to `target`, or copy it; symbolic links are resolved.
 
     Raises:
-        WriteError: the disk does not take it, or the copy is another than the source.
+        WriteError: It cannot be written, or the copy differs in size.
     """
-    # Of a symbolic link Linux would link the link itself, and a relative one then leads nowhere.
+    # Linux would link a symbolic link itself, and a relative one would then lead nowhere.
     real = Path(os.path.realpath(source))
     with atomic_path(target) as temporary:
         try:
@@ -253,8 +254,8 @@ def place_file(source: Path, target: Path) -> None:
             )
 
 
-def _pictures(trajectory: Trajectory, rows: np.ndarray, camera: str, size: tuple[int, int]) -> np.ndarray:
-    """Return a camera's frames, uint8 [T,H,W,3], of the dataset's size."""
+def _images(trajectory: Trajectory, rows: np.ndarray, camera: str, size: tuple[int, int]) -> np.ndarray:
+    """Return a camera's frames, uint8 [T,H,W,3], after checking their size."""
     frames = trajectory.frames(rows, camera).permute(0, 2, 3, 1).numpy()
     if frames.shape[1:] != (*size, 3):
         raise DataError(

@@ -1,4 +1,4 @@
-"""The list of tasks of a LeRobotDataset: what each task's number means, in words."""
+"""Reads the list of tasks of a LeRobotDataset: the text of each task index."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _LINES = "meta/tasks.jsonl"
 
 
 def read_tasks(folder: ContainedFolder) -> dict[int, str]:
-    """Return the texts of tasks by their number, of v3.0's table or v2's lines; empty where there is neither.
+    """Return the texts of tasks by their index, from v3.0's table or v2's JSON lines; empty if there is neither.
 
     Raises:
-        DataError: the file is broken, or a number stands twice with different texts.
+        DataError: The file is damaged, or an index has several texts.
     """
     table, lines = folder.file(layout.TASKS_PATH), folder.file(_LINES)
     if table.is_file():
@@ -27,7 +27,7 @@ def read_tasks(folder: ContainedFolder) -> dict[int, str]:
 
 
 def _from_table(file: Path) -> dict[int, str]:
-    # pandas writes the texts as the table's index: the column is named task, or has the name of a nameless index.
+    # pandas writes the texts as the table's index: the column is named task, or has pandas' name of an unnamed index.
     texts = [field.name for field in read_schema(file) if is_text(field.type)]
     name = "task" if "task" in texts else next(iter(texts), "task")
     rows = read_columns(file, ["task_index", name]).to_pydict()

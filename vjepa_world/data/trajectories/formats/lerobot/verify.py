@@ -1,4 +1,4 @@
-"""Reads back what the writer of a LeRobotDataset wrote, before it is called finished."""
+"""Verifies a written LeRobotDataset by reading it back, before it counts as finished."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from vjepa_world.files.atomic import WriteError
 
 
 def verify_written(root: Path, num_episodes: int, num_frames: int) -> None:
-    """Check that a dataset is there as it was to be written; else take back that it is finished.
+    """Check that a dataset was written completely; otherwise remove the file that marks it as finished.
 
-    Its metadata must list so many episodes and frames, each data file must have its rows, and each video must be a
-    file, no link, whose header can be read and which lasts as long as its episodes.
+    Its metadata must list these episodes and frames, each data file must have its rows, and each video must be a file,
+    not a link, with a readable header and the length of its episodes.
 
     Raises:
-        WriteError: something is missing or not whole.
+        WriteError: Something is missing or incomplete.
     """
     try:
         check_complete(root, num_episodes, num_frames)
     except (DataError, OSError, pa.ArrowException) as error:
         (root / layout.INFO_PATH).unlink(missing_ok=True)
         raise WriteError(
-            f"{root} was written, but does not read back as it should: {error} The dataset is not finished; look at "
-            "the disk, and start the same again."
+            f"{root} was written, but cannot be read back: {error} The dataset is not finished; check the disk, and "
+            "start again with the same settings."
         ) from error
 
 
 def check_complete(root: Path, num_episodes: int, num_frames: int) -> None:
-    """Check that a finished dataset is there with so many episodes and frames, all of its files with it.
+    """Check that a finished dataset has these numbers of episodes and frames, and all of its files.
 
     Raises:
-        DataError: something is missing, a link, or not whole.
+        DataError: Something is missing, a link, or incomplete.
     """
     meta = LeRobotMeta(root)
     episodes = meta.episodes()
@@ -57,19 +57,19 @@ def check_complete(root: Path, num_episodes: int, num_frames: int) -> None:
     for file, end_s in _ends(episodes, meta.fps).items():
         _check_file(file)
         if (duration_s := probe_video(file).duration_s) < end_s:
-            raise DataError(f"{file} lasts {duration_s:.3f} s, and its episodes go on to {end_s:.3f} s.")
+            raise DataError(f"{file} lasts {duration_s:.3f} s, and its episodes last to {end_s:.3f} s.")
 
 
 def _ends(episodes: list[Episode], fps: float) -> dict[Path, float]:
-    """Return for each video when the last row but one of its episodes is shown at the latest [s]."""
+    """Return for each video the latest display time of the last row but one of its episodes [s]."""
     ends: dict[Path, float] = {}
     for episode in episodes:
-        for piece in episode.videos.values():
-            # Containers differ in how long the last frame is shown.
-            ends[piece.path] = max(ends.get(piece.path, 0.0), piece.from_s + (episode.length - 2) / fps)
+        for span in episode.videos.values():
+            # Containers differ in the duration of the last frame.
+            ends[span.path] = max(ends.get(span.path, 0.0), span.from_s + (episode.length - 2) / fps)
     return ends
 
 
 def _check_file(file: Path) -> None:
     if file.is_symlink() or not file.is_file():
-        raise DataError(f"{file} is {'a link' if file.is_symlink() else 'not there'}, not a file.")
+        raise DataError(f"{file} is {'a link' if file.is_symlink() else 'missing'}, not a file.")

@@ -1,7 +1,7 @@
-"""Writes a LeRobotDataset v3.0 from many processes: each writes shards, and one `finalize` gathers them.
+"""Writes a LeRobotDataset v3.0 from any number of processes: each writes shards, and `finalize` gathers them.
 
-A shard appears under its name only when complete, so a killed recording goes on with the shards that are missing.
-`meta/info.json` is written last: a folder without it is unfinished.
+A shard appears only when it is complete, so that a killed recording continues with the missing shards. `meta/info.json`
+is written last: a folder without it is unfinished.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class LeRobotWriter:
         return (self.root / layout.INFO_PATH).exists()
 
     def shard(self, index: int) -> ShardWriter:
-        """Start shard `index`; episodes come in the order of shards.
+        """Start shard `index`; episodes are numbered in the order of shards.
 
         Raises:
-            DataError: that shard, or the whole dataset, is already finished; or the folder cannot be written.
+            DataError: This shard or the whole dataset is finished, or the folder cannot be written.
         """
         folder = self._shard_folder(index)
         if self.is_finished or folder.exists():
@@ -73,7 +73,7 @@ class LeRobotWriter:
         """Return the indices of the complete shards, sorted.
 
         Raises:
-            DataError: a shard was recorded with other settings than this writer's.
+            DataError: A shard was recorded with other settings than this writer's.
         """
         indices = finished_shards(self.root)
         for index in indices:
@@ -81,7 +81,7 @@ class LeRobotWriter:
         return indices
 
     def num_recorded(self) -> tuple[int, int]:
-        """Return how many episodes and frames the complete shards hold."""
+        """Return the numbers of episodes and frames in the complete shards."""
         lengths = [
             episode["length"]
             for index in finished_shards(self.root)
@@ -90,7 +90,7 @@ class LeRobotWriter:
         return len(lengths), sum(lengths)
 
     def skipped(self) -> dict[str, str]:
-        """Return the episodes that the complete shards left out, each with its reason."""
+        """Return the episodes that the complete shards left out, with their reasons."""
         return {
             name: reason
             for index in finished_shards(self.root)
@@ -98,11 +98,11 @@ class LeRobotWriter:
         }
 
     def finalize(self) -> Path:
-        """Gather the finished shards into the v3.0 layout and return the folder; safe to repeat when killed.
+        """Gather the finished shards into the v3.0 layout and return the folder; it can be repeated if killed.
 
         Raises:
-            DataError: no shard is finished, a shard differs in its settings, the disk is full, or what was written does
-                not read back whole; the dataset then stays unfinished.
+            DataError: No shard is finished, a shard has other settings, the disk is full, or the written dataset cannot
+                be read back; it then stays unfinished.
         """
         if not self.is_finished:
             shards = [self._load(index) for index in self.finished_shards()]
@@ -134,14 +134,14 @@ class LeRobotWriter:
         ]
         if differing:
             raise DataError(
-                f"{folder} was recorded with other settings ({'; '.join(differing)}). Use the same settings to go "
-                f"on, or another folder or name to start anew."
+                f"{folder} was recorded with other settings ({'; '.join(differing)}). Use the same settings to "
+                "continue, or another folder or name to start again."
             )
         return Shard(folder=folder, episodes=tuple(record["episodes"]), bad=record["bad"])
 
 
 def finished_shards(root: str | os.PathLike[str]) -> list[int]:
-    """Return the indices of the complete shards in a folder that is being recorded, sorted."""
+    """Return the indices of the complete shards in the folder of an unfinished dataset, sorted."""
     folder = Path(root) / layout.SHARDS
     matches = (_SHARD_NAME.fullmatch(entry.name) for entry in folder.iterdir()) if folder.is_dir() else ()
     return sorted(int(match.group(1)) for match in matches if match)
