@@ -15,7 +15,7 @@ import pytest
 
 import vjepa_world
 from tests.paths import REPO
-from vjepa_world.cli.main import VERBS, file_name
+from vjepa_world.cli.shared.verbs import VERBS, file_name
 
 OURS = ("vjepa_world", "planners", "envs", "scripts")
 

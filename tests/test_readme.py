@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import REPO
-from vjepa_world.cli.main import VERBS, file_name, job_overrides, verb_module
-from vjepa_world.config import compose
+from vjepa_world.cli.shared.verbs import VERBS, config_of
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import (
     ActionPredictorConfig,
@@ -116,11 +115,7 @@ def check_verb(verb: str, words: list[str]) -> None:
     assert verb in VERBS, f"'{verb}' is none of the verbs {sorted(VERBS)}"
     if "--help" in words:
         return
-    module = verb_module(verb)
-    if VERBS[verb].kind == "job":
-        compose(file_name(verb), module.Config, job_overrides(verb, words))
-    else:
-        module.build_parser().parse_args(words)
+    config_of(verb, words)
 
 
 ALL = blocks(README.read_text(encoding="utf-8")) if README.is_file() else []

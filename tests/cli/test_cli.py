@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
-import importlib
 import os
 import re
 import subprocess
@@ -25,7 +23,9 @@ from planners.errors import PlannerError
 from tests.paths import REPO
 from vjepa_world import __version__
 from vjepa_world.cli import main as cli
-from vjepa_world.errors import DataError
+from vjepa_world.cli.shared.verbs import Verb, config_of, file_name, verb_module
+from vjepa_world.config.help import check_listed
+from vjepa_world.errors import ConfigError, DataError
 
 JOBS = [name for name, verb in cli.VERBS.items() if verb.kind == "job"]
 FILES = [name for name, verb in cli.VERBS.items() if verb.kind == "file"]
@@ -86,7 +86,7 @@ def test_an_unknown_key_fails_and_names_the_nearest(verb: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("verb", JOBS)
 def test_a_job_takes_the_common_words(verb: str, tmp_path: Path) -> None:
-    done = run(verb, "--help", cwd=tmp_path)
+    done = run(verb, "--help-all", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     keys = {
         line.split()[0] for line in done.stdout.split("Keys (key=value):")[1].splitlines() if line.strip()
@@ -126,15 +126,17 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))
 def test_a_script_is_its_verb(verb: str, tmp_path: Path) -> None:
-    script = run("--help", cwd=tmp_path, program=(str(REPO / "scripts" / f"{cli.file_name(verb)}.py"),))
+    script = run("--help", cwd=tmp_path, program=(str(REPO / "scripts" / f"{file_name(verb)}.py"),))
     assert script.returncode == 0, script.stderr
     assert script.stdout == run(verb, "--help", cwd=tmp_path).stdout
 
 
 def test_a_bare_first_word_is_the_name_of_a_benchmark() -> None:
-    assert cli.job_overrides("bench", ["render", "repeats=3"]) == ["bench=render", "repeats=3"]
-    assert cli.job_overrides("bench", ["repeats=3"]) == ["repeats=3"]
-    assert cli.job_overrides("pretrain", ["render"]) == ["render"]
+    config = config_of("bench", ["render", "repeats=3"])
+    assert (config.bench, config.repeats) == ("render", 3)
+    assert config_of("bench", ["repeats=3"]).bench == ""
+    with pytest.raises(ConfigError, match="got 'render', expected key=value"):
+        config_of("pretrain", ["data.path=x", "render"])
 
 
 def test_benchmarks_are_listed_and_an_unknown_one_names_the_nearest(tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def job_that(action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None
     module.Config = Config  # type: ignore[attr-defined]
     module.run = lambda config: action()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(cli.VERBS, "trial", cli.Verb("a trial", "job", ""))
+    monkeypatch.setitem(cli.VERBS, "trial", Verb("a trial", "job", ""))
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -237,10 +239,10 @@ def test_a_reader_that_leaves_early_is_no_error(words: str, unbuffered: str, tmp
     assert done.returncode == 141
 
 
-@pytest.mark.parametrize("verb", FILES)
-def test_a_file_verb_builds_a_parser(verb: str) -> None:
-    module = importlib.import_module(f"vjepa_world.cli.{verb}")
-    assert isinstance(module.build_parser(), argparse.ArgumentParser)
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_the_keys_of_the_short_help_and_of_positional_words_exist(verb: str) -> None:
+    about, schema = cli.VERBS[verb], verb_module(verb).Config
+    assert check_listed(schema, [*about.common, *about.positional]) == []
 
 
 def test_words_with_a_nul_character_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vjepa_world.cli.compare import _named
-from vjepa_world.cli.compare_scenes import DIRECTIONS, FRAMES, IN_SIGHT, record_scenes
 from vjepa_world.cli.main import main
+from vjepa_world.cli.shared.scene_clips import DIRECTIONS, FRAMES, IN_SIGHT, record_scenes
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import save_pretrained
@@ -118,4 +118,4 @@ def test_the_verb_prints_a_table_and_writes_its_figures(
     assert main(["compare", str(tmp_path / "mine"), str(tmp_path / "large")]) == 2
     assert "the encoders see pictures of [32, 64] pixels" in capsys.readouterr().err
     assert main(["compare", str(tmp_path / "mine"), "--test-scenes", "3"]) == 2
-    assert "--test-scenes 3 are too few" in capsys.readouterr().err
+    assert "'test_scenes' got 3, expected a number from 10 to" in capsys.readouterr().err

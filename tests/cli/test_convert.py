@@ -90,8 +90,8 @@ def test_what_the_file_does_not_tell_can_be_said(tmp_path: Path, capsys: pytest.
     )
     (tmp_path / "videos").mkdir()
     assert run(tmp_path, "inspect", "videos", "--weights", "encoder") == 2
-    assert "--weights and --config are about a checkpoint, and videos holds none" in capsys.readouterr().err
-    words = ["--config", "num_heads=2", "predictor.num_heads=3", "image_size=64"]
+    assert "weights is about a checkpoint, and videos holds none" in capsys.readouterr().err
+    words = ["--encoder", "num_heads=2", "image_size=64", "predictor.num_heads=3"]
     assert run(tmp_path, "inspect", "mine.pt", *words) == 0
     assert run(tmp_path, "convert", "mine.pt", "mine", "--to", "native", *words) == 0
     checkpoint = read_checkpoint(tmp_path / "mine")
@@ -104,13 +104,13 @@ def test_what_the_file_does_not_tell_can_be_said(tmp_path: Path, capsys: pytest.
     ("words", "message"),
     [
         (
-            ["released.pt", "new", "--to", "native", "--config", "depth"],
-            "--config got 'depth'; expected WORD=",
+            ["released.pt", "new", "--to", "native", "--encoder", "depth"],
+            "--encoder is given without a value; give --encoder NAME=VALUE",
         ),
-        (["released.pt", "new", "--to", "native", "--config", "dept=3"], "did you mean 'depth'?"),
+        (["released.pt", "new", "--to", "native", "--encoder", "dept=3"], "did you mean 'depth'?"),
         (
-            ["released.pt", "new", "--to", "native", "--config", "probe.depth=3"],
-            "--config got 'probe.depth=3'",
+            ["released.pt", "new", "--to", "native", "probe.depth=3"],
+            "unknown key 'probe.depth'",
         ),
         (["released.pt", "released.pt", "--to", "meta"], "released.pt exists; give a new name"),
         (["nothing.pt", "new", "--to", "native"], "nothing.pt"),
@@ -136,6 +136,9 @@ MEASURE = """
 import sys, threading, time
 import torch, vjepa_world.cli.convert, vjepa_world.pretrained.meta.reader, vjepa_world.pretrained.huggingface.reader
 from vjepa_world.cli.main import main
+from vjepa_world.cli.shared.verbs import config_of
+
+config_of("convert", sys.argv[1:])  # what reads the command line is loaded
 
 def resident():
     return 1024 * int(open("/proc/self/status").read().split("VmRSS:")[1].split()[0])
@@ -189,14 +192,17 @@ def test_trajectories_are_known_by_their_content(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["old", "--to", "native"], "--to native is a format of checkpoints, and old holds trajectories"),
+        (["old", "--to", "native"], "to=native is a format of checkpoints, and old holds trajectories"),
         (["old", "--convention", "rotatoin=XYZ"], "did you mean 'rotation'?"),
-        (["old", "--convention", "XYZ"], "--convention got 'XYZ', expected KEY=VALUE"),
-        (["old", "--crf", "60"], "argument --crf: got '60', expected a whole number from 0 to 51"),
-        (["old", "--max-bad-fraction", "1"], "--max-bad-fraction is 1.0; allowed is 0 to below 1"),
+        (
+            ["old", "--convention", "XYZ"],
+            "--convention is given without a value; give --convention NAME=VALUE",
+        ),
+        (["old", "--crf", "60"], "'crf' got 60, expected a number from 0 to 51"),
+        (["old", "--max-bad-fraction", "1"], "max_bad_fraction is 1; allowed is 0 to below 1"),
         (
             ["notes.txt"],
-            "notes.txt holds no trajectories of a known format; for a checkpoint say what to write: --to",
+            "notes.txt holds no trajectories of a known format; for a checkpoint say what to write: to=native",
         ),
         (["nowhere"], "nowhere does not exist"),
     ],

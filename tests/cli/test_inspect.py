@@ -157,14 +157,14 @@ def test_what_is_declared_rightly_is_found_right(arm: Path, capsys: pytest.Captu
     [
         (["--episode", "1"], "row 7"),
         (["--episode", "9"], "no episode 9"),
-        (["--checks", "0"], "argument --checks: got '0', expected a whole number from 1 to"),
-        (["--convention", "mm"], "--convention got 'mm'; expected KEY=VALUE"),
+        (["--checks", "0"], "'checks' got 0, expected a number from 1 to"),
+        (["--convention", "mm"], "--convention is given without a value; give --convention NAME=VALUE"),
         (["--convention", "position_units=mm"], "'convention.position_units'; did you mean 'position_unit'?"),
         (["--convention", "rotation=quat"], "rotation 'quat' is not known"),
         (["--reader", "stat=x"], "has no option 'stat'; did you mean 'state'?"),
         (["--picture", "a.jpg"], "give the name of a .png file"),
         (["--picture", "a.png", "--no-picture"], "leave one of them out"),
-        (["--weights", "encoder"], "are about a checkpoint"),
+        (["--weights", "encoder"], "weights is about a checkpoint"),
     ],
 )
 def test_wrong_words_about_a_dataset_are_errors(
@@ -176,7 +176,7 @@ def test_wrong_words_about_a_dataset_are_errors(
 
 def test_words_about_datasets_are_refused_elsewhere(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(home, "inspect", "images", "--json", "--checks", "3") == 2
-    assert "--checks, --json are about trajectories, and images holds none" in capsys.readouterr().err
+    assert "checks, json are about trajectories, and images holds none" in capsys.readouterr().err
 
 
 def test_nothing_is_wrong_with_what_the_simulator_records(

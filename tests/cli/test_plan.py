@@ -14,11 +14,11 @@ from PIL import Image
 import envs  # noqa: F401  (registers the ids)
 from tests.cli.commands import run
 from tests.models.test_world_model import tiny_model
-from vjepa_world.cli.plan import build_parser
+from vjepa_world.cli.shared.verbs import config_of
 from vjepa_world.planning.registry import PLANNERS
 from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
 
-SMALL = ["--samples", "8", "--iterations", "3", "--device", "cpu"]
+SMALL = ["planner.num_samples=8", "planner.num_iterations=3", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def planned(home: Path, capsys: pytest.CaptureFixture[str], *more: str) -> dict[
 def test_the_page_is_written_in_a_new_folder_and_is_of_the_plan(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    without = planned(home, capsys, "--horizon", "2")
-    result = planned(home, capsys, "--horizon", "2", "--html", "new/folder/plan.html")
+    without = planned(home, capsys, "planner.horizon=2")
+    result = planned(home, capsys, "planner.horizon=2", "--html", "new/folder/plan.html")
     assert result.pop("page") == "new/folder/plan.html"
     assert result == without
     page = (home / "new" / "folder" / "plan.html").read_text()
@@ -87,7 +87,7 @@ def test_the_text_ends_with_the_page_and_an_old_one_is_replaced(
 def test_every_planner_stays_in_bounds_and_comes_nearer(
     home: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    result = planned(home, capsys, "--planner", kind, "--horizon", "2", "--html", f"{kind}.html")
+    result = planned(home, capsys, "--planner", kind, "planner.horizon=2", "--html", f"{kind}.html")
     model = load_world_model(shipped_checkpoint())
     actions = torch.tensor(result["actions"])
     assert actions.shape == (2, 7)
@@ -106,7 +106,7 @@ def test_planners_differ_and_the_default_is_cem(home: Path, capsys: pytest.Captu
 
 
 def test_a_deadline_ends_the_search_early(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ("--deadline-s", "0.000001", "--iterations", "40", "--html", "early.html")
+    more = ("execution.deadline_s=0.000001", "planner.num_iterations=40", "--html", "early.html")
     assert planned(home, capsys, *more)["energy"]
     assert "<td>iterations</td><td>1 of 40</td>" in (home / "early.html").read_text()
 
@@ -114,11 +114,11 @@ def test_a_deadline_ends_the_search_early(home: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--html", "pages"], r"--html pages is a folder; give a file in it, such as pages/plan.html"),
+        (["--html", "pages"], r"html=pages is a folder; give a file in it, such as pages/plan.html"),
         (["--html", "now.png/plan.html"], r"would lie below .*now.png, which is a file; give a path below a"),
-        (["--deadline-s", "-1"], r"--deadline-s: got '-1', expected a number from 0 to"),
-        (["--horizon", "0"], r"--horizon: got '0', expected a whole number from 1 to"),
-        (["--samples", "0"], r"--samples: got '0', expected a whole number from 1 to"),
+        (["--execution.deadline-s", "-1"], r"'execution.deadline_s' got -1, expected a number from 0.0 to"),
+        (["--planner.horizon", "0"], r"'planner.horizon' got 0, expected a number from 1 to"),
+        (["--planner.num-samples", "0"], r"'planner.num_samples' got 0, expected a number from 1 to"),
     ],
 )
 def test_bad_words_are_named(
@@ -134,7 +134,7 @@ def test_an_unknown_planner_is_refused_with_those_known(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(home, *words(home, "--planner", "cma")) == 2
-    assert re.search("invalid choice: 'cma'.*cem.*icem.*random", capsys.readouterr().err)
+    assert re.search("unknown planner 'cma'; .*cem.*icem.*random", capsys.readouterr().err)
 
 
 def test_a_bad_page_is_refused_before_anything_is_read(
@@ -149,9 +149,9 @@ def test_a_bad_page_is_refused_before_anything_is_read(
 def test_numbers_of_the_state_may_be_small_and_negative() -> None:
     given = ["-8.4e-08", "-.5", "-1E+1", "2"]
     words = ["--image", "a.png", "--goal", "b.png", "--state", *given, "--seed", "3"]
-    arguments = build_parser().parse_args(words)
-    assert arguments.state == [-8.4e-08, -0.5, -10.0, 2.0]
-    assert arguments.seed == 3
+    config = config_of("plan", words)
+    assert config.state == (-8.4e-08, -0.5, -10.0, 2.0)
+    assert config.seed == 3
 
 
 def test_a_state_in_other_units_is_warned_of_by_name(

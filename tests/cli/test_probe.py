@@ -283,7 +283,7 @@ def test_bad_input_is_named_and_leaves_no_run(
         (["videos/warm/0.mp4", "--probe", "nowhere"], "nowhere does not exist"),
         (
             ["videos/warm/0.mp4", "--probe", "runs/probe/motion", "--top", "0"],
-            "argument --top: got '0', expected a whole number from 1 to 1000000000\n",
+            "'top' got 0, expected a number from 1 to 1000000000\n",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.commands import MODEL, run
 from tests.paths import SHARED_DATA
-from vjepa_world.cli.inspect import describe
+from vjepa_world.cli.inspect import Config, describe
 
 VIDEOS = SHARED_DATA / "videos"
 pytestmark = pytest.mark.skipif(not VIDEOS.is_dir(), reason=f"{VIDEOS} holds the real videos; it is absent")
@@ -27,5 +27,5 @@ def test_pretrain_skips_and_names_the_clip_that_is_too_short(
 
 
 def test_inspect_names_the_codecs() -> None:
-    text = describe(VIDEOS)
+    text = describe(Config(path=VIDEOS))
     assert all(codec in text for codec in ("h264", "hevc", "av1"))

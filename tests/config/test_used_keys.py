@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from vjepa_world.cli.main import VERBS, file_name, main, verb_module
+from vjepa_world.cli.main import main
+from vjepa_world.cli.shared.verbs import VERBS, file_name, verb_module
 from vjepa_world.config import compose
 from vjepa_world.config.schema import keys_of
 from vjepa_world.config.used import unused_keys

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_world.cli.shared.arguments import whole_number
-from vjepa_world.config.ranges import SEED, THREADS, span
+from vjepa_world.config.ranges import LARGEST, SEED, THREADS
 from vjepa_world.errors import ConfigError
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vjepa_world.cli.compare_scenes import SceneClips
+    from vjepa_world.cli.shared.scene_clips import SceneClips
     from vjepa_world.models.encoder import VideoEncoder
     from vjepa_world.training.probe.scene_probes import Question
 
@@ -25,65 +24,60 @@ UNTRAINED, CHANCE = "untrained", "chance"
 QUESTIONS = 3
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the verb's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Read the gripper's and an object's position and the direction of movement off frozen features, by "
-        "a matrix and by an attentive probe, in scenes unlike those of training in colours, textures, light and camera."
-    )
-    parser.add_argument("encoders", nargs="+", help="runs of pretrain, or checkpoints, of one architecture")
-    parser.add_argument(
-        "--train-scenes", type=whole_number(1), default=3000, help="scenes that probes are fitted to"
-    )
-    parser.add_argument(
-        "--test-scenes", type=whole_number(1), default=500, help="unseen scenes that they are measured on"
-    )
-    parser.add_argument("--seed", type=whole_number(*span(SEED)), default=0, help="draws the scenes")
-    parser.add_argument(
-        "--threads",
-        type=whole_number(*span(THREADS)),
-        default=0,
-        help="threads of torch; 0 takes one a core",
-    )
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which encoders, and on how many scenes.
+
+    The positions of the gripper and an object and the direction of movement are read off frozen features, by a linear
+    and by an attentive probe, in scenes unlike those of training in colours, textures, light and camera.
+
+    Attributes:
+        encoders: Runs of pretrain, or checkpoints, of one image size.
+        train_scenes: Scenes that probes are fitted to.
+        test_scenes: Test scenes that they are measured on.
+        seed: Draws the scenes.
+        threads: Threads of torch; 0 takes one a core.
+        output: A JSON file for the metrics; null for none.
+    """
+
+    encoders: tuple[str, ...] = field(metadata={"example": "[RUN,RUN]"})
+    train_scenes: int = field(default=3000, metadata={"range": (100, LARGEST)})
+    test_scenes: int = field(default=500, metadata={"range": (10, LARGEST)})
+    seed: int = field(default=0, metadata=SEED)
+    threads: int = field(default=0, metadata=THREADS)
+    output: Path | None = None
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(config: Config) -> None:
     """Print a table, and write the figures.
 
     Raises:
-        ConfigError: If there are too few scenes, or the encoders see pictures of different sizes.
+        ConfigError: If the encoders see images of different sizes.
         CheckpointError: If an encoder cannot be read.
     """
-    from vjepa_world.cli.compare_scenes import record_scenes
+    from vjepa_world.cli.shared.scene_clips import record_scenes
     from vjepa_world.models.encoder import untrained_encoder
     from vjepa_world.pretrained import load_encoder
     from vjepa_world.runs import write_json_atomic
     from vjepa_world.system.device import set_threads
 
-    if arguments.train_scenes < 100 or arguments.test_scenes < 10:
-        raise ConfigError(
-            f"--train-scenes {arguments.train_scenes} --test-scenes {arguments.test_scenes} are too few; give at "
-            "least 100 and 10."
-        )
-    set_threads(arguments.threads)
-    encoders = {name: load_encoder(source) for name, source in _named(arguments.encoders).items()}
+    set_threads(config.threads)
+    encoders = {name: load_encoder(source) for name, source in _named(config.encoders).items()}
     first = next(iter(encoders.values()))
     sizes = {encoder.config.image_size for encoder in encoders.values()}
     if len(sizes) > 1:
         raise ConfigError(f"the encoders see pictures of {sorted(sizes)} pixels; compare those of one size.")
-    encoders[UNTRAINED] = untrained_encoder(first.config, arguments.seed)
+    encoders[UNTRAINED] = untrained_encoder(first.config, config.seed)
     size = first.config.image_size
-    train = record_scenes("train", arguments.train_scenes, arguments.seed, size)
-    test = record_scenes("test", arguments.test_scenes, arguments.seed + 1, size)
+    train = record_scenes("train", config.train_scenes, config.seed, size)
+    test = record_scenes("test", config.test_scenes, config.seed + 1, size)
     rows = _chance(train, test)
     with progress("probes", unit="question", total=QUESTIONS * len(encoders)) as bar:
         for name, encoder in encoders.items():
-            rows += _rows(name, encoder, train, test, arguments.seed, bar.update)
-            if arguments.output is not None:  # with those encoders that are done
+            rows += _rows(name, encoder, train, test, config.seed, bar.update)
+            if config.output is not None:  # with those encoders that are done
                 write_json_atomic(
-                    arguments.output, {"scenes": [len(train.clips), len(test.clips)], "rows": rows}
+                    config.output, {"scenes": [len(train.clips), len(test.clips)], "rows": rows}
                 )
     print(_table(rows))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from vjepa_world.cli.shared.arguments import number, whole_number
-from vjepa_world.cli.shared.checkpoint_options import add_checkpoint_options, reading_options
-from vjepa_world.config.ranges import WORKERS, span
+from vjepa_world.cli.shared.checkpoint_options import MetaWeights, reading_options
+from vjepa_world.config.ranges import SHARE, WORKERS
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.files.folder_lock import locked_output
 from vjepa_world.system.progress import progress
@@ -18,93 +17,92 @@ if TYPE_CHECKING:
     from vjepa_world.ops.convention import Convention
     from vjepa_world.pretrained.checkpoint import Checkpoint
 
-FORMATS = ("native", "huggingface", "meta")
+
+CheckpointFormat = Literal["native", "huggingface", "meta"]
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the verb's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Convert a checkpoint between our format, transformers' and Meta's training files; or trajectories "
-        "of any known format to a LeRobotDataset v3.0."
-    )
-    parser.add_argument(
-        "source",
-        help="a checkpoint or run folder, a Meta .pt file, a transformers folder or hub id; or a dataset of "
-        "trajectories: LeRobot v3.0 or v2.1, DROID, robomimic, OGBench, RLDS",
-    )
-    parser.add_argument("destination", type=Path, help="a new folder, or for meta a new .pt file")
-    parser.add_argument("--to", choices=FORMATS, help="checkpoints: the format to write")
-    add_checkpoint_options(parser)
-    parser.add_argument(
-        "--convention",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="trajectories: how the numbers are written, where the dataset does not say: rotation=XYZ, angle_unit=deg, "
-        "gripper_at=[6]",
-    )
-    parser.add_argument(
-        "--reencode",
-        action="store_true",
-        help="trajectories: encode video anew instead of taking files as they are",
-    )
-    parser.add_argument(
-        "--crf",
-        type=whole_number(0, 51),
-        default=18,
-        help="trajectories: x264 quality of what is encoded, 0 lossless to 51 worst",
-    )
-    parser.add_argument(
-        "--max-bad-fraction",
-        type=number(0, 1),
-        default=0.2,
-        help="trajectories: share of unusable episodes to bear",
-    )
-    parser.add_argument(
-        "--workers",
-        type=whole_number(*span(WORKERS)),
-        default=0,
-        help="trajectories: processes; 0 takes one a core",
-    )
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to convert, and how.
+
+    Attributes:
+        source: A checkpoint or run folder, a Meta .pt file, a transformers folder or hub id; or a dataset of
+            trajectories: LeRobot v3.0 or v2.1, DROID, robomimic, OGBench, RLDS.
+        destination: A new folder, or for meta a new .pt file.
+        to: Of a checkpoint, the format to write; null for trajectories, which become a LeRobotDataset v3.0.
+        weights: Of a Meta file, which encoder; null for the one that the reference uses.
+        encoder: Of a checkpoint, the architecture where the file does not tell it, such as encoder.num_heads=8.
+        predictor: The same of the predictor, such as predictor.num_heads=12.
+        convention: Of trajectories, how the numbers are written where the dataset does not declare it:
+            convention.rotation=XYZ, convention.angle_unit=deg, convention.gripper_at=[6].
+        reencode: Of trajectories, whether to encode videos again instead of copying the files.
+        crf: Of trajectories, the x264 quality of what is encoded, 0 (lossless) to 51 (worst).
+        max_bad_fraction: Of trajectories, the largest accepted share of unusable episodes.
+        workers: Of trajectories, processes; 0 takes one a core.
+    """
+
+    source: str = field(metadata={"example": "PATH"})
+    destination: Path = field(metadata={"example": "PATH"})
+    to: CheckpointFormat | None = None
+    weights: MetaWeights | None = None
+    encoder: dict[str, Any] = field(default_factory=dict)
+    predictor: dict[str, Any] = field(default_factory=dict)
+    convention: dict[str, Any] = field(default_factory=dict)
+    reencode: bool = False
+    crf: int = field(default=18, metadata={"range": (0, 51)})
+    max_bad_fraction: float = field(default=0.2, metadata=SHARE)
+    workers: int = field(default=0, metadata=WORKERS)
+
+    def __post_init__(self) -> None:
+        if self.max_bad_fraction == 1:
+            raise ConfigError("max_bad_fraction is 1; allowed is 0 to below 1.")
+
+    def unused(self) -> dict[str, str]:
+        """Return the options that are about checkpoints where trajectories are converted, and the other way round."""
+        if self.to is None:
+            return dict.fromkeys(
+                ("weights", "encoder", "predictor"), "a conversion of trajectories (to is not given)"
+            )
+        keys = ("convention", "reencode", "crf", "max_bad_fraction", "workers")
+        return dict.fromkeys(keys, f"a conversion of a checkpoint (to={self.to})")
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(config: Config) -> None:
     """Write the converted checkpoint or dataset.
 
     Raises:
-        ConfigError: If `--config` names no architecture, a word of `--convention` is not known, or `--to` does not fit.
+        ConfigError: If a key of an architecture or of the convention is not known, or `to` does not fit.
         CheckpointError: If the source cannot be read, the destination exists, or its format cannot hold the source.
         DataError: If trajectories cannot be read, or the destination is not theirs.
     """
-    with locked_output(arguments.destination):
-        if arguments.to is None:
-            _convert_trajectories(arguments)
+    with locked_output(config.destination):
+        if config.to is None:
+            _convert_trajectories(config)
         else:
-            _convert_checkpoint(arguments)
+            _convert_checkpoint(config, config.to)
 
 
-def _convert_checkpoint(arguments: argparse.Namespace) -> None:
+def _convert_checkpoint(config: Config, to: CheckpointFormat) -> None:
     from vjepa_world.pretrained import read_checkpoint
     from vjepa_world.pretrained.huggingface.reader import write_huggingface
     from vjepa_world.pretrained.meta.reader import write_meta
     from vjepa_world.pretrained.native import write_native
 
-    destination: Path = arguments.destination
+    destination: Path = config.destination
     if destination.exists() or destination.is_symlink():
         raise CheckpointError(f"{destination} exists; give a new name, or remove it first.")
     try:
-        checkpoint = read_checkpoint(arguments.source, **reading_options(arguments))
+        checkpoint = read_checkpoint(config.source, **reading_options(config))
     except CheckpointError as error:
-        _refuse_trajectories(arguments, error)
+        _refuse_trajectories(config, error)
         raise
-    write = {"native": write_native, "huggingface": write_huggingface, "meta": write_meta}[arguments.to]
+    write = {"native": write_native, "huggingface": write_huggingface, "meta": write_meta}[to]
     write(checkpoint, destination)
     count = sum(tensor.numel() for part in checkpoint.tensors.values() for tensor in part.values())
-    summary = f"{checkpoint.source} ({checkpoint.name}) -> {destination} ({arguments.to}), {count / 1e6:.2f} M numbers"
+    summary = f"{checkpoint.source} ({checkpoint.name}) -> {destination} ({to}), {count / 1e6:.2f} M numbers"
     ignored, expected = checkpoint.ignored, _described(checkpoint)
     del checkpoint  # its memory is needed to read what was written
-    _read_back(expected, destination, reading_options(arguments))
+    _read_back(expected, destination, reading_options(config))
     print(summary)
     if ignored:
         print(f"left behind, since no model uses them: {', '.join(ignored)}")
@@ -151,36 +149,32 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _refuse_trajectories(arguments: argparse.Namespace, error: CheckpointError) -> None:
+def _refuse_trajectories(config: Config, error: CheckpointError) -> None:
     # Looked at last: what reads trajectories takes more memory than many a checkpoint.
     from vjepa_world.data.trajectories.registry import is_trajectories
 
-    if is_trajectories(arguments.source):
+    if is_trajectories(config.source):
         raise ConfigError(
-            f"--to {arguments.to} is a format of checkpoints, and {arguments.source} holds trajectories; leave it out: "
+            f"to={config.to} is a format of checkpoints, and {config.source} holds trajectories; leave it out: "
             "they become a LeRobotDataset v3.0."
         ) from error
 
 
-def _convert_trajectories(arguments: argparse.Namespace) -> None:
+def _convert_trajectories(config: Config) -> None:
     from vjepa_world.data.trajectories.convert import BAD_FILE, ConversionConfig, convert_trajectories
     from vjepa_world.data.trajectories.registry import is_trajectories
 
-    if Path(arguments.source).exists() and not is_trajectories(arguments.source):
+    if Path(config.source).exists() and not is_trajectories(config.source):
         raise ConfigError(
-            f"{arguments.source} holds no trajectories of a known format; for a checkpoint say what to write: --to "
-            f"{', '.join(FORMATS)}."
+            f"{config.source} holds no trajectories of a known format; for a checkpoint say what to write: to="
+            f"{', '.join(get_args(CheckpointFormat))}."
         )
-    if not 0 <= arguments.crf <= 51:
-        raise ConfigError(f"--crf is {arguments.crf}; allowed is 0 (lossless) to 51 (worst).")
-    if not 0 <= arguments.max_bad_fraction < 1:
-        raise ConfigError(f"--max-bad-fraction is {arguments.max_bad_fraction}; allowed is 0 to below 1.")
     conversion = ConversionConfig(
-        source=Path(arguments.source),
-        destination=arguments.destination,
-        convention=_convention(arguments.source, arguments.convention),
-        reencode=arguments.reencode,
-        crf=arguments.crf,
+        source=Path(config.source),
+        destination=config.destination,
+        convention=_convention(config.source, config.convention),
+        reencode=config.reencode,
+        crf=config.crf,
     )
     with progress("convert", unit="episode") as bar:
 
@@ -191,35 +185,32 @@ def _convert_trajectories(arguments: argparse.Namespace) -> None:
 
         converted = convert_trajectories(
             conversion,
-            max_bad_fraction=arguments.max_bad_fraction,
-            workers=arguments.workers,
+            max_bad_fraction=config.max_bad_fraction,
+            workers=config.workers,
             progress=show,
         )
-    print(f"{converted.episodes} episodes, {converted.frames} frames in {arguments.destination}")
+    print(f"{converted.episodes} episodes, {converted.frames} frames in {config.destination}")
     if converted.bad:
-        print(f"{len(converted.bad)} episodes left out: {arguments.destination / BAD_FILE}")
+        print(f"{len(converted.bad)} episodes left out: {config.destination / BAD_FILE}")
     if converted.left_out:
         print(f"left out besides ({len(converted.left_out)}):")
         for name, reason in converted.left_out.items():
             print(f"  {name}: {reason}")
 
 
-def _convention(source: str, words: list[str]) -> Convention | None:
-    """Return the dataset's convention with the fields that were given replaced; None where none was.
+def _convention(source: str, given: dict[str, Any]) -> Convention | None:
+    """Return the dataset's convention with the given fields replaced; None where none is given.
 
     Raises:
-        ConfigError: If a word is not KEY=VALUE, or no convention comes of them.
+        ConfigError: If a field is unknown, or its value is not allowed.
     """
-    from vjepa_world.cli.shared.dataset_options import convention_over, key_values
+    from vjepa_world.cli.shared.conventions import convention_over
     from vjepa_world.data.trajectories.registry import open_trajectories
 
-    for word in words:
-        if "=" not in word:
-            raise ConfigError(f"--convention got '{word}', expected KEY=VALUE, such as rotation=XYZ.")
-    if not words:
+    if not given:
         return None
     dataset = open_trajectories(source)
     try:
-        return convention_over(dataset, key_values("convention", words))
+        return convention_over(dataset, given)
     finally:
         dataset.close()

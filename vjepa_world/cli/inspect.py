@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_world.cli.shared.checkpoint_options import add_checkpoint_options, reading_options
-from vjepa_world.cli.shared.dataset_options import DatasetOptions, add_dataset_options, dataset_options
+from vjepa_world.cli.shared.checkpoint_options import MetaWeights, reading_options
+from vjepa_world.cli.shared.conventions import convention_over
+from vjepa_world.config.ranges import AT_LEAST_ONE, LARGEST
 from vjepa_world.errors import ConfigError, DataError, VJEPAWorldError
 
 if TYPE_CHECKING:
@@ -18,22 +18,54 @@ if TYPE_CHECKING:
     from vjepa_world.ops.convention import Convention
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the verb's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Describe a corpus of videos or images, trajectories of a robot or a checkpoint."
-    )
-    parser.add_argument(
-        "path",
-        type=Path,
-        help="a checkpoint or run folder, a dataset, a folder, a glob, a CSV or Parquet list, tar shards",
-    )
-    add_checkpoint_options(parser)
-    add_dataset_options(parser)
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What to describe.
+
+    Attributes:
+        path: A checkpoint or run folder, a dataset, a folder, a glob, a CSV or Parquet list, tar shards.
+        weights: Of a Meta file, which encoder; null for the one that the reference uses.
+        encoder: Of a checkpoint, the architecture where the file does not tell it, such as encoder.num_heads=8.
+        predictor: The same of the predictor, such as predictor.num_heads=12.
+        convention: Of trajectories, how states and actions are written where it is other than the dataset declares.
+        reader: Of trajectories, options of the format's reader: reader.state=observation.joints, reader.fps=10.
+        picture: Of trajectories, the PNG file of an episode's picture; null for runs/inspect/NAME.png.
+        no_picture: Of trajectories, whether to write no picture.
+        episode: Of trajectories, the episode in the picture; null for the first usable one.
+        checks: Of trajectories, episodes to check; null for all episodes' numbers and the frames of 20.
+        json: Of trajectories, whether to print JSON.
+    """
+
+    path: Path = field(metadata={"example": "PATH"})
+    weights: MetaWeights | None = None
+    encoder: dict[str, Any] = field(default_factory=dict)
+    predictor: dict[str, Any] = field(default_factory=dict)
+    convention: dict[str, Any] = field(default_factory=dict)
+    reader: dict[str, Any] = field(default_factory=dict)
+    picture: Path | None = None
+    no_picture: bool = False
+    episode: int | None = field(default=None, metadata={"range": (0, LARGEST)})
+    checks: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.picture is not None and self.no_picture:
+            raise ConfigError("picture and no_picture are given; leave one of them out.")
+        if self.picture is not None and self.picture.suffix.lower() != ".png":
+            raise ConfigError(f"picture got {self.picture}; give the name of a .png file.")
+
+    def given(self, *names: str) -> list[str]:
+        """Return those of the options that have another value than their default."""
+        plain = Config(path=self.path)
+        return [name for name in names if getattr(self, name) != getattr(plain, name)]
 
 
-def run(arguments: argparse.Namespace) -> None:
+#: Options about a checkpoint, and about trajectories.
+CHECKPOINT = ("weights", "encoder", "predictor")
+TRAJECTORIES = ("convention", "reader", "picture", "no_picture", "episode", "checks", "json")
+
+
+def run(config: Config) -> None:
     """Print the description.
 
     Raises:
@@ -42,7 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
         DataError: If the path does not exist or holds nothing of the three.
     """
     try:
-        print(describe(arguments.path, dataset_options(arguments), **reading_options(arguments)))
+        print(describe(config))
     except PictureError as error:
         print(error.description)
         raise
@@ -56,36 +88,29 @@ class PictureError(DataError):
         self.description = description
 
 
-def describe(path: Path, options: DatasetOptions | None = None, **reading: Any) -> str:
-    """Return the description of what a path holds.
-
-    Args:
-        path: A checkpoint, trajectories, videos or images.
-        options: What is asked of trajectories.
-        reading: What `read_checkpoint` is told of a checkpoint.
-    """
+def describe(config: Config) -> str:
+    """Return the description of a checkpoint, trajectories, videos or images."""
     from vjepa_world.data.corpus.describe import describe_videos
     from vjepa_world.data.trajectories.registry import find_format
     from vjepa_world.pretrained.folder import CONFIG
     from vjepa_world.pretrained.meta.reader import is_meta
     from vjepa_world.pretrained.native import checkpoint_steps
 
-    options = options or DatasetOptions()
+    path = config.path
     is_folder = path.is_dir() and ((path / CONFIG).is_file() or checkpoint_steps(path))
     if is_folder or (path.is_file() and is_meta(path)):
-        _refuse(options.given, path, "trajectories")
-        return describe_checkpoint(path, **reading)
+        _refuse(config.given(*TRAJECTORIES), path, "trajectories")
+        return describe_checkpoint(path, **reading_options(config))
     if not path.exists() and not any(mark in str(path) for mark in "*?[{"):
         raise DataError(f"{path} does not exist; give a checkpoint or run folder, a dataset, or videos.")
-    if any(reading.values()):
-        _refuse(("--weights and --config",), path, "a checkpoint")
+    _refuse(config.given(*CHECKPOINT), path, "a checkpoint")
     if find_format(path) is not None:
-        return describe_trajectories(path, options)
-    _refuse(options.given, path, "trajectories")
+        return describe_trajectories(config)
+    _refuse(config.given(*TRAJECTORIES), path, "trajectories")
     return describe_videos(path).render()
 
 
-def describe_trajectories(path: Path, options: DatasetOptions) -> str:
+def describe_trajectories(config: Config) -> str:
     """Return what a dataset holds and what is wrong with it, and write its picture.
 
     Raises:
@@ -97,33 +122,33 @@ def describe_trajectories(path: Path, options: DatasetOptions) -> str:
     from vjepa_world.files.atomic import WriteError
     from vjepa_world.reports.theme import MissingLibraryError
 
-    dataset = open_trajectories(path, **options.reader)
+    dataset = open_trajectories(config.path, **config.reader)
     try:
-        convention = options.convention_over(dataset)
-        description = describe_dataset(dataset, convention=convention, episodes=options.checks)
+        convention = convention_over(dataset, config.convention)
+        description = describe_dataset(dataset, convention=convention, episodes=config.checks)
         usable = [index for index in range(dataset.num_episodes) if index not in description.bad]
-        shown = usable[:1] if options.episode is None else [options.episode]
-        named = options.picture is not None and options.picture.name != ""
+        shown = usable[:1] if config.episode is None else [config.episode]
         picture: Path | None = None
         problem: VJEPAWorldError | None = None
-        if options.picture is not None and shown:
-            target = options.picture if named else Path("runs") / "inspect" / f"{path.resolve().stem}.png"
+        if not config.no_picture and shown:
+            usual = Path("runs") / "inspect" / f"{config.path.resolve().stem}.png"
+            target = usual if config.picture is None else config.picture
             try:
                 write_picture(dataset, shown[0], convention, target)
                 picture = target
             except (DataError, MissingLibraryError) as error:
-                if options.episode is not None and not isinstance(error, WriteError):
+                if config.episode is not None and not isinstance(error, WriteError):
                     raise  # there is no such episode
                 problem = error
     finally:
         dataset.close()
-    if options.as_json:
+    if config.json:
         found = {**description.to_dict(), "picture": picture}
         text = json.dumps(found | ({"no_picture": str(problem)} if problem else {}), indent=2, default=str)
     else:
         text = dataset_text(description) + (f"\npicture: {picture}" if picture else "")
         text += f"\nno picture: {problem}" if problem else ""
-    if problem is not None and named:
+    if problem is not None and config.picture is not None:
         raise PictureError(str(problem), text) from problem
     return text
 
@@ -153,7 +178,10 @@ def write_picture(dataset: TrajectoryDataset, index: int, convention: Convention
 def _refuse(words: Sequence[str], path: Path, about: str) -> None:
     """Refuse options that are about something else than what the path holds."""
     if words:
-        raise ConfigError(f"{', '.join(words)} are about {about}, and {path} holds none; leave them out.")
+        raise ConfigError(
+            f"{', '.join(words)} {'is' if len(words) == 1 else 'are'} about {about}, and {path} holds none; leave "
+            f"{'it' if len(words) == 1 else 'them'} out."
+        )
 
 
 def describe_checkpoint(path: Path, **options: Any) -> str:

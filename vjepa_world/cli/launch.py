@@ -18,7 +18,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vjepa_world.cli.main import FAILED, PROGRAM, VERBS, file_name, main, verb_module
+from vjepa_world.cli.main import FAILED, PROGRAM, main
+from vjepa_world.cli.shared.verbs import VERBS, file_name, verb_module
 from vjepa_world.config import config_root, launcher_words, typed_value
 from vjepa_world.config.values import defaults_of
 from vjepa_world.errors import ConfigError, TrainingError, VJEPAWorldError, nearest

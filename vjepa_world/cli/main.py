@@ -1,28 +1,22 @@
 """`vjepa-world VERB ...`: finds the verb, hands it its configuration, and turns errors into exit codes.
 
-A verb lives in `vjepa_world/cli/VERB.py` and is one of two kinds:
-
-- a *job* takes Hydra overrides: `Config`, a dataclass, and `run(config: Config) -> None`;
-- a *file* verb takes ordinary arguments: `build_parser() -> argparse.ArgumentParser` and
-  `run(arguments: argparse.Namespace) -> None`.
-
-Nothing heavy is imported before the verb is known, so that help is instant.
+A verb lives in `vjepa_world/cli/VERB.py`: `Config`, a dataclass of its options, and `run(config: Config) -> None`. The
+dataclass is the only place where an option is defined: `key=value` words, flags, positional arguments, YAML and help
+follow from it. Nothing heavy is imported before the verb is known, so that help is instant.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import importlib
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Literal
+from pathlib import Path
 
-from vjepa_world.errors import VJEPAWorldError, nearest
+from vjepa_world.cli.shared.verbs import VERBS, config_of, help_of_verb, verb_module
+from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.plugins import load_plugins
 from vjepa_world.system.packages import check_siblings
 from vjepa_world.system.streams import lost_reader, open_standard_streams, silence_broken_streams
@@ -47,64 +41,11 @@ _USERS_FAULTS = (
 _LONGEST_SHOWN = 100
 
 
-@dataclass(frozen=True)
-class Verb:
-    """One verb of the command line.
-
-    Attributes:
-        description: One line for the table of `--help`.
-        kind: `job` takes `key=value` words, `file` takes ordinary arguments.
-        example: What may follow the verb.
-        bare_key: For a job, the key that a first word without `=` stands for.
-    """
-
-    description: str
-    kind: Literal["job", "file"]
-    example: str
-    bare_key: str = ""
-
-
-VERBS = {
-    "collect": Verb("record episodes of the arm as a LeRobot dataset", "job", "name=first episodes=100"),
-    "pretrain": Verb("train a video encoder on unlabeled clips", "job", "data.path=FOLDER name=first"),
-    "finetune": Verb(
-        "train the action-conditioned predictor on a frozen encoder", "job", "data.path=FOLDER name=first"
-    ),
-    "plan": Verb("plan the actions from a picture to a goal picture", "file", "--help"),
-    "evaluate": Verb(
-        "drive the arm to goal images in the simulator and count successes",
-        "job",
-        "checkpoint=FOLDER name=first",
-    ),
-    "evaluate-open-loop": Verb(
-        "measure a world model on recorded episodes, without a simulator",
-        "job",
-        "checkpoint=FOLDER data.path=DATASET name=first",
-    ),
-    "probe": Verb(
-        "measure what a frozen encoder's features tell of labelled videos",
-        "job",
-        "encoder=FOLDER data.path=FOLDER name=first",
-    ),
-    "predict": Verb("print the classes of a video, or its numbers", "file", "VIDEO --probe FOLDER"),
-    "inspect": Verb("describe videos, trajectories or a checkpoint, and what looks wrong", "file", "PATH"),
-    "report": Verb("draw a run's curves, masks and features into one HTML file", "file", "RUN"),
-    "compare": Verb(
-        "measure what several encoders tell of unseen scenes, side by side", "file", "RUN RUN ..."
-    ),
-    "convert": Verb(
-        "convert a checkpoint between formats, or trajectories to LeRobot v3.0", "file", "SOURCE DESTINATION"
-    ),
-    "demo": Verb("watch the shipped model reach goal images", "job", ""),
-    "bench": Verb("measure speed beside a baseline and the machine's limit", "job", "NAME", bare_key="bench"),
-}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code.
 
-    0 for success, 2 for anything the user can mend (an unknown verb or key, bad input, a full disk),
-    130 after Ctrl-C. An error that is nobody's input keeps its traceback.
+    0 for success, 2 for anything the user can correct (an unknown verb or key, bad input, a full disk), 130 after
+    Ctrl-C. An error that is a bug keeps its traceback.
     """
     open_standard_streams()
     words = list(sys.argv[1:] if argv is None else argv)
@@ -132,6 +73,8 @@ def _answer(words: list[str]) -> int:
     if any("\0" in word for word in words):
         return _fail(PROGRAM, "a word has a NUL character, which no name and no text may have")
     verb, rest = words[0], words[1:]
+    if verb == "completion":
+        return _complete(rest)
     if verb not in VERBS:
         return _fail(PROGRAM, f"unknown verb '{verb}'; {nearest(verb, VERBS)}")
     _set_up_logging()
@@ -151,6 +94,16 @@ def _answer(words: list[str]) -> int:
         )
 
 
+def _complete(words: list[str]) -> int:
+    from vjepa_world.cli.shared.completion import completion
+
+    try:
+        print(completion(words))
+    except ConfigError as error:
+        return _fail(f"{PROGRAM} completion", str(error))
+    return 0
+
+
 def _run(verb: str, words: list[str]) -> int:
     try:
         return _run_verb(verb, words)
@@ -161,42 +114,42 @@ def _run(verb: str, words: list[str]) -> int:
 
 def _run_verb(verb: str, words: list[str]) -> int:
     load_plugins()
-    module = verb_module(verb)
-    if VERBS[verb].kind == "file":
-        parser = module.build_parser()
-        parser.prog = f"{PROGRAM} {verb}"
-        try:
-            arguments = parser.parse_args(words)
-        except SystemExit as end:  # it has said why
-            return end.code if isinstance(end.code, int) else FAILED
-        module.run(arguments)
+    options, rest = _options(words)
+    if "--help" in options or "--help-all" in options:
+        print(help_of_verb(verb, everything="--help-all" in options))
         return 0
+    file = options.get("--config")
+    config = config_of(verb, rest, file=None if file is None else Path(file))
+    if "--print-config" in options:
+        from vjepa_world.config import to_yaml
 
-    from vjepa_world.config import compose, describe
-
-    if any(word in ("-h", "--help") for word in words):
-        print(_job_help(verb, describe(file_name(verb), module.Config)))
+        print(to_yaml(config), end="")
         return 0
-    module.run(compose(file_name(verb), module.Config, job_overrides(verb, words)))
+    verb_module(verb).run(config)
     return 0
 
 
-def verb_module(verb: str) -> ModuleType:
-    """Return the module of a verb."""
-    return importlib.import_module(f"vjepa_world.cli.{file_name(verb)}")
+def _options(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return the options of the command line itself, with what is given to `--config`, and the verb's own words.
 
-
-def file_name(verb: str) -> str:
-    """Return how a verb's files are named: its module, its YAML and the folder of its runs."""
-    return verb.replace("-", "_")
-
-
-def job_overrides(verb: str, words: Sequence[str]) -> list[str]:
-    """Return a job's words with a first bare word, where the verb allows one, spelled `key=word`."""
-    bare_key = VERBS[verb].bare_key
-    if bare_key and words and "=" not in words[0]:
-        return [f"{bare_key}={words[0]}", *words[1:]]
-    return list(words)
+    Raises:
+        ConfigError: If `--config` is given without a file.
+    """
+    options, rest, left = {}, list[str](), list(words)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        if name == "--config":
+            if not equals and not left:
+                raise ConfigError("--config is given without a file; give --config FILE")
+            options[name] = value if equals else left.pop(0)
+        elif word in ("-h", "--help", "--help-all", "--print-config"):
+            options["--help" if word == "-h" else word] = ""
+        elif word == "--":
+            return options, [*rest, word, *left]
+        else:
+            rest.append(word)
+    return options, rest
 
 
 def _expected_errors() -> tuple[type[BaseException], ...]:
@@ -235,15 +188,11 @@ def _help_text() -> str:
         f"usage: {PROGRAM} VERB ...\n\n"
         "Learn a world model from video, then plan with it.\n\n"
         f"{table}\n\n"
-        f"`{PROGRAM} VERB --help` shows what a verb takes. Jobs take key=value words\n"
+        f"`{PROGRAM} VERB --help` lists the keys of a verb, given as key=value or --key value\n"
         f"({PROGRAM} pretrain model=vit_tiny data.path=FOLDER name=first trainer.steps=500);\n"
-        "name=X puts the run in runs/VERB/X, resume=true goes on with it."
+        "name=X puts the run in runs/VERB/X, resume=true goes on with it.\n"
+        f"`{PROGRAM} completion bash` (or zsh, fish) prints what completes words in a shell."
     )
-
-
-def _job_help(verb: str, keys: str) -> str:
-    about = VERBS[verb]
-    return f"usage: {PROGRAM} {verb} {about.example}".rstrip() + f"\n\n{about.description}\n\n{keys}"
 
 
 def _version() -> str:

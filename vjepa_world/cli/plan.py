@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
-import re
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from planners.config import EliteSearchConfig, SearchConfig
-from vjepa_world.cli.shared.arguments import number, whole_number
-from vjepa_world.config.ranges import HORIZON, SAMPLES, SEED, span
+from vjepa_world.config.ranges import SEED
 from vjepa_world.errors import ConfigError, DataError
-from vjepa_world.planning.config import SHIPPED, ExecutionConfig, PlanningConfig
-from vjepa_world.planning.registry import PLANNERS
+from vjepa_world.planning.config import SHIPPED, PlanningConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,83 +24,38 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the verb's arguments."""
-    parser = argparse.ArgumentParser(description="Plan the actions from a picture to a goal picture.")
-    # Before Python 3.14 a negative number in scientific notation counts as an option, and states are printed so.
-    parser._negative_number_matcher = re.compile(r"-\.?\d")
-    for name, words in (
-        ("--image", "what the camera sees now (PNG or JPEG)"),
-        ("--goal", "what it should see"),
-    ):
-        parser.add_argument(
-            name,
-            type=Path,
-            nargs="+",
-            required=True,
-            metavar="FILE",
-            help=f"{words}; of a model of several views a file each, in the cameras' order of training",
-        )
-    parser.add_argument(
-        "--state",
-        type=number(),
-        nargs="+",
-        required=True,
-        metavar="NUMBER",
-        help="the robot's state now, written as in training: x y z [m], extrinsic xyz Euler angles [rad], gripper "
-        "closure; or its joints",
-    )
-    parser.add_argument(
-        "--checkpoint", default=SHIPPED, help="a finetune run or checkpoint (default: the shipped one)"
-    )
-    parser.add_argument(
-        "--seed", type=whole_number(*span(SEED)), default=0, help="where the planner's randomness comes from"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    _add_search(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="also write a page: the search, and what the model imagines"
-    )
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class Config(PlanningConfig):
+    """From where to where, and how to search.
+
+    Attributes:
+        image: What the camera sees now, PNG or JPEG; for a model of several views one file per view, in the order of
+            the cameras in training.
+        goal: What the camera should see, likewise.
+        state: The robot's state now, written as in training: x y z [m], extrinsic xyz Euler angles [rad], gripper
+            closure; or its joints.
+        checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
+        seed: Seed of the planner.
+        device: auto, cpu, cuda or cuda:N.
+        json: Whether to print one JSON object.
+        html: Also write a page about the search and the predictions to this file; null for none.
+    """
+
+    image: tuple[Path, ...] = field(metadata={"example": "[NOW.png]"})
+    goal: tuple[Path, ...] = field(metadata={"example": "[GOAL.png]"})
+    state: tuple[float, ...] = field(metadata={"example": "[X,Y,Z,...]"})
+    checkpoint: str = SHIPPED
+    seed: int = field(default=0, metadata=SEED)
+    device: str = "auto"
+    json: bool = False
+    html: Path | None = None
+
+    def unused(self) -> dict[str, str]:
+        """Return the options for executing several plans."""
+        return dict.fromkeys(("execution.replan_every", "execution.warm_start"), "a single plan")
 
 
-def _add_search(parser: argparse.ArgumentParser) -> None:
-    defaults = PlanningConfig()
-    parser.add_argument(
-        "--planner",
-        choices=list(PLANNERS),
-        default=defaults.planner.kind,
-        help=f"how it searches (default: {defaults.planner.kind})",
-    )
-    parser.add_argument(
-        "--horizon",
-        type=whole_number(*span(HORIZON)),
-        default=defaults.planner.horizon,
-        help="steps planned ahead",
-    )
-    parser.add_argument(
-        "--samples",
-        type=whole_number(*span(SAMPLES)),
-        default=None,
-        help="action sequences an iteration (default: the planner's own)",
-    )
-    parser.add_argument(
-        "--iterations",
-        type=whole_number(1),
-        default=None,
-        help="iterations of the search (default: the planner's own)",
-    )
-    parser.add_argument(
-        "--deadline-s",
-        type=number(0),
-        default=defaults.execution.deadline_s,
-        metavar="SECONDS",
-        help="time after which the best plan so far is taken; 0 for as long as it takes",
-    )
-
-
-def run(arguments: argparse.Namespace) -> None:
+def run(config: Config) -> None:
     """Plan, print the actions with their energy, and write the page if asked for.
 
     Raises:
@@ -120,14 +71,13 @@ def run(arguments: argparse.Namespace) -> None:
     from vjepa_world.planning.build import load_planner
     from vjepa_world.system.device import resolve_device
 
-    if arguments.html is not None:
-        check_page(arguments.html)
-    images, goals = ([read_image(path) for path in paths] for paths in (arguments.image, arguments.goal))
-    config = planning_config(arguments)
-    loaded = load_planner(arguments.checkpoint, config, resolve_device(arguments.device))
+    if config.html is not None:
+        check_page(config.html)
+    images, goals = ([read_image(path) for path in paths] for paths in (config.image, config.goal))
+    loaded = load_planner(config.checkpoint, config, resolve_device(config.device))
     model, energy = loaded.model, loaded.energy
     image, goal_image = (join_views(views, model.config) for views in (images, goals))
-    state = torch.tensor(arguments.state)[None, None]
+    state = torch.tensor(config.state)[None, None]
     clock = [time.perf_counter()]
     goal = model.encode_goal(goal_image[None])
     context = model.encode(image[None, None], state)
@@ -140,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     plan = loaded.planner.plan(
         context,
         goal,
-        generators=make_generators([arguments.seed]),
+        generators=make_generators([config.seed]),
         deadline_s=config.execution.deadline_s or None,
     )
     result: dict[str, Any] = {"actions": _rounded(plan.actions[0]), "energy": plan.energy[0].item()}
@@ -149,33 +99,12 @@ def run(arguments: argparse.Namespace) -> None:
         result["warnings"] = warnings
     clock.append(time.perf_counter())
     result["energy_now"] = energy_now(energy, context, goal, plan, model.hold_action(context))
-    if arguments.html is not None:
+    if config.html is not None:
         imagined = imagine_plan(model, energy, context, goal, plan, image=image, goal_image=goal_image)
         times_s = (clock[1] - clock[0], clock[2] - clock[1])
-        write_page(arguments, imagined, config, times_s, str(model.device))
-        result["page"] = str(arguments.html)
-    print(json.dumps(result) if arguments.json else _text(result))
-
-
-def planning_config(arguments: argparse.Namespace) -> PlanningConfig:
-    """Return the configuration that the arguments give.
-
-    Raises:
-        ConfigError: If the deadline is negative.
-        PlannerError: If an option has a value that is not allowed.
-    """
-    options = {"horizon": arguments.horizon}
-    if arguments.iterations is not None:
-        options["num_iterations"] = arguments.iterations
-    config = cast("type[SearchConfig]", PLANNERS.config(arguments.planner))
-    if arguments.samples is not None:
-        options["num_samples"] = arguments.samples
-        if issubclass(config, EliteSearchConfig):  # there is no argument for the elites
-            options["num_elites"] = min(config.num_elites, arguments.samples)
-    return PlanningConfig(
-        planner=config(kind=arguments.planner, **options),
-        execution=ExecutionConfig(deadline_s=arguments.deadline_s),
-    )
+        write_page(config.html, config, imagined, times_s, str(model.device))
+        result["page"] = str(config.html)
+    print(json.dumps(result) if config.json else _text(result))
 
 
 def check_page(path: Path) -> None:
@@ -189,18 +118,16 @@ def check_page(path: Path) -> None:
 
     require()
     if path.is_dir():
-        raise DataError(f"--html {path} is a folder; give a file in it, such as {path / 'plan.html'}.")
+        raise DataError(f"html={path} is a folder; give a file in it, such as {path / 'plan.html'}.")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir():
-        raise DataError(
-            f"--html {path} would lie below {above}, which is a file; give a path below a folder."
-        )
+        raise DataError(f"html={path} would lie below {above}, which is a file; give a path below a folder.")
 
 
 def write_page(
-    arguments: argparse.Namespace,
+    path: Path,
+    config: Config,
     imagined: ImaginedPlan,
-    config: PlanningConfig,
     times_s: tuple[float, float],
     device: str,
 ) -> None:
@@ -210,24 +137,26 @@ def write_page(
     from vjepa_world.runs import write_text_atomic
 
     settings = {
-        "checkpoint": arguments.checkpoint,
-        "picture of now": _names(arguments.image),
-        "picture of the goal": _names(arguments.goal),
-        "state": " ".join(f"{number + 0.0:g}" for number in arguments.state),
+        "checkpoint": config.checkpoint,
+        "picture of now": _names(config.image),
+        "picture of the goal": _names(config.goal),
+        "state": " ".join(f"{number + 0.0:g}" for number in config.state),
         "planner": config.planner.kind,
         "horizon [steps]": config.planner.horizon,
         "samples an iteration": config.planner.num_samples,
         "iterations": f"{len(imagined.plan.iterations)} of {config.planner.num_iterations}",
-        "seed": arguments.seed,
+        "seed": config.seed,
         "deadline [s]": config.execution.deadline_s or "none",
         "device": device,
         "time to encode both pictures [s]": times_s[0],
         "time to search [s]": times_s[1],
     }
-    subtitle = f"{_names(arguments.image)} to {_names(arguments.goal)}, checkpoint: {arguments.checkpoint}"
-    text = plan_page("Plan", subtitle, imagined, settings, flatten(config))
-    arguments.html.parent.mkdir(parents=True, exist_ok=True)
-    write_text_atomic(arguments.html, text)
+    subtitle = f"{_names(config.image)} to {_names(config.goal)}, checkpoint: {config.checkpoint}"
+    planning = {entry.name for entry in fields(PlanningConfig)}
+    options = {key: value for key, value in flatten(config).items() if key.split(".")[0] in planning}
+    text = plan_page("Plan", subtitle, imagined, settings, options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text_atomic(path, text)
 
 
 def read_image(path: Path) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_world.cli.shared.arguments import whole_number
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.config.ranges import AT_LEAST_ONE, LARGEST
+from vjepa_world.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,39 +16,36 @@ if TYPE_CHECKING:
     from vjepa_world.data.loading.clip_tables import VideoClips
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the verb's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Print the most probable classes of a video, or the numbers that are read off it."
-    )
-    parser.add_argument("video", type=Path, help="a video file")
-    parser.add_argument(
-        "--probe", required=True, help="a probe run or checkpoint, a released probe file, or a classifier"
-    )
-    parser.add_argument(
-        "--encoder", default="", help="the encoder that the probe was trained on (default: the recorded one)"
-    )
-    parser.add_argument(
-        "--top", type=whole_number(1), default=5, help="how many classes to print (default: 5)"
-    )
-    parser.add_argument(
-        "--clips",
-        type=whole_number(0),
-        default=0,
-        help="clips of the video, evenly spaced (default: as in training, 1 for numbers)",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which video, and what reads it.
+
+    Attributes:
+        video: A video file.
+        probe: A probe run or checkpoint, a released probe file, or a classifier.
+        encoder: The encoder that the probe was trained on; empty for the recorded one.
+        top: How many classes are printed, the most probable first.
+        clips: Clips of the video, evenly spaced; 0 for as many as in training, 1 for numbers.
+        device: auto, cpu, cuda or cuda:N.
+        json: Whether to print one JSON object.
+    """
+
+    video: Path = field(metadata={"example": "VIDEO"})
+    probe: str = field(metadata={"example": "FOLDER"})
+    encoder: str = ""
+    top: int = field(default=5, metadata=AT_LEAST_ONE)
+    clips: int = field(default=0, metadata={"range": (0, LARGEST)})
+    device: str = "auto"
+    json: bool = False
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(config: Config) -> None:
     """Print the classes with their probabilities, or for each clip the regressed numbers.
 
     Raises:
         DataError: If the video cannot be read.
         CheckpointError: If probe or encoder are missing, broken, or do not fit each other.
-        ConfigError: If an option is out of range.
+        ConfigError: If the device is not there.
     """
     from vjepa_world.data.corpus.segments import Segment
     from vjepa_world.data.loading.clip_tables import VideoClips
@@ -57,23 +54,20 @@ def run(arguments: argparse.Namespace) -> None:
     from vjepa_world.pretrained.probes import CLASSIFICATION
     from vjepa_world.system.device import resolve_device
 
-    for name, least in (("top", 1), ("clips", 0)):
-        if getattr(arguments, name) < least:
-            raise ConfigError(f"--{name} is {getattr(arguments, name)}; it must be at least {least}.")
-    probe_video(arguments.video)
-    classifier = load_classifier(arguments.probe, arguments.encoder, device=resolve_device(arguments.device))
+    probe_video(config.video)
+    classifier = load_classifier(config.probe, config.encoder, device=resolve_device(config.device))
     saved = classifier.saved
-    clips = VideoClips([Segment(arguments.video)], classifier.input, arguments.clips or saved.clips)
+    clips = VideoClips([Segment(config.video)], classifier.input, config.clips or saved.clips)
     outputs = classifier.outputs(_decoded(clips))
     if saved.task == CLASSIFICATION:
-        found = classifier.best(outputs, arguments.top)
+        found = classifier.best(outputs, config.top)
         rows: list[dict[str, Any]] = [{"label": label, "probability": value} for label, value in found]
         lines = [f"{row['probability']:7.4f}  {row['label']}" for row in rows]
     else:
         rows = _numbers(outputs, saved.labels, clips)
         lines = [f"at {row['time_s']:.2f} s: {_words(row['values'])}" for row in rows]
-    result = {"video": str(arguments.video), "task": saved.task, "prediction": rows}
-    print(json.dumps(result) if arguments.json else "\n".join(lines))
+    result = {"video": str(config.video), "task": saved.task, "prediction": rows}
+    print(json.dumps(result) if config.json else "\n".join(lines))
 
 
 def _decoded(clips: VideoClips) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vjepa_world.errors import nearest
@@ -11,18 +11,22 @@ from vjepa_world.runs import METRICS_FILE, RunError, read_metrics, write_text_at
 REPORT = "report.html"
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the verb's arguments."""
-    parser = argparse.ArgumentParser(
-        description="Draw a run's curves, masks and features into one HTML file."
-    )
-    parser.add_argument("run", type=Path, help="a run folder, such as runs/pretrain/NAME")
-    parser.add_argument("--output", type=Path, help=f"the file to write (default: RUN/{REPORT})")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    return parser
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Which run.
+
+    Attributes:
+        run: A run folder, such as runs/pretrain/NAME.
+        output: The file to write; null for report.html in the run folder.
+        device: auto, cpu, cuda or cuda:N.
+    """
+
+    run: Path = field(metadata={"example": "runs/pretrain/NAME"})
+    output: Path | None = None
+    device: str = "auto"
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(config: Config) -> None:
     """Write the report and print its path.
 
     Where a run's data or checkpoint is missing, the report says so and shows the rest.
@@ -36,12 +40,10 @@ def run(arguments: argparse.Namespace) -> None:
     from vjepa_world.system.device import resolve_device
 
     require()
-    folder, output = arguments.run, arguments.output or arguments.run / REPORT
-    lines, device = metrics_of(folder), resolve_device(arguments.device)
+    folder, output = config.run, config.output or config.run / REPORT
+    lines, device = metrics_of(folder), resolve_device(config.device)
     if not output.parent.is_dir():
-        raise RunError(
-            f"--output {output} is in no folder that exists; make {output.parent}, or leave it out."
-        )
+        raise RunError(f"output={output} is in no folder that exists; make {output.parent}, or leave it out.")
     write_text_atomic(output, run_page(folder, lines, device))
     print(f"report in {output}: {len(lines)} logged steps, the last one {lines[-1]['step']}")
 

@@ -9,8 +9,16 @@ from typing import Any
 
 from vjepa_world.config.groups import default_tree, groups_of, options_of
 from vjepa_world.config.location import config_root
-from vjepa_world.config.schema import dataclasses_in, fields_of, help_of, keys_of, selected_dataclass
+from vjepa_world.config.schema import (
+    dataclasses_in,
+    fields_of,
+    help_of,
+    keys_of,
+    kinds_of,
+    selected_dataclass,
+)
 from vjepa_world.config.values import leaves, shown
+from vjepa_world.registry import KIND
 
 _WIDEST_VALUE = 24
 
@@ -28,10 +36,13 @@ def describe(
     """
     folder = config_dir or config_root()
     tree, groups = default_tree(verb, schema, folder), groups_of(verb, folder)
+    kinds = {name: kind for name, kind in fields_of(schema).items() if kinds_of(kind)}
+    groups = {**{name: str(tree[name][KIND]) for name in kinds}, **groups}
     blocks = []
     if groups:
         options = {name: ", ".join(options_of(name, folder, schema)) for name in groups}
-        lines = [f"  {name}={chosen:<14} of {options[name]}" for name, chosen in groups.items()]
+        width = max(len(f"{name}={chosen}") for name, chosen in groups.items())
+        lines = [f"  {f'{name}={chosen}':<{width}}  of {options[name]}" for name, chosen in groups.items()]
         blocks.append("\n".join(["Groups (group=option):", *lines]))
     known = [(key, shown(value), help_of(schema, key)) for key, value in leaves(tree, "")]
     rows = [row for row in known if keys is None or _is_listed(row[0], keys)]

@@ -76,6 +76,11 @@ def hidden(tree: Any) -> Any:
     return [hidden(entry) for entry in tree] if isinstance(tree, list) else tree
 
 
+def text_of(text: str) -> str:
+    """Return a text as the value of a key that holds a text; quotes are part of it."""
+    return _escaped(text)
+
+
 def list_of(texts: Sequence[str]) -> str:
     """Return texts as the value of a key that holds a list of texts."""
     return "[" + ",".join(_escaped(text) for text in texts) + "]"

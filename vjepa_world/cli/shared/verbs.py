@@ -1,0 +1,168 @@
+"""The table of verbs, and how their words become a configuration."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb of the command line.
+
+    Attributes:
+        description: One line for the table of `--help`.
+        kind: A `job` has a run folder and can be launched on a cluster; a `file` verb answers about files.
+        example: What may follow the verb.
+        positional: Keys that words without `=` are given to, in this order; a key that holds a list takes all of them.
+        common: The keys and sections that `--help` lists; `--help-all` lists the others as well.
+    """
+
+    description: str
+    kind: Literal["job", "file"]
+    example: str
+    positional: tuple[str, ...] = ()
+    common: tuple[str, ...] = ()
+
+
+_RUN = ("name", "seed", "resume", "device")
+_TRAINER = tuple(
+    f"trainer.{key}" for key in ("steps", "batch_size", "lr", "precision", "workers", "checkpoint_every")
+)
+_PLANNER = ("planner.kind", "planner.horizon", "planner.num_samples", "planner.num_iterations", "energy.kind")
+
+VERBS = {
+    "collect": Verb(
+        "record episodes of the arm as a LeRobot dataset",
+        "job",
+        "name=first episodes=100",
+        common=("name", "seed", "resume", "episodes", "steps", "workers", "env"),
+    ),
+    "pretrain": Verb(
+        "train a video encoder on unlabeled clips",
+        "job",
+        "data.path=FOLDER name=first",
+        common=(
+            *_RUN, "init", "data.path", "data.fps", "data.sources", "model.image_size", "model.num_frames",
+            "objective.kind", *_TRAINER,
+        ),
+    ),
+    "finetune": Verb(
+        "train the action-conditioned predictor on a frozen encoder",
+        "job",
+        "encoder=RUN data.path=DATASET name=first",
+        common=(
+            *_RUN, "encoder", "data.path", "data.fps", "data.frames", "data.val_fraction", "data.sources",
+            "latents.kind", "objective.rollout", *_TRAINER,
+        ),
+    ),
+    "plan": Verb(
+        "plan the actions from an image to a goal image",
+        "file",
+        "--image NOW.png --goal GOAL.png --state 0.4 0 0.3 3.1 0 0 1",
+        common=(
+            "image", "goal", "state", "checkpoint", "seed", "device", *_PLANNER,
+            "execution.deadline_s", "json", "html",
+        ),
+    ),
+    "evaluate": Verb(
+        "drive the arm to goal images in the simulator and count successes",
+        "job",
+        "checkpoint=FOLDER name=first",
+        common=(*_RUN, "checkpoint", "episodes", "videos", "env.variation", "env.max_steps", *_PLANNER, "controls"),
+    ),
+    "evaluate-open-loop": Verb(
+        "measure a world model on recorded episodes, without a simulator",
+        "job",
+        "checkpoint=FOLDER data.path=DATASET name=first",
+        common=(
+            *_RUN, "checkpoint", "data.path", "data.cameras", "data.fps", "data.windows", "data.split",
+            "data.embodiment",
+            *_PLANNER, "open_loop.horizon", "open_loop.samples",
+        ),
+    ),
+    "probe": Verb(
+        "measure what can be read off a frozen encoder's features on labelled videos",
+        "job",
+        "encoder=FOLDER data.path=FOLDER name=first",
+        common=(
+            *_RUN, "encoder", "target", "data.path", "data.fps", "data.frames", "probe.kind", "lrs", "trainer.steps",
+        ),
+    ),
+    "predict": Verb("print the classes of a video, or its numbers", "file", "VIDEO --probe FOLDER", ("video",)),
+    "inspect": Verb(
+        "describe videos, trajectories or a checkpoint, and list their faults", "file", "PATH", ("path",)
+    ),
+    "report": Verb("draw a run's curves, masks and features into one HTML file", "file", "RUN", ("run",)),
+    "compare": Verb(
+        "measure what can be read off several encoders' features of test scenes, and compare",
+        "file",
+        "RUN RUN ...",
+        ("encoders",),
+    ),
+    "convert": Verb(
+        "convert a checkpoint between formats, or trajectories to LeRobot v3.0",
+        "file",
+        "SOURCE DESTINATION",
+        ("source", "destination"),
+    ),
+    "demo": Verb(
+        "watch the shipped model reach goal images",
+        "job",
+        "",
+        common=("name", "seed", "device", "episodes", "videos", "env.variation", *_PLANNER),
+    ),
+    "bench": Verb("measure speed next to a baseline and the machine's limit", "job", "NAME", ("bench",)),
+}  # fmt: skip
+
+
+def verb_module(verb: str) -> ModuleType:
+    """Return the module of a verb."""
+    return importlib.import_module(f"vjepa_world.cli.{file_name(verb)}")
+
+
+def file_name(verb: str) -> str:
+    """Return how a verb's files are named: its module, its YAML and the folder of its runs."""
+    return verb.replace("-", "_")
+
+
+def config_of(verb: str, words: Sequence[str], *, file: Path | None = None) -> Any:
+    """Return the configuration of a verb.
+
+    Args:
+        verb: The verb.
+        words: What follows it on the command line.
+        file: A YAML file with keys of the configuration.
+
+    Raises:
+        ConfigError: If a word is not allowed.
+    """
+    from vjepa_world.cli.shared.words import key_values
+    from vjepa_world.config import compose
+
+    schema = verb_module(verb).Config
+    return compose(file_name(verb), schema, key_values(words, schema, VERBS[verb].positional), file=file)
+
+
+def help_of_verb(verb: str, *, everything: bool = False) -> str:
+    """Return the help of a verb: its common keys, or all."""
+    from vjepa_world.config.help import describe
+
+    about = VERBS[verb]
+    keys = None if everything or not about.common else about.common
+    text = describe(file_name(verb), verb_module(verb).Config, keys=keys)
+    return (
+        f"usage: vjepa-world {verb} {about.example}".rstrip()
+        + f"\n\n{about.description}\n\n{text}\n\n{_OPTIONS}"
+    )
+
+
+_OPTIONS = """\
+Keys may be given as flags: --key value, --key=value, --flag, --no-flag.
+  --config FILE   start from the keys of a YAML file
+  --print-config  print the configuration as YAML, and do nothing else
+  --help-all      list all keys"""
