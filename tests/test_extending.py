@@ -19,22 +19,21 @@ DOCS = (REPO / "docs" / "extending.md").read_text(encoding="utf-8")
 MODULES = dict(re.findall(r"<!-- file: (\w+)\.py -->\n```python\n(.*?)^```", DOCS, re.M | re.S))
 COMMANDS = dict(re.findall(r"<!-- run: (\w+) -->\n```bash\n(.*?)^```", DOCS, re.M | re.S))
 
-CPU = ["device=cpu", "threads=1"]
+EVALUATE = ["device=cpu", "threads=1", "env.max_steps=3", "env.image_size=64", "planner.num_iterations=1"]
+TRAIN = [word for word in SMALL if not word.startswith("data.")] + ["trainer.steps=2"]
 #: What makes the commands quick.
 QUICKER = {
-    "my_task": [
-        *CPU,
-        "env.image_size=64",
-        "planner.num_samples=8",
-        "planner.num_iterations=1",
-        "planner.num_elites=2",
-    ],
-    "my_objective": [*(word for word in SMALL if not word.startswith("data.")), "trainer.steps=2"],
+    "my_task": [*EVALUATE, "planner.num_samples=8"],
+    "my_planner": EVALUATE,
+    "my_energy": [*EVALUATE, "planner.num_samples=8"],
+    "my_objective": TRAIN,
 }
 #: What they print.
 PRINTED = {
     "my_format": "of 1 episodes, 8 frames at 10/s",
     "my_task": "2 episodes",
+    "my_planner": "2 episodes",
+    "my_energy": "2 episodes",
     "my_objective": "runs/pretrain/denoised",
 }
 

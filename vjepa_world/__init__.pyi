@@ -34,6 +34,9 @@ from vjepa_world.models.config import WorldModelConfig as WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder as VideoEncoder
 from vjepa_world.models.world_model import LatentWorldModel as LatentWorldModel
 from vjepa_world.ops.convention import Convention as Convention
+from vjepa_world.planning.build import load_planner as load_planner
+from vjepa_world.planning.build import load_policy as load_policy
+from vjepa_world.planning.config import PlanningConfig as PlanningConfig
 from vjepa_world.planning.policy import PlannerPolicy as PlannerPolicy
 from vjepa_world.planning.policy import RandomPolicy as RandomPolicy
 from vjepa_world.pretrained.classifier import Classifier as Classifier
