@@ -18,6 +18,8 @@ from planners.number_checks import (
     check_fractions,
     check_positive,
     check_positive_fraction,
+    is_sequence,
+    to_python,
 )
 
 _COUNT: dict[str, Any] = {"range": (1, 10**6)}  # samples, iterations and steps are held in memory
@@ -90,8 +92,10 @@ class EliteSearchConfig(GaussianSearchConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("num_elites", self.num_elites, most=self.num_samples, most_name="num_samples")
-        check_fractions("momentum_mean", self.momentum_mean)
-        check_fractions("momentum_std", self.momentum_std)
+        for name in ("momentum_mean", "momentum_std"):
+            got = getattr(self, name)
+            fractions = check_fractions(name, got)
+            object.__setattr__(self, name, fractions if is_sequence(to_python(got)) else fractions[0])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -170,7 +170,7 @@ def test_few_finite_samples_are_the_only_elites() -> None:
     [
         ({"num_samples": 5, "num_elites": 6}, r"num_elites is 6; .* at most num_samples=5"),
         ({"momentum_mean": -0.1}, r"momentum_mean is -0\.1; allowed is a number in \[0, 1\]"),
-        ({"momentum_std": [0.1, 0.2, 0.3]}, r"momentum_std is \[0\.1, 0\.2, 0\.3\].* model's 1 action axes"),
+        ({"momentum_std": [0.1, 0.2, 0.3]}, r"momentum_std is \(0\.1, 0\.2, 0\.3\).* model's 1 action axes"),
         ({"initial_std": 0.0}, r"initial_std is 0\.0; allowed is a finite number above 0"),
         ({"answer": "median"}, r"answer is 'median'; allowed are 'best', 'mean'"),
     ],
