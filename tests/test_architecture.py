@@ -34,7 +34,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.runs": (*_BASE, "vjepa_world.config"),
     "vjepa_world.plugins": ("vjepa_world.errors",),
     "vjepa_world.ops": ("vjepa_world.errors",),
-    "vjepa_world.models": (*_BASE, "vjepa_world.ops"),
+    "vjepa_world.models": (*_BASE, "vjepa_world.ops", "vjepa_world.registry"),
     "vjepa_world.data": (*_BASE, "vjepa_world.config.ranges", "vjepa_world.ops"),
     "vjepa_world.pretrained": (*_BASE, "vjepa_world.models", "vjepa_world.ops"),
     "vjepa_world.planning": (

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.files.validation import short
 
-ENCODER_KINDS = ("vjepa", "pixels")
+ENCODER_KINDS = ("vjepa", "pixels", "registered", "features")
 PROBE_KINDS = ("attentive", "linear")
 ROPE_CONVENTIONS = ("tiled", "interleaved")
 POSITIONS = (*ROPE_CONVENTIONS, "sincos")
@@ -463,7 +463,9 @@ class WorldModelConfig:
     Attributes:
         encoder: The frozen encoder.
         predictor: The action-conditioned predictor.
-        encoder_kind: vjepa, or pixels for the raw-pixel control.
+        encoder_kind: vjepa; pixels for the raw-pixel control; registered for one of another package; features for none:
+            the features were computed elsewhere.
+        encoder_name: Name of the registered encoder.
         latents: How the encoder's tokens are reduced before the predictor.
         embodiments: The robots, each with its own sizes, statistics and bounds; the first is the default.
         views: Camera images in a frame, side by side, all of one size.
@@ -475,6 +477,7 @@ class WorldModelConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     predictor: ActionPredictorConfig = field(default_factory=ActionPredictorConfig)
     encoder_kind: str = "vjepa"
+    encoder_name: str = ""
     latents: LatentsConfig = field(default_factory=LatentsConfig)
     embodiments: tuple[EmbodimentConfig, ...] = (EmbodimentConfig(),)
     views: int = 1
@@ -487,6 +490,11 @@ class WorldModelConfig:
         if self.encoder_kind not in ENCODER_KINDS:
             raise ConfigError(
                 f"encoder_kind '{self.encoder_kind}' is not known; allowed: {', '.join(ENCODER_KINDS)}."
+            )
+        if (self.encoder_kind == "registered") != bool(self.encoder_name):
+            raise ConfigError(
+                f"encoder_kind is {self.encoder_kind} and encoder_name is '{self.encoder_name}'; a registered encoder "
+                "needs both, others have no name."
             )
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):

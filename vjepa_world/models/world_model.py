@@ -6,6 +6,7 @@ predictor, D feature width, S samples, K horizon, A action size, P state size, X
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -24,6 +25,7 @@ from vjepa_world.models.inference.cached_rollout import CachedRollout
 from vjepa_world.models.input_range import image_warnings, state_warnings
 from vjepa_world.models.inverse_model import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
+from vjepa_world.models.registered_encoder import NoEncoder, RegisteredEncoder
 from vjepa_world.ops.pixels import normalize_video, resize_frames
 from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers, check_tokens
 
@@ -44,13 +46,8 @@ class LatentWorldModel(nn.Module):
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder: VideoEncoder | PixelEncoder
-        if config.encoder_kind == "pixels":
-            self.encoder = PixelEncoder(config.encoder)
-            width = self.encoder.width
-        else:
-            self.encoder = VideoEncoder(config.encoder)
-            width = config.encoder.embed_dim
+        self.encoder = _encoder_of(config)
+        width = self.encoder.width if isinstance(self.encoder, PixelEncoder) else config.encoder.embed_dim
         self.predictor = ActionPredictor(config.predictor, width, config.grid, config.embodiments)
         rows, columns = config.grid
         sizes = {robot.name: (robot.action_dim, robot.state_dim) for robot in config.embodiments}
@@ -172,10 +169,36 @@ class LatentWorldModel(nn.Module):
         """Encode images of one view each: `[M, C, H, W]` uint8 to `[M, n, D]`; see :meth:`frozen_features`."""
         images = check_frames(images, "[M, C, H, W]", name="images")
         images = resize_frames(images.to(self._filled_device()), self.config.encoder.image_size)
-        features = self.encoder(normalize_video(images).unsqueeze(1))
-        if self.config.encoder_kind == "vjepa":
-            features = F.layer_norm(features, features.shape[-1:])
-        return pool_tokens(features, self.config.frozen_side)
+        return self.frozen_tokens(self.encoder(normalize_video(images).unsqueeze(1)))
+
+    def frozen_tokens(self, encoded: Tensor) -> Tensor:
+        """Return an encoder's tokens of one view `[M, n, D]`, LayerNormed (but for pixels), pooled if so configured."""
+        if self.config.encoder_kind != "pixels":
+            encoded = F.layer_norm(encoded, encoded.shape[-1:])
+        return pool_tokens(encoded, self.config.frozen_side)
+
+    @torch.no_grad()
+    def goal_features(self, features: Tensor) -> Tensor:
+        """Return goals as the planner compares them, from features that were computed elsewhere.
+
+        Args:
+            features: The encoder's tokens of one view, `[..., n, D]`; they are LayerNormed here.
+
+        Returns:
+            `[..., N, D]`, as :meth:`encode_goal` returns them.
+
+        Raises:
+            ConfigError: If they are of another number of tokens or another width.
+        """
+        wanted = [self.config.encoder.grid_size**2, self.feature_dim]
+        if list(features.shape[-2:]) != wanted or self.config.views != 1:
+            raise ConfigError(
+                f"features have {list(features.shape[-2:])} tokens and channels for {self.config.views} views; "
+                f"expected {wanted} of one view."
+            )
+        rows = features.to(self._filled_device()).float().reshape(-1, *wanted)
+        tokens = self.compact(self.frozen_tokens(rows)).float()
+        return tokens.reshape(*features.shape[:-2], *tokens.shape[1:])
 
     def compact(self, frozen: Tensor) -> Tensor:
         """Return the predictor's tokens `[M, N, D]` of frozen features `[M, N0, D]`: the same, or learned queries'."""
@@ -219,6 +242,45 @@ class LatentWorldModel(nn.Module):
                 such embodiment; if the weights are on the meta device.
         """
         frames = check_frames(frames, _axes("B, T", self.config.views), views=self.config.views)
+        robot = self._checked_robot(frames.shape[:2], states, extrinsics, actions, embodiment)
+        features = self.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        return self._context(features, states, extrinsics, actions, robot)
+
+    @torch.no_grad()
+    def encode_features(
+        self,
+        features: Tensor,
+        states: Tensor | None,
+        extrinsics: Tensor | None = None,
+        actions: Tensor | None = None,
+        *,
+        embodiment: str | None = None,
+    ) -> Context:
+        """Return the context of B problems from features that were computed elsewhere.
+
+        Args:
+            features: The encoder's tokens of one view, `[B, T, n, D]`; they are LayerNormed here.
+            states: `[B, T, S]`, in the data's units; the further arguments are those of :meth:`encode`.
+            extrinsics: Of the camera at each frame, `[B, T, X]`.
+            actions: Taken between the frames, `[B, T-1, A]`.
+            embodiment: Name of the robot; None for the first.
+
+        Raises:
+            CheckpointError: As :meth:`encode`.
+            ConfigError: As :meth:`encode` and :meth:`goal_features`.
+        """
+        robot = self._checked_robot(features.shape[:2], states, extrinsics, actions, embodiment)
+        return self._context(self.goal_features(features), states, extrinsics, actions, robot)
+
+    def _checked_robot(
+        self,
+        shape: Sequence[int],
+        states: Tensor | None,
+        extrinsics: Tensor | None,
+        actions: Tensor | None,
+        embodiment: str | None,
+    ) -> Embodiment:
+        """Check what is observed besides `[B, T]` frames, and return the robot."""
         given = {"states": states, "extrinsics": extrinsics, "actions": actions}
         for name, part in given.items():
             if part is not None:
@@ -227,8 +289,17 @@ class LatentWorldModel(nn.Module):
         _check_states(robot.config, states)
         self.predictor.check_extrinsics(extrinsics)
         robot.check(actions, None)
-        check_same_frames(given, *frames.shape[:2])
-        features = self.encode_frames(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        check_same_frames(given, *shape)
+        return robot
+
+    def _context(
+        self,
+        features: Tensor,
+        states: Tensor | None,
+        extrinsics: Tensor | None,
+        actions: Tensor | None,
+        robot: Embodiment,
+    ) -> Context:
         assert states is not None
         cameras, taken = (
             None if part is None else part.to(self.device).float() for part in (extrinsics, actions)
@@ -419,6 +490,14 @@ class LatentWorldModel(nn.Module):
         check_tokens("features", features, self.feature_dim, f"[{', '.join(axes)}]")
         images = self.decoder(features.reshape(-1, *features.shape[-2:]))
         return (images * 255).round().to(torch.uint8).reshape(*features.shape[:-2], *images.shape[1:])
+
+
+def _encoder_of(config: WorldModelConfig) -> VideoEncoder | PixelEncoder | NoEncoder:
+    if config.encoder_kind == "pixels":
+        return PixelEncoder(config.encoder)
+    if config.encoder_kind == "registered":
+        return RegisteredEncoder(config.encoder_name, config.encoder)
+    return NoEncoder(config.encoder) if config.encoder_kind == "features" else VideoEncoder(config.encoder)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import EncoderConfig, WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
+from vjepa_world.models.registered_encoder import ENCODERS, RegisteredEncoder
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.tensor_checks import check_device, check_format
 from vjepa_world.pretrained.checkpoint import Checkpoint
@@ -110,7 +111,8 @@ def load_encoder(
     """Load a frozen encoder.
 
     Args:
-        source: As in :func:`read_checkpoint`; of a world model, its encoder is loaded.
+        source: As in :func:`read_checkpoint`; of a world model, its encoder is loaded. Or the name of an encoder that
+            another package registered.
         config: An architecture, or a mapping with some of its fields (`image_size patch_size num_frames tubelet_size
             embed_dim depth num_heads` ...), which override the values of the file.
         weights: Which encoder of a Meta file; None for the reference implementation's default.
@@ -124,8 +126,15 @@ def load_encoder(
         CheckpointError: If there is none, it is broken, or it does not fit its description.
         ConfigError: If `config` has an unknown field.
     """
+    if str(source) in ENCODERS and not Path(source).exists():
+        return RegisteredEncoder(str(source)).to(check_device("device", device), check_format("dtype", dtype))
     checkpoint = read_checkpoint(source, weights=weights, encoder=as_overrides(config))
     if checkpoint.world_model is not None and checkpoint.world_model.encoder_kind != "vjepa":
+        name = checkpoint.world_model.encoder_name
+        if name:
+            raise CheckpointError(
+                f"{checkpoint.source} has the registered encoder '{name}'; load it by this name."
+            )
         kind = checkpoint.world_model.encoder_kind
         raise CheckpointError(f"{checkpoint.source} has a '{kind}' encoder, which holds no weights to load.")
     architecture = checkpoint.encoder

@@ -69,7 +69,7 @@ class FinetuneConfig:
         seed: Seed of all randomness.
         resume: Go on with a run that was stopped.
         device: auto, cpu, cuda or cuda:N.
-        encoder: A pretrain run or checkpoint folder; or a control, untrained or pixels.
+        encoder: A pretrain run, a checkpoint, a registered encoder; or a control, untrained or pixels.
         data: The trajectories.
         features: The cache of the frozen encoder's features.
         model: The encoder's architecture, for the controls only; a checkpoint brings its own.
@@ -85,7 +85,7 @@ class FinetuneConfig:
     seed: int = field(default=0, metadata=SEED)
     resume: bool = False
     device: str = "auto"
-    encoder: str = field(metadata={"example": "runs/pretrain/first"})
+    encoder: str = field(default="", metadata={"example": "runs/pretrain/first"})
     data: TrajectoryDataConfig = field(default_factory=TrajectoryDataConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     model: EncoderConfig = field(default_factory=EncoderConfig)

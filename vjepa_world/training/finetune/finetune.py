@@ -8,11 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from vjepa_world.data.features.store import FeatureStore
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
+from vjepa_world.models.registered_encoder import ENCODERS, RegisteredEncoder, sizes_of_features
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import load_encoder, read_checkpoint
 from vjepa_world.runs import provenance, read_metrics, recorded_config
@@ -23,11 +26,12 @@ from vjepa_world.training.engine.distributed import Ranks, process_group
 from vjepa_world.training.engine.run_folder import shared_run
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.finetune.config import PIXELS, UNTRAINED, FinetuneConfig
+from vjepa_world.training.finetune.feature_arrays import CAMERA, FeatureArrays
 from vjepa_world.training.finetune.frozen_features import frozen_features
 from vjepa_world.training.finetune.image_statistics import training_images
 from vjepa_world.training.finetune.robot_spec import embodiments_of
 from vjepa_world.training.finetune.task import FinetuneTask
-from vjepa_world.training.finetune.trajectory_sources import TrajectorySource, open_sources
+from vjepa_world.training.finetune.trajectory_sources import FeatureSource, TrajectorySource, open_sources
 from vjepa_world.training.finetune.window_batches import (
     Augmentation,
     CachedWindows,
@@ -61,7 +65,11 @@ class FinetuneResult:
 
 
 def finetune(
-    config: FinetuneConfig, *, dataset: TrajectoryDataset | None = None, folder: str | Path | None = None
+    config: FinetuneConfig,
+    *,
+    dataset: TrajectoryDataset | None = None,
+    features: Sequence[Tensor] | None = None,
+    folder: str | Path | None = None,
 ) -> FinetuneResult:
     """Train a world model on a frozen encoder, in one process or as one of several that `torchrun` started.
 
@@ -70,6 +78,9 @@ def finetune(
     Args:
         config: The encoder, the data, the predictor, the objective and the trainer.
         dataset: An open dataset, of files or in memory, instead of `config.data.path`.
+        features: Frozen features of each of the dataset's episodes that another encoder computed, float `[T, N, D]`
+            with a square number N of tokens, instead of `config.encoder`; they are LayerNormed. The model then plans
+            with `encode_features` and `goal_features`, and has no decoder.
         folder: The run folder; None for `runs/finetune/NAME` with `config.name`, or the date and time.
 
     Raises:
@@ -79,6 +90,7 @@ def finetune(
         TrainingError: If the loss or a gradient is not finite.
         CheckpointError: If a checkpoint cannot be read or written.
     """
+    _check_features(config, features)
     device = training_device(config.device)
     set_threads(config.trainer.threads)
     if config.features.cache and config.data.needs_pixels:
@@ -92,14 +104,23 @@ def finetune(
                 f"trainer.batch_size {config.trainer.batch_size} cannot be shared by {ranks.world_size} processes; "
                 "give a multiple of that."
             )
-        sources = open_sources(config.data, seed=config.seed, dataset=dataset)
-        model = _build_model(config, embodiments_of(sources), _views(config, sources)).to(device)
+        sources = open_sources(
+            config.data, seed=config.seed, dataset=dataset, camera=None if features is None else CAMERA
+        )
+        given = _feature_arrays(config, features, sources)
+        model = _build_model(config, embodiments_of(sources), _views(config, sources), given).to(device)
         _refuse_large_batches(config, model, ranks)
         with shared_run("finetune", config, ranks, folder=folder) as run:
-            stores = _stores(config, model, sources, ranks) if config.cached else []
-            for number, store in enumerate(stores):
-                sources[number] = sources[number].without(store.bad)
-            model.config = replace(model.config, images=training_images(sources))
+            stores: list[FeatureSource] = []
+            if given is not None:
+                given.transform(lambda episode: model.frozen_tokens(episode.to(device).float()))
+                stores = [given]
+            elif config.cached:
+                for number, store in enumerate(_caches(config, model, sources, ranks)):
+                    sources[number] = sources[number].without(store.bad)
+                    stores.append(store)
+            if given is None:
+                model.config = replace(model.config, images=training_images(sources))
             task = FinetuneTask(
                 model,
                 sources,
@@ -116,8 +137,39 @@ def finetune(
     return FinetuneResult(folder=run, model=model.eval(), sources=tuple(sources), is_main=ranks.is_main)
 
 
+def _check_features(config: FinetuneConfig, features: Sequence[Tensor] | None) -> None:
+    """Refuse a run that has an encoder and features in memory, or neither."""
+    if (features is None) == (not config.encoder):
+        raise ConfigError(
+            f"encoder is '{config.encoder}' and features in memory are {'not ' if features is None else ''}given; give "
+            f"one of them: encoder=runs/pretrain/first (a checkpoint, a registered encoder, {UNTRAINED} or {PIXELS}), "
+            "or features."
+        )
+
+
+def _feature_arrays(
+    config: FinetuneConfig, features: Sequence[Tensor] | None, sources: Sequence[TrajectorySource]
+) -> FeatureArrays | None:
+    """Return the features in memory, checked.
+
+    Raises:
+        ConfigError: If they would have to be of several datasets or views.
+        DataError: If they do not belong to the dataset's episodes.
+    """
+    if features is None:
+        return None
+    if config.data.views == "all" or len(sources) > 1:
+        raise ConfigError(
+            "features in memory are of one dataset and one view; leave data.sources and data.views=all out."
+        )
+    return FeatureArrays(features, sources[0].table.source)
+
+
 def _build_model(
-    config: FinetuneConfig, embodiments: tuple[EmbodimentConfig, ...], views: int = 1
+    config: FinetuneConfig,
+    embodiments: tuple[EmbodimentConfig, ...],
+    views: int,
+    features: FeatureArrays | None,
 ) -> LatentWorldModel:
     """Return a world model with the frozen encoder of `config` and new weights for all else.
 
@@ -125,22 +177,31 @@ def _build_model(
         config: The encoder and the architectures of the trained modules.
         embodiments: The robots.
         views: Camera images of a frame, side by side.
+        features: Features in memory, of which the model has no encoder.
 
     Raises:
         CheckpointError: If the encoder is neither a checkpoint nor a control.
     """
-    encoder = _open_encoder(config)
+    encoder = None if features is not None else _open_encoder(config)
+    kind, sizes, decoder = "pixels", config.model, config.decoder
+    if features is not None:
+        kind, sizes = "features", sizes_of_features(*features.shape)
+        decoder = replace(decoder, image_size=0)  # there are no images to learn from
+    elif encoder is not None:
+        kind = "registered" if isinstance(encoder, RegisteredEncoder) else "vjepa"
+        sizes = encoder.config
     with seeded(config.seed):
         model = LatentWorldModel(
             WorldModelConfig(
-                encoder=encoder.config if encoder else config.model,
+                encoder=sizes,
                 predictor=config.predictor,
-                encoder_kind="vjepa" if encoder else "pixels",
+                encoder_kind=kind,
+                encoder_name=encoder.name if isinstance(encoder, RegisteredEncoder) else "",
                 latents=config.latents,
                 embodiments=embodiments,
                 views=views,
                 inverse=config.inverse,
-                decoder=config.decoder,
+                decoder=decoder,
             )
         )
     if encoder is not None:
@@ -158,7 +219,7 @@ def _open_encoder(config: FinetuneConfig) -> VideoEncoder | None:
         return load_encoder(config.encoder)
     except CheckpointError as error:
         raise CheckpointError(
-            f"{error} Or take a control: encoder={UNTRAINED} or encoder={PIXELS}."
+            f"{error} Or take a registered encoder, or a control: encoder={UNTRAINED} or encoder={PIXELS}."
         ) from error
 
 
@@ -188,7 +249,7 @@ def _refuse_large_batches(config: FinetuneConfig, model: LatentWorldModel, ranks
     )
 
 
-def _stores(
+def _caches(
     config: FinetuneConfig, model: LatentWorldModel, sources: Sequence[TrajectorySource], ranks: Ranks
 ) -> list[FeatureStore]:
     """Return each dataset's cached features, computing those that no cache has."""
@@ -211,7 +272,7 @@ def _reader(
     config: FinetuneConfig,
     model: LatentWorldModel,
     sources: Sequence[TrajectorySource],
-    stores: Sequence[FeatureStore],
+    stores: Sequence[FeatureSource],
 ) -> WindowReader:
     if stores:
         return CachedWindows(
@@ -235,7 +296,7 @@ def _reader(
 def _origins(config: FinetuneConfig) -> dict[str, Any]:
     """Return how the encoder and the data were made, as far as their folders record it."""
     origins: dict[str, Any] = {}
-    if config.encoder not in (UNTRAINED, PIXELS):
+    if config.encoder and config.encoder not in (UNTRAINED, PIXELS, *ENCODERS):
         checkpoint = read_checkpoint(config.encoder)
         origins["encoder"] = checkpoint.details.get("provenance", f"{checkpoint.name}: {config.encoder}")
     if config.data.path or config.data.sources:

@@ -27,6 +27,7 @@ def feature_key(
     how = {
         "encoder": asdict(config.encoder),
         "kind": config.encoder_kind,
+        **({"name": config.encoder_name} if config.encoder_name else {}),
         "tokens": "mean over areas" if config.latents.kind == "pool" else "all",
         "computed in": str(dtype),
     }

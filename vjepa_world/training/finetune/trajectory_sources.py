@@ -120,7 +120,11 @@ class WindowDraw:
 
 
 def open_sources(
-    config: TrajectoryDataConfig, *, seed: int, dataset: TrajectoryDataset | None = None
+    config: TrajectoryDataConfig,
+    *,
+    seed: int,
+    dataset: TrajectoryDataset | None = None,
+    camera: str | None = None,
 ) -> list[TrajectorySource]:
     """Open all datasets of a run, read their states and actions, and hold out a share of each one's episodes.
 
@@ -128,6 +132,7 @@ def open_sources(
         config: The datasets, and how windows are cut.
         seed: Decides which episodes are held out.
         dataset: An open dataset instead of those that `config` names.
+        camera: What to call the only camera, instead of a camera of the dataset: where images are not read.
 
     Raises:
         ConfigError: No dataset is given, or one both ways.
@@ -146,7 +151,7 @@ def open_sources(
     else:
         named = replace(config, path=str(dataset.path)).all_sources()
         opened = dict.fromkeys(named, dataset)
-    return [_source(name, opened[name], source, config, seed) for name, source in named.items()]
+    return [_source(name, opened[name], source, config, seed, camera) for name, source in named.items()]
 
 
 def _source(
@@ -155,8 +160,9 @@ def _source(
     source: TrajectorySourceConfig,
     config: TrajectoryDataConfig,
     seed: int,
+    camera: str | None,
 ) -> TrajectorySource:
-    cameras = _cameras(dataset, source.cameras, config.views)
+    cameras = _cameras(dataset, source.cameras, config.views) if camera is None else (camera,)
     episodes, bad = read_episodes(dataset, max_bad_fraction=config.max_bad_fraction)
     return make_source(
         dataset,

@@ -14,6 +14,7 @@ import torch
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.probe import Probe
+from vjepa_world.models.registered_encoder import ENCODERS
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.pretrained import load_encoder, read_checkpoint
 from vjepa_world.pretrained.probes import CLASSIFICATION, REGRESSION, SavedProbe, probe_files, weights_digest
@@ -196,8 +197,8 @@ class _ProbeFiles:
         }
         if encoder is None or labelled is None:
             return
-        origin = read_checkpoint(config.encoder)
-        self.provenance["encoder"] = origin.details.get("provenance", {})
+        if config.encoder not in ENCODERS:
+            self.provenance["encoder"] = read_checkpoint(config.encoder).details.get("provenance", {})
         self.about |= {
             "encoder": config.encoder,
             "encoder_digest": weights_digest(encoder),

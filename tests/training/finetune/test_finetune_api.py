@@ -1,0 +1,163 @@
+"""`finetune` as a function: datasets and features in memory, registered encoders."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.training.bump_world import FPS, LENGTH, SIDE, WIDTH, BumpWorld
+from tests.training.tiny import assert_same_state, trainer_config
+from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataConfig
+from vjepa_world.data.trajectories.in_memory import EpisodeArrays, InMemoryDataset
+from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.models.config import ActionPredictorConfig, LatentsConfig
+from vjepa_world.models.registered_encoder import ENCODERS, register_encoder
+from vjepa_world.pretrained import load_encoder, load_world_model
+from vjepa_world.training.finetune.config import FinetuneConfig
+from vjepa_world.training.finetune.finetune import finetune
+
+CONFIG = FinetuneConfig(
+    data=TrajectoryDataConfig(frames=3),
+    predictor=ActionPredictorConfig(embed_dim=48, depth=2, num_heads=2, mlp_ratio=2.0),
+    latents=LatentsConfig(kind="none"),
+    trainer=trainer_config(steps=3, threads=1),
+    device="cpu",
+)
+WORLD = BumpWorld(120, seed=1)
+
+
+def dataset(images: bool = False) -> InMemoryDataset:
+    """Return the bumps as arrays; their images are noise."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (len(WORLD.numbers), LENGTH, 32, 32, 3), dtype=np.uint8)
+    episodes = [
+        EpisodeArrays(states=episode.states, actions=episode.actions, frames=frames[number] if images else {})
+        for number, episode in enumerate(WORLD.numbers)
+    ]
+    return InMemoryDataset(episodes, fps=FPS)
+
+
+def features() -> list[Tensor]:
+    return [by_camera["camera0"] for by_camera in WORLD.features]
+
+
+def test_a_model_learns_from_features_in_memory_and_plans_from_them(tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    trainer = trainer_config(steps=200, batch_size=24, lr=5e-3, log_every=50, checkpoint_every=200, threads=1)
+    config = replace(CONFIG, trainer=trainer, data=TrajectoryDataConfig(frames=3, val_fraction=0.1))
+    result = finetune(config, dataset=dataset(), features=features(), folder=tmp_path / "run")
+    assert torch.equal(torch.random.get_rng_state(), before)
+    last = result.metrics()[-1]
+    assert last["val_error"] < 0.9 * last["val_copy_last_frame"]
+    assert last["val_shuffled_actions"] > 1.1 * last["val_error"]
+    model = load_world_model(result.folder)
+    assert_same_state(model, result.model)
+
+    window, states = features()[0][None, :1], torch.from_numpy(WORLD.numbers[0].states)[None, :1].float()
+    context = model.encode_features(window, states)
+    assert context.features.shape == (1, 1, SIDE**2, WIDTH)
+    action = torch.from_numpy(WORLD.numbers[0].actions)[None, None, :1].float()
+    predicted = model.rollout(context, action)[0, 0, 0]
+    goal = model.goal_features(features()[0][1])
+    assert (predicted - goal).abs().mean() < (context.features[0, 0] - goal).abs().mean()
+    with pytest.raises(ConfigError, match="trained on features in memory and has no encoder"):
+        model.encode(torch.zeros(1, 1, 3, 32, 32, dtype=torch.uint8), states)
+
+
+def test_learned_tokens_are_trained_on_features_in_memory(tmp_path: Path) -> None:
+    latents = LatentsConfig(kind="queries", side=2, embed_dim=16, depth=1, num_heads=2)
+    config = replace(CONFIG, latents=latents)
+    result = finetune(config, dataset=dataset(), features=features(), folder=tmp_path / "run")
+    assert result.metrics()[-1]["loss_reconstruct"] > 0
+    assert result.model.goal_features(features()[0]).shape == (LENGTH, 4, WIDTH)
+
+
+def test_features_that_do_not_belong_to_the_dataset_are_refused(tmp_path: Path) -> None:
+    short = features()
+    short[3] = short[3][:-1]
+    for given in (short, features()[:-1]):
+        with pytest.raises(
+            DataError, match=r"the features of .* are .*; expected finite numbers \[9, 16, 8\]"
+        ):
+            finetune(CONFIG, dataset=dataset(), features=given, folder=tmp_path / "run")
+    with pytest.raises(ConfigError, match="2 tokens of width 8; expected a square number of tokens"):
+        finetune(CONFIG, dataset=dataset(), features=[f[:, :2] for f in features()], folder=tmp_path / "run")
+    several = replace(CONFIG, data=TrajectoryDataConfig(frames=3, views="all"))
+    both = replace(CONFIG, encoder="pixels")
+    with pytest.raises(
+        ConfigError, match="of one dataset and one view; leave data.sources and data.views=all out"
+    ):
+        finetune(several, dataset=dataset(), features=features(), folder=tmp_path / "run")
+    with pytest.raises(
+        ConfigError, match="encoder is '' and features in memory are not given; give one of them"
+    ):
+        finetune(CONFIG, dataset=dataset(), folder=tmp_path / "run")
+    with pytest.raises(ConfigError, match="encoder is 'pixels' and features in memory are given"):
+        finetune(both, dataset=dataset(), features=features(), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+class Patches(nn.Module):
+    """A frozen encoder: one linear map of each patch of 8 x 8 pixels."""
+
+    image_size, num_frames = 32, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Conv2d(3, 12, 8, stride=8, bias=False)
+        nn.init.normal_(self.map.weight, generator=torch.Generator().manual_seed(0))
+
+    def forward(self, video: Tensor) -> Tensor:
+        return (
+            self.map(video.flatten(0, 1))
+            .flatten(2)
+            .transpose(1, 2)
+            .unflatten(0, video.shape[:2])
+            .flatten(1, 2)
+        )
+
+
+@pytest.fixture
+def patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENCODERS, "_own", dict(ENCODERS._own))
+    register_encoder("patches")(Patches)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_registered_encoder_is_used_by_its_name(patches: None, tmp_path: Path, cache: bool) -> None:
+    config = replace(
+        CONFIG, encoder="patches", features=FeaturesConfig(cache=cache, root=str(tmp_path / "cache"))
+    )
+    result = finetune(config, dataset=dataset(images=True), folder=tmp_path / "run")
+    model = load_world_model(result.folder)
+    assert_same_state(model, result.model)
+    assert (model.config.encoder_kind, model.config.encoder_name) == ("registered", "patches")
+    frames = torch.randint(0, 256, (2, 1, 3, 32, 32), dtype=torch.uint8)
+    context = model.encode(frames, torch.zeros(2, 1, 2))
+    tokens = load_encoder("patches")((frames.float() / 255 - MEAN) / STD)
+    torch.testing.assert_close(
+        context.features[:, 0], nn.functional.layer_norm(tokens, (12,)), atol=1e-4, rtol=1e-4
+    )
+
+
+MEAN, STD = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+
+
+def test_an_encoder_without_the_expected_features_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ENCODERS, "_own", dict(ENCODERS._own))
+
+    class Pooled(Patches):
+        def forward(self, video: Tensor) -> Tensor:
+            return super().forward(video)[:, :3]
+
+    register_encoder("pooled")(Pooled)
+    with pytest.raises(ConfigError, match=r"'pooled' returns \[1, 3, 12\] for one image of 32 pixels"):
+        load_encoder("pooled")
+    register_encoder("nothing")(nn.Identity)
+    with pytest.raises(ConfigError, match="the encoder 'nothing' is no module with weights"):
+        load_encoder("nothing")
