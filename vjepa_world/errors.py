@@ -1,4 +1,4 @@
-"""The root of every error that vjepa-world raises on purpose, and the helper that names the nearest word."""
+"""Base classes of all errors that vjepa-world raises deliberately, and nearest-name hints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class VJEPAWorldError(Exception):
-    """What was got, what was allowed, and what to do. The command line prints it and exits with 2."""
+    """States the value, what is allowed, and what to do. The command line prints the message and exits with 2."""
 
 
 class ConfigError(VJEPAWorldError):
@@ -19,7 +19,7 @@ class DataError(VJEPAWorldError):
 
 
 class CheckpointError(VJEPAWorldError):
-    """A checkpoint is missing, broken, or does not fit what it is asked to do."""
+    """A checkpoint is missing, broken or unsuitable for its use."""
 
 
 class InstallationError(VJEPAWorldError):
@@ -27,7 +27,7 @@ class InstallationError(VJEPAWorldError):
 
 
 class TrainingError(VJEPAWorldError):
-    """Training cannot go on: a non-finite loss, a full disk."""
+    """Training cannot continue: a non-finite loss, a full disk."""
 
 
 def nearest(word: str, allowed: Iterable[str], *, in_order: bool = False) -> str:

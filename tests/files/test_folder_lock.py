@@ -144,7 +144,7 @@ def test_without_locks_the_file_alone_decides(
 ) -> None:
     caplog.set_level(logging.WARNING, logger="vjepa_world")
     with locked_folder(tmp_path):
-        assert "has no locks" in caplog.text
+        assert "does not support locks" in caplog.text
         assert not is_free(tmp_path)  # this very process has it
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

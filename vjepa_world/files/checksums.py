@@ -1,7 +1,8 @@
-"""Checksums of the files that we write, so that a bit that flips on a disk or in a copy is noticed when they are read.
+"""Checksums of the files that we write, so that corruption on a disk or in a copy is detected when they are read.
 
-A safetensors file carries its own in its header, where copies and renamings do not lose it. It is the XXH3 of the whole
-file (64 bits) with zeros in its place, which takes little longer than the reading: a fifth of what CRC-32 takes.
+A safetensors file stores its checksum in its own header, so that copying and renaming preserve it. It is the XXH3
+(64 bits) of the whole file with zeros in place of the checksum; it takes little longer than reading the file, and a
+fifth of the time of CRC-32.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from typing import BinaryIO
 
 from xxhash import xxh3_64
 
-#: Stands in a file's metadata until `seal` knows the checksum.
+#: Placeholder in a file's metadata until `seal` writes the checksum.
 UNSEALED = "xxh3=0000000000000000"
 
 _SEAL = re.compile(rb"xxh3=(.{16})", re.DOTALL)
-_CHUNK = 1 << 20  # what is read at once, into the same memory: it stays in the processor's cache
+_CHUNK = 1 << 20  # one buffer that stays in the CPU cache
 _LENGTH_BYTES = 8  # of the header, little-endian, at the start of a safetensors file
-_LONGEST_HEADER = 100_000_000  # as the library allows
+_LONGEST_HEADER = 100_000_000  # the library's limit
 
-#: What transformers must find beside the checksum. The library writes the two in an order that differs from run to run.
+#: transformers requires `format`. The safetensors library writes the two keys in an order that varies between runs.
 MODEL_METADATA = {"format": "pt", "checksum": UNSEALED}
 _ORDERS = tuple(
     "{" + ",".join(f'"{key}":"{MODEL_METADATA[key]}"' for key in keys) + "}"
@@ -32,7 +33,7 @@ def file_checksum(path: Path) -> str:
     """Return the XXH3 of a file, 16 hexadecimal digits.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: If it cannot be read.
     """
     with path.open("rb") as stream:
         return _rest(stream, b"")
@@ -42,8 +43,8 @@ def seal(path: Path) -> None:
     """Write the checksum of a safetensors file into its header, in place of `UNSEALED`.
 
     Raises:
-        OSError: It cannot be read or written.
-        ValueError: Its metadata have no `UNSEALED`.
+        OSError: If it cannot be read or written.
+        ValueError: If its metadata have no `UNSEALED`.
     """
     with path.open("r+b") as stream:
         header = _header(stream)
@@ -57,10 +58,10 @@ def seal(path: Path) -> None:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether a safetensors file has a checksum, and it is another one than its content's.
+    """Return whether a safetensors file has a checksum that does not match its content.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: If it cannot be read.
     """
     with path.open("rb") as stream:
         header = _header(stream)
@@ -72,14 +73,14 @@ def is_damaged(path: Path) -> bool:
 
 
 def _header(stream: BinaryIO) -> bytes:
-    """Return the header with its length before it, and leave the stream behind it; b"" where there is none."""
+    """Return the header including its length prefix, and leave the stream after it; b"" if there is none."""
     length = int.from_bytes(stream.read(_LENGTH_BYTES), "little")
     stream.seek(0)
     return stream.read(_LENGTH_BYTES + length) if length <= _LONGEST_HEADER else b""
 
 
 def _rest(stream: BinaryIO, before: bytes) -> str:
-    """Return the checksum of these bytes with the rest of the stream behind them."""
+    """Return the checksum of these bytes followed by the rest of the stream."""
     checksum = xxh3_64(before)
     chunk = memoryview(bytearray(_CHUNK))
     while size := stream.readinto(chunk):  # type: ignore[attr-defined]

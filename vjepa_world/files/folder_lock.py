@@ -1,4 +1,4 @@
-"""One process at a time in a folder: a lock that the kernel releases, however its owner ends."""
+"""Exclusive use of a folder by one process: a lock that the kernel releases whenever its owner ends."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ logger = logging.getLogger(__name__)
 
 LOCK_FILE = ".lock"
 
-#: What a file system without locks answers.
+#: Errors of a file system without locks.
 _UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class FolderInUseError(VJEPAWorldError):
-    """Another process works in the folder."""
+    """Another process uses the folder."""
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The process that holds a lock, as its file says.
+    """The process that holds a lock, as recorded in the lock file.
 
     Attributes:
-        pid: Process number.
-        host: Name of its machine.
+        pid: Process id.
+        host: Host name.
         since: Local time at which it took the lock.
-        started: When it began, in the kernel's clock ticks since boot; 0 where that is not known.
-        job: Number of its Slurm job; a job that is requeued keeps it.
+        started: Start time of the process in clock ticks since boot; 0 if unknown.
+        job: Slurm job id, which a requeued job keeps.
     """
 
     pid: int
@@ -50,7 +50,7 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> Owner:
-        """Return the owner that this process is."""
+        """Return this process as an owner."""
         return cls(
             pid=os.getpid(),
             host=socket.gethostname(),
@@ -63,11 +63,11 @@ class Owner:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
     def may_live(self) -> bool:
-        """Say whether the process may still run; one on another machine may, unless it is this job requeued."""
+        """Return whether the process may still run; on another host it may, unless this is the same job, requeued."""
         if self.host != socket.gethostname():
             return not (self.job and self.job == os.environ.get("SLURM_JOB_ID"))
         started = _start_ticks(self.pid)
-        if started:  # a number is given to another process in time
+        if started:  # process ids are reused
             return self.started in (0, started)
         try:
             os.kill(self.pid, 0)
@@ -79,11 +79,11 @@ class Owner:
 
 
 def locked_folder(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold an existing folder's lock as long as the block lasts; refuse at once where another process holds it.
+    """Hold an existing folder's lock during the block; fail at once if another process holds it.
 
-    The lock (flock on `.lock`) belongs to the open file, so it ends with the process that took it, also by SIGKILL;
-    children that are forked do not inherit it. The file says who holds it, and is removed with the lock. On a file
-    system without locks the file alone decides: it counts for as long as the process that it names may live.
+    The lock (flock on `.lock`) belongs to the open file, so it ends with its process, also after SIGKILL; forked
+    children do not inherit it. The file records the owner and is removed with the lock. On a file system without locks,
+    the content of the file decides: it is valid as long as the recorded process may live.
 
     Raises:
         FolderInUseError: If another process holds it.
@@ -93,9 +93,9 @@ def locked_folder(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def refuse_visibly_locked(folder: Path) -> None:
-    """Refuse early a folder whose lock names another living process of this machine; `locked_folder` decides.
+    """Fail early if a folder's lock file names another live process of this host; `locked_folder` is authoritative.
 
-    Nothing is locked, so that nobody else is refused for it meanwhile.
+    No lock is taken, so no other process is refused because of this check.
 
     Raises:
         FolderInUseError: If there is such a process.
@@ -103,12 +103,12 @@ def refuse_visibly_locked(folder: Path) -> None:
     try:
         descriptor = os.open(folder / LOCK_FILE, os.O_RDONLY)
     except OSError:
-        return  # taking the lock says what is wrong
+        return  # taking the lock will report the problem
     try:
         owner = _owner(descriptor)
     finally:
         os.close(descriptor)
-    # Its time of beginning tells it from a later process that was given the same number.
+    # The start time distinguishes it from a later process with the same id.
     if owner is None or not owner.started or owner.host != socket.gethostname() or owner.pid == os.getpid():
         return
     if owner.may_live():
@@ -117,11 +117,11 @@ def refuse_visibly_locked(folder: Path) -> None:
 
 @contextlib.contextmanager
 def locked_output(target: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder that is yet to be written, as `locked_folder` does; it lies next to it.
+    """Hold the lock of a file or folder that does not exist yet; the lock file lies next to it.
 
     Raises:
         FolderInUseError: If another process writes it.
-        OSError: If the folder around it cannot be made or written.
+        OSError: If its parent folder cannot be created or written.
     """
     whole = Path(os.path.abspath(target))  # "." and "a/.." have no name of their own
     whole.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def _locked(path: Path, what: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # First the name: whoever opens the file afterwards makes a new one. A file that stays does no harm.
+        # The name goes first: a process that opens the file afterwards creates a new one. A leftover file is harmless.
         with contextlib.suppress(OSError):
             path.unlink()
         _held.discard(handle)
@@ -144,14 +144,14 @@ def _locked(path: Path, what: Path) -> Iterator[None]:
 
 
 class _Handle:
-    """An open lock file; closed in forked children, which would else keep the lock of a dead parent."""
+    """An open lock file; closed in forked children, which would otherwise keep the lock of a dead parent."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self._close = weakref.finalize(self, os.close, descriptor)
 
     def close(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         self._close()
 
 
@@ -178,16 +178,16 @@ def _acquire(path: Path, what: Path) -> _Handle:
             if error.errno not in _UNSUPPORTED:
                 raise
             _refuse_living(path, what, _owner(handle.descriptor))
-        if _is_at(handle.descriptor, path):  # else its owner removed it between the two calls
+        if _is_at(handle.descriptor, path):  # otherwise its owner removed it between the two calls
             _write_owner(handle.descriptor)
             return handle
         handle.close()
 
 
 def _refuse_living(path: Path, what: Path, owner: Owner | None) -> None:
-    """Decide by the file alone, where the file system has no locks."""
+    """Decide by the content of the lock file, on a file system without locks."""
     logger.warning(
-        "the file system of %s has no locks: of two processes that start there in the same moment, neither is refused",
+        "the file system of %s does not support locks: two processes that start at the same moment are not detected",
         what,
     )
     if owner is not None and owner.may_live():
@@ -197,12 +197,12 @@ def _refuse_living(path: Path, what: Path, owner: Owner | None) -> None:
 def _in_use(what: Path, owner: Owner | None, hint: str = "") -> FolderInUseError:
     who = owner or "another process"
     return FolderInUseError(
-        f"{what} is in use by {who}: wait until it ends, or give another name or folder.{hint}"
+        f"{what} is in use by {who}: wait until it ends, or choose another name or folder.{hint}"
     )
 
 
 def _owner(descriptor: int, patience_s: float = 0.0) -> Owner | None:
-    """Return who the file names; None where it names nobody, also after as long as its owner takes to write it."""
+    """Return the owner recorded in the file, waiting up to `patience_s` for it to be written; None without one."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
@@ -226,7 +226,7 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _start_ticks(pid: int) -> int:
-    """Return when a process began, as Linux counts; 0 where it is not known, or there is no such process."""
+    """Return the start time of a process in clock ticks since boot; 0 if unknown or if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         return int(stat.rpartition(")")[2].split()[19])

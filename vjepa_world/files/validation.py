@@ -1,8 +1,8 @@
-"""Values out of files that others wrote: typed, finite and within bounds, or an error that names file and field.
+"""Validation of values from files: typed, finite and within bounds, or an error that names file and field.
 
-JSON, YAML and HDF5 hold whatever their writer put there: a rate of 0 or "fast", a count of 10^18, NaN, a list for a
-name, a path that leads elsewhere. Each function returns the value in its type or raises the error class that it is
-given; `what` says whose value it is, the file first: "FILE: fps".
+JSON, YAML and HDF5 may hold anything: a rate of 0 or "fast", a count of 10^18, NaN, a list instead of a name, a path
+to another folder. Each function returns the typed value or raises the given error class; `what` names the field in
+messages, file first: "FILE: fps".
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Any
 
 from vjepa_world.errors import DataError, VJEPAWorldError
 
-#: Counts above this are in no file that fits a disk.
+#: Largest plausible count.
 MOST = 10**15
 
-#: How deep the objects and lists of a description may be nested; all that walks through them calls itself.
+#: Deepest allowed nesting; code that walks through descriptions is recursive.
 _DEEPEST = 50
 
 Error = type[VJEPAWorldError]
@@ -32,10 +32,10 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 def whole_number(
     value: object, what: str, *, least: int = 0, most: int = MOST, error: Error = DataError
 ) -> int:
-    """Return a whole number; true and false are none, 2.0 is one.
+    """Return an integer. 2.0 is accepted; true and false are not.
 
     Raises:
-        VJEPAWorldError: It is none, or outside `least` to `most`.
+        VJEPAWorldError: If it is not an integer, or outside `least` to `most`.
     """
     is_whole = isinstance(value, float) and value.is_integer()
     if isinstance(value, bool) or not (isinstance(value, int) or is_whole) or not least <= value <= most:  # type: ignore[operator]
@@ -52,18 +52,18 @@ def finite_number(
     above: float | None = None,
     error: Error = DataError,
 ) -> float:
-    """Return a finite number; true and false are none.
+    """Return a finite number; true and false are not accepted.
 
     Args:
-        value: What the file has.
-        what: Whose it is, for messages.
-        least: The least that is allowed.
-        most: The most.
-        above: The number must be more than this; None for no such bound.
+        value: The value in the file.
+        what: Name of the field, for messages.
+        least: Smallest allowed value.
+        most: Largest allowed value.
+        above: Exclusive lower bound; None for no such bound.
         error: The class to raise.
 
     Raises:
-        VJEPAWorldError: It is none, NaN, infinite or out of bounds.
+        VJEPAWorldError: If it is not a number, NaN, infinite or out of bounds.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if (
@@ -77,30 +77,30 @@ def finite_number(
 
 
 def rate(value: object, what: str, *, error: Error = DataError) -> float:
-    """Return a rate [1/s]: more than 0, and no more than a million.
+    """Return a rate [1/s]: above 0, and at most a million.
 
     Raises:
-        VJEPAWorldError: It is none.
+        VJEPAWorldError: If it is not such a number.
     """
     return finite_number(value, what, above=0.0, most=1e6, error=error)
 
 
 def text(value: object, what: str, *, longest: int = 100_000, error: Error = DataError) -> str:
-    """Return a text.
+    """Return a string.
 
     Raises:
-        VJEPAWorldError: It is none, longer than `longest` letters, or has halves of letters, which no file can hold.
+        VJEPAWorldError: If it is not a string, longer than `longest` characters, or has lone surrogates.
     """
     if not isinstance(value, str) or len(value) > longest or _SURROGATE.search(value):
-        raise error(f"{what} is {short(value)}; expected a text of at most {longest} letters.")
+        raise error(f"{what} is {short(value)}; expected a text of at most {longest} characters.")
     return value
 
 
 def mapping(value: object, what: str, *, error: Error = DataError) -> Mapping[str, Any]:
-    """Return keys and values.
+    """Return a mapping with string keys.
 
     Raises:
-        VJEPAWorldError: It is none, or a key is no text.
+        VJEPAWorldError: If it is not a mapping, or a key is not a string.
     """
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise error(f"{what} is {short(value)}; expected keys with values.")
@@ -113,7 +113,7 @@ def entries(
     """Return a list.
 
     Raises:
-        VJEPAWorldError: It is none, or has another length than `length`, or more entries than `most`.
+        VJEPAWorldError: If it is not a list, has another length than `length`, or more entries than `most`.
     """
     if (
         not isinstance(value, list | tuple)
@@ -129,7 +129,7 @@ def inner_name(value: object, what: str, *, error: Error = DataError) -> str:
     """Return a name that may become part of a path: `wrist`, `images/left`.
 
     Raises:
-        VJEPAWorldError: It is no text, empty, absolute, or leads upwards, or has control characters or a backslash.
+        VJEPAWorldError: If it is not a string, is empty or absolute, contains `..`, control characters or a backslash.
     """
     name = text(value, what, longest=1000, error=error)
     if (
@@ -139,17 +139,17 @@ def inner_name(value: object, what: str, *, error: Error = DataError) -> str:
             part in ("", ".", "..") or len(part.encode(errors="replace")) > 255 for part in name.split("/")
         )
     ):
-        raise error(f"{what} is {short(value)}; expected a name that leads nowhere else, such as 'left'.")
+        raise error(f"{what} is {short(value)}; expected a plain relative name, such as 'left'.")
     return name
 
 
 def inner_path(root: Path, value: object, what: str, *, error: Error = DataError) -> Path:
-    """Return the path of a file that a dataset or checkpoint names, which lies inside of its folder.
+    """Return the path of a file that a dataset or checkpoint names, which must lie inside its folder.
 
-    Links inside the folder are followed (a Hugging Face cache consists of them): whoever unpacked the folder made them.
+    Links inside the folder are followed: a Hugging Face cache consists of them.
 
     Raises:
-        VJEPAWorldError: It is no relative path, or leads out of the folder.
+        VJEPAWorldError: If it is not a relative path, or leads out of the folder.
     """
     return root / PurePosixPath(inner_name(value, what, error=error))
 
@@ -159,11 +159,11 @@ def read_json_object(path: Path, *, again: str, error: Error = DataError) -> dic
 
     Args:
         path: The file.
-        again: What to do about a broken one, for the message.
+        again: What to do about a broken file, for the message.
         error: The class to raise.
 
     Raises:
-        VJEPAWorldError: It cannot be read, is no JSON, or holds something else than an object.
+        VJEPAWorldError: If it cannot be read, is not JSON, or is not an object.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -172,7 +172,7 @@ def read_json_object(path: Path, *, again: str, error: Error = DataError) -> dic
     if not isinstance(found, dict):
         raise error(f"{path} holds a {type(found).__name__}, expected a JSON object. {again}")
     if _is_deep(found):
-        raise error(f"{path} is nested more than {_DEEPEST} levels deep, as no description is. {again}")
+        raise error(f"{path} is nested more than {_DEEPEST} levels deep, which is not allowed. {again}")
     return found
 
 
@@ -191,7 +191,7 @@ def _is_deep(tree: Any) -> bool:
 
 
 def short(value: object, most: int = 60) -> str:
-    """Return a value as messages show it, cut where it is long or deep."""
+    """Return a value for messages, abbreviated if it is long or deep."""
     if isinstance(value, int) and abs(value) > 10**most:
         return f"a whole number of about {value.bit_length() * math.log10(2):.0f} digits"
     shortened = reprlib.Repr()

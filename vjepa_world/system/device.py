@@ -1,4 +1,4 @@
-"""Which device, how many threads and which number format to train with."""
+"""Device, precision and number of threads, as users select them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def resolve_device(name: str) -> torch.device:
     """Return the device for `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises:
-        ConfigError: If it is not one of these, or a GPU is asked for that is not found.
+        ConfigError: If the name is not one of these, or the GPU is not found.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,11 +28,11 @@ def resolve_device(name: str) -> torch.device:
         raise ConfigError(f"device '{name}' is not supported; allowed: auto, cpu, cuda, cuda:N.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
-            f"device '{name}' was asked for, but torch finds no GPU; use device=auto or device=cpu."
+            f"device '{name}' was requested, but torch finds no GPU; use device=auto or device=cpu."
         )
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
         raise ConfigError(
-            f"device '{name}' was asked for, and there are {torch.cuda.device_count()} GPUs, counted from 0."
+            f"device '{name}' was requested, but there are {torch.cuda.device_count()} GPUs, counted from 0."
         )
     return device
 
@@ -79,10 +79,10 @@ def set_threads(threads: int) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let the process keep memory that tensors gave back, and return whether that was possible (on glibc it is).
+    """Let the process keep the memory of freed tensors; return whether the C library supports it (glibc does).
 
-    By default it goes back to the system, and every page is faulted in again for the next tensor: measured 10 to 20 %
-    of a plan on a processor.
+    By default the memory is returned to the system, and every page is faulted in again for the next tensor, which takes
+    10 to 20 % of the time of a plan on a CPU.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -90,5 +90,5 @@ def keep_freed_memory() -> bool:
     return all(mallopt(parameter, value) for parameter, value in _KEEP)
 
 
-#: glibc's M_MMAP_THRESHOLD at the most that it takes, and M_TRIM_THRESHOLD at the most that an int holds.
+#: glibc's M_MMAP_THRESHOLD at its largest allowed value, and M_TRIM_THRESHOLD at the largest int.
 _KEEP = ((-3, 32 * 2**20), (-1, 2**31 - 1))

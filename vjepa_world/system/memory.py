@@ -1,7 +1,7 @@
-"""How much memory there is, and the refusal of what cannot fit into it, before anything of it is allocated.
+"""The free memory, and the refusal of work that cannot fit into it before anything is allocated.
 
-Linux grants more memory than it has, and kills the process that then uses it: without this there would be no error to
-report. Only lower bounds are compared, so what passes may still be too much.
+Linux grants more memory than it has, and kills the process that uses it: without this check there would be no error
+message. Only lower bounds are compared, so work that passes may still need too much.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ _GB = 1e9
 
 _MEMINFO = Path("/proc/meminfo")
 
-#: Limits of a container, of both versions of control groups.
+#: Memory limits of a container, for both versions of control groups.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def refuse_beyond_memory(num_bytes: float, what: str, advice: str) -> None:
-    """Refuse what needs more memory than this process can get now.
+    """Refuse work that needs more memory than this process can get now.
 
     Args:
-        num_bytes: What it needs at least.
+        num_bytes: Lower bound of the memory needed [bytes].
         what: What needs it, for the message.
         advice: What to do, for the message.
 
     Raises:
-        ConfigError: If it is more.
+        ConfigError: If more is needed than is free.
     """
     most = free_memory()
     if most is not None and num_bytes > most:
@@ -39,7 +39,7 @@ def refuse_beyond_memory(num_bytes: float, what: str, advice: str) -> None:
 
 
 def free_memory() -> int | None:
-    """Return the memory that this process can still get [bytes], swap included; None where that is not known."""
+    """Return the memory that this process can still get [bytes], including swap; None if unknown."""
     return min([*_free_of_the_system(), *_limits_of_the_container()], default=None)
 
 
@@ -53,7 +53,7 @@ def _free_of_the_system() -> Iterator[int]:
         ValueError,
         KeyError,
         IndexError,
-    ):  # another system than Linux, which tells the whole alone
+    ):  # not Linux: only the total memory is known
         if "SC_PHYS_PAGES" in os.sysconf_names:
             yield os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
@@ -62,5 +62,5 @@ def _limits_of_the_container() -> Iterator[int]:
     for path in _LIMITS:
         try:
             yield int(path.read_text(encoding="ascii"))
-        except (OSError, ValueError):  # there is none, or it says "max"
+        except (OSError, ValueError):  # no such file, or "max"
             continue

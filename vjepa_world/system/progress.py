@@ -1,6 +1,6 @@
-"""How far a long piece of work has come: a bar on a terminal, plain lines now and then in a file or pipe.
+"""Progress of long work: a bar on a terminal, a line from time to time in a file or pipe.
 
-What is shown never stops the work: where nobody reads it any more (a closed pipe, a terminal that hung up), it is
+Output never interrupts the work: if it cannot be written any more (a closed pipe, a terminal that hung up), it is
 dropped.
 """
 
@@ -14,30 +14,30 @@ from typing import Any, Protocol, Self, TypeVar
 
 T = TypeVar("T")
 
-#: Time between two lines where there is no terminal [s].
+#: Time between two lines without a terminal [s].
 LINE_EVERY_S = 30.0
 
 
 class Progress(Protocol):
-    """What is done of a piece of work, as it is shown."""
+    """A progress display."""
 
     n: float
     total: float | None
 
     def update(self, count: float = 1) -> object:
-        """Count what was done."""
+        """Advance the count."""
         ...
 
-    def set_postfix(self, figures: Mapping[str, object], /) -> object:
-        """Set what is shown behind the count."""
+    def set_postfix(self, values: Mapping[str, object], /) -> object:
+        """Set the values shown after the count."""
         ...
 
     def reset(self, total: int) -> object:
-        """Begin anew, with another total."""
+        """Start again with another total."""
         ...
 
     def close(self) -> object:
-        """Show the last state."""
+        """Show the final state."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -56,14 +56,14 @@ def progress(
     delay_s: float = 0.0,
     disable: bool = False,
 ) -> Progress:
-    """Return a bar on the standard error output, or its lines.
+    """Return a progress bar on standard error; plain lines if that is not a terminal.
 
     Args:
-        what: What is done.
-        unit: What is counted.
-        total: How many there are; None where that is not known.
-        initial: How many were done before.
-        delay_s: Time before anything is shown [s]; work that ends sooner shows nothing.
+        what: Description of the work.
+        unit: The counted unit, singular.
+        total: Total count; None if unknown.
+        initial: Count at the start, of resumed work.
+        delay_s: Time before anything is shown [s]; shorter work shows nothing.
         disable: Show nothing.
     """
     if _is_terminal() and not disable:
@@ -85,7 +85,7 @@ def progress(
 def track(
     items: Iterable[T], what: str, *, unit: str, total: int | None = None, delay_s: float = 0.0
 ) -> Iterator[T]:
-    """Yield the items, and show how far they are; `total` is needed where they have no length."""
+    """Yield the items and show the progress; `total` is needed if they have no length."""
     count = len(items) if total is None and isinstance(items, Sized) else total
     with progress(what, unit=unit, total=count, delay_s=delay_s) as bar:
         for item in items:
@@ -94,7 +94,7 @@ def track(
 
 
 def say(text: str) -> None:
-    """Write a line to the standard error output, above a bar if there is one."""
+    """Write a line to standard error, above a progress bar if there is one."""
     if _is_terminal():
         from tqdm import tqdm
 
@@ -112,7 +112,7 @@ class _Lines:
         self.what, self.unit, self.total = what, unit, total
         self.n: float = initial
         self._initial, self._delay_s, self._quiet = initial, delay_s, disable
-        self._figures: dict[str, object] = {}
+        self._values: dict[str, object] = {}
         self._begin = self._shown = time.monotonic()
         self._last: float = -1
 
@@ -121,8 +121,8 @@ class _Lines:
         if time.monotonic() - self._shown >= LINE_EVERY_S:
             self._show()
 
-    def set_postfix(self, figures: Mapping[str, object]) -> None:
-        self._figures = dict(figures)
+    def set_postfix(self, values: Mapping[str, object]) -> None:
+        self._values = dict(values)
 
     def reset(self, total: int) -> None:
         self.total, self.n, self._initial = total, 0, 0
@@ -154,7 +154,7 @@ class _Lines:
             parts.append(f"{done / seconds:.3g} a second")
             if self.total is not None and self.n < self.total:
                 parts.append(f"{_clock((self.total - self.n) * seconds / done)} to go")
-        return ", ".join([*parts, *(f"{name} {value}" for name, value in self._figures.items())])
+        return ", ".join([*parts, *(f"{name} {value}" for name, value in self._values.items())])
 
 
 def _clock(seconds: float) -> str:
@@ -166,7 +166,7 @@ def _clock(seconds: float) -> str:
 def _is_terminal() -> bool:
     try:
         return sys.stderr is not None and sys.stderr.isatty()
-    except ValueError:  # it was closed
+    except ValueError:  # closed
         return False
 
 
@@ -176,12 +176,12 @@ def _write(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
-    except (OSError, ValueError):  # nobody reads it, or it was closed
+    except (OSError, ValueError):  # no reader, or closed
         pass
 
 
 class _Forgiving:
-    """The standard error output, whose failures are passed over."""
+    """Standard error, ignoring failures to write."""
 
     def write(self, text: str) -> None:
         _write(text)

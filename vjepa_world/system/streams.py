@@ -1,4 +1,4 @@
-"""Standard output and error that may be closed, or have lost their reader."""
+"""Standard output and error that may be closed or have lost their reader."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import select
 import sys
 from typing import TextIO
 
-#: What writing meets where nobody reads any more: a pipe without a reader, a terminal that hung up.
+#: Errors of writing without a reader: a broken pipe, a terminal that hung up.
 _GONE = (errno.EPIPE, errno.EIO, errno.ESHUTDOWN, errno.ECONNRESET)
 
 
 def open_standard_streams() -> None:
-    """Give a process that was started with closed streams (`>&-`, a daemon) empty ones, and let any text be written.
+    """Open standard streams that are closed (`>&-`, a daemon) on the null device, and make any text writable.
 
-    Else the next file that is opened would get the number of a standard stream, and be written into by whoever prints.
-    A letter that the stream's encoding does not have is written as an escape.
+    Otherwise the next opened file would get the descriptor of a standard stream, and prints would write into it.
+    Characters that the stream's encoding does not have are written as escapes.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None or stream.closed:
@@ -33,12 +33,12 @@ def open_standard_streams() -> None:
 
 
 def lost_reader(error: OSError) -> bool:
-    """Tell `vjepa-world ... | head` from any other broken pipe, such as that to a worker that died."""
+    """Return whether standard output or error lost its reader (`vjepa-world ... | head`), not any other pipe."""
     return error.errno in _GONE and error.filename is None and any(map(_is_broken, (sys.stdout, sys.stderr)))
 
 
 def silence_broken_streams() -> None:
-    """Let what is still to be written go nowhere; Python would complain again when it flushes on the way out."""
+    """Redirect broken streams to the null device; otherwise Python would report an error at exit."""
     for stream in (sys.stdout, sys.stderr):
         if _is_broken(stream):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -47,7 +47,7 @@ def silence_broken_streams() -> None:
 def _is_broken(stream: TextIO) -> bool:
     try:
         number = stream.fileno()
-    except (OSError, ValueError):  # a stream of text in memory
+    except (OSError, ValueError):  # a text stream in memory
         return False
     poll = select.poll()
     poll.register(number, 0)
