@@ -6,6 +6,8 @@ scenes and measured on test scenes, whose colours, textures, light and camera ar
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,7 +40,7 @@ def run(config: BenchConfig) -> list[Row]:
     ]
 
 
-def _frames(variation: str, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def _frames(variation: Literal["train", "test"], count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return frames `[M, 3, H, W]` uint8 and positions `[M, 3]` [m], each of a scene of its own."""
     from vjepa_world.cli.shared.common import EnvConfig
 

@@ -91,6 +91,7 @@ def launcher_words(
     """
     folder = config_dir or config_root()
     groups = groups_of(verb, folder)
+    _offer_kinds(groups, folder, schema)
     return [_checked(word, schema, groups, folder, sweep) for word in overrides]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from vjepa_world.config.ranges import AT_LEAST_ONE, STEPS
 from vjepa_world.errors import ConfigError, nearest
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from vjepa_world.runs import RunConfig
 
-VARIATIONS = ("train", "test", "none")
-CAMERAS = ("jittered", "fixed")
-
 #: What datasets of `collect` call their robot.
 SIMULATED_ROBOT = "panda_simulated"
 
@@ -31,7 +28,7 @@ class EnvConfig:
 
     Attributes:
         id: Gymnasium id.
-        variation: What differs between episodes: train, test (ranges unseen in train) or none.
+        variation: What differs between episodes: train, test (ranges that train does not have) or none.
         camera: jittered (drawn with the scene) or fixed.
         image_size: Height and width of the pictures [pixels].
         max_steps: Actions after which an episode is cut off.
@@ -39,17 +36,11 @@ class EnvConfig:
     """
 
     id: str = "vjepa_world/Reach-v0"
-    variation: str = "train"
-    camera: str = "jittered"
+    variation: Literal["train", "test", "none"] = "train"
+    camera: Literal["jittered", "fixed"] = "jittered"
     image_size: int = 128
     max_steps: int = field(default=20, metadata=STEPS)
     fps: int = field(default=4, metadata=AT_LEAST_ONE)
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("variation", VARIATIONS), ("camera", CAMERAS)):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ConfigError(f"env.{name} '{value}' is not known; {nearest(value, allowed)}")
 
     def make(self) -> gymnasium.Env[Any, Any]:
         """Make the environment; a task of another package gets those of the options that its constructor takes.

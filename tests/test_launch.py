@@ -15,7 +15,7 @@ from vjepa_world.runs import CONFIG_FILE
 
 WORDS = [
     "-m",
-    "vjepa_world.cli.launch",
+    "vjepa_world.launch",
     "pretrain",
     "-m",
     *(word for word in SMALL if not word.startswith("data.")),
@@ -48,7 +48,7 @@ def test_a_job_that_fails_says_what_the_command_line_would(tmp_path: Path) -> No
 
 
 def test_only_verbs_with_keys_are_launched(tmp_path: Path) -> None:
-    [ended] = end(begin(["-m", "vjepa_world.cli.launch", "pretrian"], tmp_path))
+    [ended] = end(begin(["-m", "vjepa_world.launch", "pretrian"], tmp_path))
     assert ended.code != 0
     assert "did you mean 'pretrain'?" in ended.error
 
@@ -57,7 +57,7 @@ def test_only_verbs_with_keys_are_launched(tmp_path: Path) -> None:
 def test_words_mean_what_they_mean_to_the_command_line(tmp_path: Path, name: str) -> None:
     write_corpus(tmp_path)
     (tmp_path / "videos").rename(tmp_path / name)
-    words = ["-m", "vjepa_world.cli.launch", "pretrain", f"data.path={tmp_path / name}", "name=x"]
+    words = ["-m", "vjepa_world.launch", "pretrain", f"data.path={tmp_path / name}", "name=x"]
     small = [word for word in SMALL if not word.startswith("data.path")]
     succeed(begin([*words, *small, "trainer.steps=1", "trainer.batch_size=4"], tmp_path))
     [run] = runs(tmp_path)
@@ -86,7 +86,7 @@ def test_jobs_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_a_line_and_exit_code_two(tmp_path: Path, words: list[str], message: str) -> None:
-    [ended] = end(begin(["-m", "vjepa_world.cli.launch", "pretrain", *words], tmp_path))
+    [ended] = end(begin(["-m", "vjepa_world.launch", "pretrain", *words], tmp_path))
     assert ended.code == 2
     assert message in ended.error
     assert "Traceback" not in ended.error

@@ -1,4 +1,4 @@
-"""`python -m vjepa_world.cli.launch VERB -m ...`: a job, or a sweep of jobs, through one of Hydra's launchers.
+"""`python -m vjepa_world.launch VERB -m ...`: a job, or a sweep of jobs, through one of Hydra's launchers.
 
 The command line itself composes one configuration and has no launchers. Here Hydra reads the words, multiplies those
 with several values (`-m`, commas), and gives each combination to a launcher (this machine, or Slurm through submitit),
@@ -154,7 +154,7 @@ def _start(words: Sequence[str]) -> int:
     try:
         launch(words[0] if words else "", words[1:])
     except (VJEPAWorldError, HydraException, OmegaConfBaseException) as error:
-        sys.stderr.write(f"vjepa_world.cli.launch: error: {error}\n")
+        sys.stderr.write(f"vjepa_world.launch: error: {error}\n")
         return FAILED
     return 0
 
