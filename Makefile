@@ -34,6 +34,10 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# the documentation site, in build/site; fails on any warning
+docs: $(READY)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 bench: $(READY)
 	@$(BIN)/vjepa-world bench all
 	@$(BIN)/python -m pytest -q -m slow
