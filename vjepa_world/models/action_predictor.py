@@ -21,8 +21,8 @@ from vjepa_world.models.transformer import (
     NORM_EPS,
     Block,
     KeyValues,
+    build_blocks,
     init_weights,
-    refuse_blocks_beyond_memory,
     run_block,
 )
 from vjepa_world.ops.rope import RotaryTable, grid_positions, rotary_table
@@ -84,10 +84,8 @@ class ActionPredictor(nn.Module):
         self.embodiments = build_embodiments(embodiments, dim, predict_state=config.predict_state)
         if config.extrinsics_dim:
             self.extrinsics_encoder = nn.Linear(config.extrinsics_dim, dim)
-        refuse_blocks_beyond_memory(dim, config.depth, config.mlp_ratio)
         kind = AdaLNBlock if config.condition == "adaln" else Block
-        blocks = [kind(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
-        self.predictor_blocks = nn.ModuleList(blocks)
+        self.predictor_blocks = build_blocks(config.depth, dim, config.num_heads, config.mlp_ratio, kind=kind)
         self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.predictor_proj = nn.Linear(dim, feature_dim)
         self._init_weights()

@@ -13,13 +13,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import DecoderConfig
-from vjepa_world.models.transformer import (
-    NORM_EPS,
-    Block,
-    init_weights,
-    refuse_blocks_beyond_memory,
-    run_block,
-)
+from vjepa_world.models.transformer import NORM_EPS, build_blocks, init_weights, run_block
 from vjepa_world.ops.rope import grid_positions, rotary_table
 
 MLP_RATIO = 4.0
@@ -51,8 +45,7 @@ class FrameDecoder(nn.Module):
         self.patch_size = math.ceil(config.image_size / tokens[0])
         dim = config.embed_dim
         self.embed = nn.Linear(width, dim)
-        refuse_blocks_beyond_memory(dim, config.depth, MLP_RATIO)
-        self.blocks = nn.ModuleList(Block(dim, config.num_heads, MLP_RATIO) for _ in range(config.depth))
+        self.blocks = build_blocks(config.depth, dim, config.num_heads, MLP_RATIO)
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.pixels = nn.Linear(dim, COLOURS * self.patch_size**2)
         init_weights(self, self.blocks)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
-from vjepa_world.models.transformer import Block, init_weights, refuse_blocks_beyond_memory, run_block
+from vjepa_world.models.transformer import build_blocks, init_weights, run_block
 from vjepa_world.ops.masking.blocks import gather_tokens
 from vjepa_world.ops.rope import RotaryTable, grid_positions, rotary_table
 from vjepa_world.ops.sincos import resize_positions, sincos_positions
@@ -70,11 +70,7 @@ class VideoEncoder(nn.Module):
         if config.positions == "sincos":
             table = sincos_positions(*self._position_grid(), dim, image=config.num_frames == 1)
             self.pos_embed = nn.Parameter(table.unsqueeze(0), requires_grad=False)
-        refuse_blocks_beyond_memory(dim, config.depth, config.mlp_ratio)
-        blocks = [
-            Block(dim, config.num_heads, config.mlp_ratio, config.norm_eps) for _ in range(config.depth)
-        ]
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = build_blocks(config.depth, dim, config.num_heads, config.mlp_ratio, config.norm_eps)
         if config.levels:
             norms = [nn.LayerNorm(dim, eps=config.norm_eps) for _ in config.levels]
             self.norms_block = nn.ModuleList(norms)

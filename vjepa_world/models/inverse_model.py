@@ -12,13 +12,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import InverseConfig
-from vjepa_world.models.transformer import (
-    NORM_EPS,
-    Block,
-    init_weights,
-    refuse_blocks_beyond_memory,
-    run_block,
-)
+from vjepa_world.models.transformer import NORM_EPS, build_blocks, init_weights, run_block
 
 MLP_RATIO = 4.0
 INIT_STD = 0.02
@@ -69,8 +63,7 @@ class InverseModel(nn.Module):
         self.positions = nn.Parameter(torch.zeros(tokens, dim))
         self.frames = nn.Parameter(torch.zeros(2, dim))
         self.steps = nn.Embedding(config.horizon, dim)
-        refuse_blocks_beyond_memory(dim, config.depth, MLP_RATIO)
-        self.blocks = nn.ModuleList(Block(dim, config.num_heads, MLP_RATIO) for _ in range(config.depth))
+        self.blocks = build_blocks(config.depth, dim, config.num_heads, MLP_RATIO)
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.heads = nn.ModuleDict(
             {name: InverseHead(dim, config.horizon, *sizes) for name, sizes in embodiments.items()}

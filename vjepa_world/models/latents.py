@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vjepa_world.models.config import LatentsConfig
 from vjepa_world.models.probe import CrossAttentionBlock
-from vjepa_world.models.transformer import NORM_EPS, refuse_blocks_beyond_memory
+from vjepa_world.models.transformer import build_blocks
 from vjepa_world.ops.sincos import resize_positions, sincos_positions
 
 MLP_RATIO = 4.0
@@ -65,12 +65,6 @@ class LearnedQueries(nn.Module):
         super().__init__()
         self.config, self.frozen_side, self.views = config, frozen_side, views
         dim, heads = config.embed_dim, config.num_heads
-        refuse_blocks_beyond_memory(dim, config.depth, MLP_RATIO)
-
-        def blocks() -> nn.ModuleList:
-            made = (CrossAttentionBlock(dim, heads, MLP_RATIO, NORM_EPS) for _ in range(config.depth))
-            return nn.ModuleList(made)
-
         places = sincos_positions(1, frozen_side, frozen_side, dim, image=True).unsqueeze(0)
         grids = (1, frozen_side, frozen_side), (1, config.side, config.side)
         self.places, self.queries = (
@@ -79,7 +73,9 @@ class LearnedQueries(nn.Module):
         )
         self.feature_embed, self.feature_proj = nn.Linear(width, dim), nn.Linear(dim, width)
         self.token_embed, self.token_proj = nn.Linear(width, dim), nn.Linear(dim, width)
-        self.gather, self.spread = blocks(), blocks()
+        self.gather, self.spread = (
+            build_blocks(config.depth, dim, heads, MLP_RATIO, kind=CrossAttentionBlock) for _ in range(2)
+        )
         # Not init_weights: with its small weights the queries' own positions would outweigh the features.
         for layer in self.modules():
             if isinstance(layer, nn.Linear):

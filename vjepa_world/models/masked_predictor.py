@@ -12,13 +12,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import MaskedPredictorConfig
-from vjepa_world.models.transformer import (
-    NORM_EPS,
-    Block,
-    init_weights,
-    refuse_blocks_beyond_memory,
-    run_block,
-)
+from vjepa_world.models.transformer import NORM_EPS, build_blocks, init_weights, run_block
 from vjepa_world.ops.rope import grid_positions, rotary_table
 from vjepa_world.ops.tensor_checks import check_indices, check_tokens
 
@@ -50,9 +44,7 @@ class MaskedPredictor(nn.Module):
         if config.image_embed:
             self.img_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
             self.video_mod_embed = nn.Parameter(torch.zeros(1, 1, dim))
-        refuse_blocks_beyond_memory(dim, config.depth, config.mlp_ratio)
-        blocks = [Block(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth)]
-        self.predictor_blocks = nn.ModuleList(blocks)
+        self.predictor_blocks = build_blocks(config.depth, dim, config.num_heads, config.mlp_ratio)
         self.predictor_norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.predictor_proj = nn.Linear(dim, config.output_dim or width)
         if config.context_output:

@@ -122,6 +122,23 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x)), cached
 
 
+def build_blocks(
+    depth: int,
+    dim: int,
+    num_heads: int,
+    mlp_ratio: float,
+    eps: float = NORM_EPS,
+    kind: type[nn.Module] = Block,
+) -> nn.ModuleList:
+    """Return `depth` blocks of a kind, if their weights fit into memory.
+
+    Raises:
+        ConfigError: If they do not fit.
+    """
+    refuse_blocks_beyond_memory(dim, depth, mlp_ratio)
+    return nn.ModuleList(kind(dim, num_heads, mlp_ratio, eps) for _ in range(depth))
+
+
 def run_block(
     block: nn.Module,
     x: Tensor,

@@ -96,7 +96,7 @@ def check_frames(
 
 
 def check_video(video: object, axes: str = "[B, T, C, H, W]") -> Tensor:
-    """Return a video if it is an encoder's input: normalised floats. Values are read on the CPU alone.
+    """Return a video `[B, T, C, H, W]` if it is normalised floats. Values are read on the CPU alone.
 
     Raises:
         ConfigError: If its type, number format, order of axes or size is another, or it is not finite or not
@@ -150,7 +150,7 @@ def check_finite(name: str, tensor: Tensor) -> None:
 
 
 def check_tokens(name: str, got: object, width: int, axes: str = "[B, N, D]") -> Tensor:
-    """Return features if they are floating point with the expected axes and width D.
+    """Return features `[..., D]` if they are floating point with the expected axes and width D.
 
     Raises:
         ConfigError: If they are not.
