@@ -1,1 +1,1 @@
-"""Energies: how far an imagined future lies from the goal."""
+"""Energies, the functions that planners minimise: distances to a goal and penalties of actions."""

@@ -1,4 +1,4 @@
-"""What a planner minimises of the actions themselves. Shapes as in `planners.protocols`."""
+"""Energies of the actions: their size, and their change between steps. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from planners.energies.composition import Composable
 from planners.energies.weights import (
     Norm,
     Numbers,
+    at_least_float32,
     check_size,
     length,
     read_norm,
     read_numbers,
     read_weights,
-    wide,
 )
 from planners.errors import PlannerError
 
 
 class _ActionEnergy(Composable):
-    """What energies share that look at the actions only.
+    """Base class of energies that depend on the actions only.
 
     Args:
         weights: As in `ActionPenalty`.
@@ -37,22 +37,22 @@ class _ActionEnergy(Composable):
 
     @abstractmethod
     def _sizes(self, actions: Tensor) -> Tensor:
-        """Return what is averaged over its last axis, `[S, *]`, of float32 actions `[S, K, A]`."""
+        """Return the sizes `[S, *]` of actions `[S, K, A]`, which are averaged over the last axis."""
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        """Return energies `[B, S]`, float32; float64 of actions in float64.
+        """Return energies `[B, S]`, float32, or float64 for actions in float64.
 
         Args:
-            predicted: `[B, S, K, N, D]`, not used by this energy.
-            goal: `[B, N, D]`, not used either.
+            predicted: `[B, S, K, N, D]`, not used.
+            goal: `[B, N, D]`, not used.
             actions: `[B, S, K, A]`.
 
         Raises:
-            PlannerError: If the actions have another shape, or another size than what they are compared with.
+            PlannerError: If the actions have another shape, or another size than the weights or the target.
         """
         self._check(actions)
         # One problem at a time, as in planners.energies.goal.
-        return torch.stack([self._mean(wide(problem)) for problem in actions])
+        return torch.stack([self._mean(at_least_float32(problem)) for problem in actions])
 
     def _mean(self, actions: Tensor) -> Tensor:
         sizes = self._sizes(actions)
@@ -62,8 +62,8 @@ class _ActionEnergy(Composable):
         name = type(self).__name__
         if actions.ndim != 4:
             raise PlannerError(
-                f"{name} got actions of shape {tuple(actions.shape)}; it allows [B, S, K, A]. Add the axes that are "
-                "missing."
+                f"{name} got actions of shape {tuple(actions.shape)}; it allows [B, S, K, A]. Add the missing "
+                "axes."
             )
         check_size(name, "weights", self.weights, actions.shape[3], "action axes")
 
@@ -72,14 +72,14 @@ class _ActionEnergy(Composable):
 
 
 class ActionPenalty(_ActionEnergy):
-    r"""Mean size of the actions, in the units that they have.
+    r"""Mean size of the actions, in their own units.
 
     .. math:: E = \frac{1}{K} \sum_{k=1}^{K} \lVert w \circ (a_k - a^*) \rVert
 
     Args:
-        weights: :math:`w`, `[A]`, finite, at least 0, not all 0. Metres and radians are made comparable here.
+        weights: :math:`w`, `[A]`, finite, at least 0, not all 0. They make metres and radians comparable.
         norm: "l2" or "l1".
-        target: :math:`a^*`, `[A]`, the action that costs nothing; None for zeros.
+        target: :math:`a^*`, `[A]`, the action of energy 0; None for zeros.
 
     Raises:
         PlannerError: If an argument is not allowed.
@@ -106,7 +106,7 @@ class ActionPenalty(_ActionEnergy):
 
 
 class Smoothness(_ActionEnergy):
-    r"""Mean change from one action of the plan to the next; 0 of a single action.
+    r"""Mean change from one action of the plan to the next; 0 for a single action.
 
     .. math:: E = \frac{1}{K - 1} \sum_{k=2}^{K} \lVert w \circ (a_k - a_{k-1}) \rVert
 

@@ -1,4 +1,4 @@
-"""Energies that add up: `GoalL1() + 0.1 * Smoothness()`. Shapes as in `planners.protocols`."""
+"""Weighted sums of energies: `GoalL1() + 0.1 * Smoothness()`. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from planners.errors import PlannerError
 from planners.protocols import Energy, evaluate_energy, needs_states
 
 SHOWN = 8
-"""So many numbers of a tensor are written out by `repr`; of a longer one, its shape is."""
+"""Largest number of entries of a tensor that `repr` writes out; for larger tensors it writes the shape."""
 
 
 class Composable(ABC):
     """An energy that can be added to others and multiplied by a finite number of at least 0.
 
     Attributes:
-        needs_states: Whether it is called with the imagined `states [B, S, K, P]` too.
+        needs_states: Whether it is called with the predicted `states [B, S, K, P]` too.
     """
 
     needs_states: bool = False
@@ -33,7 +33,7 @@ class Composable(ABC):
         """Return energies `[B, S]` of predictions `[B, S, K, N, D]` for goals `[B, N, D]`."""
 
     def _settings(self) -> Mapping[str, Any]:
-        """Return what `repr` shows; entries that are None are left out."""
+        """Return the arguments that `repr` shows; those that are None are left out."""
         return {}
 
     def __repr__(self) -> str:
@@ -44,7 +44,7 @@ class Composable(ABC):
         return WeightedSum((*_terms(self), *_terms(other)))
 
     def __radd__(self, other: Energy | int) -> Composable:
-        if isinstance(other, int) and other == 0:  # where Python's sum() begins
+        if isinstance(other, int) and other == 0:  # the start value of Python's sum()
             return self
         return WeightedSum((*_terms(other), *_terms(self)))
 
@@ -59,7 +59,7 @@ class Composable(ABC):
 
 
 class Term(NamedTuple):
-    """One energy of a sum, and how much it counts."""
+    """One energy of a sum, and its weight."""
 
     multiple: float
     energy: Energy
@@ -70,8 +70,8 @@ class WeightedSum(Composable):
 
     .. math:: E = \sum_i c_i E_i
 
-    A term whose multiple is 0 is computed all the same. `needs_states` is true if a term's is, and only such terms are
-    given the states.
+    A term of weight 0 is computed too. `needs_states` is true if it is true for a term; only such terms are called with
+    the states.
 
     Args:
         terms: :math:`c_i` and :math:`E_i`.
@@ -90,7 +90,7 @@ class WeightedSum(Composable):
             predicted: `[B, S, K, N, D]`.
             goal: `[B, N, D]`.
             actions: `[B, S, K, A]`.
-            states: `[B, S, K, P]`, where a term needs them.
+            states: `[B, S, K, P]`, if a term needs them.
 
         Raises:
             PlannerError: If a term does not return `[B, S]`, or as the terms do.

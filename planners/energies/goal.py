@@ -1,6 +1,6 @@
-"""What a planner minimises of the features: how far they are from the goal's. Shapes as in `planners.protocols`.
+"""Energies of the features: their distance to the goal's features. Shapes as in `planners.protocols`.
 
-Energies add up, and may be multiplied by a number of at least 0:
+Energies can be added, and multiplied by a number of at least 0:
 
 energy = GoalL1() + 0.1 * Smoothness() + 2 * StateGoal(wanted_state)
 """
@@ -14,62 +14,65 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from planners.config import GoalEnergyConfig
 from planners.energies.composition import Composable
 from planners.energies.weights import (
     Numbers,
+    at_least_float32,
     check_size,
-    counted,
     per_problem,
     read_discount,
     read_weights,
     step_weights,
     weighted_mean,
-    wide,
+    weighted_steps,
 )
 from planners.errors import PlannerError
 
 
 class _Goal(Composable):
-    """What the distances to a goal's features have in common: the means over steps and patches.
+    """Base class of distances to a goal's features: the means over steps and patches.
 
     Args:
         discount: As in `GoalL1`.
         weights: As in `GoalL1`.
     """
 
-    def __init__(self, discount: float = 0.0, weights: Numbers | None = None) -> None:
+    def __init__(self, discount: float = GoalEnergyConfig.discount, weights: Numbers | None = None) -> None:
         self.discount = read_discount(type(self).__name__, discount)
         self.weights = read_weights(type(self).__name__, weights, ("[N]", "[B, N]"))
 
     @abstractmethod
-    def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
-        """Return `[S, K, N, *]` of `[S, K, N, D]` and `[N, D]`; the mean over the last axis is a patch's distance."""
+    def _elementwise(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        """Return `[S, K, N, *]` for `[S, K, N, D]` and `[N, D]`; a patch's distance is the mean over the last axis."""
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
-        """Return energies `[B, S]`, float32; float64 of predictions in float64.
+        """Return energies `[B, S]`, float32, or float64 for predictions in float64.
 
         Args:
             predicted: `[B, S, K, N, D]`.
             goal: `[B, N, D]`.
-            actions: `[B, S, K, A]`, not used by this energy.
+            actions: `[B, S, K, A]`, not used.
 
         Raises:
-            PlannerError: If the shapes do not belong together, or the weights are of other patches or problems.
+            PlannerError: If the shapes do not match, or the weights are for another number of patches or problems.
         """
         self._check(predicted, goal)
-        predicted = counted(predicted, self.discount)
+        predicted = weighted_steps(predicted, self.discount)
         steps = step_weights(self.discount, predicted.shape[2], predicted.device)
         patches = self._patches(predicted)
         # One problem at a time: a reduction over the whole batch may add in an order that depends on B.
         problems = zip(predicted, goal, patches, strict=True)
-        return wide(torch.stack([weighted_mean(self._distance(*problem), steps) for problem in problems]))
+        return at_least_float32(
+            torch.stack([weighted_mean(self._distance(*problem), steps) for problem in problems])
+        )
 
     def _distance(self, predicted: Tensor, goal: Tensor, weights: Tensor | None) -> Tensor:
-        """`[S, K, N, D]`, `[N, D]` and `[N]` to `[S, K]`."""
-        parts = self._parts(predicted, goal)
+        """Return the distances `[S, K]` of predictions `[S, K, N, D]` to a goal `[N, D]`, with weights `[N]`."""
+        distances = self._elementwise(predicted, goal)
         if weights is None:
-            return parts.flatten(2).mean(dim=2)
-        return weighted_mean(parts.mean(dim=3), weights)
+            return distances.flatten(2).mean(dim=2)
+        return weighted_mean(distances.mean(dim=3), weights)
 
     def _patches(self, predicted: Tensor) -> Sequence[Tensor | None]:
         name = type(self).__name__
@@ -98,12 +101,12 @@ class GoalL1(_Goal):
                        {\sum_{k=1}^{K} \gamma^{K-k} \sum_{n=1}^{N} w_n}
 
     With :math:`\gamma = 0`, the default, only the last step counts, as in V-JEPA 2-AC; with
-    :math:`\gamma = 1` all steps count alike, which rewards arriving early.
+    :math:`\gamma = 1` all steps count alike, which rewards early arrival.
 
     Args:
         discount: :math:`\gamma`, in [0, 1].
-        weights: :math:`w`, how much each patch counts: `[N]`, or `[B, N]` for the problems of one batch; finite, at
-            least 0, not all 0. None for all alike.
+        weights: :math:`w`, the weight of each patch: `[N]`, or `[B, N]` for the problems of one batch; finite, at
+            least 0, not all 0. None for equal weights.
 
     Raises:
         PlannerError: If an argument is not allowed.
@@ -112,7 +115,7 @@ class GoalL1(_Goal):
         V-JEPA 2-AC (arXiv:2506.09985, section 4).
     """
 
-    def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
+    def _elementwise(self, predicted: Tensor, goal: Tensor) -> Tensor:
         return _difference(predicted, goal).abs_()
 
 
@@ -133,18 +136,18 @@ class GoalL2(_Goal):
         DINO-WM (arXiv:2411.04983, section 3).
     """
 
-    def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
+    def _elementwise(self, predicted: Tensor, goal: Tensor) -> Tensor:
         return _difference(predicted, goal).square_()
 
 
 class GoalCosine(_Goal):
-    r"""How far the predicted features point away from the goal's: from 0, the same direction, to 2, the opposite.
+    r"""Mean cosine distance of the predicted features to the goal's: 0 for the same direction, 2 for the opposite.
 
     .. math:: E = \frac{\sum_k \gamma^{K-k} \sum_n w_n (1 - \cos(\hat z_{kn}, z_{gn}))}
                        {\sum_k \gamma^{K-k} \sum_n w_n}
 
-    It is computed as :math:`1 - \cos = \frac{1}{2} \lVert \hat z / |\hat z| - z_g / |z_g| \rVert_2^2`, which does not
-    lose small angles to rounding. A token of zeros points nowhere, and counts like one at a right angle.
+    It is computed as :math:`1 - \cos = \frac{1}{2} \lVert \hat z / |\hat z| - z_g / |z_g| \rVert_2^2`, which is
+    exact for small angles. A token of zeros has no direction, and counts like one at a right angle.
 
     Args:
         discount: :math:`\gamma`, as in `GoalL1`.
@@ -154,20 +157,20 @@ class GoalCosine(_Goal):
         PlannerError: If an argument is not allowed.
     """
 
-    def _parts(self, predicted: Tensor, goal: Tensor) -> Tensor:
-        ahead, ahead_is_zero = _direction(wide(predicted))
-        wanted, wanted_is_zero = _direction(wide(goal))
+    def _elementwise(self, predicted: Tensor, goal: Tensor) -> Tensor:
+        ahead, ahead_is_zero = _direction(at_least_float32(predicted))
+        wanted, wanted_is_zero = _direction(at_least_float32(goal))
         squared = (ahead - wanted).square_().sum(dim=-1, keepdim=True)
         return (squared + ahead_is_zero + wanted_is_zero) / 2
 
 
 def _difference(predicted: Tensor, goal: Tensor) -> Tensor:
-    """Return a fresh difference; half precision is widened as it is subtracted, without a float copy of its own."""
-    return predicted - wide(goal)
+    """Return the difference `[S, K, N, D]` as a new tensor; half precision is converted during the subtraction."""
+    return predicted - at_least_float32(goal)
 
 
 def _direction(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return features `[..., D]` at unit length, and which are zero, `[..., 1]`: those stay, with a finite gradient."""
+    """Return features `[..., D]` of unit length, and a mask `[..., 1]` of zero vectors, which stay zero."""
     size = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
     is_zero = size == 0
     return features / torch.where(is_zero, 1.0, size), is_zero

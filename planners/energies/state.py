@@ -1,4 +1,4 @@
-"""What a planner minimises of the imagined robot states. Shapes as in `planners.protocols`."""
+"""The energy of the robot's state: its distance to a goal state. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from planners.energies.composition import Composable
 from planners.energies.weights import (
     Norm,
     Numbers,
+    at_least_float32,
     check_size,
-    counted,
     length,
     per_problem,
     read_discount,
@@ -23,27 +23,26 @@ from planners.energies.weights import (
     read_weights,
     step_weights,
     weighted_mean,
-    wide,
+    weighted_steps,
 )
 from planners.errors import PlannerError
 
 
 class StateGoal(Composable):
-    r"""Distance of the imagined robot state to a wanted one, in the units of the state.
+    r"""Distance of the predicted robot state to a goal state, in the units of the state.
 
     .. math:: E = \frac{\sum_{k=1}^{K} \gamma^{K-k} \lVert w \circ (\hat s_k - s^*) \rVert}
                        {\sum_{k=1}^{K} \gamma^{K-k}}
 
-    The world model must imagine states (`rollout_with_states`). The difference of an angle is taken the short way
-    round, in [-pi, pi].
+    The world model must predict states (`rollout_with_states`). Differences of angles are wrapped to [-pi, pi].
 
     Args:
         goal_state: :math:`s^*`, `[P]`, or `[B, P]` for the problems of one batch; finite.
-        weights: :math:`w`, `[P]`, finite, at least 0, not all 0; an entry of weight 0 is not looked at. Metres and
-            radians are made comparable here.
+        weights: :math:`w`, `[P]`, finite, at least 0, not all 0; an entry of weight 0 is ignored. They make metres
+            and radians comparable.
         norm: "l1" or "l2".
         discount: :math:`\gamma`, in [0, 1]: 0 for the last step only, 1 for all steps alike.
-        angles: Places of the entries that are angles [rad], counted from 0.
+        angles: Indices of the entries that are angles [rad].
 
     Raises:
         PlannerError: If an argument is not allowed.
@@ -68,35 +67,35 @@ class StateGoal(Composable):
         self.discount = read_discount("StateGoal", discount)
         self.angles = _check_angles(angles, size)
         every = torch.ones(size) if self.weights is None else self.weights
-        self._places = torch.nonzero(every).flatten()
-        self._weights = every[self._places]
-        self._is_angle = torch.tensor([int(place) in self.angles for place in self._places])
+        self._indices = torch.nonzero(every).flatten()
+        self._weights = every[self._indices]
+        self._is_angle = torch.tensor([int(index) in self.angles for index in self._indices])
 
     def __call__(
         self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor | None = None
     ) -> Tensor:
-        """Return energies `[B, S]`, float32; float64 of states in float64.
+        """Return energies `[B, S]`, float32, or float64 for states in float64.
 
         Args:
-            predicted: `[B, S, K, N, D]`, not used by this energy.
-            goal: `[B, N, D]`, not used either.
+            predicted: `[B, S, K, N, D]`, not used.
+            goal: `[B, N, D]`, not used.
             actions: `[B, S, K, A]`.
-            states: As imagined, `[B, S, K, P]`.
+            states: Predicted states, `[B, S, K, P]`.
 
         Raises:
-            PlannerError: If there are no states, or of another size or batch than the wanted one.
+            PlannerError: If there are no states, or they have another size or batch than the goal state.
         """
         states = self._checked(states, actions)
         wanted = per_problem("StateGoal", "goal_state", self.goal_state, states)
-        ahead = counted(states, self.discount)
+        ahead = weighted_steps(states, self.discount)
         steps = step_weights(self.discount, ahead.shape[2], ahead.device)
         problems = zip(ahead, wanted, strict=True)  # one at a time, as in planners.energies.goal
         return torch.stack([weighted_mean(self._distance(*problem), steps) for problem in problems])
 
     def _distance(self, states: Tensor, wanted: Tensor) -> Tensor:
-        """`[S, K, P]` and `[P]` to `[S, K]`."""
-        places, is_angle = self._places.to(states.device), self._is_angle.to(states.device)
-        apart = wide(states[..., places]) - wanted[places]
+        """Return the distances `[S, K]` of states `[S, K, P]` to a goal state `[P]`."""
+        indices, is_angle = self._indices.to(states.device), self._is_angle.to(states.device)
+        apart = at_least_float32(states[..., indices]) - wanted[indices]
         turns = torch.where(is_angle, torch.round(apart / math.tau), 0.0)
         return length(apart - math.tau * turns, self.norm, self._weights)
 
@@ -122,11 +121,11 @@ class StateGoal(Composable):
 
 
 def _check_angles(angles: Sequence[int], size: int) -> tuple[int, ...]:
-    places = tuple(angles)
-    whole = all(isinstance(a, int) and not isinstance(a, bool) and 0 <= a < size for a in places)
-    if not whole or len(set(places)) != len(places):
+    indices = tuple(angles)
+    whole = all(isinstance(a, int) and not isinstance(a, bool) and 0 <= a < size for a in indices)
+    if not whole or len(set(indices)) != len(indices):
         raise PlannerError(
-            f"StateGoal got angles={places} for a state of {size} numbers; it allows different whole numbers from 0 to "
-            f"{size - 1}. Name the entries that are angles."
+            f"StateGoal got angles={indices} for a state of {size} numbers; it allows different whole numbers from "
+            f"0 to {size - 1}. Name the entries that are angles."
         )
-    return places
+    return indices

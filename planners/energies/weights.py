@@ -1,4 +1,4 @@
-"""How steps, patches and numbers count in an energy. Shapes as in `planners.protocols`."""
+"""Weights and discounts of energies. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from planners.errors import PlannerError
 from planners.number_checks import check_choice
 
 Numbers: TypeAlias = Tensor | Sequence[Any]
-"""A tensor, or a list that makes one."""
+"""A tensor, or a list of numbers."""
 
 Norm: TypeAlias = Literal["l1", "l2"]
 """The sum of absolute values, or the square root of the sum of squares."""
 
 
 def read_numbers(owner: str, name: str, got: Numbers, shapes: Sequence[str]) -> Tensor:
-    """Return finite numbers as a float32 tensor of its own.
+    """Return finite numbers as a new float32 tensor.
 
     Args:
-        owner: Whose argument it is.
-        name: The argument.
-        got: What was given.
-        shapes: What is allowed, of one axis, of two, ...
+        owner: The class whose argument it is, for the error.
+        name: The name of the argument.
+        got: The value.
+        shapes: The allowed shapes: with one axis, with two axes, ...
 
     Raises:
-        PlannerError: If they are no numbers, not finite, or have another shape.
+        PlannerError: If they are not numbers, not finite, or have another shape.
     """
     try:
         read = torch.as_tensor(got, dtype=torch.float32).detach().clone()
@@ -46,10 +46,10 @@ def read_numbers(owner: str, name: str, got: Numbers, shapes: Sequence[str]) -> 
 
 
 def read_weights(owner: str, got: Numbers | None, shapes: Sequence[str]) -> Tensor | None:
-    """Return weights as a float32 tensor of its own; None for none.
+    """Return weights as a new float32 tensor; None for none.
 
     Raises:
-        PlannerError: If one is negative or not finite, or all of them (all of a problem) are 0.
+        PlannerError: If one is negative or not finite, or all weights of a problem are 0.
     """
     if got is None:
         return None
@@ -78,14 +78,14 @@ def read_norm(owner: str, got: Norm) -> Norm:
 
 
 def check_size(owner: str, name: str, numbers: Tensor | None, size: int, axis: str) -> None:
-    """Check that there are as many numbers on the last axis as what they are for has.
+    """Check the length of the last axis of an argument.
 
     Args:
-        owner: Whose they are.
-        name: What they are.
+        owner: The class whose argument it is, for the error.
+        name: The name of the argument.
         numbers: `[..., size]`; None for none.
-        size: How many there must be.
-        axis: What they are for, in the plural.
+        size: The required length.
+        axis: The name of the entries, in the plural.
     """
     if numbers is not None and numbers.shape[-1] != size:
         raise PlannerError(
@@ -95,7 +95,7 @@ def check_size(owner: str, name: str, numbers: Tensor | None, size: int, axis: s
 
 
 def per_problem(owner: str, name: str, numbers: Tensor, like: Tensor) -> Sequence[Tensor]:
-    """Return numbers `[X]` or `[B, X]` as one `[X]` for each of the B problems of `like`, on its device.
+    """Return numbers `[X]` or `[B, X]` as B tensors `[X]`, one for each problem of `like [B, ...]`, on its device.
 
     Raises:
         PlannerError: If they are for another number of problems.
@@ -112,18 +112,18 @@ def per_problem(owner: str, name: str, numbers: Tensor, like: Tensor) -> Sequenc
 
 
 def length(numbers: Tensor, norm: Norm, weights: Tensor | None) -> Tensor:
-    r"""Return :math:`\lVert w \circ x \rVert` of numbers `[..., X]`; at 0 its gradient is taken as 0."""
+    r"""Return :math:`\lVert w \circ x \rVert` of numbers `[..., X]`, shape `[...]`; its gradient at 0 is 0."""
     weighted = numbers if weights is None else numbers * weights.to(numbers.device)
     return torch.linalg.vector_norm(weighted, ord=1 if norm == "l1" else 2, dim=-1)
 
 
-def wide(numbers: Tensor) -> Tensor:
-    """Return numbers in float32, or in float64 where they are: energies are no coarser than what they are of."""
+def at_least_float32(numbers: Tensor) -> Tensor:
+    """Return numbers in float32, or unchanged if they are float64."""
     return numbers if numbers.dtype == torch.float64 else numbers.float()
 
 
-def counted(steps: Tensor, discount: float) -> Tensor:
-    """Return of `[B, S, K, ...]` the steps whose weight is not 0, as a view."""
+def weighted_steps(steps: Tensor, discount: float) -> Tensor:
+    """Return the steps of `[B, S, K, ...]` whose weight is not 0, as a view."""
     return steps[:, :, -1:] if discount == 0.0 else steps
 
 

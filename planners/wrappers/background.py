@@ -1,4 +1,4 @@
-"""Planning while acting, for what must send an action at every tick. Shapes as in `planners.protocols`."""
+"""Planning in a background thread, for robots that need an action at every step. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from planners.wrappers.unwrap import find_attribute, unwrap
 
 @dataclass(frozen=True, eq=False)
 class Action:
-    """What to carry out in this step.
+    """The action to execute in this step.
 
     Attributes:
         action: `[B, A]`.
-        held: Whether it is the hold action, for want of a plan.
-        age: Steps since the observation that its plan was made from; None if held.
-        energy: Of its plan, `[B]`; None if held.
+        held: Whether it is the hold action, because there is no plan.
+        age: Steps since the observation of its plan; None if held.
+        energy: Energy of its plan, `[B]`; None if held.
     """
 
     action: Tensor
@@ -50,7 +50,13 @@ class Action:
 
 @dataclass(frozen=True, eq=False)
 class _Search:
-    """A search under way: begun at `step`, for use `lead` steps later; gives a plan and how long it took [s]."""
+    """A running search.
+
+    Attributes:
+        step: The step of its observation.
+        lead: Steps after which its plan is used first.
+        future: The plan, and the duration of the search [s].
+    """
 
     step: int
     lead: int
@@ -58,53 +64,53 @@ class _Search:
 
 
 class BackgroundPlanner:
-    """Carries out one plan while a thread makes the next, so that there is an action at every step.
+    """Executes one plan while a thread computes the next, so that there is an action at every step.
 
-    Call `act` once every `period_s`, with what is seen then; a call is a step, and steps are all the time there is
-    here: nothing looks at a clock but the planner, at its deadline. Every n = `replan_every` steps the newest
-    observation goes to the search, which has until n steps later, less a margin: that is its `deadline_s`. It is told
-    by `prefix` of the n actions that will be carried out until then, so that the new plan goes on where the old one
-    ends, and it starts from the old plan. The plan is indexed by time: i steps after its observation its action i is
-    carried out, the action n being the first that is new.
+    Call `act` once every `period_s` with the current observation. Each call is one step; there is no other clock,
+    except for the planner's deadline. Every n = `replan_every` steps the latest observation is passed to a search,
+    which must end n steps later, less a margin: that is its `deadline_s`. The n actions that will be executed until
+    then are its `prefix`, so that the new plan continues the old one, and the old plan is its warm start. A plan is
+    indexed by time: its action i is executed i steps after its observation, and action n is the first new one.
 
-    When a plan is late, the old one goes on as long as it lasts, which is K steps from its own observation. After that
-    the `hold` action is sent, until the plan comes; of a late plan the actions whose time has passed are left out, and
-    a plan that has none left is dropped. A horizon of 2 n is just enough; each step more is a step that a plan may
-    be late. While the thread is busy, observations are not queued: the next search gets the one of the call that finds
-    it free.
+    If a plan is late, the old plan is continued until its end, K steps after its observation. After that the `hold`
+    action is sent until a plan is available. The actions of a late plan whose time has passed are skipped, and a plan
+    without remaining actions is dropped. A horizon of 2 n is the minimum; each further step is one step that a plan may
+    be late. Observations are not queued while the thread is busy: the next search gets the observation of the first
+    call after the thread is free.
 
     An error of the search is raised by the next `act`; that call counts as a step, too.
 
-    Until `wait`, `reset` or `close` returns, the context, the goal and the generators of the last calls belong to the
-    thread: do not draw from them, change them in place, or plan with the same planner elsewhere. The thread searches
-    under `torch.no_grad`, and under none of the caller's other modes (autocast, inference mode, streams); contexts that
-    were made in inference mode are fine, but for planners that follow the gradient. Calls are to come from one thread.
+    Until `wait`, `reset` or `close` returns, the thread uses the context, the goal and the generators of the last
+    calls: do not draw from them, modify them in place, or use the same planner elsewhere. The thread searches under
+    `torch.no_grad`, and under no other mode of the caller (autocast, inference mode, streams). Contexts that were made
+    in inference mode are allowed, except for planners that follow the gradient. All calls must come from one thread.
 
-    Where time stands still between steps, as in a simulation, `wait` after each `act` makes results repeatable, if
-    the deadline leaves time for the whole search.
+    If time stops between steps, as in a simulation, `wait` after each `act` makes results repeatable, provided that the
+    deadline leaves time for the whole search.
 
     Args:
-        planner: What searches; no `RecedingHorizon`, whose work is done here, and no `SubGoals`, nor one within another
-            planner: they count calls as steps. Sub-goals are given to `act` in turn, with a `reset` between them.
+        planner: The planner that searches. No `RecedingHorizon`, whose work is done here, and no `SubGoals`, also not
+            inside of another planner: they count calls as steps. Pass the current sub-goal to `act`, and call `reset`
+            between sub-goals.
         period_s: Time between calls of `act` [s].
-        replan_every: n, from 1 to half the planner's horizon. It is the time that a search has, in periods.
-        hold: `[A]`, sent when there is no plan. None where the world model's `action_type` says what it is: of "delta"
-            it is zeros, or as near as the bounds allow; of "absolute" it is the model's `hold_action` for the call in
-            which holding began, which is sent until there is a plan.
-        margin_s: How long before it is needed a plan is to be ready [s]; None for a tenth of the period.
-        warm_start: Whether a search starts from the plan before.
-        wait_first: Whether the first `act` waits for its search, under the same deadline: nothing moves yet, so nothing
-            is late. Otherwise it holds, and goes on holding until the first plan is there.
+        replan_every: n, from 1 to half of the planner's horizon: the time of a search, in periods.
+        hold: The action `[A]` that is sent if there is no plan. None if the world model's `action_type` defines it: for
+            "delta" it is zeros, clipped to the action bounds; for "absolute" it is the model's `hold_action` for the
+            call in which holding began, which is sent until there is a plan.
+        margin_s: How long before its first use a plan must be ready [s]; None for a tenth of the period.
+        warm_start: Whether a search starts from the previous plan.
+        wait_first: Whether the first `act` waits for its search, under the same deadline: the arm does not move yet.
+            Otherwise it sends the hold action until the first plan is available.
 
     Attributes:
-        hold: The action that is sent when there is no plan; None where the world model says it for each context.
-        held_count: Hold actions that were sent since `reset`.
-        dropped_count: Plans that came when all their actions were past.
-        latencies_s: How long each search took [s], that of dropped plans too.
+        hold: The action that is sent if there is no plan; None if the world model defines it for each context.
+        held_count: Hold actions sent since `reset`.
+        dropped_count: Plans dropped because all their actions were past.
+        latencies_s: Duration of each search [s], including those of dropped plans.
 
     Raises:
-        PlannerError: If an argument is not allowed, or nothing says what the hold action is; in `act`, if the
-            planner's plans are shorter than 2 n, where it does not say before what its horizon is.
+        PlannerError: If an argument is not allowed, or the hold action is not defined; in `act`, if the planner's plans
+            are shorter than 2 n and its horizon was not known before.
     """
 
     def __init__(
@@ -132,45 +138,45 @@ class BackgroundPlanner:
             self._check_horizon(horizon)
         self._thread: ThreadPoolExecutor | None = _new_thread()
         self._search: _Search | None = None
-        self._forget()
+        self._clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        """The thread and its search are no state: a copy has a thread of its own, and begins its next search anew."""
+        """Return the state without the thread and its search: a copy has its own thread, and starts a new search."""
         return vars(self) | {"_thread": self._thread is not None, "_search": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._thread = _new_thread() if state["_thread"] else None
 
-    def _forget(self) -> None:
+    def _clear(self) -> None:
         self.held_count = self.dropped_count = 0
         self.latencies_s: list[float] = []
         self._plan: Plan | None = None
-        self._held_at: Tensor | None = None  # the hold action `[B, A]` that is being sent
-        self._seen = 0  # the step of the observation that the plan was made from
+        self._held_at: Tensor | None = None  # the current hold action `[B, A]`
+        self._plan_step = 0  # the step of the plan's observation
         self._step = 0  # of the last call, counted from 1
 
     @property
     def deadline_s(self) -> float:
-        """Time that a search has [s]."""
+        """Time for a search [s]."""
         return self.replan_every * self.period_s - self.margin_s
 
     @property
     def latency(self) -> Latency:
-        """How long the searches since `reset` took, as far as they are known to have ended."""
+        """The durations of the completed searches since `reset`."""
         return Latency.of(self.latencies_s, self._step)
 
     def act(self, context: Context, goal: Tensor, *, generators: Sequence[Generator]) -> Action:
-        """Return the action for this step, without waiting for any search but the first (see `wait_first`).
+        """Return the action for this step, without waiting for a search other than the first (see `wait_first`).
 
         Args:
-            context: What `model.encode` returned for B problems, as they are now.
+            context: Return value of `model.encode` for the current observations of B problems.
             goal: `[B, N, D]`.
             generators: B different generators.
 
         Raises:
             PlannerError: If the batch changed without `reset`, or after `close`.
-            Exception: What the search raised.
+            Exception: The exception that the search raised.
         """
         if self._thread is None:
             raise PlannerError(
@@ -178,7 +184,7 @@ class BackgroundPlanner:
             )
         check_generators(generators)
         self._step += 1
-        self._take_up()
+        self._adopt_plan()
         if self._plan is not None:
             check_batch(self._plan, len(generators))
         hold = _Hold(self, context, len(generators))
@@ -189,25 +195,25 @@ class BackgroundPlanner:
             )
             if first:
                 self.wait()
-                self._take_up()
+                self._adopt_plan()
         chosen = self._at(self._step, hold)
         self.held_count += chosen.held
         self._held_at = chosen.action.clone() if chosen.held else None
         return chosen
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until no search is under way, no longer than `timeout_s`, and return whether that is so."""
+        """Wait until no search is running, for at most `timeout_s`, and return whether none is running."""
         return self._search is None or not wait_for([self._search.future], timeout_s).not_done
 
     def reset(self) -> None:
-        """Wait until the search under way is over, and forget everything, an error of that search too."""
+        """Wait until the running search ends, and delete all state, including an error of that search."""
         self.wait()
         self._search = None
         self.planner.reset()
-        self._forget()
+        self._clear()
 
     def close(self) -> None:
-        """Wait until the search under way is over, and end the thread."""
+        """Wait until the running search ends, and end the thread."""
         if self._thread is not None:
             self._thread.shutdown()
         self._thread = None
@@ -221,12 +227,12 @@ class BackgroundPlanner:
         self.close()
 
     def _is_free(self) -> bool:
-        due = self._plan is None or self._step - self._seen >= self.replan_every
+        due = self._plan is None or self._step - self._plan_step >= self.replan_every
         return self._search is None and due
 
     def _at(self, step: int, hold: _Hold) -> Action:
-        """Return what is carried out at a step, if no further plan comes."""
-        plan, age = self._plan, step - self._seen
+        """Return the action of a step, if no further plan is adopted before."""
+        plan, age = self._plan, step - self._plan_step
         if plan is not None and age < plan.actions.shape[1]:
             return Action(plan.actions[:, age].clone(), held=False, age=age, energy=plan.energy.clone())
         action = hold.action()
@@ -241,31 +247,31 @@ class BackgroundPlanner:
         hold: _Hold,
         lead: int,
     ) -> _Search:
-        """Hand an observation to the thread; `lead` actions are carried out before its plan is used."""
-        under_way = [self._at(self._step + i, hold).action for i in range(lead)]
-        plan, age = self._plan, self._step - self._seen
-        going_on = self.warm_start and plan is not None and age < plan.actions.shape[1]
+        """Start a search in the thread; `lead` actions are executed before its plan is used."""
+        executed = [self._at(self._step + i, hold).action for i in range(lead)]
+        plan, age = self._plan, self._step - self._plan_step
+        continues = self.warm_start and plan is not None and age < plan.actions.shape[1]
         future = thread.submit(
             self._run,
             context,
             goal,
             generators=tuple(generators),
             deadline_s=self.deadline_s,
-            warm_start=starts_of(plan, age) if plan is not None and going_on else None,
-            prefix=torch.stack(under_way, dim=1) if under_way else None,
+            warm_start=starts_of(plan, age) if plan is not None and continues else None,
+            prefix=torch.stack(executed, dim=1) if executed else None,
         )
         return _Search(self._step, lead, future)
 
     def _run(self, context: Context, goal: Tensor, **rest: Any) -> tuple[Plan, float]:
         started = time.perf_counter()
-        with torch.no_grad():  # a thread begins with its own mode
+        with torch.no_grad():  # gradient mode is set for each thread
             plan = self.planner.plan(context, goal, **rest)
             check_plan("BackgroundPlanner", plan, len(rest["generators"]))
             await_result(plan)
         return plan, time.perf_counter() - started
 
-    def _take_up(self) -> None:
-        """Go over to the plan that was sought, where it is there and its time has come."""
+    def _adopt_plan(self) -> None:
+        """Use the plan of the completed search, if the step of its first use has come."""
         search = self._search
         if search is None or not search.future.done():
             return
@@ -277,7 +283,7 @@ class BackgroundPlanner:
         self.latencies_s.append(seconds)
         self._check_horizon(plan.actions.shape[1])
         if age < plan.actions.shape[1]:
-            self._plan, self._seen = plan, search.step
+            self._plan, self._plan_step = plan, search.step
         else:
             self.dropped_count += 1
 
@@ -285,13 +291,13 @@ class BackgroundPlanner:
         if horizon < 2 * self.replan_every:
             raise PlannerError(
                 f"replan_every is {self.replan_every}, but the planner's plans have {horizon} actions; allowed is at "
-                "most half of that, since one half is carried out while the plan is made, and the other while the next "
-                "one is. Lower replan_every or raise the planner's horizon."
+                "most half of that, since one half is executed while the plan is computed, and the other while the "
+                "next one is. Lower replan_every or raise the planner's horizon."
             )
 
 
 def _check_counts_no_calls(planner: Planner) -> None:
-    """Check that no layer of a planner takes a call for a step: here a call is a search."""
+    """Check that no wrapped planner counts calls as steps: here a call is a search."""
     around: list[str] = []
     for layer in unwrap(planner):
         name = type(layer).__name__
@@ -320,12 +326,13 @@ def _check_margin(margin_s: float | None, period_s: float) -> float:
 
 @dataclass
 class _Hold:
-    """What holds the robots in one call of `act`, worked out when it is needed.
+    """The hold actions of one call of `act`, computed at the first use.
 
     Attributes:
-        owner: Whose call it is.
-        context: Of B problems.
+        owner: The planner.
+        context: Context of B problems.
         batch: B.
+        found: The hold actions `[B, A]`; None before the first use.
     """
 
     owner: BackgroundPlanner
@@ -334,7 +341,7 @@ class _Hold:
     found: Tensor | None = None
 
     def action(self) -> Tensor:
-        """Return the hold actions `[B, A]`: a tensor that nobody else writes into."""
+        """Return a copy of the hold actions, `[B, A]`."""
         if self.owner.hold is not None:
             return self.owner.hold.repeat(self.batch, 1)
         if self.found is None:
@@ -363,10 +370,10 @@ def _new_thread() -> ThreadPoolExecutor:
 
 
 def _hold_action(planner: Planner, hold: Tensor | Sequence[float] | None) -> Tensor | None:
-    """Return the hold action `[A]`, on the world model's device where one is found; None where the model says it later.
+    """Return the hold action `[A]`, on the world model's device if there is one; None if it depends on the context.
 
     Raises:
-        PlannerError: If it is not allowed, or neither given nor told by what the model's actions are.
+        PlannerError: If it is not allowed, or neither given nor defined by the model's `action_type`.
     """
     model = find_attribute(planner, "model")
     if hold is None:
@@ -379,7 +386,7 @@ def _hold_action(planner: Planner, hold: Tensor | Sequence[float] | None) -> Ten
     if given.shape != low.shape or not bool(((given >= low - ROUNDING) & (given <= high + ROUNDING)).all()):
         raise PlannerError(
             f"hold is {given.tolist()}; allowed is an action [A] inside the world model's bounds, {low.tolist()} to "
-            f"{high.tolist()}. Clip it, or leave it out where the model's action_type says what holds the robot."
+            f"{high.tolist()}. Clip it, or leave it out if the model's action_type defines the hold action."
         )
     return given.clamp(low, high)
 
@@ -387,7 +394,7 @@ def _hold_action(planner: Planner, hold: Tensor | Sequence[float] | None) -> Ten
 def _implied_hold(planner: Planner, model: WorldModel | None) -> Tensor | None:
     if model is None:
         raise PlannerError(
-            f"hold is None, and {type(planner).__name__} has no world model that says what its actions are; "
+            f"hold is None, and {type(planner).__name__} has no world model that defines the hold action; "
             "allowed is then an action [A]. Pass the action that stops the arm."
         )
     kind = action_type(model)

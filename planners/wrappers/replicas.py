@@ -1,4 +1,4 @@
-"""One world model on several devices: samples are shared out among them. Shapes as in `planners.protocols`."""
+"""Copies of one world model on several devices, which share the samples. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from planners.scoring import imagined_energies
 
 
 class Replicas:
-    """Copies of a world model, one a device, that imagine side by side; a world model itself.
+    """Copies of a world model, one on each device, that run in parallel; a world model itself.
 
-    Each is given an even share of the samples and scores it on its device, so that only actions go out and energies
-    come back. Plans live on the first one's device. A copy imagines in a thread of its own, always the same one, since
-    compiled CUDA graphs belong to the thread that made them. The threads end with `close`, and with the object or the
-    process if it was not called.
+    Each copy gets an equal share of the samples and computes their energies on its device, so that only actions and
+    energies are transferred. Plans are on the device of the first copy. Each copy runs in its own thread, because
+    compiled CUDA graphs belong to the thread that made them. The threads end with `close`, or with the object or the
+    process.
 
     Args:
-        models: The copies, each on its device. Their weights must be the same.
+        models: The copies, each on its device. Their weights must be equal.
 
     Raises:
-        PlannerError: If there is none, one is no world model, or their bounds differ.
+        PlannerError: If there is no model, one is not a world model, or their action bounds differ.
     """
 
     def __init__(self, models: Sequence[WorldModel]) -> None:
@@ -55,7 +55,7 @@ class Replicas:
         self._threads = _threads(len(models))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Threads are no state: a copy has its own, or none where this one is closed."""
+        """Return the state with the number of threads in place of the threads: a copy has its own."""
         return vars(self) | {"_threads": len(self._threads)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -63,11 +63,11 @@ class Replicas:
         self._threads = _threads(state["_threads"])
 
     def for_context(self, context: Context) -> WorldModel:
-        """Return these copies as each is for its context, with the same threads."""
+        """Return the copies for the robot of a context, with the same threads."""
         copies = object.__new__(Replicas)
         vars(copies).update(vars(self))
         pairs = zip(self.models, self._checked(context), strict=True)
-        copies.models = tuple(model_for_context(model, place) for model, place in pairs)
+        copies.models = tuple(model_for_context(model, part) for model, part in pairs)
         return copies
 
     @property
@@ -82,55 +82,58 @@ class Replicas:
 
     @property
     def action_type(self) -> ActionType | None:
-        """What the copies' actions are."""
+        """The meaning of the copies' actions."""
         return action_type(self.models[0])
 
     @property
     def action_step(self) -> Tensor | None:
-        """Largest change from one action to the next, `[A]`, where the copies have one."""
+        """Largest change from one action to the next, `[A]`, if the copies have one."""
         first = self.models[0]
         return first.action_step if isinstance(first, HoldingWorldModel) else None
 
     def hold_action(self, context: Context) -> Tensor | None:
-        """Return the actions that leave the robots where they are, `[B, A]`, where the copies know them."""
+        """Return the actions that keep the robots where they are, `[B, A]`, if the copies know them."""
         first = self.models[0]
         return first.hold_action(self._checked(context)[0]) if isinstance(first, HoldingWorldModel) else None
 
     def encode(self, frames: Tensor, states: Tensor | None, *further: Any, **named: Any) -> Context:
-        """Encode what was seen on every device; `further` and `named` arguments go to every copy's `encode` as well."""
+        """Encode observations, uint8 `[B, T, C, H, W]` and states `[B, T, P]`, on every device.
+
+        `further` and `named` arguments are passed to the `encode` of every copy.
+        """
         return [model.encode(frames, states, *further, **named) for model in self.models]
 
     def encode_goal(self, frames: Tensor) -> Tensor:
-        """Encode goal images on the first device."""
+        """Encode goal images, uint8 `[B, C, H, W]`, to features `[B, N, D]` on the first device."""
         return self.models[0].encode_goal(frames)
 
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
-        """Imagine on all devices, and bring the predictions `[B, S, K, N, D]` to the first."""
+        """Return the predictions `[B, S, K, N, D]` for actions `[B, S, K, A]`, on the first device."""
 
-        def imagine(model: WorldModel, context: Context, part: Tensor) -> Tensor:
+        def predict(model: WorldModel, context: Context, part: Tensor) -> Tensor:
             return model.rollout(context, part)
 
-        return self._shared_out(imagine, context, actions)
+        return self._distribute(predict, context, actions)
 
     def rollout_energies(self, energy: Energy, context: Context, goal: Tensor, actions: Tensor) -> Tensor:
-        """Return the energies `[B, S]` of actions `[B, S, K, A]`, scored on all devices."""
+        """Return the energies `[B, S]` of actions `[B, S, K, A]`, computed on all devices."""
 
         def energies(model: WorldModel, context: Context, part: Tensor) -> Tensor:
             return imagined_energies(model, energy, context, goal.to(part.device), part)
 
-        return self._shared_out(energies, context, actions)
+        return self._distribute(energies, context, actions)
 
     def samples_at_once(self, context: Context, horizon: int) -> int:
-        """Return how many samples all devices together imagine at once: shares are even, so the smallest decides."""
+        """Return the number of samples of one call: shares are equal, so the smallest limit decides."""
         best = [
-            model.samples_at_once(place, horizon)
-            for model, place in zip(self.models, self._checked(context), strict=True)
+            model.samples_at_once(part, horizon)
+            for model, part in zip(self.models, self._checked(context), strict=True)
             if isinstance(model, SlicedWorldModel)
         ]
         return len(self.models) * min(best, default=2**62)
 
     def close(self) -> None:
-        """End the threads; nothing can be imagined any more."""
+        """End the threads; no prediction is possible afterwards."""
         for thread in self._threads:
             thread.shutdown()
         self._threads = []
@@ -144,34 +147,32 @@ class Replicas:
         self.close()
 
     def _checked(self, context: Context) -> Sequence[Context]:
-        """Return a context if it is one for each copy."""
+        """Return a context if it is a list of one context for each copy."""
         if not isinstance(context, list) or len(context) != len(self.models):
             raise PlannerError(
                 f"Replicas got a context of type {type(context).__name__} for {len(self.models)} copies; allowed is "
-                "what their own encode returned. Encode with the Replicas."
+                "the return value of their own encode. Encode with the Replicas."
             )
         return context
 
-    def _shared_out(
+    def _distribute(
         self, work: Callable[[WorldModel, Context, Tensor], Tensor], context: Context, actions: Tensor
     ) -> Tensor:
         if not self._threads:
-            raise PlannerError(
-                "Replicas were asked to imagine after close(), which ended their threads. Make them anew."
-            )
+            raise PlannerError("Replicas were used after close(), which ended their threads. Make new ones.")
         graph = torch.is_grad_enabled()
 
         def run(model: WorldModel, context: Context, part: Tensor) -> Tensor:
-            with torch.set_grad_enabled(graph):  # a thread begins with its own mode
+            with torch.set_grad_enabled(graph):  # gradient mode is set for each thread
                 return work(model, context, part.to(model.action_low.device)).to(actions.device)
 
         parts = [p for p in actions.tensor_split(len(self.models), dim=1) if p.shape[1]]
-        places = zip(self._threads, self.models, self._checked(context), strict=True)
+        workers = zip(self._threads, self.models, self._checked(context), strict=True)
         running = [
-            thread.submit(run, model, place, part)
-            for (thread, model, place), part in zip(places, parts, strict=False)
+            thread.submit(run, model, own_context, part)
+            for (thread, model, own_context), part in zip(workers, parts, strict=False)
         ]
-        wait_for(running)  # all of them, so that an error leaves no copy at work
+        wait_for(running)  # for all, so that no copy is running after an error
         return torch.cat([each.result() for each in running], dim=1)
 
 

@@ -1,4 +1,4 @@
-"""Goals one after the other. Shapes as in `planners.protocols`."""
+"""Goals in a sequence. Shapes as in `planners.protocols`."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from planners.protocols import Context, Plan, Planner
 class SubGoals:
     """Pursues G goals in turn, each for a number of actions: grasp, carry, put down.
 
-    Each call of `plan` is one action, also where an inner `RecedingHorizon` searches at some of them only. After
-    `steps[g]` actions the next call goes on to goal g + 1, for all problems alike; it stays at the last goal for ever.
-    On the way from one goal to the next the inner planner is `reset`, so that no plan for the old goal is held: what it
-    keeps for the user (the latencies of a `RecedingHorizon`) is gone then too.
+    Each call of `plan` is one action, also if an inner `RecedingHorizon` searches in some of the calls only. After
+    `steps[g]` actions the next call uses goal g + 1, for all problems; the last goal has no end. Between two goals the
+    inner planner is `reset`, so that no plan for the old goal is used; this also deletes the latencies of a
+    `RecedingHorizon`.
 
     Args:
-        planner: What plans for one goal.
+        planner: Plans for one goal.
         steps: Actions for each goal. The default is V-JEPA 2-AC's for pick and place.
-        reached_energy: A goal is also over when a plan's energy is at or below this; for a single problem only. The
-            energy is of the plan's imagined end: with a horizon above 1, that is more than one action ahead.
+        reached_energy: A goal also ends if a plan's energy is at or below this value; for a single problem only. The
+            energy is that of the predicted end of the plan, more than one action ahead if the horizon is above 1.
 
     Raises:
         PlannerError: If an argument is not allowed.
@@ -43,21 +43,21 @@ class SubGoals:
         self.steps = _check_steps(steps)
         self.reached_energy = _check_energy(reached_energy)
         self._current = 0
-        self._taken = 0
+        self._step = 0
         self._reached = False
 
     @property
     def current(self) -> int:
-        """The goal that the last plan was made for, counted from 0; 0 before the first."""
+        """Index of the goal of the last plan; 0 before the first plan."""
         return self._current
 
     @property
     def finished(self) -> bool:
-        """Whether the last goal is over: its steps are used up, or `reached_energy` was met."""
+        """Whether the last goal has ended: its steps are used up, or its energy was reached."""
         return self._current == len(self.steps) - 1 and self._is_over()
 
     def reset(self) -> None:
-        """Go back to the first goal, and make the planner forget."""
+        """Return to the first goal, and reset the planner."""
         self.planner.reset()
         self._go_to(0)
 
@@ -71,18 +71,18 @@ class SubGoals:
         warm_start: Tensor | None = None,
         prefix: Tensor | None = None,
     ) -> Plan:
-        """Return a plan for the goal whose turn it is; `actions[:, 0]` is the action to carry out.
+        """Return a plan for the current goal; `actions[:, 0]` is the action to execute.
 
         Args:
             context: What `model.encode` returned for B problems.
-            goal: All G goals at each call, a list or tuple of `[B, N, D]`.
+            goal: All G goals in each call, a list or tuple of `[B, N, D]`.
             generators: B different generators.
             deadline_s: Passed on to the planner, as the next two are.
             warm_start: `[B, K, A]` or `[B, M, K, A]`.
             prefix: `[B, J, A]`.
 
         Raises:
-            PlannerError: If the goals are not G of one shape, `reached_energy` meets several problems, or as the
+            PlannerError: If there are not G goals of one shape, `reached_energy` is set for several problems, or as the
                 planner does.
         """
         self._check_goals(goal)
@@ -99,16 +99,16 @@ class SubGoals:
             prefix=prefix,
         )
         check_plan("SubGoals", plan, len(generators))
-        self._taken += 1
+        self._step += 1
         if self.reached_energy is not None:
             self._reached = self._reached or bool(plan.energy <= self.reached_energy)
         return plan
 
     def _is_over(self) -> bool:
-        return self._reached or self._taken >= self.steps[self._current]
+        return self._reached or self._step >= self.steps[self._current]
 
     def _go_to(self, goal: int) -> None:
-        self._current, self._taken, self._reached = goal, 0, False
+        self._current, self._step, self._reached = goal, 0, False
 
     def _check_goals(self, goal: Sequence[Tensor]) -> None:
         count = len(self.steps)

@@ -12,6 +12,7 @@ from torch import Tensor
 import planners
 from planners.config import CEMConfig, GoalL2Config, ICEMConfig, MPPIConfig, SearchConfig
 from planners.registry import ENERGIES, PLANNERS
+from planners.wrappers.unwrap import unwrap
 from vjepa_world.cli.evaluate import Config
 from vjepa_world.config import compose, from_yaml, to_yaml
 from vjepa_world.errors import ConfigError
@@ -146,5 +147,5 @@ def test_proposals_need_an_inverse_model_and_no_penalty_is_of_targets() -> None:
         inference=InferenceConfig(precision="float32"),
     )
     loaded = load_planner(SHIPPED, config, torch.device("cpu"))
-    names = [type(layer).__name__ for layer in planners.wrappers.unwrap.unwrap(loaded.planner)]
+    names = [type(layer).__name__ for layer in unwrap(loaded.planner)]
     assert names == ["RotatedPlanner", "RecedingHorizon", "ProposalPlanner", "CEM"]
