@@ -104,22 +104,27 @@ def _columns(points: Sequence[Point]) -> np.ndarray:
 
 
 def _scale_axes(axes: Axes, chart: Chart) -> None:
-    from matplotlib.ticker import LogFormatter, MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
+    steps = [1, 2, 2.5, 5, 10]
     axes.margins(x=0.02, y=0.06)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True) if _counts(chart) else MaxNLocator(6))
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=steps, integer=_has_whole_steps(chart)))
     if chart.is_logarithmic:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        low, high = axes.dataLim.intervaly
+        axes.yaxis.set_major_locator(
+            LogLocator(subs=(1.0, 2.0, 5.0) if high < 200 * low else (1.0,), numticks=6)
+        )
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         return
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=steps))
     low, high = axes.dataLim.intervaly
     if 0 <= low < 0.3 * high:
         axes.set_ylim(bottom=0.0)
 
 
-def _counts(chart: Chart) -> bool:
+def _has_whole_steps(chart: Chart) -> bool:
     """Return whether all steps are whole numbers."""
     return all(float(step).is_integer() for points in chart.series.values() for step, _ in points)
 

@@ -49,7 +49,7 @@ def episode_panel(episode: Episode, title: str = "") -> np.ndarray:
     for t, frame in enumerate(episode.frames):
         picture = _enlarge(frame, factor)
         chart = _chart(values, t, len(episode.frames), size=goal.shape[0])
-        row = _beside([picture, goal, chart])
+        row = _side_by_side([picture, goal, chart])
         header = _header(episode, t, row.shape[1], (title, "camera", "goal", name))
         frames.append(_even(np.concatenate([header, row], axis=0)))
     return np.stack(frames)
@@ -98,7 +98,7 @@ def _chart(values: Sequence[float], t: int, length: int, size: int) -> np.ndarra
     points = [
         (
             left + (right - left) * k / last,
-            bottom + (_inside(v, lowest, highest) - lowest) / (highest - lowest) * (top - bottom),
+            bottom + (_clipped(v, lowest, highest) - lowest) / (highest - lowest) * (top - bottom),
         )
         for k, v in enumerate(values)
     ]
@@ -109,7 +109,7 @@ def _chart(values: Sequence[float], t: int, length: int, size: int) -> np.ndarra
     return np.asarray(image)
 
 
-def _inside(value: float, lowest: float, highest: float) -> float:
+def _clipped(value: float, lowest: float, highest: float) -> float:
     """Return a value on the axis; one that diverged stands at its top."""
     return highest if math.isnan(value) else min(max(value, lowest), highest)
 
@@ -122,7 +122,7 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     return (0.0 if 0.0 <= lowest < 0.5 * highest else lowest - margin), highest + margin
 
 
-def _beside(pictures: Sequence[np.ndarray]) -> np.ndarray:
+def _side_by_side(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Join pictures of one height from left to right, with gaps."""
     gap = np.full((pictures[0].shape[0], GAP, 3), _BACKGROUND, dtype=np.uint8)
     first, *others = pictures
