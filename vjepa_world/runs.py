@@ -1,15 +1,12 @@
-"""Run folders `runs/VERB/NAME`, each open in one process at a time, and files written atomically."""
+"""Run folders `runs/VERB/NAME`, each open in one process at a time."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import errno
 import json
 import logging
 import os
 import shutil
-import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -20,6 +17,7 @@ from typing import Any, Protocol
 from vjepa_world.config import flatten, read_yaml, read_yaml_file, to_yaml
 from vjepa_world.config.values import with_defaults, without_other_kinds
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+from vjepa_world.files.atomic import write_text_atomic
 from vjepa_world.files.folder_lock import LOCK_FILE, locked_folder, refuse_visibly_locked
 from vjepa_world.files.validation import whole_number
 
@@ -193,44 +191,6 @@ def _numbers_in(text: str) -> dict[str, float]:
     }
 
 
-def write_text_atomic(path: str | Path, text: str) -> None:
-    """Write a text file so that a reader, or a crash, sees the old file or the new one, never half.
-
-    Raises:
-        OSError: If the disk is full or the folder cannot be written; the old file is left as it was.
-    """
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if os.path.getsize(temporary) < len(text):
-            raise OSError(errno.EIO, "fewer bytes are on the disk than were written")
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except OSError as error:
-        _remove(temporary)
-        # A failed write does not say which file it was about.
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    except BaseException:
-        _remove(temporary)
-        raise
-
-
-def write_json_atomic(path: str | Path, data: Any) -> None:
-    """Write JSON as `write_text_atomic` does; dataclasses are written as objects.
-
-    Raises:
-        ValueError: If a number is not finite: JSON has no word for it.
-    """
-    plain = (
-        dataclasses.asdict(data) if dataclasses.is_dataclass(data) and not isinstance(data, type) else data
-    )
-    write_text_atomic(path, json.dumps(plain, indent=2, allow_nan=False) + "\n")
-
-
 def _log_changes(folder: Path, config: object, may_change: Sequence[str] | None) -> None:
     """Say which settings are others than before.
 
@@ -271,12 +231,6 @@ def _may_change(key: str, allowed: Sequence[str] | None) -> bool:
 def _existing(home: Path, name: str) -> str:
     runs = [path.name for path in home.iterdir() if path.is_dir()] if home.is_dir() else []
     return f"runs in {home}: {nearest(name, runs)}" if runs else f"{home} holds no runs"
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _remove(path: str | Path) -> None:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from statistics import median
 
-from vjepa_world.runs import write_json_atomic
+from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.system.cpu import available_cores
 
 

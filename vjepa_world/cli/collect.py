@@ -13,7 +13,8 @@ import numpy as np
 from vjepa_world.cli.shared.common import SIMULATED_ROBOT, EnvConfig
 from vjepa_world.config.ranges import EPISODES, SEED, STEPS, WORKERS
 from vjepa_world.errors import ConfigError, DataError
-from vjepa_world.runs import open_run, write_json_atomic
+from vjepa_world.files.atomic import write_json_atomic
+from vjepa_world.runs import open_run
 from vjepa_world.system.cpu import available_cores
 from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.system.progress import progress

@@ -56,9 +56,9 @@ def run(config: Config) -> None:
         CheckpointError: If an encoder cannot be read.
     """
     from vjepa_world.cli.shared.scene_clips import record_scenes
+    from vjepa_world.files.atomic import write_json_atomic
     from vjepa_world.models.encoder import untrained_encoder
     from vjepa_world.pretrained import load_encoder
-    from vjepa_world.runs import write_json_atomic
     from vjepa_world.system.device import set_threads
 
     set_threads(config.threads)

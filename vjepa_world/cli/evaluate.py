@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from vjepa_world.cli.shared.common import EnvConfig
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
-from vjepa_world.runs import open_run, write_json_atomic
+from vjepa_world.runs import open_run
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from vjepa_world.config.ranges import FPS, SEED, THREADS
 from vjepa_world.errors import ConfigError
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
+from vjepa_world.files.atomic import write_json_atomic, write_text_atomic
 from vjepa_world.ops.convention import Convention
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
-from vjepa_world.runs import open_run, write_json_atomic, write_text_atomic
+from vjepa_world.runs import open_run
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vjepa_world.errors import nearest
-from vjepa_world.runs import METRICS_FILE, RunError, read_metrics, write_text_atomic
+from vjepa_world.files.atomic import write_text_atomic
+from vjepa_world.runs import METRICS_FILE, RunError, read_metrics
 
 REPORT = "report.html"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from vjepa_world.errors import CheckpointError
+from vjepa_world.files.atomic import atomic_folder
 from vjepa_world.files.checksums import MODEL_METADATA, is_damaged, seal
 
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -30,22 +29,15 @@ def write_folder(folder: Path, files: dict[str, Any]) -> None:
     Raises:
         CheckpointError: If the disk is full, the path cannot be written, or the folder holds other files.
     """
-    temporary = None
     try:
         _check_replaceable(folder, files)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        temporary.chmod(0o755)
-        write_files(temporary, files)
-        _move_into_place(temporary, folder)
+        with atomic_folder(folder) as temporary:
+            write_files(temporary, files)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CheckpointError(
             f"could not write the checkpoint {folder}: {error}. Free some disk space or choose another path; "
             "no partial checkpoint was left behind."
         ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_files(folder: Path, files: dict[str, Any]) -> None:
@@ -87,20 +79,6 @@ def _check_replaceable(folder: Path, files: dict[str, Any]) -> None:
             )
     elif folder.exists():
         raise CheckpointError(f"{folder} is a file; a checkpoint is a folder: choose another path.")
-
-
-def _move_into_place(temporary: Path, folder: Path) -> None:
-    if not folder.exists():
-        temporary.rename(folder)
-        return
-    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
-    folder.rename(old)
-    try:
-        temporary.rename(folder)
-    except BaseException:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old)
 
 
 def _write_file(path: Path, content: Any) -> None:

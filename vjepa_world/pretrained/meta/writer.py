@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.errors import CheckpointError
+from vjepa_world.files.atomic import atomic_file
 from vjepa_world.models.config import (
     EmbodimentConfig,
     EncoderConfig,
@@ -215,22 +215,13 @@ def _own_storage(tensor: Tensor) -> Tensor:
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
-        torch.save(content, temporary)
-        with temporary.open("rb") as stream:  # the new name must not reach the disk before the content
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        with atomic_file(path) as temporary:
+            torch.save(content, temporary)
+            with temporary.open("rb") as stream:  # the new name must not reach the disk before the content
+                os.fsync(stream.fileno())
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"could not write {path}: {error}. Free some disk space or choose another path; no partial file was "
             "left behind."
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

@@ -8,7 +8,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vjepa_world.runs import METRICS_FILE, read_metrics, write_text_atomic
+from vjepa_world.files.atomic import write_text_atomic
+from vjepa_world.runs import METRICS_FILE, read_metrics
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vjepa_world.runs import write_json_atomic
+from vjepa_world.files.atomic import write_json_atomic
 
 #: Clips, and frames of a clip, in the image.
 SHOWN_CLIPS, SHOWN_FRAMES = 16, 8

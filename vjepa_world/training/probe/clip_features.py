@@ -5,13 +5,12 @@ Legend: M clips, N tokens a clip, D width; T frames, C = 3 channels, S pixels.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import math
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.features.limits import Lease, check_disk, evict_caches, format_bytes
 from vjepa_world.data.loading.clip_tables import ClipTable
 from vjepa_world.errors import DataError
+from vjepa_world.files.atomic import atomic_folder
 from vjepa_world.files.checksums import file_checksum
 from vjepa_world.files.validation import mapping, read_json_object
 from vjepa_world.models.encoder import VideoEncoder
@@ -103,10 +103,8 @@ def encode_clips(
         folder.parent.mkdir(parents=True, exist_ok=True)
         evict_caches(folder, size, limit_gb)
         check_disk(folder, size)
-        temporary = Path(tempfile.mkdtemp(dir=cache, prefix=f".{folder.name}."))
-        temporary.chmod(0o755)
-        lease = Lease(temporary)
-        try:
+        with contextlib.ExitStack() as leases, atomic_folder(folder) as temporary:
+            leases.enter_context(Lease(temporary))  # released after the move
             blocks = _encoded(clips, encoder, shape, dtype, min(batch_size, len(clips)), workers, account)
             checksum = write_blocks(temporary / FEATURES, blocks)
             about = {
@@ -116,11 +114,6 @@ def encode_clips(
                 "checksum": checksum,
             }
             (temporary / ABOUT).write_text(json.dumps(about, indent=1), encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            lease.close()
     logger.info("features of %d clips are in %s (%s)", len(clips), folder, format_bytes(size))
     return _read(folder, shape, clips, max_bad_fraction)
 

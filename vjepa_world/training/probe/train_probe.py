@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from vjepa_world.errors import ConfigError
+from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.probe import Probe
 from vjepa_world.models.registered_encoder import ENCODERS
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.pretrained import load_encoder, read_checkpoint
 from vjepa_world.pretrained.probes import CLASSIFICATION, REGRESSION, SavedProbe, probe_files, weights_digest
-from vjepa_world.runs import open_run, provenance, write_json_atomic
+from vjepa_world.runs import open_run, provenance
 from vjepa_world.system.device import resolve_device, resolve_precision, set_threads
 from vjepa_world.training.probe.clip_features import encode_clips
 from vjepa_world.training.probe.config import ProbeRunConfig, settings
