@@ -219,7 +219,7 @@ def test_another_encoder_is_noticed(
     [
         (
             ["data.path=nowhere"],
-            "nowhere does not exist; give a folder with one sub-folder of videos a class",
+            "nowhere does not exist; give a folder with a sub-folder of videos for each class",
         ),
         (["data.path=one"], "all 3 videos are of the class 'warm'; a classifier needs at least two"),
         (["data.path=single"], "too few videos in 1 classes: 'cold' has 1. Each class needs at least 3"),

@@ -179,13 +179,12 @@ def test_files_of_other_kinds_are_counted_and_named(tmp_path: Path, caplog: pyte
     assert left.kinds == {".ts": 2, ".gif": 1}
     [line] = [record.getMessage() for record in caplog.records if "kinds" in record.getMessage()]
     assert (
-        f"3 files of kinds that are not read: 2 .ts ({tmp_path}/b.ts, ...), 1 .gif ({tmp_path}/deep/d.gif)"
-        in line
+        f"3 files of unsupported types: 2 .ts ({tmp_path}/b.ts, ...), 1 .gif ({tmp_path}/deep/d.gif)" in line
     )
-    assert "3 files of kinds that are not read: 2 .ts" in describe_videos(tmp_path).render()
+    assert "3 files of unsupported types: 2 .ts" in describe_videos(tmp_path).render()
     (tmp_path / "a.mp4").unlink()
     with pytest.raises(
-        DataError, match=r"No video found in .* There are 3 files of kinds that are not read: 2 \.ts"
+        DataError, match=r"No video found in .* There are 3 files of unsupported types: 2 \.ts"
     ):
         find_videos(tmp_path)
 

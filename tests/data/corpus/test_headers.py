@@ -165,7 +165,7 @@ def test_without_a_place_for_the_index_files_are_read_each_time(
     for _ in range(2):
         assert durations(find_videos(folder).headers()) == EXPECTED
         assert len(reads.names()) == COUNT
-    assert "Set VJEPA_WORLD_CACHE to a folder that can be written" in caplog.text
+    assert "Set VJEPA_WORLD_CACHE to a writable folder" in caplog.text
 
 
 def wait_and_read(folder: Path, queue: multiprocessing.Queue[tuple[int, list[float]]], go: Event) -> None:

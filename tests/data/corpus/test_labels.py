@@ -84,7 +84,7 @@ def test_a_list_says_the_classes_of_files_beside_it(folder: Path) -> None:
         (["label", "x"], "no column 'path' in its first line; it has: label"),
         (
             ["path,label,start,end", "a.mp4,x,0,1"],
-            "has a column 'start', but a label is one of a whole video",
+            "has a column 'start', but a label is for a whole video",
         ),
         (["path,label", "a.mp4,x", "b.mp4,"], r"list.csv, line 3: the label of 'b.mp4' is missing"),
         (["path,label", "a.mp4"], "line 2: the label of 'a.mp4' is missing"),
@@ -101,12 +101,12 @@ def test_what_is_wrong_with_a_list_is_named(tmp_path: Path, lines: list[str], me
 
 def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="nowhere does not exist; give a folder with one sub-folder of videos a cl"
+        DataError, match="nowhere does not exist; give a folder with a sub-folder of videos for each cl"
     ):
         labelled_videos(tmp_path / "nowhere", 0.0)
     with pytest.raises(DataError, match="No such list: .*nowhere.csv"):
         labelled_videos(tmp_path / "nowhere.csv", 0.0)
-    with pytest.raises(DataError, match="has no sub-folders; expected one a class"):
+    with pytest.raises(DataError, match="has no sub-folders; expected one for each class"):
         labelled_videos(tmp_path, 0.0)
     clip = video(tmp_path / "jump" / "1.mp4")
     with pytest.raises(DataError, match="1.mp4 is no folder and no CSV list"):

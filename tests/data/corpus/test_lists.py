@@ -68,7 +68,7 @@ def test_bad_rows_are_named(tmp_path: Path, column: str, value: object, reason: 
     rows[column][0] = value
     for suffix, place in ((".csv", "line 2"), (".parquet", "row 1")):
         with pytest.raises(
-            DataError, match=rf"list{suffix} has 1 bad rows; correct them.*\n  {place}: {reason}"
+            DataError, match=rf"list{suffix} has 1 bad rows; correct or remove them.*\n  {place}: {reason}"
         ):
             read_list(written(tmp_path, suffix, rows))
 
@@ -122,7 +122,7 @@ def test_a_piece_that_its_file_does_not_have_is_bad(tmp_path: Path) -> None:
     assert [segment.start_s for segment in good] == [0.0]
     short, behind = bad.reasons.values()
     assert "a.mp4 (2.5 s to its end) is shorter than the window of 1.00 s: it lasts 0.50 s" in short
-    assert "a.mp4 (7 s to its end) starts behind its file's end: that lasts 3.00 s" in behind
+    assert "a.mp4 (7 s to its end) starts after its file's end: that lasts 3.00 s" in behind
 
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(5), pa.large_string()])
@@ -167,5 +167,5 @@ def test_a_packed_list_is_named_as_such(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["list.csv.gz", "list.tsv", "list.TXT", "list.jsonl"])
 def test_lists_of_other_kinds_are_no_videos(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("a.mp4\n")
-    with pytest.raises(DataError, match="no list that is read. Give a list as CSV or Parquet"):
+    with pytest.raises(DataError, match="no supported list. Give a list as CSV or Parquet"):
         find_videos(tmp_path / name)

@@ -163,5 +163,5 @@ def test_braces_are_written_out_as_webdataset_does() -> None:
     "pattern", ["x-{0..99999999999}.tar", "{0..999}{0..999}{0..999}.tar", "{a,b}" * 3000, "{0..1000000}"]
 )
 def test_braces_that_stand_for_more_names_than_there_are_files_are_refused_at_once(pattern: str) -> None:
-    with pytest.raises(DataError, match="stands for more than 1000000 names"):
+    with pytest.raises(DataError, match="expands to more than 1000000 names"):
         expand_braces(pattern)

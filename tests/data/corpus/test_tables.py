@@ -71,7 +71,7 @@ def test_quotes_hold_delimiters_and_line_ends(tmp_path: Path) -> None:
         (b"\xff\xfepat", r"Cannot read .*list.csv: .*truncated"),
         (
             b"path,label\na.mp4,fall, slowly\n",
-            "line 2 has 3 cells, and there are 2 columns; put quotes around",
+            "line 2 has 3 cells, and there are 2 columns; quote cells that contain",
         ),
         (b'path,label\na.mp4,"push\nb.mp4,pull\n', "Cannot read .*list.csv: unexpected end of data"),
         (b"path,path\na.mp4,b.mp4\n", "has 2 columns 'path'; leave one"),

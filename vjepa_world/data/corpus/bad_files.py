@@ -1,4 +1,4 @@
-"""Keeps account of what could not be used: each named once with its reason, in the log and in `bad_files.csv`."""
+"""Counts files that could not be used; each is reported once with its reason, in the log and in `bad_files.csv`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ logger = logging.getLogger(__name__)
 
 _LISTED = 10  # bad files that an error names
 _COLUMNS = ["path", "reason", "step"]
-_BEFORE = "start"  # instead of a step: found before the first one
+_BEFORE = "start"  # in place of the step: found before the first step
 
-#: File names need not be UTF-8: what is not stands as it is.
+#: File names need not be UTF-8; other bytes are written unchanged.
 _TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
 
 
 @dataclass
 class BadFiles:
-    """Names, counts and reasons of what could not be used; each is logged once.
+    """Files, or episodes, that could not be used, with reasons; each is logged once.
 
     Args:
-        max_fraction: the share of bad ones above which `check` stops the run.
-        reasons: by name.
-        steps: the training step at which each was found, None before the first.
-        rows: how many rows of a list each name stands for, where it is more than one.
-        quiet: logs nothing.
-        what: what is counted, in the plural.
-        option: what the user calls `max_fraction`.
+        max_fraction: Share of bad ones above which `check` raises an error.
+        reasons: Reasons by name.
+        steps: Training step at which each was found, by name; None before the first.
+        rows: Number of rows of a list that a name stands for, if more than one.
+        quiet: Log nothing.
+        what: What is counted, in the plural.
+        option: The user's name of `max_fraction`.
     """
 
     max_fraction: float
@@ -46,13 +46,13 @@ class BadFiles:
     option: str = "data.max_bad_fraction"
 
     def add(self, name: str, reason: str, step: int | None = None, rows: int = 1) -> bool:
-        """Count `name` as bad, and say whether it was not before; a second time changes nothing.
+        """Count `name` as bad, if it is not yet; return whether it is new.
 
         Args:
-            name: What is bad.
-            reason: Why.
-            step: When it was found.
-            rows: How many of the total it is: a list may name the same piece often.
+            name: The file or episode.
+            reason: The reason.
+            step: The training step.
+            rows: The number of entries of the total that it stands for: a list may name it often.
         """
         if name in self.reasons:
             return False
@@ -65,23 +65,23 @@ class BadFiles:
         return True
 
     def include(self, other: BadFiles) -> None:
-        """Take over what another account has, without logging it again."""
+        """Add the entries of `other` without logging them again."""
         self.reasons |= other.reasons
         self.steps |= other.steps
         self.rows |= other.rows
 
     def __len__(self) -> int:
-        """Return how many are bad, a name as often as it stands in the list."""
+        """Return the number of bad entries; a name counts as often as it is listed."""
         return len(self.reasons) + sum(rows - 1 for rows in self.rows.values())
 
     def __contains__(self, name: object) -> bool:
         return name in self.reasons
 
     def check(self, total: int) -> None:
-        """Stop when too many of `total` are bad.
+        """Raise an error if too many of `total` are bad.
 
         Raises:
-            DataError: more than `max_fraction` of them, or all; the first ten are listed with their reasons.
+            DataError: More than `max_fraction` are bad, or all; the first ten are listed with their reasons.
         """
         bad = len(self)
         if bad == 0 or (bad <= self.max_fraction * total and bad < total):
@@ -96,12 +96,12 @@ class BadFiles:
         )
 
     def write(self, path: Path) -> None:
-        """Bring the CSV file `path` (columns path, reason, step) up to date, whole or not at all.
+        """Update the CSV file `path` (columns path, reason, step) atomically.
 
-        Rows that stand there already, written before a resume or by another process of the run, stay as they are.
+        Its existing rows, written before a resume or by another process of the run, are kept.
 
         Raises:
-            DataError: it cannot be written.
+            DataError: It cannot be written.
         """
         with _locked(path):
             rows = _read_rows(path)

@@ -1,8 +1,8 @@
-"""Finds the videos and images of a corpus, and tells the usable ones from the bad ones.
+"""Finds the videos and images of a corpus, and checks which are usable.
 
-A corpus is a folder (searched to any depth), a glob, one file, a CSV or Parquet list, WebDataset shards, or a
-LeRobotDataset. It consists of segments: a whole ordinary file, the piece of one that a list names, or one episode of a
-dataset whose files hold many, so that no clip crosses from one episode into the next.
+A corpus is a folder (searched recursively), a glob, a file, a CSV or Parquet list, WebDataset shards, or a
+LeRobotDataset. It consists of segments: a whole file, a time range of one that a list names, or an episode of a dataset
+whose files hold several, so that no clip crosses the border of two episodes.
 """
 
 from __future__ import annotations
@@ -69,21 +69,21 @@ hevc av1 ivf svo svo2 bag mcap r3d braw insv lrv wtv
 gif tif tiff heic heif avif jp2 j2k jxl jfif exr hdr dng ppm pgm pnm tga dpx cr2 nef arw apng
 zip tgz gz zst bz2 xz 7z rar
 """
-#: Endings of videos, images and archives that are not read here; files with them are counted and named.
+#: Suffixes of videos, images and archives that are not supported; such files are counted and reported.
 UNSUPPORTED = tuple(f".{kind}" for kind in _NOT_READ.split())
 
-_MOST_REPEATS = 1000  # that are named
+_MOST_REPEATS = 1000  # that are listed
 
 
 @dataclass(frozen=True)
 class SkippedFiles:
-    """What lies among a corpus's files and is not of it.
+    """Files among those of a corpus that are not part of it.
 
     Attributes:
-        kinds: Endings of files that are videos, images or archives of a kind that is not read, with their number.
-        examples: One file of each of these kinds.
-        images: Images, where there are videos, or where images are not wanted.
-        repeated: Further names of files that were found already (links).
+        kinds: Numbers of videos, images and archives of unsupported types, by suffix.
+        examples: One file of each of these types.
+        images: Number of images, if there are videos, or if images are not wanted.
+        repeated: Number of further names (links) of files.
         repeats: Some of these, each with the name that is used.
     """
 
@@ -93,34 +93,34 @@ class SkippedFiles:
     repeated: int
     repeats: tuple[tuple[str, str], ...]
 
-    def sentences(self) -> list[str]:
-        """Return what a user should know of it."""
-        said = []
+    def messages(self) -> list[str]:
+        """Return messages for the user."""
+        found = []
         if self.kinds:
             total = sum(self.kinds.values())
             named = ", ".join(
                 f"{count} {kind} ({self.examples[kind]}{', ...' if count > 1 else ''})"
                 for kind, count in sorted(self.kinds.items(), key=lambda item: -item[1])
             )
-            said.append(
-                f"{total} files of kinds that are not read: {named}; convert them to MP4 or PNG to have them"
+            found.append(
+                f"{total} files of unsupported types: {named}; convert them to MP4 or PNG to use them"
             )
         if self.repeated:
             name, kept = self.repeats[0]
-            said.append(f"{self.repeated} further names of the same files, such as {name} for {kept}")
-        return said
+            found.append(f"{self.repeated} further names of the same files, such as {name} for {kept}")
+        return found
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The segments found at a source, in a fixed order, not looked into yet.
+    """The segments found at a source, in a fixed order; their files are not opened yet.
 
     Attributes:
-        source: What was asked for.
-        segments: Columns of them.
+        source: The path that was searched.
+        segments: The segments.
         bad: Names and reasons of shards without an index, and of folders that cannot be listed.
-        left_out: What is not of the corpus.
-        states: What the system says of the files, where it was asked already.
+        left_out: Files that are not part of the corpus.
+        states: Sizes and times of the files, if they are known already.
     """
 
     source: str
@@ -131,14 +131,14 @@ class Corpus:
 
     @property
     def total(self) -> int:
-        """How many things can be bad."""
+        """Number of segments and other entries that can be bad."""
         return len(self.segments) + len(self.bad)
 
     def headers(self, timeout_s: float = 120.0) -> Headers:
         """Read the headers of all files, see `read_headers`.
 
         Raises:
-            DataError: reading one took longer than `timeout_s`.
+            DataError: Reading one took longer than `timeout_s`.
         """
         files = self.segments.files
         states = FileStats.of(files) if self.states is None else self.states
@@ -147,10 +147,10 @@ class Corpus:
     def usable(
         self, window_s: float, max_bad_fraction: float, timeout_s: float = 120.0
     ) -> tuple[Segments, BadFiles]:
-        """Read every file's header; return the segments that a clip of `window_s` fits in, and the bad ones.
+        """Read every file's header; return the segments of at least `window_s`, and the bad ones.
 
         Raises:
-            DataError: more than `max_bad_fraction` of the segments are bad, or a file cannot be read in `timeout_s`.
+            DataError: More than `max_bad_fraction` of the segments are bad, or a file cannot be read in `timeout_s`.
         """
         fitted, good, bad = self.fitted(window_s, max_bad_fraction, timeout_s)
         return fitted.take(np.flatnonzero(good)), bad
@@ -158,10 +158,10 @@ class Corpus:
     def fitted(
         self, window_s: float, max_bad_fraction: float, timeout_s: float = 120.0
     ) -> tuple[Segments, np.ndarray, BadFiles]:
-        """Return all segments with their ends as the files have them, which are good, and the bad ones.
+        """Return all segments with the ends found in the files, whether each is good, bool `[M]`, and the bad ones.
 
         Raises:
-            DataError: see `usable`.
+            DataError: As in `usable`.
         """
         headers = self.headers(timeout_s)
         segments, fits = _fitted(self.segments, headers, window_s)
@@ -179,12 +179,12 @@ class Corpus:
         for name, reason in reasons.items():
             bad.add(name, reason, rows=names[name])
         bad.check(self.total)
-        pa.default_memory_pool().release_unused()  # of a large corpus, as much again as is kept
+        pa.default_memory_pool().release_unused()  # after a large corpus, as much as the result
         return segments, fits, bad
 
 
 def _fitted(segments: Segments, headers: Headers, window_s: float) -> tuple[Segments, np.ndarray]:
-    """Return the segments with their ends as the files have them, and which a clip of `window_s` fits in."""
+    """Return the segments with the ends found in the files, and which are at least `window_s` long, bool [M]."""
     file = segments.file
     durations_s = headers.duration_s[file]
     image, readable = segments.image, headers.good[file]
@@ -195,16 +195,16 @@ def _fitted(segments: Segments, headers: Headers, window_s: float) -> tuple[Segm
 
 
 def _misfit(segment: Segment, headers: Headers, file: int, window_s: float) -> str:
-    """Return why no clip fits in a segment whose file can be read."""
+    """Return why a segment of a readable file is too short."""
     duration_s = headers[file].duration_s
     end_s = duration_s if segment.end_s is None else segment.end_s
     if segment.start_s >= end_s:
         return (
-            f"{segment.name} starts behind its file's end: that lasts {duration_s:.2f} s. Correct its start."
+            f"{segment.name} starts after its file's end: that lasts {duration_s:.2f} s. Correct its start."
         )
     return (
         f"{segment.name} is shorter than the window of {window_s:.2f} s: it lasts "
-        f"{end_s - segment.start_s:.2f} s. Take it out, or ask for fewer frames or a higher fps."
+        f"{end_s - segment.start_s:.2f} s. Take it out, or use fewer frames or a higher fps."
     )
 
 
@@ -212,28 +212,28 @@ def find_videos(path: str | os.PathLike[str], *, images: bool = False) -> Corpus
     """Find the videos at `path`.
 
     Args:
-        path: a folder, a glob, a video file, a CSV or Parquet list with a column `path`, tar shards (a file, a glob, or
+        path: A folder, a glob, a video file, a CSV or Parquet list with a column `path`, tar shards (a file, a glob, or
             a brace list such as {000..009}.tar) or a LeRobotDataset. Hidden files are left out. Paths in a list are
-            relative to its folder. Links are followed, and each file that is found is taken once, whatever its names.
-        images: whether images are looked for too: those that a list names, and elsewhere where there is no video.
+            relative to its folder. Links are followed, and a file with several names is used once.
+        images: Whether to find images too: those that a list names, and elsewhere if there is no video.
 
     Raises:
-        DataError: nothing is there, or no video among it; what was looked for is named.
+        DataError: The path does not exist, or there is no video.
     """
     text = os.fspath(path)
     found = _Found()
     if not os.path.exists(text) and "{" in text:
         for part in expand_braces(text):
             try:
-                _look(part, found)
+                _search(part, found)
             except DataError as error:
-                raise DataError(f"{error} It is one of the names that {text} stands for.") from error
+                raise DataError(f"{error} It is one of the names in {text}.") from error
     else:
-        _look(text, found)
+        _search(text, found)
     found.index_shards()
     corpus = found.corpus(text, images)
-    for sentence in corpus.left_out.sentences():
-        logger.warning("Left out in %s: %s.", text, sentence)
+    for message in corpus.left_out.messages():
+        logger.warning("Left out in %s: %s.", text, message)
     if corpus.left_out.images:
         logger.info(
             "%d images in %s are left out%s",
@@ -243,7 +243,7 @@ def find_videos(path: str | os.PathLike[str], *, images: bool = False) -> Corpus
         )
     if not len(corpus.segments) and not corpus.bad:
         kinds = (*EXTENSIONS, *IMAGE_EXTENSIONS) if images else EXTENSIONS
-        others = "".join(f" There are {sentence}." for sentence in corpus.left_out.sentences())
+        others = "".join(f" There are {message}." for message in corpus.left_out.messages())
         raise DataError(
             f"No video found in {text}. Looked for {' '.join(kinds)} and {SHARD} in it and in the folders below; give "
             "a folder that has such files, a glob, one video, a CSV or Parquet list, tar shards or a LeRobotDataset."
@@ -253,12 +253,12 @@ def find_videos(path: str | os.PathLike[str], *, images: bool = False) -> Corpus
 
 
 def clip_span_s(frames_per_clip: int, fps: float) -> float:
-    """Return how long a segment must be [s] for a clip: from its first frame to its last, and a little."""
+    """Return the least length of a segment for a clip [s]: from its first frame to its last, and a tolerance."""
     return (frames_per_clip - 1) / fps + 2 * TIME_TOLERANCE_S
 
 
 class _Found:
-    """What a search has come upon, in order."""
+    """The results of a search, in order."""
 
     def __init__(self) -> None:
         self.builder = SegmentsBuilder()
@@ -270,7 +270,7 @@ class _Found:
         self._examples: dict[str, str] = {}
 
     def file(self, folder: str, name: str) -> None:
-        """Take a file whose name is that of a video, an image or a shard."""
+        """Add a file if its suffix is that of a video, an image or a shard."""
         lower = name.lower()
         if lower.startswith("."):
             return
@@ -284,7 +284,7 @@ class _Found:
             self._examples.setdefault(kind, os.path.join(folder, name))
 
     def named(self, folder: str, name: str) -> None:
-        """Take a file as a video or an image, whatever its name."""
+        """Add a file as a video or an image, whatever its suffix."""
         self.builder.add(self.builder.files.add(folder, name))
 
     def index_shards(self) -> None:
@@ -297,7 +297,7 @@ class _Found:
                 self.builder.add(self.builder.files.add_location(sample.member), label=sample.label)
 
     def corpus(self, source: str, images: bool) -> Corpus:
-        """Return all that a list names; else the videos, or if there are none, the images if they are wanted."""
+        """Return all segments of a list; otherwise the videos, or if there are none, the images if wanted."""
         segments = self.builder.segments()
         bad = (*self.bad, *self.walked.unreadable)
         if self.is_list:
@@ -322,7 +322,7 @@ class _Found:
 
 
 def _own_files(segments: Segments, rows: np.ndarray) -> Segments:
-    """Return some segments, and of the files only theirs."""
+    """Return some segments, with only their files."""
     if len(rows) == len(segments):
         return segments
     some = segments.take(rows)
@@ -331,10 +331,10 @@ def _own_files(segments: Segments, rows: np.ndarray) -> Segments:
 
 
 def _unique(segments: Segments, states: FileStats) -> tuple[np.ndarray, int, tuple[tuple[str, str], ...]]:
-    """Return which rows stay, how many further names their files have, and some of these with the one that stays.
+    """Return the rows with one name for each file, the number of further names, and some of these with the used one.
 
-    Of several names one that is no link stays. Members of a tar file and episodes of a dataset are not looked at: a
-    file has many.
+    Of several names one that is no link is used. Members of a tar file and episodes of a dataset share files, and are
+    not compared.
     """
     file = segments.file
     whole = (segments.files.offset[file] < 0) & (segments.episode < 0) & (states.size[file] >= 0)
@@ -346,7 +346,7 @@ def _unique(segments: Segments, states: FileStats) -> tuple[np.ndarray, int, tup
     if len(first) == len(rows):
         return np.arange(len(segments)), 0, ()
     group = group.reshape(-1)
-    stays = np.ones(len(segments), bool)
+    unique = np.ones(len(segments), bool)
     repeated, repeats = 0, list[tuple[str, str]]()
     order = np.argsort(group, kind="stable")
     ends = np.cumsum(counts)
@@ -356,11 +356,11 @@ def _unique(segments: Segments, states: FileStats) -> tuple[np.ndarray, int, tup
         kept = next((place for place, name in enumerate(names) if not os.path.islink(name)), 0)
         for place, row in enumerate(same):
             if place != kept:
-                stays[row] = False
-                if names[place] != names[kept]:  # else a glob matched the file and its folder
+                unique[row] = False
+                if names[place] != names[kept]:  # otherwise a glob matched the file and its folder
                     repeated += 1
                     repeats += [(names[place], names[kept])] if repeated <= _MOST_REPEATS else []
-    return np.flatnonzero(stays), repeated, tuple(repeats)
+    return np.flatnonzero(unique), repeated, tuple(repeats)
 
 
 def _each_once(paths: Sequence[str]) -> Iterator[str]:
@@ -380,10 +380,10 @@ def _index(path: Path) -> list[ShardSample] | DataError:
         return error
 
 
-def _look(text: str, found: _Found) -> None:
+def _search(text: str, found: _Found) -> None:
     place = Path(text)
     if place.is_dir():
-        _look_in_folder(text, found)
+        _search_folder(text, found)
     elif place.suffix.lower() in LIST_SUFFIXES and (place.is_file() or not glob.has_magic(text)):
         found.is_list = True
         found.builder.add_list(place.parent, read_list(place, (*EXTENSIONS, *IMAGE_EXTENSIONS)))
@@ -391,13 +391,13 @@ def _look(text: str, found: _Found) -> None:
         if place.suffix.lower() == SHARD:
             found.shards[text] = None
         elif place.name.lower().endswith(_OTHER_LISTS):
-            raise DataError(f"{text} is no video, and no list that is read. Give a list as CSV or Parquet.")
+            raise DataError(f"{text} is no video, and no supported list. Give a list as CSV or Parquet.")
         else:
             found.named(*os.path.split(text))
     elif glob.has_magic(text):
         for match in expand_glob(text, found.walked):
             if os.path.isdir(match):
-                _look_in_folder(match, found)
+                _search_folder(match, found)
             else:
                 found.file(*os.path.split(match))
     else:
@@ -407,14 +407,14 @@ def _look(text: str, found: _Found) -> None:
         )
 
 
-def _look_in_folder(root: str, found: _Found) -> None:
+def _search_folder(root: str, found: _Found) -> None:
     for folder, folders, files in walk(root, found.walked):
         if is_lerobot(folder):
             _add_dataset(Path(folder), found.builder)
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        # Most files of a large corpus are media: the others alone are looked at one by one.
+        # Most files of a large corpus are media; only the others are handled one by one.
         media = [name for name in files if name[0] != "." and name.lower().endswith(_MEDIA)]
         found.builder.add_whole(found.builder.files.add_many(folder, media))
         if len(media) < len(files):
@@ -430,13 +430,13 @@ def _add_dataset(folder: Path, builder: SegmentsBuilder) -> None:
     numbers: dict[Path, int] = {}
     for key in meta.clip_keys():
         for episode in episodes:
-            piece = episode.videos[key]
-            if piece.path not in numbers:
-                numbers[piece.path] = builder.files.add_path(os.fspath(piece.path))
+            span = episode.videos[key]
+            if span.path not in numbers:
+                numbers[span.path] = builder.files.add_path(os.fspath(span.path))
             builder.add(
-                numbers[piece.path],
+                numbers[span.path],
                 label=" / ".join(episode.tasks),
-                start_s=piece.from_s,
-                end_s=piece.to_s,
+                start_s=span.from_s,
+                end_s=span.to_s,
                 episode=episode.index,
             )

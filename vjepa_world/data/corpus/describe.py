@@ -1,4 +1,4 @@
-"""Says what a corpus of videos or images holds, for people."""
+"""Describes a corpus of videos or images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BAR = 30  # characters of the longest bar of a histogram
 
 @dataclass(frozen=True, kw_only=True)
 class VideosDescription:
-    """The headers of a corpus's files; `bad` says of each that cannot be read why, `left_out` what else is there."""
+    """The headers of a corpus's files; `bad`: reasons for unreadable files; `left_out`: messages on other files."""
 
     source: str
     videos: tuple[VideoInfo, ...]
@@ -28,11 +28,11 @@ class VideosDescription:
 
     @property
     def duration_s(self) -> float:
-        """Seconds of all readable files together."""
+        """Duration of all readable videos together [s]."""
         return sum(video.duration_s for video in self.videos)
 
     def render(self, most: int = 20) -> str:
-        """Return the description as text; `most` files are listed one by one."""
+        """Return the description as text; at most `most` files are listed."""
         videos = f"{len(self.videos)} videos, {self.duration_s:.1f} s in all"
         images = f"{len(self.images)} images"
         found = [images] if self.images and not self.videos else [videos, images][: 1 + bool(self.images)]
@@ -62,7 +62,7 @@ class VideosDescription:
             if len(self.videos) > most:
                 lines.append(f"... and {len(self.videos) - most} more")
         if self.left_out:
-            lines += ["", "left out:", *(f"  {sentence}" for sentence in self.left_out)]
+            lines += ["", "left out:", *(f"  {message}" for message in self.left_out)]
         if self.bad:
             lines += ["", "bad:", *(f"  {reason}" for reason in self.bad[:most])]
             if len(self.bad) > most:
@@ -71,10 +71,10 @@ class VideosDescription:
 
 
 def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
-    """Read the headers of all videos, or else images, at `path` (see `find_videos`).
+    """Read the headers of all videos, or of the images, at `path` (see `find_videos`).
 
     Raises:
-        DataError: no video is there. Files that cannot be read are listed, not raised.
+        DataError: There is no video or image. Unreadable files are listed, not raised.
     """
     corpus = find_videos(path, images=True)
     headers = corpus.headers()
@@ -87,7 +87,7 @@ def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
         images=tuple(header for header in good if not header.fps),
         bad=(*(reason for _, reason in corpus.bad), *broken),
         num_segments=int(headers.good[corpus.segments.file].sum()),
-        left_out=tuple(corpus.left_out.sentences()),
+        left_out=tuple(corpus.left_out.messages()),
     )
 
 
@@ -96,7 +96,7 @@ def _counts(counter: Counter[str]) -> str:
 
 
 def _bars(counter: Counter[str], most: int = 10) -> list[str]:
-    """Return a histogram, a line for each of the most common values."""
+    """Return a text histogram with a line for each of the most common values."""
     shown = counter.most_common(most)
     width, largest = max(len(name) for name, _ in shown), shown[0][1]
     lines = [
@@ -106,7 +106,7 @@ def _bars(counter: Counter[str], most: int = 10) -> list[str]:
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table whose columns are aligned."""
+    """Return the lines of a table with aligned columns."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))

@@ -1,7 +1,7 @@
-"""Walks folders: each real folder once, whatever symbolic links lead to it, and what cannot be listed is named.
+"""Walks folders: each real folder once, whatever symbolic links lead to it; unreadable folders are reported.
 
-Everything that searches through folders does so here, so that a link to a folder above ends no search, counts no file
-twice, and a folder without permission is not left out silently.
+So a link to a parent folder causes neither an endless search nor duplicates, and a folder without permission is not
+skipped silently.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: A folder or file, whatever names lead to it.
+#: Device and inode, which identify a folder or file independent of its names.
 Identity = tuple[int, int]
 
 
 @dataclass
 class WalkLog:
-    """What one or several walks have come upon.
+    """The state of one or several walks.
 
     Attributes:
         seen: The folders that were listed; none is listed again.
@@ -31,7 +31,7 @@ class WalkLog:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
     def report(self, path: str, error: OSError) -> None:
-        """Note what could not be read."""
+        """Record a path that could not be read."""
         reason = error.strerror or type(error).__name__
         self.unreadable.append(
             (
@@ -46,12 +46,12 @@ def walk(
 ) -> Iterator[tuple[str, list[str], list[str]]]:
     """Yield every folder from `root` down, with the names of its folders and of its other entries, both sorted.
 
-    Symbolic links are followed. A folder is listed once, by its own path where it has one below `root`: linked folders
-    come after all others. Names that the caller takes out of the list of folders are not entered.
+    Symbolic links are followed. A folder is listed once, by its own path if that is below `root`: linked folders come
+    last. Folders that the caller removes from the list are not entered.
 
     Args:
-        root: Where to begin.
-        walked: Shared by walks that are to list no folder twice; also says what could not be read.
+        root: The first folder.
+        walked: Shared by walks that must not list a folder twice; it also records what could not be read.
     """
     walked = walked if walked is not None else WalkLog()
     own, linked = [os.fspath(root)], deque[str]()
@@ -67,19 +67,19 @@ def walk(
             walked.report(folder, error)
             continue
         walked.seen.add(identity)
-        folders, links, others = _sorted_out(listing, walked)
+        folders, links, others = _classified(listing, walked)
         yield folder, folders, others
         own += [os.path.join(folder, name) for name in reversed(folders) if name not in links]
         linked += [os.path.join(folder, name) for name in folders if name in links]
 
 
 def identity_of(state: os.stat_result) -> Identity:
-    """Return what is the same for all names of a folder or file."""
+    """Return the identity of a folder or file."""
     return state.st_dev, state.st_ino
 
 
-def _sorted_out(listing: list[os.DirEntry[str]], walked: WalkLog) -> tuple[list[str], set[str], list[str]]:
-    """Return the names of folders, which of them are links, and the names of all else."""
+def _classified(listing: list[os.DirEntry[str]], walked: WalkLog) -> tuple[list[str], set[str], list[str]]:
+    """Return the names of folders, of those that are links, and of all other entries."""
     folders: list[str] = []
     others: list[str] = []
     links: set[str] = set()
@@ -88,7 +88,7 @@ def _sorted_out(listing: list[os.DirEntry[str]], walked: WalkLog) -> tuple[list[
             is_folder = entry.is_dir()
             if is_folder and entry.is_symlink():
                 links.add(entry.name)
-        except OSError as error:  # a link that leads through itself, or through a folder without permission
+        except OSError as error:  # a circular link, or one through a folder without permission
             walked.report(entry.path, error)
             continue
         (folders if is_folder else others).append(entry.name)
@@ -96,13 +96,13 @@ def _sorted_out(listing: list[os.DirEntry[str]], walked: WalkLog) -> tuple[list[
 
 
 def expand_glob(pattern: str, walked: WalkLog | None = None) -> list[str]:
-    """Return what matches a glob, sorted; `**` stands for a folder and all below it, each once.
+    """Return the paths that match a glob, sorted; `**` matches a folder and all folders below it.
 
-    Hidden names match only where the pattern has their dot.
+    Hidden names match only if the pattern has their dot.
 
     Args:
-        pattern: With `*`, `?`, `[...]` and `**`.
-        walked: Told what could not be read; the folders seen are not taken into account.
+        pattern: A pattern with `*`, `?`, `[...]` and `**`.
+        walked: Records what could not be read; folders seen before are listed again.
     """
     walked = walked if walked is not None else WalkLog()
     path = Path(pattern)
@@ -118,7 +118,7 @@ def expand_glob(pattern: str, walked: WalkLog | None = None) -> list[str]:
 
 
 def _below(root: str, walked: WalkLog) -> Iterator[str]:
-    """Yield a folder and those below it, hidden ones left out."""
+    """Yield a folder and those below it, without hidden ones."""
     if not os.path.isdir(root):
         return
     for folder, folders, _ in walk(root, WalkLog(unreadable=walked.unreadable)):

@@ -1,10 +1,10 @@
-"""Reads the headers of a corpus's files in parallel processes, and keeps those of large corpora in an index.
+"""Reads the headers of a corpus's files in parallel processes, and caches those of large corpora in an index.
 
-The index is a Parquet file in the user's cache folder (`VJEPA_WORLD_CACHE`, else `~/.cache/vjepa-world`). A header is
-taken from it where the file has the size and the time of change that it had when it was read; the others are read, by
-one process at a time: the ranks of a job wait for the first and take what it found.
+The index is a Parquet file in the user's cache folder (`VJEPA_WORLD_CACHE`, else `~/.cache/vjepa-world`). A header in
+it is valid while the file's size and modification time are unchanged; the others are read by one process at a time: the
+ranks of a job wait for the first and use its index.
 
-Legend: N files.
+Shapes: N files.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from vjepa_world.system.cpu import available_cores
 
 logger = logging.getLogger(__name__)
 
-#: Corpora of so many files have an index; smaller ones are read in seconds.
+#: Least number of files of a corpus with an index; smaller ones are read in seconds.
 INDEXED_FROM = 1000
 
-_CHUNK = 1 << 15  # files between two states of the index on disk
+_CHUNK = 1 << 15  # files between two checks whether to save the index
 _SAVE_EVERY_S = 60.0
-_STATES_CHUNK = 1 << 15  # files whose states one process asks for at a time
+_STATES_CHUNK = 1 << 15  # files whose states one process reads at a time
 _NOT_THERE = (-1, -1, -1, -1)
-_RACY_NS = 2_000_000_000  # a file changed this shortly before it was read may change again in the same tick
-_UNUSED_S = 90 * 86400.0  # indexes that nobody used for so long are removed
+_RACY_NS = 2_000_000_000  # a file modified this recently may change again without a new time
+_UNUSED_S = 90 * 86400.0  # indexes that were not used for this long are removed
 _VERSION = f"2 {av.__version__}"
 _KINDS = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "str": pa.string()}
 _FIELDS = {
@@ -57,12 +57,12 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class FileStats:
-    """What the system says of files, [N] each.
+    """Sizes, times and identities of files, int64 `[N]` each.
 
     Attributes:
-        size: Bytes; -1 for what is not there.
-        mtime_ns: When it was changed.
-        device: With `inode`, what all names of one file have in common.
+        size: Size [bytes]; -1 for missing files.
+        mtime_ns: Modification time.
+        device: With `inode`, the identity of a file, independent of its names.
         inode: See `device`.
     """
 
@@ -73,7 +73,7 @@ class FileStats:
 
     @classmethod
     def of(cls, files: FileTable) -> FileStats:
-        """Ask for all of them; of many, in several processes."""
+        """Read them, those of many files in several processes."""
         starts = range(0, len(files), _STATES_CHUNK)
         if len(starts) < 2 or available_cores() < 2:
             return cls(*_states(files))
@@ -86,16 +86,16 @@ class FileStats:
         return cls(*np.concatenate(parts, axis=1))
 
     def take(self, rows: np.ndarray) -> FileStats:
-        """Return those of some files."""
+        """Return those of some files, by index."""
         return FileStats(self.size[rows], self.mtime_ns[rows], self.device[rows], self.inode[rows])
 
 
 def _states(files: FileTable) -> np.ndarray:
-    """Return size, time of change, device and inode of files, int64 [4,N]; -1 for what is not there."""
+    """Return size, modification time, device and inode of files, int64 [4,N]; -1 for missing files."""
     found: list[tuple[int, int, int, int]] = []
     known, state = b"", _NOT_THERE
     for path in files.paths():
-        if path != known:  # members of one tar file follow each other
+        if path != known:  # members of a tar file are consecutive
             known = path
             try:
                 asked = os.stat(path)
@@ -112,11 +112,11 @@ def _no_states(reason: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Headers(Sequence[VideoInfo | VideoError]):
-    """What the headers of files say, by column.
+    """The headers of files, by column.
 
     Attributes:
-        files: Whose they are.
-        table: The fields of `VideoInfo`, and `error`: why a file cannot be read, null for those that can [N].
+        files: The files.
+        table: The fields of `VideoInfo`, and `error`: why a file cannot be read, null for readable ones, `[N]` each.
     """
 
     files: FileTable
@@ -127,7 +127,7 @@ class Headers(Sequence[VideoInfo | VideoError]):
         return len(self.files)
 
     def __getitem__(self, index: Any) -> Any:
-        """Return what a file's header says, or why it cannot be read."""
+        """Return a file's header, or why it cannot be read."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         row = {name: self.table[name][int(index)].as_py() for name in self.table.column_names}
@@ -135,7 +135,7 @@ class Headers(Sequence[VideoInfo | VideoError]):
         return VideoError(error) if error is not None else VideoInfo(path=self.files[index], **row)
 
     def __iter__(self) -> Iterator[VideoInfo | VideoError]:
-        """Yield what each file's header says, or why it cannot be read."""
+        """Yield each file's header, or why it cannot be read."""
         for start in range(0, len(self), _CHUNK):
             for number, row in enumerate(self.table.slice(start, _CHUNK).to_pylist(), start=start):
                 error = row.pop("error")
@@ -143,16 +143,16 @@ class Headers(Sequence[VideoInfo | VideoError]):
 
     @property
     def duration_s(self) -> np.ndarray:
-        """Of all files, float64 [N]; NaN where it cannot be read."""
+        """Durations [s], float64 `[N]`; NaN for unreadable files."""
         return self.table["duration_s"].cast(pa.float64()).to_numpy()
 
     @property
     def good(self) -> np.ndarray:
-        """Whether each can be read, bool [N]."""
+        """Whether each file is readable, bool `[N]`."""
         return pc.is_null(self.table["error"]).to_numpy()
 
     def reason(self, index: int) -> str | None:
-        """Return why a file cannot be read."""
+        """Return why a file cannot be read; None if it can."""
         reason: str | None = self.table["error"][int(index)].as_py()
         return reason
 
@@ -160,17 +160,17 @@ class Headers(Sequence[VideoInfo | VideoError]):
 def read_headers(
     source: str, files: FileTable, states: FileStats, timeout_s: float = 120.0, index_from: int | None = None
 ) -> Headers:
-    """Read the headers of all files; those that an index knows are not read anew.
+    """Read the headers of all files; valid cached ones are not read again.
 
     Args:
-        source: What names the corpus, and so its index.
+        source: The path of the corpus, which identifies its index.
         files: The files.
-        states: Theirs.
-        timeout_s: How long reading one may take [s].
-        index_from: The number of files from which there is an index; None takes `INDEXED_FROM`.
+        states: Their sizes, times and identities.
+        timeout_s: Longest time for reading one header [s].
+        index_from: Least number of files for an index; None takes `INDEXED_FROM`.
 
     Raises:
-        DataError: reading one took longer than `timeout_s`.
+        DataError: Reading one took longer than `timeout_s`.
     """
     if len(files) < (INDEXED_FROM if index_from is None else index_from):
         return Headers(files, _table(_probed(files, states, np.arange(len(files)), timeout_s)))
@@ -186,10 +186,10 @@ def read_headers(
 
 
 class HeaderIndex:
-    """The headers of a corpus on disk.
+    """The cached headers of a corpus.
 
     Args:
-        source: What names the corpus.
+        source: The path of the corpus.
     """
 
     def __init__(self, source: str) -> None:
@@ -199,7 +199,7 @@ class HeaderIndex:
         self._writable = True
 
     def look_up(self, files: FileTable, states: FileStats) -> tuple[pa.Table, np.ndarray]:
-        """Return the headers that are known and up to date, all null for the others, and which those are."""
+        """Return the valid cached headers, with nulls for the others, and the indices of the others."""
         known = self._load()
         rows = np.full(len(files), -1, np.int64) if known is None else _rows(known, files)
         if known is None:
@@ -220,7 +220,7 @@ class HeaderIndex:
     def complete(
         self, files: FileTable, states: FileStats, found: pa.Table, missing: np.ndarray, timeout_s: float
     ) -> pa.Table:
-        """Read the missing headers, and write the index down every now and then, so that little is lost by a kill."""
+        """Read the missing headers, and save the index regularly, so that little is lost if the process is killed."""
         logger.info("reading the headers of %d of the %d files of %s", len(missing), len(files), self.source)
         rows = np.full(len(files), -1, np.int64)
         read: list[pa.Table] = []
@@ -243,14 +243,14 @@ class HeaderIndex:
 
     @contextlib.contextmanager
     def build_lock(self) -> Iterator[None]:
-        """Let one process at a time read headers; others wait. Without a place to write to, nobody waits."""
+        """Let one process at a time read headers; others wait. Without a writable folder nobody waits."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lock = open(self.path.with_suffix(".lock"), "w")  # noqa: SIM115 (closed below)
         except OSError as error:
             logger.warning(
-                "The index of %s cannot be kept in %s (%s): its files are read again next time. Set VJEPA_WORLD_CACHE "
-                "to a folder that can be written.",
+                "The index of %s cannot be saved in %s (%s): its files are read again next time. Set VJEPA_WORLD_CACHE "
+                "to a writable folder.",
                 self.source,
                 self.path.parent,
                 error.strerror,
@@ -267,14 +267,14 @@ class HeaderIndex:
             yield
 
     def _load(self) -> pa.Table | None:
-        """Return what is on disk; None where there is nothing, or nothing of use."""
+        """Return the index on disk; None if there is none, or it is damaged or of another version."""
         try:
             table = pq.read_table(self.path, memory_map=False)
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError, ValueError) as error:
             logger.info(
-                "the index %s is damaged (%s); it is made anew", self.path, str(error).splitlines()[0]
+                "the index %s is damaged (%s); it is built again", self.path, str(error).splitlines()[0]
             )
             return None
         if (table.schema.metadata or {}).get(b"version") != _VERSION.encode() or not {
@@ -288,11 +288,11 @@ class HeaderIndex:
         } <= set(table.column_names):
             return None
         with contextlib.suppress(OSError):
-            os.utime(self.path)  # it was used
+            os.utime(self.path)  # the time of the last use
         return table
 
     def _save(self, files: FileTable, states: FileStats, headers: pa.Table, keep: np.ndarray) -> None:
-        """Write the headers of the files to `keep`, but for those whose reading again may give something else."""
+        """Save the headers of the files in `keep` [N], except those that may change when read again."""
         settled = states.mtime_ns < time.time_ns() - _RACY_NS
         rows = np.flatnonzero(keep & settled & (states.size >= 0))
         if not len(rows) or not self._writable:
@@ -325,7 +325,7 @@ class HeaderIndex:
 
 
 def cache_folder() -> Path:
-    """Return where indexes are kept."""
+    """Return the folder of the indexes."""
     given = os.environ.get("VJEPA_WORLD_CACHE")
     if given:
         return Path(given)
@@ -340,7 +340,7 @@ def _remove_unused(folder: Path) -> None:
 
 
 def _rows(known: pa.Table, files: FileTable) -> np.ndarray:
-    """Return the row of the index that is each file's, -1 for none."""
+    """Return the row of each file in the index, -1 for none, int64 [N]."""
     names, folders = known["name"].combine_chunks(), known["folder"].combine_chunks()
     offsets = known["offset"].to_numpy()
     if (
@@ -357,7 +357,7 @@ def _rows(known: pa.Table, files: FileTable) -> np.ndarray:
 
 
 def _numbers(folders: pa.DictionaryArray, names: tuple[str, ...]) -> np.ndarray:
-    """Return which of `names` each folder is, -1 for none."""
+    """Return the index of each folder in `names`, -1 for none."""
     places = {os.fsencode(name): number for number, name in enumerate(names)}
     known = np.array([places.get(folder, -1) for folder in folders.dictionary.to_pylist()], np.int32)
     return known[folders.indices.to_numpy()]
@@ -375,28 +375,28 @@ def _keys(folders: pa.DictionaryArray, names: pa.Array, offsets: np.ndarray) -> 
 
 
 def _grouped(rows: np.ndarray, states: FileStats, files: FileTable) -> list[np.ndarray]:
-    """Cut rows into chunks, names of one file next to each other."""
+    """Split rows into chunks, with several names of a file next to each other."""
     order = np.lexsort((files.offset[rows], states.inode[rows], states.device[rows]))
     ordered = rows[order]
     return [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]
 
 
 def _merged(found: pa.Table, read: list[pa.Table], rows: np.ndarray) -> pa.Table:
-    """Return the known headers with those just read in their rows (-1 for none)."""
+    """Return the cached headers with those just read at `rows` (-1 for none)."""
     both = pa.concat_tables([found, *read])
     places = np.where(rows < 0, np.arange(len(rows)), len(found) + rows)
     return both.take(pa.array(places)).combine_chunks()
 
 
 def _probed(files: FileTable, states: FileStats, rows: np.ndarray, timeout_s: float) -> list[Any]:
-    """Return a header's fields, or why there are none, for each row; a file with many names is read once."""
+    """Return the fields of each row's header, or why it cannot be read; a file with many names is read once."""
     if not len(rows):
         return []
     key = np.stack([states.device[rows], states.inode[rows], files.offset[rows]])
-    # What is not there is no other name of anything.
+    # Missing files have no other names.
     key[1] = np.where(states.size[rows] < 0, -1 - np.arange(len(rows)), key[1])
     _, first, group = np.unique(key, axis=1, return_index=True, return_inverse=True)
-    order = np.sort(first)  # read in the corpus's order
+    order = np.sort(first)  # in the order of the corpus
     rank = np.empty(len(first), np.int64)
     rank[np.argsort(first)] = np.arange(len(first))
     found = crash_safe_map(_probe, _SelectedFiles(files, rows[order]), str, timeout_s)
@@ -411,7 +411,7 @@ def _probed(files: FileTable, states: FileStats, rows: np.ndarray, timeout_s: fl
 
 @dataclass(frozen=True)
 class _SelectedFiles(Sequence[Any]):
-    """Some files, made when they are asked for."""
+    """Some files of a table, as a lazy sequence."""
 
     files: FileTable
     rows: np.ndarray
@@ -424,7 +424,7 @@ class _SelectedFiles(Sequence[Any]):
 
 
 def _probe(place: Location) -> tuple[Any, ...] | str:
-    """Return the fields of a header, or why it cannot be read."""
+    """Return the fields of a file's header, or why it cannot be read."""
     try:
         info = probe_image(place) if is_image(place) else probe_video(place)
     except VideoError as error:
@@ -433,7 +433,7 @@ def _probe(place: Location) -> tuple[Any, ...] | str:
 
 
 def _table(rows: list[Any]) -> pa.Table:
-    """Return headers by column; a text is why there is none, and None is not known."""
+    """Return headers by column; a text is an error, and None an unknown header."""
     columns: dict[str, Any] = {}
     for place, (name, kind) in enumerate(_FIELDS.items()):
         values = [row[place] if isinstance(row, tuple) else None for row in rows]

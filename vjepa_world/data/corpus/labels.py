@@ -1,4 +1,4 @@
-"""Finds labelled videos: a folder with one sub-folder a class, or a CSV or Parquet list with `path` and `label`."""
+"""Finds labelled videos: in a folder with a sub-folder for each class, or in a list with `path` and `label`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vjepa_world.errors import DataError
 
 _LISTED = 5  # files that an error names
 _COLUMNS = ("path", "label")
-_PLACES = ("start", "end", "start_s", "end_s")
+_TIMES = ("start", "end", "start_s", "end_s")
 
 
 def labelled_videos(
@@ -30,10 +30,10 @@ def labelled_videos(
         max_bad_fraction: Share of unreadable videos above which to stop.
 
     Returns:
-        The readable videos in a fixed order, each with its label, and the account of the unreadable ones.
+        The readable videos in a fixed order, each with its label, and the unreadable ones with reasons.
 
     Raises:
-        DataError: If there are none, one has no label, one is listed twice, or too many are unreadable.
+        DataError: There are none, one has no label, one is listed twice, or too many are unreadable.
     """
     place = Path(path)
     unlisted: tuple[tuple[str, str], ...] = ()
@@ -44,8 +44,8 @@ def labelled_videos(
     else:
         reason = "is no folder and no CSV list" if place.exists() else "does not exist"
         raise DataError(
-            f"{place} {reason}; give a folder with one sub-folder of videos a class, or a CSV list with the columns "
-            f"{' and '.join(_COLUMNS)}."
+            f"{place} {reason}; give a folder with a sub-folder of videos for each class, or a CSV list with the "
+            f"columns {' and '.join(_COLUMNS)}."
         )
     _check_once(place, segments)
     good, bad = Corpus(str(place), Segments.of(segments), unlisted).usable(0.0, max_bad_fraction)
@@ -57,8 +57,8 @@ def _in_folders(folder: Path) -> tuple[list[Segment], tuple[tuple[str, str], ...
     classes = sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))
     if not classes:
         raise DataError(
-            f"{folder} has no sub-folders; expected one a class, with the videos of that class in it. A CSV list with "
-            f"the columns {' and '.join(_COLUMNS)} does as well."
+            f"{folder} has no sub-folders; expected one for each class, with its videos. Or give a CSV list with the "
+            f"columns {' and '.join(_COLUMNS)}."
         )
     corpus = find_videos(folder)
     found = list(corpus.segments)
@@ -67,12 +67,12 @@ def _in_folders(folder: Path) -> tuple[list[Segment], tuple[tuple[str, str], ...
     ]
     if both:
         raise DataError(
-            f"{folder} has some videos in two classes, as links: {_named(both)}. Leave each in one."
+            f"{folder} has some videos in two classes, as links: {_named(both)}. Keep each in one."
         )
     loose = [segment.path.name for segment in found if segment.path.parent == folder]
     if loose:
         raise DataError(
-            f"{folder} holds videos outside of its classes' folders, so their label is missing: {_named(loose)}. "
+            f"{folder} has videos outside of its classes' folders, so their label is missing: {_named(loose)}. "
             "Move each into the folder of its class."
         )
     labelled = [replace(segment, label=_class_of(folder, segment.path)) for segment in found]
@@ -93,11 +93,11 @@ def _in_list(file: Path) -> list[Segment]:
         raise DataError(f"No such list: {file}. Give a CSV file with the columns {' and '.join(_COLUMNS)}.")
     table = read_table(file, _COLUMNS, names_a_file(file, (*EXTENSIONS, *IMAGE_EXTENSIONS)))
     check_columns(table, _COLUMNS, "Write 'path,label' as the first line, then one video a line.")
-    for name in _PLACES:
+    for name in _TIMES:
         if name in table.names:
             raise DataError(
-                f"{file} has a column '{name}', but a label is one of a whole video here; cut the videos, or take "
-                "the column out."
+                f"{file} has a column '{name}', but a label is for a whole video here; cut the videos, or remove "
+                "the column."
             )
     segments = []
     paths, labels = (table.columns[name].to_pylist() for name in _COLUMNS)
@@ -115,7 +115,7 @@ def _in_list(file: Path) -> list[Segment]:
 
 
 def _check_once(place: Path, segments: list[Segment]) -> None:
-    """A video that stands twice would be trained on and tested on, by whatever names."""
+    """Refuse a video that is listed twice: it could be in the training and the test set."""
     names = defaultdict[str, list[str]](list)
     for segment in segments:
         part = f" ({segment.episode})" if segment.episode is not None else ""

@@ -1,4 +1,4 @@
-"""Lists of videos: CSV and Parquet files with the columns path, and optionally label, start and end [s].
+"""Reads lists of videos: CSV and Parquet files with the columns path, and optionally label, start and end [s].
 
 A list without a header has its columns in that order (V-JEPA's own lists: `path label`, separated by a space).
 """
@@ -23,12 +23,12 @@ LIST_SUFFIXES = (".csv", ".parquet")
 
 _COLUMNS = ("path", "label", "start", "end")
 _MISNAMED = {"start_s": "start", "end_s": "end"}
-_LISTED = 5  # bad rows that an error names
+_LISTED = 5  # bad rows that an error lists
 
 
 @dataclass(frozen=True, slots=True)
 class ListedVideo:
-    """A row of a list: a file, or the piece of it from `start_s` to `end_s` (None: its end)."""
+    """A row of a list: a file, or its part from `start_s` to `end_s` (None: its end)."""
 
     path: str
     label: str = ""
@@ -41,10 +41,10 @@ class VideoList(Sequence[ListedVideo]):
     """The rows of a list, by column.
 
     Attributes:
-        path: Text, as the list has it.
+        path: Text, as in the list.
         label: Text, "" for none.
-        start_s: Of each piece, 0 for the file's beginning.
-        end_s: Of each piece, NaN for the file's end.
+        start_s: Start of each part [s], 0 for the file's beginning.
+        end_s: End of each part [s], NaN for the file's end.
     """
 
     path: pa.ChunkedArray
@@ -76,14 +76,14 @@ class VideoList(Sequence[ListedVideo]):
 
 
 def read_list(file: Path, suffixes: tuple[str, ...]) -> VideoList:
-    """Read a CSV or Parquet list, in its order; empty rows are left out.
+    """Read a CSV or Parquet list in its order, without empty rows.
 
     Args:
         file: The list.
-        suffixes: What the names of videos and images end in, by which a first line that is no header is known.
+        suffixes: Suffixes of videos and images, by which a first line that is no header is recognised.
 
     Raises:
-        DataError: it is missing, unreadable, without a column `path`, or has bad rows; those are named by line.
+        DataError: It is missing, unreadable, lacks a column `path`, or has bad rows, which are listed by line.
     """
     if not file.is_file():
         raise DataError(
@@ -106,13 +106,13 @@ def read_list(file: Path, suffixes: tuple[str, ...]) -> VideoList:
     if wrong:
         more = [f"... and {len(wrong) - _LISTED} more"] if len(wrong) > _LISTED else []
         lines = "\n  ".join([f"{table.where(row)}: {wrong[row]}" for row in sorted(wrong)[:_LISTED]] + more)
-        raise DataError(f"{file} has {len(wrong)} bad rows; correct them, or take them out:\n  {lines}")
+        raise DataError(f"{file} has {len(wrong)} bad rows; correct or remove them:\n  {lines}")
     label = text["label"].dictionary_encode().combine_chunks()
     return VideoList(text["path"], _one_chunk(label), np.nan_to_num(start_s.values, nan=0.0), end_s.values)
 
 
 def names_a_file(file: Path, suffixes: tuple[str, ...]) -> Any:
-    """Return whether a cell of a list names a file: by its ending, or since there is one."""
+    """Return a test whether a cell of a list names a file: by its suffix, or because the file exists."""
 
     def names_one(cell: str) -> bool:
         try:
@@ -125,7 +125,7 @@ def names_a_file(file: Path, suffixes: tuple[str, ...]) -> Any:
 
 @dataclass(frozen=True)
 class _Seconds:
-    """Times, NaN where there is none, and what is wrong with some, by row."""
+    """Times [s], NaN if missing, and errors by row."""
 
     values: np.ndarray
     wrong: dict[int, str]
@@ -138,18 +138,18 @@ def _one_chunk(column: Any) -> pa.DictionaryArray:
 
 
 def _text(table: Table, name: str) -> pa.ChunkedArray:
-    """Return a column as text; "" in all rows where there is none."""
+    """Return a column as text; "" in all rows if it is missing."""
     column = table.columns.get(name)
     if column is None:
         return pa.chunked_array([pa.repeat("", len(table))])
-    if not pa.types.is_string(column.type):  # numbers, of a Parquet file
+    if not pa.types.is_string(column.type):  # numbers in a Parquet file
         values = ["" if value is None or value != value else str(value) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(values, pa.string())])
     return column
 
 
 def _seconds(table: Table, name: str) -> _Seconds:
-    """Return a column as times from 0 on."""
+    """Return a column as non-negative times [s]."""
     column = table.columns.get(name)
     if column is None:
         return _Seconds(np.full(len(table), np.nan), {})
@@ -184,7 +184,7 @@ def _number(text: str) -> float | None:
 
 
 def _bad_rows(table: Table, path: pa.ChunkedArray, start_s: _Seconds, end_s: _Seconds) -> dict[int, str]:
-    """Return what is wrong, by row; the first thing that is."""
+    """Return the first error of each bad row."""
     wrong = dict.fromkeys(np.flatnonzero(pc.equal(path, "").to_numpy()).tolist(), "its path is missing")
     for row in np.flatnonzero(pc.match_substring_regex(path, r"^[A-Za-z0-9]+://").to_numpy()).tolist():
         wrong[row] = f"its path is an address ({path[row].as_py()}), expected a file; download it first"

@@ -1,4 +1,4 @@
-"""Where the bytes of a video or an image are: in a file of its own, or in a tar shard, and read from there."""
+"""The location of a video or an image: a file, or a member of a tar shard; and reading from it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class TarMember:
     """A file inside an uncompressed tar file.
 
     Args:
-        path: the tar file.
-        name: what it is called in there.
-        offset: where its bytes begin.
-        size: how many they are.
+        path: The tar file.
+        name: Its name in the tar file.
+        offset: Its first byte.
+        size: Its size [bytes].
     """
 
     path: Path
@@ -32,35 +32,37 @@ class TarMember:
 Location = Path | TarMember
 
 
-def suffix_of(place: Location) -> str:
-    """Return the end of its name, from the last dot on, in small letters."""
-    return Path(place.name).suffix.lower()
+def suffix_of(location: Location) -> str:
+    """Return the suffix of its name in lower case, with the dot."""
+    return Path(location.name).suffix.lower()
 
 
-def size_of(place: Location) -> int:
-    """Return its bytes."""
-    return place.size if isinstance(place, TarMember) else place.stat().st_size
+def size_of(location: Location) -> int:
+    """Return its size [bytes]."""
+    return location.size if isinstance(location, TarMember) else location.stat().st_size
 
 
-def ffmpeg_url(place: Location) -> str:
-    """Return what FFmpeg opens it by: a URL, since it takes what stands before a colon in a bare name for a protocol.
+def ffmpeg_url(location: Location) -> str:
+    """Return FFmpeg's URL of it: in a bare name a colon would end a protocol.
 
-    A range of a file goes through its `subfile` protocol.
+    A tar member is read with the `subfile` protocol.
     """
-    if isinstance(place, TarMember):
-        return f"subfile,,start,{place.offset},end,{place.offset + place.size},,:file:{place.path}"
-    return f"file:{place}"
+    if isinstance(location, TarMember):
+        return (
+            f"subfile,,start,{location.offset},end,{location.offset + location.size},,:file:{location.path}"
+        )
+    return f"file:{location}"
 
 
-def open_location(place: Location) -> BinaryIO:
+def open_location(location: Location) -> BinaryIO:
     """Open it for reading bytes.
 
     Raises:
-        OSError: it is not there, or not readable.
+        OSError: It is missing or not readable.
     """
-    if isinstance(place, TarMember):
-        return io.BufferedReader(_Range(place))
-    return open(place, "rb")
+    if isinstance(location, TarMember):
+        return io.BufferedReader(_Range(location))
+    return open(location, "rb")
 
 
 class _Range(io.RawIOBase):

@@ -1,6 +1,6 @@
-"""The segments of a corpus and the files that they are pieces of, by column: a million take tens of megabytes.
+"""Tables of the segments of a corpus and of their files, by column: a million take tens of megabytes.
 
-Legend: N files, M segments.
+Shapes: N files, M segments.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from vjepa_world.data.corpus.images import IMAGE_EXTENSIONS, is_image
 from vjepa_world.data.corpus.lists import VideoList
 from vjepa_world.data.corpus.locations import Location, TarMember
 
-_CHUNK = 1 << 16  # names that are Python objects at one time
+_CHUNK = 1 << 16  # names that are Python objects at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a video that clips are cut from, or an image.
+    """A part of a video from which clips are cut, or an image.
 
     Args:
-        path: the file.
-        start_s: where the piece starts.
-        end_s: where it ends; None is the file's end.
-        label: a word or sentence about it, where the corpus has one.
-        episode: which episode of a dataset the piece is; None is the whole file.
-        member: where in `path` it lies, if that is a tar file.
-        piece: which piece of the file a list names, in words.
+        path: The file.
+        start_s: Start of the segment [s].
+        end_s: End of the segment [s]; None for the file's end.
+        label: A class or a text, if the corpus has one.
+        episode: Index of the episode, if the file is of a dataset.
+        member: Its location in `path`, if that is a tar file.
+        piece: The part of the file that a list names, as text.
     """
 
     path: Path
@@ -48,17 +48,17 @@ class Segment:
 
     @property
     def location(self) -> Location:
-        """Where its bytes are."""
+        """The file or tar member."""
         return self.path if self.member is None else self.member
 
     @property
     def is_image(self) -> bool:
-        """Whether it is one image."""
+        """Whether it is an image."""
         return is_image(self.location)
 
     @property
     def name(self) -> str:
-        """The file, and the episode or piece where it is a part of the file."""
+        """The file, and the episode or part of it."""
         part = self.piece if self.episode is None else f"episode {self.episode}"
         return f"{self.location} ({part})" if part else str(self.location)
 
@@ -68,13 +68,13 @@ class FileTable(Sequence[Location]):
     """Files, and members of tar files, by column.
 
     Attributes:
-        folders: Of all files, each once.
-        folder: Which of them each file is in, int32 [N].
-        name: What each file is called in there, as the system's bytes [N].
-        offset: Where in its tar file a member's bytes begin, int64 [N]; -1 for a file of its own.
-        size: How many they are, int64 [N].
-        member: What a member is called, [N]; None where all are files of their own.
-        image: Whether it is an image by its name, bool [N].
+        folders: The distinct folders.
+        folder: Index of each file's folder, int32 `[N]`.
+        name: Each file's name in its folder, bytes `[N]`.
+        offset: First byte of a tar member in its tar file, int64 `[N]`; -1 for ordinary files.
+        size: Size of a tar member [bytes], int64 `[N]`.
+        member: Name of a tar member, `[N]`; None if there are only ordinary files.
+        image: Whether it is an image by its suffix, bool `[N]`.
     """
 
     folders: tuple[str, ...]
@@ -96,7 +96,7 @@ class FileTable(Sequence[Location]):
     def __getitem__(self, index: slice) -> list[Location]: ...
 
     def __getitem__(self, index: int | slice) -> Location | list[Location]:
-        """Return where the bytes of a file are."""
+        """Return the location of a file."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         path = Path(self.folders[self.folder[index]], os.fsdecode(self.name[index].as_py()))
@@ -106,7 +106,7 @@ class FileTable(Sequence[Location]):
         return TarMember(path, name, int(self.offset[index]), int(self.size[index]))
 
     def paths(self) -> Iterator[bytes]:
-        """Yield the path of every file (of a member, its tar file's) as the system's bytes."""
+        """Yield the path of every file (for members, of the tar file) as bytes."""
         prefixes = [os.path.join(os.fsencode(folder), b"") for folder in self.folders]
         for start in range(0, len(self), _CHUNK):
             names = self.name.slice(start, _CHUNK).to_pylist()
@@ -114,7 +114,7 @@ class FileTable(Sequence[Location]):
                 yield prefixes[folder] + name
 
     def take(self, rows: np.ndarray) -> FileTable:
-        """Return some of them."""
+        """Return some files, by index."""
         places = pa.array(rows)
         return replace(
             self,
@@ -128,7 +128,7 @@ class FileTable(Sequence[Location]):
 
 
 class FileTableBuilder:
-    """Collects files in order."""
+    """Builds a `FileTable`."""
 
     def __init__(self) -> None:
         self._folders: dict[str, int] = {}
@@ -141,14 +141,14 @@ class FileTableBuilder:
         return len(self._folder)
 
     def add(self, folder: str, name: str) -> int:
-        """Add a file of its own; return its number."""
+        """Add an ordinary file; return its index."""
         self._append(folder, name, -1, -1)
         self._members.append(b"")
         self._image.append(name.lower().endswith(IMAGE_EXTENSIONS))
         return len(self) - 1
 
     def add_many(self, folder: str, names: Sequence[str]) -> range:
-        """Add files of their own in one folder; return their numbers."""
+        """Add ordinary files in one folder; return their indices."""
         first, count = len(self), len(names)
         number = self._folders.setdefault(folder, len(self._folders))
         self._folder.extend([number] * count)
@@ -160,7 +160,7 @@ class FileTableBuilder:
         return range(first, first + count)
 
     def add_paths(self, root: str, paths: pa.Array) -> range:
-        """Add files of their own by their paths, text, relative to `root` where they are not absolute."""
+        """Add ordinary files by their paths, relative to `root` unless absolute; return their indices."""
         first = len(self)
         for start in range(0, len(paths), _CHUNK):
             self._add_some_paths(os.path.join(root, ""), paths.slice(start, _CHUNK))
@@ -184,16 +184,16 @@ class FileTableBuilder:
             column.frombytes(np.full(len(paths), -1, np.int64).tobytes())
 
     def _number(self, folder: str) -> int:
-        """Return the number of a folder, with or without slashes at its end."""
+        """Return the index of a folder, with or without trailing slashes."""
         name = folder.rstrip("/") or "/"
         return self._folders.setdefault(name, len(self._folders))
 
     def add_path(self, path: str) -> int:
-        """Add a file of its own; return its number."""
+        """Add an ordinary file; return its index."""
         return self.add(*os.path.split(path))
 
     def add_location(self, place: Location) -> int:
-        """Add a file or a member of one; return its number."""
+        """Add a file or a tar member; return its index."""
         if not isinstance(place, TarMember):
             return self.add_path(os.fspath(place))
         self._append(*os.path.split(place.path), place.offset, place.size)
@@ -209,7 +209,7 @@ class FileTableBuilder:
         self._size.append(size)
 
     def table(self) -> FileTable:
-        """Return what was added."""
+        """Return the table."""
         count, members = len(self), self._has_members
         return FileTable(
             folders=tuple(self._folders),
@@ -223,7 +223,7 @@ class FileTableBuilder:
 
 
 class _Bytes:
-    """A column of bytes in the making."""
+    """Builds a column of bytes."""
 
     def __init__(self) -> None:
         self._chunks: list[pa.Array] = []
@@ -257,14 +257,14 @@ class Segments(Sequence[Segment]):
     """Segments by column.
 
     Attributes:
-        files: What they are pieces of.
-        file: Which file each is of, int32 [M].
-        start_s: Where each starts, [M].
-        end_s: Where each ends as the corpus has it, [M]; NaN for the file's end.
-        label: Text, a dictionary array [M].
-        episode: Of a dataset, int32 [M]; -1 for none.
-        listed: Whether a piece is called by its times, bool [M].
-        fitted_end_s: Where each ends as its file has it, [M]; None before the files were looked into.
+        files: Their files.
+        file: Index of each segment's file, int32 `[M]`.
+        start_s: Start of each [s], `[M]`.
+        end_s: End of each as declared by the corpus [s], `[M]`; NaN for the file's end.
+        label: Text, a dictionary array `[M]`.
+        episode: Episode of a dataset, int32 `[M]`; -1 for none.
+        listed: Whether its name includes its times, bool `[M]`.
+        fitted_end_s: End of each in its file [s], `[M]`; None before the headers were read.
     """
 
     files: FileTable
@@ -278,7 +278,7 @@ class Segments(Sequence[Segment]):
 
     @classmethod
     def of(cls, segments: Iterable[Segment]) -> Segments:
-        """Return these segments by column; pieces that are no episodes are called by their times."""
+        """Return these segments as a table."""
         builder, numbers = SegmentsBuilder(), dict[Location, int]()
         for row in segments:
             if row.location not in numbers:
@@ -322,16 +322,16 @@ class Segments(Sequence[Segment]):
         )
 
     def __iter__(self) -> Iterator[Segment]:
-        """Yield all of them."""
+        """Yield all segments."""
         return (self[number] for number in range(len(self)))
 
     @property
     def image(self) -> np.ndarray:
-        """Whether each is an image, bool [M]."""
+        """Whether each is an image, bool `[M]`."""
         return self.files.image[self.file]
 
     def copies(self, index: int) -> int:
-        """Return how many segments are the same as one: lists may name one often."""
+        """Return the number of segments equal to one: lists may name one often."""
         if not self.listed[index] and self.episode[index] >= 0:
             return 1
         same = (self.file == self.file[index]) & (self.start_s == self.start_s[index])
@@ -341,7 +341,7 @@ class Segments(Sequence[Segment]):
         )
 
     def take(self, rows: np.ndarray) -> Segments:
-        """Return some of them; all files stay."""
+        """Return some segments, by index, with all files."""
         return replace(
             self,
             file=self.file[rows],
@@ -355,7 +355,7 @@ class Segments(Sequence[Segment]):
 
 
 class SegmentsBuilder:
-    """Collects segments in order."""
+    """Builds `Segments`."""
 
     def __init__(self) -> None:
         self.files = FileTableBuilder()
@@ -376,7 +376,7 @@ class SegmentsBuilder:
         episode: int = -1,
         listed: bool = False,
     ) -> None:
-        """Add a piece of a file by its number; `listed` pieces are called by their times."""
+        """Add a segment of the file with index `file`; the name of a `listed` one includes its times."""
         self._file.append(file)
         self._label.append(self._labels.setdefault(label, len(self._labels)))
         self._start_s.append(start_s)
@@ -385,7 +385,7 @@ class SegmentsBuilder:
         self._listed.append(listed)
 
     def add_whole(self, files: range) -> None:
-        """Add files by their numbers, each from its beginning to its end."""
+        """Add whole files by their indices."""
         count = len(files)
         self._file.extend(files)
         columns: tuple[tuple[array[Any], float], ...] = (
@@ -417,7 +417,7 @@ class SegmentsBuilder:
             column.frombytes(np.ascontiguousarray(values).tobytes())
 
     def segments(self) -> Segments:
-        """Return what was added."""
+        """Return the table."""
         labels = pa.array(list(self._labels) or [""], pa.string())
         codes = pa.array(np.array(self._label, np.int32))
         return Segments(

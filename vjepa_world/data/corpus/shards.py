@@ -1,6 +1,6 @@
-"""WebDataset shards: uncompressed tar files whose members of one name, but for the ending, make a sample.
+"""Indexes WebDataset shards: uncompressed tar files; members with the same name up to the suffix form a sample.
 
-A shard is indexed once, from its headers; its videos and images are then read where they lie in it.
+A shard is indexed once from its headers; its videos and images are then read in place.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from vjepa_world.data.corpus.locations import TarMember
 from vjepa_world.errors import DataError
 
-_LABELS = (".cls", ".txt", ".json")  # in this order, where a sample has several
+_LABELS = (".cls", ".txt", ".json")  # in this order, if a sample has several
 _JSON_KEYS = ("label", "cls", "caption", "text")
 _LARGEST_LABEL = 1 << 20
 
-#: Names that a pattern with braces may stand for.
+#: Largest number of names of a pattern with braces.
 MOST_NAMES = 1_000_000
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _SPAN = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
@@ -35,10 +35,10 @@ class ShardSample:
 
 
 def index_shard(path: Path, endings: tuple[str, ...]) -> list[ShardSample]:
-    """Return the samples with one of `endings`, in the shard's order.
+    """Return the samples with one of the suffixes `endings`, in the order of the shard.
 
     Raises:
-        DataError: it is no whole, uncompressed tar file.
+        DataError: It is no complete, uncompressed tar file.
     """
     found: list[tuple[str, TarMember]] = []
     labels: dict[str, dict[str, str]] = {}
@@ -70,15 +70,15 @@ def index_shard(path: Path, endings: tuple[str, ...]) -> list[ShardSample]:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """Write out a brace list, as WebDataset does: `{000..003}` counts (zeros kept), `{a,b}` lists.
+    """Expand braces as WebDataset does: `{000..003}` counts (with leading zeros), `{a,b}` lists.
 
     Raises:
-        DataError: braces with neither, or more names than any corpus has files.
+        DataError: Braces have neither form, or there are too many names.
     """
-    parts = _BRACES.split(pattern)  # a text, what is between braces, a text, ...
+    parts = _BRACES.split(pattern)  # text, content of braces, text, ...
     if math.prod(_brace_count(inside, pattern) for inside in parts[1::2]) > MOST_NAMES:
         raise DataError(
-            f"{_short(pattern)} stands for more than {MOST_NAMES} names. Write a shorter range, or a glob (*.tar)."
+            f"{_short(pattern)} expands to more than {MOST_NAMES} names. Write a shorter range, or a glob (*.tar)."
         )
     lists = [_brace_words(inside) for inside in parts[1::2]]
     return [
@@ -109,7 +109,7 @@ def _short(text: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Return a member's sample and its ending: the name is cut at the first dot behind the last slash."""
+    """Return a member's sample and its suffix: the name is split at the first dot after the last slash."""
     folder, slash, file = name.rpartition("/")
     stem, dot, ending = file.partition(".")
     return folder + slash + stem, (dot + ending).lower()

@@ -1,7 +1,7 @@
-"""Reads tables of text and numbers: CSV, with or without a header, and Parquet. Columns are Arrow arrays, not objects.
+"""Reads tables of text and numbers: CSV, with or without a header, and Parquet. Columns are Arrow arrays.
 
-What a CSV file is written in is found from its beginning: UTF-8 or UTF-16, with or without a byte-order mark, cells
-separated by comma, semicolon, tab or space.
+Encoding and delimiter of a CSV file are detected: UTF-8 or UTF-16, with or without a byte-order mark; comma,
+semicolon, tab or space.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from vjepa_world.errors import DataError
 
 _DELIMITERS = (",", ";", "\t", " ")
-_CHUNK = 1 << 16  # rows that are Python objects at one time
+_CHUNK = 1 << 16  # rows that are Python objects at a time
 _PACKED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"PK\x03\x04", "ZIP"), (b"PAR1", "Parquet"))
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -32,7 +32,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-#: Whether the first cell of a first line is a value, so that the file has no header.
+#: Returns whether the first cell of the first line is a value, so that the file has no header.
 IsValue = Callable[[str], bool]
 
 
@@ -42,9 +42,9 @@ class Table:
 
     Attributes:
         file: The file.
-        names: All of its columns, in small letters.
-        columns: Those that were asked for and are there, without rows that are empty; text is stripped.
-        numbers: Where each row stands, its line in a CSV file, else its number from 1.
+        names: Names of all of its columns, in lower case.
+        columns: The requested columns that exist, without empty rows; text is stripped.
+        numbers: Line of each row in a CSV file, otherwise its number from 1.
         unit: What `numbers` count, "line" or "row".
     """
 
@@ -59,7 +59,7 @@ class Table:
         return len(self.numbers)
 
     def where(self, row: int) -> str:
-        """Return where a row stands, in words."""
+        """Return the position of a row as text."""
         return f"{self.unit} {self.numbers[row]}"
 
 
@@ -68,12 +68,12 @@ def read_table(file: Path, columns: Sequence[str], is_value: IsValue, *, more_ce
 
     Args:
         file: The file; it exists.
-        columns: What is wanted. A CSV file without a header has the first of them, in this order.
-        is_value: Says of a first line without the first column's name whether it is a row.
-        more_cells: Whether rows may have more cells than there are columns, which are then left out.
+        columns: The requested columns. A CSV file without a header has the first of them, in this order.
+        is_value: Returns whether a first line without the first column's name is a row.
+        more_cells: Whether rows may have more cells than there are columns; the excess is ignored.
 
     Raises:
-        DataError: It is not readable, not text, has not the column, or a row has too many cells.
+        DataError: It is not readable, not text, lacks the column, or a row has too many cells.
     """
     if file.suffix.lower() == ".parquet":
         return _read_parquet(file, columns)
@@ -89,7 +89,7 @@ def read_table(file: Path, columns: Sequence[str], is_value: IsValue, *, more_ce
 
 
 def first_lines(file: Path, count: int) -> list[str]:
-    """Return the first lines of a file; none where it is no text."""
+    """Return the first lines of a file; none if it is no text."""
     try:
         with open(file, encoding=_encoding(file), newline="") as stream:
             return [line.strip("\r\n") for line in itertools.islice(stream, count)]
@@ -98,15 +98,15 @@ def first_lines(file: Path, count: int) -> list[str]:
 
 
 def possible_cells(line: str) -> list[str]:
-    """Return what may be a cell of a line, whatever separates cells."""
+    """Return the cells of a line for every possible delimiter."""
     return [cell.strip() for delimiter in _DELIMITERS for cell in _cells(line, delimiter)]
 
 
 def check_columns(table: Table, wanted: Sequence[str], advice: str) -> None:
-    """Refuse a table without some columns.
+    """Check that a table has columns.
 
     Raises:
-        DataError: One is missing; those that are there are listed.
+        DataError: One is missing; the existing ones are listed.
     """
     for name in wanted:
         if name not in table.names:
@@ -126,14 +126,14 @@ def _encoding(file: Path) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
-    # Without a mark, every second byte of text in Latin letters is zero.
+    # Without a mark: in UTF-16 every second byte of Latin text is zero.
     if len(head) > 3 and 0 in head[:4]:
         return "utf-16-le" if head[1] == 0 else "utf-16-be"
     return "utf-8"
 
 
 def _undecodable(file: Path, error: UnicodeError) -> str:
-    """Return where text cannot be decoded, and what to do."""
+    """Return the location of undecodable text, and what to do."""
     line, reason = 0, str(error)
     if isinstance(error, UnicodeDecodeError) and error.encoding == "utf-8":
         with open(file, "rb") as stream:
@@ -143,7 +143,7 @@ def _undecodable(file: Path, error: UnicodeError) -> str:
                 except UnicodeDecodeError as found:
                     reason = f"byte 0x{data[found.start]:02x}, the {found.start + 1}th of line {line}, is not UTF-8"
                     break
-    return f"{reason}. Expected a CSV file in UTF-8 or UTF-16; save it anew as 'CSV UTF-8'."
+    return f"{reason}. Expected a CSV file in UTF-8 or UTF-16; save it again as 'CSV UTF-8'."
 
 
 def _read_csv(
@@ -171,14 +171,14 @@ def _has_text(column: pa.ChunkedArray) -> bool:
 
 
 def _first_line(stream: TextIO) -> str:
-    """Return the first line that says something, and go back to the beginning."""
+    """Return the first line that is not empty, and rewind."""
     line = next((line for line in stream if line.strip(" \t\r\n,;")), "")
     stream.seek(0)
     return line.strip("\r\n")
 
 
 def _sniffed(line: str, name: str, is_value: IsValue) -> tuple[str, bool]:
-    """Return what separates cells, and whether the line names columns."""
+    """Return the delimiter, and whether the line names columns."""
     rows = {delimiter: _cells(line, delimiter) for delimiter in _DELIMITERS}
     for delimiter, cells in rows.items():
         if name in [cell.strip().lower() for cell in cells]:
@@ -192,7 +192,7 @@ def _sniffed(line: str, name: str, is_value: IsValue) -> tuple[str, bool]:
 def _cells(line: str, delimiter: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=delimiter), [])
-    except csv.Error:  # a cell longer than any text
+    except csv.Error:  # a cell that is too long
         return []
 
 
@@ -205,7 +205,7 @@ def _check_once(file: Path, names: Sequence[str], columns: Sequence[str]) -> Non
 def _collected(
     file: Path, rows: Iterable[tuple[int, list[str]]], wanted: dict[str, int], most: int | None
 ) -> tuple[np.ndarray, dict[str, pa.ChunkedArray]]:
-    """Return the lines of the rows that are not empty, and their cells by column."""
+    """Return the lines of the non-empty rows, and their cells by column."""
     chunks: dict[str, list[pa.Array]] = {name: [] for name in wanted}
     lines: list[np.ndarray] = []
     numbers: list[int] = []
@@ -223,8 +223,8 @@ def _collected(
             continue
         if most is not None and len(row) > most and any(cell.strip() for cell in row[most:]):
             raise DataError(
-                f"{file}, line {number} has {len(row)} cells, and there are {most} columns; put quotes around a cell "
-                "that holds the character that separates cells."
+                f"{file}, line {number} has {len(row)} cells, and there are {most} columns; quote cells that contain "
+                "the delimiter."
             )
         numbers.append(number)
         for name, place in wanted.items():
@@ -252,10 +252,10 @@ def _read_parquet(file: Path, columns: Sequence[str]) -> Table:
 
 
 def _plain(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return numbers as they are, and all else as stripped text, "" where there is none.
+    """Return numbers unchanged, and other types as stripped text, "" if missing.
 
     Raises:
-        DataError: its cells are no single values.
+        DataError: Its cells are no single values.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

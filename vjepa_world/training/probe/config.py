@@ -183,7 +183,7 @@ class ProbeRunConfig:
         resume: Go on with a run that was stopped.
         device: auto, cpu, cuda or cuda:N.
         encoder: A pretrain or finetune run, a checkpoint of any format, or a hub id; it stays frozen.
-        target: Column of a LeRobot dataset to regress, NAME, NAME[place] or NAME[from:to].
+        target: Column of a LeRobot dataset to regress, NAME, NAME[index] or NAME[from:to].
         lrs: Peak learning rates, all trained side by side.
         weight_decays: Weight decays, each with every learning rate.
         cache: Folder where features are kept; a run on the same clips and weights finds them there.
