@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.paths import REPO
+from tests.recordings import write_dataset
 from tests.training.corpora import SMALL, write_corpus
 
 DOCS = (REPO / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -27,6 +28,7 @@ QUICKER = {
     "my_planner": EVALUATE,
     "my_energy": [*EVALUATE, "planner.num_samples=8"],
     "my_objective": TRAIN,
+    "my_encoder": [word for word in TRAIN if not word.startswith("model.")],
 }
 #: What they print.
 PRINTED = {
@@ -35,6 +37,7 @@ PRINTED = {
     "my_planner": "2 episodes",
     "my_energy": "2 episodes",
     "my_objective": "runs/pretrain/denoised",
+    "my_encoder": "runs/finetune/projected",
 }
 
 
@@ -49,6 +52,7 @@ def write_inputs(home: Path) -> None:
             actions=rng.normal(size=(7, 2)),
         )
     write_corpus(home)
+    write_dataset(home / "dataset")
     for name, source in MODULES.items():
         (home / f"{name}.py").write_text(source)
 

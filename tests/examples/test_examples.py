@@ -14,6 +14,7 @@ from PIL import Image
 
 import vjepa_world as vw
 from tests.paths import REPO
+from tests.recordings import write_dataset
 from tests.training.corpora import write_corpus
 from vjepa_world.pretrained import read_checkpoint
 from vjepa_world.pretrained.meta.writer import write_meta
@@ -47,22 +48,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(6):
             pixels = np.random.default_rng([level, number]).integers(level - 40, level + 40, (64, 80, 3))
             Image.fromarray(pixels.astype(np.uint8)).save(folder / "images" / label / f"{number}.png")
-    spec = vw.DatasetSpec(
-        fps=4,
-        state_names=("x", "y"),
-        action_names=("dx", "dy"),
-        robot_type="gantry",
-        cameras={"top": vw.VideoSpec.encoded(64, 64, 4)},
-    )
-    writer = vw.LeRobotWriter(folder / "dataset", spec)
-    rng = np.random.default_rng(0)
-    with writer.shard(0) as shard:
-        for _ in range(6):
-            actions = rng.uniform(-1, 1, (7, 2)).astype(np.float32)
-            states = np.concatenate([np.zeros((1, 2), np.float32), actions.cumsum(0)])
-            frames = rng.integers(256, size=(8, 64, 64, 3), dtype=np.uint8)
-            shard.add_episode(frames, states, actions, task="move")
-    writer.finalize()
+    write_dataset(folder / "dataset")
     vw.save_pretrained(vw.build_encoder(SMALL, seed=0), folder / "encoder")
     still = vw.EncoderConfig(
         image_size=64,
@@ -155,6 +141,12 @@ def test_embed_compare_classify_videos(home: Path) -> None:
 
 def test_finetune_on_lerobot(home: Path, world_model: Path) -> None:
     assert vw.load_world_model(world_model).action_low.shape == (2,)
+
+
+def test_finetune_on_features(home: Path) -> None:
+    printed = example(home, "finetune_on_features", "--recorded", 8, "--steps", 2, "--run", "runs/features")
+    assert "validation error" in printed
+    assert "true [0.1" in printed or "true [0.09" in printed
 
 
 def test_open_loop_report(home: Path, world_model: Path) -> None:
