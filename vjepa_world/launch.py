@@ -5,8 +5,8 @@ with several values (`-m`, commas), and gives each combination to a launcher (th
 which runs it as `vjepa-world VERB` does. A verb's words are those of the command line, with the same quoting; words
 that begin with `hydra.`, `hydra/` or `-` are Hydra's own.
 
-Jobs of a sweep that are given one `name=NAME` are called NAME_0, NAME_1, ...; and since nobody sits in front of a job,
-a single one whose name is taken becomes NAME_2, NAME_3, ... (the command line refuses it instead).
+Jobs of a sweep that are given one `name=NAME` are called NAME_0, NAME_1, ...; and since a job has no user
+to ask, a single one whose name is taken becomes NAME_2, NAME_3, ... (the command line refuses it instead).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Job:
         """Run the verb; the words are composed again, by the verb's own rules.
 
         Raises:
-            TrainingError: If it ended with an error, which it said.
+            TrainingError: If it ended with an error, which it has printed.
         """
         from hydra.core.global_hydra import GlobalHydra
         from hydra.core.hydra_config import HydraConfig
@@ -146,7 +146,7 @@ def _typed(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _start(words: Sequence[str]) -> int:
-    """Launch, and return the exit code; what goes wrong is said in a line, as the command line does."""
+    """Launch, and return the exit code; an error is printed as one line, as the command line does."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

@@ -58,6 +58,14 @@ def test_help_is_instant_and_lists_every_verb(tmp_path: Path) -> None:
     assert min(seconds) < 1.0
 
 
+def test_help_loads_no_library_that_takes_long(tmp_path: Path) -> None:
+    code = "import sys; from vjepa_world.cli.main import main; main(sys.argv[1:]); print(sys.modules.keys())"
+    for words in (["--help"], ["plan", "--help"], ["pretrain", "--help-all"], ["completion", "bash"]):
+        loaded = run("-c", code, *words, cwd=tmp_path, program=()).stdout
+        assert "'vjepa_world.cli.main'" in loaded
+        assert not [name for name in ("torch", "hydra", "pydantic", "omegaconf") if f"'{name}'" in loaded]
+
+
 def test_no_word_at_all_is_help(tmp_path: Path) -> None:
     assert run(cwd=tmp_path).stdout == run("--help", cwd=tmp_path).stdout
 

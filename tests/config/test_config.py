@@ -370,6 +370,15 @@ def test_help_shows_groups_keys_defaults_and_meanings(folder: Path) -> None:
     assert re.search(r"resume +false$", text, re.MULTILINE)
 
 
+def test_help_may_list_some_keys_and_fits_a_terminal(folder: Path) -> None:
+    short = describe("train", Config, folder, keys=["seed", "data"])
+    assert "data.path" in short and "seed" in short and "trainer.lr" not in short
+    assert re.search(r"\d+ more keys are listed by --help-all\.$", short)
+    wrapped = describe("train", Config, folder, width=60)
+    assert max(map(len, wrapped.splitlines())) <= 60
+    assert " ".join(wrapped.split()) == " ".join(describe("train", Config, folder).split())
+
+
 def test_the_shipped_folder_of_yaml_is_found() -> None:
     assert (config_root() / "model").is_dir()
     assert list(config_root().glob("*.yaml"))

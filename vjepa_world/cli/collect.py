@@ -1,4 +1,4 @@
-"""`collect`: a seeded exploring behaviour moves the simulated arm; what is seen and done becomes a dataset."""
+"""`collect`: record a dataset of observations and actions while a seeded policy explores with the simulated arm."""
 
 from __future__ import annotations
 

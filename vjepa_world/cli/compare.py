@@ -1,4 +1,4 @@
-"""`compare`: what several encoders' frozen features tell of unseen scenes of the simulated arm, side by side."""
+"""`compare`: probe the frozen features of several encoders on test scenes of the simulated arm."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Config:
 
 
 def run(config: Config) -> None:
-    """Print a table, and write the figures.
+    """Print a table, and write the metrics.
 
     Raises:
         ConfigError: If the encoders see images of different sizes.
@@ -100,7 +100,7 @@ def _rows(
     seed: int,
     tick: Callable[[], object],
 ) -> list[dict[str, Any]]:
-    """Return an encoder's figures for each question and probe."""
+    """Return an encoder's errors for each question and probe."""
     from vjepa_world.training.probe.scene_probes import Question, attentive_errors, linear_errors, tokens
 
     grid, heads = encoder.config.grid_size, encoder.config.num_heads
@@ -161,7 +161,7 @@ def _percent(missed: Tensor) -> Tensor:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the figures, a line an encoder, a column a question and probe."""
+    """Return the errors as a table: a line per encoder, a column per question and probe."""
     columns = list(dict.fromkeys((row["what"], row["probe"]) for row in rows if row["probe"]))
     names = sorted(dict.fromkeys(row["encoder"] for row in rows), key=lambda name: name == CHANCE)
     width = max(map(len, names))

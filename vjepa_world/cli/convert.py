@@ -193,7 +193,7 @@ def _convert_trajectories(config: Config) -> None:
     if converted.bad:
         print(f"{len(converted.bad)} episodes left out: {config.destination / BAD_FILE}")
     if converted.left_out:
-        print(f"left out besides ({len(converted.left_out)}):")
+        print(f"also left out ({len(converted.left_out)}):")
         for name, reason in converted.left_out.items():
             print(f"  {name}: {reason}")
 

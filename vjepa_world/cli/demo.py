@@ -1,4 +1,4 @@
-"""`demo`: the shipped model reaches goal images in unseen scenes, beside random actions."""
+"""`demo`: the shipped model reaches goal images in test scenes; random actions for comparison."""
 
 from __future__ import annotations
 

@@ -192,11 +192,11 @@ def _write_video(folder: Path, index: int, episode: Episode) -> None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Return the figures as a table: the world model, random actions, and the controls that were run."""
+    """Return the metrics as a table: the world model, random actions, and the controls that were run."""
     header = f"{'':18}  {'success':>8}  {'95 % interval':>15}  {'final distance':>14}"
     header += f"  {'s/action':>8}  {'p95':>5}  {'p99':>5}"
     lines = [header, _line("world model", result), _random_line(result)]
-    lines += [_line(name, figures) for name, figures in result["controls"].items()]
+    lines += [_line(name, metrics) for name, metrics in result["controls"].items()]
     lines.append(
         f"{result['episodes']} episodes, {result['variation']} scenes, {result['solved_at_reset']} redrawn because "
         f"solved at reset; final distance: median (start {100 * result['initial_distance_m']['median']:.1f} cm)"
@@ -204,12 +204,12 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _line(name: str, figures: dict[str, Any]) -> str:
-    interval = f"{100 * figures['wilson_low']:.0f} - {100 * figures['wilson_high']:.0f} %"
-    distance = f"{100 * figures['final_distance_m']['median']:.1f} cm"
-    p50, p95, p99 = (figures["seconds_per_action"][percent] for percent in ("p50", "p95", "p99"))
+def _line(name: str, metrics: dict[str, Any]) -> str:
+    interval = f"{100 * metrics['wilson_low']:.0f} - {100 * metrics['wilson_high']:.0f} %"
+    distance = f"{100 * metrics['final_distance_m']['median']:.1f} cm"
+    p50, p95, p99 = (metrics["seconds_per_action"][percent] for percent in ("p50", "p95", "p99"))
     seconds = f"{p50:>8.2f}  {p95:>5.2f}  {p99:>5.2f}"
-    return f"{name:18}  {100 * figures['success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {seconds}"
+    return f"{name:18}  {100 * metrics['success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {seconds}"
 
 
 def _random_line(result: dict[str, Any]) -> str:

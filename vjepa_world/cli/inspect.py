@@ -114,7 +114,7 @@ def describe_trajectories(config: Config) -> str:
     """Return what a dataset holds and what is wrong with it, and write its picture.
 
     Raises:
-        PictureError: If a picture that was named cannot be written; of another one it is said that it is missing.
+        PictureError: If `picture` is given and cannot be written; without it the description names the reason.
     """
     from vjepa_world.data.trajectories.description import describe_dataset
     from vjepa_world.data.trajectories.description_text import dataset_text

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,7 +117,8 @@ def _run_verb(verb: str, words: list[str]) -> int:
     load_plugins()
     options, rest = _options(words)
     if "--help" in options or "--help-all" in options:
-        print(help_of_verb(verb, everything="--help-all" in options))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(help_of_verb(verb, everything="--help-all" in options, width=width))
         return 0
     file = options.get("--config")
     config = config_of(verb, rest, file=None if file is None else Path(file))
@@ -163,7 +165,7 @@ def _expected_errors() -> tuple[type[BaseException], ...]:
 
 
 def _file_message(error: OSError) -> str | None:
-    """Return what is wrong with the user's file or disk; None where the error is more likely a bug."""
+    """Return a message about the user's file or disk; None where the error is more likely a bug."""
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"disk full while writing {where}: free some space and run again (resume=true goes on)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,16 @@ from vjepa_world.config.schema import (
 from vjepa_world.config.values import leaves, shown
 from vjepa_world.registry import KIND
 
-_WIDEST_VALUE = 24
+_WIDEST_VALUE, _NARROWEST = 24, 20
 
 
 def describe(
-    verb: str, schema: type, config_dir: Path | None = None, *, keys: Sequence[str] | None = None
+    verb: str,
+    schema: type,
+    config_dir: Path | None = None,
+    *,
+    keys: Sequence[str] | None = None,
+    width: int | None = None,
 ) -> str:
     """Return the help of a verb.
 
@@ -33,6 +39,7 @@ def describe(
         schema: The verb's dataclass.
         config_dir: Folder of the YAML files; `config_root()` unless given.
         keys: Dotted keys, and sections such as `env`, that are listed; None for all keys.
+        width: Letters of a line, beyond which meanings and options continue on the next; None for no limit.
     """
     folder = config_dir or config_root()
     tree, groups = default_tree(verb, schema, folder), groups_of(verb, folder)
@@ -41,8 +48,11 @@ def describe(
     blocks = []
     if groups:
         options = {name: ", ".join(options_of(name, folder, schema)) for name in groups}
-        width = max(len(f"{name}={chosen}") for name, chosen in groups.items())
-        lines = [f"  {f'{name}={chosen}':<{width}}  of {options[name]}" for name, chosen in groups.items()]
+        name_width = max(len(f"{name}={chosen}") for name, chosen in groups.items())
+        lines = [
+            _wrapped(f"  {f'{name}={chosen}':<{name_width}}  of ", options[name], width)
+            for name, chosen in groups.items()
+        ]
         blocks.append("\n".join(["Groups (group=option):", *lines]))
     known = [(key, shown(value), help_of(schema, key)) for key, value in leaves(tree, "")]
     rows = [row for row in known if keys is None or _is_listed(row[0], keys)]
@@ -50,7 +60,7 @@ def describe(
     value_width = min(_WIDEST_VALUE, max((len(value) for _, value, _ in rows), default=0))
     for section, title in _sections(schema, tree):
         lines = [
-            f"  {key:<{key_width}}  {value:<{value_width}}  {text}".rstrip()
+            _wrapped(f"  {key:<{key_width}}  {value:<{value_width}}  ", text, width)
             for key, value, text in rows
             if _section(key) == section
         ]
@@ -59,6 +69,14 @@ def describe(
     if len(rows) < len(known):
         blocks.append(f"{len(known) - len(rows)} more keys are listed by --help-all.")
     return "\n\n".join(blocks)
+
+
+def _wrapped(start: str, text: str, width: int | None) -> str:
+    """Return a line, continued below the beginning of `text` where it has more than `width` letters."""
+    if width is None or width - len(start) < _NARROWEST:
+        return (start + text).rstrip()
+    lines = textwrap.wrap(text, width - len(start), break_long_words=False, break_on_hyphens=False)
+    return (start + f"\n{' ' * len(start)}".join(lines)).rstrip()
 
 
 def check_listed(schema: type, keys: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Scenes of the simulated arm with what is true of them: where the gripper is, where the object, which way it moves.
+"""Scenes of the simulated arm with labels: the positions of gripper and object, the direction of movement.
 
 Legend: S scenes, T = 4 frames a quarter of a second apart, C channels, H W pixels.
 """
@@ -49,7 +49,7 @@ class SceneClips:
 def record_scenes(variation: str, count: int, seed: int, image_size: int) -> SceneClips:
     """Record scenes with one object each, the gripper moved one way from where it stands.
 
-    A move starts where it has room, so that the way cannot be told from the place alone.
+    A move starts where all directions are possible, so that the position does not give the direction away.
 
     Args:
         variation: train, or test for scenes whose colours, textures, light and cameras are disjoint from those.
@@ -65,13 +65,13 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
     margin = FRAMES * _STEP_M / 2
     plain = Variation.named(variation)
     low, high = np.array(plain.start_low_m) + margin, np.array(plain.start_high_m) - margin
-    room = replace(
+    shifted = replace(
         plain,
         clutter_count=(1, 1),
         start_low_m=tuple(np.minimum(low, high)),
         start_high_m=tuple(np.maximum(low, high)),
     )
-    env = ReachEnv(variation=room, image_size=image_size, max_steps=FRAMES)
+    env = ReachEnv(variation=shifted, image_size=image_size, max_steps=FRAMES)
     rng = np.random.default_rng(seed)
     clips, gripper, objects, directions = [], [], [], []
     for _ in track(range(count), f"{variation} scenes", unit="scene"):

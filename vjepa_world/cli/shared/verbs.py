@@ -148,13 +148,13 @@ def config_of(verb: str, words: Sequence[str], *, file: Path | None = None) -> A
     return compose(file_name(verb), schema, key_values(words, schema, VERBS[verb].positional), file=file)
 
 
-def help_of_verb(verb: str, *, everything: bool = False) -> str:
-    """Return the help of a verb: its common keys, or all."""
+def help_of_verb(verb: str, *, everything: bool = False, width: int | None = None) -> str:
+    """Return the help of a verb: its common keys, or all; lines of more than `width` letters continue on the next."""
     from vjepa_world.config.help import describe
 
     about = VERBS[verb]
     keys = None if everything or not about.common else about.common
-    text = describe(file_name(verb), verb_module(verb).Config, keys=keys)
+    text = describe(file_name(verb), verb_module(verb).Config, keys=keys, width=width)
     return (
         f"usage: vjepa-world {verb} {about.example}".rstrip()
         + f"\n\n{about.description}\n\n{text}\n\n{_OPTIONS}"

@@ -155,7 +155,7 @@ def test_columns_that_are_not_read_are_named(
     shutil.rmtree(root.parent / "new")
     home = root.parent
     assert run(home, "convert", "set", "new", "--workers", "1") == 0
-    assert re.search(rf"left out besides \(1\):\n  {name}: .* not read", capsys.readouterr().out)
+    assert re.search(rf"also left out \(1\):\n  {name}: .* not read", capsys.readouterr().out)
     assert run(home, "inspect", "set", "--no-picture") == 0
     assert re.search(rf"left_out:\n  {name} .* not read", capsys.readouterr().out)
 

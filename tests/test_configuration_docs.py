@@ -1,0 +1,30 @@
+"""docs/configuration.md: its commands are accepted, and its Python runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.paths import REPO
+from tests.test_readme import blocks, check, commands
+
+BLOCKS = blocks((REPO / "docs" / "configuration.md").read_text(encoding="utf-8"))
+COMMANDS = [words for block in BLOCKS if block.language == "bash" for words in commands(block.text)]
+
+
+def test_every_command_would_be_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = [words for words in COMMANDS if words[0] == "vjepa-world" and words[1] != "completion"]
+    assert len(ours) >= 5
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mppi.yaml").write_text("planner: {kind: mppi}\n")
+    for words in ours:
+        check(
+            [word for word in words if word not in ("--help-all", "--print-config", "--config", "mppi.yaml")]
+        )
+
+
+def test_the_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = [block for block in BLOCKS if block.language == "python"]
+    exec(block.text, {})
+    assert "kind: icem" in capsys.readouterr().out
