@@ -204,6 +204,18 @@ def test_problems_in_one_batch_are_predicted_as_one_at_a_time(kind: str, frames:
     reference.assert_close(graph.detach(), expected, 1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_predicts_what_the_cpu_does(kind: str) -> None:
+    model = model_of(kind)
+    context, actions = context_of(model, problems=4, frames=3), drawn(4, 5, 3)
+    expected = model.rollout(context, actions)
+    model.cuda()
+    parts = (context.features, context.states, context.extrinsics, context.actions)
+    moved = Context(*(None if part is None else part.cuda() for part in parts))  # type: ignore[arg-type]
+    reference.assert_close(model.rollout(moved, actions).cpu(), expected, 1e-3)
+
+
 def test_a_batch_of_problems_is_cut_into_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("V-JEPA 2-AC").prepare(torch.float32, batched=True)
     context, actions = context_of(model, problems=5), drawn(5, 4, 2)

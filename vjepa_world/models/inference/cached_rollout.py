@@ -21,9 +21,9 @@ from vjepa_world.models.inference.rollout import Prefix, make_prefix, rollout_st
 
 
 class CachedRollout:
-    """Rolls a predictor out.
+    """Rolls a predictor out, with a frozen copy of it.
 
-    It is no module: the frozen copy is a cache, no part of a world model's weights, and neither copied nor stored with
+    It is no module: the frozen copy is a cache, not part of a world model's weights, and is not copied or stored with
     it. The copy shares no memory with the predictor. It is replaced as a whole, before any call when a weight or a
     statistic of the predictor was replaced or changed in place by an ordinary operation, and before the first call for
     a context when values that were written otherwise (`.data`, a NumPy view) have changed a checksum. So all that is
@@ -36,7 +36,7 @@ class CachedRollout:
         dtype: Number format.
         compiled: As in :class:`CachedPredictor`.
         batched: Whether the problems of a context are computed together, so that a prediction may depend on the other
-            problems in its last bits. None does so on a GPU alone.
+            problems in its last bits. None: on a GPU alone.
     """
 
     def __init__(
@@ -94,10 +94,8 @@ class CachedRollout:
             features, following = zip(*steps, strict=True)
             found.append((torch.stack(features, dim=1), torch.stack(following, dim=1) if states else None))
         predicted, after = zip(*found, strict=True)
-        shape = actions.shape[:2]
-        return torch.cat(predicted).unflatten(0, shape), torch.cat(after).unflatten(
-            0, shape
-        ) if states else None
+        all_features = torch.cat(predicted).unflatten(0, actions.shape[:2])
+        return all_features, torch.cat(after).unflatten(0, actions.shape[:2]) if states else None
 
     @torch.no_grad()
     def _steps(
