@@ -32,7 +32,10 @@ def names(drawing: str) -> set[str]:
 
 def ticks(drawing: str, axis: int) -> list[tuple[float, float]]:
     """Return position and value of what is written at the x axis (1) or the y axis (2)."""
-    texts = [text for text in group(drawing, f"matplotlib.axis_{axis}").iter(f"{SVG}text") if text.text]
+    marks = [
+        g for g in group(drawing, f"matplotlib.axis_{axis}").iter(f"{SVG}g") if "tick" in g.get("class", "")
+    ]
+    texts = [text for mark in marks for text in mark.iter(f"{SVG}text")]
     # Text at the y axis is positioned by its base line, which lies below the tick by a constant.
     return [(float(t.attrib["x" if axis == 1 else "y"]), float(t.text or "")) for t in texts]
 

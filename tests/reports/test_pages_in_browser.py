@@ -13,8 +13,8 @@ from planners import GoalL1, RandomShooting, make_generators
 from tests.browser import Visit, chromium
 from tests.evaluation.pose_world import PoseModel
 from tests.models.test_world_model import context, pictures
-from tests.reports.test_open_loop_report import judged, source
-from tests.reports.test_plan_report import model_of, page_of, planned
+from tests.reports.test_open_loop import judged, source
+from tests.reports.test_plan import model_of, page_of, planned
 from tests.reports.test_run_report import config, write_run
 from tests.reports.test_run_report import home as home  # a fixture
 from vjepa_world.evaluation.imagined_plan import imagine_plan
