@@ -42,6 +42,10 @@ bench: $(READY)
 	@$(BIN)/vjepa-world bench all
 	@$(BIN)/python -m pytest -q -m slow
 
+# tests and benchmarks on one GPU, at most eight minutes; runs/gpu_check/result.json
+gpu-check: $(READY)
+	@$(BIN)/python -m vjepa_world.bench.gpu
+
 # collect, pretrain, finetune, evaluate from nothing
 quickstart: $(READY)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/quickstart.sh

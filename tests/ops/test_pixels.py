@@ -53,7 +53,7 @@ def test_resizing_keeps_left_and_right_and_top_and_bottom() -> None:
     assert blue == [[False] * 4] * 4
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_resizes_as_the_processor_does() -> None:
     frames = torch.randint(0, 256, (2, 3, 30, 40), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     there = resize_frames(frames.cuda(), 16).cpu()

@@ -161,7 +161,7 @@ def test_actions_have_the_type_of_the_bounds_and_energies_that_of_the_energy(
     torch.testing.assert_close(plan.energy, energy(goals, goals, plan.actions))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
 def test_a_world_on_an_accelerator_is_planned_for_there(make: Make) -> None:
     world, starts, goals = problems(2)
     here = make(world, GoalL1(1.0)).plan(starts, goals, generators=make_generators([0, 1]))

@@ -278,7 +278,7 @@ def test_a_graphics_card_that_is_not_there_is_refused(tmp_path: Path) -> None:
         mixture(tmp_path, decode_device="cuda")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_a_graphics_card_decodes_nearly_the_same_frames(tmp_path: Path) -> None:
     write_coded(tmp_path / "a.mp4", range(0, 3000, 100))
     try:
