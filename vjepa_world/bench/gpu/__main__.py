@@ -20,7 +20,7 @@ import torch
 from vjepa_world.bench.gpu.checks import CHECKS, FULL, TINY
 from vjepa_world.bench.harness import machine_description
 from vjepa_world.errors import ConfigError, VJEPAWorldError
-from vjepa_world.runs import write_json_atomic
+from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.system.device import resolve_device
 
 #: All checks together [s], and the most that one may take.
@@ -68,7 +68,17 @@ def _run_apart(name: str, device: str, size: str, limit_s: float) -> dict[str, A
     """Run a check in a process of its own, and return its result."""
     if limit_s <= 0:
         return {"passed": False, "error": f"not run: the {TOTAL_S:.0f} s for all checks are used up"}
-    words = [sys.executable, "-m", __spec__.name, "--device", device, "--size", size, "--alone", name]
+    words = [
+        sys.executable,
+        "-m",
+        "vjepa_world.bench.gpu",
+        "--device",
+        device,
+        "--size",
+        size,
+        "--alone",
+        name,
+    ]
     started = time.monotonic()
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=limit_s)
