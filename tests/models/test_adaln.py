@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tests.models import reference
 from vjepa_world.models.action_predictor import ActionPredictor
-from vjepa_world.models.adaln import AdaLNBlock
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
+from vjepa_world.models.transformer import AdaLNBlock
 
 T, SIDE, D, WIDTH = 3, 2, 10, 24
 N = SIDE * SIDE

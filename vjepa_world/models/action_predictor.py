@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError, nearest
-from vjepa_world.models.adaln import AdaLNBlock
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
 from vjepa_world.models.embodiment import Embodiment, build_embodiments
 from vjepa_world.models.transformer import (
     NORM_EPS,
+    AdaLNBlock,
     Block,
     KeyValues,
     build_blocks,

@@ -9,7 +9,7 @@ from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable
 from vjepa_world.errors import CheckpointError, DataError
 from vjepa_world.models.config import EmbodimentConfig
-from vjepa_world.models.state_transition import transition_rule
+from vjepa_world.models.inference.state_transition import transition_rule
 from vjepa_world.models.world_model import LatentWorldModel
 
 logger = logging.getLogger(__name__)

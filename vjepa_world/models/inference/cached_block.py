@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vjepa_world.models.adaln import AdaLNBlock
 from vjepa_world.models.inference.cached_attention import attend
 from vjepa_world.models.inference.packed_layers import FrozenLayerNorm, PackedLinear
-from vjepa_world.models.transformer import Attention, KeyValues, Mlp
+from vjepa_world.models.transformer import AdaLNBlock, Attention, KeyValues, Mlp
 from vjepa_world.ops.rope import RotaryTable
 
 

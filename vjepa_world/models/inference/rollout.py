@@ -17,7 +17,7 @@ from vjepa_world.models.context import Context, StepInput
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.inference.cached_attention import SharedFirstStep
 from vjepa_world.models.inference.cached_predictor import CachedPredictor, KVCache, repeat_rows
-from vjepa_world.models.state_transition import advance_state, transition_rule
+from vjepa_world.models.inference.state_transition import advance_state, transition_rule
 
 Predicted = tuple[Tensor, Tensor | None]
 """Features `[R, N, D]` after a step, and the states `[R, P]` where they were computed."""

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
-from vjepa_world.models.adaln import AdaLNBlock
-from vjepa_world.models.transformer import Block
+from vjepa_world.models.transformer import AdaLNBlock, Block
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import Ranks
 
