@@ -245,7 +245,7 @@ def test_another_encoder_is_noticed(
         (["data.path=arm", "target=observation.state[0:9]"], "names no numbers of a column of 3"),
         (["data.path=videos", "data.frames=3"], "video of 3 frames of 32x32 pixels does not divide"),
         (["data.path=videos", "data.test_fraction=0.9"], "leave nothing to train on"),
-        (["data.path=videos", "data.crop=2"], r"'data.crop' got 2.0, expected a number from 0.0 to 1.0\n"),
+        (["data.path=videos", "data.crop=2"], r"'data.crop' got 2, expected a number from 0.0 to 1.0\n"),
         (["data.path=videos", "data.clips=0"], "data.clips is 0; it must be at least 1"),
         (
             ["data.path=videos", "probe.kind=attentiv"],
@@ -279,7 +279,7 @@ def test_bad_input_is_named_and_leaves_no_run(
     [
         (["nowhere.mp4", "--probe", "runs/probe/motion"], "No such video file: nowhere.mp4"),
         (["encoder/config.json", "--probe", "runs/probe/motion"], "Cannot read encoder/config.json"),
-        (["videos/warm/0.mp4", "--probe", "encoder"], "is of kind encoder, but a probe is needed"),
+        (["videos/warm/0.mp4", "--probe", "encoder"], "is of kind encoder, but a probe is required"),
         (["videos/warm/0.mp4", "--probe", "nowhere"], "nowhere does not exist"),
         (
             ["videos/warm/0.mp4", "--probe", "runs/probe/motion", "--top", "0"],

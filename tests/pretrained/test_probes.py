@@ -15,12 +15,13 @@ from vjepa_world.models.config import ProbeConfig
 from vjepa_world.models.probe import build_probe
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.pretrained import read_checkpoint, save_pretrained
+from vjepa_world.pretrained.folder import write_folder
 from vjepa_world.pretrained.probes import (
     CLASSIFICATION,
     REGRESSION,
     SavedProbe,
     load_probe,
-    save_probe,
+    probe_files,
     weights_digest,
 )
 
@@ -44,7 +45,7 @@ def saved(kind: str = "attentive", labels: tuple[str, ...] = ("a", "b", "c")) ->
 @pytest.mark.parametrize("kind", ["attentive", "linear"])
 def test_a_probe_comes_back_whole(tmp_path: Path, kind: str) -> None:
     before = saved(kind)
-    save_probe(before, tmp_path / "probe", {"verb": "probe"})
+    write_folder(tmp_path / "probe", probe_files(before, {"verb": "probe"}))
     after = load_probe(tmp_path / "probe")
     assert after.probe.config == before.probe.config
     ours, theirs = before.probe.state_dict(), after.probe.state_dict()
@@ -59,7 +60,7 @@ def test_a_probe_comes_back_whole(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_probe_that_tells_little_has_numbers_for_labels(tmp_path: Path) -> None:
-    save_probe(saved(), tmp_path / "probe")
+    write_folder(tmp_path / "probe", probe_files(saved(), {}))
     config = tmp_path / "probe" / "config.json"
     description = json.loads(config.read_text())
     for key in ("labels", "task", "encoder", "encoder_digest", "shown", "clips"):
@@ -84,7 +85,7 @@ def test_what_is_no_probe_or_does_not_fit_is_refused(tmp_path: Path) -> None:
         saved(labels=("a", "b"))
     with pytest.raises(CheckpointError, match="reads features of width 16, but the encoder big gives 24"):
         saved().check_fit(24, "big")
-    save_probe(saved(), tmp_path / "probe")
+    write_folder(tmp_path / "probe", probe_files(saved(), {}))
     config = tmp_path / "probe" / "config.json"
     whole = config.read_text()
     config.write_text(whole.replace('"depth": 2', '"depth": 3'))

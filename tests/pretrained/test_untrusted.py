@@ -21,7 +21,8 @@ from tests.pretrained.test_probes import saved as saved_probe
 from vjepa_world.errors import CheckpointError, ConfigError, VJEPAWorldError
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.pretrained import load_encoder, load_world_model, read_checkpoint, save_pretrained
-from vjepa_world.pretrained.probes import load_probe, save_probe
+from vjepa_world.pretrained.folder import write_folder
+from vjepa_world.pretrained.probes import load_probe, probe_files
 
 
 def edited(folder: Path, edit: Callable[[dict[str, Any]], object]) -> Path:
@@ -92,13 +93,13 @@ def test_every_value_of_transformers_description_may_be_wrong(tmp_path: Path) ->
 
 
 def test_every_value_of_a_probes_description_may_be_wrong(tmp_path: Path) -> None:
-    save_probe(saved_probe(), tmp_path / "a")
+    write_folder(tmp_path / "a", probe_files(saved_probe(), {}))
     errors = refusals(tmp_path / "a" / "config.json", lambda: load_probe(tmp_path / "a"))
     assert len(errors) > 100
 
 
 def test_a_probe_is_compared_before_it_is_allocated(tmp_path: Path) -> None:
-    save_probe(saved_probe(), tmp_path / "a")
+    write_folder(tmp_path / "a", probe_files(saved_probe(), {}))
     edited(tmp_path / "a", lambda d: d["config"]["probe"].update(embed_dim=2**19, num_heads=2**10))
     with memory_of_at_most(2**30), pytest.raises(CheckpointError, match="does not fit its architecture"):
         load_probe(tmp_path / "a")

@@ -15,7 +15,7 @@ from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.files.validation import finite_number, mapping, rate, text, whole_number
 from vjepa_world.models.probe import Probe, build_probe
 from vjepa_world.ops.clip_input import ClipInput
-from vjepa_world.pretrained.folder import CONFIG, WEIGHTS, write_folder
+from vjepa_world.pretrained.folder import CONFIG, WEIGHTS
 from vjepa_world.pretrained.loading import build_loaded, read_checkpoint
 from vjepa_world.pretrained.native import FORMAT_VERSION, read_config
 
@@ -92,15 +92,6 @@ def probe_files(saved: SavedProbe, provenance: dict[str, Any]) -> dict[str, Any]
         "provenance": provenance,
     }
     return {WEIGHTS: tensors, CONFIG: description}
-
-
-def save_probe(saved: SavedProbe, folder: str | Path, provenance: dict[str, Any] | None = None) -> None:
-    """Write a probe to `folder` atomically.
-
-    Raises:
-        CheckpointError: If the folder cannot be written.
-    """
-    write_folder(Path(folder), probe_files(saved, provenance or {}))
 
 
 def load_probe(source: str | Path) -> SavedProbe:

@@ -233,7 +233,7 @@ def test_an_index_that_tells_of_more_than_the_files_hold_is_refused(tmp_path: Pa
     metadata.state_dict_metadata["modules.a"].size = torch.Size((10**7, 10**6))
     index.write_bytes(pickle.dumps(metadata))
     with pytest.raises(
-        CheckpointError, match="its index tells of tensors of 40000000000000 bytes, and its files"
+        CheckpointError, match="its index declares tensors of 40000000000000 bytes, and its files"
     ):
         load_modules(folder)
 

@@ -104,7 +104,7 @@ def test_a_diverged_setting_is_left_behind(tmp_path: Path, caplog: pytest.LogCap
     fit(alone, run_folder(tmp_path, "one"))
     assert together.alive == [False, True]
     assert together.best(trials) == 1
-    assert caplog.messages == ["the probe of lr1e+30_wd0.01 diverged and is left behind"]
+    assert caplog.messages == ["the probe of lr1e+30_wd0.01 diverged and is no longer trained"]
     ours, theirs = together.probes[1].state_dict(), alone.probes[0].state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     with pytest.raises(TrainingError, match="probes of all settings diverged; give smaller lrs"):

@@ -1,7 +1,7 @@
-"""Training checkpoints: `checkpoints/step_N/`, each whole or absent, written beside the training.
+"""Training checkpoints: `checkpoints/step_N/`, written atomically in the background.
 
-A folder holds what users load (`model.safetensors`, `config.json`) and `state/`, what a resumed run needs: tensors, by
-torch.distributed.checkpoint, so that any number of processes can go on with them.
+A folder holds what users load (`model.safetensors`, `config.json`) and `state/`, the tensors that a resumed run needs,
+in the format of torch.distributed.checkpoint, so that any number of processes can resume.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from vjepa_world.training.engine.distributed import any_process, ranks
 
 STATE = "state"
 
-#: In the training state: the checksum of each of its other files.
+#: The checksums of the other files of the training state.
 CHECKSUMS = f"{STATE}/checksums.json"
 
-#: What a checkpoint was before release 0.1 was finished.
+#: The training state of releases before 0.1.
 OLD_STATE = "training.pt"
 
 
@@ -49,12 +49,12 @@ _RESUME_WITH = "Resume with the model and the objective that the run was started
 class Checkpoints:
     """Writes the checkpoints of a run.
 
-    What is saved is copied at once; the disk is waited for by the next save, or by :meth:`wait`.
+    A save copies the tensors at once and writes them in the background; the next save, or :meth:`wait`, waits for it.
 
     Args:
         run: Run folder.
-        keep_last: How many of the newest stay.
-        keep_every: Those of multiples of this many steps stay too; 0 keeps none.
+        keep_last: Number of the newest checkpoints that stay.
+        keep_every: Checkpoints at multiples of this many steps stay too; 0 for none.
     """
 
     def __init__(self, run: Path, keep_last: int = 2, keep_every: int = 0) -> None:
@@ -66,15 +66,15 @@ class Checkpoints:
         self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
 
     def save(self, step: int, files: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Begin to write the checkpoint of `step` (steps done).
+        """Begin to write a checkpoint.
 
         Args:
             step: Optimizer steps done.
-            files: What users load, by name; the main process writes it.
-            tensors: What a resumed run needs, the same names in every process.
+            files: The files that users load, by name; the main process writes them.
+            tensors: The tensors that a resumed run needs, with the same names in every process.
 
         Raises:
-            CheckpointError: If the checkpoint before could not be written; earlier ones stay.
+            CheckpointError: If the previous checkpoint could not be written; earlier ones stay.
         """
         self.wait()
         staged = cast("dict[str, Tensor]", self._stager.stage(tensors))
@@ -82,11 +82,11 @@ class Checkpoints:
 
     @property
     def failed(self) -> bool:
-        """Whether the checkpoint at hand is known not to come; :meth:`wait` says why."""
+        """Whether the current write is known to have failed; :meth:`wait` raises the reason."""
         return self._pending is not None and self._pending.done() and self._pending.exception() is not None
 
     def wait(self) -> None:
-        """Wait until the checkpoint at hand is whole.
+        """Wait until the current checkpoint is written.
 
         Raises:
             CheckpointError: If it cannot be written (in any process).
@@ -99,12 +99,12 @@ class Checkpoints:
             raise error
         if any_process(error is not None):
             raise CheckpointError(
-                f"could not write a checkpoint of {self.run}: {_reason(error)}. Training stopped; the checkpoints "
-                "before are whole. Free some disk space and go on with resume=true."
+                f"could not write a checkpoint of {self.run}: {_reason(error)}. Training stopped; the earlier "
+                "checkpoints are complete. Free some disk space and go on with resume=true."
             ) from error
 
     def close(self) -> None:
-        """Let the writing thread end."""
+        """End the writing thread."""
         self._writer.shutdown()
         self._stager.close()
 
@@ -126,11 +126,11 @@ class Checkpoints:
                 self._prune()
         except BaseException:
             if ranks().is_main:
-                shutil.rmtree(hidden, ignore_errors=True)  # it takes the place that the disk lacks
+                shutil.rmtree(hidden, ignore_errors=True)  # it would fill the disk further
             raise
 
     def _together(self, work: Callable[[], None]) -> None:
-        """Let the main process work while the others wait; where it fails, fail in all of them."""
+        """Run `work` in the main process while the others wait; if it fails, raise in all of them."""
         error: BaseException | None = None
         if ranks().is_main:
             try:
@@ -146,7 +146,7 @@ class Checkpoints:
             raise error
 
     def _prune(self) -> None:
-        """Remove what need not stay; by another name first, since half of one must not be found."""
+        """Remove old checkpoints; each is renamed first, so that no partly removed one is found."""
         for old in checkpoint_steps(self.run)[: -self.keep_last]:
             if not (self.keep_every and _step_of(old) % self.keep_every == 0):
                 shutil.rmtree(old.rename(old.with_name(f".{old.name}")))
@@ -154,7 +154,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out the library's warning that a run of one process is one."""
+    """Suppress the library's warning about a single process."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*in a single process", category=UserWarning)
         yield
@@ -168,16 +168,16 @@ def _begin(hidden: Path, files: dict[str, Any]) -> None:
 
 
 def _note_checksums(folder: Path) -> None:
-    """Write down what is in the training state's files: they have no checksum of their own that anybody compares."""
+    """Write the checksums of the training state's files, which have none of their own that is checked."""
     found = {path.name: file_checksum(path) for path in sorted((folder / STATE).iterdir())}
     write_files(folder, {CHECKSUMS: found})
 
 
 def _check_state(folder: Path) -> None:
-    """Refuse a training state of which a bit has changed; one of an older release has nothing to compare with.
+    """Refuse a training state whose files do not match their checksums; an older release wrote none.
 
     Raises:
-        CheckpointError: If it is so, in every process.
+        CheckpointError: In every process, if a file changed.
     """
     reason = ""
     if ranks().is_main and (folder / CHECKSUMS).is_file():
@@ -196,21 +196,21 @@ def _check_state(folder: Path) -> None:
 
 
 def _publish(hidden: Path, folder: Path) -> None:
-    """Make a whole checkpoint visible: its name must not reach the disk before its content."""
+    """Make a checkpoint visible; its name must not reach the disk before its content."""
     _flush_folder(hidden / STATE)
     _flush_folder(hidden)
     hidden.rename(folder)
     _flush_folder(folder.parent)
 
 
-#: How a disk, or another process, fails.
+#: Errors of a failing disk, or of another process.
 _FAILURES = (OSError, RuntimeError, SafetensorError, CheckpointException)
 
 
 def training_tensors(modules: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return all tensors that a resumed run needs, by one flat name each (as shards where they are sharded).
+    """Return all tensors that a resumed run needs, by name (as shards where they are sharded).
 
-    The optimizer's are under `optimizer.PARAMETER.WORD`; a parameter that never had a gradient has none.
+    Those of the optimizer are called `optimizer.PARAMETER.STATE`; a parameter that never had a gradient has none.
     """
     found: dict[str, Tensor] = {f"modules.{name}": tensor for name, tensor in modules.state_dict().items()}
     for name, parameter in modules.named_parameters():
@@ -220,7 +220,7 @@ def training_tensors(modules: nn.Module, optimizer: torch.optim.Optimizer) -> di
 
 
 def restore_training(run: Path, modules: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Put the newest checkpoint's tensors in place.
+    """Load the newest checkpoint into the modules and the optimizer.
 
     Returns:
         Optimizer steps done; 0 if the run has no checkpoint yet.
@@ -245,7 +245,7 @@ def restore_training(run: Path, modules: nn.Module, optimizer: torch.optim.Optim
     unread = sorted(ours - tensors.keys())
     if unread:
         raise CheckpointError(
-            f"{folders[-1]} is of another architecture: it has {unread[0]}, which is not here ({len(unread)} such "
+            f"{folders[-1]} is of another architecture: it has {unread[0]}, which this run has not ({len(unread)} such "
             f"tensors). {_RESUME_WITH}"
         )
     load_tensors(folders[-1], tensors)
@@ -268,10 +268,10 @@ def tensor_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _entries(folder: Path) -> dict[str, TensorStorageMetadata]:
-    """Return what the index says of each tensor, which together are no larger than the files.
+    """Return the index entry of each tensor.
 
     Raises:
-        CheckpointError: If they are, or the index is broken.
+        CheckpointError: If the index is broken, or declares more bytes than the files have.
     """
     known = _open(folder).read_metadata().state_dict_metadata
     found = {name: entry for name, entry in known.items() if isinstance(entry, TensorStorageMetadata)}
@@ -281,13 +281,13 @@ def _entries(folder: Path) -> dict[str, TensorStorageMetadata]:
     except (AttributeError, TypeError) as error:
         raise CheckpointError(_broken(folder, error)) from error
     if not 0 <= declared <= stored:
-        reason = f"its index tells of tensors of {declared} bytes, and its files have {stored}"
+        reason = f"its index declares tensors of {declared} bytes, and its files have {stored}"
         raise CheckpointError(_broken(folder, RuntimeError(reason)))
     return found
 
 
 def load_tensors(folder: Path, into: dict[str, Tensor]) -> None:
-    """Read a checkpoint's tensors into those given, all of which it must have.
+    """Load a checkpoint's tensors into the given ones, in place; it must have all of them.
 
     Raises:
         CheckpointError: If the checkpoint is broken, or a tensor is missing or of another shape.
@@ -312,7 +312,7 @@ def load_modules(source: str | Path) -> dict[str, Tensor]:
     """Return the weights of all modules of a pretraining run: encoder, predictor, target.
 
     Args:
-        source: A run folder, whose newest checkpoint is taken, or a checkpoint folder.
+        source: A run folder, whose newest checkpoint is read, or a checkpoint folder.
 
     Raises:
         CheckpointError: If there is no checkpoint, or it is broken.
@@ -354,13 +354,13 @@ def _open(folder: Path) -> dcp.FileSystemReader:
 
 def _broken(folder: Path, error: BaseException | None) -> str:
     return (
-        f"the training state in {folder} cannot be read ({_reason(error)}); remove that folder to go on from the "
+        f"the training state in {folder} cannot be read ({_reason(error)}); remove that folder to resume from the "
         "checkpoint before it."
     )
 
 
 class _TensorReader(dcp.FileSystemReader):
-    """Reads tensors alone: the index is unpickled into the few classes that one consists of."""
+    """Reads tensors only: the index is unpickled into the few classes that it consists of."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> dcp.Metadata:
         with open(Path(self.path) / ".metadata", "rb") as stream:
@@ -372,7 +372,7 @@ class _TensorReader(dcp.FileSystemReader):
 
 _INDEX = "torch.distributed.checkpoint.metadata"
 
-#: All classes and functions of an index, in full: a dotted name would lead from an allowed module to anything.
+#: All classes and functions of an index by exact name; allowing modules would allow whatever they import.
 _ALLOWED = {
     ("pathlib", "PosixPath"),
     ("pathlib", "WindowsPath"),
@@ -403,7 +403,7 @@ def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _copied(files: dict[str, Any]) -> dict[str, Any]:
-    """Return the files' contents with whole tensors of their own, which training does not change."""
+    """Return the files' contents with copied, unsharded tensors, which training does not change."""
     return {name: {k: _own(v) for k, v in content.items()} for name, content in files.items()}
 
 

@@ -1,4 +1,4 @@
-"""What all training shares, in words. Free of torch, so that help is quick."""
+"""The trainer's options. Free of torch, so that help is quick."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How long, how large, how fast, and what is kept.
+    """Steps, batch size, precision, checkpoints, optimizer, schedules and processes.
 
     Attributes:
         steps: Optimizer steps of the whole run.
@@ -33,13 +33,13 @@ class TrainerConfig:
         weight_decay_end: What it goes to, along a half-cosine; below 0 it stays.
         betas: AdamW's two decay rates.
         clip_norm: Largest norm of the gradients; 0 does not clip, as V-JEPA 2.
-        accumulate: Slices that a batch is cut into, one graph in memory at a time.
+        accumulate: Micro-batches that a batch is split into, one graph in memory at a time.
         recompute: Compute activations again in the backward pass, for memory.
         compile: Compile the transformers' blocks.
-        parallel: With several processes: ddp (each has all weights) or fsdp (each has a share).
+        parallel: With several processes: ddp (each has all weights) or fsdp (each has a shard).
         timeout_s: How long processes wait for each other, at the start and in a step, before the job stops [s].
         log_every: Steps between lines in metrics.jsonl.
-        workers: Processes that decode beside the training.
+        workers: Worker processes that decode.
         threads: Threads of torch; 0 takes one a core.
     """
 

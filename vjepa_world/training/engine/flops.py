@@ -25,8 +25,8 @@ class Forward:
     Attributes:
         first: Of the layer whose input needs no gradient.
         blocks: Of the transformer's blocks, which may be computed again in the backward pass.
-        ends: Of these, the blocks' last products: nothing waits for them, so they are not computed again.
-        others: Of all else.
+        ends: Of these, the blocks' last products, whose results the backward pass does not need again.
+        others: Of all other layers.
     """
 
     first: float = 0.0
@@ -40,13 +40,13 @@ class Forward:
         return self.first + self.blocks + self.others
 
     def trained(self, *, recompute: bool = False) -> float:
-        """Return those of forward and backward pass together, with the blocks' forward pass once more if recomputed."""
+        """Return those of a forward and a backward pass, with the blocks' forward pass twice if it is recomputed."""
         again = self.blocks - self.ends if recompute else 0.0
         return 2 * self.first + 3 * (self.blocks + self.others) + again
 
 
 class MaskTokens(NamedTuple):
-    """Tokens of a clip in one mask family: visible ones, and those of each of `targets` sets that is predicted."""
+    """Tokens of a clip in one mask family: visible ones, and hidden ones in each of `targets` sets."""
 
     context: int
     hidden: int
@@ -60,11 +60,11 @@ def block_flops(tokens: int, width: int, mlp_ratio: float) -> float:
 
 
 def encoder_forward(config: EncoderConfig, tokens: int, *, image: bool = False) -> Forward:
-    """Count one sequence's way through the encoder.
+    """Count the encoder's forward pass on one sequence.
 
     Args:
         config: The architecture.
-        tokens: Tokens that are seen: of a masked clip the visible ones alone.
+        tokens: Tokens of the sequence; of a masked clip the visible ones.
         image: Whether it is a single frame, whose patches have no time.
     """
     patch = CHANNELS * (1 if image else config.tubelet_size) * config.patch_size**2
@@ -74,7 +74,7 @@ def encoder_forward(config: EncoderConfig, tokens: int, *, image: bool = False) 
 def predictor_forward(
     config: MaskedPredictorConfig, encoder_dim: int, context: int, target: int, *, dense: bool = False
 ) -> Forward:
-    """Count one sequence's way through the masked predictor.
+    """Count the masked predictor's forward pass on one sequence.
 
     Args:
         config: The architecture.
@@ -133,16 +133,16 @@ def pretrain_flops(
 def rollout_flops(
     config: ActionPredictorConfig, width: int, tokens: int, horizon: int, frames: int = 1
 ) -> float:
-    """Count what one sample of a rollout cannot do without: each imagined step once, against all keys before it.
+    """Count the least operations of one sample of a rollout: each step once, attending to all earlier keys.
 
-    What samples share (the frames before, the first step's first layer but for the action's token) is left out.
+    What samples share (the context's frames, the first step's first layer except the action's token) is left out.
 
     Args:
         config: The predictor.
         width: D, of the features.
         tokens: N, patch tokens a frame; a step has two more for action and state, and none with AdaLN.
-        horizon: K, steps imagined.
-        frames: T, frames seen; with `context_frames=1` only the last one counts.
+        horizon: K, steps of the rollout.
+        frames: T, frames of the context; with `context_frames=1` only the last one counts.
     """
     dim, step = config.embed_dim, tokens + (0 if config.condition == "adaln" else 2)
     hidden = round(dim * config.mlp_ratio)

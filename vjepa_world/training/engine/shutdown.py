@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that the training loop sees between two steps, or sooner where one can be dropped."""
+"""Graceful shutdown: Ctrl-C and SIGTERM end the training between two steps, or within one that can be dropped."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from types import FrameType, TracebackType
 
 
 class StopSignal:
-    """Turns the first SIGINT or SIGTERM into `asked`; a second SIGINT interrupts at once.
+    """Sets `asked` at the first SIGINT or SIGTERM; a second SIGINT interrupts at once.
 
-    Python lets the main thread alone handle signals. In any other one nothing is handled here, and a signal does what
-    it did before: a program that trains in a thread has handlers of its own.
+    Python handles signals in the main thread only. In another thread this class changes nothing: a program that trains
+    in a thread has handlers of its own.
     """
 
     def __init__(self) -> None:
@@ -32,15 +32,15 @@ class StopSignal:
         if self._before:
             signal.setitimer(signal.ITIMER_REAL, 0.0)
         for number, handler in self._before.items():
-            # None stands for a handler that was not set from Python, and cannot be.
+            # None stands for a handler that was not set from Python, and cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     @contextmanager
     def droppable(self, grace_s: float) -> Iterator[None]:
-        """Let a signal interrupt the block if it is not done `grace_s` later: what it does can be dropped.
+        """Let a signal interrupt the block if it has not ended `grace_s` later; its result can be dropped.
 
         Raises:
-            KeyboardInterrupt: a signal came, and the block was not done in time.
+            KeyboardInterrupt: A signal came, and the block did not end in time.
         """
         self._grace_s = grace_s
         try:
@@ -58,7 +58,7 @@ class StopSignal:
 
     def _drop_soon(self) -> None:
         if self._before and self._grace_s is not None:
-            # Again and again: code that catches what it does not know must not swallow the only one.
+            # Repeatedly, since code that catches all exceptions may swallow one.
             signal.setitimer(signal.ITIMER_REAL, self._grace_s, self._grace_s)
 
     def _drop(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Clips seen through a frozen encoder, once: computed, kept on disk, and read from there by whoever trains on them.
+"""The features of clips from a frozen encoder, computed once and cached on disk.
 
 Legend: M clips, N tokens a clip, D width; T frames, C = 3 channels, S pixels.
 """
@@ -39,19 +39,19 @@ logger = logging.getLogger(__name__)
 
 FEATURES, ABOUT = "features.f16", "about.json"
 
-#: Part of every key: features written by another layout are not found again.
+#: Part of every key, so that features of another file layout are not found.
 _LAYOUT = 1
 
 
 @dataclass(frozen=True)
 class ClipFeatures:
-    """All clips in features.
+    """The features of all clips.
 
     Attributes:
         features: `[M, N, D]` float16, memory-mapped; rows of bad groups are zeros.
         bad: Groups (videos, episodes) with a clip that could not be read, and why.
-        folder: Where they lie.
-        lease: Keeps the folder from being removed to make room.
+        folder: Their folder.
+        lease: Protects the folder from eviction.
     """
 
     features: Tensor
@@ -72,21 +72,21 @@ def encode_clips(
     max_bad_fraction: float,
     limit_gb: float = math.inf,
 ) -> ClipFeatures:
-    """Encode every clip, or find what an earlier run wrote for the same clips, weights and settings.
+    """Encode every clip, or read the features that an earlier run wrote for the same clips, weights and settings.
 
     Args:
         clips: The clips.
         encoder: The frozen encoder, on its device.
-        pooled: Keep the mean token alone, N = 1.
-        dtype: Computed in.
-        batch_size: Clips encoded at once.
-        workers: Processes that decode.
+        pooled: Whether to average the tokens, N = 1.
+        dtype: Precision of the encoder.
+        batch_size: Clips that are encoded at once.
+        workers: Worker processes that decode.
         cache: Folder of all features.
         max_bad_fraction: Share of unreadable videos or episodes above which to stop.
         limit_gb: How large all of `cache` may be [10^9 bytes]; the least recently used features are removed.
 
     Raises:
-        DataError: If too many videos or episodes are unreadable, or there is too little room.
+        DataError: If too many videos or episodes are unreadable, or the disk is too small.
         ConfigError: If the clips do not divide into the encoder's tubelets and patches, or take more than `limit_gb`.
     """
     video = torch.empty(1, clips.shown.frames, 3, *2 * (clips.shown.image_size,), device="meta")
@@ -99,7 +99,7 @@ def encode_clips(
     folder = cache / hashlib.blake2b((key + what).encode(), digest_size=16).hexdigest()
     account = BadFiles(max_bad_fraction)
     size = 2 * int(np.prod(shape))
-    if not _is_whole(folder, shape):
+    if not _is_cached(folder, shape):
         folder.parent.mkdir(parents=True, exist_ok=True)
         evict_caches(folder, size, limit_gb)
         check_disk(folder, size)
@@ -184,8 +184,8 @@ def write_blocks(path: Path, blocks: Iterable[Tensor]) -> str:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def _is_whole(folder: Path, shape: tuple[int, int, int]) -> bool:
-    """Whether features are there that an earlier run wrote, every bit of them; those of old releases by their size."""
+def _is_cached(folder: Path, shape: tuple[int, int, int]) -> bool:
+    """Whether an earlier run wrote these features and their checksum is right (of old releases, their size)."""
     features = folder / FEATURES
     if not (folder / ABOUT).is_file() or not features.is_file():
         return False
@@ -196,9 +196,9 @@ def _is_whole(folder: Path, shape: tuple[int, int, int]) -> bool:
         if features.stat().st_size == 2 * math.prod(shape) and checksum in (None, file_checksum(features)):
             return True
     except (DataError, OSError) as error:
-        logger.warning("%s cannot be read (%s), and is computed anew", folder, error)
+        logger.warning("%s cannot be read (%s) and is computed again", folder, error)
         return False
-    logger.warning("%s has changed since it was written, and is computed anew", features)
+    logger.warning("%s has changed since it was written and is computed again", features)
     return False
 
 
@@ -207,7 +207,7 @@ def _read(
 ) -> ClipFeatures:
     lease = Lease(folder)
     numbers = np.memmap(folder / FEATURES, dtype=np.float16, mode="c", shape=shape)
-    reasons = read_json_object(folder / ABOUT, again="Remove its folder; it is then computed anew.")["bad"]
+    reasons = read_json_object(folder / ABOUT, again="Remove its folder; it is then computed again.")["bad"]
     BadFiles(max_bad_fraction, dict(reasons)).check(len(clips.names))
     bad = {number: reasons[name] for number, name in enumerate(clips.names) if name in reasons}
     return ClipFeatures(torch.from_numpy(numbers), bad, folder, lease)

@@ -13,18 +13,18 @@ from vjepa_world.training.engine.config import PRECISIONS
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeTrainerConfig:
-    """How long, how large and how fast all probes of a sweep are trained side by side.
+    """Steps, batch size and schedule of a sweep of probes, which are trained together.
 
     Attributes:
         steps: Optimizer steps of the whole run.
         batch_size: Clips a step.
         precision: auto (bfloat16 where the hardware has units for it, else float32), float32 or bfloat16.
-        checkpoint_every: Steps between looks at the validation videos, each with a checkpoint.
+        checkpoint_every: Steps between validations, each with a checkpoint.
         warmup: Share of the run in which the learning rates rise.
         cooldown: Share of the run in which they fall to zero.
         log_every: Steps between lines in metrics.jsonl.
-        encode_batch_size: Clips that go through the frozen encoder at once.
-        workers: Processes that decode.
+        encode_batch_size: Clips that are encoded at once.
+        workers: Worker processes that decode.
         threads: Threads of torch; 0 takes one a core.
     """
 
@@ -55,14 +55,14 @@ class ProbeTrainerConfig:
 
 @dataclass(frozen=True)
 class Setting:
-    """What differs between the probes of a sweep: peak learning rate and weight decay (of matrices only)."""
+    """Peak learning rate and weight decay (of matrices only) of one probe of a sweep."""
 
     lr: float
     weight_decay: float
 
     @property
     def name(self) -> str:
-        """What the log calls it."""
+        """Its name in the log."""
         return f"lr{self.lr:g}_wd{self.weight_decay:g}"
 
 
@@ -86,7 +86,7 @@ def settings(lrs: tuple[float, ...], weight_decays: tuple[float, ...]) -> tuple[
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeDataConfig:
-    """Where labelled videos come from, how clips are cut, and which videos choose and test.
+    """The labelled videos, how clips are cut, and which videos choose and test.
 
     Attributes:
         path: A folder with one sub-folder a class, a CSV list with columns path and label, or a LeRobot dataset.
@@ -96,7 +96,7 @@ class ProbeDataConfig:
             videos, 0 for a dataset.
         clips: Clips of each video or episode, evenly spaced; null takes 1 for videos, 8 for a dataset.
         val_fraction: Share of the videos (of each class) that chooses between the settings.
-        test_fraction: Share of the videos that the figures are reported on.
+        test_fraction: Share of the videos that the metrics are reported on.
         max_bad_fraction: Share of unreadable videos or episodes above which the run stops.
     """
 
@@ -175,21 +175,21 @@ class ProbeShape:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRunConfig:
-    """What to read off which features.
+    """A probe run.
 
     Attributes:
         name: The run goes to runs/probe/NAME.
-        seed: Where all randomness comes from.
+        seed: Seed of all randomness.
         resume: Go on with a run that was stopped.
         device: auto, cpu, cuda or cuda:N.
-        encoder: A pretrain or finetune run, a checkpoint of any format, or a hub id; it stays frozen.
+        encoder: The frozen encoder: a run, a checkpoint of any format, a hub id, or a registered name.
         target: Column of a LeRobot dataset to regress, NAME, NAME[index] or NAME[from:to].
-        lrs: Peak learning rates, all trained side by side.
+        lrs: Peak learning rates; a probe is trained for each.
         weight_decays: Weight decays, each with every learning rate.
-        cache: Folder where features are kept; a run on the same clips and weights finds them there.
+        cache: Folder of cached features; a run on the same clips and weights reads them.
         data: The labelled videos or episodes.
-        probe: The probes.
-        trainer: How long and how fast.
+        probe: The architecture of the probes.
+        trainer: Steps, batch size and schedule.
     """
 
     name: str = ""

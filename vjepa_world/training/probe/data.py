@@ -1,4 +1,4 @@
-"""What probes are trained on: frozen features with targets, and which videos train, choose and test.
+"""The data of probes: frozen features with targets, and the videos that train, choose and test.
 
 Legend: M clips, N tokens a clip, D width, K numbers that are regressed, G videos or episodes.
 """
@@ -20,14 +20,14 @@ _LISTED = 10  # classes that an error names
 
 @dataclass(frozen=True)
 class ProbeData:
-    """Clips in features, with their targets.
+    """Features of clips, with their targets; :func:`probe_data` makes it from arrays.
 
     Attributes:
         features: `[M, N, D]`.
-        targets: Classes `[M]`, or numbers `[M, K]`.
-        groups: Which video or episode each clip is from, `[M]`.
+        targets: Classes, int64 `[M]`, or numbers `[M, K]`.
+        groups: Video or episode of each clip, int64 `[M]`.
         labels: Names of the classes, or of the numbers.
-        clips: Numbers of the clips of each of :data:`PARTS`; no video is in two of them.
+        clips: Indices of the clips of each of :data:`PARTS`, int64; no video is in two of them.
     """
 
     features: Tensor
@@ -43,7 +43,7 @@ class ProbeData:
 
     @property
     def outputs(self) -> int:
-        """Numbers that a probe gives."""
+        """Number of a probe's outputs, K."""
         return len(self.labels)
 
 
@@ -91,7 +91,7 @@ def probe_data(
 
 
 def class_numbers(labels: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """Return each video's class as a number `[G]`, and the classes' names in alphabetical order.
+    """Return each video's class as an index, int64 `[G]`, and the classes' names in alphabetical order.
 
     Raises:
         DataError: If all are of one class.
@@ -110,14 +110,14 @@ def split_classes(
     """Divide videos, class by class, into those that train, choose and test.
 
     Args:
-        classes: Of each video, `[G]`.
-        names: Of the classes.
+        classes: Class of each video, int64 `[G]`.
+        names: Names of the classes.
         val_fraction: Share of each class that chooses; at least one video.
         test_fraction: Share of each class that tests; at least one video.
         seed: Decides which.
 
     Returns:
-        Numbers of the videos of each part, in order.
+        Indices of the videos of each part, int64, rising.
 
     Raises:
         DataError: If a class has fewer than three videos: one for each part.
@@ -162,7 +162,7 @@ def _divide(
 
 
 def clips_of(groups: Tensor, split: dict[str, Tensor], bad: Sequence[int]) -> dict[str, Tensor]:
-    """Return the clips `[m]` of each part's videos, without those of bad ones.
+    """Return the indices of the clips of each part's videos, int64 `[m]`, without those of bad videos.
 
     Raises:
         DataError: If no readable video is left in a part.

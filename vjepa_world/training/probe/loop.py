@@ -1,4 +1,4 @@
-"""The loop that trains a sweep of probes into a run folder: batches, schedule, log, checkpoints, resume."""
+"""The loop that trains a sweep of probes: batches, schedule, log, checkpoints, resume."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vjepa_world.training.engine.step_draw import step_generator
 from vjepa_world.training.probe.config import ProbeTrainerConfig
 from vjepa_world.training.probe.sweep import ProbeSweep, Trial
 
-#: Makes the contents of a probe's checkpoint folder.
+#: Makes the files of a probe's checkpoint.
 ProbeFiles = Callable[[Probe], dict[str, Any]]
 
 
@@ -30,18 +30,18 @@ def train_sweep(
     seed: int,
     resume: bool,
 ) -> list[Trial]:
-    """Train the sweep into a run folder.
+    """Train the sweep, and write its metrics and checkpoints to a run folder.
 
     Args:
         sweep: The probes.
-        config: How long.
-        run: Run folder: `metrics.jsonl`, and checkpoints of the probe that is best so far on the validation videos.
-        files: What a checkpoint of a probe holds.
-        seed: Draws the batches.
-        resume: Go on from the newest checkpoint.
+        config: The trainer's options.
+        run: Run folder: `metrics.jsonl`, and checkpoints of the best probe so far on the validation videos.
+        files: Makes the files of a probe's checkpoint.
+        seed: Seed of the batches.
+        resume: Whether to go on from the newest checkpoint.
 
     Returns:
-        What each setting reached at the end.
+        The final validation result of each setting.
 
     Raises:
         TrainingError: If every setting diverges.
@@ -58,14 +58,14 @@ def train_sweep(
             losses = sweep.step(train[drawn], rate)
             bar.update()
             done = step + 1
-            figures = {f"loss_{name}": loss for name, loss in losses.items()} if _is_due(step, config) else {}
+            metrics = {f"loss_{name}": loss for name, loss in losses.items()} if _is_due(step, config) else {}
             if done % config.checkpoint_every == 0 or done == config.steps:
                 trials = sweep.trials(config.batch_size)
-                figures |= _validation(sweep, trials)
+                metrics |= _validation(sweep, trials)
                 best = sweep.probe(sweep.best(trials))
                 checkpoints.save(done, files(best), sweep.state())
-            if figures:
-                log.write(step, {**figures, "lr_share": rate})
+            if metrics:
+                log.write(step, {**metrics, "lr_share": rate})
         checkpoints.wait()
     finally:
         checkpoints.close()

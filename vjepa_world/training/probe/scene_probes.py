@@ -1,4 +1,4 @@
-"""What a frozen encoder's features tell of recorded scenes, read off with one matrix and with an attentive probe.
+"""Errors of a linear and of an attentive probe on the features of recorded scenes.
 
 Legend: S scenes, T frames, N tokens, D width, K numbers.
 """
@@ -21,10 +21,10 @@ from vjepa_world.training.probe.config import Setting
 from vjepa_world.training.probe.data import ProbeData
 from vjepa_world.training.probe.sweep import ProbeSweep
 
-#: Tokens of a frame that the matrix sees, along each side: neighbours are averaged.
+#: Cells along a side that a frame's tokens are averaged to for the linear probe.
 POOLED = 4
 
-#: Learning rates of the attentive probe that are tried; the best on held-out training scenes is taken.
+#: Learning rates of the attentive probe; the best one on held-out training scenes is used.
 LRS = (1e-3, 3e-3)
 
 STEPS, BATCH = 1000, 64
@@ -33,7 +33,7 @@ _AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of clips: numbers `[S, K]` or classes `[S]`, for the scenes to fit and those to test."""
+    """Tokens `[S, N, D]` and targets, numbers `[S, K]` or classes `[S]`, of the training and of the test scenes."""
 
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
@@ -55,7 +55,7 @@ def tokens(encode: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
 
 
 def linear_errors(question: Question, grid: int) -> Tensor:
-    """Return the error on each test scene with one matrix: Euclidean, or 1 where a class is missed.
+    """Return the error of a linear probe on each test scene, `[S]`: Euclidean, or 1 where a class is wrong.
 
     Args:
         question: Tokens and targets.
@@ -71,14 +71,21 @@ def _pooled(features: Tensor, grid: int) -> Tensor:
 
 
 def attentive_errors(question: Question, grid: int, heads: int, outputs: int, seed: int) -> Tensor:
-    """Return the same for an attentive probe of one block, the better of :data:`LRS` on held-out training scenes.
+    """Return the same for an attentive probe of one block, with the better of :data:`LRS` on held-out training scenes.
 
-    Each channel is standardised and the tokens' places are added: a query that gathers from all tokens could not tell
-    otherwise where in the picture it found something, for rotary features hardly say.
+    Channels are standardised, and position embeddings are added: rotary features hold little of a token's position, so
+    a query over all tokens could not recover it otherwise.
+
+    Args:
+        question: Tokens and targets.
+        grid: Tokens along a side of a frame.
+        heads: Attention heads.
+        outputs: Classes, or numbers.
+        seed: Seed of the weights and of the batches.
     """
     (fit, targets), (tested, wanted) = question.train, question.test
     count = len(fit)
-    places = sincos_positions(fit.shape[1] // grid**2, grid, grid, fit.shape[-1])
+    positions = sincos_positions(fit.shape[1] // grid**2, grid, grid, fit.shape[-1])
     mean, std = _statistics(fit)
     parts = {
         "train": torch.arange(round(0.85 * count)),
@@ -86,7 +93,7 @@ def attentive_errors(question: Question, grid: int, heads: int, outputs: int, se
         "test": torch.arange(count, count + len(tested)),
     }
     data = ProbeData(
-        features=((torch.cat([fit, tested]).float() - mean) / std + places).half(),
+        features=((torch.cat([fit, tested]).float() - mean) / std + positions).half(),
         targets=torch.cat([targets, wanted]),
         groups=torch.arange(count + len(tested)),
         labels=tuple(str(number) for number in range(outputs)),

@@ -1,4 +1,4 @@
-"""Where labelled clips come from: videos with a class each, or rows of a trajectory dataset with numbers.
+"""Labelled clips: videos with a class each, or rows of a trajectory dataset with numbers.
 
 Legend: M clips, K numbers that are regressed, G videos or episodes.
 """
@@ -23,13 +23,13 @@ from vjepa_world.training.probe.data import class_numbers, split_classes, split_
 
 @dataclass(frozen=True)
 class LabelledClips:
-    """Clips with what is to be read off them.
+    """Clips with their targets.
 
     Attributes:
         clips: The clips.
-        targets: Classes `[M]`, or numbers `[M, K]`.
+        targets: Classes, int64 `[M]`, or numbers `[M, K]`.
         labels: Names of the classes, or of the numbers.
-        split: Videos or episodes of each part.
+        split: Indices of the videos or episodes of each part, int64.
     """
 
     clips: ClipTable
@@ -43,11 +43,11 @@ class Sampling:
     """How clips are taken.
 
     Attributes:
-        shown: How each is cut.
-        clips: How many of each video or episode.
+        shown: Frames, rate, crop and size of a clip.
+        clips: Clips of each video or episode.
         val_fraction: Share of the videos that chooses.
         test_fraction: Share of the videos that tests.
-        seed: Decides which.
+        seed: Decides which videos.
     """
 
     shown: ClipInput

@@ -1,4 +1,4 @@
-"""A sweep of probes, one for each learning rate and weight decay, trained side by side on the same frozen features.
+"""A sweep of probes, one for each learning rate and weight decay, trained together on the same frozen features.
 
 Legend: M clips, m clips of a batch, N tokens a clip, D width, K outputs, G videos or episodes.
 """
@@ -35,11 +35,11 @@ _ALL_DIVERGED = "the probes of all settings diverged; give smaller lrs, or train
 
 @dataclass(frozen=True)
 class Trial:
-    """What a setting reached on the validation videos.
+    """The validation result of a setting.
 
     Attributes:
         setting: The setting.
-        score: Share of videos that are right, or mean Euclidean error.
+        score: Share of correct videos, or mean Euclidean error.
         loss: Cross-entropy [nats], or mean squared error of the standardised numbers.
     """
 
@@ -49,14 +49,14 @@ class Trial:
 
     @property
     def is_finite(self) -> bool:
-        """Whether both figures are numbers that can be compared."""
+        """Whether both numbers are finite."""
         return math.isfinite(self.score) and math.isfinite(self.loss)
 
 
 class ProbeSweep:
-    """Probes with the same beginning that see the same batches; only learning rate and weight decay differ.
+    """Probes with the same initial weights and the same batches; only learning rate and weight decay differ.
 
-    Numbers are regressed in units of the training clips' spread. One that diverges is left behind; the others go on.
+    Numbers are regressed in standard deviations of the training clips. A probe that diverges is no longer trained.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ProbeSweep:
                 if self.alive[number]:
                     losses[setting.name] = loss
                 else:
-                    logger.warning("the probe of %s diverged and is left behind", setting.name)
+                    logger.warning("the probe of %s diverged and is no longer trained", setting.name)
         if not losses:
             raise TrainingError(_ALL_DIVERGED)
         self.optimizer.zero_grad(set_to_none=True)
@@ -146,14 +146,14 @@ class ProbeSweep:
 
     @torch.no_grad()
     def outputs(self, number: int, clips: Tensor, batch_size: int) -> Tensor:
-        """Return what probe `number` says of the clips: logits, or numbers in the data's units, `[m, K]`."""
+        """Return the outputs of probe `number` on clips `[m]`: logits, or numbers in the data's units, `[m, K]`."""
         parts = [
             self._forward(self.probes[number], self._batch(part)[0]).cpu() for part in clips.split(batch_size)
         ]
         return torch.cat(parts) * self.std + self.mean
 
     def trials(self, batch_size: int) -> list[Trial]:
-        """Return what each setting reaches on the validation videos; a diverged one's figures are not finite."""
+        """Return the validation result of each setting; that of a diverged one is not finite."""
         clips = self.data.clips["val"]
         targets, groups = self.data.targets[clips], self.data.groups[clips]
         found = []
@@ -169,10 +169,10 @@ class ProbeSweep:
         return found
 
     def best(self, trials: Sequence[Trial]) -> int:
-        """Return the number of the setting with the best score, the lower loss deciding between equal ones.
+        """Return the index of the setting with the best score; the lower loss decides between equal ones.
 
         Raises:
-            TrainingError: If none has finite figures.
+            TrainingError: If no result is finite.
         """
         sign = -1 if self.data.is_classification else 1
         finite = [number for number, trial in enumerate(trials) if self.alive[number] and trial.is_finite]
@@ -181,14 +181,14 @@ class ProbeSweep:
         return min(finite, key=lambda number: (sign * trials[number].score, trials[number].loss))
 
     def probe(self, number: int) -> Probe:
-        """Return a copy of probe `number` that gives numbers in the data's units, on the CPU."""
+        """Return a copy of probe `number` on the CPU, whose numbers are in the data's units."""
         probe: Probe = copy.deepcopy(self.probes[number]).cpu().eval().requires_grad_(False)  # type: ignore[assignment]
         probe.linear.weight.mul_(self.std.unsqueeze(1))
         probe.linear.bias.mul_(self.std).add_(self.mean)
         return probe
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a resumed run needs."""
+        """Return the tensors that a resumed run needs."""
         settings = torch.tensor([(s.lr, s.weight_decay) for s in self.settings], dtype=torch.float64)
         own = {"settings": settings, "alive": torch.tensor(self.alive)}
         return own | training_tensors(self.probes, self.optimizer)
@@ -218,15 +218,15 @@ class ProbeSweep:
 
 
 def video_values(values: Tensor, groups: Tensor) -> Tensor:
-    """Return the value `[G]` that all clips `[m]` of a video share, videos in the order of their numbers."""
-    _, place = groups.unique(return_inverse=True)
-    shared = torch.zeros(int(place.max()) + 1, dtype=values.dtype)
-    shared[place] = values
+    """Return each video's value `[G]`, which its clips `[m]` share; videos are in the order of `groups`."""
+    _, video = groups.unique(return_inverse=True)
+    shared = torch.zeros(int(video.max()) + 1, dtype=values.dtype)
+    shared[video] = values
     return shared
 
 
 def video_classes(logits: Tensor, groups: Tensor) -> Tensor:
     """Return each video's class `[G]`: the most probable one on average over its clips, `logits [m, K]`."""
-    _, place = groups.unique(return_inverse=True)
-    sums = torch.zeros(int(place.max()) + 1, logits.shape[1])
-    return sums.index_add_(0, place, logits.softmax(dim=1)).argmax(dim=1)
+    _, video = groups.unique(return_inverse=True)
+    sums = torch.zeros(int(video.max()) + 1, logits.shape[1])
+    return sums.index_add_(0, video, logits.softmax(dim=1)).argmax(dim=1)

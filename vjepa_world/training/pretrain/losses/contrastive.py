@@ -1,4 +1,4 @@
-"""The contrastive loss: what JEPA is compared with.
+"""The contrastive loss of the control objective.
 
 Legend: B clips of a process, W processes, D width of the embedding.
 """
@@ -24,21 +24,24 @@ def nt_xent(
     rows: Callable[[Tensor], Tensor] = _alone,
     rank: int = 0,
 ) -> Tensor:
-    r"""Return NT-Xent: how well each view is told from all others by its clip's other view.
+    r"""Return NT-Xent: the cross-entropy of finding a clip's other view among all others.
 
     .. math::
         \ell_{ij} = -\log \frac{\exp(\cos(z_i, z_j) / \tau)}{\sum_{k \neq i} \exp(\cos(z_i, z_k) / \tau)}
 
     averaged over both orders (i, j) of the B pairs of this process; k runs over the 2BW views of all processes. The
-    mean over processes is the loss of the global batch. Its gradient is right where the backward of `rows` adds up
-    the gradients of all processes and those of the weights are then averaged over processes.
+    mean over processes is the loss of the global batch. Its gradient is correct if the backward pass of `rows` adds up
+    the gradients of all processes, and the gradients of the weights are then averaged over processes.
 
     Args:
         first: Embeddings of one view of each clip, `[B, D]`, of any length.
         second: Of another view, in the same order.
         temperature: :math:`\tau`.
         rows: Gathers the rows of all processes, in their order, `[B, ...]` -> `[W*B, ...]`; differentiable.
-        rank: Which process this is.
+        rank: Index of this process.
+
+    Returns:
+        A scalar.
 
     Source: SimCLR (arXiv:2002.05709, equation 1).
     """

@@ -1,7 +1,7 @@
-"""Losses between predicted and true features.
+"""The JEPA loss: the distance between predicted and target features.
 
 V-JEPA 2 is `latent_distance(predicted, gather_tokens(normalize_levels(target), hidden))`. V-JEPA 2.1 adds the same on
-the context tokens, with `context_weights`, and takes several levels side by side.
+the context tokens, with `context_weights`, and concatenates several levels.
 
 Legend: B clips, n tokens, L levels, D width.
 """
@@ -20,7 +20,7 @@ def normalize_levels(features: Tensor, levels: int = 1) -> Tensor:
     r"""Return the targets: :math:`(z - \mu) / \sqrt{\sigma^2 + \epsilon}` over each level's channels, without weights.
 
     Args:
-        features: Features of the target encoder, `[B, n, L*D]`, levels side by side.
+        features: Features of the target encoder, `[B, n, L*D]`, levels concatenated.
         levels: L.
 
     Returns:
@@ -38,13 +38,16 @@ def latent_distance(
     r"""Return :math:`\frac{1}{Bn} \sum_i w_i \frac1D \sum_d \rho(p_{id} - z_{id})`.
 
     :math:`\rho(e)` is :math:`|e|` (l1), :math:`e^2 / 2` (l2), or :math:`e^2 / 2` up to 1 and :math:`|e| - 1/2` beyond
-    it (smooth_l1). With levels side by side it is the mean of the levels' losses.
+    it (smooth_l1). With concatenated levels it is the mean of the levels' losses.
 
     Args:
         predicted: `[B, n, D]`.
         target: The same shape; see :func:`normalize_levels`.
         kind: Which distance.
-        weights: w, `[B, n]`; None weighs all tokens 1. The sum is divided by their count, not by their weights.
+        weights: w, `[B, n]`; None for 1. The sum is divided by the number of tokens, not by the sum of weights.
+
+    Returns:
+        A scalar.
 
     Source: V-JEPA 2 and 2.1 (l1; their exponent 2 is l2), I-JEPA (arXiv:2301.08243; its code takes smooth_l1).
     """
@@ -66,6 +69,9 @@ def context_weights(distance: Tensor, strength: float) -> Tensor:
         distance: d, from `[B, n]`, in tokens, at least 1, from
             :func:`vjepa_world.ops.masking.token_distance.distance_to_hidden`.
         strength: :math:`\lambda`, times the ramp's value.
+
+    Returns:
+        `[B, n]`.
 
     Source: V-JEPA 2.1 (arXiv:2603.14482).
     """

@@ -1,4 +1,4 @@
-"""Masked pixel reconstruction: what JEPA is compared with.
+"""The loss of masked pixel reconstruction, a control objective.
 
 Legend: B clips, T frames, C channels, H W pixels; Np hidden tokens, P = C*s*p*p pixels of a token (tubelets of s
 frames, patches of p pixels).
@@ -16,9 +16,9 @@ from vjepa_world.ops.pixels import patchify
 def pixel_targets(
     video: Tensor, hidden: Tensor, patch_size: int, tubelet_size: int, *, normalize: bool = True
 ) -> Tensor:
-    r"""Return the pixels to predict, of each token less their mean and over :math:`\sqrt{\sigma^2 + 10^{-6}}`.
+    r"""Return the pixels to predict, :math:`(x - \mu) / \sqrt{\sigma^2 + 10^{-6}}` with the statistics of each token.
 
-    Mean and variance (over P - 1) are of all pixels and colours of the token, so that the loss is about structure.
+    Mean and variance (over P - 1) are over all pixels and colours of the token, so that the loss is about structure.
 
     Args:
         video: `[B, T, C, H, W]` float, as the encoder sees it; T = 1 stands for the frame repeated over a tubelet.
