@@ -214,8 +214,8 @@ class HeaderIndex:
         headers = known.select([*_FIELDS, "error"])
         if not len(missing) and len(known) == len(files) and np.array_equal(rows, np.arange(len(files))):
             return headers, missing
-        places = pa.array(there, mask=~fresh)
-        return headers.take(places), missing
+        indices = pa.array(there, mask=~fresh)
+        return headers.take(indices), missing
 
     def complete(
         self, files: FileTable, states: FileStats, found: pa.Table, missing: np.ndarray, timeout_s: float
@@ -358,8 +358,8 @@ def _rows(known: pa.Table, files: FileTable) -> np.ndarray:
 
 def _numbers(folders: pa.DictionaryArray, names: tuple[str, ...]) -> np.ndarray:
     """Return the index of each folder in `names`, -1 for none."""
-    places = {os.fsencode(name): number for number, name in enumerate(names)}
-    known = np.array([places.get(folder, -1) for folder in folders.dictionary.to_pylist()], np.int32)
+    indices = {os.fsencode(name): number for number, name in enumerate(names)}
+    known = np.array([indices.get(folder, -1) for folder in folders.dictionary.to_pylist()], np.int32)
     return known[folders.indices.to_numpy()]
 
 
@@ -384,8 +384,8 @@ def _grouped(rows: np.ndarray, states: FileStats, files: FileTable) -> list[np.n
 def _merged(found: pa.Table, read: list[pa.Table], rows: np.ndarray) -> pa.Table:
     """Return the cached headers with those just read at `rows` (-1 for none)."""
     both = pa.concat_tables([found, *read])
-    places = np.where(rows < 0, np.arange(len(rows)), len(found) + rows)
-    return both.take(pa.array(places)).combine_chunks()
+    indices = np.where(rows < 0, np.arange(len(rows)), len(found) + rows)
+    return both.take(pa.array(indices)).combine_chunks()
 
 
 def _probed(files: FileTable, states: FileStats, rows: np.ndarray, timeout_s: float) -> list[Any]:

@@ -35,20 +35,20 @@ def labelled_videos(
     Raises:
         DataError: There are none, one has no label, one is listed twice, or too many are unreadable.
     """
-    place = Path(path)
+    source = Path(path)
     unlisted: tuple[tuple[str, str], ...] = ()
-    if place.is_dir():
-        segments, unlisted = _in_folders(place)
-    elif place.suffix.lower() in LIST_SUFFIXES:
-        segments = _in_list(place)
+    if source.is_dir():
+        segments, unlisted = _in_folders(source)
+    elif source.suffix.lower() in LIST_SUFFIXES:
+        segments = _in_list(source)
     else:
-        reason = "is no folder and no CSV list" if place.exists() else "does not exist"
+        reason = "is no folder and no CSV list" if source.exists() else "does not exist"
         raise DataError(
-            f"{place} {reason}; give a folder with a sub-folder of videos for each class, or a CSV list with the "
+            f"{source} {reason}; give a folder with a sub-folder of videos for each class, or a CSV list with the "
             f"columns {' and '.join(_COLUMNS)}."
         )
-    _check_once(place, segments)
-    good, bad = Corpus(str(place), Segments.of(segments), unlisted).usable(0.0, max_bad_fraction)
+    _check_once(source, segments)
+    good, bad = Corpus(str(source), Segments.of(segments), unlisted).usable(0.0, max_bad_fraction)
     return tuple(good), bad
 
 
@@ -114,7 +114,7 @@ def _in_list(file: Path) -> list[Segment]:
     return segments
 
 
-def _check_once(place: Path, segments: list[Segment]) -> None:
+def _check_once(source: Path, segments: list[Segment]) -> None:
     """Refuse a video that is listed twice: it could be in the training and the test set."""
     names = defaultdict[str, list[str]](list)
     for segment in segments:
@@ -123,7 +123,7 @@ def _check_once(place: Path, segments: list[Segment]) -> None:
         names[os.path.realpath(segment.path) + part + inside].append(segment.name)
     twice = [" and ".join(dict.fromkeys(found)) for found in names.values() if len(found) > 1]
     if twice:
-        raise DataError(f"{place} lists some videos more than once: {_named(twice)}. List each once.")
+        raise DataError(f"{source} lists some videos more than once: {_named(twice)}. List each once.")
 
 
 def _named(names: list[str]) -> str:

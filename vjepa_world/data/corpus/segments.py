@@ -115,14 +115,14 @@ class FileTable(Sequence[Location]):
 
     def take(self, rows: np.ndarray) -> FileTable:
         """Return some files, by index."""
-        places = pa.array(rows)
+        indices = pa.array(rows)
         return replace(
             self,
             folder=self.folder[rows],
-            name=self.name.take(places),
+            name=self.name.take(indices),
             offset=self.offset[rows],
             size=self.size[rows],
-            member=None if self.member is None else self.member.take(places),
+            member=None if self.member is None else self.member.take(indices),
             image=self.image[rows],
         )
 
@@ -192,13 +192,13 @@ class FileTableBuilder:
         """Add an ordinary file; return its index."""
         return self.add(*os.path.split(path))
 
-    def add_location(self, place: Location) -> int:
+    def add_location(self, location: Location) -> int:
         """Add a file or a tar member; return its index."""
-        if not isinstance(place, TarMember):
-            return self.add_path(os.fspath(place))
-        self._append(*os.path.split(place.path), place.offset, place.size)
-        self._members.append(os.fsencode(place.name))
-        self._image.append(is_image(place))
+        if not isinstance(location, TarMember):
+            return self.add_path(os.fspath(location))
+        self._append(*os.path.split(location.path), location.offset, location.size)
+        self._members.append(os.fsencode(location.name))
+        self._image.append(is_image(location))
         self._has_members = True
         return len(self) - 1
 
@@ -307,12 +307,12 @@ class Segments(Sequence[Segment]):
         """Return a segment."""
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
-        place = self.files[int(self.file[index])]
+        location = self.files[int(self.file[index])]
         start_s, end_s = float(self.start_s[index]), float(self.end_s[index])
         fitted_s = end_s if self.fitted_end_s is None else float(self.fitted_end_s[index])
-        member = place if isinstance(place, TarMember) else None
+        member = location if isinstance(location, TarMember) else None
         return Segment(
-            path=place.path if isinstance(place, TarMember) else place,
+            path=location.path if isinstance(location, TarMember) else location,
             start_s=start_s,
             end_s=None if math.isnan(fitted_s) else fitted_s,
             label=self.label[int(index)].as_py(),

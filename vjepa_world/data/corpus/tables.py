@@ -227,8 +227,8 @@ def _collected(
                 "the delimiter."
             )
         numbers.append(number)
-        for name, place in wanted.items():
-            cells[name].append(row[place].strip() if place < len(row) else "")
+        for name, index in wanted.items():
+            cells[name].append(row[index].strip() if index < len(row) else "")
         if len(numbers) == _CHUNK:
             flush()
     flush()

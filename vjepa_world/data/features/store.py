@@ -40,8 +40,8 @@ class FeatureStore:
         lease: Lease,
     ) -> None:
         self.folder, self.key, self._shards, self._lease = folder, key, shards, lease
-        places = [(e, n, i) for i, shard in enumerate(shards) for e, n in shard.episodes]
-        self.lengths: dict[int, int] = {episode: length for episode, length, _ in sorted(places)}
+        entries = [(e, n, i) for i, shard in enumerate(shards) for e, n in shard.episodes]
+        self.lengths: dict[int, int] = {episode: length for episode, length, _ in sorted(entries)}
         self.bad = bad
         count = 1 + max([*self.lengths, *self.bad], default=-1)
         self._shard, self._first, self._length = (np.full(count, -1, dtype=np.int64) for _ in range(3))
@@ -50,7 +50,7 @@ class FeatureStore:
             for episode, length in shard.episodes:
                 self._shard[episode], self._first[episode], self._length[episode] = number, first, length
                 first += length
-        self._cameras = {camera: place for place, camera in enumerate(key.cameras)}
+        self._cameras = {camera: index for index, camera in enumerate(key.cameras)}
         self._mapped: dict[int, dict[str, Tensor]] = {}
 
     def features(self, episode: int, rows: np.ndarray, camera: str) -> Tensor:
@@ -88,7 +88,7 @@ class FeatureStore:
     def _gather(self, kind: str, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:
         episodes, rows = np.asarray(episodes, dtype=np.int64), np.asarray(rows, dtype=np.int64)
         self._check(episodes, rows, cameras)
-        places = self._first[episodes][:, None] + rows
+        shard_rows = self._first[episodes][:, None] + rows
         chosen = np.array([self._cameras[camera] for camera in cameras], dtype=np.int64)
         sources = self._shard[episodes] * len(self._cameras) + chosen
         size, dtype = self._kind(kind)
@@ -97,7 +97,7 @@ class FeatureStore:
             shard, camera = divmod(int(source), len(self._cameras))
             wanted = np.flatnonzero(sources == source)
             stored = self._map(shard)[f"{kind}.{self.key.cameras[camera]}"]
-            found = stored.index_select(0, torch.from_numpy(places[wanted].ravel()))
+            found = stored.index_select(0, torch.from_numpy(shard_rows[wanted].ravel()))
             out[torch.from_numpy(wanted)] = found.view(len(wanted), rows.shape[1], *size)
         return out
 

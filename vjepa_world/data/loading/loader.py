@@ -219,8 +219,8 @@ class _PendingBatch:
     rows: list[_Row | None] = field(default_factory=list)
 
     def take(self, done: _Done) -> None:
-        for place, row in zip(done.share, done.rows, strict=True):
-            self.rows[place] = row
+        for index, row in zip(done.share, done.rows, strict=True):
+            self.rows[index] = row
         self.missing -= 1
 
 
@@ -249,8 +249,8 @@ class _Filler:
     def __call__(self, task: _Task, failed: Mapping[ItemKey, str], current: CurrentItem) -> _Done:
         frames = self.slots.frames(task.slot, self.mixture.shape(task.step))
         rows = []
-        for place in task.share:
-            entry = task.entries[place]
+        for index in task.share:
+            entry = task.entries[index]
 
             def watch(attempt: int, name: str, entry: int = entry) -> str | None:
                 key = (task.step, entry, attempt)
@@ -258,6 +258,6 @@ class _Filler:
                 return failed.get(key)
 
             clip = self.mixture.clip(task.step, entry, watch)
-            frames[place].copy_(clip.frames)
+            frames[index].copy_(clip.frames)
             rows.append(_Row.of(clip))
         return _Done(task.step, task.share, rows)

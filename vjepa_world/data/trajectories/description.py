@@ -112,7 +112,7 @@ def describe_dataset(
     good, bad = _read(dataset, _spread(dataset.num_episodes, episodes))
     findings = check_numbers(good, convention, dataset.state_names, dataset.action_names)
     pictured = (
-        [good[place] for place in _spread(len(good), episodes or FRAME_EPISODES)] if dataset.cameras else []
+        [good[index] for index in _spread(len(good), episodes or FRAME_EPISODES)] if dataset.cameras else []
     )
     known = [episode.success for episode in good if episode.success is not None]
     return DatasetDescription(
@@ -137,7 +137,7 @@ def describe_dataset(
 def _spread(total: int, wanted: int | None) -> list[int]:
     """Return `wanted` of `total` indices, evenly spread."""
     count = total if wanted is None else min(total, wanted)
-    return [place * total // count for place in range(count)]
+    return [index * total // count for index in range(count)]
 
 
 def _read(dataset: TrajectoryDataset, indices: Sequence[int]) -> tuple[list[Trajectory], dict[int, str]]:

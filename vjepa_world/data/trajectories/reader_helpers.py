@@ -74,9 +74,9 @@ def concatenate_columns(columns: Sequence[np.ndarray]) -> np.ndarray:
 def number_names(columns: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...]:
     """Return a name for each number: the column's name, numbered if it has several."""
     return tuple(
-        name if size == 1 else f"{name}_{place}"
+        name if size == 1 else f"{name}_{number}"
         for name, size in zip(columns, sizes, strict=True)
-        for place in range(size)
+        for number in range(size)
     )
 
 
@@ -268,10 +268,10 @@ def read_unique_rows(read: Callable[[slice], np.ndarray], rows: np.ndarray) -> t
     Returns:
         The distinct rows `[M, ...]`, and the index of each of `rows` among them, int64 `[N]`.
     """
-    once, places = np.unique(rows, return_inverse=True)
+    once, back = np.unique(rows, return_inverse=True)
     first, last = int(once[0]), int(once[-1])
     if last - first + 1 == len(once):
         block = read(slice(first, last + 1))
     else:
         block = np.concatenate([read(slice(row, row + 1)) for row in once.tolist()])
-    return block, torch.from_numpy(places)
+    return block, torch.from_numpy(back)

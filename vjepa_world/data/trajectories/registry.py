@@ -120,8 +120,8 @@ def find_format(path: str | os.PathLike[str]) -> Format | None:
     Raises:
         DataError: It is an HDF5 file, and h5py is not installed, or it is truncated.
     """
-    place = Path(path)
-    return next((entry for entry in formats() if place.exists() and entry.recognises(place)), None)
+    location = Path(path)
+    return next((entry for entry in formats() if location.exists() and entry.recognises(location)), None)
 
 
 def is_trajectories(path: str | os.PathLike[str]) -> bool:
@@ -148,20 +148,20 @@ def open_trajectories(
         DataError: The path does not exist, is of no known format (they are listed), or is broken.
         ConfigError: The format's reader has no such option.
     """
-    place = Path(path)
-    if not place.exists():
-        raise DataError(f"{place} does not exist. Give the folder or file of a dataset of trajectories.")
-    found = find_format(place)
+    location = Path(path)
+    if not location.exists():
+        raise DataError(f"{location} does not exist. Give the folder or file of a dataset of trajectories.")
+    found = find_format(location)
     if found is None:
         known = "\n  ".join(f"{entry.name}: {entry.description}" for entry in formats())
         raise DataError(
-            f"{place} holds trajectories of no known format. Give one of these, or convert it:\n  {known}"
+            f"{location} holds trajectories of no known format. Give one of these, or convert it:\n  {known}"
         )
     for name in options:
         if name not in found.options:
             raise ConfigError(
-                f"{place} is {found.name}, whose reader has no option '{name}'; {nearest(name, found.options)}"
+                f"{location} is {found.name}, whose reader has no option '{name}'; {nearest(name, found.options)}"
             )
-    dataset: Any = found.reader(place, convention=convention, **options)
+    dataset: Any = found.reader(location, convention=convention, **options)
     dataset.convention = infer_convention(dataset, given=convention is not None)
     return cast("TrajectoryDataset", dataset)

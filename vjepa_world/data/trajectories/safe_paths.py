@@ -80,8 +80,8 @@ class ContainedFolder:
 def _blobs(path: Path) -> list[str]:
     """Return where the Hugging Face cache stores the content of a snapshot's files: `REPOSITORY/blobs`."""
     found = []
-    for place in {Path(os.path.abspath(path)), Path(os.path.realpath(path))}:
-        for folder in (place, *place.parents):
+    for root in {Path(os.path.abspath(path)), Path(os.path.realpath(path))}:
+        for folder in (root, *root.parents):
             repository = folder.parent.parent
             if folder.parent.name == "snapshots" and (repository / "blobs").is_dir():
                 blobs = os.path.realpath(repository / "blobs")

@@ -190,17 +190,17 @@ class WindowTable:
 
         Each action leads from frame to frame; those of skipped rows are merged, see `EpisodeNumbers.merging`.
         """
-        places = self.global_rows(windows)
-        states = self._states[places]
+        rows = self.global_rows(windows)
+        states = self._states[rows]
         if self.stride == 1:
-            return states, self._actions[places[:, :-1]]
+            return states, self._actions[rows[:, :-1]]
         if self.merging == "last":
-            return states, self._actions[places[:, 1:] - 1]
-        each = places[:, :-1, None] + torch.arange(self.stride)
+            return states, self._actions[rows[:, 1:] - 1]
+        each = rows[:, :-1, None] + torch.arange(self.stride)
         actions = self._actions[each.clamp_max(len(self._actions) - 1)]
         if self.merging == "stack":
             return states, actions.flatten(2)
-        taken = actions * (each < places[:, 1:, None]).unsqueeze(-1)
+        taken = actions * (each < rows[:, 1:, None]).unsqueeze(-1)
         return states, compose_actions(taken) if self.merging == "pose" else taken.sum(dim=2)
 
     def global_rows(self, windows: Tensor) -> Tensor:

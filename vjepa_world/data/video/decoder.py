@@ -74,8 +74,8 @@ def frames_displayed_at(starts_s: np.ndarray, times_s: np.ndarray) -> list[int]:
 def first_line(error: BaseException) -> str:
     """Return the error's message without source locations, stack traces and lists of likely causes."""
     # Of system errors the reason alone, without the file's name.
-    said = error.strerror if isinstance(error, av.error.FFmpegError | OSError) else None
-    lines = [line.strip() for line in (said or str(error)).splitlines() if line.strip()]
+    reason = error.strerror if isinstance(error, av.error.FFmpegError | OSError) else None
+    lines = [line.strip() for line in (reason or str(error)).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
     text = _SOURCE_LOCATION.sub("", lines[0]).removeprefix("Check failed: ").partition(". Likely causes")[0]

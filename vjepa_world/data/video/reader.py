@@ -72,29 +72,29 @@ def probe_video(path: str | os.PathLike[str] | TarMember) -> VideoInfo:
     Raises:
         VideoError: The file is missing, empty, no video, without a video stream, or shorter than its header says.
     """
-    place = path if isinstance(path, TarMember) else Path(path)
-    check_file(place)
-    _check_supported(place)
+    location = path if isinstance(path, TarMember) else Path(path)
+    check_file(location)
+    _check_supported(location)
     try:
-        with av.open(ffmpeg_url(place), options=_OPTIONS) as container:
+        with av.open(ffmpeg_url(location), options=_OPTIONS) as container:
             if container.format.name in _PLAYLISTS:
                 raise unreadable(
-                    place, f"it is a playlist ({container.format.name}), which names other files"
+                    location, f"it is a playlist ({container.format.name}), which names other files"
                 )
-            _check_whole(place, container)
+            _check_whole(location, container)
             stream = container.streams.best("video")
             if not isinstance(stream, av.VideoStream):
                 kinds = ", ".join(sorted({s.type for s in container.streams}))
-                raise unreadable(place, f"it has no video stream (its streams: {kinds or 'none'})")
+                raise unreadable(location, f"it has no video stream (its streams: {kinds or 'none'})")
             if container.format.name in _NO_INDEX:
                 raise VideoError(
-                    f"Cannot read {place} exactly: its container ({container.format.name}) has no index to seek by. "
-                    f"Put it into another: ffmpeg -i {place.name} -c copy {Path(place.name).stem}.mp4"
+                    f"Cannot read {location} exactly: its container ({container.format.name}) has no index to seek by. "
+                    f"Put it into another: ffmpeg -i {location.name} -c copy {Path(location.name).stem}.mp4"
                 )
-            return _info(place, container, stream)
+            return _info(location, container, stream)
     except (*AV_ERRORS, OSError) as error:
         reason = f"its header cannot be read ({first_line(error)}): it is truncated, or no video at all"
-        raise unreadable(place, reason) from error
+        raise unreadable(location, reason) from error
 
 
 def pixel_format(path: str | os.PathLike[str]) -> str | None:
@@ -107,13 +107,13 @@ def pixel_format(path: str | os.PathLike[str]) -> str | None:
         return None
 
 
-def check_file(place: Location) -> None:
+def check_file(location: Location) -> None:
     """Refuse what is no readable file with content.
 
     Raises:
         VideoError: It is missing, not readable, a folder, empty, or truncated.
     """
-    file = place.path if isinstance(place, TarMember) else place
+    file = location.path if isinstance(location, TarMember) else location
     try:
         if not file.exists():
             raise VideoError(f"No such video file: {file}. Check the path, or the list that names it.")
@@ -122,47 +122,49 @@ def check_file(place: Location) -> None:
         open(file, "rb").close()  # FFmpeg would call it truncated
     except OSError as error:  # no permission, a loop of links, a failing disk
         raise VideoError(
-            f"{CANNOT_OPEN} {place}: {error.strerror}. Allow it to be read, or take it out of the data."
+            f"{CANNOT_OPEN} {location}: {error.strerror}. Allow it to be read, or take it out of the data."
         ) from error
-    if size_of(place) == 0:
-        raise unreadable(place, "it has zero bytes", "a whole file")
-    if isinstance(place, TarMember) and place.offset + place.size > file.stat().st_size:
-        raise unreadable(place, f"{file} is truncated: it ends before this member does")
+    if size_of(location) == 0:
+        raise unreadable(location, "it has zero bytes", "a whole file")
+    if isinstance(location, TarMember) and location.offset + location.size > file.stat().st_size:
+        raise unreadable(location, f"{file} is truncated: it ends before this member does")
 
 
-def _check_supported(place: Location) -> None:
+def _check_supported(location: Location) -> None:
     if PYAV < 17:
-        with open_location(place) as file:
+        with open_location(location) as file:
             if file.read(3) == b"FLV":
                 raise unreadable(
-                    place, f"it is FLV, which PyAV {av.__version__} cannot open; PyAV 17 and later can"
+                    location, f"it is FLV, which PyAV {av.__version__} cannot open; PyAV 17 and later can"
                 )
 
 
-def _check_whole(place: Location, container: av.container.InputContainer) -> None:
+def _check_whole(location: Location, container: av.container.InputContainer) -> None:
     """Refuse a file that ends before its index does: decoders would return fewer, grey or repeated frames."""
     if PYAV < 17:
         ends = []
-        _check_packets(place, container)
+        _check_packets(location, container)
     else:
         ends = [entry.pos + entry.size for stream in container.streams for entry in stream.index_entries]
-    with open_location(place) as file:
-        needed, size = max([declared_size(file), *ends]), size_of(place)
+    with open_location(location) as file:
+        needed, size = max([declared_size(file), *ends]), size_of(location)
     if needed > size:
-        raise unreadable(place, f"it is truncated: its header declares {needed} bytes, the file has {size}")
+        raise unreadable(
+            location, f"it is truncated: its header declares {needed} bytes, the file has {size}"
+        )
 
 
-def _check_packets(place: Location, container: av.container.InputContainer) -> None:
+def _check_packets(location: Location, container: av.container.InputContainer) -> None:
     """Refuse an MP4 file with fewer packets than its header declares, which takes reading it all."""
     if "mp4" not in container.format.name:
         return
-    with av.open(ffmpeg_url(place), options={**_OPTIONS, "ignore_editlist": "1"}) as whole:
+    with av.open(ffmpeg_url(location), options={**_OPTIONS, "ignore_editlist": "1"}) as whole:
         for stream in whole.streams.video:
             whole.seek(0)
             count = sum(1 for packet in whole.demux(stream) if packet.size and not packet.is_corrupt)
             if count < stream.frames:
                 raise unreadable(
-                    place,
+                    location,
                     f"it is truncated: its header declares {stream.frames} frames, the file has {count}",
                 )
 
@@ -203,11 +205,13 @@ def _duration_s(container: av.container.InputContainer, stream: av.VideoStream) 
 
 
 def unreadable(
-    place: Location | str, reason: str, expected: str = "a whole video file with frames that FFmpeg decodes"
+    location: Location | str,
+    reason: str,
+    expected: str = "a whole video file with frames that FFmpeg decodes",
 ) -> VideoError:
     """Return the error for a file that cannot be read."""
     return VideoError(
-        f"Cannot read {place}: {reason}. Expected {expected}; replace it or take it out of the data."
+        f"Cannot read {location}: {reason}. Expected {expected}; replace it or take it out of the data."
     )
 
 

@@ -250,10 +250,10 @@ def _list_into(
     found: Listing, group: Any, prefix: str, where: str, seen: set[int], skipped: Collection[str] = ()
 ) -> None:
     h5py = _h5py()
-    place = int(h5py.h5o.get_info(group.id).addr)
-    if place in seen or prefix.count("/") > _MOST_LEVELS:
+    address = int(h5py.h5o.get_info(group.id).addr)
+    if address in seen or prefix.count("/") > _MOST_LEVELS:
         return
-    seen.add(place)
+    seen.add(address)
     for name in sorted(name for name in group if isinstance(name, str) and name not in skipped):
         try:
             item = _find(group, name, where, _MOST_LINKS)

@@ -183,7 +183,7 @@ def _check_unpacked(path: Path, info: zipfile.ZipInfo) -> None:
     most = min(factor * stored, max(_FREE_BYTES, _MOST_UNPACKED * stored))
     if info.file_size > most:
         raise ValueError(
-            f"array '{info.filename}' says that its {stored} bytes decompress to {info.file_size}; at most {most} "
+            f"array '{info.filename}' declares that its {stored} bytes decompress to {info.file_size}; at most {most} "
             "are allowed: store it with np.savez, which does not compress"
         )
 

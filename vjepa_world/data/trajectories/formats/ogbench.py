@@ -132,8 +132,8 @@ class OGBenchDataset:
     def _frames(self, start: int, camera: str, rows: np.ndarray) -> Tensor:
         assert self._images is not None  # there is a camera
         images = self._file["observations"]
-        block, places = reader_helpers.read_unique_rows(lambda part: np.asarray(images[part]), rows + start)
-        return self._images.pixels(block, f"{self.path}: observations")[places]
+        block, back = reader_helpers.read_unique_rows(lambda part: np.asarray(images[part]), rows + start)
+        return self._images.pixels(block, f"{self.path}: observations")[back]
 
     def _find_images(self) -> ImageArray | None:
         """Return the layout of the images in the observations; None if these are vectors.

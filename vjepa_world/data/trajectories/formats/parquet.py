@@ -74,17 +74,17 @@ def check_decoded_size(
     Raises:
         DataError: They do.
     """
-    names = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
-    places = [
-        place
-        for place, path in enumerate(names)
+    names = [metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    indices = [
+        index
+        for index, path in enumerate(names)
         if any(path == c or path.startswith(f"{c}.") for c in columns)
     ]
     total = 0
     for group in range(metadata.num_row_groups) if groups is None else groups:
         row_group = metadata.row_group(group)
-        for place in places:
-            chunk = row_group.column(place)
+        for index in indices:
+            chunk = row_group.column(index)
             total += max(chunk.num_values * _NUMBER_BYTES, chunk.total_uncompressed_size)
     size = file.stat().st_size
     if total > max(_SMALL_BYTES, _MOST_RATIO * size):

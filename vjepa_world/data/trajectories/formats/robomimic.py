@@ -313,8 +313,8 @@ def _load(
     chosen = cameras[camera]
     with open_hdf5(path, where) as file:
         array = open_array(find(file, group, where), chosen.array, where)
-        block, places = reader_helpers.read_unique_rows(lambda part: read_rows(array, part, where), rows)
-    return chosen.images.pixels(block, f"{where}: {chosen.array}")[places]
+        block, back = reader_helpers.read_unique_rows(lambda part: read_rows(array, part, where), rows)
+    return chosen.images.pixels(block, f"{where}: {chosen.array}")[back]
 
 
 def _success(rewards: np.ndarray | None) -> bool | None:

@@ -148,7 +148,7 @@ def _episode_rows(
     """Return the entries of a shard's episodes in `meta/episodes`; `first` is its first episode and row."""
     rows = []
     start = 0
-    _, place = layout.file_path(layout.DATA_PATH, number)
+    _, chunk_file = layout.file_path(layout.DATA_PATH, number)
     values = {
         name: _numpy(table, name, kind.shape)
         for name, kind in spec.all_columns.items()
@@ -164,8 +164,8 @@ def _episode_rows(
                 "episode_index": first[0] + i,
                 "tasks": tasks_of(episode),
                 "length": end - start,
-                "data/chunk_index": place["chunk_index"],
-                "data/file_index": place["file_index"],
+                "data/chunk_index": chunk_file["chunk_index"],
+                "data/file_index": chunk_file["file_index"],
                 "dataset_from_index": first[1] + start,
                 "dataset_to_index": first[1] + end,
                 **_video_columns(episode["videos"], videos),
@@ -179,13 +179,13 @@ def _episode_rows(
 
 
 def _video_columns(
-    places: Mapping[str, Mapping[str, Any]], numbers: dict[tuple[str, str], int]
+    locations: Mapping[str, Mapping[str, Any]], numbers: dict[tuple[str, str], int]
 ) -> dict[str, int | float]:
     columns: dict[str, int | float] = {}
-    for camera, span in places.items():
+    for camera, span in locations.items():
         prefix = f"videos/{layout.CAMERA}{camera}"
-        _, place = layout.file_path(layout.VIDEO_PATH, numbers[camera, span["file"]], video_key=camera)
-        columns |= {f"{prefix}/{name}": index for name, index in place.items()}
+        _, chunk_file = layout.file_path(layout.VIDEO_PATH, numbers[camera, span["file"]], video_key=camera)
+        columns |= {f"{prefix}/{name}": index for name, index in chunk_file.items()}
         columns[f"{prefix}/from_timestamp"] = span["from_s"]
         columns[f"{prefix}/to_timestamp"] = span["to_s"]
     return columns

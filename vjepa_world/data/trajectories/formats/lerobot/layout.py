@@ -223,5 +223,5 @@ def rate(fps: float) -> int | float:
 
 def file_path(template: str, number: int, **keys: str) -> tuple[Path, dict[str, int]]:
     """Return the relative path of file `number` of a dataset, and its chunk and file index."""
-    place = {"chunk_index": number // CHUNK_SIZE, "file_index": number % CHUNK_SIZE}
-    return Path(template.format(**place, **keys)), place
+    numbers = {"chunk_index": number // CHUNK_SIZE, "file_index": number % CHUNK_SIZE}
+    return Path(template.format(**numbers, **keys)), numbers

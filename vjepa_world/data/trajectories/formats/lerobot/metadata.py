@@ -172,13 +172,13 @@ class LeRobotMeta:
             raise DataError(
                 f"{self.path} has no {layout.EPISODES_GLOB}. Copy the dataset's whole meta folder."
             )
-        places = [f"videos/{key}/{name}" for key in self.video_keys for name in _VIDEO_COLUMNS]
+        video_columns = [f"videos/{key}/{name}" for key in self.video_keys for name in _VIDEO_COLUMNS]
         rows = []
         first: DataError | None = None
         for file in files:
             self.folder.check(file)
             try:
-                rows += read_columns(file, [*_COLUMNS, *places]).to_pylist()
+                rows += read_columns(file, [*_COLUMNS, *video_columns]).to_pylist()
             except DataError as error:
                 first = first or error
                 self.leave_out(str(file.relative_to(self.path)), f"a damaged list of episodes: {error}")

@@ -142,8 +142,8 @@ def read_images(episode: Episode, feature: str, rows: np.ndarray) -> Tensor:
     file = episode.data_path
     where = f"{file}: column episode_index"
     owners = _single(_numbers(read_columns(file, ["episode_index"])["episode_index"], where, (1,)), where)
-    places = np.flatnonzero(owners == episode.index)[rows]
-    once, back = np.unique(places, return_inverse=True)
+    episode_rows = np.flatnonzero(owners == episode.index)[rows]
+    once, back = np.unique(episode_rows, return_inverse=True)
     try:
         with pq.ParquetFile(file) as parquet:
             if feature not in parquet.schema_arrow.names:

@@ -123,10 +123,10 @@ class ShardWriter:
         histograms = []
         for camera in self._spec.cameras:
             span = spans.get(camera)
-            place, histogram = (
+            location, histogram = (
                 self._take(trajectory, camera, span) if span else self._encode(trajectory, camera)
             )
-            record["videos"][camera] = place
+            record["videos"][camera] = location
             histograms.append(histogram)
         record["intrinsics"] = {camera: np.asarray(k).tolist() for camera, k in trajectory.intrinsics.items()}
         record["clock"] = needs_clock(trajectory, stamps_s)
@@ -194,8 +194,8 @@ class ShardWriter:
             for row, frame in zip(rows, frames, strict=True):
                 video.write(frame, keyframe=row == 0)
             histogram += image_histogram(frames[np.isin(rows, sampled)])
-        place = {"file": f"{self._folder.name}/{name}", "from_s": begin / self._spec.fps}
-        return {**place, "to_s": (begin + len(trajectory)) / self._spec.fps}, histogram
+        location = {"file": f"{self._folder.name}/{name}", "from_s": begin / self._spec.fps}
+        return {**location, "to_s": (begin + len(trajectory)) / self._spec.fps}, histogram
 
     def _take(
         self, trajectory: Trajectory, camera: str, span: VideoSpan
@@ -208,8 +208,8 @@ class ShardWriter:
         target = self._folder.parent / _TAKEN / f"{digest}.mp4"
         if not target.exists():
             place_file(span.path, target)
-        place = {"file": f"{_TAKEN}/{target.name}", "from_s": span.from_s, "to_s": span.to_s}
-        return place, image_histogram(frames)
+        location = {"file": f"{_TAKEN}/{target.name}", "from_s": span.from_s, "to_s": span.to_s}
+        return location, image_histogram(frames)
 
     def _table(
         self,

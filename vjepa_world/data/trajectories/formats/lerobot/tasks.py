@@ -42,11 +42,11 @@ def _from_lines(file: Path) -> dict[int, str]:
 def _collected(file: Path, pairs: list[tuple[object, object]]) -> dict[int, str]:
     found: dict[int, str] = {}
     for number, (index, value) in enumerate(pairs, start=1):
-        place = whole_number(index, f"{file}, entry {number}: task_index")
+        task_index = whole_number(index, f"{file}, entry {number}: task_index")
         words = text(value, f"{file}, entry {number}: task")
-        if found.setdefault(place, words) != words:
+        if found.setdefault(task_index, words) != words:
             raise DataError(
-                f"{file}, entry {number}: task {place} is '{words[:80]}', and '{found[place][:80]}' before; expected "
-                "one text for each number. Correct the entry."
+                f"{file}, entry {number}: task {task_index} is '{words[:80]}', and '{found[task_index][:80]}' before; "
+                "expected one text for each number. Correct the entry."
             )
     return found

@@ -189,7 +189,7 @@ def decode(record: Record, spans: Mapping[str, np.ndarray], camera: str, rows: n
     Raises:
         DataError: One cannot be decoded, or has another size than the others.
     """
-    once, places = np.unique(rows, return_inverse=True)
+    once, back = np.unique(rows, return_inverse=True)
     images: list[Tensor] = []
     for row in once:
         start, size = spans[camera][row].tolist()
@@ -200,4 +200,4 @@ def decode(record: Record, spans: Mapping[str, np.ndarray], camera: str, rows: n
                 f"{record.file}/{label} is {tuple(images[-1].shape)}, and {tuple(images[0].shape)} at row "
                 f"{once[0]}. Take the episode out, or write it again."
             )
-    return torch.stack(images)[torch.from_numpy(places)]
+    return torch.stack(images)[torch.from_numpy(back)]

@@ -107,8 +107,8 @@ def _varints(packed: np.ndarray) -> np.ndarray:
     lengths = ends - starts + 1
     if lengths.max() > _LONGEST_VARINT:
         raise WireError("a whole number has more than ten bytes")
-    places = np.arange(len(packed)) - np.repeat(starts, lengths)
-    parts = (packed & 0x7F).astype(np.uint64) << (7 * places).astype(np.uint64)
+    positions = np.arange(len(packed)) - np.repeat(starts, lengths)
+    parts = (packed & 0x7F).astype(np.uint64) << (7 * positions).astype(np.uint64)
     return np.bitwise_or.reduceat(parts, starts).astype(np.int64)
 
 
@@ -143,11 +143,11 @@ def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, int, int, 
 
 def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
     value = 0
-    for place in range(_LONGEST_VARINT):
+    for position in range(_LONGEST_VARINT):
         if at >= end:
             break
         byte = data[at]
-        value |= (byte & 0x7F) << (7 * place)
+        value |= (byte & 0x7F) << (7 * position)
         at += 1
         if byte < 0x80:
             return value, at
