@@ -5,7 +5,7 @@
         features.CAMERA [F,N,D] bfloat16, thumbnails.CAMERA [F,3,s,s] uint8; which episodes, in the metadata
     FOLDER/about.json             written last: the key, and what the shards hold
 
-Legend: F frames of a shard, N tokens a frame, D width, s side of a thumbnail [pixels].
+Shapes: F frames of a shard, N tokens a frame, D width, s side of a thumbnail [pixels].
 """
 
 from __future__ import annotations
