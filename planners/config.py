@@ -212,15 +212,24 @@ class RandomShootingConfig(SearchConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GoalEnergyConfig:
-    """The options of energies that compare imagined features with those of a goal.
+class EnergyConfig:
+    """The options that all energies have.
 
     Attributes:
         kind: Name of the energy: l1, l2, cosine, or one that a plugin registers.
-        discount: In [0, 1]: with 0 only the last step counts, with 1 all steps count alike.
     """
 
     kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoalEnergyConfig(EnergyConfig):
+    """The options of energies that compare predicted features with those of a goal.
+
+    Attributes:
+        discount: In [0, 1]: with 0 only the last step counts, with 1 all steps count alike.
+    """
+
     discount: float = field(default=0.0, metadata=_FRACTION)
 
 

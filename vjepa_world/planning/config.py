@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from planners.config import CEMConfig, GoalEnergyConfig, GoalL1Config, SearchConfig
+from planners.config import CEMConfig, EnergyConfig, GoalL1Config, SearchConfig
 from vjepa_world.config.ranges import AT_LEAST_ONE, DEGREES, PATIENCE_S, WEIGHT
 from vjepa_world.errors import ConfigError
 from vjepa_world.planning.registry import ENERGIES, PLANNERS
@@ -82,7 +82,7 @@ class PlanningConfig:
     """
 
     planner: Annotated[SearchConfig, PLANNERS] = field(default_factory=CEMConfig)
-    energy: Annotated[GoalEnergyConfig, ENERGIES] = field(default_factory=GoalL1Config)
+    energy: Annotated[EnergyConfig, ENERGIES] = field(default_factory=GoalL1Config)
     penalties: PenaltiesConfig = field(default_factory=PenaltiesConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)
