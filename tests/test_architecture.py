@@ -100,7 +100,12 @@ BELOW: dict[str, tuple[str, ...]] = {
     ),
     "vjepa_world.cli": ("vjepa_world", "planners", "envs"),
     "vjepa_world.cli.main": ("vjepa_world", "planners", "envs"),
-    "vjepa_world.launch": ("vjepa_world.cli", "vjepa_world.config", "vjepa_world.errors"),
+    "vjepa_world.launch": (
+        "vjepa_world.cli",
+        "vjepa_world.config",
+        "vjepa_world.errors",
+        "vjepa_world.plugins",
+    ),
     "vjepa_world.__main__": ("vjepa_world.cli.main",),
     "scripts": ("vjepa_world.cli.main",),
 }

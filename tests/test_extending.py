@@ -103,6 +103,18 @@ def test_what_a_module_adds_is_used_from_the_command_line(home: Path, name: str)
     assert PRINTED[name] not in without.stdout, without.stdout
 
 
+def test_a_sweep_takes_keys_of_a_plugin(home: Path) -> None:
+    words = "data.path=videos objective.kind=denoise objective.noise=0.3,0.4 name=swept"
+    program = f"{shlex.quote(sys.executable)} -m vjepa_world.launch pretrain"
+    launch = f"{program} {words} {' '.join(TRAIN)} --multirun"
+    done = shell(home, launch, VJEPA_WORLD_PLUGINS="my_objective")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(path.name for path in (home / "runs" / "pretrain").glob("swept_*")) == [
+        "swept_0",
+        "swept_1",
+    ]
+
+
 def test_an_installed_package_declares_its_plugin(home: Path, tmp_path: Path) -> None:
     about = tmp_path / "mine-1.0.dist-info"
     about.mkdir()

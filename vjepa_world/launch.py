@@ -23,6 +23,7 @@ from vjepa_world.cli.shared.verbs import VERBS, file_name, verb_module
 from vjepa_world.config import config_root, launcher_words, typed_value
 from vjepa_world.config.values import defaults_of
 from vjepa_world.errors import ConfigError, TrainingError, VJEPAWorldError, nearest
+from vjepa_world.plugins import load_plugins
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ def launch(verb: str, words: Sequence[str]) -> None:
     import hydra
     from hydra.core.config_store import ConfigStore
 
+    load_plugins()
     jobs = [name for name, about in VERBS.items() if about.kind == "job"]
     if verb not in jobs:
         raise ConfigError(f"got '{verb}', expected a verb with key=value words; {nearest(verb, jobs)}")
