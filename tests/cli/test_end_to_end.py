@@ -123,7 +123,16 @@ def test_plan_prints_actions_inside_the_bounds(home: Path, capsys: pytest.Captur
         "--state",
         *STATE,
     ]
-    words += ["--samples", "16", "--iterations", "2", "--horizon", "3", "--device", "cpu"]
+    words += [
+        "--planner.num-samples",
+        "16",
+        "--planner.num-iterations",
+        "2",
+        "--planner.horizon",
+        "3",
+        "--device",
+        "cpu",
+    ]
     assert run(home, *words, "--json") == 0
     first = json.loads(capsys.readouterr().out)
     actions = torch.tensor(first["actions"])
@@ -236,7 +245,7 @@ def test_a_state_of_another_size_is_refused(home: Path, capsys: pytest.CaptureFi
             "env.id 'Push-v0' is not registered",
         ),
         ([*COLLECT, "name=id", "env.id=Push-v0"], "env.id 'Push-v0' is not registered"),
-        ([*COLLECT, "env.variation=tests"], r"'tests' is not known; did you mean 'test'\?"),
+        ([*COLLECT, "env.variation=tests"], r"'env.variation' got 'tests'; did you mean 'test'\?"),
         (["inspect", "nowhere"], "nowhere does not exist; give a checkpoint or run folder"),
     ],
 )

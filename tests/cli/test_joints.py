@@ -155,7 +155,7 @@ def planned(home: Path, capsys: pytest.CaptureFixture[str], name: str, *words: s
 
 
 def test_planned_targets_do_not_jump(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = planned(home, capsys, "target", "--horizon", "3", "--html", "plan.html")
+    found = planned(home, capsys, "target", "--planner.horizon", "3", "--html", "plan.html")
     assert found["action_type"] == "target"
     assert found["names"] == list(JOINTS)
     assert found["units"] == ["deg"] * 6
@@ -167,13 +167,13 @@ def test_planned_targets_do_not_jump(home: Path, capsys: pytest.CaptureFixture[s
     assert steps.max() > 0.05
     page = (home / "plan.html").read_text()
     assert "gripper.pos [deg]" in page
-    assert "joints are no places in space" in page
+    assert "joints are no positions in space" in page
 
 
 def test_planned_changes_stay_within_those_of_the_data(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = planned(home, capsys, "delta", "--horizon", "2")
+    found = planned(home, capsys, "delta", "--planner.horizon", "2")
     assert found["action_type"] == "delta"
     assert (np.abs(found["actions"]) <= MOST + 1e-3).all()
 
