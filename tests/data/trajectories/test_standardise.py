@@ -81,7 +81,7 @@ def test_the_last_action_goes_where_actions_are_made_anew() -> None:
             Convention(),
             (3, 6),
             (2, 7),
-            "its states, cannot be read: gripper_at names place 6, and a state has 6",
+            "its states, cannot be read: gripper_at names index 6, and a state has 6",
         ),
         (Convention(actions="delta"), (3, 7), (2, 4), "its actions have 4 numbers, and pose deltas have 7"),
         (Convention(actions="target"), (3, 7), (2, 6), "its actions, which are targets .* cannot be read"),

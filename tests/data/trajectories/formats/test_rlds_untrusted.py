@@ -65,7 +65,9 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
 def test_a_camera_whose_name_leads_out_of_a_folder_is_refused(tmp_path: Path) -> None:
     frames = next(iter(contents(KIND)[0].frames.values()))
     hostile = {"steps/observation/../../../x": [png(frame) for frame in frames]}
-    with pytest.raises(DataError, match=r"the name of a camera is '\.\./\.\./\.\./x'; expected a name"):
+    with pytest.raises(
+        DataError, match=r"the name of a camera is '\.\./\.\./\.\./x'; expected a plain relative name"
+    ):
         RLDSDataset(written(tmp_path, **hostile))
 
 
