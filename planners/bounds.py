@@ -65,9 +65,8 @@ class Box(NamedTuple):
         before, found = self.start, []
         for k, action in enumerate(inside.unbind(dim=-2)):
             near = torch.clamp(action, before - self.step, before + self.step)
-            before = torch.clamp(
-                near, self.low[..., k, :], self.high[..., k, :]
-            )  # fixed actions do not change
+            # Fixed actions do not change.
+            before = torch.clamp(near, self.low[..., k, :], self.high[..., k, :])
             found.append(before)
         return torch.stack(found, dim=-2)
 

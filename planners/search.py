@@ -69,7 +69,7 @@ class Search(SearchConfig, ABC, Generic[SearchState]):
         PlannerError: If an argument is not allowed or the model's action bounds are not valid.
     """
 
-    model: WorldModel = field(kw_only=False)
+    model: WorldModel = field(kw_only=False, repr=False)
     energy: Energy
     fixed: Fixed | None = None
     _fixed: dict[int, FixedValues] = field(init=False, repr=False)
