@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
-from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.tensor import DTensor
 
 from vjepa_world.errors import CheckpointError
@@ -61,7 +61,7 @@ class Checkpoints:
         self.run, self.keep_last, self.keep_every = run, keep_last, keep_every
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        self._stager = DefaultStager(StagingOptions(False, False, False, False))
+        self._stager = BlockingAsyncStager()
         # Its own group: the collectives of a save and of the training must not meet.
         self._group = dist.new_group(backend="gloo") if dist.is_initialized() else None
 
@@ -106,7 +106,6 @@ class Checkpoints:
     def close(self) -> None:
         """End the writing thread."""
         self._writer.shutdown()
-        self._stager.close()
 
     def _write(self, step: int, files: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         hidden = self.run / "checkpoints" / f".step_{step:08d}"
