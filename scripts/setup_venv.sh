@@ -56,6 +56,6 @@ say "installing vjepa-world and its tools (one to three minutes)"
 pip_install ${constraints[@]+"${constraints[@]}"} --editable ".[dev]"
 
 if ! "$venv/bin/python" -c 'import torchcodec.decoders' >/dev/null 2>&1; then
-    say "torchcodec finds no system FFmpeg it can load: videos are decoded with PyAV"
+    say "torchcodec finds no system FFmpeg it can load: videos are decoded with PyAV or decord"
 fi
 say "done: $venv"

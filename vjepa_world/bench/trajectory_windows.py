@@ -41,7 +41,7 @@ def import_decord() -> ModuleType:
     try:
         import decord
     except ImportError as error:
-        raise ConfigError("this benchmark compares with decord: pip install 'vjepa-world[bench]'") from error
+        raise ConfigError("this benchmark compares with decord: pip install 'vjepa-world[decord]'") from error
     module: ModuleType = decord
     return module
 

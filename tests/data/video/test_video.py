@@ -276,7 +276,9 @@ def test_a_variable_selects_the_back_end(
     assert video_backends.find_backend() == "pyav"
     assert not caplog.records  # it was asked for
     monkeypatch.setenv("VJEPA_WORLD_VIDEO_BACKEND", "pyaw")
-    with pytest.raises(ConfigError, match="BACKEND is 'pyaw'; did you mean 'pyav'.* auto, pyav, torchcodec"):
+    with pytest.raises(
+        ConfigError, match="BACKEND is 'pyaw'; did you mean 'pyav'.* auto, decord, pyav, torchcodec"
+    ):
         open_video(streams / "h264.mp4")
     monkeypatch.setenv("VJEPA_WORLD_VIDEO_BACKEND", "torchcodec")
     hide_torchcodec(monkeypatch)
@@ -285,6 +287,14 @@ def test_a_variable_selects_the_back_end(
     ):
         open_video(streams / "h264.mp4")
     video_backends._load_torchcodec.cache_clear()
+    monkeypatch.setenv("VJEPA_WORLD_VIDEO_BACKEND", "decord")
+    monkeypatch.setitem(sys.modules, "decord", None)
+    video_backends._load_decord.cache_clear()
+    with pytest.raises(
+        DataError,
+        match=r"BACKEND is decord, and that did not load.*pip install 'vjepa-world\[decord\]'.* pyav",
+    ):
+        open_video(streams / "h264.mp4")
 
 
 @pytest.mark.parametrize("size", [(37, 53), (99, 31), (17, 2)])

@@ -28,7 +28,7 @@ from vjepa_world.errors import DataError
 COUNT = 36
 
 #: The back ends; `pyav_seeking` keeps no packet in memory, so that the container has to find its way.
-BACKENDS = ("torchcodec", "pyav", "pyav_seeking")
+BACKENDS = ("torchcodec", "decord", "pyav", "pyav_seeking")
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv(video_backends.BACKEND_VARIABLE, name.removesuffix("_seeking"))
     if name == "pyav_seeking":
         monkeypatch.setattr(video_backends, "KEPT_BYTES", 0)
-    if name == "torchcodec":
+    if name in ("torchcodec", "decord"):
         try:
             video_backends.find_backend()
         except DataError as error:

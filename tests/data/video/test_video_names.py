@@ -37,7 +37,7 @@ def write(path: Path) -> None:
             writer.write(coded_frame(number))
 
 
-@pytest.fixture(params=["torchcodec", "pyav"])
+@pytest.fixture(params=["torchcodec", "decord", "pyav"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv(video_backends.BACKEND_VARIABLE, request.param)
     try:

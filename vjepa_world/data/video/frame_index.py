@@ -66,6 +66,13 @@ class FrameIndex:
     def __len__(self) -> int:
         return len(self.order)
 
+    @property
+    def has_open_groups(self) -> bool:
+        """Whether a frame is stored after a keyframe and displayed before it: decoding from there does not give it."""
+        frames = np.argsort(self.order)  # in stored order
+        latest_key = np.maximum.accumulate(np.where(np.isin(frames, self.keys), frames, 0))
+        return bool((frames < latest_key).any())
+
 
 def build_index(
     stored: Sequence[StoredPacket],

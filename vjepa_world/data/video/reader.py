@@ -1,4 +1,4 @@
-"""Reads video files by time or frame index, exactly, with torchcodec or PyAV.
+"""Reads video files by time or frame index, exactly, with torchcodec, decord or PyAV.
 
 Shapes: T frames, C = 3 channels (RGB), H W pixels. Times are seconds from the first frame.
 """
