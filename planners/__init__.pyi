@@ -25,7 +25,7 @@ from planners.registry import build_planner as build_planner
 from planners.registry import register_energy as register_energy
 from planners.registry import register_planner as register_planner
 from planners.sampling import make_generators as make_generators
-from planners.search import Search as Search
+from planners.search_loop import Search as Search
 from planners.wrappers.background import Action as Action
 from planners.wrappers.background import BackgroundPlanner as BackgroundPlanner
 from planners.wrappers.proposals import ProposalPlanner as ProposalPlanner

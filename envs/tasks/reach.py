@@ -32,7 +32,7 @@ ACTION_HIGH: Final = np.array([0.075] * 3 + [0.3] * 3 + [1.0], np.float32)
 #: Bounds of the pose: wider than the workspace, since a state is measured, not commanded.
 STATE_LOW: Final = np.array([-1.0, -1.0, -0.5, 0.0, -np.pi / 2, -np.pi, 0.0], np.float32)
 STATE_HIGH: Final = np.array([1.0, 1.0, 1.5, 2 * np.pi, np.pi / 2, np.pi, 1.0], np.float32)
-#: A given pose may lie this far outside the workspace: measured ones do.
+#: A given pose may lie this far outside the workspace, since measured poses can exceed it slightly.
 _WORKSPACE_SLACK_M: Final = 0.02
 _TILT_SLACK_RAD: Final = 0.05
 _OPTIONS: Final = ("goal_state", "start_state")
@@ -129,8 +129,8 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
         self._editor.apply(scene if self.camera == "jittered" else _with_nominal_camera(scene))
         self._renderer.upload_texture(self._editor.texture_id)
-        goal_image, goal_state = self._show(goal, "goal_state")
-        image, state = self._show(start, "start_state")
+        goal_image, goal_state = self._place_and_render(goal, "goal_state")
+        image, state = self._place_and_render(start, "start_state")
         self._goal_m, self._steps = goal_state[:3].astype(np.float64), 0
         info = self._info(Command(position_m=self._arm.pose()[:3], workspace_clipped=False, reached=True))
         info |= {
@@ -181,7 +181,7 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "same arguments, and reset it with the same seed and options."
         )
 
-    def _show(self, pose: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    def _place_and_render(self, pose: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Put the arm at rest at a pose and the objects in place; return the image and the measured state."""
         joints, reached = self._arm.joints_for(pose)
         if not reached:

@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from planners.algorithms.gaussian_search import GaussianSearch
+from planners.algorithms.gaussian_base import GaussianSearch
 from planners.bounds import Box, read_bounds
 from planners.config import CEMConfig, EliteSearchConfig
 from planners.number_checks import check_fractions
 from planners.sampling import Gaussian, elites_of, fit_gaussian, mask_of
-from planners.search import ScoredSamples
+from planners.search_loop import ScoredSamples
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

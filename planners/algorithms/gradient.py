@@ -14,7 +14,7 @@ from planners.config import GradientDescentConfig
 from planners.errors import PlannerError
 from planners.sampling import sample_uniform
 from planners.scoring import Scorer
-from planners.search import ScoredSamples, Search
+from planners.search_loop import ScoredSamples, Search
 
 MEAN_DECAY, SQUARE_DECAY, EPSILON = 0.9, 0.999, 1e-8
 """Adam's published constants."""

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from planners.algorithms.cem import EliteSearch
 from planners.config import ICEMConfig
 from planners.sampling import coloured_noise
-from planners.search import ScoredSamples
+from planners.search_loop import ScoredSamples
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

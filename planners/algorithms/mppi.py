@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from planners.algorithms.gaussian_search import GaussianSearch
+from planners.algorithms.gaussian_base import GaussianSearch
 from planners.bounds import Box
 from planners.config import MPPIConfig
 from planners.sampling import Gaussian
-from planners.search import ScoredSamples
+from planners.search_loop import ScoredSamples
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

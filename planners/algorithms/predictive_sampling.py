@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-from planners.algorithms.gaussian_search import GaussianSearch
+from planners.algorithms.gaussian_base import GaussianSearch
 from planners.bounds import Box
 from planners.config import PredictiveSamplingConfig
 from planners.sampling import Gaussian, mask_of
-from planners.search import ScoredSamples
+from planners.search_loop import ScoredSamples
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

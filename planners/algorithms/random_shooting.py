@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from planners.bounds import Box
 from planners.config import RandomShootingConfig
 from planners.sampling import mask_of, sample_uniform
-from planners.search import ScoredSamples, Search
+from planners.search_loop import ScoredSamples, Search
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

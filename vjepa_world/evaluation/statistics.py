@@ -9,17 +9,36 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
 from vjepa_world.errors import VJEPAWorldError
 
-#: How often a bootstrap draws the groups.
+#: Number of bootstrap resamples.
 RESAMPLES = 2000
 
 
 class EvaluationError(VJEPAWorldError):
     """An evaluation cannot be run or summarised as requested."""
+
+
+class SuccessRate(NamedTuple):
+    """A success rate with its Wilson interval, each in [0, 1]."""
+
+    rate: float
+    low: float
+    high: float
+
+
+def success_rate(successes: int, n: int, confidence: float = 0.95) -> SuccessRate:
+    """Return the rate of `successes` in `n` episodes with its interval; see :func:`wilson_interval`.
+
+    Raises:
+        EvaluationError: If an argument is outside its range.
+    """
+    low, high = wilson_interval(successes, n, confidence)
+    return SuccessRate(successes / n, low, high)
 
 
 def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -46,7 +65,7 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     """
     if n < 1 or not 0 <= successes <= n or not 0.0 < confidence < 1.0:
         raise EvaluationError(
-            f"a Wilson interval got {successes} successes of n={n} at confidence {confidence}; allowed are n of "
+            f"wilson_interval got {successes} successes of n={n} at confidence {confidence}; allowed are n of "
             "at least 1, 0 to n successes and a confidence between 0 and 1. Run at least one episode."
         )
     z = NormalDist().inv_cdf(0.5 + confidence / 2)

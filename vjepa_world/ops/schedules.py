@@ -1,4 +1,4 @@
-"""Schedules of learning rates, weight decay and loss weights, as functions of the step (EMA: training/engine).
+"""Schedules of learning rate, weight decay and loss weights by step (EMA momentum: training/engine/ema.py).
 
 A schedule longer than the run (V-JEPA's stretches it by 1.25) is one whose `total` is more than the run's steps.
 """

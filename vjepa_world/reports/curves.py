@@ -23,7 +23,7 @@ Interval = tuple[float, float, float]
 #: Size of a drawing [pixels].
 WIDTH, HEIGHT = 400, 220
 
-#: A line has at most this many points. Of more, the least and the largest of each stretch remain, so that spikes show.
+#: A line has at most this many points. Longer lines keep the minimum and maximum of each bin, so that spikes show.
 MAX_POINTS = 400
 
 #: Values that spread by more than this factor get a logarithmic axis.

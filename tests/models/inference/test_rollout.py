@@ -20,7 +20,7 @@ from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig, LatentsConfig
 from vjepa_world.models.context import Context, StepInput
 from vjepa_world.models.inference import cached_rollout
-from vjepa_world.models.inference.cached_predictor import KVCache
+from vjepa_world.models.inference.kv_cache import KVCache
 from vjepa_world.models.inference.micro_batch import samples_that_fit
 from vjepa_world.models.inference.state_transition import actions_between, advance_state
 from vjepa_world.models.world_model import LatentWorldModel

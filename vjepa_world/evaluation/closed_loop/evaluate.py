@@ -15,7 +15,7 @@ from vjepa_world.evaluation.closed_loop.rollout import (
     check_info,
     rollout,
 )
-from vjepa_world.evaluation.statistics import EvaluationError, percentiles, wilson_interval
+from vjepa_world.evaluation.statistics import EvaluationError, SuccessRate, percentiles, success_rate
 from vjepa_world.planning.policy import Policy, RandomPolicy
 
 MAX_DRAWS_PER_EPISODE = 10
@@ -44,12 +44,12 @@ class EvaluationResult:
     @property
     def success_rate(self) -> float:
         """Share of the episodes in which the goal was reached."""
-        return sum(e.success for e in self.episodes) / len(self.episodes)
+        return _rate(self.episodes).rate
 
     @property
     def interval(self) -> tuple[float, float]:
         """95 % Wilson interval of the success rate."""
-        return wilson_interval(sum(e.success for e in self.episodes), len(self.episodes))
+        return _rate(self.episodes)[1:]
 
     def metrics(self) -> dict[str, Any]:
         """Return success rates, distances [m] and times [s], ready for JSON; see :func:`summarise`."""
@@ -149,26 +149,27 @@ def summarise(
             f"{'the same' if seeds == random_seeds else 'different'} seeds; allowed is at least one, and the same "
             "seeds in the same order for both. Run both policies on one list from draw_seeds."
         )
-    n, successes = len(episodes), sum(e.success for e in episodes)
-    low, high = wilson_interval(successes, n)
-    random_successes = sum(e.success for e in random_episodes)
-    random_low, random_high = wilson_interval(random_successes, n)
+    own, random = _rate(episodes), _rate(random_episodes)
     median, p90 = percentiles([e.final_distance_m for e in episodes], (50, 90))
     p50, p95, p99 = percentiles([s for e in episodes for s in e.seconds_per_action], (50, 95, 99))
     [initial_median] = percentiles([e.initial_distance_m for e in episodes], (50,))
     [random_median] = percentiles([e.final_distance_m for e in random_episodes], (50,))
     return {
-        "episodes": n,
-        "successes": successes,
-        "success_rate": successes / n,
-        "wilson_low": low,
-        "wilson_high": high,
-        "random_success_rate": random_successes / n,
-        "random_wilson_low": random_low,
-        "random_wilson_high": random_high,
+        "episodes": len(episodes),
+        "successes": sum(episode.success for episode in episodes),
+        "success_rate": own.rate,
+        "wilson_low": own.low,
+        "wilson_high": own.high,
+        "random_success_rate": random.rate,
+        "random_wilson_low": random.low,
+        "random_wilson_high": random.high,
         "solved_at_reset": solved_at_reset,
         "initial_distance_m": {"median": initial_median},
         "final_distance_m": {"median": median, "p90": p90},
         "random_final_distance_m": {"median": random_median},
         "seconds_per_action": {"p50": p50, "p95": p95, "p99": p99},
     }
+
+
+def _rate(episodes: Sequence[Episode]) -> SuccessRate:
+    return success_rate(sum(episode.success for episode in episodes), len(episodes))

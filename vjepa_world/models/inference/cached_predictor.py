@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,26 +21,12 @@ from vjepa_world.models.context import StepInput
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.inference.cached_attention import SharedFirstStep
 from vjepa_world.models.inference.cached_block import CachedBlock, RotaryFactors, rotary_factors
+from vjepa_world.models.inference.kv_cache import KVCache
 from vjepa_world.models.inference.packed_layers import FrozenLayerNorm, PackedLinear
 from vjepa_world.models.transformer import KeyValues
 
 #: Shapes that may be compiled: one for each size of micro-batch, at each step of the horizon.
 SHAPES = 256
-
-
-@dataclass(frozen=True)
-class KVCache:
-    """Keys and values of the frames and steps so far, by layer.
-
-    Attributes:
-        shared: Of the context's frames, which the samples of a problem share, `[h, B, P, d]`; empty for none.
-        own: Of the steps that each sample has made, `[h, R, Q, d]`; empty for none.
-        steps: Number of frames and steps.
-    """
-
-    shared: Sequence[KeyValues] = ()
-    own: Sequence[KeyValues] = ()
-    steps: int = 0
 
 
 class CachedPredictor(nn.Module):

@@ -16,7 +16,8 @@ from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
 from vjepa_world.models.context import Context, StepInput
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.inference.cached_attention import SharedFirstStep
-from vjepa_world.models.inference.cached_predictor import CachedPredictor, KVCache, repeat_rows
+from vjepa_world.models.inference.cached_predictor import CachedPredictor, repeat_rows
+from vjepa_world.models.inference.kv_cache import KVCache
 from vjepa_world.models.inference.state_transition import advance_state, transition_rule
 
 Predicted = tuple[Tensor, Tensor | None]

@@ -7,7 +7,7 @@ exception.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -22,9 +22,6 @@ PATCHES = "patch_embed.proj.weight"
 
 #: Entry in which our writer stores what cannot be inferred: fields by part, labels, the robot's name and bounds.
 OWN_ENTRY = "vjepa_world"
-
-#: Prefixes that data-parallel training and the multi-mask wrappers add to a name.
-WRAPPERS = ("module.", "backbone.")
 
 #: V-JEPA 1 has two mask tokens, one a mask family; V-JEPA 2 was released with ten.
 V_JEPA_2_MASK_TOKENS = 10
@@ -52,23 +49,6 @@ V_JEPA_2_1 = Kind(
 )
 V_JEPA_1 = Kind(name="V-JEPA 1", weights=("target_encoder", "encoder"), prefix="module.backbone.")
 I_JEPA = Kind(name="I-JEPA", weights=("target_encoder", "encoder"), prefix="module.")
-
-
-def stripped(state: Mapping[str, Tensor]) -> State:
-    """Return the tensors with the wrapper prefixes removed from their names.
-
-    Raises:
-        CheckpointError: If two tensors get the same name.
-    """
-    bare: State = {}
-    for name, tensor in state.items():
-        own = name
-        while own.startswith(WRAPPERS):
-            own = own.partition(".")[2]
-        if own in bare:
-            raise CheckpointError(f"two tensors are called '{own}', one of them '{name}'; expected one.")
-        bare[own] = tensor
-    return bare
 
 
 def is_action_predictor(predictor: State) -> bool:

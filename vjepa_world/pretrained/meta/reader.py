@@ -40,8 +40,8 @@ from vjepa_world.pretrained.meta.checks import (
     check_entries,
     match_tensors,
 )
-from vjepa_world.pretrained.meta.embodiment import add_embodiment, infer_embodiment
 from vjepa_world.pretrained.meta.file import is_meta, load_meta_file
+from vjepa_world.pretrained.meta.key_maps import add_embodiment, infer_embodiment, strip_prefixes
 from vjepa_world.pretrained.meta.kinds import (
     ENCODERS,
     OWN_ENTRY,
@@ -50,7 +50,6 @@ from vjepa_world.pretrained.meta.kinds import (
     is_action_predictor,
     kind_of,
     positions_of,
-    stripped,
 )
 from vjepa_world.pretrained.meta.writer import write_meta
 from vjepa_world.pretrained.overrides import Overrides, as_overrides
@@ -74,8 +73,9 @@ def read_meta(
 
     Args:
         path: The file.
-        weights: Which encoder: `encoder`, `target_encoder` or `ema_encoder`. None for the reference's: of V-JEPA 2-AC
-            `encoder`, of V-JEPA 2.1 `ema_encoder` or `target_encoder` (whichever exists), of others `target_encoder`.
+        weights: Which encoder: `encoder`, `target_encoder` or `ema_encoder`. None selects the one that
+            Meta's code loads: of V-JEPA 2-AC `encoder`, of V-JEPA 2.1 `ema_encoder` or `target_encoder` (whichever
+            exists), of others `target_encoder`.
         encoder: Fields of :class:`EncoderConfig` that override the inferred ones.
         predictor: The same for the file's predictor.
         classifier: Which of a file's probes, from 0. Meta trains a sweep of them in parallel; its demo uses
@@ -134,21 +134,21 @@ class _FileReader:
 
     def read_training(self, weights: str | None) -> None:
         """Read the encoder and the predictor, if there are any."""
-        there = [key for key in ENCODERS if key in self.content]
-        if weights is not None and weights not in there:
+        available = [key for key in ENCODERS if key in self.content]
+        if weights is not None and weights not in available:
             raise CheckpointError(
-                f"there are no weights '{weights}' in this file; there are: {', '.join(there) or 'none'}."
+                f"there are no weights '{weights}' in this file; there are: {', '.join(available) or 'none'}."
             )
-        if not there:
+        if not available:
             return
         predictor = self._state("predictor") if "predictor" in self.content else {}
-        state = self._state(weights or there[0])
+        state = self._state(weights or available[0])
         positions = positions_of(state, predictor, self.overrides["encoder"])
         kind = kind_of(state, predictor, positions)
-        taken = weights or next(key for key in (*kind.weights, *ENCODERS) if key in there)
-        self.name, self.details["weights"] = f"{kind.name} training file", taken
-        self.ignored += [key for key in there if key != taken]
-        encoder = self._read_encoder(taken, positions)
+        selected = weights or next(key for key in (*kind.weights, *ENCODERS) if key in available)
+        self.name, self.details["weights"] = f"{kind.name} training file", selected
+        self.ignored += [key for key in available if key != selected]
+        encoder = self._read_encoder(selected, positions)
         if is_action_predictor(predictor):
             self._read_action_predictor(predictor, encoder)
         elif predictor and positions == "sincos":
@@ -235,7 +235,7 @@ class _FileReader:
             raise CheckpointError(
                 f"the entry '{entry}' is not a dictionary of tensors; expected a state dict."
             )
-        return stripped(state)
+        return strip_prefixes(state)
 
     def _take(self, part: str, entry: str, state: State, model: nn.Module) -> None:
         used, left = match_tensors(entry, state, model)

@@ -26,7 +26,7 @@ from vjepa_world.pretrained.meta.architecture import (
     infer_probe,
     not_inferable,
 )
-from vjepa_world.pretrained.meta.embodiment import default_bounds, remove_embodiment
+from vjepa_world.pretrained.meta.key_maps import default_bounds, remove_embodiment
 from vjepa_world.pretrained.meta.kinds import OWN_ENTRY, PATCHES, State, kind_of, positions_of
 
 

@@ -13,7 +13,7 @@ _AT_ONCE = 32
 
 
 def ema_momentum(progress: float, first: float, last: float) -> float:
-    """Return the momentum at a share `progress` of the run: linear from `first` to `last`."""
+    """Return the momentum at fraction `progress` of the run: linear from `first` to `last`."""
     return first + (last - first) * progress
 
 

@@ -66,7 +66,7 @@ def context_weights(distance: Tensor, strength: float) -> Tensor:
     r"""Return :math:`w_i = \lambda / \sqrt{d_i}`, the weights of V-JEPA 2.1's loss on visible tokens.
 
     Args:
-        distance: d, from `[B, n]`, in tokens, at least 1, from
+        distance: d, `[B, n]`, in tokens, at least 1; from
             :func:`vjepa_world.ops.masking.token_distance.distance_to_hidden`.
         strength: :math:`\lambda`, times the ramp's value.
 

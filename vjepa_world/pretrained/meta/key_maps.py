@@ -1,5 +1,6 @@
-"""The robot-specific tensors of a V-JEPA 2-AC predictor: from Meta's names to ours and back.
+"""From the tensor names of Meta's files to ours and back.
 
+Without the prefixes of their wrappers the names equal ours, except for the robot-specific tensors of V-JEPA 2-AC:
 Meta's predictor has one robot, with the action and state encoders at the top level, and neither standardisation nor
 action bounds. Here all of these belong to an embodiment.
 """
@@ -11,14 +12,35 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from vjepa_world.errors import CheckpointError
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.pretrained.meta.kinds import State, required
+
+#: Prefixes that data-parallel training and the multi-mask wrappers add to a name.
+WRAPPERS = ("module.", "backbone.")
 
 #: Each linear map with the buffers of the standardisation that precedes it.
 STANDARDISED = {"action_encoder": ("action_mean", "action_std"), "state_encoder": ("state_mean", "state_std")}
 
 #: Names of an embodiment's action bounds.
 BOUNDS = ("action_low", "action_high")
+
+
+def strip_prefixes(state: Mapping[str, Tensor]) -> State:
+    """Return the tensors with the wrapper prefixes removed from their names.
+
+    Raises:
+        CheckpointError: If two tensors get the same name.
+    """
+    bare: State = {}
+    for name, tensor in state.items():
+        own = name
+        while own.startswith(WRAPPERS):
+            own = own.partition(".")[2]
+        if own in bare:
+            raise CheckpointError(f"two tensors are called '{own}', one of them '{name}'; expected one.")
+        bare[own] = tensor
+    return bare
 
 
 def infer_embodiment(state: State, name: str | None = None) -> EmbodimentConfig:
