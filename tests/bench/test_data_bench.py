@@ -1,4 +1,4 @@
-"""The decoding benchmark measures two sides that give the same pixels, of videos as x264 writes them."""
+"""Both sides of the decoding benchmark give the same pixels, from videos as x264 writes them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def test_all_sides_give_the_same_clips(tmp_path: Path, monkeypatch: pytest.Monke
     theirs = data._decord_clips([path], times_s)
     for backend in data._backends():
         ours = data._our_clips([path], times_s, backend)
-        for number, anew in ((0, False), (1, True), (2, False)):
-            clip = ours(number, anew)
+        for number, reopen in ((0, False), (1, True), (2, False)):
+            clip = ours(number, reopen)
             assert clip.shape == (data.CLIP, data.HEIGHT, data.WIDTH, 3)
-            assert np.array_equal(clip, theirs(number, anew))
+            assert np.array_equal(clip, theirs(number, reopen))
             assert not np.array_equal(clip[0], clip[-1])
 
 
-def test_each_back_end_is_measured_where_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_back_end_that_loads_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(BACKEND_VARIABLE, "pyav")
     assert data._backends() in (["pyav", "torchcodec"], ["pyav"])
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)

@@ -1,4 +1,4 @@
-"""Figures are turned the right way round and the two sides really take turns."""
+"""Ratios above one are better for every unit, and the two sides alternate."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from vjepa_world.bench.harness import table
 from vjepa_world.errors import ConfigError
 
 
-def test_the_two_sides_take_turns() -> None:
+def test_the_two_sides_alternate() -> None:
     calls: list[str] = []
-    pair = time_pair(lambda: calls.append("a"), lambda: calls.append("b"), repeats=3, min_turn_s=0.0)
+    pair = time_pair(lambda: calls.append("a"), lambda: calls.append("b"), repeats=3, min_repeat_s=0.0)
     assert calls[-6:] == ["a", "b", "a", "b", "a", "b"]
     assert len(pair.ours_s) == len(pair.baseline_s) == 3
 
 
 def test_times_are_seconds_of_one_call() -> None:
-    pair = time_pair(lambda: time.sleep(0.002), lambda: time.sleep(0.02), repeats=3, min_turn_s=0.02)
+    pair = time_pair(lambda: time.sleep(0.002), lambda: time.sleep(0.02), repeats=3, min_repeat_s=0.02)
     assert 0.002 <= pair.ours < 0.02 <= pair.baseline
 
 
-def test_a_single_slow_turn_does_not_move_the_result() -> None:
+def test_a_single_slow_repetition_does_not_change_the_result() -> None:
     from vjepa_world.bench import Pair
 
     assert Pair((1.0, 1.1, 90.0), (2.0, 2.0, 2.0)).ours == 1.1
@@ -33,11 +33,11 @@ def test_a_single_slow_turn_does_not_move_the_result() -> None:
 
 def test_the_device_is_waited_for() -> None:
     waits: list[int] = []
-    time_pair(lambda: None, lambda: None, repeats=1, min_turn_s=0.0, synchronize=lambda: waits.append(1))
+    time_pair(lambda: None, lambda: None, repeats=1, min_repeat_s=0.0, synchronize=lambda: waits.append(1))
     assert len(waits) >= 4
 
 
-def test_a_ratio_above_one_is_better_whichever_way_the_unit_points() -> None:
+def test_a_ratio_above_one_is_better_for_rates_and_times() -> None:
     assert row("rate", 200.0, 100.0, "frames/s", limit=400.0) == Row(
         "rate", 200.0, 100.0, 2.0, "frames/s", 0.5
     )
@@ -46,10 +46,10 @@ def test_a_ratio_above_one_is_better_whichever_way_the_unit_points() -> None:
     assert row("rate", 1.0, 1.0, "x").share_of_limit is None
 
 
-@pytest.mark.parametrize("figures", [(0.0, 1.0), (1.0, 0.0), (float("nan"), 1.0)])
-def test_a_figure_without_a_ratio_is_refused(figures: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match="rate: expected positive figures"):
-        row("rate", *figures, "x")
+@pytest.mark.parametrize("values", [(0.0, 1.0), (1.0, 0.0), (float("nan"), 1.0)])
+def test_a_value_without_a_ratio_is_refused(values: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match="rate: expected positive values"):
+        row("rate", *values, "x")
 
 
 def test_the_report_is_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_the_report_is_printed_and_written(tmp_path: Path, capsys: pytest.Captur
     assert capsys.readouterr().out == f"bench trial\n{table(rows)}\n"
 
 
-def test_columns_stand_under_one_another() -> None:
+def test_columns_are_aligned() -> None:
     lines = table([row("a", 1.0, 2.0, "ms"), row("much longer", 1000.0, 2.0, "GFLOP/s")]).splitlines()
     assert [line.index(word) for line, word in zip(lines[2:], ("ms", "GFLOP/s"), strict=True)] == [
         lines[0].index("unit")
@@ -86,7 +86,7 @@ def test_a_limit_is_measured_once() -> None:
     assert matmul_gflops() == matmul_gflops()
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"unknown bench 'machin'; did you mean 'machine'\?"):
         BenchConfig(bench="machin")
     with pytest.raises(ConfigError, match="'repeats' got 0"):

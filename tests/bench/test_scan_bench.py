@@ -1,4 +1,4 @@
-"""The benchmark of opening corpora finds all it made, and says what it took."""
+"""The benchmark of opening corpora finds all files that it wrote, and reports time and memory."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from vjepa_world.bench import BenchConfig, scan
 
 
-def test_it_opens_what_it_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"ROWS": 3000, "TARGETS": 10, "FILES": 1200, "A_FOLDER": 300}.items():
+def test_it_opens_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ROWS": 3000, "DISTINCT_FILES": 10, "FILES": 1200, "FILES_PER_FOLDER": 300}.items():
         monkeypatch.setattr(scan, name, value)
     seconds, memory, files = scan.run(BenchConfig(bench="scan", repeats=1))
     assert "3,000 rows" in seconds.name and 0 < seconds.ours < seconds.baseline == 10.0

@@ -1,4 +1,4 @@
-"""Windows of trajectories are timed, and held against the frames of the whole files."""
+"""Windows of trajectories are timed, and compared with the frames of the whole files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_windows_are_timed(path: Path) -> None:
     assert windows_per_second(path, 20, seed=0) > 0
 
 
-def test_other_frames_are_found_out(path: Path) -> None:
+def test_wrong_frames_are_detected(path: Path) -> None:
     windows = trajectory_windows._Windows(path, 6, seed=0)
     read = torch.stack([windows[index] for index in range(6)])
     assert read.shape == (6, trajectory_windows.WINDOW, 3, trajectory_windows.SIDE, trajectory_windows.SIDE)

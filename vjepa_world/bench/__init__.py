@@ -1,6 +1,6 @@
 """Benchmarks: each one a module here with `run(config: BenchConfig) -> list[Row]`, started by `vjepa-world bench NAME`.
 
-Importing this package imports no torch: the names are known before anything is measured.
+Importing this package does not import torch.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from vjepa_world.config.ranges import SEED
 from vjepa_world.errors import ConfigError, nearest
 
 BENCHES = {
-    "pretrain": "a pretraining step beside the same step written plainly: speed, share of the matrix rate, memory",
-    "finetune": "a fine-tuning step beside the same step written plainly: speed, memory; with its cache beside none",
-    "encoder": "the video encoder beside transformers' on the same weights, and how fast weights load",
-    "collect": "recording episodes with all cores, beside one process",
-    "data": "clips decoded out of h264 beside decord, a loader's clips, and how long a pretraining waits for them",
-    "scan": "opening a list of a million rows, and a folder of files, whose headers are in the index",
-    "planner": "a plan beside the published loop written plainly: speed, memory; actions of the shipped model",
-    "probe": "position of the end effector read off the frozen features, beside an untrained encoder and pixels",
-    "render": "a frame of the arm, beside MuJoCo's default picture quality",
-    "machine": "what this machine can do: matrix products in bfloat16 beside float32, and copying memory",
+    "pretrain": "a pretraining step compared with a plain PyTorch implementation: speed, memory, share of matrix rate",
+    "finetune": "a fine-tuning step compared with a plain PyTorch implementation: speed, memory; feature cache",
+    "encoder": "the video encoder compared with transformers' on the same weights, and the time to load weights",
+    "collect": "recording episodes with all cores, compared with one process",
+    "data": "decoding clips from h264 compared with decord, the clip loader, and how long pretraining waits",
+    "scan": "opening a list of a million rows and a folder of files whose headers are indexed",
+    "planner": "a plan compared with a plain implementation of the published loop: speed, memory; the shipped model",
+    "probe": "linear probe of the end-effector position, compared with an untrained encoder and raw pixels",
+    "render": "rendering one frame of the arm, compared with MuJoCo's default quality",
+    "machine": "limits of this machine: matrix products in bfloat16 and float32, and copying memory",
 }
 
 __all__ = ["BENCHES", "BenchConfig", "Pair", "Row", "report", "row", "run_bench", "time_pair"]
@@ -31,14 +31,14 @@ __all__ = ["BENCHES", "BenchConfig", "Pair", "Row", "report", "row", "run_bench"
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """What every benchmark is told.
+    """Settings of every benchmark.
 
     Attributes:
         bench: Which benchmark; `all` for every one, empty to list them
         name: Folder under `runs/bench` for the result; the benchmark's own name unless given
-        repeats: Turns of each side; the medians are reported
+        repeats: Repetitions of each side; the medians are reported
         device: auto, cpu or cuda
-        seed: Seed of whatever input is drawn
+        seed: Seed of random inputs
     """
 
     bench: str = ""
@@ -48,7 +48,7 @@ class BenchConfig:
     seed: int = field(default=0, metadata=SEED)
 
     def __post_init__(self) -> None:
-        """Refuse an unknown benchmark and a number of turns that has no median."""
+        """Refuse an unknown benchmark and a number of repetitions below 1."""
         if self.bench not in ("", "all") and self.bench not in BENCHES:
             raise ConfigError(f"unknown bench '{self.bench}'; {nearest(self.bench, [*BENCHES, 'all'])}")
         if self.repeats < 1:

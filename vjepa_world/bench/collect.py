@@ -1,4 +1,4 @@
-"""Recording with all cores, encoding included, beside one process."""
+"""Recording with all cores, including video encoding, compared with one process."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
 from vjepa_world.system.cpu import available_cores
 
-EPISODES, STEPS, TURNS = 100, 24, 3
+EPISODES, STEPS, MAX_REPEATS = 100, 24, 3
 
 
 def run(config: BenchConfig) -> list[Row]:
-    """Return the frames a second of `collect`, from its start to the finished dataset."""
-    turns: dict[int, list[float]] = {0: [], 1: []}
-    for turn in range(min(config.repeats, TURNS)):
-        for workers, rates in turns.items():
-            rates.append(_frames_per_s(workers, config.seed + turn))
+    """Return the frames per second of `collect`, from its start to the finished dataset."""
+    rates_of: dict[int, list[float]] = {0: [], 1: []}
+    for repeat in range(min(config.repeats, MAX_REPEATS)):
+        for workers, rates in rates_of.items():
+            rates.append(_frames_per_s(workers, config.seed + repeat))
     return [
-        row(f"collect, {available_cores()} cores against 1", median(turns[0]), median(turns[1]), "frames/s")
+        row(
+            f"collect, {available_cores()} cores compared with 1",
+            median(rates_of[0]),
+            median(rates_of[1]),
+            "frames/s",
+        )
     ]
 
 

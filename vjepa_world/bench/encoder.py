@@ -1,4 +1,4 @@
-"""Our encoder beside transformers' VJEPA2, on the same weights and the same clips; and how fast weights load."""
+"""Our encoder compared with transformers' VJEPA2 on the same weights and clips, and the time to load weights."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from vjepa_world.training.engine.matrix_rate import matmul_gflops
 
 
 class Size(NamedTuple):
-    """What is encoded: `clips` clips of `frames` frames; each side has `turns` turns at most."""
+    """The encoder and its input: `clips` clips of `frames` frames; each side is repeated at most `repeats` times."""
 
     name: str
     encoder: EncoderConfig
     clips: int
     frames: int
-    turns: int
+    repeats: int
 
 
 SMALL = Size(
@@ -36,10 +36,10 @@ LARGE = Size(
     "ViT-L/16, 1 x 16 x 256", EncoderConfig(image_size=256, embed_dim=1024, depth=24, num_heads=16), 1, 16, 2
 )
 
-#: Turns of loading.
+#: Most repetitions of loading.
 LOADS = 5
 
-#: Floats of a memory page.
+#: Number of float32 values in a memory page.
 PAGE = 1024
 
 
@@ -75,7 +75,7 @@ def _forward_rows(size: Size, folder: Path, device: torch.device, config: BenchC
 
     from vjepa_world.pretrained import load_encoder
 
-    name, encoder, clips, frames, turns = size
+    name, encoder, clips, frames, repeats = size
     generator = torch.Generator().manual_seed(config.seed)
     video = torch.randn(clips, frames, 3, encoder.image_size, encoder.image_size, generator=generator)
     rows = []
@@ -88,7 +88,7 @@ def _forward_rows(size: Size, folder: Path, device: torch.device, config: BenchC
             pair = time_pair(
                 partial(ours, pixels),
                 partial(theirs, pixels, skip_predictor=True),
-                repeats=min(config.repeats, turns),
+                repeats=min(config.repeats, repeats),
                 synchronize=_waiter(device),
             )
         limit = 1e9 * matmul_gflops(dtype, device.type) * clips / encoder_flops(encoder, clips, frames)
@@ -98,7 +98,7 @@ def _forward_rows(size: Size, folder: Path, device: torch.device, config: BenchC
 
 
 def encoder_flops(encoder: EncoderConfig, clips: int, frames: int) -> float:
-    """Return the multiplications and additions of one forward pass: its matrix products alone."""
+    """Return the multiplications and additions of the matrix products of one forward pass."""
     tokens = (frames // encoder.tubelet_size) * encoder.grid_size**2
     dim = encoder.embed_dim
     patch = 3 * encoder.tubelet_size * encoder.patch_size**2
@@ -107,7 +107,7 @@ def encoder_flops(encoder: EncoderConfig, clips: int, frames: int) -> float:
 
 
 def _loading_row(layout: str, folder: Path, config: BenchConfig) -> Row:
-    """Loading, until every page of the weights is in memory, beside reading the file's bytes."""
+    """Return the time to load until every page of the weights is in memory, compared with reading the file."""
     from vjepa_world.pretrained import load_encoder
 
     weights = folder / "model.safetensors"
@@ -116,7 +116,7 @@ def _loading_row(layout: str, folder: Path, config: BenchConfig) -> Row:
         return torch.stack([p.flatten()[::PAGE].sum() for p in load_encoder(folder).parameters()])
 
     pair = time_pair(load, weights.read_bytes, repeats=min(config.repeats, LOADS))
-    name = f"load ViT-L ({layout}), beside reading the file"
+    name = f"load ViT-L ({layout}), compared with reading the file"
     return row(name, pair.ours, pair.baseline, "s", lower_is_better=True)
 
 

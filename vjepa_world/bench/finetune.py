@@ -18,7 +18,7 @@ import torch
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.finetune_cache import cache_row
 from vjepa_world.bench.harness import Row, row, time_pair
-from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
+from vjepa_world.bench.memory import measured_in_process, peak_rise_gb, print_gb
 from vjepa_world.bench.references.finetune import PlainFinetuneStep
 from vjepa_world.models.build import build_world_model
 from vjepa_world.models.config import (
@@ -101,9 +101,9 @@ def run(config: BenchConfig) -> list[Row]:
         label = f"{size.name}, {str(ours.trainer.dtype).removeprefix('torch.')} beside plain {word}"
         rows.append(row(label, size.windows / pair.ours, size.windows / pair.baseline, "windows/s"))
     words = (config.device, str(config.seed))
-    mine = measured_by(__name__, "ours", *words)
+    mine = measured_in_process(__name__, "ours", *words)
     for word in FORMATS:
-        theirs = measured_by(__name__, word, *words)
+        theirs = measured_in_process(__name__, word, *words)
         label = f"{size.name}, memory of a step beside plain {word}"
         rows.append(row(label, mine, theirs, "GB", lower_is_better=True))
     return [*rows, cache_row(config, device)]
@@ -214,10 +214,10 @@ def _measure_memory(side: str, device_name: str, seed: int) -> float:
     size = LARGE if device.type == "cuda" else SMALL
     ours = Ours(size, device, seed)
     if side == "ours":
-        return rise_gb(ours, MEMORY_STEPS, device)
+        return peak_rise_gb(ours, MEMORY_STEPS, device)
     model, batch = ours.task.model, ours.batch
-    return rise_gb(Plain(size, model, batch, device, FORMATS[side]), MEMORY_STEPS, device)
+    return peak_rise_gb(Plain(size, model, batch, device, FORMATS[side]), MEMORY_STEPS, device)
 
 
 if __name__ == "__main__":
-    show_gb(_measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    print_gb(_measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3])))

@@ -1,7 +1,7 @@
-"""Measures two ways of doing one thing in turn, in one process, and reports them side by side.
+"""Times two implementations of the same work in one process and reports them in a table.
 
-The machine's speed drifts (other programs, heat), so the two sides alternate, ours, baseline, ours, baseline,
-and their medians are compared.
+The machine's speed drifts (other programs, heat), so the two sides alternate: ours, baseline, ours, baseline, ...
+Their medians are compared.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from vjepa_world.system.cpu import available_cores
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a benchmark.
+    """One result of a benchmark.
 
     Attributes:
         name: What was measured.
-        ours: Our figure.
-        baseline: The figure that ours is held against.
-        ratio: How many times better ours is; above 1 is better, whichever way the unit points.
-        unit: Unit of both figures.
-        share_of_limit: Our share of what the machine could do at best, where that is known.
+        ours: Our value.
+        baseline: The value that ours is compared with.
+        ratio: How many times better ours is; above 1 is better, for rates and for times.
+        unit: Unit of both values.
+        share_of_limit: Our share of the best that the machine allows, if that is known.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Pair:
-    """Seconds of one call of either side, one entry a turn."""
+    """Seconds per call of either side, one entry per repetition."""
 
     ours_s: tuple[float, ...]
     baseline_s: tuple[float, ...]
@@ -67,22 +67,22 @@ def row(
     limit: float | None = None,
     lower_is_better: bool = False,
 ) -> Row:
-    """Return the row of two figures, with the ratio and the share of the limit turned the right way round.
+    """Return the row of two values, with the ratio and the share of the limit computed so that higher is better.
 
     Args:
         name: What was measured.
-        ours: Our figure.
-        baseline: The other side's.
+        ours: Our value.
+        baseline: The value of the other side.
         unit: Unit of both.
-        limit: The best figure that this machine allows, in the same unit.
+        limit: The best value that this machine allows, in the same unit.
         lower_is_better: True for times and errors, False for rates.
 
     Raises:
-        ValueError: If a figure is not positive: a ratio of it would mean nothing.
+        ValueError: A value is not positive, so that it has no ratio.
     """
     if not (ours > 0 and baseline > 0 and (limit is None or limit > 0)):
         raise ValueError(
-            f"{name}: expected positive figures, got ours {ours}, baseline {baseline}, limit {limit}"
+            f"{name}: expected positive values, got ours {ours}, baseline {baseline}, limit {limit}"
         )
     ratio = baseline / ours if lower_is_better else ours / baseline
     share = None if limit is None else (limit / ours if lower_is_better else ours / limit)
@@ -94,32 +94,32 @@ def time_pair(
     baseline: Callable[[], object],
     *,
     repeats: int = 7,
-    min_turn_s: float = 0.1,
+    min_repeat_s: float = 0.1,
     synchronize: Callable[[], None] | None = None,
 ) -> Pair:
-    """Time two functions in turn: ours, baseline, ours, baseline, ...
+    """Time two functions alternately: ours, baseline, ours, baseline, ...
 
     Args:
         ours: Our side.
         baseline: The other side.
-        repeats: Turns of each side.
-        min_turn_s: A turn calls its side as often as it takes to last about this long [s].
-        synchronize: Waits for the device, for work that runs on after the call returns (`torch.cuda.synchronize`).
+        repeats: Repetitions of each side.
+        min_repeat_s: A repetition calls its side as often as needed to last about this long [s].
+        synchronize: Waits for the device if work continues after the call returns (`torch.cuda.synchronize`).
 
     Returns:
-        Seconds of one call, for every turn of either side. Each side is called once beforehand, untimed.
+        Seconds per call, for every repetition of either side. Each side is called twice beforehand, as a warm-up.
     """
     wait = synchronize or _nothing
-    calls = [_calls_a_turn(side, min_turn_s, wait) for side in (ours, baseline)]
-    turns: tuple[list[float], list[float]] = ([], [])
+    calls = [_calls_per_repeat(side, min_repeat_s, wait) for side in (ours, baseline)]
+    taken_s: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
-        for side, count, taken in zip((ours, baseline), calls, turns, strict=True):
-            taken.append(_seconds(side, count, wait) / count)
-    return Pair(tuple(turns[0]), tuple(turns[1]))
+        for side, count, times_s in zip((ours, baseline), calls, taken_s, strict=True):
+            times_s.append(_seconds(side, count, wait) / count)
+    return Pair(tuple(taken_s[0]), tuple(taken_s[1]))
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a table of text."""
+    """Return the rows as a text table."""
     header = ("name", "ours", "baseline", "ratio", "unit", "share of limit")
     cells = [header, *(_cells(entry) for entry in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
@@ -144,7 +144,7 @@ def report(name: str, rows: Sequence[Row], folder: Path) -> Path:
 
 
 def machine_description() -> dict[str, str | int]:
-    """Return what the figures depend on: processor, cores that may be used, versions."""
+    """Return what results depend on: processor, number of usable cores, versions."""
     return {
         "processor": _processor(),
         "cores": available_cores(),
@@ -162,10 +162,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _calls_a_turn(side: Callable[[], object], min_turn_s: float, wait: Callable[[], None]) -> int:
+def _calls_per_repeat(side: Callable[[], object], min_repeat_s: float, wait: Callable[[], None]) -> int:
     _seconds(side, 1, wait)
     once = _seconds(side, 1, wait)
-    return max(1, round(min_turn_s / max(once, 1e-9)))
+    return max(1, round(min_repeat_s / max(once, 1e-9)))
 
 
 def _seconds(side: Callable[[], object], count: int, wait: Callable[[], None]) -> float:
@@ -181,15 +181,15 @@ def _cells(entry: Row) -> tuple[str, ...]:
     share = "" if entry.share_of_limit is None else f"{entry.share_of_limit:.0%}"
     return (
         entry.name,
-        _figure(entry.ours),
-        _figure(entry.baseline),
+        _formatted(entry.ours),
+        _formatted(entry.baseline),
         f"{entry.ratio:.2f}x",
         entry.unit,
         share,
     )
 
 
-def _figure(value: float) -> str:
+def _formatted(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 

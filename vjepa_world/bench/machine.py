@@ -1,4 +1,4 @@
-"""What the machine can do at best, measured and not looked up: the limits that other benchmarks are held against."""
+"""Measured limits of this machine, which other benchmarks compare with: matrix products and memory bandwidth."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def copy_gbytes_per_s(device: str = "cpu") -> float:
 
 
 def run(config: BenchConfig) -> list[Row]:
-    """Measure bfloat16 beside float32 matrix products, and torch's copy beside numpy's."""
+    """Return the rates of matrix products, bfloat16 compared with float32, and of copies, torch compared with numpy."""
     device = resolve_device(config.device).type
     half, single = matmul_gflops(torch.bfloat16, device), matmul_gflops(torch.float32, device)
-    rows = [row("matmul bfloat16 beside float32", half, single, "GFLOP/s", limit=max(half, single))]
+    rows = [row("matmul bfloat16 compared with float32", half, single, "GFLOP/s", limit=max(half, single))]
     if device == "cpu":
         threads, alone = copy_gbytes_per_s(device), _numpy_copy_gbytes_per_s()
-        rows.append(row("copy, torch beside numpy", threads, alone, "GB/s", limit=max(threads, alone)))
+        rows.append(row("copy, torch compared with numpy", threads, alone, "GB/s", limit=max(threads, alone)))
     return rows
 
 

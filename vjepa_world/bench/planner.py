@@ -20,7 +20,7 @@ from torch import Tensor
 from planners import CEM, GoalL1, make_generators
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
-from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
+from vjepa_world.bench.memory import measured_in_process, peak_rise_gb, print_gb
 from vjepa_world.bench.references.planning import PlainPlanner, PlainSearch, plain_predictor
 from vjepa_world.bench.shipped_planner import shipped_rows
 from vjepa_world.models.config import (
@@ -99,7 +99,7 @@ def run(config: BenchConfig) -> list[Row]:
     rows = [_speed(number, config, device) for number in range(len(sizes))]
     for number in MEMORY[device.type]:
         words = (config.device, str(config.seed), str(number))
-        mine, theirs = (measured_by(__name__, side, *words) for side in ("ours", "plain"))
+        mine, theirs = (measured_in_process(__name__, side, *words) for side in ("ours", "plain"))
         rows.append(row(f"{sizes[number].name}, memory", mine, theirs, "GB", lower_is_better=True))
     rows += _compiled(config, device)
     return [*rows, *shipped_rows(config, device)]
@@ -323,8 +323,8 @@ def _measure_memory(kind: str, device_name: str, seed: int, number: int) -> floa
     few = Problem(size._replace(samples=ELITES), device, seed).side(kind)
     few(1)
     many = Problem(size, device, seed).side(kind)
-    return rise_gb(lambda: many(1), 1, device)
+    return peak_rise_gb(lambda: many(1), 1, device)
 
 
 if __name__ == "__main__":
-    show_gb(_measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+    print_gb(_measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

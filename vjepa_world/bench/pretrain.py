@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
-from vjepa_world.bench.memory import measured_by, rise_gb, show_gb
+from vjepa_world.bench.memory import measured_in_process, peak_rise_gb, print_gb
 from vjepa_world.bench.references.pretrain_step import PlainStep
 from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.models.config import EncoderConfig, MaskedPredictorConfig
@@ -78,7 +78,7 @@ def run(config: BenchConfig) -> list[Row]:
         label = f"{size.name}, {_word(ours.trainer.dtype)} beside plain {_word(dtype)}"
         rows.append(row(label, size.clips / pair.ours, size.clips / pair.baseline, "clips/s", limit=limit))
     words = (config.device, str(config.seed))
-    mine, theirs = (measured_by(__name__, side, *words) for side in ("ours", "plain"))
+    mine, theirs = (measured_in_process(__name__, side, *words) for side in ("ours", "plain"))
     rows.append(row(f"{size.name}, memory of a step", mine, theirs, "GB", lower_is_better=True))
     return rows
 
@@ -146,7 +146,7 @@ def _measure_memory(side: str, device_name: str, seed: int) -> float:
     device = resolve_device(device_name)
     size = LARGE if device.type == "cuda" else SMALL
     step = Ours(size, device, seed) if side == "ours" else Plain(size, device, seed, torch.float32)
-    return rise_gb(step, MEMORY_STEPS, device)
+    return peak_rise_gb(step, MEMORY_STEPS, device)
 
 
 def _word(dtype: torch.dtype) -> str:
@@ -158,4 +158,4 @@ def _waiter(device: torch.device) -> Any:
 
 
 if __name__ == "__main__":
-    show_gb(_measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    print_gb(_measure_memory(sys.argv[1], sys.argv[2], int(sys.argv[3])))

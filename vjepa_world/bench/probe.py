@@ -1,7 +1,7 @@
-"""What can be read off the shipped encoder with one matrix, beside the same encoder untrained and raw pixels.
+"""A linear probe of the shipped encoder, compared with the same encoder untrained and with raw pixels.
 
-A ridge regression from a frame's pooled features to the end effector's position, fitted on frames of training
-scenes and measured on test scenes, whose colours, textures, light and camera are disjoint from them.
+Ridge regression from a frame's pooled features to the end-effector position, fitted on frames of training scenes and
+evaluated on test scenes, whose colours, textures, light and camera are disjoint from them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TRAIN_FRAMES, TEST_FRAMES = 6000, 1000
 
 
 def run(config: BenchConfig) -> list[Row]:
-    """Return the mean errors [cm] of the shipped encoder beside the controls."""
+    """Return the mean errors [cm] of the shipped encoder, compared with the controls."""
     from vjepa_world.ops.ridge import linear_probe
     from vjepa_world.pretrained import shipped_checkpoint
     from vjepa_world.system.device import set_threads
@@ -35,13 +35,13 @@ def run(config: BenchConfig) -> list[Row]:
     ours = errors.pop("trained")
     errors["chance"] = chance
     return [
-        row(f"position probe against {name}", ours, error, "cm", lower_is_better=True)
+        row(f"position probe compared with {name}", ours, error, "cm", lower_is_better=True)
         for name, error in errors.items()
     ]
 
 
 def _frames(variation: Literal["train", "test"], count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return frames `[M, 3, H, W]` uint8 and positions `[M, 3]` [m], each of a scene of its own."""
+    """Return frames `[M, 3, H, W]` uint8 and positions `[M, 3]` [m], each of a different scene."""
     from vjepa_world.cli.shared.common import EnvConfig
 
     env = EnvConfig(variation=variation).make()

@@ -1,4 +1,4 @@
-"""A frame of the arm at 128 x 128 through OpenGL, beside MuJoCo's default picture quality."""
+"""Rendering a frame of the arm at 128 x 128 with OpenGL, compared with MuJoCo's default quality."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ DEFAULT_SHADOWS, DEFAULT_SAMPLES, DEFAULT_SLICES, DEFAULT_STACKS = 4096, 4, 28, 
 
 
 def run(config: object) -> list[Row]:
-    """Return the milliseconds a frame takes, with our settings and with MuJoCo's defaults."""
+    """Return the milliseconds per frame with our settings and with MuJoCo's defaults."""
     from envs.arm.model import build_model
     from envs.rendering import SceneRenderer  # chooses the OpenGL backend before mujoco is imported
 

@@ -1,7 +1,7 @@
-"""Opening large corpora: a list of a million rows from its index, and a folder of files with and without one.
+"""Opening large corpora: a list of a million rows from its index, and a folder of files with and without an index.
 
-The million names lead to a few hundred files by links between folders, so the list, the questions to the system and the
-index are of full size, and only the first reading of headers is not: that is measured on files of their own.
+The million names lead to a few hundred files through symbolic links to folders. The list, the system calls and the
+index have full size; only the first reading of headers has not, and is measured on separate files.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from vjepa_world.bench.harness import Row, row
 
 logger = logging.getLogger(__name__)
 
-ROWS, TARGETS = 1_000_000, 250
-FILES, A_FOLDER = 20_000, 500
+ROWS, DISTINCT_FILES = 1_000_000, 250
+FILES, FILES_PER_FOLDER = 20_000, 500
 
-#: What is allowed: seconds to open the rows again, and memory [GB] that this takes.
-MOST_S, MOST_GB = 10.0, 1.0
+#: Limits for opening the rows again: time [s] and memory [GB].
+MAX_S, MAX_GB = 10.0, 1.0
 
 _OPEN = """
 import sys, time
@@ -42,7 +42,7 @@ print(int(good.sum()), time.perf_counter() - start, memory_gb("VmHWM") - before)
 
 
 def run(config: BenchConfig) -> list[Row]:
-    """Return seconds and memory of opening corpora whose headers are known, beside what is allowed."""
+    """Return seconds and memory of opening corpora whose headers are indexed, compared with the limits."""
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         logger.info("writing a list of %d rows and a folder of %d files", ROWS, FILES)
@@ -51,13 +51,13 @@ def run(config: BenchConfig) -> list[Row]:
         again = [_opened(listed, home, ROWS) for _ in range(min(config.repeats, 3))]
         first_s = _opened(folder, home, FILES)[0]
         again_s = float(np.median([_opened(folder, home, FILES)[0] for _ in range(min(config.repeats, 3))]))
-    seconds, memory_gb = (float(np.median([found[place] for found in again])) for place in (0, 1))
-    name = f"opening a list of {ROWS:,} rows again, against the most allowed"
+    seconds, memory_gb = (float(np.median([measured[i] for measured in again])) for i in (0, 1))
+    name = f"opening a list of {ROWS:,} rows again, compared with the limit"
     return [
-        row(name, seconds, MOST_S, "s", lower_is_better=True),
-        row(f"{name}: memory", memory_gb, MOST_GB, "GB", lower_is_better=True),
+        row(name, seconds, MAX_S, "s", lower_is_better=True),
+        row(f"{name}: memory", memory_gb, MAX_GB, "GB", lower_is_better=True),
         row(
-            f"opening {FILES:,} files again, against the first time",
+            f"opening {FILES:,} files again, compared with the first time",
             again_s,
             first_s,
             "s",
@@ -67,10 +67,10 @@ def run(config: BenchConfig) -> list[Row]:
 
 
 def _opened(path: Path, home: Path, count: int) -> tuple[float, float]:
-    """Open a corpus in a process of its own; return the seconds and the memory [GB] that it took.
+    """Open a corpus in a separate process; return the seconds and the memory [GB] that it took.
 
     Raises:
-        RuntimeError: it has another number of usable segments.
+        RuntimeError: It has another number of usable segments.
     """
     environment = {**os.environ, "VJEPA_WORLD_CACHE": str(home / "cache")}
     done = subprocess.run(
@@ -84,29 +84,29 @@ def _opened(path: Path, home: Path, count: int) -> tuple[float, float]:
 
 
 def _make_list(home: Path) -> Path:
-    """Write a Parquet list of names that lead to the same few files, each by a link of its folder."""
+    """Write a Parquet list of names that lead to the same few files through links to their folder."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     videos = home / "videos"
-    _fill(videos, TARGETS)
-    links = [f"link_{number:05d}" for number in range(ROWS // TARGETS)]
+    _fill(videos, DISTINCT_FILES)
+    links = [f"link_{number:05d}" for number in range(ROWS // DISTINCT_FILES)]
     for link in links:
         (home / link).symlink_to(videos)
-    names = [f"{link}/clip_{number:06d}.mp4" for link in links for number in range(TARGETS)]
+    names = [f"{link}/clip_{number:06d}.mp4" for link in links for number in range(DISTINCT_FILES)]
     labels = [f"class {number % 400}" for number in range(ROWS)]
     pq.write_table(pa.table({"path": names, "label": labels}), home / "list.parquet")
     return home / "list.parquet"
 
 
 def _make_folder(home: Path) -> Path:
-    for first in range(0, FILES, A_FOLDER):
-        _fill(home / "files" / f"{first // A_FOLDER:03d}", A_FOLDER)
+    for first in range(0, FILES, FILES_PER_FOLDER):
+        _fill(home / "files" / f"{first // FILES_PER_FOLDER:03d}", FILES_PER_FOLDER)
     return home / "files"
 
 
 def _fill(folder: Path, count: int) -> None:
-    """Write copies of one video of a second, as old as files of a corpus are."""
+    """Write copies of a video of one second, with a modification time in the past as in a real corpus."""
     from vjepa_world.data.video.writer import write_video
 
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""One planned action of the shipped model, from a picture to the action: how long, and how long at worst."""
+"""Time of one planned action of the shipped model, from image to action: median and high percentiles."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from vjepa_world.planning.config import SHIPPED, ExecutionConfig, InferenceConfi
 if TYPE_CHECKING:
     import gymnasium
 
-#: Actions whose times make the percentiles.
+#: Number of actions whose times are measured for the percentiles.
 ACTIONS = 300
 
-#: Turns of the published search.
-TURNS = 3
+#: Repetitions of the published search.
+PUBLISHED_REPEATS = 3
 
 #: V-JEPA 2-AC's search (arXiv:2506.09985).
 PUBLISHED = PlanningConfig(planner=CEMConfig(num_samples=800, num_iterations=10, num_elites=10))
 
-#: What reaches as often as the default with a fifth of its samples (docs/planning.md has the figures).
+#: Reaches the goal as often as the default with a fifth of its samples (results: docs/planning.md).
 QUICK = PlanningConfig(
     planner=ICEMConfig(num_samples=20, num_elites=5, initial_std=1.0), execution=ExecutionConfig(propose=True)
 )
 
 
 def shipped_rows(config: BenchConfig, device: torch.device) -> list[Row]:
-    """Return the rows of the shipped model: seconds an action, encoding included."""
+    """Return the rows of the shipped model: seconds per action, including encoding."""
     env = EnvConfig(variation="test").make()
     observation, info = env.reset(seed=config.seed)
     box = cast("gymnasium.spaces.Box", env.action_space)
@@ -51,16 +51,16 @@ def shipped_rows(config: BenchConfig, device: torch.device) -> list[Row]:
     wait = torch.cuda.synchronize if device.type == "cuda" else None
     rows = []
     with torch.no_grad():
-        for name, side in (("published", published), ("float32's", exact), ("quick", quick)):
-            repeats = TURNS if side is published else config.repeats
+        for name, side in (("the published one", published), ("float32", exact), ("the quick one", quick)):
+            repeats = PUBLISHED_REPEATS if side is published else config.repeats
             pair = time_pair(default, side, repeats=repeats, synchronize=wait)
-            label = f"planned action, default search beside the {name}"
+            label = f"planned action, default search compared with {name}"
             rows.append(row(label, pair.ours, pair.baseline, "s", lower_is_better=True))
         times = _seconds(default, ACTIONS)
     env.close()
     middle, *worst = percentiles(times, (50, 95, 99))
     for percent, seconds in zip((95, 99), worst, strict=True):
-        label = f"planned action, {percent} of 100 within, beside the median"
+        label = f"planned action, {percent}th percentile compared with the median"
         rows.append(row(label, seconds, middle, "s", lower_is_better=True))
     return rows
 
@@ -69,6 +69,6 @@ def _seconds(side: Callable[[], Any], count: int) -> list[float]:
     taken = []
     for _ in range(count):
         started = time.perf_counter()
-        side()  # an action is in the processor's memory: there is nothing more to wait for
+        side()  # the action is in CPU memory, so the device has finished
         taken.append(time.perf_counter() - started)
     return taken

@@ -1,4 +1,4 @@
-"""Windows of robot trajectories at random places of a LeRobotDataset, read by processes: how many a second, and exact.
+"""Reading windows from random positions of a LeRobotDataset with several processes: windows/s, with exact frames.
 
 Shapes: T = 8 frames of a window, C = 3 channels (RGB), H W pixels.
 """
@@ -26,14 +26,14 @@ from vjepa_world.errors import ConfigError
 
 WINDOW, SIDE, FPS, ROWS = 8, 128, 10, 100
 
-#: Processes that read, and the windows/s that are asked of them.
-READERS, LEAST = 2, 40.0
+#: Processes that read, and the windows/s that they should reach.
+READERS, MIN_WINDOWS_PER_S = 2, 40.0
 
-BATCH, WINDOWS, TURNS = 8, 400, 3
+BATCH, WINDOWS, MAX_REPEATS = 8, 400, 3
 
 
 def import_decord() -> ModuleType:
-    """Return decord, which frames and speeds are compared with.
+    """Return the module decord, whose frames and speed ours are compared with.
 
     Raises:
         ConfigError: It is not installed.
@@ -47,42 +47,42 @@ def import_decord() -> ModuleType:
 
 
 def windows_row(scratch: Path, videos: list[Path], config: BenchConfig) -> Row:
-    """Return windows/s out of a LeRobotDataset whose episodes show the videos, against those that are asked for.
+    """Return windows/s from a LeRobotDataset whose episodes show the videos, compared with the target.
 
     Raises:
-        RuntimeError: A window's frames are not those that decoding from end to end gives.
+        RuntimeError: A window's frames differ from those of decoding the whole files.
     """
     dataset = write_trajectories(scratch / "trajectories", videos)
-    seeds = range(config.seed, config.seed + min(config.repeats, TURNS))
+    seeds = range(config.seed, config.seed + min(config.repeats, MAX_REPEATS))
     rates = [windows_per_second(dataset, WINDOWS, seed) for seed in seeds]
-    name = f"windows of {WINDOW} frames of {SIDE} pixels, {READERS} processes, against those asked for"
-    return row(name, median(rates), LEAST, "windows/s")
+    name = f"windows of {WINDOW} frames of {SIDE} pixels, {READERS} processes, compared with the target"
+    return row(name, median(rates), MIN_WINDOWS_PER_S, "windows/s")
 
 
 def windows_per_second(path: Path, count: int, seed: int) -> float:
-    """Return how many windows of consecutive rows are read a second.
+    """Return how many windows of consecutive rows are read per second.
 
     Args:
-        path: The dataset's folder; it has one camera, and nothing but its episodes in the videos.
-        count: How many windows to read.
-        seed: Decides which.
+        path: The dataset's folder; it has one camera, and its videos contain its episodes only.
+        count: Number of windows to read.
+        seed: Seed of their positions.
 
     Raises:
-        RuntimeError: A window's frames are not those that decoding from end to end gives.
+        RuntimeError: A window's frames differ from those of decoding the whole files.
     """
     windows = _Windows(path, count, seed)
     loader = DataLoader(
         cast("Dataset[Tensor]", windows), batch_size=BATCH, num_workers=READERS, drop_last=True
     )
-    before = 2 * READERS  # batches that are made while processes start
+    warm_up = 2 * READERS  # batches that are read while processes start
     read, start = [], 0.0
     for number, batch in enumerate(loader):
-        if number == before:
+        if number == warm_up:
             start = time.perf_counter()
         read.append(batch)
     seconds = time.perf_counter() - start
     _compare(path, windows, torch.cat(read))
-    return (len(read) - before - 1) * BATCH / seconds
+    return (len(read) - warm_up - 1) * BATCH / seconds
 
 
 def write_trajectories(path: Path, videos: list[Path]) -> Path:
@@ -108,7 +108,7 @@ def write_trajectories(path: Path, videos: list[Path]) -> Path:
 
 
 class _Windows:
-    """Windows at random places, uint8 `[T, C, H, W]` each."""
+    """Windows at random positions, uint8 `[T, C, H, W]` each."""
 
     def __init__(self, path: Path, count: int, seed: int) -> None:
         self.dataset = LeRobotDataset(path)
@@ -126,23 +126,23 @@ class _Windows:
 
 
 def _compare(path: Path, windows: _Windows, read: Tensor) -> None:
-    """Hold windows `[B, T, C, H, W]` against decord's frames of the whole files, one after the other."""
+    """Compare windows `[B, T, C, H, W]` with decord's frames of the whole files, decoded sequentially."""
     decord = import_decord()
 
     starts = np.concatenate([[0], np.cumsum(windows.lengths)])
-    wanted: dict[int, list[tuple[int, int]]] = {}
+    requested: dict[int, list[tuple[int, int]]] = {}
     for number in range(len(read)):
         first = int(starts[windows.episodes[number]] + windows.firsts[number])
         for t in range(WINDOW):
-            wanted.setdefault(first + t, []).append((number, t))
-    place = 0
+            requested.setdefault(first + t, []).append((number, t))
+    position = 0
     for file in sorted(path.glob("videos/**/*.mp4")):
         reader = decord.VideoReader(str(file), ctx=decord.cpu(0), num_threads=1)
         for _ in range(len(reader)):
             frame = torch.from_numpy(reader.next().asnumpy()).permute(2, 0, 1)
-            for number, t in wanted.get(place, ()):
+            for number, t in requested.get(position, ()):
                 if not torch.equal(read[number, t], frame):
-                    raise RuntimeError(f"window {number}, frame {t}: it is not frame {place} of {path}")
-            place += 1
-    if place != starts[-1]:
-        raise RuntimeError(f"the videos of {path} have {place} frames, and its rows are {starts[-1]}")
+                    raise RuntimeError(f"window {number}, frame {t}: it is not frame {position} of {path}")
+            position += 1
+    if position != starts[-1]:
+        raise RuntimeError(f"the videos of {path} have {position} frames, expected {starts[-1]}, one per row")
