@@ -1,4 +1,4 @@
-"""The two sides of the fine-tuning benchmark compute the same thing."""
+"""Both sides of the fine-tuning benchmark compute the same loss and gradients."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def test_the_plain_step_trains_its_predictor_alone() -> None:
+def test_the_plain_step_trains_only_its_predictor() -> None:
     _, plain = both_sides()
     before = [p.clone() for p in plain.encoder.parameters()]
     losses = [plain(*windows(), torch.float32) for _ in range(10)]
@@ -99,7 +99,7 @@ def test_the_plain_step_trains_its_predictor_alone() -> None:
     assert all(torch.equal(now, then) for now, then in zip(plain.encoder.parameters(), before, strict=True))
 
 
-def test_both_sides_begin_with_the_same_weights_and_windows() -> None:
+def test_both_sides_start_with_the_same_weights_and_windows() -> None:
     size = finetune.Size("tiny", ENCODER, PREDICTOR, windows=2, frames=FRAMES, slices=2)
     ours = finetune.Ours(size, torch.device("cpu"), seed=0)
     model, batch = ours.task.model, ours.batch
@@ -111,12 +111,14 @@ def test_both_sides_begin_with_the_same_weights_and_windows() -> None:
         teacher = (found.teacher_forced - features[:, 1:]).abs().mean().item()
         published = published_loss(model, batch.frames, batch.actions, batch.states).item()
     assert plain() == pytest.approx(published, rel=1e-4)
-    assert ours()["loss_teacher"].item() == pytest.approx(teacher, rel=0.02)  # in the machine's own precision
+    assert ours()["loss_teacher"].item() == pytest.approx(
+        teacher, rel=0.02
+    )  # in the machine's default precision
     assert ours.step == 1
 
 
-def test_the_cache_holds_what_is_decoded_and_encoded(tmp_path: Path) -> None:
-    """To the last bit of bfloat16, in which features are kept; numbers and small pictures are the same ones."""
+def test_the_cache_contains_the_encoded_features(tmp_path: Path) -> None:
+    """To the last bit of bfloat16, in which features are stored; actions and small images are identical."""
     model = WorldModelConfig(encoder=ENCODER, predictor=PREDICTOR, latents=LatentsConfig(side=2))
     size = Size("tiny", model, windows=3, frames=FRAMES, episodes=2, steps=6)
     both = CacheAndDecoder(size, tmp_path, torch.device("cpu"), seed=0)
@@ -124,7 +126,7 @@ def test_the_cache_holds_what_is_decoded_and_encoded(tmp_path: Path) -> None:
     cached, decoded = both.cached.read(draw), both.decoded.read(draw)
     assert cached.features is not None and decoded.frames is not None
     assert cached.images is not None and decoded.images is not None
-    own = resolve_precision("auto", torch.device("cpu"))  # the machine's own, as the cache was made
+    own = resolve_precision("auto", torch.device("cpu"))  # the machine's default, in which the cache was made
     with torch.autocast("cpu", own, enabled=own != torch.float32):
         fresh = both.model.frozen_features(decoded.frames.flatten(0, 1)).unflatten(0, (3, FRAMES))
     torch.testing.assert_close(cached.features, fresh.float(), rtol=2**-8, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The plain planning loop computes what our world model and planner compute, the slow way."""
+"""The plain planning loop gives the same results as our world model and planner."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SAMPLES, ITERATIONS = 12, 3
 
 @pytest.fixture(scope="module")
 def model() -> LatentWorldModel:
-    """A world model with weights of some size, and statistics of its own."""
+    """A world model with random weights and statistics."""
     torch.manual_seed(0)
     model = LatentWorldModel(CONFIG)
     robot = model.predictor.robot()
@@ -82,7 +82,7 @@ def scene(frames: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def actions_of(samples: int, horizon: int) -> Tensor:
-    """Actions that turn too, `[S, K, 7]`."""
+    """Actions with rotation, `[S, K, 7]`."""
     return 0.3 * torch.randn(samples, horizon, 7, generator=torch.Generator().manual_seed(5))
 
 
@@ -127,13 +127,13 @@ def test_the_search_is_ours_given_the_same_noise(model: LatentWorldModel, horizo
     assert (plain.mean[:, [0, 1, 2, 6]].abs() > 1e-3).any(dim=0).all()
 
 
-def test_the_last_features_are_those_that_were_judged(model: LatentWorldModel) -> None:
+def test_the_last_features_are_those_of_the_last_energies(model: LatentWorldModel) -> None:
     _, plain = searched(model, 2)
     distance = (plain.features - scene(1)[2]).abs().flatten(1).mean(dim=1)
     torch.testing.assert_close(distance, plain.energies[-1])
 
 
-def test_the_answer_leaves_small_changes_of_the_gripper_out(model: LatentWorldModel) -> None:
+def test_small_changes_of_the_gripper_are_set_to_zero(model: LatentWorldModel) -> None:
     features, states, goal, _ = scene(1)
     noise = torch.randn(1, SAMPLES, 8, 7, generator=torch.Generator().manual_seed(1))
     plan = planner_of(model).plan(features, states, goal, noise)
@@ -143,10 +143,10 @@ def test_the_answer_leaves_small_changes_of_the_gripper_out(model: LatentWorldMo
     assert torch.equal(plan.actions[:, :6], plan.mean[:, :6])
 
 
-def test_frames_before_the_newest_are_seen_with_their_actions(model: LatentWorldModel) -> None:
+def test_earlier_frames_are_used_with_their_actions(model: LatentWorldModel) -> None:
     features, states, _, past = scene(3)
     actions = actions_of(1, 2)
-    found = planner_of(model).imagine(features, states, actions, past)
+    found = planner_of(model).rollout(features, states, actions, past)
     taken = torch.cat([past, actions], dim=1)
     with torch.no_grad():
         for count in (3, 4):
@@ -156,14 +156,14 @@ def test_frames_before_the_newest_are_seen_with_their_actions(model: LatentWorld
             following = apply_action(states[:, -1:], taken[:, count - 1 : count], wrap=True)
             states = torch.cat([states, following], dim=1)
     torch.testing.assert_close(found, features[:, -1], rtol=1e-5, atol=1e-5)
-    other = planner_of(model).imagine(*scene(3)[:2], actions, past + 1)
+    other = planner_of(model).rollout(*scene(3)[:2], actions, past + 1)
     assert (other - found).abs().max() > 1e-2
 
 
-def test_bfloat16_computes_the_same_less_exactly(model: LatentWorldModel) -> None:
+def test_bfloat16_gives_the_same_with_less_precision(model: LatentWorldModel) -> None:
     features, states, _, _ = scene(1)
-    exact = planner_of(model).imagine(features, states, actions_of(4, 2))
-    half = planner_of(model, torch.bfloat16).imagine(features, states, actions_of(4, 2)).float()
+    exact = planner_of(model).rollout(features, states, actions_of(4, 2))
+    half = planner_of(model, torch.bfloat16).rollout(features, states, actions_of(4, 2)).float()
     error = (half - exact).abs().max().item()
     assert 1e-4 < error < 0.2
 
@@ -178,12 +178,12 @@ def test_poses_are_those_of_the_batched_rule_one_by_one() -> None:
     assert next_poses(poses.float(), actions.float()).dtype == torch.float32
 
 
-def test_poses_are_turned_rightly_at_the_gimbal_lock() -> None:
+def test_poses_are_right_at_the_gimbal_lock() -> None:
     upright = torch.tensor([[[0.0, 0.0, 0.0, 0.3, np.pi / 2, 0.2, 0.0]]], dtype=torch.float64)
     nothing = torch.zeros(1, 1, 7, dtype=torch.float64)
     turn = torch.tensor([[[0.0, 0.0, 0.0, 0.0, -1.0, 0.4, 0.0]]], dtype=torch.float64)
-    there = next_poses(next_poses(upright, nothing), turn)
-    torch.testing.assert_close(there, apply_action(upright, turn, wrap=True))
+    final = next_poses(next_poses(upright, nothing), turn)
+    torch.testing.assert_close(final, apply_action(upright, turn, wrap=True))
 
 
 def test_a_model_of_another_kind_is_refused() -> None:
@@ -195,15 +195,17 @@ def test_a_model_of_another_kind_is_refused() -> None:
 def test_too_long_a_horizon_is_refused(model: LatentWorldModel) -> None:
     planner = PlainPlanner(plain_predictor(model, frames=3), SEARCH, torch.float32)
     features, states, _, past = scene(2)
-    assert planner.imagine(features, states, actions_of(2, 2), past).shape == (2, 9, 24)
-    with pytest.raises(ConfigError, match="2 frames and a horizon of 3 need 4 frames at once; .* made for 3"):
-        planner.imagine(features, states, actions_of(2, 3), past)
+    assert planner.rollout(features, states, actions_of(2, 2), past).shape == (2, 9, 24)
+    with pytest.raises(
+        ConfigError, match="2 frames and a horizon of 3 need 4 frames at once; .* built for 3"
+    ):
+        planner.rollout(features, states, actions_of(2, 3), past)
 
 
 def test_past_actions_that_are_missing_are_refused(model: LatentWorldModel) -> None:
     features, states, _, past = scene(3)
     planner = planner_of(model)
-    with pytest.raises(ConfigError, match="3 frames come with 0 past actions; allowed is .*, 2"):
-        planner.imagine(features, states, actions_of(2, 1))
+    with pytest.raises(ConfigError, match="3 frames come with 0 past actions; expected .*, 2"):
+        planner.rollout(features, states, actions_of(2, 1))
     with pytest.raises(ConfigError, match="3 frames come with 1 past actions"):
-        planner.imagine(features, states, actions_of(2, 1), past[:, 1:])
+        planner.rollout(features, states, actions_of(2, 1), past[:, 1:])

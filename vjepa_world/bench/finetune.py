@@ -1,7 +1,7 @@
-"""A fine-tuning step beside V-JEPA 2-AC's written plainly: speed and memory; and with its cache beside none.
+"""A fine-tuning step compared with a plain PyTorch implementation of V-JEPA 2-AC's, and with and without feature cache.
 
-Both sides of the first pairs have the same weights and decoded windows; ours is what `vjepa-world finetune` runs with
-`features.cache=false`, once the windows are decoded.
+Both sides of the first comparisons have the same weights and decoded windows. Ours is what `vjepa-world finetune` runs
+with `features.cache=false`, after decoding.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from vjepa_world.training.finetune.task import FinetuneTask
 from vjepa_world.training.finetune.trajectory_sources import WindowDraw
 from vjepa_world.training.finetune.window_batches import WindowBatch
 
-#: Steps that each side takes at most, for a step takes seconds on a processor.
-TURNS = 5
+#: Most steps of each side: a step takes seconds on a CPU.
+MAX_REPEATS = 5
 
-#: Memory is measured over this many steps of each side.
+#: Number of steps over which the memory of each side is measured.
 MEMORY_STEPS = 2
 
-#: V-JEPA 2-AC's objective and rate.
+#: V-JEPA 2-AC's objective and learning rate.
 OBJECTIVE = FinetuneObjective(loss="l1", rollout=2, motion_share=0.0)
 LR = 4.25e-4
 
-FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Size(NamedTuple):
-    """What is trained on: `windows` windows of `frames` frames a step, which ours cuts into `slices`."""
+    """Model and batch: `windows` windows of `frames` frames per step, which ours splits into `slices` micro-batches."""
 
     name: str
     encoder: EncoderConfig
@@ -88,29 +88,31 @@ LARGE = Size(
 
 
 def run(config: BenchConfig) -> list[Row]:
-    """Return windows/s and memory beside the plain step in both number formats, and the cache beside no cache."""
+    """Return windows/s and memory compared with the plain step in both precisions, and with and without the cache."""
     set_threads(0)
     device = resolve_device(config.device)
     size = LARGE if device.type == "cuda" else SMALL
     wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else None
     rows = []
-    for word, dtype in FORMATS.items():
+    for precision, dtype in PRECISIONS.items():
         ours = Ours(size, device, config.seed)
         plain = Plain(size, ours.task.model, ours.batch, device, dtype)
-        pair = time_pair(ours, plain, repeats=min(config.repeats, TURNS), synchronize=wait)
-        label = f"{size.name}, {str(ours.trainer.dtype).removeprefix('torch.')} beside plain {word}"
+        pair = time_pair(ours, plain, repeats=min(config.repeats, MAX_REPEATS), synchronize=wait)
+        label = (
+            f"{size.name}, {str(ours.trainer.dtype).removeprefix('torch.')} compared with plain {precision}"
+        )
         rows.append(row(label, size.windows / pair.ours, size.windows / pair.baseline, "windows/s"))
-    words = (config.device, str(config.seed))
-    mine = measured_in_process(__name__, "ours", *words)
-    for word in FORMATS:
-        theirs = measured_in_process(__name__, word, *words)
-        label = f"{size.name}, memory of a step beside plain {word}"
+    arguments = (config.device, str(config.seed))
+    mine = measured_in_process(__name__, "ours", *arguments)
+    for precision in PRECISIONS:
+        theirs = measured_in_process(__name__, precision, *arguments)
+        label = f"{size.name}, memory of a step compared with plain {precision}"
         rows.append(row(label, mine, theirs, "GB", lower_is_better=True))
     return [*rows, cache_row(config, device)]
 
 
 class Ours:
-    """Our step, call by call."""
+    """Our implementation; each call takes a step."""
 
     def __init__(self, size: Size, device: torch.device, seed: int) -> None:
         trainer = TrainerConfig(
@@ -151,7 +153,7 @@ class Ours:
 
 
 class Plain:
-    """The plain step on the same windows, from the same weights, call by call."""
+    """The plain step on the same windows, starting from the same weights; each call takes a step."""
 
     def __init__(
         self,
@@ -177,23 +179,23 @@ class Plain:
     def __call__(self) -> float:
         """Take a step."""
         assert self.batch.frames is not None
-        numbers = (self.batch.frames, self.batch.actions, self.batch.states)
-        frames, actions, states = (part.to(self.device) for part in numbers)
+        tensors = (self.batch.frames, self.batch.actions, self.batch.states)
+        frames, actions, states = (tensor.to(self.device) for tensor in tensors)
         return self.step(frames, actions, states, self.dtype)
 
 
 class _NoReader:
     def read(self, draw: WindowDraw) -> WindowBatch:
-        """Give nothing: the benchmark has its own batch."""
+        """Not called: the benchmark has its own batch."""
         raise NotImplementedError
 
     def stream(self, draws: Iterator[WindowDraw]) -> Iterator[WindowBatch]:
-        """Give nothing."""
+        """Return no batches."""
         return iter(())
 
 
 def _windows(size: Size, seed: int) -> WindowBatch:
-    """Return windows of noise: what is in them changes no figure."""
+    """Return windows of noise: the content does not affect speed or memory."""
     generator = torch.Generator().manual_seed(seed)
     shape = (size.windows, size.frames, 3, size.encoder.image_size, size.encoder.image_size)
     return WindowBatch(
@@ -216,7 +218,7 @@ def _measure_memory(side: str, device_name: str, seed: int) -> float:
     if side == "ours":
         return peak_rise_gb(ours, MEMORY_STEPS, device)
     model, batch = ours.task.model, ours.batch
-    return peak_rise_gb(Plain(size, model, batch, device, FORMATS[side]), MEMORY_STEPS, device)
+    return peak_rise_gb(Plain(size, model, batch, device, PRECISIONS[side]), MEMORY_STEPS, device)
 
 
 if __name__ == "__main__":

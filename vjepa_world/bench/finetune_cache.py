@@ -1,4 +1,4 @@
-"""A fine-tuning step on cached features beside the same step that decodes and encodes its windows."""
+"""A fine-tuning step on cached features, compared with the same step that decodes and encodes its windows."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from vjepa_world.training.finetune.window_batches import (
     WindowReader,
 )
 
-TURNS = 5
+MAX_REPEATS = 5
 
 
 class Size(NamedTuple):
-    """What is trained on: `windows` windows of `frames` frames a step, of `episodes` episodes of `steps` actions."""
+    """Model and data: `windows` windows of `frames` frames per step, from `episodes` episodes of `steps` actions."""
 
     name: str
     model: WorldModelConfig
@@ -59,13 +59,13 @@ SMALL = Size(
 
 
 class CacheAndDecoder:
-    """A fine-tuning of the simulated arm whose windows come out of the cache or are decoded and encoded.
+    """Fine-tuning on data of the simulated arm, with windows from the cache or decoded and encoded.
 
     Args:
-        size: What is trained.
+        size: Model and data.
         scratch: An empty folder for the data and its features.
-        device: What is trained on.
-        seed: Where the recording and the draws come from.
+        device: The device of the training.
+        seed: Seed of the recording and of the windows.
     """
 
     def __init__(self, size: Size, scratch: Path, device: torch.device, seed: int) -> None:
@@ -114,7 +114,7 @@ class CacheAndDecoder:
         )
 
     def draw(self, step: int) -> WindowDraw:
-        """Return a step's windows, the same for both."""
+        """Return the windows of a step, the same for both sides."""
         return draw_step(self.sources, seed=self.seed, step=step, count=self.size.windows, views="one")
 
     def take(self, reader: WindowReader) -> Any:
@@ -124,17 +124,17 @@ class CacheAndDecoder:
 
 
 def cache_row(config: BenchConfig, device: torch.device, size: Size = SMALL) -> Row:
-    """Return windows/s with the cache, whose making is not counted, beside decoding and encoding at each step."""
+    """Return windows/s with the cache (already built), compared with decoding and encoding at each step."""
     wait = partial(torch.cuda.synchronize, device) if device.type == "cuda" else None
     with tempfile.TemporaryDirectory() as scratch:
         both = CacheAndDecoder(size, Path(scratch), device, config.seed)
         pair = time_pair(
             partial(both.take, both.cached),
             partial(both.take, both.decoded),
-            repeats=min(config.repeats, TURNS),
+            repeats=min(config.repeats, MAX_REPEATS),
             synchronize=wait,
         )
-    label = f"{size.name}, cached beside decoded and encoded"
+    label = f"{size.name}, cached compared with decoded and encoded"
     return row(label, size.windows / pair.ours, size.windows / pair.baseline, "windows/s")
 
 

@@ -1,6 +1,6 @@
-"""Planning beside the published loop written plainly: the same weights, samples and iterations, in one run.
+"""Planning compared with a plain implementation of the published loop: same weights, samples and iterations.
 
-And one planned action of the shipped model: how long it takes, and how long at worst.
+It also measures one planned action of the shipped model: median time and high percentiles.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ from vjepa_world.training.engine.matrix_rate import matrix_rate
 PATCH = 16
 ELITES = 10
 
-#: The published box: 7.5 cm an axis, no rotation, three quarters of the gripper's way.
+#: The published action bounds: 7.5 cm per axis, no rotation, three quarters of the gripper's range.
 BOX = (0.075, 0.075, 0.075, 0.0, 0.0, 0.0, 0.75)
 
 
 class Size(NamedTuple):
-    """What is planned.
+    """Model and search of a planning benchmark.
 
     Attributes:
-        name: Of the row.
-        predictor: Width, depth and heads of V-JEPA 2-AC's kind of predictor.
+        name: Name in the results.
+        predictor: Width, depth and number of heads of a predictor like V-JEPA 2-AC's.
         side: Tokens along a side of a frame.
-        width: Of the features.
-        samples: In an iteration.
-        iterations: Of the search.
-        run: Iterations that are run on both sides: each takes as long, and the plain loop takes minutes.
+        width: Feature width.
+        samples: Samples per iteration.
+        iterations: Iterations of the search.
+        run: Iterations that are run on both sides; all take equally long, and the plain loop takes minutes.
         horizon: Steps planned ahead.
-        frames: Of the context.
-        turns: Of each side.
+        frames: Frames of the context.
+        repeats: Most repetitions of each side.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Size(NamedTuple):
     run: int
     horizon: int
     frames: int
-    turns: int
+    repeats: int
 
 
 SMALL, MIDDLE, LARGE = (192, 6, 6), (384, 12, 6), (1024, 24, 16)
@@ -79,39 +79,39 @@ SIZES = {
         Size("2.7M, 64 tokens, 64 x 3, H=1", SMALL, 8, 192, 64, 3, 3, 1, 1, 5),
         Size("2.7M, 64 tokens, 64 x 3, H=5", SMALL, 8, 192, 64, 3, 3, 5, 1, 2),
         Size("22M, 256 tokens, 64 x 2, H=2", MIDDLE, 16, 384, 64, 2, 2, 2, 1, 1),
-        Size("2.7M, 64 tokens, 300 x 10, H=5, 4 frames seen", SMALL, 8, 192, 300, 10, 1, 5, 4, 1),
+        Size("2.7M, 64 tokens, 300 x 10, H=5, 4 context frames", SMALL, 8, 192, 300, 10, 1, 5, 4, 1),
     ),
     "cuda": (
-        Size("2.7M, 64 tokens, 300 x 10, H=5, 4 frames seen", SMALL, 8, 192, 300, 10, 10, 5, 4, 3),
+        Size("2.7M, 64 tokens, 300 x 10, H=5, 4 context frames", SMALL, 8, 192, 300, 10, 10, 5, 4, 3),
         Size("305M, 256 tokens, 800 x 10, H=1", LARGE, 16, 1408, 800, 10, 10, 1, 1, 2),
     ),
 }
 
-#: Numbers of the sizes whose memory is measured.
+#: Indices of the sizes whose memory is measured.
 MEMORY = {"cpu": (1, 2), "cuda": (0, 1)}
 
 
 def run(config: BenchConfig) -> list[Row]:
-    """Return seconds a plan and memory beside the plain loop's, by size; what compiling gives; the shipped model."""
+    """Return seconds per plan and memory compared with the plain loop, gains of compiling, and the shipped model."""
     set_threads(0)
     device = resolve_device(config.device)
     sizes = SIZES[device.type]
     rows = [_speed(number, config, device) for number in range(len(sizes))]
     for number in MEMORY[device.type]:
-        words = (config.device, str(config.seed), str(number))
-        mine, theirs = (measured_in_process(__name__, side, *words) for side in ("ours", "plain"))
+        arguments = (config.device, str(config.seed), str(number))
+        mine, theirs = (measured_in_process(__name__, side, *arguments) for side in ("ours", "plain"))
         rows.append(row(f"{sizes[number].name}, memory", mine, theirs, "GB", lower_is_better=True))
     rows += _compiled(config, device)
     return [*rows, *shipped_rows(config, device)]
 
 
 class Problem:
-    """One planning problem of a size: random weights, features and noise, which change no figure.
+    """One planning problem of a size, with random weights, features and noise, which do not affect speed or memory.
 
     Args:
-        size: What is planned.
-        device: Where.
-        seed: Of everything drawn.
+        size: Model and search.
+        device: The device of model and data.
+        seed: Seed of all random numbers.
     """
 
     def __init__(self, size: Size, device: torch.device, seed: int) -> None:
@@ -122,8 +122,8 @@ class Problem:
         tokens, frames = size.side**2, size.frames
         features = torch.randn(1, frames, tokens, size.width, generator=generator)
         states = torch.rand(1, frames, 7, generator=generator)
-        done = 0.05 * torch.randn(1, frames - 1, 7, generator=generator)
-        self.context = Context(features.to(device), states.to(device), None, done.to(device))
+        past_actions = 0.05 * torch.randn(1, frames - 1, 7, generator=generator)
+        self.context = Context(features.to(device), states.to(device), None, past_actions.to(device))
         self.goal = torch.randn(1, tokens, size.width, generator=generator).to(device)
 
     def side(self, kind: str) -> Callable[[int], object]:
@@ -150,8 +150,8 @@ class Problem:
                 momentum_std=0.75,
                 answer="mean",
             )
-            seen = replace(self.context)  # a new one: what is prepared of it is paid for
-            return cem.plan(seen, self.goal, generators=make_generators([self.seed]))
+            context = replace(self.context)  # a new one, so that its preparation is measured too
+            return cem.plan(context, self.goal, generators=make_generators([self.seed]))
 
         return plan
 
@@ -168,7 +168,7 @@ class Problem:
         return plan
 
     def _noise(self, iterations: int) -> Tensor:
-        """Return what our search draws, `[I, S, K, A]`."""
+        """Return the noise that our search draws, `[I, S, K, A]`."""
         (generator,) = make_generators([self.seed])
         shape = (self.size.samples, self.size.horizon, len(BOX))
         drawn = [torch.randn(shape, generator=generator) for _ in range(iterations)]
@@ -186,8 +186,10 @@ def _model(size: Size) -> LatentWorldModel:
         normalize=True,
         wrap_angles=True,
     )
-    heads_seen = max(1, size.width // 64)
-    encoder = EncoderConfig(image_size=PATCH * size.side, embed_dim=size.width, depth=1, num_heads=heads_seen)
+    encoder_heads = max(1, size.width // 64)
+    encoder = EncoderConfig(
+        image_size=PATCH * size.side, embed_dim=size.width, depth=1, num_heads=encoder_heads
+    )
     model = LatentWorldModel(
         WorldModelConfig(
             encoder=encoder,
@@ -203,43 +205,43 @@ def _model(size: Size) -> LatentWorldModel:
     return model
 
 
-class Side:
-    """One side of a pair in a process of its own, so that it has the memory settings that it comes with.
+class SideProcess:
+    """One side of a comparison in a separate process, so that each has its own memory settings.
 
-    It waits while the other one works.
+    It waits while the other side runs.
 
     Args:
         kind: ours, compiled or plain.
-        number: Of the size.
+        number: Index of the size.
         config: Device and seed.
     """
 
     def __init__(self, kind: str, number: int, config: BenchConfig) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self._here, there = spawn.Pipe()
+        self._pipe, remote = spawn.Pipe()
         self._process = spawn.Process(
-            target=_serve, args=(there, kind, number, config.device, config.seed), daemon=True
+            target=_serve, args=(remote, kind, number, config.device, config.seed), daemon=True
         )
         self._process.start()
-        there.close()
+        remote.close()
 
     def seconds(self, iterations: int) -> float:
-        """Return how long a plan takes."""
-        self._here.send(iterations)
+        """Return the duration of a plan [s]."""
+        self._pipe.send(iterations)
         try:
-            taken: float = self._here.recv()
+            taken: float = self._pipe.recv()
         except EOFError as error:
-            raise RuntimeError("a side of the benchmark has died; what it said is above") from error
+            raise RuntimeError("a process of the benchmark died; its error message is above") from error
         return taken
 
     def close(self) -> None:
         """End the process."""
-        self._here.close()
+        self._pipe.close()
         self._process.join()
 
 
 def _serve(pipe: Connection, kind: str, number: int, device_name: str, seed: int) -> None:
-    """Plan as often as the pipe asks for, and answer with the seconds."""
+    """Plan for each number of iterations received from the pipe, and send the seconds."""
     set_threads(0)
     device = resolve_device(device_name)
     problem = Problem(SIZES[device.type][number], device, seed)
@@ -254,7 +256,7 @@ def _serve(pipe: Connection, kind: str, number: int, device_name: str, seed: int
 
 def _speed(number: int, config: BenchConfig, device: torch.device) -> Row:
     size = SIZES[device.type][number]
-    ours, plain = _in_turn("ours", "plain", number, config, device)
+    ours, plain = _alternate("ours", "plain", number, config, device)
     predictor = _model(size).config.predictor
     flops = (
         size.run
@@ -262,25 +264,23 @@ def _speed(number: int, config: BenchConfig, device: torch.device) -> Row:
         * rollout_flops(predictor, size.width, size.side**2, size.horizon, size.frames)
     )
     limit = flops / matrix_rate(device, torch.bfloat16)
-    note = "" if size.run == size.iterations else f" ({size.run} of the iterations run)"
-    return row(
-        f"{size.name}{note}", median(ours), median(plain), "s a plan", limit=limit, lower_is_better=True
-    )
+    note = "" if size.run == size.iterations else f" ({size.run} of {size.iterations} iterations)"
+    return row(f"{size.name}{note}", median(ours), median(plain), "s/plan", limit=limit, lower_is_better=True)
 
 
 def _compiled(config: BenchConfig, device: torch.device) -> list[Row]:
-    """Return what compiling gives and costs, beside the same search without it."""
+    """Return gain and cost of compiling, compared with the same search without it."""
     name = SIZES[device.type][0].name
     first: list[float] = []
-    compiled, eager = _in_turn("compiled", "ours", 0, config, device, first)
-    label = f"{name}, compiled beside not"
+    compiled, eager = _alternate("compiled", "ours", 0, config, device, first)
+    label = f"{name}, compiled compared with eager"
     return [
-        row(label, median(compiled), median(eager), "s a plan", lower_is_better=True),
+        row(label, median(compiled), median(eager), "s/plan", lower_is_better=True),
         row(f"{label}, the first iteration", first[0], first[1], "s", lower_is_better=True),
     ]
 
 
-def _in_turn(
+def _alternate(
     one: str,
     other: str,
     number: int,
@@ -288,18 +288,18 @@ def _in_turn(
     device: torch.device,
     first: list[float] | None = None,
 ) -> tuple[list[float], list[float]]:
-    """Return the seconds of either side's plans, made in turn.
+    """Return the seconds of the plans of either side, which alternate.
 
-    A plan takes up to minutes, so a side is warmed up by one iteration (whose seconds go to `first`) and timed once a
-    turn.
+    A plan takes up to minutes, so a side is warmed up by one iteration (whose seconds are appended to `first`) and runs
+    one plan per repetition.
     """
     size = SIZES[device.type][number]
-    sides = Side(one, number, config), Side(other, number, config)
+    sides = SideProcess(one, number, config), SideProcess(other, number, config)
     warm = [side.seconds(1) for side in sides]
     if first is not None:
         first += warm
     taken: tuple[list[float], list[float]] = ([], [])
-    for _ in range(min(config.repeats, size.turns)):
+    for _ in range(min(config.repeats, size.repeats)):
         for side, times in zip(sides, taken, strict=True):
             times.append(side.seconds(size.run))
     for side in sides:
@@ -316,7 +316,7 @@ def _seconds(search: Callable[[int], object], iterations: int, device: torch.dev
 
 
 def _measure_memory(kind: str, device_name: str, seed: int, number: int) -> float:
-    """Return how far one iteration raises memory above what the first few samples took, the code itself among it."""
+    """Return the rise of peak memory in one iteration [GB], after a warm-up with few samples that loads the code."""
     set_threads(0)
     device = resolve_device(device_name)
     size = SIZES[device.type][number]

@@ -1,4 +1,4 @@
-"""A training step beside the same step written plainly: clips a second, share of the matrix rate, memory.
+"""A pretraining step compared with a plain PyTorch implementation: clips/s, share of the matrix rate, memory.
 
 Both sides train on the same clips with the same masks; ours is what `vjepa-world pretrain` runs.
 """
@@ -30,15 +30,15 @@ from vjepa_world.training.pretrain.objectives.masks import draw_groups
 from vjepa_world.training.pretrain.objectives.registry import build_objective
 from vjepa_world.training.pretrain.task import PretrainTask
 
-#: Steps that each side takes at most, for a step takes seconds on a processor.
-TURNS = 3
+#: Most steps of each side: a step takes seconds on a CPU.
+MAX_REPEATS = 3
 
-#: Both sides' memory is measured over this many steps.
+#: Number of steps over which the memory of each side is measured.
 MEMORY_STEPS = 2
 
 
 class Size(NamedTuple):
-    """What is trained, on how many clips a step."""
+    """Model, and number of clips per step."""
 
     name: str
     encoder: EncoderConfig
@@ -62,7 +62,7 @@ OBJECTIVE = JEPAConfig(image_fraction=0.0)
 
 
 def run(config: BenchConfig) -> list[Row]:
-    """Return clips/s beside the plain step in both number formats, the share of the matrix rate, and peak memory."""
+    """Return clips/s compared with the plain step in both precisions, the share of the matrix rate, and peak memory."""
     from vjepa_world.system.device import resolve_device, set_threads
 
     set_threads(0)
@@ -73,18 +73,18 @@ def run(config: BenchConfig) -> list[Row]:
     rows = []
     for dtype in (torch.float32, torch.bfloat16):
         plain = Plain(size, device, config.seed, dtype)
-        pair = time_pair(ours, plain, repeats=min(config.repeats, TURNS), synchronize=_waiter(device))
+        pair = time_pair(ours, plain, repeats=min(config.repeats, MAX_REPEATS), synchronize=_waiter(device))
         limit = size.clips * rate / ours.task.flops
-        label = f"{size.name}, {_word(ours.trainer.dtype)} beside plain {_word(dtype)}"
+        label = f"{size.name}, {_dtype_name(ours.trainer.dtype)} compared with plain {_dtype_name(dtype)}"
         rows.append(row(label, size.clips / pair.ours, size.clips / pair.baseline, "clips/s", limit=limit))
-    words = (config.device, str(config.seed))
-    mine, theirs = (measured_in_process(__name__, side, *words) for side in ("ours", "plain"))
+    arguments = (config.device, str(config.seed))
+    mine, theirs = (measured_in_process(__name__, side, *arguments) for side in ("ours", "plain"))
     rows.append(row(f"{size.name}, memory of a step", mine, theirs, "GB", lower_is_better=True))
     return rows
 
 
 class Ours:
-    """Our step, call by call."""
+    """Our implementation; each call takes a step."""
 
     def __init__(self, size: Size, device: torch.device, seed: int) -> None:
         trainer = TrainerConfig(steps=1_000_000, batch_size=size.clips, compile=device.type == "cuda")
@@ -104,7 +104,7 @@ class Ours:
 
 
 class Plain:
-    """The plain step on the same clips and masks, call by call."""
+    """The plain step on the same clips and masks; each call takes a step."""
 
     def __init__(self, size: Size, device: torch.device, seed: int, dtype: torch.dtype) -> None:
         self.size, self.device, self.seed, self.dtype = size, device, seed, dtype
@@ -115,7 +115,7 @@ class Plain:
         """Take a step."""
         self.step += 1
         generator = step_generator(self.seed, self.step)
-        torch.rand((), generator=generator)  # ours draws there what kind of step it is
+        torch.rand((), generator=generator)  # ours draws the kind of step here
         encoder = self.size.encoder
         grid = (encoder.num_frames // encoder.tubelet_size, encoder.grid_size, encoder.grid_size)
         [group] = draw_groups(OBJECTIVE, grid, self.size.clips, False, StepDraw(generator))
@@ -128,7 +128,7 @@ class Plain:
 
 class _NoLoader:
     def batches(self, start_step: int, steps: int) -> Any:
-        """Give nothing: the benchmark has its own batch."""
+        """Return no batches: the benchmark has its own."""
         return iter(())
 
 
@@ -149,7 +149,7 @@ def _measure_memory(side: str, device_name: str, seed: int) -> float:
     return peak_rise_gb(step, MEMORY_STEPS, device)
 
 
-def _word(dtype: torch.dtype) -> str:
+def _dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 

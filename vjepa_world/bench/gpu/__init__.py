@@ -1,1 +1,1 @@
-"""`make gpu-check`: the tests and benchmarks that need a GPU, in eight minutes, with one result file."""
+"""`make gpu-check`: the tests and benchmarks that need a GPU, in at most eight minutes, with one result file."""

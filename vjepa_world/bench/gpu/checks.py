@@ -1,4 +1,4 @@
-"""The checks of a GPU, each a function of the device and the sizes that returns its metrics or raises.
+"""The checks of `make gpu-check`: functions of device and sizes that return metrics or raise.
 
 Shapes: B clips or windows, S samples, K horizon, A action size, T frames.
 """
@@ -36,13 +36,13 @@ Metrics = dict[str, float | int | str]
 
 REPO = Path(__file__).resolve().parents[3]
 SEED = 0
-TURNS = 3
+REPEATS = 3
 
-#: How far a compiled rollout in bfloat16 may be from the same one without compilation, relative to its size.
+#: Largest relative difference of a compiled rollout in bfloat16 from the same one without compilation.
 TOLERANCE = 0.03
-#: Mean difference of GPU-decoded from CPU-decoded pixels, of 255: the conversion to RGB rounds otherwise.
+#: Largest mean difference of GPU-decoded from CPU-decoded pixels, of 255: the conversion to RGB rounds differently.
 PIXEL_TOLERANCE = 3.0
-#: Relative difference of the loss of a step on shards: the sums run in another order.
+#: Largest relative difference of the loss of a sharded step: sums have another order.
 LOSS_TOLERANCE = 1e-2
 
 
@@ -52,14 +52,14 @@ class CheckError(VJEPAWorldError):
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured.
+    """Sizes of the checks.
 
     Attributes:
-        plan: Of the planning benchmark.
-        graph: Of the compiled rollout.
-        pretrain: Of the pretraining step.
-        shards: Of the step on shards.
-        finetune: Of the fine-tuning step.
+        plan: Size of the planning benchmark.
+        graph: Size of the compiled rollout.
+        pretrain: Size of the pretraining step.
+        shards: Size of the sharded step.
+        finetune: Size of the fine-tuning step.
         video: Frames, and height and width of the decoded video [pixels].
         tests: Arguments of pytest that select files.
     """
@@ -74,8 +74,8 @@ class Sizes:
 
 
 FULL = Sizes(
-    plan=planner_bench.Size("305M", planner_bench.LARGE, 16, 1408, 800, 10, 10, 1, 1, TURNS),
-    graph=planner_bench.Size("22M", planner_bench.MIDDLE, 16, 384, 128, 1, 1, 2, 1, TURNS),
+    plan=planner_bench.Size("305M", planner_bench.LARGE, 16, 1408, 800, 10, 10, 1, 1, REPEATS),
+    graph=planner_bench.Size("22M", planner_bench.MIDDLE, 16, 384, 128, 1, 1, 2, 1, REPEATS),
     pretrain=pretrain_bench.LARGE,
     shards=pretrain_bench.SMALL,
     finetune=finetune_bench.LARGE,
@@ -84,7 +84,7 @@ FULL = Sizes(
 )
 _ENCODER = EncoderConfig(image_size=32, num_frames=4, embed_dim=24, depth=1, num_heads=2)
 _STEP = pretrain_bench.Size("tiny", _ENCODER, MaskedPredictorConfig(embed_dim=24, depth=1, num_heads=2), 2)
-#: For a test of the program itself, on a CPU.
+#: To test the program itself on a CPU.
 TINY = Sizes(
     plan=planner_bench.Size("tiny", (24, 1, 2), 2, 24, 16, 2, 2, 1, 1, 1),
     graph=planner_bench.Size("tiny", (24, 1, 2), 2, 24, 16, 1, 1, 2, 1, 1),
@@ -107,20 +107,20 @@ def gpu_tests(device: torch.device, sizes: Sizes) -> Metrics:
     """Run the tests marked `gpu`; none may fail, and on a GPU none may be skipped."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}", *sizes.tests]
-        done = subprocess.run(words, cwd=REPO, capture_output=True, text=True)
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}", *sizes.tests]
+        done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
         if not report.is_file():
             raise CheckError(f"pytest did not run: {(done.stdout + done.stderr)[-500:]}")
         suite = next(ET.parse(report).getroot().iter("testsuite"))
     counts = {name: int(suite.attrib[name]) for name in ("tests", "failures", "errors", "skipped")}
-    is_whole = counts["tests"] > 0 and (device.type == "cpu" or counts["skipped"] == 0)
-    if counts["failures"] or counts["errors"] or not is_whole:
+    is_complete = counts["tests"] > 0 and (device.type == "cpu" or counts["skipped"] == 0)
+    if counts["failures"] or counts["errors"] or not is_complete:
         raise CheckError(f"{counts}: {done.stdout[-1500:]}")
     return dict(counts)
 
 
 def plan(device: torch.device, sizes: Sizes) -> Metrics:
-    """Time a plan of V-JEPA 2-AC's size, in bfloat16."""
+    """Time a plan with a predictor of V-JEPA 2-AC's size, in bfloat16."""
     size = sizes.plan
     problem = planner_bench.Problem(size, device, SEED)
     search = problem.side("ours")
@@ -175,7 +175,7 @@ def decode(device: torch.device, sizes: Sizes) -> Metrics:
 
 
 def distributed(device: torch.device, sizes: Sizes) -> Metrics:
-    """Reduce and gather in a group of one process, and take a step on shards (FSDP2), compared with one without."""
+    """Reduce and gather in a group of one process, and compare a sharded step (FSDP2) with an ordinary one."""
     expected = float(pretrain_bench.Ours(sizes.shards, device, SEED)()["loss"])
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
@@ -213,7 +213,7 @@ def cuda_graphs(device: torch.device, sizes: Sizes) -> Metrics:
     eager, graph = predicted[False], predicted[max(predicted)]
     error = ((graph - eager).abs().mean() / eager.abs().mean()).item()
     if not error <= TOLERANCE:
-        raise CheckError(f"the compiled rollout differs by {error:.3f} of its size, allowed is {TOLERANCE}")
+        raise CheckError(f"the compiled rollout differs by {error:.3f} (relative), allowed is {TOLERANCE}")
     return {
         "seconds_per_rollout": taken_s[max(taken_s)],
         "seconds_not_compiled": taken_s[False],
@@ -233,9 +233,9 @@ CHECKS: dict[str, Callable[[torch.device, Sizes], Metrics]] = {
 
 
 def _median_s(work: Callable[[], object], device: torch.device) -> float:
-    """Return the median seconds of a call after two that are not timed (compilation, caches)."""
+    """Return the median seconds of a call, after two untimed calls (compilation, caches)."""
     taken = []
-    for _ in range(2 + TURNS):
+    for _ in range(2 + REPEATS):
         started = time.perf_counter()
         work()
         if device.type == "cuda":

@@ -1,9 +1,9 @@
-"""V-JEPA 2-AC's training step as one would write it down, with PyTorch's own layers and nothing clever: the baseline.
+"""A plain implementation of V-JEPA 2-AC's training step with PyTorch's own layers, without optimisations: the baseline.
 
-Every frame is repeated to a tubelet and all are encoded at once; attention is masked by a matrix of all pairs of
-tokens; the rollout computes its first step again; the whole batch's graph lives until the one backward pass.
+Every frame is repeated to a tubelet and all are encoded at once; the attention mask is a matrix of all pairs of tokens;
+the rollout computes its first step again; the graph of the whole batch lives until the single backward pass.
 
-Legend: B windows, T frames, N patches a frame, D feature width, A action size, S state size, n tokens.
+Legend: B windows, T frames, N patches per frame, D feature width, A action size, S state size, n tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.system.device import in_precision
 
-#: What the world model's weights are called here.
+#: Names of the world model's weights, and their names here.
 NAMES = {
     "patch_embed.proj": "embed",
     "predictor_embed": "embed",
@@ -35,7 +35,7 @@ NAMES = {
 
 
 class PlainActionPredictor(nn.Module):
-    """Frames so far, with the action and the state at each, in; each next frame's features out."""
+    """Predicts the features of each next frame from the frames, actions and states up to it."""
 
     mask: Tensor
     tokens: Tensor
@@ -60,12 +60,18 @@ class PlainActionPredictor(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         step = torch.arange(frames).repeat_interleave(2 + patches)
         self.register_buffer("mask", step[:, None] >= step[None, :])
-        # Action and state turn as the first patch of their frame does: by time alone.
+        # Action and state tokens are rotated by time only, as the first patch of their frame.
         within = torch.cat([torch.zeros(2, dtype=torch.long), torch.arange(patches)])
         self.register_buffer("tokens", step * patches + within.repeat(frames))
 
     def forward(self, features: Tensor, actions: Tensor, states: Tensor) -> Tensor:
-        """Predict from `features [B, T*N, D]`, `actions [B, T, A]`, `states [B, T, S]` the next frames' features."""
+        """Return the features of the next frames, `[B, T*N, D]`.
+
+        Args:
+            features: Features of the frames, `[B, T*N, D]`.
+            actions: Actions at these frames, `[B, T, A]`.
+            states: States at these frames, `[B, T, S]`.
+        """
         batch, frames, _ = actions.shape
         patches = self.embed(features).unflatten(1, (frames, -1))
         conditions = [self.action(actions).unsqueeze(2), self.state(states).unsqueeze(2)]
@@ -79,7 +85,7 @@ class PlainActionPredictor(nn.Module):
 
 
 class PlainFinetuneStep:
-    """One optimizer step after another: frozen features, teacher forcing, a rollout of two steps, backward, AdamW.
+    """Optimizer steps: frozen features, teacher forcing, a rollout of two steps, backward, AdamW; each call takes one.
 
     Source: V-JEPA 2-AC (arXiv:2506.09985, section 3) and the objective of its released training.
     """
@@ -108,7 +114,7 @@ class PlainFinetuneStep:
         return self
 
     def copy_weights(self, model: LatentWorldModel) -> None:
-        """Take over the weights of a world model of the same sizes, of its first robot."""
+        """Copy the weights of a world model of the same sizes, those of its selected embodiment."""
         prefix = f"embodiments.{model.embodiment}."
         for ours, theirs in ((self.encoder, model.encoder), (self.predictor, model.predictor)):
             weights = {
@@ -122,8 +128,8 @@ class PlainFinetuneStep:
         """Train on `frames [B, T, C, H, W]` uint8, `actions [B, T-1, A]`, `states [B, T, S]`; return the loss."""
         with in_precision(frames.device, dtype):
             features = self._frozen(normalize_video(frames))
-            forced, rolled = self._predictions(features, actions, states)
-            loss = self._distance(forced, features) + self._distance(rolled, features)
+            teacher_forced, rollout = self._predictions(features, actions, states)
+            loss = self._distance(teacher_forced, features) + self._distance(rollout, features)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -131,18 +137,18 @@ class PlainFinetuneStep:
 
     @torch.no_grad()
     def _frozen(self, frames: Tensor) -> Tensor:
-        """Encode each frame alone, repeated to a tubelet: `[B, T*N, D]`, LayerNormed."""
+        """Encode each frame separately, repeated to a tubelet: `[B, T*N, D]`, layer-normalised."""
         features = self.encoder(frames.flatten(0, 1).unsqueeze(1).repeat(1, 2, 1, 1, 1))
         features = features.unflatten(0, frames.shape[:2]).flatten(1, 2)
         return F.layer_norm(features, features.shape[-1:])
 
     def _predictions(self, features: Tensor, actions: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Return teacher forcing's predictions of frames 1..T-1, and the rollout's of frames 1 and 2."""
+        """Return the teacher-forced predictions of frames 1..T-1, and the rollout predictions of frames 1 and 2."""
         n = self.patches
-        forced = self._predict(features[:, :-n], actions, states[:, :-1])
-        fed = torch.cat([features[:, :n], forced[:, :n]], dim=1)
-        second = self._predict(fed, actions[:, :2], states[:, :2])[:, -n:]
-        return forced, torch.cat([forced[:, :n], second], dim=1)
+        teacher_forced = self._predict(features[:, :-n], actions, states[:, :-1])
+        inputs = torch.cat([features[:, :n], teacher_forced[:, :n]], dim=1)
+        second = self._predict(inputs, actions[:, :2], states[:, :2])[:, -n:]
+        return teacher_forced, torch.cat([teacher_forced[:, :n], second], dim=1)
 
     def _predict(self, features: Tensor, actions: Tensor, states: Tensor) -> Tensor:
         predicted = self.predictor(features, actions, states)
@@ -154,7 +160,7 @@ class PlainFinetuneStep:
 
 
 def plain_name(name: str, prefix: str) -> str:
-    """Return what a weight of a world model is called here; `prefix` is that of its first robot."""
+    """Return the name here of a weight of a world model; `prefix` is that of its embodiment's weights."""
     plain = name.removeprefix(prefix)
     for theirs, ours in NAMES.items():
         plain = plain.replace(theirs, ours)

@@ -1,10 +1,10 @@
-"""V-JEPA 2-AC's planning as one would write it down, with PyTorch's own layers and nothing clever: the baseline.
+"""A plain implementation of V-JEPA 2-AC's planning with PyTorch's own layers, without optimisations: the baseline.
 
-What was seen is repeated for every sample; every imagined step computes the whole past anew, with each block's rotation
-and a matrix of all pairs of tokens; poses follow from actions one at a time, in NumPy.
+The context is repeated for every sample; every rollout step computes the whole past again, with rotary tables in each
+block and an attention mask of all pairs of tokens; poses are computed from actions one at a time, in NumPy.
 
-Legend: S samples, T frames, N patches a frame, M = 2 + N tokens a frame, D feature width, K horizon, I iterations,
-E elites, h heads, d channels a head. Poses and actions have 7 numbers, as in `vjepa_world.ops.pose`.
+Legend: S samples, T frames, N patches per frame, M = 2 + N tokens per frame, D feature width, K horizon, I iterations,
+E elites, h heads, d channels per head. Poses and actions have 7 numbers, as in `vjepa_world.ops.pose`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import ActionPredictorConfig
 from vjepa_world.models.world_model import LatentWorldModel
 
-#: Action and state, the tokens before a frame's patches.
+#: Number of tokens before a frame's patches: action and state.
 CONDITIONS = 2
 
-#: Frames that V-JEPA 2-AC's mask is made for.
+#: Number of frames of V-JEPA 2-AC's attention mask.
 FRAMES = 16
 
 POSITION, ROTATION, GRIPPER = slice(0, 3), slice(3, 6), slice(6, 7)
 
-#: What a predictor has to be to be V-JEPA 2-AC's; the embodiment's statistics are folded into the weights.
-KIND = {
+#: Options of V-JEPA 2-AC's predictor; the statistics of the embodiment are folded into the weights.
+REQUIRED = {
     "residual": False,
     "context_frames": 0,
     "positions": "tiled",
@@ -45,10 +45,10 @@ KIND = {
 
 
 class PlainPlanningBlock(PlainBlock):
-    """A block that puts the action's and the state's token and the patches through its maps one after the other."""
+    """A block that projects action token, state token and patches to queries, keys and values separately."""
 
     def forward(self, x: Tensor, tokens: Tensor, grid: Grid, mask: Tensor | None = None) -> Tensor:
-        """Transform `x [S, T*M, D]`, of frames of `grid`; `mask [T*M, T*M]` is true where one sees another."""
+        """Transform `x [S, T*M, D]`, of frames of `grid`; `mask [T*M, T*M]` is true where a query attends to a key."""
         _, height, width = grid
         normal = self.norm1(x).unflatten(1, (-1, CONDITIONS + height * width))
         time, row, column = _positions(normal.shape[1], height, width, x.device)
@@ -60,14 +60,14 @@ class PlainPlanningBlock(PlainBlock):
         return x + self.mlp(self.norm2(x))
 
     def _heads(self, x: Tensor, positions: list[Tensor]) -> list[Tensor]:
-        """Return queries, keys and values `[S, h, T, m, d]` of `x [S, T, m, D]`, turned by positions `[T*m]` each."""
+        """Return queries, keys and values `[S, h, T, m, d]` of `x [S, T, m, D]`, rotated by positions `[T*m]` each."""
         q, k, v = self.qkv(x.flatten(1, 2)).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        parts = (_turn_axes(q, positions), _turn_axes(k, positions), v)
+        parts = (_rotate_axes(q, positions), _rotate_axes(k, positions), v)
         return [part.unflatten(2, (x.shape[1], -1)) for part in parts]
 
 
 class PlainPlanningPredictor(PlainActionPredictor):
-    """V-JEPA 2-AC's predictor; its blocks treat condition tokens and patches apart."""
+    """V-JEPA 2-AC's predictor; its blocks project condition tokens and patches separately."""
 
     def __init__(self, config: ActionPredictorConfig, feature_dim: int, grid_size: int, frames: int) -> None:
         super().__init__(config, feature_dim, grid_size, frames, action_dim=7, state_dim=7)
@@ -78,23 +78,25 @@ class PlainPlanningPredictor(PlainActionPredictor):
 
 
 def plain_predictor(model: LatentWorldModel, frames: int = FRAMES) -> PlainPlanningPredictor:
-    """Return the plain predictor with the weights of a world model's, of its selected robot, on the same device.
+    """Return the plain predictor with the weights of a world model and its selected embodiment, on the same device.
 
     Args:
-        model: A world model of V-JEPA 2-AC's kind.
-        frames: Frames that it sees at most.
+        model: A world model with V-JEPA 2-AC's predictor options.
+        frames: Most frames of context and rollout together.
 
     Raises:
-        ConfigError: If the model is of another kind.
+        ConfigError: The model has other options.
     """
     config, (rows, columns) = model.config.predictor, model.config.grid
-    other = {name: getattr(config, name) for name, value in KIND.items() if getattr(config, name) != value}
+    other = {
+        name: getattr(config, name) for name, value in REQUIRED.items() if getattr(config, name) != value
+    }
     robot = model.robot
     if other or rows != columns or (robot.action_dim, robot.state_dim) != (7, 7):
         raise ConfigError(
             f"the plain planning loop got a predictor with {other}, a grid of {rows} x {columns} tokens, and actions "
-            f"and states of size {robot.action_dim} and {robot.state_dim}; it computes V-JEPA 2-AC's alone: {KIND}, a "
-            "square grid, and sizes 7 and 7. Configure the world model so."
+            f"and states of size {robot.action_dim} and {robot.state_dim}; it requires V-JEPA 2-AC's: {REQUIRED}, "
+            "a square grid, and sizes 7 and 7. Configure the world model accordingly."
         )
     plain = PlainPlanningPredictor(config, model.feature_dim, rows, frames)
     _copy_weights(plain, model.predictor)
@@ -103,17 +105,17 @@ def plain_predictor(model: LatentWorldModel, frames: int = FRAMES) -> PlainPlann
 
 @dataclass(frozen=True, kw_only=True)
 class PlainSearch:
-    """The cross-entropy method's settings; the defaults are those of V-JEPA 2-AC's published planning example.
+    """Settings of the cross-entropy method; the defaults are those of V-JEPA 2-AC's published planning example.
 
     Attributes:
-        elites: E.
-        momentum_mean: Share of the old mean of positions that is kept.
-        momentum_std: Share of their old standard deviation that is kept.
-        gripper_momentum: Share of both that is kept for the gripper.
-        maxnorm_m: A position's change is at most this on each axis [m], and its first standard deviation.
-        gripper: The closure's change is at most this.
-        gripper_std: Its first standard deviation. `planners.CEM` begins with `gripper` here.
-        gripper_still: A smaller change of the closure in the answer is none.
+        elites: Number of elites E.
+        momentum_mean: Weight of the previous mean in the update, for positions.
+        momentum_std: Weight of the previous standard deviation in the update, for positions.
+        gripper_momentum: Both weights for the gripper.
+        maxnorm_m: Largest change of position on each axis [m], and its initial standard deviation.
+        gripper: Largest change of the closure.
+        gripper_std: Its initial standard deviation. `planners.CEM` starts with `gripper` instead.
+        gripper_still: Smaller changes of the closure in the planned actions are set to zero.
     """
 
     elites: int = 10
@@ -128,15 +130,15 @@ class PlainSearch:
 
 @dataclass(frozen=True, eq=False)
 class PlainPlan:
-    """What a search found.
+    """Result of a search.
 
     Attributes:
-        actions: The answer `[K, 7]`: the mean, with small changes of the closure left out.
-        mean: The last mean, `[K, 7]`.
-        std: The last standard deviation, `[K, 7]`.
-        energies: Of every iteration's samples, `[I, S]`.
-        elites: Places of every iteration's best samples, best first, `[I, E]`.
-        features: What the last iteration's samples lead to, `[S, N, D]`.
+        actions: Planned actions `[K, 7]`: the mean, with small changes of the closure set to zero.
+        mean: The final mean, `[K, 7]`.
+        std: The final standard deviation, `[K, 7]`.
+        energies: Energies of the samples of each iteration, `[I, S]`.
+        elites: Indices of the elites of each iteration, best first, `[I, E]`.
+        features: Predicted features of the samples of the last iteration, `[S, N, D]`.
     """
 
     actions: Tensor
@@ -167,84 +169,92 @@ class PlainPlanner:
     def plan(
         self, features: Tensor, states: Tensor, goal: Tensor, noise: Tensor, past: Tensor | None = None
     ) -> PlainPlan:
-        """Search with the given noise.
+        """Search with predetermined noise.
 
         Args:
-            features: What was seen, `[1, T, N, D]`, LayerNormed.
-            states: The poses at these frames, `[1, T, 7]`.
-            goal: `[1, N, D]`, LayerNormed.
-            noise: Standard normal numbers `[I, S, K, 7]`, on the features' device; the rotation's are not used.
-            past: The actions between the frames, `[1, T-1, 7]`; None where T is 1.
+            features: Features of the context frames, `[1, T, N, D]`, layer-normalised.
+            states: Poses at these frames, `[1, T, 7]`.
+            goal: Features of the goal, `[1, N, D]`, layer-normalised.
+            noise: Standard normal numbers `[I, S, K, 7]`, on the device of the features; those of rotation are unused.
+            past: Actions between the frames, `[1, T-1, 7]`; None if T is 1.
 
         Raises:
-            ConfigError: If frames and horizon together are more than the predictor's mask is made for, or past actions
-                are missing.
+            ConfigError: Frames and horizon together exceed the predictor's attention mask, or past actions are missing.
         """
-        low, high, keep_mean, keep_std, mean, std = self._beginning(noise)
-        energies, elites, imagined = [], [], features
+        low, high, momentum_mean, momentum_std, mean, std = self._initial_search(noise)
+        energies, elites, predicted = [], [], features
         with self._autocast(features):
-            seen = [_repeated(part, noise.shape[1]) for part in (features, states, _past(states, past))]
+            context = [
+                _repeated(tensor, noise.shape[1]) for tensor in (features, states, _past(states, past))
+            ]
             goals = _repeated(goal, noise.shape[1])
             for drawn in noise:
                 samples = torch.clip(drawn * std + mean, low, high)
-                imagined = self._imagined(seen, samples)
-                energies.append(_distance(imagined, goals))
+                predicted = self._rollout(context, samples)
+                energies.append(_distance(predicted, goals))
                 elites.append(energies[-1].topk(self.search.elites, largest=False).indices)
                 best = samples[elites[-1]]
-                mean = best.mean(dim=0) * (1 - keep_mean) + mean * keep_mean
-                std = best.std(dim=0) * (1 - keep_std) + std * keep_std
-        return PlainPlan(self._answer(mean), mean, std, torch.stack(energies), torch.stack(elites), imagined)
+                mean = best.mean(dim=0) * (1 - momentum_mean) + mean * momentum_mean
+                std = best.std(dim=0) * (1 - momentum_std) + std * momentum_std
+        return PlainPlan(
+            self._without_small_changes(mean),
+            mean,
+            std,
+            torch.stack(energies),
+            torch.stack(elites),
+            predicted,
+        )
 
     @torch.no_grad()
-    def imagine(
+    def rollout(
         self, features: Tensor, states: Tensor, actions: Tensor, past: Tensor | None = None
     ) -> Tensor:
-        """Return the features that actions `[S, K, 7]` lead to, `[S, N, D]`; the rest as in :meth:`plan`."""
+        """Return the features after actions `[S, K, 7]`, `[S, N, D]`; other arguments as in :meth:`plan`."""
         with self._autocast(features):
-            seen = [_repeated(part, len(actions)) for part in (features, states, _past(states, past))]
-            return self._imagined(seen, actions)
+            context = [_repeated(tensor, len(actions)) for tensor in (features, states, _past(states, past))]
+            return self._rollout(context, actions)
 
     def energies(
         self, features: Tensor, states: Tensor, goal: Tensor, actions: Tensor, past: Tensor | None = None
     ) -> Tensor:
         """Return the energies `[S]` of actions `[S, K, 7]`; other arguments as in :meth:`plan`."""
-        return _distance(self.imagine(features, states, actions, past), goal)
+        return _distance(self.rollout(features, states, actions, past), goal)
 
     def _autocast(self, like: Tensor) -> torch.autocast:
         return torch.autocast(like.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
-    def _beginning(self, noise: Tensor) -> tuple[Tensor, ...]:
-        """Return the lowest and highest action, the momenta of mean and deviation `[7]`, and both `[K, 7]`."""
+    def _initial_search(self, noise: Tensor) -> tuple[Tensor, ...]:
+        """Return action bounds `[7]`, momenta of mean and std `[7]`, and initial mean and std `[K, 7]`."""
         search = self.search
         free = [search.maxnorm_m] * 3 + [0.0] * 3
         high = noise.new_tensor([*free, search.gripper])
         std = noise.new_tensor([*free, search.gripper_std]).repeat(noise.shape[2], 1)
-        keep_mean = noise.new_tensor([search.momentum_mean] * 6 + [search.gripper_momentum])
-        keep_std = noise.new_tensor([search.momentum_std] * 6 + [search.gripper_momentum])
-        return -high, high, keep_mean, keep_std, torch.zeros_like(std), std
+        momentum_mean = noise.new_tensor([search.momentum_mean] * 6 + [search.gripper_momentum])
+        momentum_std = noise.new_tensor([search.momentum_std] * 6 + [search.gripper_momentum])
+        return -high, high, momentum_mean, momentum_std, torch.zeros_like(std), std
 
-    def _imagined(self, seen: list[Tensor], actions: Tensor) -> Tensor:
-        """Return the features `[S, N, D]` after the last of `actions [S, K, 7]`, from what each sample has seen."""
-        features, states, past = seen
-        most, needed = self.predictor.grid[0], features.shape[1] + actions.shape[1] - 1
-        if needed > most:
+    def _rollout(self, context: list[Tensor], actions: Tensor) -> Tensor:
+        """Return the features `[S, N, D]` after the last of `actions [S, K, 7]`, from the context of each sample."""
+        features, states, past = context
+        largest, needed = self.predictor.grid[0], features.shape[1] + actions.shape[1] - 1
+        if needed > largest:
             raise ConfigError(
                 f"{features.shape[1]} frames and a horizon of {actions.shape[1]} need {needed} frames at once; the "
-                f"plain predictor was made for {most}. Make it with frames={needed}."
+                f"plain predictor was built for {largest}. Build it with frames={needed}."
             )
         for action in actions.split(1, dim=1):
             past = torch.cat([past, action], dim=1)
-            newest = self._newest(features, past, states)
+            following = self._predict_next(features, past, states)
             states = torch.cat([states, next_poses(states[:, -1:], action)], dim=1)
-            features = torch.cat([features, newest.unsqueeze(1)], dim=1)
+            features = torch.cat([features, following.unsqueeze(1)], dim=1)
         return features[:, -1]
 
-    def _newest(self, features: Tensor, actions: Tensor, states: Tensor) -> Tensor:
+    def _predict_next(self, features: Tensor, actions: Tensor, states: Tensor) -> Tensor:
         """Return the features `[S, N, D]` after the newest of `actions [S, T, 7]`, from the whole past."""
         predicted = self.predictor(features.flatten(1, 2), actions, states)[:, -features.shape[2] :]
         return F.layer_norm(predicted, predicted.shape[-1:])
 
-    def _answer(self, mean: Tensor) -> Tensor:
+    def _without_small_changes(self, mean: Tensor) -> Tensor:
         actions = mean.clone()
         closure = actions[:, GRIPPER]
         closure[closure.abs() < self.search.gripper_still] = 0
@@ -252,13 +262,13 @@ class PlainPlanner:
 
 
 def next_poses(poses: Tensor, actions: Tensor) -> Tensor:
-    r"""Return the poses `[S, 1, 7]` that actions lead to, both `[S, 1, 7]`, one sample at a time on the processor.
+    r"""Return the poses after actions, all `[S, 1, 7]`, computed one sample at a time on the CPU.
 
-    Position and closure are added, the closure kept in [0, 1]; the rotation is :math:`R_\Delta R`.
+    Position and closure are added, the closure clipped to [0, 1]; the rotation is :math:`R_\Delta R`.
     """
     before, change = poses[:, 0].cpu().numpy(), actions[:, 0].cpu().numpy()
     pairs = zip(before[:, ROTATION], change[:, ROTATION], strict=True)
-    angles = np.stack([_angles(_rotation(turn) @ _rotation(start)) for start, turn in pairs])
+    angles = np.stack([_angles(_rotation(delta) @ _rotation(start)) for start, delta in pairs])
     closure = np.clip(before[:, GRIPPER] + change[:, GRIPPER], 0, 1)
     after = np.concatenate([before[:, POSITION] + change[:, POSITION], angles, closure], axis=1)
     return torch.from_numpy(after).to(poses)[:, None]
@@ -271,7 +281,7 @@ def _rotation(angles: np.ndarray) -> np.ndarray:
 
 
 def _about(axis: int, angle: float) -> np.ndarray:
-    """Return the turn `[3, 3]` about one axis, which takes the second of x y z x y... to the third."""
+    """Return the rotation `[3, 3]` about axis 0, 1 or 2 by an angle [rad], right-handed."""
     second, third = (axis + 1) % 3, (axis + 2) % 3
     matrix = np.eye(3)
     matrix[second, second] = matrix[third, third] = np.cos(angle)
@@ -286,25 +296,25 @@ def _angles(matrix: np.ndarray) -> np.ndarray:
     middle = np.arctan2(-matrix[2, 0], np.hypot(matrix[0, 0], matrix[1, 0]))
     second = (
         _about(2, -float(last))[1] @ matrix
-    )  # the second row without the last turn: 0, cos, -sin of the first
+    )  # the second row without the last rotation: 0, cos, -sin of the first
     return np.array([np.arctan2(-second[2], second[1]), middle, last])
 
 
 def _positions(steps: int, height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the time, row and column of every patch, `[T, N]` each."""
+    """Return time, row and column indices of every patch, `[T, N]` each."""
     patch = torch.arange(steps * height * width, device=device).unflatten(0, (steps, -1))
     within = patch % (height * width)
     return patch // (height * width), within // width, within % width
 
 
-def _turn_axes(x: Tensor, positions: list[Tensor]) -> Tensor:
-    """Rotate `x [S, h, n, d]`, a third of its channels by each of the positions `[n]`; others stay as they are."""
+def _rotate_axes(x: Tensor, positions: list[Tensor]) -> Tensor:
+    """Rotate `x [S, h, n, d]`, a third of its channels by each of the positions `[n]`; the rest is unchanged."""
     axis = 2 * ((x.shape[-1] // 3) // 2)
-    turned = [_turn(x[..., i * axis : (i + 1) * axis], p) for i, p in enumerate(positions)]
-    return torch.cat([*turned, x[..., len(positions) * axis :]], dim=-1)
+    rotated = [_rotate_channels(x[..., i * axis : (i + 1) * axis], p) for i, p in enumerate(positions)]
+    return torch.cat([*rotated, x[..., len(positions) * axis :]], dim=-1)
 
 
-def _turn(x: Tensor, position: Tensor) -> Tensor:
+def _rotate_channels(x: Tensor, position: Tensor) -> Tensor:
     """Rotate the channels `x [S, h, n, c]` by the positions `[n]`, in float32 (tiled, as V-JEPA 2 does)."""
     half = x.shape[-1] // 2
     omega = 10000.0 ** -(torch.arange(half, dtype=torch.float32, device=x.device) / half)
@@ -316,19 +326,19 @@ def _turn(x: Tensor, position: Tensor) -> Tensor:
 
 
 def _past(states: Tensor, past: Tensor | None) -> Tensor:
-    """Return the known actions `[1, T-1, 7]`; none where a single frame was seen."""
+    """Return the past actions `[1, T-1, 7]`; empty for a single frame."""
     known = states[:, :0] if past is None else past
     if known.shape[1] != states.shape[1] - 1:
         raise ConfigError(
-            f"{states.shape[1]} frames come with {known.shape[1]} past actions; allowed is one between two, "
-            f"{states.shape[1] - 1}. Give the actions that were taken."
+            f"{states.shape[1]} frames come with {known.shape[1]} past actions; expected one between two frames, "
+            f"{states.shape[1] - 1}. Pass the actions that were taken."
         )
     return known
 
 
-def _repeated(part: Tensor, samples: int) -> Tensor:
+def _repeated(tensor: Tensor, samples: int) -> Tensor:
     """Return a tensor `[1, ...]` as `[S, ...]`, copied."""
-    return part.repeat(samples, *(1,) * (part.ndim - 1))
+    return tensor.repeat(samples, *(1,) * (tensor.ndim - 1))
 
 
 def _distance(features: Tensor, goal: Tensor) -> Tensor:
@@ -338,7 +348,7 @@ def _distance(features: Tensor, goal: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _copy_weights(plain: PlainPlanningPredictor, predictor: ActionPredictor) -> None:
-    """Take over the weights; what standardises actions and states becomes part of the maps that embed them."""
+    """Copy the weights; the statistics of actions and states are folded into the layers that embed them."""
     robot = predictor.robot()
     prefix = f"embodiments.{robot.config.name}."
     weights = {plain_name(name, prefix): weight for name, weight in predictor.named_parameters()}

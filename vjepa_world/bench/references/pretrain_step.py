@@ -1,7 +1,7 @@
-"""V-JEPA 2's training step as one would write it down, with PyTorch's own layers and nothing clever: the baseline.
+"""A plain implementation of V-JEPA 2's training step with PyTorch's own layers, without optimisations: the baseline.
 
-The whole clip is embedded and then masked, the rotation of every axis is worked out in every block, both masks' graphs
-live until the one backward pass, and the moving average goes from parameter to parameter.
+The whole clip is embedded and then masked, the rotary tables are computed in every block, the graphs of both masks live
+until the single backward pass, and the moving average is updated parameter by parameter.
 
 Legend: B clips, N tokens, D width, h heads.
 """
@@ -20,7 +20,7 @@ from vjepa_world.system.device import in_precision
 Grid = tuple[int, int, int]
 
 
-def _turn(x: Tensor, position: Tensor) -> Tensor:
+def _rotate_channels(x: Tensor, position: Tensor) -> Tensor:
     """Rotate the channels `x [B, h, n, d]` of one axis by the positions `[B, n]` (tiled, as V-JEPA 2 does)."""
     half = x.shape[-1] // 2
     omega = 10000.0 ** -(torch.arange(half, dtype=torch.float32, device=x.device) / half)
@@ -42,7 +42,7 @@ class PlainBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
     def forward(self, x: Tensor, tokens: Tensor, grid: Grid, mask: Tensor | None = None) -> Tensor:
-        """Transform `x [B, n, D]`, the tokens `[B, n]` of the grid; `mask [n, n]` is true where one sees another."""
+        """Transform `x [B, n, D]`, the tokens `[B, n]` of the grid; `mask [n, n]`: query attends to key."""
         batch, count, dim = x.shape
         q, k, v = self.qkv(self.norm1(x)).reshape(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k = self._rotate(q, tokens, grid), self._rotate(k, tokens, grid)
@@ -58,12 +58,14 @@ class PlainBlock(nn.Module):
         frame = tokens // (height * width)
         row, column = tokens % (height * width) // width, tokens % width
         axis = 2 * ((x.shape[-1] // 3) // 2)
-        turned = [_turn(x[..., i * axis : (i + 1) * axis], p) for i, p in enumerate((frame, row, column))]
-        return torch.cat([*turned, x[..., 3 * axis :]], dim=-1).to(x.dtype)
+        rotated = [
+            _rotate_channels(x[..., i * axis : (i + 1) * axis], p) for i, p in enumerate((frame, row, column))
+        ]
+        return torch.cat([*rotated, x[..., 3 * axis :]], dim=-1).to(x.dtype)
 
 
 class PlainEncoder(nn.Module):
-    """Tubelets in, features out; hidden tokens are dropped after the embedding."""
+    """Video encoder: masked tokens are dropped after the embedding."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -75,7 +77,7 @@ class PlainEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim, eps=1e-6)
 
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Encode `video [B, T, C, H, W]`, all tokens or the visible ones `[B, n]`."""
+        """Encode `video [B, T, C, H, W]`, all tokens or the visible ones `[B, n]`; returns `[B, n, D]`."""
         embedded = self.embed(video.transpose(1, 2))
         grid: Grid = tuple(embedded.shape[2:])
         x = embedded.flatten(2).transpose(1, 2)
@@ -88,7 +90,7 @@ class PlainEncoder(nn.Module):
 
 
 class PlainPredictor(nn.Module):
-    """Context features and mask tokens in, predicted features of the hidden tokens out."""
+    """Masked predictor: predicts features of the hidden tokens from context features and mask tokens."""
 
     def __init__(self, config: MaskedPredictorConfig, encoder_dim: int) -> None:
         super().__init__()
@@ -111,7 +113,7 @@ class PlainPredictor(nn.Module):
 
 
 class PlainStep:
-    """One optimizer step after another: target, two masked passes, backward, AdamW, moving average."""
+    """Optimizer steps: target, two masked passes, backward, AdamW, moving average; each call takes one."""
 
     def __init__(
         self, encoder: EncoderConfig, predictor: MaskedPredictorConfig, *, lr: float, momentum: float
@@ -132,7 +134,7 @@ class PlainStep:
     def __call__(
         self, video: Tensor, masks: list[tuple[Tensor, Tensor]], grid: Grid, dtype: torch.dtype
     ) -> float:
-        """Train on `video [B, T, C, H, W]` with the masks' contexts and targets; return the loss."""
+        """Train on `video [B, T, C, H, W]` with masks of context and target tokens, `[B, n]` each; return the loss."""
         with in_precision(video.device, dtype):
             with torch.no_grad():
                 targets = self.target(video)
@@ -141,13 +143,13 @@ class PlainStep:
             for index, (context, hidden) in enumerate(masks):
                 features = self.encoder(video, context)
                 predicted = self.predictor(features, context, hidden, grid, index)
-                wanted = targets.gather(1, hidden.unsqueeze(-1).expand(-1, -1, targets.shape[-1]))
-                losses.append((predicted - wanted).abs().mean())
+                expected = targets.gather(1, hidden.unsqueeze(-1).expand(-1, -1, targets.shape[-1]))
+                losses.append((predicted - expected).abs().mean())
             loss = torch.stack(losses).mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         with torch.no_grad():
-            for moving, online in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
-                moving.mul_(self.momentum).add_(online, alpha=1 - self.momentum)
+            for average, online in zip(self.target.parameters(), self.encoder.parameters(), strict=True):
+                average.mul_(self.momentum).add_(online, alpha=1 - self.momentum)
         return loss.item()
