@@ -36,7 +36,7 @@ class SearchConfig:
     """The options that all planners have.
 
     Attributes:
-        kind: Name of the planner: cem, icem, mppi, gradient, predictive, random, or one that a plugin registers.
+        kind: Name of the planner, a key of `planners.registry.PLANNERS`.
         horizon: K, steps planned ahead, at least 1.
         num_samples: S, action sequences evaluated in an iteration, at least 1.
         num_iterations: Iterations of the search, at least 1.
@@ -216,7 +216,7 @@ class EnergyConfig:
     """The options that all energies have.
 
     Attributes:
-        kind: Name of the energy: l1, l2, cosine, or one that a plugin registers.
+        kind: Name of the energy, a key of `planners.registry.ENERGIES`.
     """
 
     kind: str

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from planners.registry import ENERGIES, PLANNERS
 from tests.paths import REPO
 from tests.test_readme import blocks, check, commands
 
-BLOCKS = blocks((REPO / "docs" / "configuration.md").read_text(encoding="utf-8"))
+PAGE = (REPO / "docs" / "configuration.md").read_text(encoding="utf-8")
+BLOCKS = blocks(PAGE)
 COMMANDS = [words for block in BLOCKS if block.language == "bash" for words in commands(block.text)]
+
+
+def test_the_groups_have_every_planner_and_energy() -> None:
+    options = dict(re.findall(r"^\| `(planner|energy)` \| (.*) \|$", PAGE, re.MULTILINE))
+    kinds, presets = (re.findall(r"`(\w+)`", part) for part in options["planner"].split(";"))
+    assert kinds == [*PLANNERS]
+    assert set(presets) == {path.stem for path in (REPO / "configs" / "planner").glob("*.yaml")}
+    assert re.findall(r"`(\w+)`", options["energy"]) == [*ENERGIES]
 
 
 def test_every_command_would_be_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

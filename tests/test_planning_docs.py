@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from planners.registry import ENERGIES, PLANNERS
 from tests.test_readme import REPO, blocks, check, commands
 
-BLOCKS = blocks((REPO / "docs" / "planning.md").read_text(encoding="utf-8"))
+PAGE = (REPO / "docs" / "planning.md").read_text(encoding="utf-8")
+BLOCKS = blocks(PAGE)
 
 #: Nothing of this repository but `planners` may be found, even where it is installed.
 ALONE = """
@@ -21,6 +23,13 @@ class Nowhere:
             raise ImportError(f"{name} is not to be had here")
 sys.meta_path.insert(0, Nowhere())
 """
+
+
+def test_the_tables_have_every_planner_and_energy() -> None:
+    rows = re.findall(r"^\| `(\w+)`, `(\w+)` \|", PAGE, re.MULTILINE)
+    assert rows == [(name, entry.load().__name__) for name, entry in PLANNERS.items()]
+    [row] = re.findall(r"^\| `energy=KIND`.*$", PAGE, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row) == [*ENERGIES]
 
 
 def test_every_command_would_be_accepted() -> None:

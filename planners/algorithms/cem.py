@@ -18,10 +18,7 @@ from planners.search_loop import ScoredSamples
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EliteSearch(EliteSearchConfig, GaussianSearch):
-    r"""A planner that fits a Gaussian over action sequences to its best samples, the elites.
-
-    .. math:: \mu \leftarrow m_\mu \mu + (1 - m_\mu) \, \mathrm{mean}(elites), \qquad
-              \sigma \leftarrow m_\sigma \sigma + (1 - m_\sigma) \, \mathrm{std}(elites)
+    """A planner that fits a Gaussian over action sequences to its best samples, the elites; the update is in `CEM`.
 
     `momentum_mean` and `momentum_std` are tuples of A numbers here, one for each action axis.
     """
@@ -46,7 +43,7 @@ class EliteSearch(EliteSearchConfig, GaussianSearch):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CEM(CEMConfig, EliteSearch):
-    r"""Fit a Gaussian over action sequences to its own best samples, again and again.
+    r"""Fit a Gaussian over action sequences to its best samples (the elites) in every iteration.
 
     .. math:: \mu \leftarrow m_\mu \mu + (1 - m_\mu) \, \mathrm{mean}(elites), \qquad
               \sigma \leftarrow m_\sigma \sigma + (1 - m_\sigma) \, \mathrm{std}(elites)

@@ -1,4 +1,4 @@
-"""Numbers that are given to planners: what is none is refused in words."""
+"""Checks of options: a value that is not allowed raises an error that states what is allowed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ WORLD = PointWorld([-1.0, -1.0], [1.0, 1.0])
 @pytest.mark.parametrize(
     "got", ["0.5", "ab", True, None, np.array(["a", "b"]), torch.tensor([0.5, torch.nan])]
 )
-def test_what_is_no_number_is_refused(kind: Callable[..., Any], name: str, allowed: str, got: Any) -> None:
+def test_values_that_are_not_allowed_are_refused(
+    kind: Callable[..., Any], name: str, allowed: str, got: Any
+) -> None:
     with pytest.raises(PlannerError) as error:
         kind(WORLD, energy=GoalL1(), **{name: got})
     assert f"{name} is {got!r}; allowed" in str(error.value)
@@ -44,10 +46,10 @@ def test_what_is_no_number_is_refused(kind: Callable[..., Any], name: str, allow
     "got",
     [[0.25, 0.5], torch.tensor([0.25, 0.5]), np.array([0.25, 0.5]), (np.float32(0.25), torch.tensor(0.5))],
 )
-def test_shares_may_be_lists_tensors_and_arrays(got: Any) -> None:
+def test_fractions_may_be_lists_tensors_and_arrays(got: Any) -> None:
     assert CEM(WORLD, energy=GoalL1(), momentum_std=got).momentum_std == (0.25, 0.5)
 
 
 @pytest.mark.parametrize("got", [0.25, np.float32(0.25), torch.tensor(0.25), np.array(0.25)])
-def test_one_share_is_for_all_axes(got: Any) -> None:
+def test_one_fraction_is_for_all_axes(got: Any) -> None:
     assert CEM(WORLD, energy=GoalL1(), momentum_std=got).momentum_std == (0.25, 0.25)

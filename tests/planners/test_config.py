@@ -41,6 +41,13 @@ def test_every_option_has_a_line_of_documentation(entry: Any) -> None:
         assert re.search(rf"^ *{field.name}: \S+", described, re.MULTILINE), field.name
 
 
+@pytest.mark.parametrize("entry", [*PLANNERS.values(), *ENERGIES.values()], ids=[*PLANNERS, *ENERGIES])
+def test_every_registered_class_is_public(entry: Any) -> None:
+    name = entry.load().__name__
+    assert name in planners.__all__
+    assert getattr(planners, name) is entry.load()
+
+
 @pytest.mark.parametrize("name", PLANNERS)
 def test_a_configuration_builds_what_the_constructor_does(name: str) -> None:
     entry = PLANNERS[name]

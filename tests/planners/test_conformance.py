@@ -1,4 +1,4 @@
-"""What every planner keeps: one suite over all of them."""
+"""One suite over every planner of the registry: shapes, bounds, randomness, warm starts, deadlines, errors."""
 
 from __future__ import annotations
 
@@ -9,21 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import (
-    CEM,
-    ICEM,
-    MPPI,
-    GoalL1,
-    GradientDescent,
-    Plan,
-    Planner,
-    PlannerError,
-    PredictiveSampling,
-    RandomShooting,
-    RecedingHorizon,
-    make_generators,
-)
+from planners import GoalL1, Plan, Planner, PlannerError, RecedingHorizon, make_generators
+from planners.config import GaussianSearchConfig
 from planners.protocols import Energy, WorldModel
+from planners.registry import PLANNERS
 from tests.planners.worlds import ActionCost, PointWorld, WatchedWorld, moved
 
 LOW, HIGH = [-0.1, -0.2, 0.3, -0.05], [0.1, 0.1, 0.3, 0.15]
@@ -50,16 +39,21 @@ def receding(make: Make) -> Make:
     return lambda *args, **options: RecedingHorizon(make(*args, **options))
 
 
-SAMPLING: dict[str, Make] = {
-    "CEM": maker(CEM, num_elites=5, momentum_mean=0.15, momentum_std=0.75),
-    "ICEM": maker(ICEM, num_elites=5, reused_elites=0.5),
-    "MPPI": maker(MPPI),
-    "PredictiveSampling": maker(PredictiveSampling),
-    "RandomShooting": maker(RandomShooting),
-    "RecedingHorizon(CEM)": receding(maker(CEM, num_elites=5, momentum_mean=0.15, momentum_std=0.75)),
-    "RecedingHorizon(ICEM)": receding(maker(ICEM, num_elites=5, reused_elites=0.5)),
+SETTINGS: dict[str, dict[str, Any]] = {
+    "cem": {"num_elites": 5, "momentum_mean": 0.15, "momentum_std": 0.75},
+    "icem": {"num_elites": 5, "reused_elites": 0.5},
 }
-EVERY = SAMPLING | {"GradientDescent": maker(GradientDescent)}
+"""Options of planners that are not tested with their defaults."""
+
+KINDS: dict[str, Make] = {
+    name: maker(entry.load(), **SETTINGS.get(name, {})) for name, entry in PLANNERS.items()
+}
+RECEDING: dict[str, Make] = {f"receding_{name}": receding(KINDS[name]) for name in ("cem", "icem")}
+EVERY = KINDS | RECEDING
+SAMPLING = {name: make for name, make in EVERY.items() if name != "gradient"}
+"""The planners that need no gradient of the world model."""
+
+GAUSSIAN = [name for name, entry in PLANNERS.items() if issubclass(entry.config, GaussianSearchConfig)]
 
 
 @pytest.fixture(params=EVERY.values(), ids=list(EVERY))
@@ -84,7 +78,7 @@ def solve(make: Make, seeds: list[int], options: dict[str, Any] | None = None, *
 
 
 def sequences(plan: Plan) -> list[Tensor]:
-    """Return all that a search tried, kept and answered, each `[B, S, K, A]`."""
+    """Return the plan, its warm starts and all samples of a search, each `[B, S, K, A]`."""
     kept = [] if plan.warm_starts is None else [plan.warm_starts]
     return [plan.actions[:, None], *kept, *(t.samples for t in plan.iterations)]
 
@@ -108,7 +102,7 @@ def equal(first: Plan, second: Plan, of: int, batch: int) -> bool:
     return all(torch.equal(m[0], t[of]) for m, t in zip(mine, theirs, strict=True))
 
 
-# What comes back.
+# The returned plan.
 
 
 def test_shapes_and_energy_of_the_returned_actions(make: Make) -> None:
@@ -120,7 +114,7 @@ def test_shapes_and_energy_of_the_returned_actions(make: Make) -> None:
     assert torch.equal(again[:, 0], plan.energy)
 
 
-def test_the_trace_says_what_was_tried_and_what_it_was_worth(make: Make) -> None:
+def test_iterations_record_the_samples_and_their_energies(make: Make) -> None:
     world, starts, goals = problems(2)
     plan = make(world, GoalL1()).plan(starts, goals, generators=make_generators([0, 1]))
     for t in plan.iterations:
@@ -138,7 +132,7 @@ def test_the_trace_says_what_was_tried_and_what_it_was_worth(make: Make) -> None
     assert bool((plan.energy <= torch.stack([t.best_energy for t in plan.iterations]).amin(dim=0)).all())
 
 
-def test_planning_keeps_no_graph(make: Make) -> None:
+def test_a_plan_has_no_autograd_graph(make: Make) -> None:
     world, starts, goals = problems(1)
     world.weights.requires_grad_()
     plan = make(world, GoalL1()).plan(starts, goals.detach(), generators=make_generators([0]))
@@ -173,10 +167,10 @@ def test_a_world_on_an_accelerator_is_planned_for_there(make: Make) -> None:
     torch.testing.assert_close(there.energy.cpu(), here.energy, rtol=0.05, atol=1e-3)
 
 
-# Where actions may be.
+# Action bounds.
 
 
-def test_actions_stay_in_the_box_when_the_goal_is_far_outside(make: Make) -> None:
+def test_actions_stay_within_bounds_when_the_goal_is_out_of_reach(make: Make) -> None:
     world, starts, _ = problems(3)
     far = world.features(starts + torch.tensor([100.0, -100.0, 100.0, 100.0]))
     plan = make(world, GoalL1()).plan(starts, far, generators=make_generators([0, 1, 2]))
@@ -186,7 +180,7 @@ def test_actions_stay_in_the_box_when_the_goal_is_far_outside(make: Make) -> Non
     assert plan.actions[..., 1].mean() < 0.4 * LOW[1]
 
 
-def test_all_that_is_imagined_is_in_the_box(make: Make) -> None:
+def test_all_samples_are_within_the_action_bounds(make: Make) -> None:
     _, starts, goals = problems(1)
     world = WatchedWorld(LOW, HIGH)
     plan = make(world, GoalL1()).plan(starts, goals, generators=make_generators([0]))
@@ -198,7 +192,7 @@ def test_a_frozen_axis_keeps_its_value_exactly(make: Make) -> None:
     assert all(bool((s[..., 2] == torch.tensor(0.3)).all()) for s in sequences(solve(make, [0, 1])))
 
 
-def test_a_world_without_any_choice_has_one_plan(make: Make) -> None:
+def test_bounds_of_zero_width_leave_one_plan(make: Make) -> None:
     # The mean of equal numbers may round to a neighbour of theirs, outside a box that is one point.
     values = [0.1 * i + 0.013 for i in range(30)]
     planner = make(PointWorld(values, values), GoalL1())
@@ -206,7 +200,7 @@ def test_a_world_without_any_choice_has_one_plan(make: Make) -> None:
     assert all(bool((s == torch.tensor(values)).all()) for s in sequences(plan))
 
 
-def test_what_is_fixed_keeps_its_value_exactly_and_the_rest_is_searched(make: Make) -> None:
+def test_fixed_axes_keep_their_values_exactly_and_the_others_are_searched(make: Make) -> None:
     plan = solve(make, [0, 1], {"fixed": {0: 0.05, 3: (None, 0.1, None)}})
     for s in sequences(plan):
         assert bool((s[..., 0] == torch.tensor(0.05)).all())
@@ -216,7 +210,7 @@ def test_what_is_fixed_keeps_its_value_exactly_and_the_rest_is_searched(make: Ma
     assert torch.equal(searched, torch.tensor([expected] * 2))
 
 
-def test_every_sequence_begins_with_what_is_under_way(make: Make) -> None:
+def test_every_sequence_starts_with_the_prefix(make: Make) -> None:
     prefix = torch.tensor([[[0.02, -0.11, 0.3, 0.15]], [[-0.1, 0.1, 0.3, 0.07]]])  # two values are bounds
     plan = solve(make, [0, 1], {"fixed": {1: (0.0, 0.05, None)}}, prefix=prefix)
     for s in sequences(plan):
@@ -255,7 +249,7 @@ def test_slices_do_not_change_the_plan(make: Make) -> None:
     assert [a.shape[1] for a in watched.seen[:6]] == [7, 7, 7, 7, 7, 4]
 
 
-# Where a search begins.
+# Warm starts.
 
 
 @pytest.mark.parametrize(("several", "place"), [(False, 0), (True, 0), (True, 2)])
@@ -273,8 +267,8 @@ def test_a_perfect_warm_start_is_the_answer(make: Make, several: bool, place: in
     assert torch.equal(plan.iterations[0].samples[:, : first.shape[1]], first)
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLING if name != "RandomShooting"])
-def test_a_search_begins_around_the_first_sequence_it_is_given(name: str) -> None:
+@pytest.mark.parametrize("name", [*GAUSSIAN, *RECEDING])
+def test_a_search_starts_around_the_first_warm_start(name: str) -> None:
     first = torch.tensor([[0.05, -0.1, 0.3, 0.08]] * HORIZON)
     given = torch.stack([first, torch.zeros(HORIZON, 4)])[None]
     drawn = solve(SAMPLING[name], [0], {"initial_std": 0.05}, warm_start=given).iterations[0].samples[0, 2:]
@@ -282,14 +276,14 @@ def test_a_search_begins_around_the_first_sequence_it_is_given(name: str) -> Non
     assert drawn[..., :2].std(dim=0).min() > 0.003
 
 
-def test_a_warm_start_is_clipped_to_the_box_and_to_what_is_under_way(make: Make) -> None:
+def test_a_warm_start_is_clipped_to_the_bounds_and_the_prefix(make: Make) -> None:
     prefix = torch.tensor([[[0.02, -0.11, 0.3, 0.15]]])
     plan = solve(make, [0], warm_start=torch.full((1, HORIZON, 4), 9.0), prefix=prefix)
     expected = torch.cat([prefix[0], torch.tensor(HIGH).expand(HORIZON - 1, -1)])
     assert torch.equal(plan.iterations[0].samples[0, 0], expected)
 
 
-def test_no_more_sequences_are_started_from_than_there_are_samples(make: Make) -> None:
+def test_at_most_num_samples_warm_starts_are_used(make: Make) -> None:
     plan = solve(make, [0], warm_start=torch.zeros(1, SAMPLES + 5, HORIZON, 4))
     assert plan.iterations[0].samples.shape[1] == SAMPLES
     assert bool((plan.iterations[0].samples[..., 0] == 0).all())
@@ -312,7 +306,7 @@ def test_a_warm_start_that_does_not_fit_is_refused(make: Make, shape: tuple[int,
 
 
 @pytest.mark.parametrize("name", ["warm_start", "prefix"])
-def test_what_is_no_tensor_is_refused_also_while_a_plan_is_held(make: Make, name: str) -> None:
+def test_arguments_that_are_no_tensors_are_refused_also_between_replans(make: Make, name: str) -> None:
     world, starts, goals = problems(1)
     planner = make(world, GoalL1(1.0))
     none: list[tuple[Any, str]] = [
@@ -327,7 +321,7 @@ def test_what_is_no_tensor_is_refused_also_while_a_plan_is_held(make: Make, name
         planner.plan(starts, goals, generators=make_generators([0]))
 
 
-# Time.
+# Deadlines.
 
 
 def test_the_deadline_cuts_an_iteration_short(make: Make) -> None:
@@ -353,7 +347,7 @@ def test_the_deadline_ends_the_search(make: Make) -> None:
     assert plan.energy <= min(t.best_energy.item() for t in plan.iterations)
 
 
-def test_even_a_hopeless_deadline_gives_a_plan(make: Make) -> None:
+def test_a_deadline_that_is_too_short_still_gives_a_plan(make: Make) -> None:
     _, starts, goals = problems(1)
     world = WatchedWorld(LOW, HIGH, pause_s=0.001)
     planner = make(world, GoalL1(1.0), slice_size=10)
@@ -364,7 +358,7 @@ def test_even_a_hopeless_deadline_gives_a_plan(make: Make) -> None:
 
 
 @pytest.mark.parametrize("name", SAMPLING)
-def test_nothing_is_made_from_what_was_not_scored(name: str) -> None:
+def test_only_scored_samples_are_selected(name: str) -> None:
     _, starts, goals = problems(1)
     planner = SAMPLING[name](WatchedWorld(LOW, HIGH, pause_s=0.001), GoalL1(1.0), slice_size=2)
     [only] = planner.plan(starts, goals, generators=make_generators([0]), deadline_s=1e-9).iterations
@@ -377,7 +371,7 @@ def test_a_deadline_that_is_not_positive_is_refused(make: Make, deadline_s: Any)
         solve(make, [0], deadline_s=deadline_s)
 
 
-# Energies that are none.
+# Energies that are not finite.
 
 
 def test_nan_energies_never_win(make: Make) -> None:
@@ -395,7 +389,7 @@ def test_nan_energies_never_win(make: Make) -> None:
     assert 1.0 <= first.mean_energy.item() < 1.1
 
 
-def test_a_problem_with_nothing_but_nan_is_named(make: Make) -> None:
+def test_a_problem_with_only_nan_energies_is_named_in_the_error(make: Make) -> None:
     world, starts, goals = problems(3)
     starts[1] = torch.nan
     with pytest.raises(
@@ -404,7 +398,7 @@ def test_a_problem_with_nothing_but_nan_is_named(make: Make) -> None:
         make(world, GoalL1()).plan(starts, goals, generators=make_generators([0, 1, 2]))
 
 
-def test_a_world_that_diverges_later_leaves_the_best_so_far(make: Make) -> None:
+def test_a_model_that_diverges_later_gives_the_best_plan_so_far(make: Make) -> None:
     class Diverging(WatchedWorld):
         def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
             predicted = super().rollout(context, actions)
@@ -423,7 +417,7 @@ def test_a_world_that_diverges_later_leaves_the_best_so_far(make: Make) -> None:
     assert torch.equal(plan.actions[1], sound.actions[1])
 
 
-# What does not fit.
+# Arguments that are not allowed.
 
 
 def test_a_model_that_returns_fewer_steps_is_refused(make: Make) -> None:
@@ -470,7 +464,7 @@ def test_sizes_are_checked_at_construction(make: Make, name: str, value: float) 
 
 
 @pytest.mark.parametrize(("low", "high"), [([1.0], [-1.0]), ([-1.0], [float("inf")]), ([-1.0, -1.0], [1.0])])
-def test_bounds_that_are_no_box_are_refused(make: Make, low: list[float], high: list[float]) -> None:
+def test_invalid_action_bounds_are_refused(make: Make, low: list[float], high: list[float]) -> None:
     with pytest.raises(PlannerError, match="two finite vectors of the same length with low <= high"):
         make(PointWorld(low, high), GoalL1())
 

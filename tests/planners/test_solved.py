@@ -21,6 +21,7 @@ from planners import (
     WorldModel,
     make_generators,
 )
+from planners.registry import PLANNERS
 from tests.planners.worlds import ActionCost, LinearWorld, PointWorld
 
 Make = Callable[[WorldModel, Energy, int], Planner]
@@ -50,7 +51,7 @@ def lqr_cost(start: np.ndarray, dt_s: float, steps: int, q: list[float], r: list
 
 
 EVALUATIONS = 8000
-"""What each may imagine, of a problem with ten numbers to find. Random shooting always takes all of it."""
+"""The most samples that each planner may evaluate, for ten action numbers. Random shooting uses all of them."""
 
 
 def cem(model: WorldModel, energy: Energy, horizon: int) -> Planner:
@@ -157,7 +158,16 @@ def wide_predictive(model: WorldModel, energy: Energy, horizon: int) -> Planner:
     return PredictiveSampling(model, energy=energy, horizon=horizon)
 
 
-@pytest.mark.parametrize("make", [cem, icem, mppi, gradient, wide_predictive, shooting])
+TWO_MODES: list[Make] = [cem, icem, mppi, gradient, wide_predictive, shooting]
+
+
+@pytest.mark.parametrize("makes", [[*GAPS, shooting], TWO_MODES], ids=["lqr", "two_modes"])
+def test_every_planner_is_tested(makes: list[Make]) -> None:
+    tested = [type(make(LQR, QuadraticCost(Q, R), STEPS)) for make in makes]
+    assert set(tested) == {entry.load() for entry in PLANNERS.values()}
+
+
+@pytest.mark.parametrize("make", TWO_MODES)
 def test_the_better_of_two_modes_is_found(make: Make) -> None:
     planner = make(PointWorld([-1.0], [1.0]), ActionCost(two_wells), 1)
     plan = planner.plan(torch.zeros(8, 1), torch.zeros(8, 3, 1), generators=make_generators(range(8)))

@@ -68,13 +68,13 @@ def test_no_target_jumps(make: Make) -> None:
 
 def test_a_search_goes_as_far_as_it_may_where_the_goal_is_far() -> None:
     start, goal = torch.tensor(START[:1]), torch.tensor([[[80.0, 0.0, 30.0]]])
-    planner = EVERY["CEM"](Joints([2.0, 0.0, 0.0]), GoalL2())
+    planner = EVERY["cem"](Joints([2.0, 0.0, 0.0]), GoalL2())
     plan = planner.plan(start, goal, generators=make_generators([0]))
     assert plan.actions[0, -1].tolist() == pytest.approx([56.0, -40.0, 30.0], abs=0.3)
 
 
 def test_without_a_limit_plans_still_begin_at_the_robot() -> None:
-    plan = EVERY["CEM"](Joints(), GoalL2()).plan(
+    plan = EVERY["cem"](Joints(), GoalL2()).plan(
         torch.tensor(START), torch.tensor(START).unsqueeze(1), generators=make_generators([0, 1])
     )
     assert torch.equal(plan.actions, torch.tensor(START).unsqueeze(1).expand(-1, 3, -1))
@@ -83,7 +83,7 @@ def test_without_a_limit_plans_still_begin_at_the_robot() -> None:
 
 def test_a_prefix_is_gone_on_from() -> None:
     start, prefix = torch.tensor(START[:1]), torch.tensor([[[52.0, -45.0, 70.0]]])
-    plan = EVERY["CEM"](Joints(STEP), GoalL2()).plan(
+    plan = EVERY["cem"](Joints(STEP), GoalL2()).plan(
         start, torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0]), prefix=prefix
     )
     assert torch.equal(plan.actions[:, :1], prefix)
@@ -93,7 +93,7 @@ def test_a_prefix_is_gone_on_from() -> None:
 
 def test_a_robot_outside_of_its_bounds_is_led_back_step_by_step() -> None:
     start = torch.tensor([[95.0, 0.0, 50.0]])
-    plan = EVERY["CEM"](Joints(STEP), GoalL2()).plan(
+    plan = EVERY["cem"](Joints(STEP), GoalL2()).plan(
         start, torch.tensor([[[0.0, 0.0, 50.0]]]), generators=make_generators([0])
     )
     first = plan.actions[0, :, 0]
@@ -112,7 +112,7 @@ def test_an_axis_is_held_where_it_is(make: Make) -> None:
 def test_of_changes_an_axis_that_is_held_is_at_zero() -> None:
     world = Joints()
     world.action_type = "delta"
-    plan = EVERY["CEM"](world, GoalL2(), fixed={0: "hold", 2: "hold"}).plan(
+    plan = EVERY["cem"](world, GoalL2(), fixed={0: "hold", 2: "hold"}).plan(
         torch.tensor(START), torch.tensor(GOAL).unsqueeze(1), generators=make_generators([0, 1])
     )
     assert not plan.actions[..., [0, 2]].any()
@@ -123,13 +123,13 @@ def test_replicas_hold_as_their_copies_do() -> None:
     with Replicas([Joints(STEP), Joints(STEP)]) as model:
         assert action_type(model) == "absolute"
         context = model.encode(torch.empty(0), start[:, None])
-        plan = EVERY["CEM"](model, GoalL2()).plan(context, goal, generators=make_generators([0]))
+        plan = EVERY["cem"](model, GoalL2()).plan(context, goal, generators=make_generators([0]))
     assert (steps_of(plan.actions, start) <= torch.tensor(STEP) + 1e-4).all()
 
 
 def test_plans_that_are_handed_on_do_not_jump_either() -> None:
     state, goal = torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1)
-    planner = RecedingHorizon(EVERY["CEM"](Joints(STEP), GoalL2()), replan_every=2)
+    planner = RecedingHorizon(EVERY["cem"](Joints(STEP), GoalL2()), replan_every=2)
     generators = make_generators([0])
     for _ in range(5):
         action = planner.plan(state, goal, generators=generators).actions[:, 0]
@@ -151,7 +151,7 @@ def test_plans_that_are_handed_on_do_not_jump_either() -> None:
 def test_what_a_model_declares_wrongly_is_refused(name: str, value: Any, message: str) -> None:
     world = Joints(STEP)
     setattr(world, name, value)
-    planner = EVERY["CEM"](world, GoalL2())
+    planner = EVERY["cem"](world, GoalL2())
     with pytest.raises(PlannerError, match=message):
         planner.plan(
             torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0])
@@ -162,7 +162,7 @@ def test_an_axis_cannot_be_held_where_nobody_knows_where_it_is() -> None:
     world = Joints(STEP)
     world.hold_action = lambda context: None  # type: ignore[method-assign]
     with pytest.raises(PlannerError, match=r"fixed holds axis 1, .*has no hold_action"):
-        EVERY["CEM"](world, GoalL2(), fixed={1: "hold"}).plan(
+        EVERY["cem"](world, GoalL2(), fixed={1: "hold"}).plan(
             torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0])
         )
 
@@ -178,7 +178,7 @@ def test_a_joint_that_never_moved_in_training_stays_where_it_is(make: Make) -> N
 
 
 def test_an_axis_that_is_fixed_at_a_value_goes_there() -> None:
-    planner = EVERY["CEM"](Joints(STEP), GoalL2(), fixed={0: [None, 10.0, None]})
+    planner = EVERY["cem"](Joints(STEP), GoalL2(), fixed={0: [None, 10.0, None]})
     plan = planner.plan(
         torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0])
     )

@@ -30,7 +30,7 @@ from tests.planners.test_conformance import EVERY, HIGH, LOW, SAMPLING, Make, pr
 from tests.planners.worlds import ActionCost, PointWorld
 
 BY_ENERGY: dict[str, Make] = {
-    "MPPI(energy)": lambda *args, **options: EVERY["MPPI"](*args, temperature_of="energy", **options)
+    "MPPI(energy)": lambda *args, **options: EVERY["mppi"](*args, temperature_of="energy", **options)
 }
 
 
@@ -89,7 +89,7 @@ def test_an_energy_that_writes_into_the_actions_changes_no_plan(make: Make) -> N
 
 def test_a_gradient_through_what_was_written_over_is_refused() -> None:
     with pytest.raises(PlannerError, match="do not write into what they were given. Choose another planner"):
-        plan(EVERY["GradientDescent"], PointWorld(LOW, HIGH), WritingEnergy())
+        plan(EVERY["gradient"], PointWorld(LOW, HIGH), WritingEnergy())
 
 
 def test_a_term_that_writes_into_the_actions_leaves_them_to_the_others() -> None:
@@ -141,14 +141,14 @@ def test_a_term_that_writes_into_the_predictions_is_named() -> None:
             return predicted.abs_().mean((2, 3, 4))
 
     with pytest.raises(PlannerError, match="Spoiling wrote into the predictions that it was given"):
-        plan(EVERY["CEM"], PointWorld(LOW, HIGH), Spoiling() + GoalL1())
+        plan(EVERY["cem"], PointWorld(LOW, HIGH), Spoiling() + GoalL1())
 
 
 def test_what_a_caller_writes_into_a_plan_does_not_reach_the_next() -> None:
     world, starts, goals = problems(2)
 
     def second(spoiled: bool) -> Tensor:
-        planner = RecedingHorizon(EVERY["CEM"](world, GoalL1(1.0)), replan_every=2)
+        planner = RecedingHorizon(EVERY["cem"](world, GoalL1(1.0)), replan_every=2)
         generators = make_generators([0, 1])
         first = planner.plan(starts, goals, generators=generators)
         if spoiled:
@@ -165,7 +165,7 @@ def test_what_a_caller_writes_into_an_action_does_not_reach_the_next() -> None:
     def motion(spoiled: bool) -> list[Tensor]:
         acts = []
         with BackgroundPlanner(
-            EVERY["CEM"](world, GoalL1(1.0)), period_s=60.0, wait_first=False
+            EVERY["cem"](world, GoalL1(1.0)), period_s=60.0, wait_first=False
         ) as background:
             generators = make_generators([0, 1])
             for _ in range(5):
@@ -274,7 +274,7 @@ def test_what_are_no_states_are_refused(answer: Callable[[Tensor, Tensor], Any],
             return answer(self.rollout(context, actions), actions)
 
     with pytest.raises(PlannerError, match=message):
-        plan(EVERY["CEM"], Wrong(LOW, HIGH), StateGoal([0.0] * 4), 1)
+        plan(EVERY["cem"], Wrong(LOW, HIGH), StateGoal([0.0] * 4), 1)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_model_that_says_no_number_of_samples_is_refused(best: Any) -> None:
             return best
 
     with pytest.raises(PlannerError, match="samples_at_once returned .*; allowed is a whole number"):
-        plan(EVERY["CEM"], Odd(LOW, HIGH), GoalL1())
+        plan(EVERY["cem"], Odd(LOW, HIGH), GoalL1())
 
 
 # Bounds.
@@ -435,7 +435,7 @@ def test_wrappers_refuse_what_is_no_plan(answer: Any, message: str) -> None:
 
 def test_what_proposes_must_be_callable_and_propose_numbers() -> None:
     world, starts, goals = problems(1)
-    cem = EVERY["CEM"](world, GoalL1())
+    cem = EVERY["cem"](world, GoalL1())
     with pytest.raises(PlannerError, match="propose is None; allowed is what is called as"):
         ProposalPlanner(cem, None)  # type: ignore[arg-type]
     for wrong, message in ((None, "is a NoneType"), (torch.zeros(1, 3, 4) > 0, "torch.bool")):
@@ -475,7 +475,7 @@ def test_planners_are_copied_and_stored_after_they_have_planned(make: Make) -> N
 
 def test_a_copy_of_a_background_planner_has_a_thread_of_its_own() -> None:
     world, starts, goals = problems(1)
-    with BackgroundPlanner(EVERY["CEM"](world, GoalL1(1.0)), period_s=60.0) as background:
+    with BackgroundPlanner(EVERY["cem"](world, GoalL1(1.0)), period_s=60.0) as background:
         done = [background.act(starts, goals, generators=make_generators([0])) for _ in range(2)]
         made = copies(background)
     for same in made:
@@ -506,7 +506,7 @@ class Targets(PointWorld):
 
 
 def holding(world: Any, **options: Any) -> BackgroundPlanner:
-    planner = EVERY["CEM"](world, GoalL1(), horizon=4)
+    planner = EVERY["cem"](world, GoalL1(), horizon=4)
     return BackgroundPlanner(planner, period_s=60.0, replan_every=2, wait_first=False, **options)
 
 

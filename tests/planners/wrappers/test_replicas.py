@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,24 +11,21 @@ from torch import Tensor
 
 from planners import (
     CEM,
-    ICEM,
-    MPPI,
     GoalL1,
     GradientDescent,
     Planner,
     PlannerError,
-    PredictiveSampling,
     RandomShooting,
     Replicas,
     make_generators,
 )
 from planners.protocols import Plan, WorldModel
+from planners.registry import PLANNERS
 from tests.planners.worlds import WatchedWorld
 
 LOW, HIGH = [-0.5, -0.2], [0.5, 0.7]
 STARTS = torch.tensor([[0.0, 0.1], [0.4, -0.3]])
 TARGETS = torch.tensor([[0.7, 0.0], [-0.2, 0.3]])
-KINDS = [CEM, ICEM, MPPI, GradientDescent, PredictiveSampling, RandomShooting]
 
 
 def copies(count: int) -> tuple[list[WatchedWorld], Replicas]:
@@ -35,16 +33,17 @@ def copies(count: int) -> tuple[list[WatchedWorld], Replicas]:
     return worlds, Replicas(worlds)
 
 
-def solve(kind: type[Any], model: WorldModel, energy: Any = None) -> Plan:
+def solve(kind: Callable[..., Planner], model: WorldModel, energy: Any = None) -> Plan:
     planner: Planner = kind(model, energy=energy or GoalL1(1.0), horizon=3, num_samples=21, num_iterations=4)
     context = model.encode(torch.empty(0), STARTS[:, None])
     goal = WatchedWorld(LOW, HIGH).features(TARGETS)
     return planner.plan(context, goal, generators=make_generators([0, 1]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", PLANNERS)
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_copies_give_bit_for_bit_the_plan_of_one(kind: type[Any], count: int) -> None:
+def test_copies_give_bit_for_bit_the_plan_of_one(name: str, count: int) -> None:
+    kind = PLANNERS[name].load()
     alone, together = solve(kind, WatchedWorld(LOW, HIGH)), solve(kind, copies(count)[1])
     assert torch.equal(together.actions, alone.actions)
     assert torch.equal(together.energy, alone.energy)
