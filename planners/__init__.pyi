@@ -1,6 +1,7 @@
 """The public names, for editors and type checkers; `__init__.py` imports each at its first use."""
 
 from planners.algorithms.cem import CEM as CEM
+from planners.algorithms.gaussian_base import GaussianSearch as GaussianSearch
 from planners.algorithms.gradient import GradientDescent as GradientDescent
 from planners.algorithms.icem import ICEM as ICEM
 from planners.algorithms.mppi import MPPI as MPPI

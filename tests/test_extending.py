@@ -26,6 +26,7 @@ TRAIN = [word for word in SMALL if not word.startswith("data.")] + ["trainer.ste
 QUICKER = {
     "my_task": [*EVALUATE, "planner.num_samples=8"],
     "my_planner": EVALUATE,
+    "my_search": EVALUATE,
     "my_energy": [*EVALUATE, "planner.num_samples=8"],
     "my_objective": TRAIN,
     "my_encoder": [word for word in TRAIN if not word.startswith("model.")],
@@ -35,6 +36,7 @@ PRINTED = {
     "my_format": "of 1 episodes, 8 frames at 10/s",
     "my_task": "2 episodes",
     "my_planner": "2 episodes",
+    "my_search": "2 episodes",
     "my_energy": "2 episodes",
     "my_objective": "runs/pretrain/denoised",
     "my_encoder": "runs/finetune/projected",
@@ -101,6 +103,15 @@ def test_what_a_module_adds_is_used_from_the_command_line(home: Path, name: str)
     assert PRINTED[name] in done.stdout, done.stdout
     without = shell(home, command.replace(f"VJEPA_WORLD_PLUGINS={name} ", "").replace("name=", "name=not_"))
     assert PRINTED[name] not in without.stdout, without.stdout
+
+
+def test_the_options_of_a_planner_have_defaults_and_a_range(home: Path) -> None:
+    evaluate = "VJEPA_WORLD_PLUGINS=my_planner vjepa-world evaluate planner=narrowing"
+    done = shell(home, f"{evaluate} --print-config")
+    assert re.search(r"^planner:\n(  .*\n)*  shrink: 0\.7$", done.stdout, re.MULTILINE), done.stdout
+    done = shell(home, f"{evaluate} planner.shrink=1.5")
+    assert done.returncode == 2
+    assert "shrink" in done.stderr and "1.5" in done.stderr, done.stderr
 
 
 def test_a_sweep_takes_keys_of_a_plugin(home: Path) -> None:
