@@ -1,8 +1,12 @@
 """`python scripts/compare.py ...` is `vjepa-world compare ...`."""
 
+import os
 import sys
 
-from vjepa_world.cli.main import main
-
 if __name__ == "__main__":
+    # Python looks for modules in the script's folder first, and finds scripts/inspect.py for its own inspect.
+    here = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [entry for entry in sys.path if entry != here]
+    from vjepa_world.cli.main import main
+
     sys.exit(main(["compare", *sys.argv[1:]]))

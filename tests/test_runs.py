@@ -58,7 +58,7 @@ def test_a_run_without_a_name_is_named_by_the_time(tmp_path: Path) -> None:
 def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     folder = made(tmp_path, Config(name="first", steps=1))
     with pytest.raises(
-        RunError, match="exists already: give another name=, resume=true to go on with it, or remove it"
+        RunError, match="exists already: give another name=, resume=true to continue it, or remove it"
     ):
         made(tmp_path, Config(name="first", steps=2))
     assert from_yaml((folder / "config.yaml").read_text(), Config).steps == 1

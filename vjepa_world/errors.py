@@ -30,9 +30,23 @@ class TrainingError(VJEPAWorldError):
     """Training cannot continue: a non-finite loss, a full disk."""
 
 
-def nearest(word: str, allowed: Iterable[str], *, in_order: bool = False) -> str:
-    """Return the sentence part that names the closest allowed word and the whole list, sorted or in its own order."""
+def nearest(
+    word: str, allowed: Iterable[str], *, in_order: bool = False, begins_sentence: bool = False
+) -> str:
+    """Return the closest allowed word and the list of all, as the end of an error message.
+
+    Args:
+        word: The word that is not allowed.
+        allowed: The allowed words.
+        in_order: Whether the list keeps its own order; it is sorted otherwise.
+        begins_sentence: Whether the text follows a full stop, and begins with a capital letter.
+    """
     words = list(allowed) if in_order else sorted(allowed)
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.4)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return f"{hint}Allowed: {', '.join(words) or 'none'}."
+    text = with_hint(close[0] if close else None, ", ".join(words) or "none")
+    return text[0].upper() + text[1:] if begins_sentence else text
+
+
+def with_hint(closest: str | None, allowed: str) -> str:
+    """Return `did you mean 'CLOSEST'? Allowed: ALLOWED.`, without the question if no word is close."""
+    return f"allowed: {allowed}." if closest is None else f"did you mean '{closest}'? Allowed: {allowed}."

@@ -141,7 +141,7 @@ class Job:
 
 
 def _typed(overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the keys and values that Hydra hands on, as they were typed; its '+' is of no meaning to a verb."""
+    """Yield the keys and values that Hydra passes on, as they were typed, without the '+' that Hydra uses."""
     for word in overrides:
         key, value = word.lstrip("+").split("=", 1)
         yield key, typed_value(value)

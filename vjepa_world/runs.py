@@ -49,13 +49,13 @@ def open_run(
     Args:
         verb: The verb; also the folder's name.
         config: The verb's dataclass, written as `config.yaml`. Its `name` is the run's; empty for the date and time of
-            now. Its `resume` goes on in an existing run instead of making a new one; keys that changed are logged.
+            now. Its `resume` continues an existing run instead of making a new one; keys that changed are logged.
         root: Where all runs live.
         folder: The run folder itself, instead of `root/verb/NAME`.
-        may_change: Keys, or beginnings of keys that end in a dot, which a resumed run may have other than before; None
-            for all. A verb that goes on with what is there names them, and one that starts over does not.
-        outputs: Results of the verb that are removed when a run is resumed, before its `config.yaml` is replaced: none
-            that stands beside other settings than its own is ever found, whenever the process ends.
+        may_change: Keys, or beginnings of keys that end in a dot, that may differ from before in a resumed run; None
+            for all. A verb that continues from existing results names them; one that starts over does not.
+        outputs: Results of the verb that are removed when a run is resumed. They are removed before `config.yaml` is
+            replaced, so that results never remain next to settings that did not produce them.
 
     Raises:
         RunError: If the run exists already, is to be resumed and does not exist, or with other settings.
@@ -128,7 +128,7 @@ class RunConfig(Protocol):
 
 def _named(home: Path, name: str, resume: bool) -> Path:
     if not name and resume:
-        raise RunError(f"resume=true needs name=NAME, the run to go on with; {_existing(home, '')}")
+        raise RunError(f"resume=true needs name=NAME, the run to continue; {_existing(home, '')}")
     name = name or datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     if name in (".", "..") or Path(name).name != name or "\\" in name or _has_controls(name):
         raise ConfigError(
@@ -155,7 +155,7 @@ def _check_exists(folder: Path, resume: bool) -> None:
             )
     elif folder.exists() and any(path.name != LOCK_FILE for path in folder.iterdir()):
         raise RunError(
-            f"the run {folder} exists already: give another name=, resume=true to go on with it, or remove it"
+            f"the run {folder} exists already: give another name=, resume=true to continue it, or remove it"
         )
 
 

@@ -174,7 +174,7 @@ def test_videos_that_cannot_be_decoded_stop_it(
         (["open_loop.samples=2"], "open_loop.samples is 2; it must be at least 3"),
         (["data.windows=1"], "data.windows is 1; it must be at least 2"),
         (["data.split=train"], "held_out, all"),
-        (["mode=open_loop"], "unknown key 'mode'; Allowed: .*name, seed"),
+        (["mode=open_loop"], r"unknown key 'mode'; allowed: .*name, .*and \d+ more \(see --help-all\)"),
     ],
 )
 def test_what_cannot_be_is_said(

@@ -88,7 +88,7 @@ def test_two_processes_draw_the_curve_of_one_for_fifty_steps(tmp_path: Path) -> 
 
 
 def stopped(home: Path, job: list[str], world_size: int, at: int, rank: int) -> None:
-    """Begin or go on with a run, and ask one of its processes to end once step `at` is logged."""
+    """Begin or continue a run, and ask one of its processes to end once step `at` is logged."""
     log = home / "runs" / "pretrain" / "moved" / "metrics.jsonl"
     started = verb(job, home, world_size)
 
@@ -134,6 +134,6 @@ def test_a_disk_that_is_full_stops_training_with_the_reason(
     assert [one.code for one in ended] == [2] * world_size
     assert "could not write a checkpoint of runs/pretrain/full: " in ended[0].error
     assert "File too large" in ended[0].error
-    assert "Free some disk space and go on with resume=true" in ended[0].error
+    assert "Free some disk space and continue with resume=true" in ended[0].error
     assert list((tmp_path / "runs/pretrain/full/checkpoints").iterdir()) == []
     assert len(metrics(tmp_path / "runs/pretrain/full")) < 20

@@ -277,7 +277,7 @@ def test_tuples_arrive_as_tuples_and_paths_as_paths(folder: Path) -> None:
         ("learning_rate.lr=4", "did you mean 'trainer.lr'?"),
         ("modle=tiny", "unknown key 'modle'; did you mean 'model'?"),
         ("model=tyni", "unknown model 'tyni'; did you mean 'tiny'? Allowed: nano, tiny."),
-        ("planner=cem", "unknown key 'planner'; Allowed: data.path, data.root"),
+        ("planner=cem", "unknown key 'planner'; allowed: data.path, data.root"),
         ("trainer=3", "'trainer' is a set of keys: give one of trainer.steps, trainer.lr"),
         ("trainer.steps.more=3", "unknown key 'trainer.steps.more'; did you mean"),
         ("name", "got 'name', expected key=value"),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
 
-from vjepa_world.config import compose, flatten, from_yaml, to_yaml
+from vjepa_world.config import compose, describe, flatten, from_yaml, to_yaml
 from vjepa_world.config.schema import keys_of
 from vjepa_world.errors import ConfigError
 from vjepa_world.registry import Registry, RegistryError
@@ -113,8 +114,35 @@ def test_a_group_of_yaml_holds_presets(tmp_path: Path) -> None:
     assert composed(tmp_path, "shape=stop_sign", "shape.colour=blue").shape == PolygonConfig(
         corners=8, colour="blue"
     )
+    text = describe("draw", Config, tmp_path, words=["shape=stop_sign", "shape.unknown=1"])
+    assert "shape=stop_sign  of circle, polygon, stop_sign" in text
+    assert re.search(r"shape\.corners +8", text)
     message = refused(tmp_path, "shape=stop")
     assert message == "unknown shape 'stop'; did you mean 'stop_sign'? Allowed: circle, polygon, stop_sign."
+
+
+@pytest.mark.parametrize(("content", "got"), [("corners: 8", "not given"), ("kind: circle", "circle")])
+def test_a_preset_with_the_name_of_a_kind_selects_that_kind(tmp_path: Path, content: str, got: str) -> None:
+    (tmp_path / "shape").mkdir()
+    (tmp_path / "draw.yaml").write_text("defaults:\n  - shape: circle\n  - _self_\n")
+    preset = tmp_path / "shape" / "polygon.yaml"
+    preset.write_text("kind: polygon\ncorners: 8\n")
+    assert composed(tmp_path, "shape=polygon").shape == PolygonConfig(corners=8)
+    preset.write_text(f"{content}\n")
+    assert refused(tmp_path, "shape=polygon") == (
+        f"{preset} has the name of the shape 'polygon', but its kind is {got}; set kind: polygon in it, or rename it."
+    )
+
+
+def test_help_shows_the_keys_of_the_selected_kind(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("shape:\n  kind: polygon\n")
+    for words, given in ((["shape=polygon"], None), (["shape.kind=polygon"], None), ([], file)):
+        text = describe("draw", Config, tmp_path, words=words, file=given)
+        assert "shape=polygon  of circle, polygon" in text
+        assert "shape.corners" in text and "shape.radius_m" not in text
+    with pytest.raises(ConfigError, match="unknown shape 'polgon'; did you mean 'polygon'"):
+        describe("draw", Config, tmp_path, words=["shape.kind=polgon"])
 
 
 @pytest.mark.parametrize(
@@ -127,11 +155,11 @@ def test_a_group_of_yaml_holds_presets(tmp_path: Path) -> None:
         ),
         (
             ["shape.kind=polygon", "shape.radius_m=3"],
-            "'shape.radius_m' is given, and shape.kind=polygon does not use it; leave it out, or change what chooses. "
-            "Allowed: colour, corners.",
+            "'shape.radius_m' is given, and shape.kind=polygon does not use it; leave it out, or select another "
+            "shape.kind. Allowed: colour, corners.",
         ),
-        (["shape.kind=sphere"], "'shape.kind' got 'sphere'; Allowed: circle, polygon."),
-        (["shape.kind=square"], "'shape.kind' got 'square'; Allowed: circle, polygon."),
+        (["shape.kind=sphere"], "'shape.kind' got 'sphere'; allowed: circle, polygon."),
+        (["shape.kind=square"], "'shape.kind' got 'square'; allowed: circle, polygon."),
         (["shape=polgon"], "unknown shape 'polgon'; did you mean 'polygon'? Allowed: circle, polygon."),
         (["shape.kind=polygon", "shape.corners=2"], "'shape.corners' got 2, expected a number from 3 to 100"),
         (["shape.kind=polygon", "shape.corners=13"], "corners is 13; take another number."),

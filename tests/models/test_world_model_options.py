@@ -101,9 +101,9 @@ def test_a_context_is_of_one_of_several_robots() -> None:
         CheckpointError, match="'cart' .actions of size 2. was trained with states of size 5, got 7"
     ):
         model.encode(pictures(1)[None], torch.zeros(1, 1, 7), embodiment="cart")
-    with pytest.raises(ConfigError, match="embodiment 'leg' is not known; .*Allowed: arm, cart"):
+    with pytest.raises(ConfigError, match="embodiment 'leg' is not known; allowed: arm, cart"):
         model.encode(pictures(1)[None], torch.zeros(1, 1, 7), embodiment="leg")
-    with pytest.raises(ConfigError, match="embodiment 'leg' is not known; .*Allowed: arm, cart"):
+    with pytest.raises(ConfigError, match="embodiment 'leg' is not known; allowed: arm, cart"):
         model.config.with_default("leg")
 
 

@@ -68,7 +68,7 @@ class Config:
 
 
 def run(config: Config) -> None:
-    """Record the dataset; a killed recording goes on with `resume=true`, shard by shard."""
+    """Record the dataset; `resume=true` continues a killed recording, shard by shard."""
     workers = min(config.workers or available_cores(), -(-config.episodes // SHARD_EPISODES))
     refuse_beyond_memory(
         2 * workers * (config.steps + 1) * 3 * config.env.image_size**2,
@@ -85,7 +85,7 @@ def _record(config: Config, folder: Path) -> None:
 
     from vjepa_world.data.loading.worker_pool import ProcessWording, spawned_map
 
-    words = ProcessWording("recording process", "recording", "lower workers, and go on with resume=true")
+    words = ProcessWording("recording process", "recording", "lower workers, and continue with resume=true")
     writer = dataset_writer(folder, config.env)
     shards = range(-(-config.episodes // SHARD_EPISODES))
     if not writer.is_finished:

@@ -116,12 +116,12 @@ def _run(verb: str, words: list[str]) -> int:
 def _run_verb(verb: str, words: list[str]) -> int:
     load_plugins()
     options, rest = _options(words)
+    file = Path(options["--config"]) if "--config" in options else None
     if "--help" in options or "--help-all" in options:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print(help_of_verb(verb, everything="--help-all" in options, width=width))
+        print(help_of_verb(verb, rest, file=file, everything="--help-all" in options, width=width))
         return 0
-    file = options.get("--config")
-    config = config_of(verb, rest, file=None if file is None else Path(file))
+    config = config_of(verb, rest, file=file)
     if "--print-config" in options:
         from vjepa_world.config import to_yaml
 
@@ -168,7 +168,9 @@ def _file_message(error: OSError) -> str | None:
     """Return a message about the user's file or disk; None where the error is more likely a bug."""
     where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"disk full while writing {where}: free some space and run again (resume=true goes on)"
+        return (
+            f"disk full while writing {where}: free some space and run again (resume=true continues the run)"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"no permission for {where}: {error.strerror}"
     if error.errno in _USERS_FAULTS:
@@ -178,7 +180,10 @@ def _file_message(error: OSError) -> str | None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Say whether Python, a graphics card or, which has no class of its own, torch's processor memory has no more."""
+    """Say whether an error means that memory ran out: Python's, a graphics card's, or torch's on the processor.
+
+    The last of them is a plain RuntimeError, recognised by its text.
+    """
     known = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return known or "DefaultCPUAllocator" in str(error)
 
@@ -192,7 +197,7 @@ def _help_text() -> str:
         f"{table}\n\n"
         f"`{PROGRAM} VERB --help` lists the keys of a verb, given as key=value or --key value\n"
         f"({PROGRAM} pretrain model=vit_tiny data.path=FOLDER name=first trainer.steps=500);\n"
-        "name=X puts the run in runs/VERB/X, resume=true goes on with it.\n"
+        "name=X puts the run in runs/VERB/X, resume=true continues it.\n"
         f"`{PROGRAM} completion bash` (or zsh, fish) prints what completes words in a shell."
     )
 

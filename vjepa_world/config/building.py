@@ -35,7 +35,8 @@ def build(kind: Any, value: Any, key: str, source: str) -> Any:
         source: Where the value is from, for errors about unknown keys.
 
     Raises:
-        ConfigError: It names the first key that is unknown, missing or has a value that is not allowed.
+        ConfigError: It names the first key that is unknown, else the first with a value that is not allowed, else the
+            first that is missing.
     """
     from pydantic_core import ValidationError
 
@@ -43,7 +44,7 @@ def build(kind: Any, value: Any, key: str, source: str) -> Any:
         return _validator(kind, registrations()).validate_python(value)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        first = min(details, key=lambda detail: detail["type"] != "unexpected_keyword_argument")
+        first = min(details, key=lambda detail: _order(detail, _located(detail, kind, value, key)[0]))
         raise ConfigError(_sentence(first, kind, value, key, source)) from error
 
 
@@ -111,7 +112,7 @@ class _Location:
 
     Attributes:
         kind: The annotation.
-        value: What is there, `MISSING` for nothing.
+        value: The value given, `MISSING` if there is none.
         key: The dotted key.
         owner: The dataclass whose field it is, or is in; None for the whole configuration.
         field: That field's name.
@@ -122,6 +123,11 @@ class _Location:
     key: str
     owner: type | None = None
     field: str = ""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether neither the YAML nor the command line gives a value."""
+        return isinstance(self.value, str) and self.value == MISSING
 
     def at(self, step: int | str) -> _Location | None:
         """Return the location one step of pydantic's path further; None where the step is one of its own labels."""
@@ -147,17 +153,30 @@ class _Location:
         return None
 
 
-def _sentence(error: ErrorDetails, kind: Any, value: Any, key: str, source: str) -> str:
-    """Return what is wrong, with the key, what was got and what is allowed."""
+def _located(error: ErrorDetails, kind: Any, value: Any, key: str) -> tuple[_Location, _Location]:
+    """Return the location of an error, and the one that contains it."""
     here, owner = _Location(kind, value, key), _Location(kind, value, key)
     for step in error["loc"]:
         inner = here.at(step)
         if inner is None:
             break
         owner, here = here, inner
+    return here, owner
+
+
+def _order(error: ErrorDetails, here: _Location) -> int:
+    """Return the order in which errors are reported: unknown keys, values that are not allowed, missing keys."""
+    if error["type"] == "unexpected_keyword_argument":
+        return 0
+    return 2 if here.is_missing else 1
+
+
+def _sentence(error: ErrorDetails, kind: Any, value: Any, key: str, source: str) -> str:
+    """Return what is wrong, with the key, what was got and what is allowed."""
+    here, owner = _located(error, kind, value, key)
     if error["type"] == "unexpected_keyword_argument":
         return _unknown(owner, here.field, source)
-    if isinstance(here.value, str) and here.value == MISSING:
+    if here.is_missing:
         return _not_given(here)
     if error["type"] == "value_error" and dataclass_in(here.kind) is not None:
         reason = error["ctx"]["error"]
@@ -173,8 +192,8 @@ def _unknown(owner: _Location, name: str, source: str) -> str:
     if selected is not None:
         kinds.pop(KIND)
         return (
-            f"'{key}' is given, and {owner.key}.{KIND}={selected} does not use it; leave it out, or change what "
-            f"chooses. {nearest(name, kinds)}"
+            f"'{key}' is given, and {owner.key}.{KIND}={selected} does not use it; leave it out, or select "
+            f"another {owner.key}.{KIND}. {nearest(name, kinds, begins_sentence=True)}"
         )
     return f"{source}: unknown key '{key}'; {nearest(name, kinds)}"
 
@@ -212,7 +231,7 @@ def _not_allowed(error: str, here: _Location) -> str:
         return f"'{here.key}' got {here.value!r}, expected a text without NUL characters"
     if error in ("greater_than_equal", "less_than_equal", "finite_number") and not is_union(kind):
         low, high = _range(here)
-        return f"'{here.key}' got {str(here.value)[:40]}, expected a number from {low} to {high}"
+        return f"'{here.key}' got {shown(here.value)[:40]}, expected a number from {low} to {high}"
     expected = _type_name(kind)
     arguments = typing.get_args(kind)
     if (

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vjepa_world.config.building import build
-from vjepa_world.config.groups import groups_of, options_of
+from vjepa_world.config.groups import groups_of, option_tree, options_of
 from vjepa_world.config.location import config_root
-from vjepa_world.config.quoting import hidden, hydra_value, shown_again
+from vjepa_world.config.quoting import escape_dollar, hydra_value, unescape_dollar
 from vjepa_world.config.schema import is_text, kinds_of, registry_in, top_level, type_at, unknown_key
 from vjepa_world.config.text import read_yaml_file
 from vjepa_world.config.used import refuse_unused
@@ -53,7 +53,7 @@ def compose(
             given and not used, as the others choose.
     """
     folder = config_dir or config_root()
-    tree = _composed_tree(verb, schema, overrides, folder, file)
+    tree = composed_tree(verb, schema, overrides, folder, file)
     built = typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
     refuse_unused(built, _given_keys(overrides, schema, groups_of(verb, folder)))
     return built
@@ -95,9 +95,14 @@ def launcher_words(
     return [_checked(word, schema, groups, folder, sweep) for word in overrides]
 
 
-def _composed_tree(
+def composed_tree(
     verb: str, schema: type, overrides: Sequence[str], folder: Path, file: Path | None
 ) -> dict[str, Any]:
+    """Return the configuration that :func:`compose` builds and checks, as plain containers.
+
+    Raises:
+        ConfigError: For an unknown key, group or option, or text that Hydra cannot read.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
@@ -122,9 +127,9 @@ def _composed_tree(
         resolved = OmegaConf.to_container(OmegaConf.create(tree), resolve=True)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # A ValueError is of a number with more digits than Python reads.
-        reason = shown_again(str(error.__cause__ or error))
+        reason = unescape_dollar(str(error.__cause__ or error))
         raise ConfigError(_unreadable(verb, overrides, words, reason)) from error
-    return typing.cast(dict[str, Any], shown_again(resolved))
+    return typing.cast(dict[str, Any], unescape_dollar(resolved))
 
 
 def _plain(composed: Any, schema: type, source: str) -> dict[str, Any]:
@@ -138,7 +143,7 @@ def _plain(composed: Any, schema: type, source: str) -> dict[str, Any]:
 
 def _file_tree(file: Path, schema: type, groups: Sequence[str]) -> dict[str, Any]:
     """Return the keys of a user's file, without the sections that are replaced by a group's option."""
-    tree = hidden(read_yaml_file(file))
+    tree = escape_dollar(read_yaml_file(file))
     _refuse_unknown_keys(tree, schema, str(file))
     for group in groups:
         if type_at(schema, group) is None:
@@ -174,7 +179,8 @@ def _first_unreadable(overrides: Sequence[str], words: Sequence[str]) -> str:
 def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path, sweep: bool = False) -> str:
     """Return the word as Hydra is to read it, or raise if its key, group or option does not exist."""
     if "=" not in word:
-        raise ConfigError(f"got '{word}', expected key=value. {nearest(word, top_level(schema, groups))}")
+        known = nearest(word, top_level(schema, groups), begins_sentence=True)
+        raise ConfigError(f"got '{word}', expected key=value. {known}")
     key, value = word.split("=", 1)
     if not re.fullmatch(r"[A-Za-z_][\w.]*", key):
         raise ConfigError(
@@ -204,13 +210,23 @@ def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path, s
 
 
 def _offer_kinds(groups: Mapping[str, str], folder: Path, schema: type) -> None:
-    """Make Hydra know the options of groups that have no file: a kind with its defaults."""
+    """Make Hydra know the options of groups that have no file: a kind with its defaults.
+
+    Raises:
+        ConfigError: If the file of an option has the name of a kind and does not select that kind.
+    """
     from hydra.core.config_store import ConfigStore
 
     for group in groups:
         for kind in kinds_of(type_at(schema, group)):
-            if not (folder / group / f"{kind}.yaml").is_file():
+            path = folder / group / f"{kind}.yaml"
+            if not path.is_file():
                 ConfigStore.instance().store(group=group, name=kind, node={KIND: kind})
+            elif (selected := option_tree(group, path).get(group, {}).get(KIND)) != kind:
+                raise ConfigError(
+                    f"{path} has the name of the {group} '{kind}', but its {KIND} is {selected or 'not given'}; "
+                    f"set {KIND}: {kind} in it, or rename it."
+                )
 
 
 def _refuse_unknown_keys(tree: Any, schema: type, source: str) -> None:

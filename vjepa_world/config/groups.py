@@ -36,13 +36,14 @@ def default_tree(verb: str, schema: type, folder: Path) -> dict[str, Any]:
     path = folder / f"{verb}.yaml"
     given: dict[str, Any] = {}
     for group, option in groups_of(verb, folder).items():
-        given = overlay(given, _content(group, folder / group / f"{option}.yaml"))
+        given = overlay(given, option_tree(group, folder / group / f"{option}.yaml"))
     if path.is_file():
         given = overlay(given, _without_defaults(path))
     return with_defaults(schema, given)
 
 
-def _content(group: str, file: Path) -> dict[str, Any]:
+def option_tree(group: str, file: Path) -> dict[str, Any]:
+    """Return the keys of a group's option; without a file the option is a kind of its name."""
     if not file.is_file():
         return {group: {KIND: file.stem}}
     keys = _without_defaults(file)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vjepa_world.config.composition import composed_tree
 from vjepa_world.config.groups import default_tree, groups_of, options_of
 from vjepa_world.config.location import config_root
 from vjepa_world.config.schema import (
@@ -17,6 +18,7 @@ from vjepa_world.config.schema import (
     keys_of,
     kinds_of,
     selected_dataclass,
+    type_at,
 )
 from vjepa_world.config.values import leaves, shown
 from vjepa_world.registry import KIND
@@ -29,6 +31,8 @@ def describe(
     schema: type,
     config_dir: Path | None = None,
     *,
+    words: Sequence[str] = (),
+    file: Path | None = None,
     keys: Sequence[str] | None = None,
     width: int | None = None,
 ) -> str:
@@ -38,13 +42,25 @@ def describe(
         verb: Names the file `VERB.yaml`.
         schema: The verb's dataclass.
         config_dir: Folder of the YAML files; `config_root()` unless given.
+        words: Words `key=value` and `group=option`. Those that select an option or a kind decide which keys and
+            defaults are shown; the others are ignored.
+        file: YAML with some or all keys, which may select kinds as well.
         keys: Dotted keys, and sections such as `env`, that are listed; None for all keys.
         width: Letters of a line, beyond which meanings and options continue on the next; None for no limit.
+
+    Raises:
+        ConfigError: If a word selects an option or a kind that does not exist, or the file cannot be used.
     """
     folder = config_dir or config_root()
     tree, groups = default_tree(verb, schema, folder), groups_of(verb, folder)
-    kinds = {name: kind for name, kind in fields_of(schema).items() if kinds_of(kind)}
-    groups = {**{name: str(tree[name][KIND]) for name in kinds}, **groups}
+    default_kinds = _selected_kinds(schema, tree)
+    groups = {**default_kinds, **groups}
+    selected = dict(_selections(words, schema, groups))
+    if selected or file:
+        overrides = [f"{key}={option}" for key, option in selected.items()]
+        tree = composed_tree(verb, schema, overrides, folder, file)
+        groups |= dict(_selected_kinds(schema, tree).items() - default_kinds.items())
+        groups |= {key: option for key, option in selected.items() if key in groups and option[0] != "{"}
     blocks = []
     if groups:
         options = {name: ", ".join(options_of(name, folder, schema)) for name in groups}
@@ -69,6 +85,21 @@ def describe(
     if len(rows) < len(known):
         blocks.append(f"{len(known) - len(rows)} more keys are listed by --help-all.")
     return "\n\n".join(blocks)
+
+
+def _selected_kinds(schema: type, tree: Mapping[str, Any]) -> dict[str, str]:
+    """Return the selected kind of every section that has kinds; null for a section that is left out."""
+    sections = [name for name, kind in fields_of(schema).items() if kinds_of(kind)]
+    return {name: str(tree[name][KIND]) if tree[name] else shown(None) for name in sections}
+
+
+def _selections(words: Sequence[str], schema: type, groups: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield the group or section, and the option, of every word that selects an option or a kind."""
+    for word in words:
+        key, _, option = word.partition("=")
+        section = key.removesuffix(f".{KIND}")
+        if option and (key in groups or kinds_of(type_at(schema, section))):
+            yield section, option
 
 
 def _wrapped(start: str, text: str, width: int | None) -> str:

@@ -34,7 +34,7 @@ def hydra_value(value: str, kind: Any, sweep: bool = False) -> str:
     """
     if sweep:
         if _SWEEP.fullmatch(value):
-            return _hidden(value)
+            return _escape_dollar_in(value)
         return ",".join(hydra_value(part, kind) for part in split_commas(value))
     if value == "":
         return "''" if is_text(kind) else "null"
@@ -45,35 +45,35 @@ def hydra_value(value: str, kind: Any, sweep: bool = False) -> str:
     is_plain = value[0] not in "[{" and not _QUOTED.fullmatch(value)
     if is_plain and ("$" in value or (kind is Any and not _NO_TEXT.fullmatch(value))):
         return _quoted(value, kind)
-    return _hidden(value)
+    return _escape_dollar_in(value)
 
 
 def typed_value(value: str) -> str:
     """Return what was typed of a text that `hydra_value` has put in quotes."""
     if not _QUOTED.fullmatch(value):
-        return shown_again(value)
+        return unescape_dollar(value)
     quote, inner = value[0], value[1:-1]
     inner = re.sub(rf"(\\+){quote}", lambda found: "\\" * (len(found[1]) // 2) + quote, inner)
     inner = re.sub(r"(\\+)$", lambda found: "\\" * (len(found[1]) // 2), inner)
-    return shown_again(inner)
+    return unescape_dollar(inner)
 
 
-def shown_again(tree: Any) -> Any:
-    """Return texts, or containers of them, with `$` where `hydra_value` has hidden one."""
+def unescape_dollar(tree: Any) -> Any:
+    """Return texts, or containers of them, with `$` in place of the character that `hydra_value` put there."""
     if isinstance(tree, str):
         return tree.replace(_DOLLAR, "$")
     if isinstance(tree, dict):
-        return {shown_again(key): shown_again(value) for key, value in tree.items()}
-    return [shown_again(entry) for entry in tree] if isinstance(tree, list) else tree
+        return {unescape_dollar(key): unescape_dollar(value) for key, value in tree.items()}
+    return [unescape_dollar(entry) for entry in tree] if isinstance(tree, list) else tree
 
 
-def hidden(tree: Any) -> Any:
-    """Return texts, or containers of them, with `$` hidden: what `shown_again` undoes."""
+def escape_dollar(tree: Any) -> Any:
+    """Return texts, or containers of them, with every `$` replaced; `unescape_dollar` reverses it."""
     if isinstance(tree, str):
-        return _hidden(tree)
+        return _escape_dollar_in(tree)
     if isinstance(tree, dict):
-        return {hidden(key): hidden(value) for key, value in tree.items()}
-    return [hidden(entry) for entry in tree] if isinstance(tree, list) else tree
+        return {escape_dollar(key): escape_dollar(value) for key, value in tree.items()}
+    return [escape_dollar(entry) for entry in tree] if isinstance(tree, list) else tree
 
 
 def text_of(text: str) -> str:
@@ -114,8 +114,8 @@ def _quoted(value: str, kind: Any) -> str:
     if value == "null" and type(None) in typing.get_args(kind):
         return value
     if _QUOTED.fullmatch(value):
-        return _hidden(value)
-    return _hidden(_escaped(value))
+        return _escape_dollar_in(value)
+    return _escape_dollar_in(_escaped(value))
 
 
 def _escaped(text: str) -> str:
@@ -133,5 +133,5 @@ def _holds_texts(kind: Any) -> bool:
     return typing.get_origin(kind) in (tuple, list) and bool(inner) and all(map(is_text, inner))
 
 
-def _hidden(text: str) -> str:
+def _escape_dollar_in(text: str) -> str:
     return text.replace("$", _DOLLAR)

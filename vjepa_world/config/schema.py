@@ -8,16 +8,20 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Union
 
+from vjepa_world.errors import with_hint
 from vjepa_world.registry import KIND, Registry
+
+#: An error lists up to so many keys, and of more only the few nearest.
+_MOST_LISTED, _FEW = 24, 8
 
 
 def unknown_key(key: str, schema: type, groups: Mapping[str, str]) -> str:
-    """Return the sentence that names an unknown key, the nearest known one and its siblings.
+    """Return the sentence that names an unknown key, the nearest known one and its siblings (of many the nearest).
 
     A schema may have a class attribute `moved`: keys of earlier releases, each with a sentence about where it is now.
     """
@@ -32,10 +36,22 @@ def unknown_key(key: str, schema: type, groups: Mapping[str, str]) -> str:
         name for name in known if difflib.get_close_matches(last, [name.rsplit(".", 1)[-1]], cutoff=0.6)
     ]
     best = difflib.get_close_matches(key, same_end, n=1, cutoff=0.0) or by_path or by_end[:1]
-    hint = f"did you mean '{best[0]}'? " if best else ""
     parent = key.rsplit(".", 1)[0] + "."
     siblings = [name for name in known if name.startswith(parent)] if "." in key else []
-    return f"unknown key '{key}'; {hint}Allowed: {', '.join(siblings or known)}."
+    return f"unknown key '{key}'; {with_hint(best[0] if best else None, _listed(key, siblings or known))}"
+
+
+def _listed(key: str, allowed: Sequence[str]) -> str:
+    """Return the allowed keys; of a long list those nearest to `key`, and how to see all."""
+    if len(allowed) <= _MOST_LISTED:
+        return ", ".join(allowed)
+
+    def similarity(name: str) -> float:
+        pairs = ((key, name), (key.rsplit(".", 1)[-1], name.rsplit(".", 1)[-1]))
+        return max(difflib.SequenceMatcher(None, *pair).ratio() for pair in pairs)
+
+    nearest_ones = sorted(allowed, key=similarity, reverse=True)[:_FEW]
+    return f"{', '.join(nearest_ones)}, and {len(allowed) - _FEW} more (see --help-all)"
 
 
 def keys_of(schema: type, prefix: str) -> Iterator[str]:

@@ -42,5 +42,5 @@ def refuse_unused(config: Any, given: Iterable[str]) -> None:
         for ended, why in unused.items():
             if key == ended or key.startswith(f"{ended}."):
                 raise ConfigError(
-                    f"'{key}' is given, and {why} does not use it; leave it out, or change what chooses."
+                    f"'{key}' is given, and {why} does not use it; leave it out, or change that choice."
                 )

@@ -131,4 +131,6 @@ def shown(value: Any) -> str:
         return "(required)"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        return str(value).replace("e+", "e")
     return str(value).replace(" ", "") if isinstance(value, list) else (str(value) or "''")

@@ -100,7 +100,7 @@ def test_flags_end_at_two_dashes() -> None:
         (["--some-name", "--quick"], "--some-name is given without a value"),
         (["--numbers"], "--numbers is given without a value"),
         (["--options", "fps"], "--options is given without a value; give --options NAME=VALUE"),
-        (["--mode", "c"], "'mode' got 'c'; Allowed: a, b."),
+        (["--mode", "c"], "'mode' got 'c'; allowed: a, b."),
         (["--quick=maybe"], "'quick' got 'maybe', expected true or false"),
         (["--numbers", "1", "x"], "'numbers[1]' got 'x', expected a number"),
         (["a", "b"], "got 'b', expected key=value."),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
+
+from vjepa_world.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -148,13 +151,34 @@ def config_of(verb: str, words: Sequence[str], *, file: Path | None = None) -> A
     return compose(file_name(verb), schema, key_values(words, schema, VERBS[verb].positional), file=file)
 
 
-def help_of_verb(verb: str, *, everything: bool = False, width: int | None = None) -> str:
-    """Return the help of a verb: its common keys, or all; lines of more than `width` letters continue on the next."""
+def help_of_verb(
+    verb: str,
+    words: Sequence[str] = (),
+    *,
+    file: Path | None = None,
+    everything: bool = False,
+    width: int | None = None,
+) -> str:
+    """Return the help of a verb.
+
+    Args:
+        verb: The verb.
+        words: What follows it on the command line; the options of the kinds that it selects are shown.
+        file: A YAML file with keys of the configuration, which may select kinds as well.
+        everything: Whether to list all keys, not only the common ones.
+        width: Letters of a line, beyond which the text continues on the next; None for no limit.
+
+    Raises:
+        ConfigError: If a kind or option is selected that does not exist, or the file cannot be used.
+    """
+    from vjepa_world.cli.shared.words import key_values
     from vjepa_world.config.help import describe
 
-    about = VERBS[verb]
+    about, schema, given = VERBS[verb], verb_module(verb).Config, list[str]()
+    with contextlib.suppress(ConfigError):  # a wrong flag may be why the user asks for help
+        given = key_values(words, schema, about.positional)
     keys = None if everything or not about.common else about.common
-    text = describe(file_name(verb), verb_module(verb).Config, keys=keys, width=width)
+    text = describe(file_name(verb), schema, words=given, file=file, keys=keys, width=width)
     return (
         f"usage: vjepa-world {verb} {about.example}".rstrip()
         + f"\n\n{about.description}\n\n{text}\n\n{_OPTIONS}"

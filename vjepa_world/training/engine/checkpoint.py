@@ -100,7 +100,7 @@ class Checkpoints:
         if any_process(error is not None):
             raise CheckpointError(
                 f"could not write a checkpoint of {self.run}: {_reason(error)}. Training stopped; the earlier "
-                "checkpoints are complete. Free some disk space and go on with resume=true."
+                "checkpoints are complete. Free some disk space and continue with resume=true."
             ) from error
 
     def close(self) -> None:

@@ -114,7 +114,7 @@ class Trainer:
                 done = self._steps(start, stop, report)
                 if stop.asked:
                     self.checkpoints.wait()
-                    report.say(f"saved after step {done}; go on with resume=true")
+                    report.say(f"saved after step {done}; continue with resume=true")
                     raise KeyboardInterrupt
             self.checkpoints.wait()
         finally:
