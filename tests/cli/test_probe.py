@@ -237,7 +237,7 @@ def test_another_encoder_is_noticed(
             ["data.path=arm"],
             r"arm is a LeRobot dataset: say with target=.*Numeric columns: observation.state, action",
         ),
-        (["data.path=arm", "target=reward"], "arm has no column 'reward' for target; .*Allowed: action"),
+        (["data.path=arm", "target=reward"], "arm has no column 'reward' for target; .*[Aa]llowed: action"),
         (
             ["data.path=arm", "target=observation.images.main"],
             "'observation.images.main' of arm is not numeric: it is",

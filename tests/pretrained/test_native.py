@@ -157,7 +157,7 @@ def test_every_combination_comes_back(
 
 def test_an_embodiment_that_is_not_there_is_refused(tmp_path: Path) -> None:
     save_pretrained(tiny_world_model(), tmp_path / "a")
-    with pytest.raises(ConfigError, match="embodiment 'arm' is not known; .*Allowed: default"):
+    with pytest.raises(ConfigError, match="embodiment 'arm' is not known; allowed: default"):
         load_world_model(tmp_path / "a", embodiment="arm")
 
 

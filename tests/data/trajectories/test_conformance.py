@@ -230,7 +230,7 @@ def test_the_format_is_found_from_the_content(name: str, made: dict[str, Path]) 
     found = find_format(made[name])
     assert found is not None
     with pytest.raises(
-        ConfigError, match=rf"is {found.name}, whose reader has no option 'colour'.*Allowed: .*fps|state"
+        ConfigError, match=rf"is {found.name}, whose reader has no option 'colour'.*[Aa]llowed: .*fps|state"
     ):
         open_trajectories(made[name], colour="red")
 
