@@ -69,7 +69,8 @@ class Stream:
 VARIABLE_MS = np.cumsum([0, *np.random.default_rng(1).integers(30, 250, COUNT - 1)]).tolist()
 LATE_MS = [700 + 100 * number for number in range(COUNT)]
 X264, X265, VP8, VP9, AV1 = "libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1"
-QUIET = "log-level=none"
+# One thread: with several, x265 now and then (one file in 300) encodes other pictures, which every decoder then shows.
+X265_PARAMS = "log-level=none:pools=none:frame-threads=1:lookahead-slices=0"
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 LIVE = {"live": "1"}
 REFRESH = {"x264-params": "intra-refresh=1:keyint=12:scenecut=0"}
@@ -109,12 +110,12 @@ STREAMS: dict[str, Stream] = {
     "h264_no_b.avi": Stream(X264, b_frames=0),
     "h264.asf": Stream(X264, b_frames=0),
     "h264.nut": Stream(X264, b_frames=3),
-    "hevc.mp4": Stream(X265, options={"x265-params": f"open-gop=0:{QUIET}"}),
-    "hevc_open.mp4": Stream(X265, options={"x265-params": f"open-gop=1:{QUIET}"}),
-    "hevc_open.mkv": Stream(X265, options={"x265-params": f"open-gop=1:{QUIET}"}),
-    "hevc_refresh.mp4": Stream(X265, options={"x265-params": f"intra-refresh=1:bframes=0:{QUIET}"}),
-    "hevc_fragments.mp4": Stream(X265, options={"x265-params": QUIET}, container=FRAGMENTS),
-    "hevc.flv": Stream(X265, options={"x265-params": QUIET}),
+    "hevc.mp4": Stream(X265, options={"x265-params": f"open-gop=0:{X265_PARAMS}"}),
+    "hevc_open.mp4": Stream(X265, options={"x265-params": f"open-gop=1:{X265_PARAMS}"}),
+    "hevc_open.mkv": Stream(X265, options={"x265-params": f"open-gop=1:{X265_PARAMS}"}),
+    "hevc_refresh.mp4": Stream(X265, options={"x265-params": f"intra-refresh=1:bframes=0:{X265_PARAMS}"}),
+    "hevc_fragments.mp4": Stream(X265, options={"x265-params": X265_PARAMS}, container=FRAGMENTS),
+    "hevc.flv": Stream(X265, options={"x265-params": X265_PARAMS}),
     "mpeg4.avi": Stream("mpeg4", b_frames=2, options=SHARP),
     "mpeg4_no_b.avi": Stream("mpeg4", options=SHARP),
     "mpeg4.mp4": Stream("mpeg4", b_frames=2, options=SHARP),
