@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import av
 from PIL import Image
+
+from vjepa_world import load_video
 
 FPS = 4
 HOLD_FRAMES = 8  # at the end, so that the outcome can be read
@@ -17,8 +18,7 @@ HOLD_FRAMES = 8  # at the end, so that the outcome can be read
 
 def frames_of(video: Path) -> list[Image.Image]:
     """Return all frames of a video."""
-    with av.open(str(video)) as container:
-        return [frame.to_image() for frame in container.decode(video=0)]
+    return [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in load_video(video)]
 
 
 def tile(panels: list[Image.Image], columns: int, width: int) -> Image.Image:
