@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.jsonl"
+RESULT_FILE = "result.json"
 
 #: What most file systems take for one name [bytes].
 _LONGEST_NAME = 255

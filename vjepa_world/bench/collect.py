@@ -10,6 +10,7 @@ from statistics import median
 
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row
+from vjepa_world.runs import RESULT_FILE
 from vjepa_world.system.cpu import available_cores
 
 EPISODES, STEPS, MAX_REPEATS = 100, 24, 3
@@ -37,5 +38,5 @@ def _frames_per_s(workers: int, seed: int) -> float:
 
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         collect(Config(name="bench", episodes=EPISODES, steps=STEPS, workers=workers, seed=seed))
-        result = json.loads((Path("runs") / "collect" / "bench" / "result.json").read_text())
+        result = json.loads((Path("runs") / "collect" / "bench" / RESULT_FILE).read_text())
     return float(result["frames_per_s"])

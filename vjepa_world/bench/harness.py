@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 
 from vjepa_world.files.atomic import write_json_atomic
+from vjepa_world.runs import RESULT_FILE
 from vjepa_world.system.cpu import available_cores
 
 
@@ -137,7 +138,7 @@ def report(name: str, rows: Sequence[Row], folder: Path) -> Path:
     """Print the table and write `folder/result.json`; return that file's path."""
     print(f"bench {name}\n{table(rows)}")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "result.json"
+    path = folder / RESULT_FILE
     entries = [dataclasses.asdict(entry) for entry in rows]
     write_json_atomic(path, {"bench": name, "machine": machine_description(), "rows": entries})
     return path

@@ -14,7 +14,7 @@ from vjepa_world.cli.shared.common import SIMULATED_ROBOT, EnvConfig
 from vjepa_world.config.ranges import EPISODES, SEED, STEPS, WORKERS
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.files.atomic import write_json_atomic
-from vjepa_world.runs import open_run
+from vjepa_world.runs import RESULT_FILE, open_run
 from vjepa_world.system.cpu import available_cores
 from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.system.progress import progress
@@ -107,7 +107,7 @@ def _record(config: Config, folder: Path) -> None:
         seconds = time.perf_counter() - begin
         frames = (config.episodes - recorded) * (config.steps + 1)
         write_json_atomic(
-            folder / "result.json",
+            folder / RESULT_FILE,
             {
                 "episodes": config.episodes,
                 "frames": frames,

@@ -14,7 +14,7 @@ from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
-from vjepa_world.runs import open_run
+from vjepa_world.runs import RESULT_FILE, open_run
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: What an evaluation writes to its folder.
-RESULT = "result.json"
-OUTPUTS = (RESULT, "videos")
+OUTPUTS = (RESULT_FILE, "videos")
 
 #: Frames a second of the episode videos: slow enough to follow.
 PANEL_FPS = 4
@@ -132,9 +131,9 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
     result |= {"checkpoint": config.checkpoint, "seed": config.seed, "variation": config.env.variation}
     result["max_steps"] = config.env.max_steps
     env.close()
-    write_json_atomic(folder / "result.json", result)
+    write_json_atomic(folder / RESULT_FILE, result)
     print(table(result))
-    print(f"{folder / 'result.json'}{_videos_written(folder, min(config.videos, config.episodes))}")
+    print(f"{folder / RESULT_FILE}{_videos_written(folder, min(config.videos, config.episodes))}")
     return result
 
 

@@ -13,7 +13,7 @@ from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.files.atomic import write_json_atomic, write_text_atomic
 from vjepa_world.ops.convention import Convention
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
-from vjepa_world.runs import open_run
+from vjepa_world.runs import RESULT_FILE, open_run
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from vjepa_world.evaluation.open_loop.protocols import Progress
 
-REPORT, RESULT, BAD_EPISODES = "report.html", "result.json", "bad_episodes.csv"
+REPORT, BAD_EPISODES = "report.html", "bad_episodes.csv"
 
 #: Options of plans of several steps and of their execution, which an open loop does not have.
 EXECUTION = (
@@ -101,7 +101,7 @@ class Config(PlanningConfig):
 def run(config: Config) -> None:
     """Evaluate, write `result.json` and `report.html`, and print the assessment."""
     with ExitStack() as held:
-        outputs = (RESULT, REPORT, BAD_EPISODES)
+        outputs = (RESULT_FILE, REPORT, BAD_EPISODES)
         evaluate_into(
             config, lambda: held.enter_context(open_run("evaluate_open_loop", config, outputs=outputs))
         )
@@ -164,12 +164,12 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
     [folder] = folders
     about = {"mode": "open_loop", "checkpoint": config.checkpoint, "data": data.path, "split": data.split}
     result = about | found.metrics()
-    write_json_atomic(folder / RESULT, result)
+    write_json_atomic(folder / RESULT_FILE, result)
     write_text_atomic(folder / REPORT, open_loop_report(found, f"{config.checkpoint} on {data.path}"))
     if len(found.bad):
         found.bad.write(folder / BAD_EPISODES)
     print(table_of(result))
-    print(f"{folder / REPORT}; metrics in {folder / RESULT}")
+    print(f"{folder / REPORT}; metrics in {folder / RESULT_FILE}")
     return result
 
 

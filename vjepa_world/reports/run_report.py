@@ -20,14 +20,14 @@ from vjepa_world.reports.pretraining import (
     first_clips,
     mask_images,
 )
-from vjepa_world.runs import CONFIG_FILE, RunError
+from vjepa_world.runs import CONFIG_FILE, RESULT_FILE, RunError
 
 if TYPE_CHECKING:
     import torch
 
     from vjepa_world.training.pretrain.config import PretrainConfig
 
-BAD_FILES, RESULT = "bad_files.csv", "result.json"
+BAD_FILES = "bad_files.csv"
 
 #: Unreadable files that are listed, at most.
 MAX_LISTED = 200
@@ -177,7 +177,7 @@ def _result(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: If it is broken.
     """
-    path = folder / RESULT
+    path = folder / RESULT_FILE
     if not path.is_file():
         return {}
     return read_json_object(path, again="Remove it, or evaluate again.", error=RunError)

@@ -19,7 +19,7 @@ from vjepa_world.models.registered_encoder import ENCODERS
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.pretrained import load_encoder, read_checkpoint
 from vjepa_world.pretrained.probes import CLASSIFICATION, REGRESSION, SavedProbe, probe_files, weights_digest
-from vjepa_world.runs import open_run, provenance
+from vjepa_world.runs import RESULT_FILE, open_run, provenance
 from vjepa_world.system.device import resolve_device, resolve_precision, set_threads
 from vjepa_world.training.probe.clip_features import encode_clips
 from vjepa_world.training.probe.config import ProbeRunConfig, settings
@@ -40,8 +40,6 @@ EPISODE_CLIPS = 8
 
 #: Settings that may differ when a run is resumed: how long, how fast and where.
 _MAY_CHANGE = ("trainer.", "device", "cache", "data.max_bad_fraction")
-
-RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True, kw_only=True)
