@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
+from torch import nn
 
 from tests.training.processes import begin, end, free_port, succeed
 from tests.training.tiny import LineTask, trainer_config
@@ -19,6 +22,7 @@ from vjepa_world.training.engine.distributed import (
     mean_metrics,
     ranks,
 )
+from vjepa_world.training.engine.parallel import Replicas
 from vjepa_world.training.engine.trainer import Trainer
 
 #: Each process has three rows of six; the loss is of all six, through the means and through the rows.
@@ -101,3 +105,18 @@ def test_a_training_of_one_process_is_not_begun_as_one_of_several(monkeypatch: p
     config = trainer_config()
     with pytest.raises(TrainingError, match="this is process 1 of 2, but this verb trains in one"):
         Trainer(LineTask(config), config, Path("unused"), torch.device("cpu"))
+
+
+def test_the_reducer_is_freed_before_the_process_group() -> None:
+    """The last to refer to a group must not be DDP's reducer: it would destroy the group under the global lock."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        layer = nn.Linear(2, 1)
+        replicas = Replicas(layer, torch.device("cpu"))
+        reducer = weakref.ref(replicas.model.reducer)
+        replicas.run(lambda: {"loss": layer(torch.ones(1, 2)).sum()}, last=True)
+        assert reducer() is not None
+        replicas.close()
+        assert reducer() is None
+    finally:
+        dist.destroy_process_group()

@@ -29,6 +29,10 @@ class Parallel(Protocol):
         """Run a pass, backpropagate its `loss`, and return its metrics; `last` of the step."""
         ...
 
+    def close(self) -> None:
+        """Free what refers to the process group; no pass runs afterwards."""
+        ...
+
 
 class SingleProcess:
     """One process."""
@@ -38,6 +42,9 @@ class SingleProcess:
         metrics = forward_pass()
         metrics["loss"].backward()
         return metrics
+
+    def close(self) -> None:
+        """See :class:`Parallel`."""
 
 
 class _Runner(nn.Module):
@@ -70,6 +77,14 @@ class Replicas:
             metrics["loss"].backward()
         return metrics
 
+    def close(self) -> None:
+        """Free DDP's reducer, which its logger refers to as well, while others still refer to the process group.
+
+        If the reducer is the last to refer to the group, it destroys the group while it holds Python's global lock.
+        Gloo's thread may need that lock to free the last collective, and both wait forever (torch 2.13).
+        """
+        del self.model.logger, self.model.reducer
+
 
 class Shards:
     """Each process stores a shard of all weights, gradients and optimizer states, gathered block by block."""
@@ -96,6 +111,9 @@ class Shards:
         metrics = forward_pass()
         metrics["loss"].backward()
         return metrics
+
+    def close(self) -> None:
+        """See :class:`Parallel`."""
 
 
 def make_parallel(modules: nn.Module, config: TrainerConfig, ranks: Ranks, device: torch.device) -> Parallel:

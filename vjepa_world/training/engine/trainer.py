@@ -96,7 +96,7 @@ class Trainer:
         self.checkpoints = Checkpoints(run, config.keep_last, config.keep_every)
 
     def fit(self, resume: bool = False) -> None:
-        """Train to the last step, from the newest checkpoint if `resume`.
+        """Train to the last step, from the newest checkpoint if `resume`; a trainer does this once.
 
         Ctrl-C and SIGTERM save a checkpoint before the run ends: after the current step if it ends within half a
         second, else after the one before. Several processes always finish the current step, since none can drop a step
@@ -119,6 +119,7 @@ class Trainer:
             self.checkpoints.wait()
         finally:
             self.checkpoints.close()
+            self.parallel.close()
             report.close()
 
     def _steps(self, start: int, stop: StopSignal, report: _Report) -> int:
