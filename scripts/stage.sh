@@ -4,13 +4,13 @@
 finetuning=(trainer.steps=2400 trainer.batch_size=32 trainer.lr=1e-3 data.frames=5 objective.rollout=4
     objective.rollout_ramp=0.3 inverse.horizon=4)
 
-# stage VERB NAME key=value ... runs one verb and says how long it took. A run that was begun before goes on.
+# stage COMMAND NAME key=value ... runs one command and says how long it took. A run that was begun before goes on.
 stage() {
-    local verb=$1 name=$2 began=$SECONDS
+    local command=$1 name=$2 began=$SECONDS
     shift 2
-    local words=("$verb" "name=$name" "$@")
-    if [[ -d "runs/$verb/$name" ]]; then words+=(resume=true); fi
+    local words=("$command" "name=$name" "$@")
+    if [[ -d "runs/$command/$name" ]]; then words+=(resume=true); fi
     echo "== vjepa-world ${words[*]}"
     vjepa-world "${words[@]}"
-    echo "== $verb took $((SECONDS - began)) s"
+    echo "== $command took $((SECONDS - began)) s"
 }

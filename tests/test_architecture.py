@@ -15,7 +15,7 @@ import pytest
 
 import vjepa_world
 from tests.paths import REPO
-from vjepa_world.cli.shared.verbs import VERBS, file_name
+from vjepa_world.cli.shared.commands import COMMANDS, file_name
 
 OURS = ("vjepa_world", "planners", "envs", "scripts")
 
@@ -265,10 +265,10 @@ def test_every_package_of_the_rules_exists() -> None:
     assert missing == []
 
 
-def test_every_verb_has_a_module_and_a_script() -> None:
+def test_every_command_has_a_module_and_a_script() -> None:
     modules = {path.stem for path in (REPO / "vjepa_world" / "cli").glob("*.py")}
     scripts = {path.stem for path in (REPO / "scripts").glob("*.py")}
-    files = {file_name(verb) for verb in VERBS}
+    files = {file_name(command) for command in COMMANDS}
     assert files <= modules
     assert scripts == files
 
@@ -312,9 +312,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert loaded & (HEAVY | {"hydra", "omegaconf"}) == set()
 
 
-@pytest.mark.parametrize("verb", sorted(VERBS))
-def test_help_of_a_verb_loads_no_torch(verb: str) -> None:
-    program = f"from vjepa_world.cli.main import main\nmain(['{verb}', '--help'])"
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_of_a_command_loads_no_torch(command: str) -> None:
+    program = f"from vjepa_world.cli.main import main\nmain(['{command}', '--help'])"
     assert loaded_by(program) & {"torch", "mujoco"} == set()
 
 

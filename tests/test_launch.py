@@ -47,7 +47,7 @@ def test_a_job_that_fails_says_what_the_command_line_would(tmp_path: Path) -> No
     assert "'objective.ema' is given, and objective.kind=pixels does not use it" in ended.error
 
 
-def test_only_verbs_with_keys_are_launched(tmp_path: Path) -> None:
+def test_only_commands_with_keys_are_launched(tmp_path: Path) -> None:
     [ended] = end(begin(["-m", "vjepa_world.launch", "pretrian"], tmp_path))
     assert ended.code != 0
     assert "did you mean 'pretrain'?" in ended.error

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import REPO
-from vjepa_world.cli.shared.verbs import VERBS, config_of
+from vjepa_world.cli.shared.commands import COMMANDS, config_of
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import (
     ActionPredictorConfig,
@@ -99,9 +99,9 @@ def check(words: list[str]) -> None:
     program = words[0].removeprefix(".venv/bin/")
     script = re.fullmatch(r"scripts/(\w+)\.py", words[1]) if program == "python" and len(words) > 1 else None
     if program == "vjepa-world":
-        check_verb(words[1], words[2:])
+        check_command(words[1], words[2:])
     elif script:
-        check_verb(script[1].replace("_", "-"), words[2:])
+        check_command(script[1].replace("_", "-"), words[2:])
     elif program == "make":
         targets = re.findall(r"^([\w-]+):", (REPO / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), f"make knows {targets}, not {words[1:]}"
@@ -109,13 +109,13 @@ def check(words: list[str]) -> None:
         assert program in OTHER_PROGRAMS, f"'{program}' is neither ours nor one of {sorted(OTHER_PROGRAMS)}"
 
 
-def check_verb(verb: str, words: list[str]) -> None:
-    if verb in ("--help", "--version", "VERB"):
+def check_command(command: str, words: list[str]) -> None:
+    if command in ("--help", "--version", "COMMAND"):
         return
-    assert verb in VERBS, f"'{verb}' is none of the verbs {sorted(VERBS)}"
+    assert command in COMMANDS, f"'{command}' is none of the commands {sorted(COMMANDS)}"
     if "--help" in words:
         return
-    config_of(verb, words)
+    config_of(command, words)
 
 
 ALL = blocks(README.read_text(encoding="utf-8")) if README.is_file() else []

@@ -11,7 +11,7 @@ class VJEPAWorldError(Exception):
 
 
 class ConfigError(VJEPAWorldError):
-    """A key, group or value of a verb's configuration is not allowed."""
+    """A key, group or value of a command's configuration is not allowed."""
 
 
 class DataError(VJEPAWorldError):

@@ -1,4 +1,4 @@
-"""Run folders `runs/VERB/NAME`, each open in one process at a time."""
+"""Run folders `runs/COMMAND/NAME`, each open in one process at a time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RunError(VJEPAWorldError):
 
 @contextlib.contextmanager
 def open_run(
-    verb: str,
+    command: str,
     config: RunConfig,
     *,
     root: str | Path = "runs",
@@ -45,17 +45,17 @@ def open_run(
     may_change: Sequence[str] | None = None,
     outputs: Sequence[str] = (),
 ) -> Iterator[Path]:
-    """Yield `root/verb/NAME`, made new or, with `resume`, found again; no other process may open it meanwhile.
+    """Yield `root/command/NAME`, made new or, with `resume`, found again; no other process may open it meanwhile.
 
     Args:
-        verb: The verb; also the folder's name.
-        config: The verb's dataclass, written as `config.yaml`. Its `name` is the run's; empty for the date and time of
-            now. Its `resume` continues an existing run instead of making a new one; keys that changed are logged.
+        command: The command; also the folder's name.
+        config: The command's dataclass, written as `config.yaml`. Its `name` is the run's; empty for the present date
+            and time. Its `resume` continues an existing run instead of making a new one; keys that changed are logged.
         root: Where all runs live.
-        folder: The run folder itself, instead of `root/verb/NAME`.
+        folder: The run folder itself, instead of `root/command/NAME`.
         may_change: Keys, or beginnings of keys that end in a dot, that may differ from before in a resumed run; None
-            for all. A verb that continues from existing results names them; one that starts over does not.
-        outputs: Results of the verb that are removed when a run is resumed. They are removed before `config.yaml` is
+            for all. A command that continues from existing results names them; one that starts over does not.
+        outputs: Results of the command that are removed when a run is resumed. They are removed before `config.yaml` is
             replaced, so that results never remain next to settings that did not produce them.
 
     Raises:
@@ -63,7 +63,7 @@ def open_run(
         FolderInUseError: If another process has it open.
         ConfigError: If the name is not one plain folder's name.
     """
-    folder = _named(Path(root) / verb, config.name, config.resume) if folder is None else Path(folder)
+    folder = _named(Path(root) / command, config.name, config.resume) if folder is None else Path(folder)
     _check_exists(folder, config.resume)
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder):
@@ -75,7 +75,7 @@ def open_run(
         yield folder
 
 
-def refuse_taken(verb: str, config: RunConfig, *, root: str | Path = "runs") -> None:
+def refuse_taken(command: str, config: RunConfig, *, root: str | Path = "runs") -> None:
     """Refuse at once, before data are read and models built, a run that `open_run` would refuse for its folder.
 
     Raises:
@@ -83,15 +83,15 @@ def refuse_taken(verb: str, config: RunConfig, *, root: str | Path = "runs") -> 
         FolderInUseError: If another process of this machine has it open.
         ConfigError: If the name is not one plain folder's name.
     """
-    folder = _named(Path(root) / verb, config.name, config.resume)
+    folder = _named(Path(root) / command, config.name, config.resume)
     _check_exists(folder, config.resume)
     refuse_visibly_locked(folder)
 
 
-def provenance(verb: str, config: object) -> dict[str, Any]:
-    """Return what a checkpoint records of how it was made: the verb, its configuration, the versions."""
+def provenance(command: str, config: object) -> dict[str, Any]:
+    """Return what a checkpoint records of how it was made: the command, its configuration, the versions."""
     return {
-        "verb": verb,
+        "verb": command,
         "config": flatten(config),
         "versions": {name: version(name) for name in ("torch", "numpy")},
     }
@@ -114,7 +114,7 @@ def remove_outputs(folder: Path, names: Sequence[str]) -> None:
 
 
 class RunConfig(Protocol):
-    """What the configuration of a verb with runs has."""
+    """What the configuration of a command with runs has."""
 
     @property
     def name(self) -> str:

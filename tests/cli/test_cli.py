@@ -23,12 +23,12 @@ from planners.errors import PlannerError
 from tests.paths import REPO
 from vjepa_world import __version__
 from vjepa_world.cli import main as cli
-from vjepa_world.cli.shared.verbs import Verb, config_of, file_name, verb_module
+from vjepa_world.cli.shared.commands import Command, command_module, config_of, file_name
 from vjepa_world.config.help import check_listed
 from vjepa_world.errors import ConfigError, DataError
 
-JOBS = [name for name, verb in cli.VERBS.items() if verb.kind == "job"]
-FILES = [name for name, verb in cli.VERBS.items() if verb.kind == "file"]
+JOBS = [name for name, command in cli.COMMANDS.items() if command.kind == "job"]
+FILES = [name for name, command in cli.COMMANDS.items() if command.kind == "file"]
 
 
 def run(
@@ -45,16 +45,16 @@ def run(
     )
 
 
-def test_help_is_instant_and_lists_every_verb(tmp_path: Path) -> None:
+def test_help_is_instant_and_lists_every_command(tmp_path: Path) -> None:
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
         done = run("--help", cwd=tmp_path)
         seconds.append(time.perf_counter() - start)
     assert done.returncode == 0
-    for name, verb in cli.VERBS.items():
+    for name, command in cli.COMMANDS.items():
         assert name in done.stdout
-        assert verb.description in done.stdout
+        assert command.description in done.stdout
     assert min(seconds) < 1.0
 
 
@@ -74,43 +74,43 @@ def test_version(tmp_path: Path) -> None:
     assert run("--version", cwd=tmp_path).stdout == f"vjepa-world {__version__}\n"
 
 
-def test_an_unknown_verb_names_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_command_names_the_nearest(tmp_path: Path) -> None:
     done = run("pretrian", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith(
-        "vjepa-world: error: unknown verb 'pretrian'; did you mean 'pretrain'? Allowed: "
+        "vjepa-world: error: unknown command 'pretrian'; did you mean 'pretrain'? Allowed: "
     )
 
 
-@pytest.mark.parametrize("verb", JOBS)
-def test_an_unknown_key_fails_and_names_the_nearest(verb: str, tmp_path: Path) -> None:
-    done = run(verb, "sede=1", cwd=tmp_path)
+@pytest.mark.parametrize("command", JOBS)
+def test_an_unknown_key_fails_and_names_the_nearest(command: str, tmp_path: Path) -> None:
+    done = run(command, "sede=1", cwd=tmp_path)
     assert done.returncode == 2
-    assert f"vjepa-world {verb}: error: unknown key 'sede'; did you mean 'seed'? Allowed: " in done.stderr
+    assert f"vjepa-world {command}: error: unknown key 'sede'; did you mean 'seed'? Allowed: " in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("verb", JOBS)
-def test_a_job_takes_the_common_words(verb: str, tmp_path: Path) -> None:
-    done = run(verb, "--help-all", cwd=tmp_path)
+@pytest.mark.parametrize("command", JOBS)
+def test_a_job_takes_the_common_words(command: str, tmp_path: Path) -> None:
+    done = run(command, "--help-all", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     keys = {
         line.split()[0] for line in done.stdout.split("Keys (key=value):")[1].splitlines() if line.strip()
     }
     assert {"seed", "name"} <= keys
-    if verb in ("pretrain", "finetune"):
+    if command in ("pretrain", "finetune"):
         trainer = {f"trainer.{key}" for key in ("steps", "batch_size", "precision", "checkpoint_every", "lr")}
         assert {"data.path", "resume", "device", *trainer} <= keys
 
 
-@pytest.mark.parametrize("verb", FILES)
-def test_a_file_verb_has_ordinary_help_and_refuses_unknown_options(verb: str, tmp_path: Path) -> None:
-    assert f"usage: vjepa-world {verb}" in run(verb, "--help", cwd=tmp_path).stdout
-    done = run(verb, "--no-such-option", cwd=tmp_path)
+@pytest.mark.parametrize("command", FILES)
+def test_a_file_command_has_ordinary_help_and_refuses_unknown_options(command: str, tmp_path: Path) -> None:
+    assert f"usage: vjepa-world {command}" in run(command, "--help", cwd=tmp_path).stdout
+    done = run(command, "--no-such-option", cwd=tmp_path)
     assert done.returncode == 2
-    assert f"vjepa-world {verb}: error:" in done.stderr
+    assert f"vjepa-world {command}: error:" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -132,11 +132,11 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     assert "'data.path' is not given and has no default: give data.path=" in done.stderr
 
 
-@pytest.mark.parametrize("verb", sorted(cli.VERBS))
-def test_a_script_is_its_verb(verb: str, tmp_path: Path) -> None:
-    script = run("--help", cwd=tmp_path, program=(str(REPO / "scripts" / f"{file_name(verb)}.py"),))
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_a_script_is_its_command(command: str, tmp_path: Path) -> None:
+    script = run("--help", cwd=tmp_path, program=(str(REPO / "scripts" / f"{file_name(command)}.py"),))
     assert script.returncode == 0, script.stderr
-    assert script.stdout == run(verb, "--help", cwd=tmp_path).stdout
+    assert script.stdout == run(command, "--help", cwd=tmp_path).stdout
 
 
 def test_a_bare_first_word_is_the_name_of_a_benchmark() -> None:
@@ -154,7 +154,7 @@ def test_benchmarks_are_listed_and_an_unknown_one_names_the_nearest(tmp_path: Pa
     assert "unknown bench 'machin'; did you mean 'machine'?" in done.stderr
 
 
-# How errors become exit codes, with a verb of the tests' own in the place of a real one.
+# How errors become exit codes, with a command of the tests' own in the place of a real one.
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def job_that(action: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> None
     module.Config = Config  # type: ignore[attr-defined]
     module.run = lambda config: action()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setitem(cli.VERBS, "trial", Verb("a trial", "job", ""))
+    monkeypatch.setitem(cli.COMMANDS, "trial", Command("a trial", "job", ""))
 
 
 def raising(error: BaseException) -> Callable[[], None]:
@@ -247,9 +247,9 @@ def test_a_reader_that_leaves_early_is_no_error(words: str, unbuffered: str, tmp
     assert done.returncode == 141
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
-def test_the_keys_of_the_short_help_and_of_positional_words_exist(verb: str) -> None:
-    about, schema = cli.VERBS[verb], verb_module(verb).Config
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_the_keys_of_the_short_help_and_of_positional_words_exist(command: str) -> None:
+    about, schema = cli.COMMANDS[command], command_module(command).Config
     assert check_listed(schema, [*about.common, *about.positional]) == []
 
 
@@ -263,7 +263,7 @@ def test_a_wrong_argument_is_an_exit_code_to_callers_too(words: list[str]) -> No
     assert cli.main(words) == 2
 
 
-def test_help_of_a_file_verb_is_zero_to_callers_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_of_a_file_command_is_zero_to_callers_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", "--help"]) == 0
     assert "usage: vjepa-world inspect" in capsys.readouterr().out
 
@@ -353,7 +353,7 @@ def test_letters_that_a_stream_has_not_are_escaped(tmp_path: Path) -> None:
     assert done.stdout == "k\\xfcche \\udcff\n", done.stderr
 
 
-def test_a_verb_runs_in_another_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_runs_in_another_thread(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(cli.main(["bench", "machin"])))
     thread.start()

@@ -98,7 +98,7 @@ def test_no_encoder_is_lost_behind_another_of_its_name() -> None:
     }
 
 
-def test_the_verb_prints_a_table_and_writes_its_figures(
+def test_the_command_prints_a_table_and_writes_its_figures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scene_probes, "STEPS", 50)  # it is about the table, not the figures

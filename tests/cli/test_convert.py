@@ -136,7 +136,7 @@ MEASURE = """
 import sys, threading, time
 import torch, vjepa_world.cli.convert, vjepa_world.pretrained.meta.reader, vjepa_world.pretrained.huggingface.reader
 from vjepa_world.cli.main import main
-from vjepa_world.cli.shared.verbs import config_of
+from vjepa_world.cli.shared.commands import config_of
 
 config_of("convert", sys.argv[1:])  # what reads the command line is loaded
 

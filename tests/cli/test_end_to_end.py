@@ -1,4 +1,4 @@
-"""The whole way once, as small as it gets: each verb reads what the one before wrote."""
+"""The whole way once, as small as it gets: each command reads what the one before wrote."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_plan_prints_actions_inside_the_bounds(home: Path, capsys: pytest.Captur
         (f"{WORLD_MODEL}/checkpoints/step_00000002", ["world_model"]),
     ],
 )
-def test_inspect_describes_what_each_verb_wrote(
+def test_inspect_describes_what_each_command_wrote(
     home: Path, capsys: pytest.CaptureFixture[str], path: str, words: list[str]
 ) -> None:
     assert run(home, "inspect", path) == 0

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cli.commands import COLLECT, FINETUNE, PRETRAIN, run
-from tests.training.processes import begin_all, end, succeed, verb
+from tests.training.processes import begin_all, begin_command, end, succeed
 from tests.training.tiny import metrics
 from vjepa_world.data.trajectories.convert import ConversionConfig, convert_trajectories
 from vjepa_world.pretrained import load_world_model
@@ -197,7 +197,7 @@ def test_two_processes_draw_the_curve_of_one(home: Path, parallel: str) -> None:
 
 def test_a_batch_that_processes_cannot_share_is_refused(home: Path) -> None:
     words = [*WORDS, f"data.path={DATA}", "trainer.batch_size=3", "name=uneven"]
-    ended = end(verb(words, home, world_size=2))
+    ended = end(begin_command(words, home, world_size=2))
     assert [one.code for one in ended] == [2, 2]
     assert "trainer.batch_size 3 cannot be shared by 2 processes" in ended[0].error
     assert not (home / "runs/finetune/uneven").exists()

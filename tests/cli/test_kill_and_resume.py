@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.training.corpora import SMALL, write_corpus
-from tests.training.processes import end, kill, succeed, verb, when
+from tests.training.processes import begin_command, end, kill, succeed, when
 from tests.training.tiny import metrics
 from vjepa_world.pretrained import load_encoder
 from vjepa_world.pretrained.native import checkpoint_steps
@@ -70,7 +70,7 @@ def live_and_die(home: Path, name: str, draw: random.Random, steps: int) -> bool
     """Begin or go on, and be killed after a random step or in the middle of a save; return whether in a save."""
     run = run_of(home, name)
     resume = ["resume=true"] if run.exists() else []
-    [process] = started = verb([*JOB, f"name={name}", f"trainer.steps={steps}", *resume], home)
+    [process] = started = begin_command([*JOB, f"name={name}", f"trainer.steps={steps}", *resume], home)
     before = logged(run)
     aim = before + draw.randint(1, 2 * EVERY)
     met = draw.random() < 0.5
@@ -84,13 +84,13 @@ def live_and_die(home: Path, name: str, draw: random.Random, steps: int) -> bool
 
 def compare(home: Path, kills: int, steps: int, least_in_a_save: int) -> None:
     write_corpus(home)
-    succeed(verb([*JOB, "name=straight", f"trainer.steps={steps}"], home))
+    succeed(begin_command([*JOB, "name=straight", f"trainer.steps={steps}"], home))
     draw, in_a_save, count = random.Random(0), 0, 0
     while count < kills or in_a_save < least_in_a_save:
         in_a_save += live_and_die(home, "killed", draw, steps)
         assert_nothing_half(run_of(home, "killed"))
         count += 1
-    succeed(verb([*JOB, "name=killed", f"trainer.steps={steps}", "resume=true"], home))
+    succeed(begin_command([*JOB, "name=killed", f"trainer.steps={steps}", "resume=true"], home))
     straight, killed = run_of(home, "straight"), run_of(home, "killed")
     assert [line["step"] for line in metrics(killed)] == list(range(steps))
     assert metrics(killed) == metrics(straight)  # nine digits, which tell float32 numbers apart

@@ -14,7 +14,7 @@ from PIL import Image
 import envs  # noqa: F401  (registers the ids)
 from tests.cli.commands import run
 from tests.models.test_world_model import tiny_model
-from vjepa_world.cli.shared.verbs import config_of
+from vjepa_world.cli.shared.commands import config_of
 from vjepa_world.planning.registry import PLANNERS
 from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
 

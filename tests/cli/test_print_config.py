@@ -1,4 +1,4 @@
-"""`--print-config` prints YAML that `--config` reads, for every verb."""
+"""`--print-config` prints YAML that `--config` reads, for every command."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from vjepa_world.cli.main import VERBS, main
-from vjepa_world.cli.shared.verbs import config_of, file_name, verb_module
+from vjepa_world.cli.main import COMMANDS, main
+from vjepa_world.cli.shared.commands import command_module, config_of, file_name
 from vjepa_world.config import flatten, from_yaml, to_yaml
 from vjepa_world.config.groups import default_tree
 from vjepa_world.config.location import config_root
@@ -29,35 +29,35 @@ REQUIRED = {
 }
 
 
-def printed(capsys: pytest.CaptureFixture[str], verb: str, *words: str) -> str:
-    assert main([verb, *words, "--print-config"]) == 0
+def printed(capsys: pytest.CaptureFixture[str], command: str, *words: str) -> str:
+    assert main([command, *words, "--print-config"]) == 0
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_what_is_printed_is_read_again(
-    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = REQUIRED.get(verb, [])
-    text = printed(capsys, verb, *words)
-    assert from_yaml(text, verb_module(verb).Config) == config_of(verb, words)
+    words = REQUIRED.get(command, [])
+    text = printed(capsys, command, *words)
+    assert from_yaml(text, command_module(command).Config) == config_of(command, words)
     (tmp_path / "mine.yaml").write_text(text)
-    assert printed(capsys, verb, "--config", "mine.yaml") == text
+    assert printed(capsys, command, "--config", "mine.yaml") == text
     assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]  # no run was begun
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_defaults_of_the_help_are_those_that_are_composed(verb: str) -> None:
-    schema = verb_module(verb).Config
-    tree = default_tree(file_name(verb), schema, config_root())
-    composed = from_yaml(to_yaml(config_of(verb, REQUIRED.get(verb, []))), schema)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_defaults_of_the_help_are_those_that_are_composed(command: str) -> None:
+    schema = command_module(command).Config
+    tree = default_tree(file_name(command), schema, config_root())
+    composed = from_yaml(to_yaml(config_of(command, REQUIRED.get(command, []))), schema)
     plain = {key: value for key, value in leaves(tree, "") if value != MISSING}
-    given = {word.split("=")[0] for word in REQUIRED.get(verb, [])} | {
+    given = {word.split("=")[0] for word in REQUIRED.get(command, [])} | {
         "image",
         "goal",
         "state",
-        *VERBS[verb].positional,
+        *COMMANDS[command].positional,
     }
     found = flatten(composed)
     assert {key: found[key] for key in plain if key not in given} == {

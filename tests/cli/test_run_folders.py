@@ -1,4 +1,4 @@
-"""What verbs do with the folder of a run: no results beside other settings, no two processes, any thread."""
+"""What commands do with the folder of a run: no results beside other settings, no two processes, any thread."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def killed(*words: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(("verb", "folder"), [("evaluate", "evaluate/x"), ("demo", "demo")])
+@pytest.mark.parametrize(("command", "folder"), [("evaluate", "evaluate/x"), ("demo", "demo")])
 def test_an_evaluation_that_is_stopped_leaves_no_result_of_other_settings(
-    verb: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [verb, *EVALUATE[1:], *(["name=x"] if verb == "evaluate" else [])]
-    resume = ["resume=true"] if verb == "evaluate" else []
+    words = [command, *EVALUATE[1:], *(["name=x"] if command == "evaluate" else [])]
+    resume = ["resume=true"] if command == "evaluate" else []
     assert run(tmp_path, *words, "seed=1") == 0
     home = tmp_path / "runs" / folder
     assert (home / "result.json").is_file()
     assert list((home / "videos").iterdir())
     monkeypatch.setattr(closed_loop, "draw_seeds", killed)
     assert run(tmp_path, *words, "seed=7", *resume) == 130
-    assert [path.name for path in home.iterdir()] == (["config.yaml"] if verb == "evaluate" else [])
-    if verb == "evaluate":
+    assert [path.name for path in home.iterdir()] == (["config.yaml"] if command == "evaluate" else [])
+    if command == "evaluate":
         assert settings(home)["seed"] == 7
 
 

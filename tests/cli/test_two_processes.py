@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.corpora import OBJECTIVES, SMALL, write_corpus
-from tests.training.processes import begin, begin_all, end, kill, succeed, verb, when
+from tests.training.processes import begin, begin_all, begin_command, end, kill, succeed, when
 from tests.training.tiny import metrics
 
 FIGURES = ("loss", "gradient_norm", "target_std")
@@ -90,7 +90,7 @@ def test_two_processes_draw_the_curve_of_one_for_fifty_steps(tmp_path: Path) -> 
 def stopped(home: Path, job: list[str], world_size: int, at: int, rank: int) -> None:
     """Begin or continue a run, and ask one of its processes to end once step `at` is logged."""
     log = home / "runs" / "pretrain" / "moved" / "metrics.jsonl"
-    started = verb(job, home, world_size)
+    started = begin_command(job, home, world_size)
 
     def reached() -> bool:
         return log.is_file() and f'{{"step": {at},' in log.read_text()
@@ -105,11 +105,11 @@ def test_a_run_moves_between_replicas_shards_and_one_process(tmp_path: Path) -> 
     write_corpus(tmp_path)
     # Checkpoints come from nothing but the requests.
     job = words("moved", "vjepa2_1", "trainer.steps=30", "trainer.checkpoint_every=1000")
-    succeed(verb([*job[:1], "name=straight", *job[2:]], tmp_path))
+    succeed(begin_command([*job[:1], "name=straight", *job[2:]], tmp_path))
     stopped(tmp_path, job, 2, at=3, rank=1)
     stopped(tmp_path, [*job, "resume=true", "trainer.parallel=fsdp"], 2, at=10, rank=0)
     stopped(tmp_path, [*job, "resume=true"], 1, at=16, rank=0)
-    succeed(verb([*job, "resume=true"], tmp_path, world_size=2))
+    succeed(begin_command([*job, "resume=true"], tmp_path, world_size=2))
     steps = [line["step"] for line in metrics(tmp_path / "runs/pretrain/moved")]
     assert steps == list(range(30))
     assert differences(curve(tmp_path, "straight"), curve(tmp_path, "moved")) < 1e-4

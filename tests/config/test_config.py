@@ -82,7 +82,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Config:
-    """A verb of the tests."""
+    """A command of the tests."""
 
     data: Data
     model: Model = field(default_factory=Model)
@@ -103,7 +103,7 @@ class Config:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a folder of YAML: a verb `train` and a group `model` with two options."""
+    """Return a folder of YAML: a command `train` and a group `model` with two options."""
     (tmp_path / "model").mkdir()
     (tmp_path / "train.yaml").write_text("defaults:\n  - model: nano\n  - _self_\ntrainer:\n  lr: 1e-3\n")
     (tmp_path / "model" / "nano.yaml").write_text("dim: 64\n")
@@ -129,7 +129,7 @@ def test_dataclass_yaml_group_and_command_line_lie_over_one_another(folder: Path
     assert build(folder, "model.depth=3", "model=tiny").model == Model(dim=128, depth=3)
 
 
-def test_a_verb_without_yaml_stands_on_its_dataclass(folder: Path) -> None:
+def test_a_command_without_yaml_stands_on_its_dataclass(folder: Path) -> None:
     assert compose("other", Config, ["data.path=x"], folder) == Config(Data("x"))
 
 

@@ -71,7 +71,7 @@ SHAPES.add("polygon", object, config=PolygonConfig)
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A verb of the tests.
+    """A command of the tests.
 
     Attributes:
         shape: What is drawn.

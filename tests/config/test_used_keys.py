@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vjepa_world.cli.main import main
-from vjepa_world.cli.shared.verbs import VERBS, file_name, verb_module
+from vjepa_world.cli.shared.commands import COMMANDS, command_module, file_name
 from vjepa_world.config import compose
 from vjepa_world.config.schema import keys_of
 from vjepa_world.config.used import unused_keys
@@ -18,8 +18,8 @@ OPEN = ("evaluate-open-loop", "data.path=d")
 FINETUNE = ("finetune", "data.path=d")
 
 
-def composed(verb: str, *words: str) -> Any:
-    return compose(file_name(verb), verb_module(verb).Config, words)
+def composed(command: str, *words: str) -> Any:
+    return compose(file_name(command), command_module(command).Config, words)
 
 
 @pytest.mark.parametrize(
@@ -106,17 +106,17 @@ def test_every_key_that_is_declared_unused_exists() -> None:
             ("encoder=e", "data.sources.a.path=d", "latents.kind=none", "objective.rollout=1"),
         ],
     }
-    for verb, words in cases.items():
-        assert VERBS[verb].kind == "job"
-        schema = verb_module(verb).Config
+    for command, words in cases.items():
+        assert COMMANDS[command].kind == "job"
+        schema = command_module(command).Config
         known = list(keys_of(schema, ""))
         for given in words:
-            for key in unused_keys(composed(verb, *given)):
-                assert any(name == key or name.startswith(f"{key}.") for name in known), (verb, key)
+            for key in unused_keys(composed(command, *given)):
+                assert any(name == key or name.startswith(f"{key}.") for name in known), (command, key)
 
 
 @pytest.mark.parametrize("word", ["mode=open_loop", "data.path=d", "open_loop.samples=8"])
-def test_evaluate_names_the_verb_for_recorded_episodes(
+def test_evaluate_names_the_command_for_recorded_episodes(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -88,7 +88,7 @@ def folder(home: Path) -> Path:
 
 
 def report(home: Path, *words: str) -> str:
-    """Return the report that the verb writes."""
+    """Return the report that the command writes."""
     assert run(home, "report", RUN, "--device", "cpu", *words) == 0
     return (home / RUN / "report.html").read_text()
 
@@ -243,7 +243,7 @@ def test_bad_files_are_listed(home: Path, folder: Path) -> None:
     assert page.count("<td>no, video</td>") == 200 and "a&lt;199.mp4" in page and "a<1" not in page
 
 
-def test_a_run_of_another_verb_has_its_curves(home: Path) -> None:
+def test_a_run_of_another_command_has_its_curves(home: Path) -> None:
     folder = home / "runs" / "finetune" / "second"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("name: second\nencoder: x\n")

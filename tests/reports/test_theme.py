@@ -81,7 +81,7 @@ def test_a_missing_library_is_named_with_what_to_install(
         require()
 
 
-def test_verbs_say_so_before_they_start(
+def test_commands_say_so_before_they_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)

@@ -42,7 +42,7 @@ def test_ours_are_found() -> None:
         ("planners", "plan --image a.png --goal b.png --state 0 0 0 0 0 0 0"),
     ],
 )
-def test_a_verb_names_what_hides_a_package(tmp_path: Path, hidden: str, command: str) -> None:
+def test_a_command_names_what_hides_a_package(tmp_path: Path, hidden: str, command: str) -> None:
     file = write_package(tmp_path, hidden)
     done = run(tmp_path, "-m", "vjepa_world", *command.split())
     assert done.returncode == 2

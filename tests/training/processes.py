@@ -100,8 +100,8 @@ def kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
         return
 
 
-def verb(words: Sequence[str], home: Path, world_size: int = 1) -> list[subprocess.Popen[str]]:
-    """Begin a verb as the command line does."""
+def begin_command(words: Sequence[str], home: Path, world_size: int = 1) -> list[subprocess.Popen[str]]:
+    """Begin a command as the command line does."""
     return begin(["-m", "vjepa_world", *words], home, world_size)
 
 
@@ -113,7 +113,7 @@ def succeed(started: Sequence[subprocess.Popen[str]]) -> list[Ended]:
 
 
 def begin_all(commands: Sequence[Sequence[str]], home: Path, world_size: int) -> list[subprocess.Popen[str]]:
-    """Begin to run several verbs, one after the other, in the same processes: torch is imported once."""
+    """Begin to run several commands, one after the other, in the same processes: torch is imported once."""
     ports = [free_port() for _ in commands]
     jobs = json.dumps(list(zip(ports, commands, strict=True)))
     return begin(["-m", "tests.training.processes", jobs], home, world_size)

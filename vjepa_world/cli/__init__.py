@@ -1,1 +1,1 @@
-"""One module a verb: a job has `Config` and `run(config)`, a file verb `build_parser()` and `run(arguments)`."""
+"""One module a command: each has `Config`, a dataclass of its options, and `run(config)`."""

@@ -24,13 +24,13 @@ def run(config: FinetuneConfig) -> None:
     result = finetune(config)
     if result.is_main:
         find_checkpoint(result.folder)  # fails if there is none
-        verb, words = _evaluation(config, result.sources)
-        command = " ".join(["vjepa-world", verb, shlex.quote(f"checkpoint={result.folder}"), *words])
+        name, words = _evaluation(config, result.sources)
+        command = " ".join(["vjepa-world", name, shlex.quote(f"checkpoint={result.folder}"), *words])
         print(f"world model in {result.folder}; try it with: {command}")
 
 
 def _evaluation(config: FinetuneConfig, sources: Sequence[TrajectorySource]) -> tuple[str, list[str]]:
-    """Return the verb that evaluates the first robot, and its words: `evaluate` for the arm of the simulator alone."""
+    """Return the command that evaluates the first robot, and its words: `evaluate` for the simulated arm alone."""
     first = sources[0]
     if first.dataset.about.get("robot") == SIMULATED_ROBOT and (
         config.data.views == "one" or len(first.cameras) == 1

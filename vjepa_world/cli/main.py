@@ -1,8 +1,8 @@
-"""`vjepa-world VERB ...`: finds the verb, hands it its configuration, and turns errors into exit codes.
+"""`vjepa-world COMMAND ...`: finds the command, hands it its configuration, and turns errors into exit codes.
 
-A verb lives in `vjepa_world/cli/VERB.py`: `Config`, a dataclass of its options, and `run(config: Config) -> None`. The
-dataclass is the only place where an option is defined: `key=value` words, flags, positional arguments, YAML and help
-follow from it. Nothing heavy is imported before the verb is known, so that help is instant.
+A command lives in `vjepa_world/cli/COMMAND.py`: `Config`, a dataclass of its options, and `run(config)`.
+The dataclass is the only place where an option is defined: `key=value` words, flags, positional arguments, YAML and
+help follow from it. Nothing heavy is imported before the command is known, so that help is instant.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vjepa_world.cli.shared.verbs import VERBS, config_of, help_of_verb, verb_module
+from vjepa_world.cli.shared.commands import COMMANDS, command_module, config_of, help_of_command
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.plugins import load_plugins
 from vjepa_world.system.packages import check_siblings
@@ -45,7 +45,7 @@ _LONGEST_SHOWN = 100
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code.
 
-    0 for success, 2 for anything the user can correct (an unknown verb or key, bad input, a full disk), 130 after
+    0 for success, 2 for anything the user can correct (an unknown command or key, bad input, a full disk), 130 after
     Ctrl-C. An error that is a bug keeps its traceback.
     """
     open_standard_streams()
@@ -73,25 +73,25 @@ def _answer(words: list[str]) -> int:
         return 0
     if any("\0" in word for word in words):
         return _fail(PROGRAM, "a word has a NUL character, which no name and no text may have")
-    verb, rest = words[0], words[1:]
-    if verb == "completion":
+    command, rest = words[0], words[1:]
+    if command == "completion":
         return _complete(rest)
-    if verb not in VERBS:
-        return _fail(PROGRAM, f"unknown verb '{verb}'; {nearest(verb, VERBS)}")
+    if command not in COMMANDS:
+        return _fail(PROGRAM, f"unknown command '{command}'; {nearest(command, COMMANDS)}")
     _set_up_logging()
     try:
-        return _run(verb, rest)
+        return _run(command, rest)
     except KeyboardInterrupt:
-        _say(f"{PROGRAM} {verb}: interrupted")
+        _say(f"{PROGRAM} {command}: interrupted")
         return INTERRUPTED
     except _expected_errors() as error:
-        return _fail(f"{PROGRAM} {verb}", str(error))
+        return _fail(f"{PROGRAM} {command}", str(error))
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         return _fail(
-            f"{PROGRAM} {verb}", f"out of memory ({reason}): ask for less at once, or use a larger machine"
+            f"{PROGRAM} {command}", f"out of memory ({reason}): ask for less at once, or use a larger machine"
         )
 
 
@@ -105,34 +105,34 @@ def _complete(words: list[str]) -> int:
     return 0
 
 
-def _run(verb: str, words: list[str]) -> int:
+def _run(command: str, words: list[str]) -> int:
     try:
-        return _run_verb(verb, words)
+        return _run_command(command, words)
     except ImportError:
         check_siblings()
         raise
 
 
-def _run_verb(verb: str, words: list[str]) -> int:
+def _run_command(command: str, words: list[str]) -> int:
     load_plugins()
     options, rest = _options(words)
     file = Path(options["--config"]) if "--config" in options else None
     if "--help" in options or "--help-all" in options:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print(help_of_verb(verb, rest, file=file, everything="--help-all" in options, width=width))
+        print(help_of_command(command, rest, file=file, everything="--help-all" in options, width=width))
         return 0
-    config = config_of(verb, rest, file=file)
+    config = config_of(command, rest, file=file)
     if "--print-config" in options:
         from vjepa_world.config import to_yaml
 
         print(to_yaml(config), end="")
         return 0
-    verb_module(verb).run(config)
+    command_module(command).run(config)
     return 0
 
 
 def _options(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Return the options of the command line itself, with what is given to `--config`, and the verb's own words.
+    """Return the options of the command line itself, with what is given to `--config`, and the command's own words.
 
     Raises:
         ConfigError: If `--config` is given without a file.
@@ -189,15 +189,15 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _help_text() -> str:
-    width = max(map(len, VERBS))
-    table = "\n".join(f"  {name:<{width}}  {verb.description}" for name, verb in VERBS.items())
+    width = max(map(len, COMMANDS))
+    table = "\n".join(f"  {name:<{width}}  {command.description}" for name, command in COMMANDS.items())
     return (
-        f"usage: {PROGRAM} VERB ...\n\n"
+        f"usage: {PROGRAM} COMMAND ...\n\n"
         "Learn a world model from video, then plan with it.\n\n"
         f"{table}\n\n"
-        f"`{PROGRAM} VERB --help` lists the keys of a verb, given as key=value or --key value\n"
+        f"`{PROGRAM} COMMAND --help` lists the keys of a command, given as key=value or --key value\n"
         f"({PROGRAM} pretrain model=vit_tiny data.path=FOLDER name=first trainer.steps=500);\n"
-        "name=X puts the run in runs/VERB/X, resume=true continues it.\n"
+        "name=X puts the run in runs/COMMAND/X, resume=true continues it.\n"
         f"`{PROGRAM} completion bash` (or zsh, fish) prints what completes words in a shell."
     )
 

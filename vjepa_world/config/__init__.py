@@ -1,9 +1,9 @@
-"""Turns `key=value` words into a verb's typed, frozen dataclass.
+"""Turns `key=value` words into a command's typed, frozen dataclass.
 
-Hydra reads `configs/VERB.yaml` (its defaults list may name groups, `model: vit_nano`) and the overrides. They are laid
-over the dataclass's own defaults, and pydantic builds the dataclass of the result. No `DictConfig` leaves this package.
-OmegaConf's structured configs are not used for the typing: they do not know `Literal`, return a list where a tuple is
-declared, do not check its length, and hide what `__post_init__` raises.
+Hydra reads `configs/COMMAND.yaml` (its defaults list may name groups, `model: vit_nano`) and the overrides. They are
+laid over the dataclass's own defaults, and pydantic builds the dataclass of the result. No `DictConfig` leaves this
+package. OmegaConf's structured configs are not used for the typing: they do not know `Literal`, return a list where a
+tuple is declared, do not check its length, and hide what `__post_init__` raises.
 
 A schema may hold:
 

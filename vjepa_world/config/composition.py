@@ -31,18 +31,18 @@ _MOST_BRACKETS = 50
 
 
 def compose(
-    verb: str,
+    command: str,
     schema: type[T],
     overrides: Sequence[str],
     config_dir: Path | None = None,
     *,
     file: Path | None = None,
 ) -> T:
-    """Return the verb's configuration: dataclass defaults, then `VERB.yaml`, a file of the user, the overrides.
+    """Return the command's configuration: dataclass defaults, then `COMMAND.yaml`, a file of the user, the overrides.
 
     Args:
-        verb: Names the file `VERB.yaml`; without such a file the dataclass's defaults stand alone.
-        schema: The verb's dataclass.
+        command: Names the file `COMMAND.yaml`; without such a file the dataclass's defaults stand alone.
+        schema: The command's dataclass.
         overrides: Words `key=value` and `group=option`.
         config_dir: Folder of the YAML files; `config_root()` unless given.
         file: YAML with some or all keys, such as the `config.yaml` of a run. An override `group=option` replaces the
@@ -53,9 +53,9 @@ def compose(
             given and not used, as the others choose.
     """
     folder = config_dir or config_root()
-    tree = composed_tree(verb, schema, overrides, folder, file)
-    built = typing.cast(T, build(schema, tree, "", f"{verb}.yaml or the command line"))
-    refuse_unused(built, _given_keys(overrides, schema, groups_of(verb, folder)))
+    tree = composed_tree(command, schema, overrides, folder, file)
+    built = typing.cast(T, build(schema, tree, "", f"{command}.yaml or the command line"))
+    refuse_unused(built, _given_keys(overrides, schema, groups_of(command, folder)))
     return built
 
 
@@ -75,13 +75,13 @@ def _given_keys(overrides: Sequence[str], schema: type, groups: Mapping[str, str
 
 
 def launcher_words(
-    verb: str, schema: type, overrides: Sequence[str], *, sweep: bool, config_dir: Path | None = None
+    command: str, schema: type, overrides: Sequence[str], *, sweep: bool, config_dir: Path | None = None
 ) -> list[str]:
-    """Return the words of a verb as Hydra's own command line is to read them, which are those that `compose` takes.
+    """Return the words of a command as Hydra's own command line is to read them, which are those that `compose` takes.
 
     Args:
-        verb: Names the file `VERB.yaml`.
-        schema: The verb's dataclass.
+        command: Names the file `COMMAND.yaml`.
+        schema: The command's dataclass.
         overrides: Words `key=value` and `group=option`.
         sweep: Commas separate several values.
         config_dir: Folder of the YAML files; `config_root()` unless given.
@@ -90,13 +90,13 @@ def launcher_words(
         ConfigError: For an unknown key, group or option.
     """
     folder = config_dir or config_root()
-    groups = groups_of(verb, folder)
+    groups = groups_of(command, folder)
     _offer_kinds(groups, folder, schema)
     return [_checked(word, schema, groups, folder, sweep) for word in overrides]
 
 
 def composed_tree(
-    verb: str, schema: type, overrides: Sequence[str], folder: Path, file: Path | None
+    command: str, schema: type, overrides: Sequence[str], folder: Path, file: Path | None
 ) -> dict[str, Any]:
     """Return the configuration that :func:`compose` builds and checks, as plain containers.
 
@@ -109,7 +109,7 @@ def composed_tree(
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    groups = groups_of(verb, folder)
+    groups = groups_of(command, folder)
     words = [_checked(word, schema, groups, folder) for word in overrides]
     chosen = [word for word in words if not word.startswith("++")]
     keys = [word for word in words if word.startswith("++")]
@@ -117,10 +117,10 @@ def composed_tree(
     _offer_kinds(groups, folder, schema)
     try:
         with _composing, initialize_config_dir(version_base="1.3", config_dir=str(folder)):
-            shipped = hydra_compose(verb if (folder / f"{verb}.yaml").is_file() else None, chosen)
+            shipped = hydra_compose(command if (folder / f"{command}.yaml").is_file() else None, chosen)
             typed = hydra_compose(None, keys)
         tree: dict[str, Any] = with_defaults(
-            schema, _plain(shipped, schema, f"{verb}.yaml or one of its groups")
+            schema, _plain(shipped, schema, f"{command}.yaml or one of its groups")
         )
         for layer in (given, _plain(typed, schema, "the command line")):
             tree = with_defaults(schema, layer, tree)
@@ -128,7 +128,7 @@ def composed_tree(
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         # A ValueError is of a number with more digits than Python reads.
         reason = unescape_dollar(str(error.__cause__ or error))
-        raise ConfigError(_unreadable(verb, overrides, words, reason)) from error
+        raise ConfigError(_unreadable(command, overrides, words, reason)) from error
     return typing.cast(dict[str, Any], unescape_dollar(resolved))
 
 
@@ -153,13 +153,13 @@ def _file_tree(file: Path, schema: type, groups: Sequence[str]) -> dict[str, Any
     return {key: value for key, value in tree.items() if key not in groups}
 
 
-def _unreadable(verb: str, overrides: Sequence[str], words: Sequence[str], reason: str) -> str:
+def _unreadable(command: str, overrides: Sequence[str], words: Sequence[str], reason: str) -> str:
     if reason.startswith("Ambiguous value"):
         word = reason.splitlines()[0].split("'")[1].removeprefix("++")
         key, value = word.split("=", 1)
         return f"got '{word}', expected one value; a list is written {key}=[{value}]"
     first = next((line for line in reason.splitlines() if line.strip()), "no reason given")
-    return f"cannot read {_first_unreadable(overrides, words) or 'the YAML'} for '{verb}': {first}"
+    return f"cannot read {_first_unreadable(overrides, words) or 'the YAML'} for '{command}': {first}"
 
 
 def _first_unreadable(overrides: Sequence[str], words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""Groups of a verb's YAML: `model=vit_tiny` selects `configs/model/vit_tiny.yaml`. Read without Hydra: it loads slowly.
+"""Groups of a command's YAML: `model=vit_tiny` selects `configs/model/vit_tiny.yaml`. Hydra is slow, so it is not used.
 
 An option is a file, or a kind that a registry knows (`planner=icem` is `planner.kind=icem` with its defaults).
 """
@@ -17,9 +17,9 @@ from vjepa_world.registry import KIND
 _GLOBAL = "# @package _global_"
 
 
-def groups_of(verb: str, folder: Path) -> dict[str, str]:
-    """Return the groups in the defaults list of `VERB.yaml`, each with the option that stands there."""
-    path = folder / f"{verb}.yaml"
+def groups_of(command: str, folder: Path) -> dict[str, str]:
+    """Return the groups in the defaults list of `COMMAND.yaml`, each with the option that stands there."""
+    path = folder / f"{command}.yaml"
     entries = read_yaml_file(path).get("defaults", []) if path.is_file() else []
     pairs = [item for entry in entries if isinstance(entry, dict) for item in entry.items()]
     return {str(group).removeprefix("override ").lstrip("/"): str(option) for group, option in pairs}
@@ -31,11 +31,11 @@ def options_of(group: str, folder: Path, schema: type) -> list[str]:
     return sorted({*files, *kinds_of(type_at(schema, group))})
 
 
-def default_tree(verb: str, schema: type, folder: Path) -> dict[str, Any]:
-    """Return the configuration of a verb to which nothing is given, as `compose` makes it, as plain containers."""
-    path = folder / f"{verb}.yaml"
+def default_tree(command: str, schema: type, folder: Path) -> dict[str, Any]:
+    """Return the configuration of a command to which nothing is given, as `compose` makes it, as plain containers."""
+    path = folder / f"{command}.yaml"
     given: dict[str, Any] = {}
-    for group, option in groups_of(verb, folder).items():
+    for group, option in groups_of(command, folder).items():
         given = overlay(given, option_tree(group, folder / group / f"{option}.yaml"))
     if path.is_file():
         given = overlay(given, _without_defaults(path))

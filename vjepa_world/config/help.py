@@ -1,4 +1,4 @@
-"""The help of a verb: its groups with their options, and its keys by section, with defaults and meanings."""
+"""The help of a command: its groups with their options, and its keys by section, with defaults and meanings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WIDEST_VALUE, _NARROWEST = 24, 20
 
 
 def describe(
-    verb: str,
+    command: str,
     schema: type,
     config_dir: Path | None = None,
     *,
@@ -36,11 +36,11 @@ def describe(
     keys: Sequence[str] | None = None,
     width: int | None = None,
 ) -> str:
-    """Return the help of a verb.
+    """Return the help of a command.
 
     Args:
-        verb: Names the file `VERB.yaml`.
-        schema: The verb's dataclass.
+        command: Names the file `COMMAND.yaml`.
+        schema: The command's dataclass.
         config_dir: Folder of the YAML files; `config_root()` unless given.
         words: Words `key=value` and `group=option`. Those that select an option or a kind decide which keys and
             defaults are shown; the others are ignored.
@@ -52,13 +52,13 @@ def describe(
         ConfigError: If a word selects an option or a kind that does not exist, or the file cannot be used.
     """
     folder = config_dir or config_root()
-    tree, groups = default_tree(verb, schema, folder), groups_of(verb, folder)
+    tree, groups = default_tree(command, schema, folder), groups_of(command, folder)
     default_kinds = _selected_kinds(schema, tree)
     groups = {**default_kinds, **groups}
     selected = dict(_selections(words, schema, groups))
     if selected or file:
         overrides = [f"{key}={option}" for key, option in selected.items()]
-        tree = composed_tree(verb, schema, overrides, folder, file)
+        tree = composed_tree(command, schema, overrides, folder, file)
         groups |= dict(_selected_kinds(schema, tree).items() - default_kinds.items())
         groups |= {key: option for key, option in selected.items() if key in groups and option[0] != "{"}
     blocks = []

@@ -1,4 +1,4 @@
-"""Where the YAML files of the configured verbs lie."""
+"""Where the YAML files of the configured commands lie."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class InferenceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PlanningConfig:
-    """All options of planning with a checkpoint; the configurations of verbs inherit it.
+    """All options of planning with a checkpoint; the configurations of commands inherit it.
 
     Attributes:
         planner: The planner; `docs/planning.md` says when to use which.

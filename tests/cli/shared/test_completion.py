@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import REPO
-from vjepa_world.cli.main import VERBS, main
+from vjepa_world.cli.main import COMMANDS, main
 from vjepa_world.cli.shared.completion import SCRIPTS, candidates
 
 
@@ -53,17 +53,17 @@ def test_what_may_stand_there_is_offered(line: str, expected: list[str]) -> None
     assert sorted(candidates(line)) == sorted(expected)
 
 
-def test_the_first_word_is_a_verb_and_the_next_a_key_a_section_or_a_group() -> None:
-    assert {f"{verb} " for verb in VERBS} <= set(candidates("vjepa-world "))
+def test_the_first_word_is_a_command_and_the_next_a_key_a_section_or_a_group() -> None:
+    assert {f"{command} " for command in COMMANDS} <= set(candidates("vjepa-world "))
     assert {"name=", "seed=", "data.", "trainer.", "model=", "model.", "recipe="} <= set(
         candidates("vjepa-world pretrain ")
     )
     assert ".hidden " not in candidates("vjepa-world inspect ")
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_something_is_offered_for_every_verb(verb: str) -> None:
-    assert candidates(f"vjepa-world {verb} ")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_something_is_offered_for_every_command(command: str) -> None:
+    assert candidates(f"vjepa-world {command} ")
 
 
 def test_a_script_is_printed_for_each_shell(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Flags and positional words are `key=value` written otherwise, for every verb and whatever letters they have."""
+"""Flags and positional words are `key=value` written otherwise, for every command and whatever letters they have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
-from vjepa_world.cli.shared.verbs import config_of
+from vjepa_world.cli.shared.commands import config_of
 from vjepa_world.cli.shared.words import key_values
 from vjepa_world.config import compose
 from vjepa_world.errors import ConfigError
@@ -25,7 +25,7 @@ class Inner:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A verb of the tests."""
+    """A command of the tests."""
 
     source: Path = Path("nowhere")
     others: tuple[Path, ...] = ()
@@ -112,7 +112,7 @@ def test_a_wrong_flag_is_named(words: list[str], message: str) -> None:
         made(*words, positional=("source",))
 
 
-def test_every_kind_of_verb_takes_both() -> None:
+def test_every_kind_of_command_takes_both() -> None:
     flags = ["--image", "a.png", "--goal", "b.png", "--state", "1", "2", "--json", "--planner.horizon", "2"]
     keys = ["image=[a.png]", "goal=[b.png]", "state=[1,2]", "json=true", "planner.horizon=2"]
     assert config_of("plan", flags) == config_of("plan", keys)

@@ -95,28 +95,28 @@ def package(tmp_path: Path) -> Path:
     return root
 
 
-def run_verb(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run_command(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(package), str(REPO)])}
     command = [sys.executable, "-m", "vjepa_world", *words]
     return subprocess.run(command, env=environment, cwd=package.parent, capture_output=True, text=True)
 
 
 def test_the_command_line_reads_the_format_of_another_package(package: Path) -> None:
-    described = run_verb(package, "inspect", "run.mylog", "--json", "--reader", "fps=4")
+    described = run_command(package, "inspect", "run.mylog", "--json", "--reader", "fps=4")
     assert described.returncode == 0, described.stderr
     found = json.loads(described.stdout)
     assert (found["num_episodes"], found["fps"], found["lengths"]) == (4, 4.0, [8, 8, 8, 8])
-    wrong = run_verb(package, "inspect", "run.mylog", "--reader", "rate=4")
+    wrong = run_command(package, "inspect", "run.mylog", "--reader", "rate=4")
     assert wrong.returncode == 2
     assert "run.mylog is mylog, whose reader has no option 'rate'" in wrong.stderr
-    converted = run_verb(package, "convert", "run.mylog", "dataset")
+    converted = run_command(package, "convert", "run.mylog", "dataset")
     assert converted.returncode == 0, converted.stderr
     assert open_trajectories(package.parent / "dataset").num_episodes == 4
 
 
 def test_a_format_of_another_package_that_cannot_be_imported_is_named(package: Path) -> None:
     (package / "mylog_reader.py").write_text("import nothing_of_this_name\n")
-    broken = run_verb(package, "inspect", "run.mylog")
+    broken = run_command(package, "inspect", "run.mylog")
     assert broken.returncode == 2
     assert "the format 'mylog' of the installed package 'mylog' cannot be imported" in broken.stderr
 

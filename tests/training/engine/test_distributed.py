@@ -103,7 +103,7 @@ def test_a_training_of_one_process_is_not_begun_as_one_of_several(monkeypatch: p
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     config = trainer_config()
-    with pytest.raises(TrainingError, match="this is process 1 of 2, but this verb trains in one"):
+    with pytest.raises(TrainingError, match="this is process 1 of 2, but this command trains in one"):
         Trainer(LineTask(config), config, Path("unused"), torch.device("cpu"))
 
 

@@ -1,1 +1,1 @@
-"""Command-line options and set-up that several verbs share."""
+"""Command-line options and set-up that several commands share."""

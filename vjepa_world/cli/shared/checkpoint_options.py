@@ -1,4 +1,4 @@
-"""Options of verbs that read a checkpoint of any format: which weights, and what a file does not tell."""
+"""Options of commands that read a checkpoint of any format: which weights, and what a file does not tell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MetaWeights = Literal["encoder", "target_encoder", "ema_encoder"]
 
 
 class CheckpointOptions(Protocol):
-    """The options, as a verb's configuration has them."""
+    """The options, as a command's configuration has them."""
 
     @property
     def weights(self) -> MetaWeights | None:

@@ -1,4 +1,4 @@
-"""What several verbs' configurations share. Free of heavy imports, so that help is quick."""
+"""What several commands' configurations share. Free of heavy imports, so that help is quick."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class EnvConfig:
         return gymnasium.make(self.id, **{name: getattr(self, name) for name in options if name in taken})
 
 
-def refuse_taken_run(verb: str, config: RunConfig) -> None:
+def refuse_taken_run(command: str, config: RunConfig) -> None:
     """Refuse at once a run that is not free, in a job of one process; of several, one holds it for the others.
 
     Raises:
@@ -73,4 +73,4 @@ def refuse_taken_run(verb: str, config: RunConfig) -> None:
     from vjepa_world.runs import refuse_taken
 
     if os.environ.get("WORLD_SIZE", "1") == "1":
-        refuse_taken(verb, config)
+        refuse_taken(command, config)

@@ -1,4 +1,4 @@
-"""Completion of words in a shell: verbs, groups with their options, keys, their choices, and paths.
+"""Completion of words in a shell: commands, groups with their options, keys, their choices, and paths.
 
 `vjepa-world completion bash` prints what a shell reads (`eval "$(vjepa-world completion bash)"`). It calls
 `vjepa-world completion --line TEXT` for each completion, which prints one candidate per line. A candidate that ends in
@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-from vjepa_world.cli.shared.verbs import VERBS, file_name, verb_module
+from vjepa_world.cli.shared.commands import COMMANDS, command_module, file_name
 from vjepa_world.config.groups import groups_of, options_of
 from vjepa_world.config.location import config_root
 from vjepa_world.config.schema import dataclasses_in, fields_of, is_text, kinds_of, type_at, without_none
@@ -77,19 +77,21 @@ def candidates(line: str) -> list[str]:
     words = re.split(r"\s+", line.lstrip())
     last = words[-1]
     if len(words) <= 2:
-        return [f"{name} " for name in (*VERBS, "completion", "--help", "--version") if name.startswith(last)]
+        return [
+            f"{name} " for name in (*COMMANDS, "completion", "--help", "--version") if name.startswith(last)
+        ]
     if words[1] == "completion":
         return [f"{name} " for name in SCRIPTS if name.startswith(last)]
-    if words[1] not in VERBS:
+    if words[1] not in COMMANDS:
         return []
     if words[-2] == "--config":
         return [_ended(path) for path in _paths(last)]
-    return sorted(dict.fromkeys(_after_verb(words[1], last, words[-2])))
+    return sorted(dict.fromkeys(_after_command(words[1], last, words[-2])))
 
 
-def _after_verb(verb: str, last: str, before: str) -> Iterator[str]:
-    schema, folder = verb_module(verb).Config, config_root()
-    groups = groups_of(file_name(verb), folder)
+def _after_command(command: str, last: str, before: str) -> Iterator[str]:
+    schema, folder = command_module(command).Config, config_root()
+    groups = groups_of(file_name(command), folder)
     dashes = "--" if last.startswith("--") else ""
     key, equals, value = last.removeprefix("--").partition("=")
     flag = (
@@ -112,7 +114,7 @@ def _after_verb(verb: str, last: str, before: str) -> Iterator[str]:
     for name in _keys(schema, key, groups):
         if name.startswith(key):
             yield dashes + name + ("" if name.endswith(".") else ends)
-    if VERBS[verb].positional and not dashes:
+    if COMMANDS[command].positional and not dashes:
         yield from map(_ended, _paths(last))
 
 

@@ -1,9 +1,9 @@
-"""What follows a verb on the command line, as `key=value` words.
+"""What follows a command on the command line, as `key=value` words.
 
-Every verb takes `key=value`, and the same keys as flags: `--key value`, `--key=value`; `--flag` and `--no-flag` for
+Every command takes `key=value`, and the same keys as flags: `--key value`, `--key=value`; `--flag` and `--no-flag` for
 true and false; several values for a list (`--image a.png b.png`); `NAME=VALUE` for the keys below a key (`--convention
 rotation=XYZ`).
-Words without a key are the verb's positional arguments. `--` ends the flags.
+Words without a key are the command's positional arguments. `--` ends the flags.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _KEY = re.compile(r"[A-Za-z_][\w.]*=", re.DOTALL)
 
 
 def key_values(words: Sequence[str], schema: type, positional: Sequence[str] = ()) -> list[str]:
-    """Return the words of a verb as `key=value`.
+    """Return the words of a command as `key=value`.
 
     Args:
         words: As typed.
-        schema: The verb's dataclass.
+        schema: The command's dataclass.
         positional: Keys that words without a key are given to, one each; a list takes all that are left.
 
     Raises:
@@ -100,7 +100,7 @@ def _take(left: list[str], wanted: typing.Callable[[str], bool]) -> list[str]:
 
 
 def _ends_values(word: str, schema: type) -> bool:
-    """Say whether a word ends the values of a list: a flag, or a key of the verb with its value."""
+    """Say whether a word ends the values of a list: a flag, or a key of the command with its value."""
     key = word.partition("=")[0]
     return word.startswith("--") or (_KEY.match(word) is not None and type_at(schema, key) is not None)
 

@@ -8,7 +8,7 @@ A package of someone else registers a reader, and declares an entry point of the
     [project.entry-points."vjepa_world.formats"]
     mylog = "my_package.mylog:read_mylog"
 
-From then on `data.path=FILE.mylog` and all verbs that read trajectories take such files.
+From then on `data.path=FILE.mylog` and all commands that read trajectories take such files.
 """
 
 from __future__ import annotations

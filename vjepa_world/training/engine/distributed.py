@@ -48,8 +48,8 @@ def refuse_ungrouped_process() -> None:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         raise TrainingError(
-            f"this is process {os.environ.get('RANK', '?')} of {os.environ['WORLD_SIZE']}, but this verb trains in one "
-            "process; start it without torchrun."
+            f"this is process {os.environ.get('RANK', '?')} of {os.environ['WORLD_SIZE']}, but this command trains in "
+            "one process; start it without torchrun."
         )
 
 

@@ -18,7 +18,7 @@ MAY_CHANGE = ("trainer.", "device", "probe.", "features.", "data.max_bad_fractio
 
 @contextmanager
 def shared_run(
-    verb: str,
+    command: str,
     config: RunConfig,
     ranks: Ranks,
     *,
@@ -34,7 +34,9 @@ def shared_run(
         shared: list[Path | str] = [""]
         if ranks.is_main:
             try:
-                shared = [opened.enter_context(open_run(verb, config, folder=folder, may_change=may_change))]
+                shared = [
+                    opened.enter_context(open_run(command, config, folder=folder, may_change=may_change))
+                ]
             except (VJEPAWorldError, OSError) as error:
                 shared = [str(error)]
                 if ranks.world_size == 1:

@@ -1,4 +1,4 @@
-"""The table of verbs, and how their words become a configuration."""
+"""The table of commands, and how their words become a configuration."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from vjepa_world.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Verb:
-    """One verb of the command line.
+class Command:
+    """One command of the command line.
 
     Attributes:
         description: One line for the table of `--help`.
-        kind: A `job` has a run folder and can be launched on a cluster; a `file` verb answers about files.
-        example: What may follow the verb.
+        kind: A `job` has a run folder and can be launched on a cluster; a `file` command answers about files.
+        example: What may follow the command.
         positional: Keys that words without `=` are given to, in this order; a key that holds a list takes all of them.
         common: The keys and sections that `--help` lists; `--help-all` lists the others as well.
     """
@@ -38,14 +38,14 @@ _TRAINER = tuple(
 )
 _PLANNER = ("planner.kind", "planner.horizon", "planner.num_samples", "planner.num_iterations", "energy.kind")
 
-VERBS = {
-    "collect": Verb(
+COMMANDS = {
+    "collect": Command(
         "record episodes of the arm as a LeRobot dataset",
         "job",
         "name=first episodes=100",
         common=("name", "seed", "resume", "episodes", "steps", "workers", "env"),
     ),
-    "pretrain": Verb(
+    "pretrain": Command(
         "train a video encoder on unlabeled clips",
         "job",
         "data.path=FOLDER name=first",
@@ -54,7 +54,7 @@ VERBS = {
             "objective.kind", *_TRAINER,
         ),
     ),
-    "finetune": Verb(
+    "finetune": Command(
         "train the action-conditioned predictor on a frozen encoder",
         "job",
         "encoder=RUN data.path=DATASET name=first",
@@ -63,7 +63,7 @@ VERBS = {
             "latents.kind", "objective.rollout", *_TRAINER,
         ),
     ),
-    "plan": Verb(
+    "plan": Command(
         "plan the actions from an image to a goal image",
         "file",
         "--image NOW.png --goal GOAL.png --state 0.4 0 0.3 3.1 0 0 1",
@@ -72,13 +72,13 @@ VERBS = {
             "execution.deadline_s", "json", "html",
         ),
     ),
-    "evaluate": Verb(
+    "evaluate": Command(
         "drive the arm to goal images in the simulator and count successes",
         "job",
         "checkpoint=FOLDER name=first",
         common=(*_RUN, "checkpoint", "episodes", "videos", "env.variation", "env.max_steps", *_PLANNER, "controls"),
     ),
-    "evaluate-open-loop": Verb(
+    "evaluate-open-loop": Command(
         "measure a world model on recorded episodes, without a simulator",
         "job",
         "checkpoint=FOLDER data.path=DATASET name=first",
@@ -88,7 +88,7 @@ VERBS = {
             *_PLANNER, "open_loop.horizon", "open_loop.samples",
         ),
     ),
-    "probe": Verb(
+    "probe": Command(
         "measure what can be read off a frozen encoder's features on labelled videos",
         "job",
         "encoder=FOLDER data.path=FOLDER name=first",
@@ -96,48 +96,48 @@ VERBS = {
             *_RUN, "encoder", "target", "data.path", "data.fps", "data.frames", "probe.kind", "lrs", "trainer.steps",
         ),
     ),
-    "predict": Verb("print the classes of a video, or its numbers", "file", "VIDEO --probe FOLDER", ("video",)),
-    "inspect": Verb(
+    "predict": Command("print the classes of a video, or its numbers", "file", "VIDEO --probe FOLDER", ("video",)),
+    "inspect": Command(
         "describe videos, trajectories or a checkpoint, and list their faults", "file", "PATH", ("path",)
     ),
-    "report": Verb("draw a run's curves, masks and features into one HTML file", "file", "RUN", ("run",)),
-    "compare": Verb(
+    "report": Command("draw a run's curves, masks and features into one HTML file", "file", "RUN", ("run",)),
+    "compare": Command(
         "measure what can be read off several encoders' features of test scenes, and compare",
         "file",
         "RUN RUN ...",
         ("encoders",),
     ),
-    "convert": Verb(
+    "convert": Command(
         "convert a checkpoint between formats, or trajectories to LeRobot v3.0",
         "file",
         "SOURCE DESTINATION",
         ("source", "destination"),
     ),
-    "demo": Verb(
+    "demo": Command(
         "watch the shipped model reach goal images",
         "job",
         "",
         common=("name", "seed", "device", "episodes", "videos", "env.variation", *_PLANNER),
     ),
-    "bench": Verb("measure speed next to a baseline and the machine's limit", "job", "NAME", ("bench",)),
+    "bench": Command("measure speed next to a baseline and the machine's limit", "job", "NAME", ("bench",)),
 }  # fmt: skip
 
 
-def verb_module(verb: str) -> ModuleType:
-    """Return the module of a verb."""
-    return importlib.import_module(f"vjepa_world.cli.{file_name(verb)}")
+def command_module(command: str) -> ModuleType:
+    """Return the module of a command."""
+    return importlib.import_module(f"vjepa_world.cli.{file_name(command)}")
 
 
-def file_name(verb: str) -> str:
-    """Return how a verb's files are named: its module, its YAML and the folder of its runs."""
-    return verb.replace("-", "_")
+def file_name(command: str) -> str:
+    """Return how a command's files are named: its module, its YAML and the folder of its runs."""
+    return command.replace("-", "_")
 
 
-def config_of(verb: str, words: Sequence[str], *, file: Path | None = None) -> Any:
-    """Return the configuration of a verb.
+def config_of(command: str, words: Sequence[str], *, file: Path | None = None) -> Any:
+    """Return the configuration of a command.
 
     Args:
-        verb: The verb.
+        command: The command.
         words: What follows it on the command line.
         file: A YAML file with keys of the configuration.
 
@@ -147,22 +147,24 @@ def config_of(verb: str, words: Sequence[str], *, file: Path | None = None) -> A
     from vjepa_world.cli.shared.words import key_values
     from vjepa_world.config import compose
 
-    schema = verb_module(verb).Config
-    return compose(file_name(verb), schema, key_values(words, schema, VERBS[verb].positional), file=file)
+    schema = command_module(command).Config
+    return compose(
+        file_name(command), schema, key_values(words, schema, COMMANDS[command].positional), file=file
+    )
 
 
-def help_of_verb(
-    verb: str,
+def help_of_command(
+    command: str,
     words: Sequence[str] = (),
     *,
     file: Path | None = None,
     everything: bool = False,
     width: int | None = None,
 ) -> str:
-    """Return the help of a verb.
+    """Return the help of a command.
 
     Args:
-        verb: The verb.
+        command: The command.
         words: What follows it on the command line; the options of the kinds that it selects are shown.
         file: A YAML file with keys of the configuration, which may select kinds as well.
         everything: Whether to list all keys, not only the common ones.
@@ -174,13 +176,13 @@ def help_of_verb(
     from vjepa_world.cli.shared.words import key_values
     from vjepa_world.config.help import describe
 
-    about, schema, given = VERBS[verb], verb_module(verb).Config, list[str]()
+    about, schema, given = COMMANDS[command], command_module(command).Config, list[str]()
     with contextlib.suppress(ConfigError):  # a wrong flag may be why the user asks for help
         given = key_values(words, schema, about.positional)
     keys = None if everything or not about.common else about.common
-    text = describe(file_name(verb), schema, words=given, file=file, keys=keys, width=width)
+    text = describe(file_name(command), schema, words=given, file=file, keys=keys, width=width)
     return (
-        f"usage: vjepa-world {verb} {about.example}".rstrip()
+        f"usage: vjepa-world {command} {about.example}".rstrip()
         + f"\n\n{about.description}\n\n{text}\n\n{_OPTIONS}"
     )
 
