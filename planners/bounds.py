@@ -17,7 +17,7 @@ from planners.number_checks import is_number, is_sequence, to_python
 from planners.protocols import Context, HoldingWorldModel, WorldModel, action_type
 
 Fixed: TypeAlias = Mapping[int, float | Sequence[float | None] | Tensor | np.ndarray | str]
-"""Axis of the action to its value: one number for all steps, or one for each step, None where it is free.
+"""Axis of the action to its value: one number for all steps, or one for each step, `[K]`, None where it is free.
 
 `HOLD` instead of a number keeps the axis at the value of the model's hold action.
 """
@@ -50,7 +50,7 @@ class Box(NamedTuple):
 
     @property
     def half_width(self) -> Tensor:
-        """Half of the width of the bounds; 0 where an action is fixed."""
+        """Half of the width of the bounds, the shape of `low`; 0 where an action is fixed."""
         return (self.high - self.low) / 2
 
     def clamp(self, actions: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ FixedValues: TypeAlias = float | tuple[float | None, ...] | str
 
 
 def read_fixed(fixed: Fixed | None) -> dict[int, FixedValues]:
-    """Return fixed axes and their values as Python numbers.
+    """Return fixed axes and their values, a scalar or `[K]`, as Python numbers.
 
     Raises:
         PlannerError: If `fixed` is not a mapping of whole numbers to numbers.
@@ -201,9 +201,9 @@ def limit_steps(
 ) -> Box:
     """Return the bounds of targets, limited by the model's largest step from `hold [B, A]` and between the steps.
 
-    Where the robot is outside of the bounds, targets may lie between the robot and the bounds. After a prefix the
-    limits are relative to its last action. Without a hold action the bounds are returned as they are, with held axes
-    at zero.
+    The box is `[B, K, A]`, a prefix `[B, J, A]`. Where the robot is outside of the bounds, targets may lie between the
+    robot and the bounds. After a prefix the limits are relative to its last action. Without a hold action the bounds
+    are returned as they are, with held axes at zero.
 
     Raises:
         PlannerError: If an axis is fixed at its hold action and there is none.

@@ -13,7 +13,7 @@ from planners.protocols import Plan
 
 
 def check_problems(goal: Tensor, generators: Sequence[Generator], deadline_s: float | None) -> None:
-    """Check that there is one goal and one generator of its own for each problem."""
+    """Check that the goals are `[B, N, D]` and that each problem has a generator of its own."""
     check_data("goal", goal, "[B, N, D]")
     check_generators(generators)
     if goal.ndim != 3 or len(goal) != len(generators) or not generators:
@@ -67,7 +67,7 @@ def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
 
 
 def check_tensor(name: str, got: object, shape: str) -> Tensor:
-    """Return `got` if it is a dense tensor of real numbers. The caller checks its shape; `shape` is for the error."""
+    """Return `got`, of any shape, if it is a dense tensor of real numbers; the text `shape` is for the error only."""
     if not isinstance(got, Tensor):
         raise PlannerError(
             f"{name} is a {type(got).__name__}; allowed is a tensor {shape}. Convert it with torch.as_tensor."
@@ -84,7 +84,7 @@ def check_tensor(name: str, got: object, shape: str) -> Tensor:
 
 
 def check_data(name: str, got: object, shape: str) -> Tensor:
-    """Return `got` if it is a dense tensor of real numbers that has data, so is not on the meta device."""
+    """Return `got`, of any shape, if it is a dense tensor of real numbers that has data (not on the meta device)."""
     tensor = check_tensor(name, got, shape)
     if tensor.is_meta:
         raise PlannerError(
@@ -237,12 +237,12 @@ def read_action(name: str, got: object) -> Tensor:
 
 
 def version_of(tensor: Tensor) -> int:
-    """Return how often a tensor was modified in place; 0 for tensors of inference mode, which do not count."""
+    """Return how often a tensor (any shape) was modified in place; 0 in inference mode, where this is not counted."""
     return 0 if tensor.is_inference() else tensor._version
 
 
 def protected_view(tensor: Tensor) -> Tensor:
-    """Return a shared tensor in a form in which modifications are detected or harmless.
+    """Return a shared tensor (any shape) in a form in which modifications are detected or harmless.
 
     A copy if modifications are not counted: through NumPy on a CPU, and in inference mode. Else the tensor itself.
     """
@@ -250,7 +250,7 @@ def protected_view(tensor: Tensor) -> Tensor:
 
 
 def check_not_modified(who: str, versions: Mapping[str, tuple[Tensor, int]]) -> None:
-    """Check that shared tensors were not modified.
+    """Check that shared tensors (any shapes) were not modified.
 
     Args:
         who: The object that was given the tensors, for the error.

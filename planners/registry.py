@@ -93,7 +93,7 @@ def build_planner(config: Any, model: WorldModel, *, energy: Energy, fixed: Fixe
         config: An instance of a registered dataclass, such as `CEMConfig(num_samples=128)`.
         model: The world model.
         energy: What is minimised.
-        fixed: Action axes that are not searched, as in `planners.search_loop.Search`.
+        fixed: Action axes that are not searched, a scalar or `[K]` each, as in `planners.search_loop.Search`.
 
     Raises:
         PlannerError: If no planner is registered with this dataclass, or as the planner's constructor does.

@@ -61,9 +61,9 @@ class Search(SearchConfig, ABC, Generic[SearchState]):
     Attributes:
         model: The world model. Its action bounds are read at each call.
         energy: What is minimised.
-        fixed: Action axes that are not searched, with their value, or one value for each step (None where the step is
-            free). `{3: 0, 4: 0, 5: 0}` disables the rotation, `{6: (None, None, 0.75)}` closes a gripper at the third
-            of three steps, and `{0: "hold"}` keeps an axis of targets at its present value.
+        fixed: Action axes that are not searched, with their value, or one value for each step, `[K]` (None where the
+            step is free). `{3: 0, 4: 0, 5: 0}` disables the rotation, `{6: (None, None, 0.75)}` closes a gripper at the
+            third of three steps, and `{0: "hold"}` keeps an axis of targets at its present value.
 
     Raises:
         PlannerError: If an argument is not allowed or the model's action bounds are not valid.

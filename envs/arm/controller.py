@@ -83,7 +83,10 @@ class ArmController:
         return result.joints_rad, result.converged
 
     def place(self, joints_rad: np.ndarray, rotation_euler_rad: np.ndarray, closure: float) -> None:
-        """Put the arm at rest at joint angles `[7]` and hold them; the rest of the state is unchanged."""
+        """Put the arm at rest at joint angles `[7]` and hold them; Euler angles `[3]` are its commanded rotation.
+
+        The rest of the state is unchanged.
+        """
         fingers = (1.0 - closure) * FINGER_TRAVEL_M
         self._data.qpos[:NUM_JOINTS] = joints_rad
         self._data.qpos[_FINGERS] = fingers

@@ -110,7 +110,7 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             options: May hold `goal_state` and `start_state`, poses `[7]` that replace the drawn ones.
 
         Returns:
-            The first observation and `info`.
+            The first observation, shapes as in the class, and `info`.
 
         Raises:
             EnvError: If an option is unknown, a given pose is malformed or out of reach, or the seed is not valid.
@@ -142,7 +142,7 @@ class ReachEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return {"image": image, "state": state}, info
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Execute one action: a quarter of a second of physics.
+        """Execute one action `[7]`: a quarter of a second of physics. Observations as in the class.
 
         Raises:
             EnvError: If the action's shape is not `[7]`, an entry is not finite, or `reset` was not called.

@@ -20,7 +20,7 @@ Norm: TypeAlias = Literal["l1", "l2"]
 
 
 def read_numbers(owner: str, name: str, got: Numbers, shapes: Sequence[str]) -> Tensor:
-    """Return finite numbers as a new float32 tensor.
+    """Return finite numbers as a new float32 tensor of the same shape.
 
     Args:
         owner: The class whose argument it is, for the error.
@@ -46,7 +46,7 @@ def read_numbers(owner: str, name: str, got: Numbers, shapes: Sequence[str]) -> 
 
 
 def read_weights(owner: str, got: Numbers | None, shapes: Sequence[str]) -> Tensor | None:
-    """Return weights as a new float32 tensor; None for none.
+    """Return weights of one of the allowed `shapes`, such as `[A]`, as a new float32 tensor; None for none.
 
     Raises:
         PlannerError: If one is negative or not finite, or all weights of a problem are 0.
@@ -118,12 +118,12 @@ def length(numbers: Tensor, norm: Norm, weights: Tensor | None) -> Tensor:
 
 
 def at_least_float32(numbers: Tensor) -> Tensor:
-    """Return numbers in float32, or unchanged if they are float64."""
+    """Return numbers of any shape in float32, or unchanged if they are float64."""
     return numbers if numbers.dtype == torch.float64 else numbers.float()
 
 
 def weighted_steps(steps: Tensor, discount: float) -> Tensor:
-    """Return the steps of `[B, S, K, ...]` whose weight is not 0, as a view."""
+    """Return the steps of `[B, S, K, ...]` whose weight is not 0, as a view: all, or `[B, S, 1, ...]`, the last."""
     return steps[:, :, -1:] if discount == 0.0 else steps
 
 
@@ -135,5 +135,5 @@ def step_weights(discount: float, steps: int, device: torch.device) -> Tensor:
 
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean over the last axis of values `[..., X]`, with weights `[X]`."""
+    """Return the mean `[...]` over the last axis of values `[..., X]`, with weights `[X]`."""
     return (values * weights).sum(dim=-1) / weights.sum()

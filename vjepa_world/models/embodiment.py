@@ -29,6 +29,10 @@ class Embodiment(nn.Module):
     is zero before training: :math:`s' = s + \sigma_s W x`.
 
     Attributes:
+        action_mean: Mean of the actions, `[A]`; 0 before training.
+        action_std: Their standard deviation, `[A]`; 1 before training.
+        state_mean: Mean of the states, `[S]`; 0 before training.
+        state_std: Their standard deviation, `[S]`; 1 before training.
         action_low: Lowest action of the training data, `[A]`, in the data's units; -1 before training.
         action_high: Highest action, `[A]`; 1 before training.
 
@@ -163,7 +167,7 @@ class Embodiment(nn.Module):
         return numbers.to(self.action_encoder.weight.dtype)
 
     def next_states(self, states: Tensor, token: Tensor) -> Tensor:
-        """Return the predicted states after `states [B, T, S]`, in the data's units, from `token [B, T, width]`."""
+        """Return the states `[B, T, S]` after `states [B, T, S]`, in the data's units, from `token [B, T, width]`."""
         change: Tensor = self.state_head(self._as_weights(token))
         return states + change * self.state_std
 

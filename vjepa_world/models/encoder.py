@@ -147,7 +147,10 @@ class VideoEncoder(nn.Module):
         return tuple(found[layer] for layer in layers)
 
     def levels(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Return the features of all `config.levels` side by side, `[B, N, L*D]` (V-JEPA 2.1's training targets)."""
+        """Return the features of all `config.levels` side by side, `[B, N, L*D]` (V-JEPA 2.1's training targets).
+
+        Arguments as in :meth:`forward`; `[B, n, L*D]` with `visible`.
+        """
         return torch.cat(self.features(video, self.config.levels, visible), dim=-1)
 
     def _norm_of(self, layer: int) -> nn.Module:

@@ -112,6 +112,10 @@ class LinearProbe(nn.Module):
     probe linear, unlike a LayerNorm, and remove the offset that all clips share, compared with which the differences
     between clips are small. The affine-free BatchNorm of masked autoencoders' linear probes (arXiv:2111.06377, appendix
     A) does so too; fixed statistics do not depend on the batch.
+
+    Attributes:
+        feature_mean: :math:`\mu`, `[D]`.
+        feature_std: :math:`\sigma`, `[D]`.
     """
 
     feature_mean: Tensor

@@ -106,18 +106,18 @@ class RegisteredEncoder(VideoEncoder):
         return sizes_of_features(image.shape[1], image.shape[2], size // side, frames, frames // tubelets)
 
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Return features `[B, N, D]` of `video [B, T, 3, S, S]`, float, ImageNet-normalised."""
+        """Return features `[B, N, D]` of `video [B, T, 3, S, S]`, float, ImageNet-normalised; `visible` is not used."""
         features: Tensor = self.module(video)
         return features
 
     def features(
         self, video: Tensor, layers: Sequence[int], visible: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Refuse: a registered encoder has no features of inner layers."""
+        """Raise ConfigError for any `video [B, T, 3, S, S]`: there are no features of inner layers."""
         self._refuse("features of inner layers")
 
     def levels(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Refuse: a registered encoder has no levels."""
+        """Raise ConfigError for any `video [B, T, 3, S, S]`: there are no levels."""
         self._refuse("levels")
 
     def _refuse(self, what: str) -> NoReturn:
@@ -134,7 +134,7 @@ class NoEncoder(nn.Module):
         self.config = config
 
     def forward(self, video: Tensor) -> Tensor:
-        """Raise ConfigError."""
+        """Raise ConfigError for any `video [B, T, C, H, W]`."""
         raise ConfigError(
             "this world model was trained on features in memory and has no encoder; give features to "
             "encode_features and goal_features."

@@ -115,7 +115,9 @@ def check_video(video: object, axes: str = "[B, T, C, H, W]") -> Tensor:
 
 
 def check_numbers(name: str, got: object, axes: str) -> Tensor:
-    """Return a tensor of real numbers of any format with the expected number of axes; on a CPU they must be finite.
+    """Return a tensor of real numbers of any format with as many axes as `axes`, such as `[B, T, A]`.
+
+    On a CPU the numbers must be finite.
 
     Raises:
         ConfigError: If it is not a tensor, is boolean or complex, has another number of axes, or is not finite.
@@ -132,10 +134,10 @@ def check_numbers(name: str, got: object, axes: str) -> Tensor:
 
 
 def check_finite(name: str, tensor: Tensor) -> None:
-    """Check that the values of a tensor on the CPU are finite, in float32 too, to which they are converted.
+    """Check that a tensor on the CPU, of any shape, is finite, in float32 too, to which it is converted.
 
     Raises:
-        ConfigError: If one is not.
+        ConfigError: If an entry is not.
     """
     if tensor.device.type != "cpu" or not tensor.is_floating_point() or torch.compiler.is_compiling():
         return

@@ -155,7 +155,7 @@ class PlannerPolicy:
 def check_actions(model: WorldModel, action_low: np.ndarray, action_high: np.ndarray) -> None:
     """Check that a model's actions have the environment's size, before any episode.
 
-    A warning is logged if the model's action bounds `[A]` exceed the environment's: its plans will be clipped.
+    A warning is logged if the model's action bounds `[A]` exceed the environment's, `[A]`: its plans will be clipped.
 
     Raises:
         CheckpointError: If the sizes differ.

@@ -59,7 +59,9 @@ class RotatedPlanner:
         warm_start: Tensor | None = None,
         prefix: Tensor | None = None,
     ) -> Plan:
-        """Plan, then rotate; the energy is that of the plan before the rotation.
+        """Plan for B problems, then rotate the actions `[B, K, A]`; arguments as in `Planner`.
+
+        The energy is that of the plan before the rotation.
 
         Raises:
             PlanningError: If there is a prefix, since actions being executed were rotated already.
@@ -77,7 +79,7 @@ class RotatedPlanner:
 
 
 def rotate_xy(actions: Tensor, angle_deg: float) -> Tensor:
-    """Return actions `[..., A]` with the first two numbers rotated by an angle, counter-clockwise."""
+    """Return actions `[..., A]`, the same shape, with the first two numbers rotated by an angle, counter-clockwise."""
     cos, sin = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
     x, y = actions[..., 0], actions[..., 1]
     turned = torch.stack([cos * x - sin * y, sin * x + cos * y], dim=-1)

@@ -32,7 +32,8 @@ class Checkpoint:
         masked_predictor: The architecture of the predictor of pretraining, if there is one.
         world_model: The world model's architecture, if there is an action-conditioned predictor.
         probe: The architecture of a classifier or regressor on frozen features, if there is one.
-        tensors: By part (`encoder`, `masked_predictor`, `predictor`, `probe`), then by the module's own names.
+        tensors: By part (`encoder`, `masked_predictor`, `predictor`, `probe`), then by the module's own names; the
+            shapes are the module's.
         ignored: Unused tensors of the file; each is on the format's list of ignorable tensors.
         details: Other content of the file (labels, epoch, provenance).
     """

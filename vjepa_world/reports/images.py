@@ -28,7 +28,7 @@ TARGET_COLOUR, UNUSED_COLOUR, FRAME_SHARE = (38, 42, 51), (196, 64, 176), 0.16
 
 
 def tile_rows(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
-    """Put images of one size in rows, with white gaps; rows may differ in length. Returns `[H, W, 3]` uint8."""
+    """Put images `[h, w, 3]` of one size in rows, with white gaps; rows may differ in length. Returns `[H, W, 3]`."""
     height, width = rows[0][0].shape[:2]
     longest = max(len(row) for row in rows)
     shape = (len(rows) * (height + GAP) - GAP, longest * (width + GAP) - GAP, 3)
@@ -41,7 +41,7 @@ def tile_rows(rows: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
 
 
 def resized(frame: Tensor, height: int) -> np.ndarray:
-    """Return a frame `[3, H, W]` uint8 as an image of a height [pixels] and its own aspect ratio."""
+    """Return a frame `[3, H, W]` uint8 as an image `[height, w, 3]` of a height [pixels] and its own aspect ratio."""
     width = max(round(height * frame.shape[2] / frame.shape[1]), 1)
     image = Image.fromarray(frame.permute(1, 2, 0).numpy())
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
@@ -53,7 +53,7 @@ def evenly_spaced(count: int, wanted: int) -> list[int]:
 
 
 def frame_row(clip: Tensor, tubelets: int) -> list[np.ndarray]:
-    """Return the first frame of each drawn tubelet of a clip `[T, C, H, W]` uint8 that has `tubelets` of them."""
+    """Return images of the first frame of each drawn tubelet of a clip `[T, C, H, W]` uint8 with `tubelets` of them."""
     chosen = _drawn_tubelets(tubelets) * (len(clip) // tubelets)
     return [frame.permute(1, 2, 0).numpy() for frame in resize_frames(clip[chosen], TILE)]
 

@@ -35,7 +35,12 @@ NAMES = {
 
 
 class PlainActionPredictor(nn.Module):
-    """Predicts the features of each next frame from the frames, actions and states up to it."""
+    """Predicts the features of each next frame from the frames, actions and states up to it.
+
+    Attributes:
+        mask: Whether a query attends to a key, bool `[T*M, T*M]`, with M = 2 + N tokens a frame.
+        tokens: Position of each token in the grid, int64 `[T*M]`.
+    """
 
     mask: Tensor
     tokens: Tensor

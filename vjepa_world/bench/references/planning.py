@@ -48,7 +48,10 @@ class PlainPlanningBlock(PlainBlock):
     """A block that projects action token, state token and patches to queries, keys and values separately."""
 
     def forward(self, x: Tensor, tokens: Tensor, grid: Grid, mask: Tensor | None = None) -> Tensor:
-        """Transform `x [S, T*M, D]`, of frames of `grid`; `mask [T*M, T*M]` is true where a query attends to a key."""
+        """Transform `x [S, T*M, D]`, of frames of `grid`; the shape does not change.
+
+        `mask [T*M, T*M]` is true where a query attends to a key; `tokens` is not used.
+        """
         _, height, width = grid
         normal = self.norm1(x).unflatten(1, (-1, CONDITIONS + height * width))
         time, row, column = _positions(normal.shape[1], height, width, x.device)

@@ -42,7 +42,10 @@ class PlainBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
     def forward(self, x: Tensor, tokens: Tensor, grid: Grid, mask: Tensor | None = None) -> Tensor:
-        """Transform `x [B, n, D]`, the tokens `[B, n]` of the grid; `mask [n, n]`: query attends to key."""
+        """Transform `x [B, n, D]`, the tokens `[B, n]` of the grid; the shape does not change.
+
+        `mask [n, n]` is true where a query attends to a key.
+        """
         batch, count, dim = x.shape
         q, k, v = self.qkv(self.norm1(x)).reshape(batch, count, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         q, k = self._rotate(q, tokens, grid), self._rotate(k, tokens, grid)
@@ -103,7 +106,10 @@ class PlainPredictor(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
 
     def forward(self, features: Tensor, context: Tensor, hidden: Tensor, grid: Grid, index: int) -> Tensor:
-        """Predict the tokens `hidden [B, p]` from `features [B, n, D]` of the tokens `context [B, n]`."""
+        """Predict the features `[B, p, D]` of tokens `hidden [B, p]`.
+
+        `features [B, n, D]` are those of tokens `context [B, n]`.
+        """
         x = self.embed(features)
         queries = self.mask_tokens[index].to(x.dtype).expand(len(x), hidden.shape[1], -1)
         x, tokens = torch.cat([x, queries], dim=1), torch.cat([context, hidden], dim=1)

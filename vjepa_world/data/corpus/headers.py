@@ -86,7 +86,7 @@ class FileStats:
         return cls(*np.concatenate(parts, axis=1))
 
     def take(self, rows: np.ndarray) -> FileStats:
-        """Return those of some files, by index."""
+        """Return those of the files at the indices `rows`, int64 `[M]`."""
         return FileStats(self.size[rows], self.mtime_ns[rows], self.device[rows], self.inode[rows])
 
 
@@ -199,7 +199,7 @@ class HeaderIndex:
         self._writable = True
 
     def look_up(self, files: FileTable, states: FileStats) -> tuple[pa.Table, np.ndarray]:
-        """Return the valid cached headers, with nulls for the others, and the indices of the others."""
+        """Return the valid cached headers, with nulls for the others, and the indices of the others, int64 `[M]`."""
         known = self._load()
         rows = np.full(len(files), -1, np.int64) if known is None else _rows(known, files)
         if known is None:
@@ -220,7 +220,10 @@ class HeaderIndex:
     def complete(
         self, files: FileTable, states: FileStats, found: pa.Table, missing: np.ndarray, timeout_s: float
     ) -> pa.Table:
-        """Read the missing headers, and save the index regularly, so that little is lost if the process is killed."""
+        """Read the headers of the files at the indices `missing`, int64 `[M]`; `found` has those of the others.
+
+        The index is saved regularly, so that little is lost if the process is killed.
+        """
         logger.info("reading the headers of %d of the %d files of %s", len(missing), len(files), self.source)
         rows = np.full(len(files), -1, np.int64)
         read: list[pa.Table] = []

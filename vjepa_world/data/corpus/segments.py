@@ -114,7 +114,7 @@ class FileTable(Sequence[Location]):
                 yield prefixes[folder] + name
 
     def take(self, rows: np.ndarray) -> FileTable:
-        """Return some files, by index."""
+        """Return the files at the indices `rows`, int64 `[M]`."""
         indices = pa.array(rows)
         return replace(
             self,
@@ -341,7 +341,7 @@ class Segments(Sequence[Segment]):
         )
 
     def take(self, rows: np.ndarray) -> Segments:
-        """Return some segments, by index, with all files."""
+        """Return the segments at the indices `rows`, int64 `[M]`, with all files."""
         return replace(
             self,
             file=self.file[rows],

@@ -44,7 +44,7 @@ class Table:
         file: The file.
         names: Names of all of its columns, in lower case.
         columns: The requested columns that exist, without empty rows; text is stripped.
-        numbers: Line of each row in a CSV file, otherwise its number from 1.
+        numbers: Line of each of the N rows in a CSV file, otherwise its number from 1; int64 `[N]`.
         unit: What `numbers` count, "line" or "row".
     """
 

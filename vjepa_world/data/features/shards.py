@@ -112,7 +112,7 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], content: ShardContent
 
     Args:
         path: The file.
-        tensors: `features.CAMERA` [F,N,D] and `thumbnails.CAMERA` [F,3,s,s].
+        tensors: `features.CAMERA`, `[F, N, D]`, and `thumbnails.CAMERA`, `[F, 3, s, s]`.
         content: The episodes of its rows.
 
     Raises:
@@ -150,7 +150,7 @@ def is_whole(path: Path, plan: Plan, number: int) -> bool:
 
 
 def map_shard(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return memory-mapped tensors of a shard, after comparing its checksum.
+    """Return memory-mapped tensors of a shard, of the shapes of :func:`write_shard`, after comparing its checksum.
 
     Raises:
         DataError: The file is missing, truncated, lacks a tensor, or its checksum differs.

@@ -67,7 +67,7 @@ def number_rows(
 
 
 def concatenate_columns(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Return columns `[T, K]` concatenated along K, in the highest precision among them."""
+    """Return columns `[T, K_i]` concatenated, `[T, sum K_i]`, in the highest precision among them."""
     return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
 

@@ -88,7 +88,7 @@ class Trajectory:
         """Return images, uint8 `[N, C, H, W]`.
 
         Args:
-            rows: N rows of the episode, from 0; None takes all.
+            rows: Rows of the episode, from 0, `[N]`; None takes all.
             camera: The camera's name; None takes the first.
 
         Raises:

@@ -66,7 +66,7 @@ class Decoder(ABC):
 
 
 def frames_displayed_at(starts_s: np.ndarray, times_s: np.ndarray) -> list[int]:
-    """Return for each time `[T]` the index of the last frame that starts at or before it."""
+    """Return for each time `[T]` [s] the index of the last frame that starts at or before it; `starts_s` is `[F]`."""
     indices = np.searchsorted(starts_s, times_s, side="right") - 1
     return np.clip(indices, 0, len(starts_s) - 1).tolist()
 

@@ -39,10 +39,10 @@ class FrameIndex:
 
     Attributes:
         stored: All packets, in stored order.
-        order: Number of the packet that holds each displayed frame, int64 [T].
-        starts_s: Time at which each is first displayed, on the file's own clock, float64 [T].
-        end_s: Time at which the last one's display ends.
-        keys: Indices of frames at which decoding can begin.
+        order: Number of the packet that holds each displayed frame, int64 `[T]`.
+        starts_s: Time at which each is first displayed, on the file's own clock [s], float64 `[T]`.
+        end_s: Time at which the last one's display ends [s].
+        keys: Indices of the K frames at which decoding can begin, int64 `[K]`.
         disposable: Indices of frames that no other refers to.
         is_plain: Whether container and codec agree on times and keyframes, and each packet is one displayed frame, so
             that other decoders count the same frames.

@@ -116,8 +116,9 @@ def fit_rotation(
 def kabsch(covariance: np.ndarray) -> np.ndarray | None:
     r"""Return the rotation `[3, 3]` that maximises :math:`\mathrm{tr}(R^\top C)` for :math:`C = \sum_i a_i p_i^\top`.
 
-    With :math:`C = U S V^\top` it is :math:`U \mathrm{diag}(1, 1, \det U V^\top) V^\top`. None if all motions lie
-    along a line: a rotation about that line changes nothing.
+    C is the `covariance`, `[3, 3]`. With :math:`C = U S V^\top` the rotation is
+    :math:`U \mathrm{diag}(1, 1, \det U V^\top) V^\top`. None if all motions lie along a line: a rotation about that
+    line changes nothing.
     """
     u, spread, vt = np.linalg.svd(covariance)
     if spread[1] <= FLAT * spread[0]:

@@ -87,7 +87,7 @@ class Windows:
         return Context(self.features[indices, :1].to(device), self.states[indices, :1].to(device), cameras)
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """Yield the indices of all windows, int64, `size` at a time."""
+        """Yield the indices of all windows, int64 `[B]`, `size` at a time."""
         yield from torch.arange(len(self)).split(max(size, 1))
 
 

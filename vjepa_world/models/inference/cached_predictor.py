@@ -216,7 +216,10 @@ def _joined(action: Tensor, shared: Tensor) -> Tensor:
 def compile_layers(
     run_blocks: Callable[..., tuple[Tensor, list[KeyValues]]], device: torch.device
 ) -> Callable[..., tuple[Tensor, list[KeyValues]]]:
-    """Return the blocks compiled for fixed shapes: with constant weights on a CPU, as CUDA graphs on a GPU."""
+    """Return the blocks compiled for fixed shapes: with constant weights on a CPU, as CUDA graphs on a GPU.
+
+    Arguments and results have the same shapes as those of `run_blocks`; other shapes are compiled again.
+    """
     graphs = device.type == "cuda"
     options: dict[str, Any] = {"triton.cudagraphs": graphs}
     compiled = torch.compile(run_blocks, dynamic=False, options=options)

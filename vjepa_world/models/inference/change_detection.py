@@ -14,7 +14,7 @@ _CHUNK = 2**18
 
 
 def version(tensor: Tensor) -> tuple[Hashable, ...]:
-    """Return a value that differs after a tensor was replaced, or written to by an ordinary operation.
+    """Return a value that differs after a tensor (any shape) was replaced, or written to by an ordinary operation.
 
     Writes through `.data` or a NumPy view are not detected; see :func:`checksums`.
     """

@@ -61,6 +61,10 @@ class PackedLinear(nn.Module):
 class FrozenLayerNorm(nn.Module):
     """A frozen copy of a LayerNorm over the last axis, of width W.
 
+    Attributes:
+        weight: `[W]`; None without one.
+        bias: `[W]`; None without one.
+
     Args:
         norm: The LayerNorm that is copied.
         dtype: Number format of weights, inputs and outputs.
@@ -77,17 +81,17 @@ class FrozenLayerNorm(nn.Module):
             self.register_buffer(name, None if value is None else frozen_copy(value, dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x [..., W]`."""
+        """Return `x [..., W]` normalised, the same shape."""
         return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
 
 
 def frozen_copy(tensor: Tensor, dtype: torch.dtype, rows: Tensor | None = None) -> Tensor:
-    """Return a contiguous copy that shares no memory with a tensor.
+    """Return a contiguous copy, `[O, ...]`, that shares no memory with a tensor.
 
     Args:
         tensor: `[O, ...]`.
         dtype: Number format of the copy.
-        rows: Order of the rows in the copy, int64; None keeps it.
+        rows: Order of the rows in the copy, int64 `[O]`; None keeps it.
     """
     if rows is not None:
         return tensor.detach()[rows].to(dtype).contiguous()  # indexing copies

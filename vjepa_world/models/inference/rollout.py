@@ -62,7 +62,7 @@ def make_prefix(
 def rollout_steps(
     predictor: CachedPredictor, prefix: Prefix, actions: Tensor, *, states: bool = False
 ) -> Iterator[Predicted]:
-    """Yield the predictions after each action.
+    """Yield the predictions after each action: features `[R, N, D]`, and states `[R, P]` where they were computed.
 
     Args:
         predictor: The predictor.
@@ -92,7 +92,7 @@ def rollout_steps(
 def rollout_with_gradient(
     predictor: ActionPredictor, context: Context, problems: slice, actions: Tensor, *, states: bool = False
 ) -> Iterator[Predicted]:
-    """Yield the predictions after each action with their graph; slower, in the format of the predictor's weights.
+    """Yield predictions as :func:`rollout_steps` does, with their graph; slower, in the format of the weights.
 
     Args:
         predictor: The predictor itself.

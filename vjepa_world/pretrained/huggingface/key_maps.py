@@ -124,14 +124,20 @@ class PartNames:
         return shapes
 
     def to_ours(self, own: str, parts: Sequence[Tensor]) -> Tensor:
-        """Return our tensor `own` from the tensors that :meth:`theirs` names; copied only if there are several."""
+        """Return our tensor `own`, of shape `shapes[own]`, from the tensors that :meth:`theirs` names.
+
+        Their shapes are those of :meth:`their_shapes`. It is copied only if there are several.
+        """
         if _is_mask_token(own):
             return parts[0][int(own.rpartition(".")[2])]
         whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
         return whole.reshape(self.shapes[own])
 
     def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return transformers' tensors, built from all of ours; slices of rows are views."""
+        """Return transformers' tensors, built from all of ours; slices of rows are views.
+
+        Shapes as in `shapes` and :meth:`their_shapes`.
+        """
         shapes = self.their_shapes()
         result: dict[str, Tensor] = {}
         tokens = [own for own in self.shapes if _is_mask_token(own)]

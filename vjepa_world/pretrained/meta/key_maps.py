@@ -27,7 +27,7 @@ BOUNDS = ("action_low", "action_high")
 
 
 def strip_prefixes(state: Mapping[str, Tensor]) -> State:
-    """Return the tensors with the wrapper prefixes removed from their names.
+    """Return the tensors (any shapes) with the wrapper prefixes removed from their names.
 
     Raises:
         CheckpointError: If two tensors get the same name.
@@ -55,7 +55,7 @@ def add_embodiment(state: State, robot: EmbodimentConfig, bounds: Mapping[str, T
     Args:
         state: The tensors.
         robot: From :func:`infer_embodiment`.
-        bounds: Action bounds, if known; the default is 1 m, 1 rad and the full closure.
+        bounds: `action_low` and `action_high`, `[A]` each, if known; the default is 1 m, 1 rad and the full closure.
     """
     prefix = f"embodiments.{robot.name}."
     named = {}
@@ -68,7 +68,7 @@ def add_embodiment(state: State, robot: EmbodimentConfig, bounds: Mapping[str, T
 
 
 def remove_embodiment(state: State, name: str) -> tuple[State, dict[str, Tensor]]:
-    r"""Return a predictor's tensors under Meta's names, and the action bounds, which Meta's format does not have.
+    r"""Return a predictor's tensors under Meta's names, and the action bounds `[A]`, which Meta's format does not have.
 
     The standardisation is folded into the linear maps: :math:`W (x - \mu) / \sigma + b = W' x + b'`.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from vjepa_world.errors import CheckpointError
 from vjepa_world.pretrained.overrides import Overrides
 
+#: The tensors of a part of a file by name, each of the shape of the module's tensor.
 State = dict[str, Tensor]
 
 ENCODERS = ("encoder", "target_encoder", "ema_encoder")
@@ -88,7 +89,7 @@ def kind_of(encoder: State, predictor: State, positions: str) -> Kind:
 
 
 def required(state: State, name: str, part: str, ndim: int | None = None) -> Tensor:
-    """Return a tensor that the architecture is inferred from.
+    """Return a tensor that the architecture is inferred from, of any shape with `ndim` axes.
 
     Args:
         state: The tensors.

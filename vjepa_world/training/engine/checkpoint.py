@@ -71,7 +71,7 @@ class Checkpoints:
         Args:
             step: Optimizer steps done.
             files: The files that users load, by name; the main process writes them.
-            tensors: The tensors that a resumed run needs, with the same names in every process.
+            tensors: The tensors that a resumed run needs, of any shape, with the same names in every process.
 
         Raises:
             CheckpointError: If the previous checkpoint could not be written; earlier ones stay.
@@ -207,7 +207,7 @@ _FAILURES = (OSError, RuntimeError, SafetensorError, CheckpointException)
 
 
 def training_tensors(modules: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return all tensors that a resumed run needs, by name (as shards where they are sharded).
+    """Return all tensors that a resumed run needs, of any shape, by name (as shards where they are sharded).
 
     Those of the optimizer are called `optimizer.PARAMETER.STATE`; a parameter that never had a gradient has none.
     """
@@ -308,7 +308,7 @@ def load_tensors(folder: Path, into: dict[str, Tensor]) -> None:
 
 
 def load_modules(source: str | Path) -> dict[str, Tensor]:
-    """Return the weights of all modules of a pretraining run: encoder, predictor, target.
+    """Return the weights, of any shape, of all modules of a pretraining run: encoder, predictor, target.
 
     Args:
         source: A run folder, whose newest checkpoint is read, or a checkpoint folder.

@@ -15,7 +15,7 @@ from vjepa_world.models.transformer import AdaLNBlock, Block
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.distributed import Ranks
 
-#: One forward pass of a step; it returns metrics, `loss` among them.
+#: One forward pass of a step; it returns metrics by name, scalars, `loss` among them.
 ForwardPass = Callable[[], dict[str, Tensor]]
 
 #: Methods besides `forward` that read a module's weights.
@@ -26,7 +26,7 @@ class Parallel(Protocol):
     """Runs passes forward and backward; after the last one, gradients are averaged over the processes."""
 
     def run(self, forward_pass: ForwardPass, last: bool) -> dict[str, Tensor]:
-        """Run a pass, backpropagate its `loss`, and return its metrics; `last` of the step."""
+        """Run a pass, backpropagate its `loss`, and return its metrics, scalars; `last` of the step."""
         ...
 
     def close(self) -> None:

@@ -57,7 +57,7 @@ class Task(Protocol):
         ...
 
     def forward_passes(self, batch: Any, step: int) -> Sequence[ForwardPass]:
-        """Return the forward passes of a step, each giving metrics with `loss`; metrics and gradients add up.
+        """Return the forward passes of a step, each returning scalar metrics with `loss`; metrics and gradients add up.
 
         A pass is backpropagated before the next one is run, so only one graph is in memory at a time.
         """
@@ -156,7 +156,7 @@ class Trainer:
                 return done
 
     def step(self, step: int, batch: Any) -> dict[str, Tensor]:
-        """Take one optimizer step and return its metrics.
+        """Take one optimizer step and return its metrics, scalars by name.
 
         Raises:
             TrainingError: If the loss or the gradients are not finite; nothing is updated, and the batch is dumped.

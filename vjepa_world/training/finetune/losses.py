@@ -62,7 +62,7 @@ def reconstruction_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
 def inverse_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
     r"""Return the mean over windows of :math:`\mathrm{mean}_{i<k}\,|\hat a_i - a_i| / \sigma_a`, frames 0 and k given.
 
-    k is `batch.later_frame`, at most the inverse model's horizon.
+    A scalar. k is `batch.later_frame`, at most the inverse model's horizon.
     """
     assert model.inverse is not None
     robot, later = model.predictor.robot(batch.embodiment), batch.later_frame
@@ -79,7 +79,7 @@ def inverse_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
 
 
 def decoder_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
-    r"""Return :math:`\mathrm{mean}\,|g(z) - x|` over the pixels, 0 to 1, of `batch.decoded_frame` of each window."""
+    r"""Return :math:`\mathrm{mean}\,|g(z) - x|`, a scalar, over the pixels, 0 to 1, of each window's decoded frame."""
     assert model.decoder is not None
     assert batch.images is not None
     rows = torch.arange(len(batch), device=batch.decoded_frame.device)

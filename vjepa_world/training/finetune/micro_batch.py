@@ -88,5 +88,5 @@ def token_weights(frozen: Tensor, features: Tensor, rollout: int, share: float) 
 
 
 def on_device(parts: dict[str, Tensor | None], device: torch.device) -> dict[str, Any]:
-    """Return the tensors on the device; None stays None."""
+    """Return the tensors (any shapes) on the device; None stays None."""
     return {name: None if part is None else part.to(device) for name, part in parts.items()}

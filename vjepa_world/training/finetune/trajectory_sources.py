@@ -49,8 +49,8 @@ class TrajectorySource:
         cameras: The cameras that are used.
         dataset: The episodes.
         table: All windows.
-        train: Indices of the windows to train on, int64.
-        held_out: Indices of the windows of the held-out episodes, int64.
+        train: Indices of the M windows to train on, int64 `[M]`.
+        held_out: Indices of the H windows of the held-out episodes, int64 `[H]`.
         held_out_episodes: Indices of these episodes in the dataset.
         bad: The unusable episodes.
     """
@@ -67,7 +67,7 @@ class TrajectorySource:
     bad: BadFiles
 
     def episodes(self, windows: Tensor) -> Tensor:
-        """Return the indices in the dataset of the windows' episodes, int64 `[B]`."""
+        """Return the indices in the dataset of the episodes of `windows [B]`, int64 `[B]`."""
         return self.table.indices[windows]
 
     def without(self, episodes: Collection[int]) -> TrajectorySource:

@@ -98,7 +98,7 @@ class PretrainTask:
         return batch.names
 
     def forward_passes(self, batch: ClipBatch, step: int) -> Sequence[ForwardPass]:
-        """Return the passes of a step on clips, on their frames as images, or on pairs of their frames."""
+        """Return the forward passes of a step on clips, on their frames as images, or on pairs of their frames."""
         process = ranks()
         draw = StepDraw(
             step_generator(self.seed, step),

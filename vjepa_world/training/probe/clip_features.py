@@ -163,7 +163,7 @@ def _encode_batch(
 
 
 def write_blocks(path: Path, blocks: Iterable[Tensor]) -> str:
-    """Write float16 tensors one after the other; return the file's checksum.
+    """Write float16 tensors of any shape one after the other; return the file's checksum.
 
     As a stream, not through a memory map: a full disk is then an error, not a killed process.
 

@@ -117,7 +117,7 @@ def split_classes(
         seed: Decides which.
 
     Returns:
-        Indices of the videos of each part, int64, rising.
+        Indices of the g videos of each part, int64 `[g]`, ascending.
 
     Raises:
         DataError: If a class has fewer than three videos: one for each part.
@@ -137,7 +137,9 @@ def split_classes(
 
 
 def split_episodes(count: int, val_fraction: float, test_fraction: float, seed: int) -> dict[str, Tensor]:
-    """Divide episodes into those that train, choose and test; arguments as in :func:`split_classes`.
+    """Divide episodes into those that train, choose and test: the indices of the g of each part, int64 `[g]`.
+
+    Arguments as in :func:`split_classes`.
 
     Raises:
         DataError: If there are fewer than three.

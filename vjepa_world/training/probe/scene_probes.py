@@ -71,7 +71,9 @@ def _pooled(features: Tensor, grid: int) -> Tensor:
 
 
 def attentive_errors(question: Question, grid: int, heads: int, outputs: int, seed: int) -> Tensor:
-    """Return the same for an attentive probe of one block, with the better of :data:`LRS` on held-out training scenes.
+    """Return the error of an attentive probe of one block on each test scene, `[S]`, as :func:`linear_errors`.
+
+    Its learning rate is the better of :data:`LRS` on held-out training scenes.
 
     Channels are standardised, and position embeddings are added: rotary features hold little of a token's position, so
     a query over all tokens could not recover it otherwise.

@@ -188,7 +188,7 @@ class ProbeSweep:
         return probe
 
     def state(self) -> dict[str, Tensor]:
-        """Return the tensors that a resumed run needs."""
+        """Return the tensors that a resumed run needs, of any shape, by name."""
         settings = torch.tensor([(s.lr, s.weight_decay) for s in self.settings], dtype=torch.float64)
         own = {"settings": settings, "alive": torch.tensor(self.alive)}
         return own | training_tensors(self.probes, self.optimizer)

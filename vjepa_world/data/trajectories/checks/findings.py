@@ -70,7 +70,7 @@ class CheckInput:
     poses: Sequence[np.ndarray | None] = ()
 
     def with_poses(self) -> Iterator[tuple[Trajectory, np.ndarray]]:
-        """Yield the episodes that have poses, and their poses."""
+        """Yield the episodes that have poses, and their poses `[T, 7]`."""
         for episode, poses in zip(self.episodes, self.poses, strict=True):
             if poses is not None:
                 yield episode, poses

@@ -201,7 +201,7 @@ def _check_size(dataset: Any, name: str, where: str) -> None:
 
 
 def read_array(group: Any, name: str, where: str) -> np.ndarray:
-    """Return an array of a group.
+    """Return an array of a group, of any shape.
 
     Raises:
         DataError: As `open_array`, or its bytes are damaged.
@@ -212,7 +212,7 @@ def read_array(group: Any, name: str, where: str) -> np.ndarray:
 
 
 def read_rows(dataset: Any, rows: slice, where: str) -> np.ndarray:
-    """Return rows of an array from `open_array`.
+    """Return rows `[n, ...]` of an array `[T, ...]` from `open_array`.
 
     Raises:
         DataError: Its bytes are damaged.

@@ -43,7 +43,7 @@ class ImageArray:
     """The layout of the images in an array.
 
     Attributes:
-        layout: hwc [T,H,W,C], chw [T,C,H,W], hw [T,H,W], or files: JPEG or PNG bytes in each row.
+        layout: hwc `[T, H, W, C]`, chw `[T, C, H, W]`, hw `[T, H, W]`, or files: JPEG or PNG bytes in each row.
         white: Largest value of a pixel: 255, or 1 in some floating-point images.
     """
 
@@ -54,7 +54,7 @@ class ImageArray:
         """Return rows of the array as uint8 `[n, 3, H, W]`.
 
         Args:
-            block: n rows in this layout.
+            block: n rows in this layout, `[n, ...]`.
             where: The file, the episode and the array, for messages.
 
         Raises:
@@ -92,7 +92,7 @@ def detect_images(
     Args:
         name: The array's name, which often tells depth maps and masks.
         array: The array.
-        first_rows: Reads some of its first rows.
+        first_rows: Returns some of its first rows, `[n, ...]`.
         stacked: Whether channels may be those of several frames, of which the last is taken.
     """
     shape, dtype = tuple(array.shape or ()), array.dtype  # HDF5 arrays may have no shape

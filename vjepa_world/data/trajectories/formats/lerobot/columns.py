@@ -124,7 +124,7 @@ def _times(trajectory: Trajectory, span: VideoSpan | None, even_s: np.ndarray) -
 
 
 def needs_clock(trajectory: Trajectory, stamps_s: np.ndarray) -> bool:
-    """Return whether the times of rows must be stored in addition to the column `timestamp`."""
+    """Return whether the times of rows must be stored in addition to the column `timestamp`, `stamps_s [T]`."""
     written = stamps_s.astype(layout.DEFAULT_COLUMNS["timestamp"]).astype(np.float64)
     even_s = np.arange(len(trajectory)) / trajectory.fps
     return not any(np.array_equal(trajectory.timestamps_s, known) for known in (written, even_s))

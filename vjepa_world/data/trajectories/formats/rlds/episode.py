@@ -38,7 +38,7 @@ class RLDSEpisode:
 
     Attributes:
         record: Its location.
-        features: Features by name, those of the steps without `steps/`.
+        features: Features by name, those of the steps without `steps/`: byte strings, float32 `[n]` or int64 `[n]`.
         data: The record's bytes.
     """
 
