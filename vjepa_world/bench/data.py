@@ -266,7 +266,7 @@ def _write_video(path: Path, seed: int) -> Path:
 
 
 def _scene(seed: int) -> Iterator[np.ndarray]:
-    """Yield the frames, uint8 [H,W,3]: a panning and zooming camera, six moving objects, and noise."""
+    """Yield the frames, uint8 `[H, W, 3]`: a panning and zooming camera, six moving objects, and noise."""
     generator = torch.Generator().manual_seed(seed)
     background = _texture(generator, 2 * HEIGHT, 2 * WIDTH)
     objects = [_texture(generator, 48, 48) for _ in range(6)]
@@ -290,7 +290,7 @@ def _scene(seed: int) -> Iterator[np.ndarray]:
 
 
 def _texture(generator: torch.Generator, height: int, width: int) -> Tensor:
-    """Return an image float32 [3,H,W] from 0 to 1 with detail at every scale.
+    """Return an image float32 `[3, H, W]` from 0 to 1 with detail at every scale.
 
     Its amplitude falls with the spatial frequency f as f^-1.6: a photograph's f^-1, with some lens blur. x264 then
     needs about 30 kB per second; real videos of this size need 12 to 63 kB.

@@ -52,7 +52,7 @@ class RandomPolicy:
         self.plan_energy: float | None = None
 
     def reset(self, goal_image: np.ndarray, rng: np.random.Generator) -> None:
-        """Store the episode's generator; the goal is not used."""
+        """Store the episode's generator; the goal `[H, W, 3]` is not used."""
         self._rng = rng
 
     def act(self, observation: Observation) -> np.ndarray:
@@ -109,7 +109,7 @@ class PlannerPolicy:
         self._has_warned = False
 
     def reset(self, goal_image: np.ndarray, rng: np.random.Generator) -> None:
-        """Encode the goal, seed the planner's noise, and reset the planner."""
+        """Encode the goal image, uint8 `[H, W, 3]`, seed the planner's noise, and reset the planner."""
         self._goal = self.model.encode_goal(self._picture(goal_image))
         self._generator = torch.Generator(device="cpu").manual_seed(int(rng.integers(2**63)))
         self.planner.reset()

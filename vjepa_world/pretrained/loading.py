@@ -236,6 +236,7 @@ def build_loaded(
 ) -> Model:
     """Build a model on the meta device and assign the file's tensors: nothing is initialised or stored twice.
 
+    The tensors' names and shapes are those of the model's `state_dict`.
     Parameters have type `dtype`; buffers (statistics, bounds) are float32.
 
     Raises:

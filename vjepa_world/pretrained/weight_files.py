@@ -37,7 +37,7 @@ class WeightFiles:
     files: Mapping[str, Path]
 
     def fetch(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Return tensors from a new memory mapping, whose memory is released with the last of its tensors.
+        """Return tensors, of their `shapes`, from a new memory mapping; its memory is released with its last tensor.
 
         Raises:
             CheckpointError: If a file is broken.

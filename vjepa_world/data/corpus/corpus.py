@@ -184,7 +184,7 @@ class Corpus:
 
 
 def _fitted(segments: Segments, headers: Headers, window_s: float) -> tuple[Segments, np.ndarray]:
-    """Return the segments with the ends found in the files, and which are at least `window_s` long, bool [M]."""
+    """Return the segments with the ends found in the files, and which are at least `window_s` long, bool `[M]`."""
     file = segments.file
     durations_s = headers.duration_s[file]
     image, readable = segments.image, headers.good[file]

@@ -91,7 +91,7 @@ class FileStats:
 
 
 def _states(files: FileTable) -> np.ndarray:
-    """Return size, modification time, device and inode of files, int64 [4,N]; -1 for missing files."""
+    """Return size, modification time, device and inode of files, int64 `[4, N]`; -1 for missing files."""
     found: list[tuple[int, int, int, int]] = []
     known, state = b"", _NOT_THERE
     for path in files.paths():
@@ -295,7 +295,7 @@ class HeaderIndex:
         return table
 
     def _save(self, files: FileTable, states: FileStats, headers: pa.Table, keep: np.ndarray) -> None:
-        """Save the headers of the files in `keep` [N], except those that may change when read again."""
+        """Save the headers of the files in `keep [N]`, except those that may change when read again."""
         settled = states.mtime_ns < time.time_ns() - _RACY_NS
         rows = np.flatnonzero(keep & settled & (states.size >= 0))
         if not len(rows) or not self._writable:
@@ -343,7 +343,7 @@ def _remove_unused(folder: Path) -> None:
 
 
 def _rows(known: pa.Table, files: FileTable) -> np.ndarray:
-    """Return the row of each file in the index, -1 for none, int64 [N]."""
+    """Return the row of each file in the index, -1 for none, int64 `[N]`."""
     names, folders = known["name"].combine_chunks(), known["folder"].combine_chunks()
     offsets = known["offset"].to_numpy()
     if (

@@ -134,7 +134,7 @@ class _Shard:
 
 
 class _Batches:
-    """Encodes frames of several episodes in batches, into their rows of `out` [F,N,D]."""
+    """Encodes frames of several episodes in batches, into their rows of `out [F, N, D]`."""
 
     def __init__(self, encode: Encode, key: FeatureKey, batch_frames: int, out: Tensor, what: str) -> None:
         self.encode, self.key, self.size, self.out, self.what = encode, key, batch_frames, out, what

@@ -2,7 +2,7 @@
 
     FOLDER/plan.json              written first: rows of each episode, and the episodes of each shard
     FOLDER/shard-00000.safetensors
-        features.CAMERA [F,N,D] bfloat16, thumbnails.CAMERA [F,3,s,s] uint8; which episodes, in the metadata
+        features.CAMERA [F, N, D] bfloat16, thumbnails.CAMERA [F, 3, s, s] uint8; which episodes, in the metadata
     FOLDER/about.json             written last: the key, and what the shards hold
 
 Shapes: F frames of a shard, N tokens a frame, D width, s side of a thumbnail [pixels].

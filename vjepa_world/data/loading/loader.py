@@ -46,12 +46,12 @@ class ClipSource(Protocol):
     total: int
 
     def shape(self, step: int) -> tuple[int, int, int, int, int]:
-        """Return [V,T,C,S,S] of the clips of a step."""
+        """Return `[V, T, C, S, S]` of the clips of a step."""
         ...
 
     @property
     def largest_shape(self) -> tuple[int, int, int, int, int]:
-        """Return [V,T,C,S,S] of the longest clips."""
+        """Return `[V, T, C, S, S]` of the longest clips."""
         ...
 
     def clip(self, step: int, entry: int, watch: Watch | None = None) -> Clip:

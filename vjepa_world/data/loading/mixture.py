@@ -136,12 +136,12 @@ class ClipMixture(Dataset[Clip]):
         return self.total - len(self.bad)
 
     def shape(self, step: int) -> tuple[int, int, int, int, int]:
-        """Return the shape [V,T,C,S,S] of the clips of a step."""
+        """Return the shape `[V, T, C, S, S]` of the clips of a step."""
         return self._shape(self._group(step).frames)
 
     @property
     def largest_shape(self) -> tuple[int, int, int, int, int]:
-        """Shape [V,T,C,S,S] of the longest clips."""
+        """Shape `[V, T, C, S, S]` of the longest clips."""
         return self._shape(max(group.frames for group in self._groups))
 
     def _shape(self, frames: int) -> tuple[int, int, int, int, int]:
@@ -206,7 +206,7 @@ class ClipMixture(Dataset[Clip]):
         return self._groups[_drawn(self._group_shares, self._rng(_GROUP, step))]
 
     def _cut(self, source: _Source, segment: Segment, rng: np.random.Generator) -> tuple[Tensor, str]:
-        """Return views [V,T,C,S,S] of a random clip of the segment, and its name."""
+        """Return views `[V, T, C, S, S]` of a random clip of the segment, and its name."""
         if segment.is_image:
             frames = load_image(segment.location).to(self.config.decode_device).unsqueeze(0)
             views = crop_views(frames, self.views, self.image_size, self.config, rng).expand(
@@ -230,7 +230,7 @@ class ClipMixture(Dataset[Clip]):
 
 @dataclass
 class _Source:
-    """A corpus, ready to draw from; `good` [M]: whether each segment was usable at the scan."""
+    """A corpus, ready to draw from; `good [M]`: whether each segment was usable at the scan."""
 
     path: str
     segments: Segments

@@ -89,7 +89,7 @@ def on_clock_of_frames(span: VideoSpan, *, begin_s: float, earliest_s: float, fp
 
 
 def _allowed(starts_s: np.ndarray, nearest: np.ndarray, fps: float) -> np.ndarray:
-    """Return the largest distance of each row from its frame [s], [T]."""
+    """Return the largest distance of each row from its frame [s], `[T]`."""
     gaps_s = np.diff(starts_s)
     if not len(gaps_s):
         return np.full(len(nearest), _MOST_SHARE / fps)

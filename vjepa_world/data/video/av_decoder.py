@@ -176,7 +176,7 @@ class AvDecoder(Decoder):
                 clip.put(index, self._rgb(frame))
 
     def _rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        """Return the upright RGB pixels, uint8 [H,W,C]; valid until the frame is freed."""
+        """Return the upright RGB pixels, uint8 `[H, W, C]`; valid until the frame is freed."""
         # The reformatter caches its tables between frames. Bicubic, as in FFmpeg's programs and torchcodec: it matters
         # for the colours of 10-bit frames.
         reformatted = self._reformatter.reformat(
@@ -191,14 +191,14 @@ class AvDecoder(Decoder):
 
 
 class _Clip:
-    """The wanted frames [T,H,W,C], filled in as they are decoded."""
+    """The wanted frames `[T, H, W, C]`, filled in as they are decoded."""
 
     def __init__(self, wanted: list[int]) -> None:
         self._row = {index: row for row, index in enumerate(wanted)}
         self._frames: np.ndarray | None = None
 
     def put(self, index: int, pixels: np.ndarray) -> None:
-        """Copy a frame [H,W,C] to its row."""
+        """Copy a frame `[H, W, C]` to its row."""
         if self._frames is None:
             self._frames = np.empty((len(self._row), *pixels.shape), np.uint8)
         if pixels.shape != self._frames.shape[1:]:

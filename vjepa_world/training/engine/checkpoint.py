@@ -286,7 +286,7 @@ def _entries(folder: Path) -> dict[str, TensorStorageMetadata]:
 
 
 def load_tensors(folder: Path, into: dict[str, Tensor]) -> None:
-    """Load a checkpoint's tensors into the given ones, in place; it must have all of them.
+    """Load a checkpoint's tensors into the given ones, of the same shapes, in place; it must have all of them.
 
     Raises:
         CheckpointError: If the checkpoint is broken, or a tensor is missing or of another shape.

@@ -141,7 +141,7 @@ def _samples(episode: Trajectory, poses: np.ndarray | None) -> tuple[np.ndarray,
 
 
 def _residual(targets: np.ndarray, inputs: np.ndarray) -> float:
-    """Return the residual sum of squares of a linear fit with an offset, of inputs [N,m] to targets [N,n]."""
+    """Return the residual sum of squares of a linear fit with an offset, of inputs `[N, m]` to targets `[N, n]`."""
     spread = inputs.std(axis=0)
     scaled = (inputs - inputs.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
     design = np.concatenate([scaled, np.ones((len(inputs), 1))], axis=1)

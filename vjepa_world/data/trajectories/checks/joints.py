@@ -147,7 +147,7 @@ def joint_actions(data: CheckInput) -> Iterator[Finding]:
 
 
 def _joints(data: CheckInput) -> list[tuple[Trajectory, np.ndarray]]:
-    """Return the episodes with their joints, float64 [T,J]; none if there are no joints."""
+    """Return the episodes with their joints, float64 `[T, J]`; none if there are no joints."""
     if not data.convention.has_joints:
         return []
     found = []

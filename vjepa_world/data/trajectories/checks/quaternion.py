@@ -84,7 +84,7 @@ def quaternion_order(data: CheckInput) -> Iterator[Finding]:
 
 
 def _quaternions(data: CheckInput) -> Iterator[tuple[Trajectory, np.ndarray]]:
-    """Yield the file's quaternions [T,4], if the convention has them."""
+    """Yield the file's quaternions `[T, 4]`, if the convention has them."""
     convention = data.convention
     if not convention.has_pose or convention.rotation not in ORDERS:
         return
@@ -128,7 +128,7 @@ def _turns(quaternions: np.ndarray, order: str, side: int) -> np.ndarray:
 
 
 def _correlation(actions: np.ndarray, turns: np.ndarray) -> float:
-    """Return the smallest correlation of corresponding columns [N,3], among those with actions.
+    """Return the smallest correlation of corresponding columns `[N, 3]`, among those with actions.
 
     The smallest and not the mean, since in the wrong order some axes may still agree.
     """

@@ -1,7 +1,7 @@
 """Reads raw DROID recordings: a folder for each trajectory with HDF5 numbers, MP4 videos and JSON metadata.
 
-    trajectory.h5         observation/robot_state/{cartesian_position [T,6], gripper_position [T]}
-                          observation/camera_extrinsics/SERIAL_left [T,6], action/...
+    trajectory.h5         observation/robot_state/{cartesian_position [T, 6], gripper_position [T]}
+                          observation/camera_extrinsics/SERIAL_left [T, 6], action/...
     metadata_UUID.json    {left,right,wrist}_mp4_path, success, current_task
     recordings/MP4/SERIAL.mp4
 
@@ -247,7 +247,7 @@ def _pose(file: Any, names: tuple[str, ...], where: str, rows: int | None) -> np
 
 
 def _extrinsics(file: Any, videos: Mapping[str, VideoSpan], rows: int, where: str) -> dict[str, np.ndarray]:
-    """Return the pose of each camera's left eye, the one in its video [m, rad], [T,6], if the file has it."""
+    """Return the pose of each camera's left eye, the one in its video [m, rad], `[T, 6]`, if the file has it."""
     found = {}
     for camera, video in videos.items():
         name = f"observation/camera_extrinsics/{video.path.stem}_left"

@@ -1,8 +1,8 @@
 """Reads OGBench's npz files: all episodes concatenated, `terminals` 1 in the last row of each.
 
-    observations  vectors [N,S], or images uint8 [N,H,W,C] where C is a multiple of 3 (stacked frames), or in one of
-                  the other ways of `image_arrays`
-    actions [N,A], terminals [N], and more columns (qpos, qvel, ...) with N rows
+    observations  vectors [N, S], or images uint8 [N, H, W, C] where C is a multiple of 3 (stacked frames), or in one
+                  of the other ways of `image_arrays`
+    actions [N, A], terminals [N], and more columns (qpos, qvel, ...) with N rows
 
 Shapes: N rows of the file, T of an episode.
 """

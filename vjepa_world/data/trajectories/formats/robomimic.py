@@ -1,6 +1,6 @@
 """Reads robomimic's HDF5 files, one for each dataset: `data/demo_N/{obs/..., actions, states, rewards, dones}`.
 
-Images are uint8 [T,H,W,3] below `obs`, or in one of the other ways of `image_arrays`. robosuite's end effector is
+Images are uint8 `[T, H, W, 3]` below `obs`, or in one of the other ways of `image_arrays`. robosuite's end effector is
 `robot0_eef_pos` [m], `robot0_eef_quat` (x y z w) and `robot0_gripper_qpos`, the two fingers' joints, of which the first
 reads 0.04 m open and 0 closed on a Panda.
 

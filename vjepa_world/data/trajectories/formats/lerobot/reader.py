@@ -306,7 +306,7 @@ class LeRobotDataset:
         return video.frames_by_index(frames[rows].tolist())
 
     def _vectors(self, rows: dict[str, np.ndarray], name: str, where: str) -> np.ndarray:
-        """Return a column as floating point [T, n], after checking that it is finite."""
+        """Return a column as floating point `[T, n]`, after checking that it is finite."""
         values = rows[name].reshape(len(rows[name]), -1)
         values = values if values.dtype.kind == "f" else values.astype(np.float64)
         _check_finite(values, where, name)
@@ -343,7 +343,7 @@ def _success(rows: Mapping[str, np.ndarray]) -> bool | None:
 
 
 def _clock(rows: Mapping[str, np.ndarray], stamps_s: np.ndarray, where: str) -> np.ndarray:
-    """Return the times of rows [s], float64 [T]: the column for them if it exists, else `stamps_s`."""
+    """Return the times of rows [s], float64 `[T]`: the column for them if it exists, else `stamps_s`."""
     clock_s = rows.get(layout.CLOCK)
     if clock_s is None:
         return stamps_s
@@ -358,7 +358,7 @@ def _clock(rows: Mapping[str, np.ndarray], stamps_s: np.ndarray, where: str) -> 
 
 
 def _is_pose(name: str, values: np.ndarray) -> bool:
-    """Return whether a column is a camera's pose at each row, [T,6]."""
+    """Return whether a column is a camera's pose at each row, `[T, 6]`."""
     return name.startswith(layout.EXTRINSICS) and values.dtype.kind == "f" and values.shape[1:] == (6,)
 
 

@@ -210,7 +210,7 @@ def _is_numeric(kind: pa.DataType) -> bool:
 
 
 def _texts(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of texts as objects [T]; None for empty cells."""
+    """Return a column of texts as objects `[T]`; None for empty cells."""
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):  # no rows
         return np.empty(0, object)
@@ -221,7 +221,7 @@ def _texts(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None) -> np.ndarray:
-    """Return a column as [T, ...]: in the declared shape, else with the number of entries in its rows."""
+    """Return a column as `[T, ...]`: in the declared shape, else with the number of entries in its rows."""
     array = column.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
@@ -247,7 +247,7 @@ def _numbers(column: pa.ChunkedArray, where: str, shape: tuple[int, ...] | None)
 
 
 def _single(values: np.ndarray, where: str) -> np.ndarray:
-    """Return a column of single numbers as [T]; some writers store each in a list."""
+    """Return a column of single numbers as `[T]`; some writers store each in a list."""
     if values.size != len(values) or values.dtype.kind not in "fiub":
         raise DataError(f"{where} has {values.dtype} {list(values.shape[1:])} a row, expected one number.")
     return values.reshape(len(values))

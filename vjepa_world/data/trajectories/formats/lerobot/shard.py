@@ -255,7 +255,7 @@ def place_file(source: Path, target: Path) -> None:
 
 
 def _images(trajectory: Trajectory, rows: np.ndarray, camera: str, size: tuple[int, int]) -> np.ndarray:
-    """Return a camera's frames, uint8 [T,H,W,3], after checking their size."""
+    """Return a camera's frames, uint8 `[T, H, W, 3]`, after checking their size."""
     frames = trajectory.frames(rows, camera).permute(0, 2, 3, 1).numpy()
     if frames.shape[1:] != (*size, 3):
         raise DataError(
