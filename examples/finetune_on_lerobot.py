@@ -18,7 +18,7 @@ arguments = parser.parse_args()
 # What is in the dataset?
 dataset = vw.open_trajectories(arguments.dataset)
 first = dataset.episode(0)
-print(f"{dataset.format}: {dataset.num_episodes} episodes at {dataset.fps:g} frames a second")
+print(f"{dataset.format}: {dataset.num_episodes} episodes at {dataset.fps:g} frames per second")
 print(f"cameras {dataset.cameras}, states {dataset.state_names}, actions {dataset.action_names}")
 print(f"episode 0: {len(first)} observations, frames {list(first.frames([0]).shape)}, task {first.task!r}")
 

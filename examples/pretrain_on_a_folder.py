@@ -10,7 +10,7 @@ import vjepa_world as vw
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("videos", type=Path, help="a folder of videos; sub-folders are searched too")
 parser.add_argument("--run", type=Path, default=Path("runs/pretrain/example"), help="the new run folder")
-parser.add_argument("--fps", type=float, default=4.0, help="frames a second of the clips")
+parser.add_argument("--fps", type=float, default=4.0, help="frames per second of the clips")
 parser.add_argument("--steps", type=int, default=2000)
 parser.add_argument("--batch-size", type=int, default=24)
 arguments = parser.parse_args()

@@ -57,7 +57,7 @@ def check_warm_start(warm_start: Tensor, shape: tuple[int, int, int]) -> Tensor:
     if starts.ndim != 4 or (len(starts), *starts.shape[2:]) != shape or not starts.shape[1]:
         raise PlannerError(
             f"warm_start has shape {tuple(warm_start.shape)}; allowed is [B, K, A] = {list(shape)}, or [B, M, K, A] "
-            "with M sequences a problem. Pass the actions of an earlier plan of the same planner and batch."
+            "with M sequences per problem. Pass the actions of an earlier plan of the same planner and batch."
         )
     if not bool(torch.isfinite(warm_start).all()):
         raise PlannerError(

@@ -1,6 +1,6 @@
 """The interfaces of planners: world model, energy, planner and plan.
 
-Shapes: B problems, S samples, K steps of the horizon, A action size, N tokens a frame, D width,
+Shapes: B problems, S samples, K steps of the horizon, A action size, N tokens per frame, D width,
 T frames, C channels, H W pixels, P state size, M sequences to start from.
 """
 
@@ -81,7 +81,7 @@ def model_for_context(model: WorldModel, context: Context) -> WorldModel:
 
 
 ActionType: TypeAlias = Literal["delta", "absolute"]
-"""The meaning of an action: "delta" is a change, where zeros are no motion; "absolute" is a target position."""
+"""The meaning of an action: "delta" is a change, where zeros mean no motion; "absolute" is a target position."""
 
 
 def action_type(model: object) -> ActionType | None:
@@ -89,7 +89,7 @@ def action_type(model: object) -> ActionType | None:
     declared: ActionType | None = getattr(model, "action_type", None)
     if declared not in (None, "delta", "absolute"):
         raise PlannerError(
-            f"The world model's action_type is {declared!r}; allowed are 'delta' (zeros are no motion), 'absolute' "
+            f"The world model's action_type is {declared!r}; allowed are 'delta' (zeros mean no motion), 'absolute' "
             "(targets) and None (not known). Change it."
         )
     return declared

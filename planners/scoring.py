@@ -59,7 +59,7 @@ class Deadline:
         self._last = now
 
     def excludes(self, samples: int) -> bool:
-        """Return whether a batch of so many samples a problem would end after the deadline."""
+        """Return whether a batch of so many samples per problem would end after the deadline."""
         if self._deadline_s is None:
             return False
         return time.perf_counter() + self._expected_s(samples) - self._started > self._deadline_s

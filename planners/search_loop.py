@@ -134,7 +134,7 @@ class Search(SearchConfig, ABC, Generic[SearchState]):
         warm_start: Tensor | None = None,
         prefix: Tensor | None = None,
     ) -> Plan:
-        """Search for the action sequences of lowest energy, one search a problem.
+        """Search for the action sequences of lowest energy, one search per problem.
 
         Args:
             context: What `model.encode` returned for B problems.

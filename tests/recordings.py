@@ -10,7 +10,7 @@ import vjepa_world as vw
 
 
 def write_dataset(folder: Path, episodes: int = 6) -> None:
-    """Write episodes of 8 frames of 64 pixels at 4 frames a second, with 2 states and 2 actions."""
+    """Write episodes of 8 frames of 64 pixels at 4 frames per second, with 2 states and 2 actions."""
     spec = vw.DatasetSpec(
         fps=4,
         state_names=("x", "y"),

@@ -112,7 +112,7 @@ def check(words: list[str]) -> None:
 def check_command(command: str, words: list[str]) -> None:
     if command in ("--help", "--version", "COMMAND"):
         return
-    assert command in COMMANDS, f"'{command}' is none of the commands {sorted(COMMANDS)}"
+    assert command in COMMANDS, f"'{command}' is not one of the commands {sorted(COMMANDS)}"
     if "--help" in words:
         return
     config_of(command, words)

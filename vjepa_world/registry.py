@@ -226,7 +226,7 @@ class Registry(Generic[T]):
         """Refuse a dataclass that another `kind` selects; one without the field is selected by no configuration."""
         if not dataclasses.is_dataclass(config):
             raise RegistryError(
-                f"the options of the {self.what} '{name}' are {config.__name__}, which is no dataclass."
+                f"the options of the {self.what} '{name}' are {config.__name__}, which is not a dataclass."
             )
         if KIND not in {field.name for field in dataclasses.fields(config)}:
             return

@@ -98,7 +98,7 @@ def provenance(command: str, config: object) -> dict[str, Any]:
 
 
 def recorded_config(folder: str | Path) -> dict[str, Any] | None:
-    """Return the configuration that a run folder records; None if the folder is no run.
+    """Return the configuration that a run folder records; None if the folder is not a run.
 
     Raises:
         ConfigError: If it cannot be read.
@@ -144,7 +144,7 @@ def _named(home: Path, name: str, resume: bool) -> Path:
 
 
 def _has_controls(text: str) -> bool:
-    """Say whether there are control characters, or bytes that were no UTF-8."""
+    """Say whether there are control characters, or bytes that were not UTF-8."""
     return any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text)
 
 
@@ -164,7 +164,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
     """Return the lines of a run's `metrics.jsonl`, by rising step; none if there is no such file.
 
     Of a step that was logged twice the later line counts, and the half-written last line of a killed run is left out,
-    like whatever else is no finite number.
+    like whatever else is not a finite number.
     """
     path = Path(folder) / METRICS_FILE
     lines: dict[int, dict[str, float]] = {}
@@ -179,7 +179,7 @@ def read_metrics(folder: str | Path) -> list[dict[str, float]]:
 
 
 def _numbers_in(text: str) -> dict[str, float]:
-    """Return the finite numbers of a line of JSON; none where it is broken or has a step that is none."""
+    """Return the finite numbers of a line of JSON; none where it is broken or has a step that is not one."""
     try:
         line = json.loads(text)
         whole_number(line["step"], "step", error=RunError)

@@ -60,9 +60,9 @@ class _Goal(Composable):
         self._check(predicted, goal)
         predicted = weighted_steps(predicted, self.discount)
         steps = step_weights(self.discount, predicted.shape[2], predicted.device)
-        patches = self._patches(predicted)
+        weights = self._patch_weights(predicted)
         # One problem at a time: a reduction over the whole batch may add in an order that depends on B.
-        problems = zip(predicted, goal, patches, strict=True)
+        problems = zip(predicted, goal, weights, strict=True)
         return at_least_float32(
             torch.stack([weighted_mean(self._distance(*problem), steps) for problem in problems])
         )
@@ -74,7 +74,8 @@ class _Goal(Composable):
             return distances.flatten(2).mean(dim=2)
         return weighted_mean(distances.mean(dim=3), weights)
 
-    def _patches(self, predicted: Tensor) -> Sequence[Tensor | None]:
+    def _patch_weights(self, predicted: Tensor) -> Sequence[Tensor | None]:
+        """Return each problem's weights of patches `[N]`, or None for equal ones."""
         name = type(self).__name__
         if self.weights is None:
             return (None,) * len(predicted)

@@ -95,9 +95,9 @@ class StateGoal(Composable):
     def _distance(self, states: Tensor, wanted: Tensor) -> Tensor:
         """Return the distances `[S, K]` of states `[S, K, P]` to a goal state `[P]`."""
         indices, is_angle = self._indices.to(states.device), self._is_angle.to(states.device)
-        apart = at_least_float32(states[..., indices]) - wanted[indices]
-        turns = torch.where(is_angle, torch.round(apart / math.tau), 0.0)
-        return length(apart - math.tau * turns, self.norm, self._weights)
+        error = at_least_float32(states[..., indices]) - wanted[indices]
+        turns = torch.where(is_angle, torch.round(error / math.tau), 0.0)
+        return length(error - math.tau * turns, self.norm, self._weights)
 
     def _checked(self, states: Tensor | None, actions: Tensor) -> Tensor:
         size = self.goal_state.shape[-1]

@@ -23,7 +23,9 @@ def test_all_sides_give_the_same_clips(tmp_path: Path, monkeypatch: pytest.Monke
         kinds = [av.video.frame.PictureType(frame.pict_type).name for frame in container.decode(video=0)]
     assert len(kinds) == 130
     assert 0.2 < kinds.count("B") / 130 < 0.8
-    assert 12e3 < path.stat().st_size / (130 / data.FPS) < 63e3  # bytes a second, as real videos of this size
+    assert (
+        12e3 < path.stat().st_size / (130 / data.FPS) < 63e3
+    )  # bytes per second, as real videos of this size
     times_s = data._clip_times(seed=3)
     theirs = data._decord_clips([path], times_s)
     for backend in data._backends():

@@ -151,7 +151,7 @@ def test_earlier_frames_are_used_with_their_actions(model: LatentWorldModel) -> 
     with torch.no_grad():
         for count in (3, 4):
             after = model.predictor(features.flatten(1, 2), taken[:, :count], states)[:, -9:]
-            newest = model.predictor.comparable(after)
+            newest = model.predictor.normalize_prediction(after)
             features = torch.cat([features, newest.unsqueeze(1)], dim=1)
             following = apply_action(states[:, -1:], taken[:, count - 1 : count], wrap=True)
             states = torch.cat([states, following], dim=1)

@@ -205,7 +205,7 @@ def test_a_missing_or_broken_image_is_named(home: Path, capsys: pytest.CaptureFi
     words = ["plan", "--image", "now.png", "--checkpoint", WORLD_MODEL, "--state", *STATE, "--goal"]
     assert run(home, *words, "nowhere.png") == 2
     assert "the image nowhere.png does not exist; give a PNG or JPEG file" in capsys.readouterr().err
-    no_image = "it is no image, or its first bytes are damaged"
+    no_image = "it is not an image, or its first bytes are damaged"
     for name, reason in (
         ("text.png", f"{no_image} (13 bytes)"),
         ("cut.png", "image file is truncated"),

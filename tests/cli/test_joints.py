@@ -167,7 +167,7 @@ def test_planned_targets_do_not_jump(home: Path, capsys: pytest.CaptureFixture[s
     assert steps.max() > 0.05
     page = (home / "plan.html").read_text()
     assert "gripper.pos [deg]" in page
-    assert "joints are no positions in space" in page
+    assert "joints are not positions in space" in page
 
 
 def test_planned_changes_stay_within_those_of_the_data(
@@ -183,7 +183,7 @@ def test_declared_speeds_take_the_place_of_the_datas_largest_step(home: Path) ->
     assert run(home, *FINETUNE, *words, "data.convention.actions=target", "name=slow") == 0
     limit = model_of(home, "slow").action_step
     assert limit is not None
-    assert limit.tolist() == pytest.approx([0.5] * 5 + [2.0])  # ten rows a second
+    assert limit.tolist() == pytest.approx([0.5] * 5 + [2.0])  # ten rows per second
     assert run(home, *FINETUNE, *words, "data.convention.actions=derived", "name=slow_delta") == 0
     model = model_of(home, "slow_delta")
     assert float(model.action_high[0]) == pytest.approx(0.5)
@@ -234,7 +234,7 @@ def test_other_data_at_the_same_path_is_not_taken_for_the_same(tmp_path: Path) -
 def test_the_size_of_targets_is_not_penalised(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["name=penalty", "checkpoint=runs/finetune/target", "data.path=arm", "penalties.actions=1"]
     assert run(home, *OPEN_LOOP, *words) == 2
-    assert "are targets, whose size is no motion" in capsys.readouterr().err
+    assert "are targets, whose size is not a motion" in capsys.readouterr().err
 
 
 def test_where_states_cannot_be_advanced_one_step_is_judged(tmp_path: Path) -> None:

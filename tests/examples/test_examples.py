@@ -78,7 +78,7 @@ def world_model(home: Path) -> Path:
         "--run",
         "runs/f/first",
     )
-    assert ": 6 episodes at 4 frames a second" in printed
+    assert ": 6 episodes at 4 frames per second" in printed
     assert "validation error" in printed
     return home / "runs" / "f" / "first"
 

@@ -97,7 +97,7 @@ def test_the_conventions_differ_but_not_for_a_single_frequency() -> None:
     tiled = encoder_of(TINY)
     interleaved = encoder_of(dataclasses.replace(TINY, positions="interleaved"))
     assert (tiled(video) - interleaved(video)).abs().max() > 1e-3
-    narrow = dataclasses.replace(TINY, embed_dim=12)  # 6 channels a head, 2 an axis: one angle for both
+    narrow = dataclasses.replace(TINY, embed_dim=12)  # 6 channels per head, 2 per axis: one angle for both
     alike = encoder_of(narrow), encoder_of(dataclasses.replace(narrow, positions="interleaved"))
     torch.testing.assert_close(alike[0](video), alike[1](video))
 
@@ -195,7 +195,7 @@ def masked_21() -> MaskedPredictor:
 def test_the_21_predictor_fuses_levels_and_predicts_context_tokens_too(
     frames: int, image: bool | None
 ) -> None:
-    """A video of one tubelet has a grid of one step too, and is no image."""
+    """A video of one tubelet has a grid of one step too, and is not an image."""
     predictor, grid = masked_21(), (frames, 3, 3)
     still = frames == 1 if image is None else image
     context, target = torch.tensor([[0, 2, 5]]), torch.tensor([[1, 4, 8, 7]])

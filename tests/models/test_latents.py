@@ -1,4 +1,4 @@
-"""Fewer tokens a frame: views side by side, and learned queries with a map back that can be trained."""
+"""Fewer tokens per frame: views side by side, and learned queries with a map back that can be trained."""
 
 from __future__ import annotations
 

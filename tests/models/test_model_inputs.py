@@ -31,7 +31,7 @@ from vjepa_world.ops.tensor_checks import check_frames
 FRAMES = pictures(2).unflatten(0, (1, 2))
 STATES = torch.rand(1, 2, 7, generator=torch.Generator().manual_seed(1))
 
-#: Frames that are none, and what the error says of them.
+#: Frames that are not valid, and what the error says of them.
 WRONG_FRAMES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "float in [0, 1]": (
         lambda f: f.float() / 255,
@@ -42,7 +42,7 @@ WRONG_FRAMES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
         r"float32 .*go from 0.* to 255: .*\.round\(\)\.to\(torch.uint8\)",
     ),
     "half": (lambda f: f.half() / 255, r"float16 .*\* 255\)"),
-    "normalised": (lambda f: normalize_video(f), "float32 .*are no pixels: undo what normalised them"),
+    "normalised": (lambda f: normalize_video(f), "float32 .*are not pixels: undo what normalised them"),
     "NaN": (lambda f: f.float() * torch.nan, "They have NaN or infinite entries"),
     "int8": (lambda f: f.to(torch.int8), "came as int8 .*scale .* to 0..255"),
     "int16": (lambda f: f.to(torch.int16) * 257, "came as int16 .*scale"),

@@ -53,7 +53,7 @@ def test_ours_stays_as_it_is() -> None:
             (0.1, 0.2, 0.3, 0.5**0.5, 0, 0, 0.5**0.5),
             (0.1, 0.2, 0.3, 0, 0, PI / 2, 0),
         ),
-        # Two fingers of 4 cm each, places in any order, numbers between that are no pose.
+        # Two fingers of 4 cm each, places in any order, numbers between that are not a pose.
         (
             {
                 "position_at": (5, 4, 3),

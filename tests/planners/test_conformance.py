@@ -71,7 +71,7 @@ def problems(count: int) -> tuple[PointWorld, Tensor, Tensor]:
 
 
 def solve(make: Make, seeds: list[int], options: dict[str, Any] | None = None, **asked: Any) -> Plan:
-    """Plan for one problem a seed; `options` are of the planner, the rest of `plan`."""
+    """Plan for one problem per seed; `options` are of the planner, the rest of `plan`."""
     world, starts, goals = problems(len(seeds))
     planner = make(world, GoalL1(1.0), **(options or {}))
     return planner.plan(starts, goals, generators=make_generators(seeds), **asked)

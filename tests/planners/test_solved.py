@@ -180,7 +180,7 @@ def one_descent(model: WorldModel, energy: Energy, horizon: int) -> Planner:
 
 @pytest.mark.parametrize("make", [one_descent, predictive])
 def test_a_narrow_search_stays_in_the_mode_it_begins_in(make: Make) -> None:
-    # The test above is no matter of course: it takes several restarts, or a wide search.
+    # The test above is not trivial: it takes several restarts, or a wide search.
     planner = make(PointWorld([-1.0], [1.0]), ActionCost(two_wells), 1)
     begin = torch.full((1, 1, 1), -0.4)
     plan = planner.plan(

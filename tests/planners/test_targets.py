@@ -169,7 +169,7 @@ def test_an_axis_cannot_be_held_where_nobody_knows_where_it_is() -> None:
 
 def test_a_joint_that_never_moved_in_training_stays_where_it_is(make: Make) -> None:
     world = Joints([2.0, 0.0, torch.inf])
-    world.action_low[1] = world.action_high[1] = 30.0  # bounds that meet are no value that is asked for
+    world.action_low[1] = world.action_high[1] = 30.0  # equal bounds are not among the values checked below
     start = torch.tensor([[50.0, 45.0, 30.0]])
     plan = make(world, GoalL2()).plan(
         start, torch.tensor([[[80.0, 0.0, 90.0]]]), generators=make_generators([0])

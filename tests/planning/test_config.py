@@ -108,7 +108,7 @@ def nearest_energy() -> Any:
 
 
 class Still:
-    """A planner that is no search."""
+    """A planner that is not a search."""
 
     def __init__(self, model: Any, *, energy: Any, fixed: Any, value: float, horizon: int, **_: Any) -> None:
         self.model, self.horizon, self.value = model, horizon, value

@@ -680,7 +680,7 @@ def test_action_predictor_has_all_that_the_references_loads_strictly(tmp_path: P
         ({"extrinsics_dim": 6}, {}, "has extrinsics of size 6"),
         ({"condition": "adaln"}, {}, "has condition 'adaln'"),
         ({"predict_state": True}, {}, "predicts states"),
-        ({}, {"latents": LatentsConfig(side=1)}, "has latents of kind pool, 1 x 1 tokens a view"),
+        ({}, {"latents": LatentsConfig(side=1)}, "has latents of kind pool, 1 x 1 tokens per view"),
         (
             {},
             {"embodiments": (EmbodimentConfig(action_dim=3, state_dim=5),)},

@@ -1,4 +1,4 @@
-"""Probes come back as they were saved, with what their outputs mean; what is no probe is refused."""
+"""Probes come back as they were saved, with what their outputs mean; what is not a probe is refused."""
 
 from __future__ import annotations
 

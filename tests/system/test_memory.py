@@ -52,7 +52,10 @@ def test_weights_are_counted_before_they_are_made(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([*PRETRAIN, "trainer.batch_size=1e9"], "batches of 1000000000 clips a process (trainer.batch_size)"),
+        (
+            [*PRETRAIN, "trainer.batch_size=1e9"],
+            "batches of 1000000000 clips per process (trainer.batch_size)",
+        ),
         ([*PRETRAIN, "trainer.batch_size=4", "model.depth=1024", "model.embed_dim=65536"], "1024 blocks of"),
         ([*PRETRAIN, "trainer.batch_size=4", "predictor.embed_dim=1000000"], "1 blocks of width 1000000"),
         ([*COLLECT, "steps=1000000", "env.image_size=4096"], "the pictures of 1 episodes of 1000000 actions"),

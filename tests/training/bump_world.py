@@ -1,6 +1,6 @@
 """A bump on a grid of tokens that actions push around: frozen features with a known law.
 
-Legend: E episodes, L frames of an episode, N tokens a frame, D width.
+Legend: E episodes, L frames of an episode, N tokens per frame, D width.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One module a command: each has `Config`, a dataclass of its options, and `run(config)`."""
+"""One module per command: each has `Config`, a dataclass of its options, and `run(config)`."""

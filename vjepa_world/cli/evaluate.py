@@ -58,7 +58,7 @@ class Config(PlanningConfig):
         device: auto, cpu, cuda or cuda:N.
         checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
         episodes: Episodes to run; those solved at reset are redrawn and counted.
-        env: The environment; test scenes are none of training.
+        env: The environment; test scenes differ from those of training.
         controls: World models to compare with, on the same episodes.
         videos: Episodes that become a video.
         threads: Threads of torch; 0 takes one a core.

@@ -179,7 +179,7 @@ def table_of(result: dict[str, Any]) -> str:
 
     lines = [summary_table(result)]
     lines.append(
-        f"{result['windows']} windows of {result['episodes']} episodes at {result['fps']:g} frames a second; "
+        f"{result['windows']} windows of {result['episodes']} episodes at {result['fps']:g} frames per second; "
         "in brackets: 95 % intervals over episodes"
     )
     return "\n".join([*lines, *remarks_on(result), *result["notes"]])

@@ -143,7 +143,7 @@ def write_page(
         "state": " ".join(f"{number + 0.0:g}" for number in config.state),
         "planner": config.planner.kind,
         "horizon [steps]": config.planner.horizon,
-        "samples an iteration": config.planner.num_samples,
+        "samples per iteration": config.planner.num_samples,
         "iterations": f"{len(imagined.plan.iterations)} of {config.planner.num_iterations}",
         "seed": config.seed,
         "deadline [s]": config.execution.deadline_s or "none",

@@ -50,7 +50,7 @@ def build(kind: Any, value: Any, key: str, source: str) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _validator(kind: Any, registered: int) -> SchemaValidator:
-    """Return the validator of an annotation; `registered` makes it anew when a registry has grown."""
+    """Return the validator of an annotation; rebuilt when `registered`, the number of registrations, changes."""
     from pydantic import TypeAdapter
     from pydantic_core import SchemaValidator
 

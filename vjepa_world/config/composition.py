@@ -60,7 +60,7 @@ def compose(
 
 
 def _given_keys(overrides: Sequence[str], schema: type, groups: Mapping[str, str]) -> list[str]:
-    """Return the dotted keys that words give, those within `key={...}` too; groups are no keys."""
+    """Return the dotted keys that words give, those within `key={...}` too; groups are not keys."""
     from omegaconf import OmegaConf
 
     found = []

@@ -1,6 +1,6 @@
 """A plan and what the model imagines of it, step by step.
 
-Legend: K horizon, A action size, P state size, N tokens a frame, D width, H W pixels, s pixels of a decoded picture.
+Legend: K horizon, A action size, P state size, N tokens per frame, D width, H W pixels, s pixels of a decoded picture.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ImaginedPlan:
         energy_now: Energy of the observation.
         energies: Energy of each imagined step alone, `[K]`.
         distances: L1 distance of each token to the goal's, now and after each step, `[K + 1, rows, columns]`; None
-            where tokens are no positions in the image.
+            where tokens are not positions in the image.
         decoded: The features as pictures; None without a decoder.
         space: What the numbers of actions mean; None where their count alone decides.
     """

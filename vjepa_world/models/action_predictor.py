@@ -1,7 +1,7 @@
 """The action-conditioned predictor: from the features of frames and the actions taken there to the next features.
 
-Legend: B batch, T frames, N patch tokens a frame, D feature width, A action size, S state size, X extrinsics size;
-M tokens a step: `[action, state, (extrinsics), patches]`, or with AdaLN the patches alone.
+Legend: B batch, T frames, N patch tokens per frame, D feature width, A action size, S state size, X extrinsics size;
+M tokens per step: `[action, state, (extrinsics), patches]`, or with AdaLN the patches alone.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class ActionPredictor(nn.Module):
         batch, frames = actions.shape[:2]
         given = _Steps(features.unflatten(1, (frames, -1)), actions, states, extrinsics)
         if self.config.context_frames == 1:  # steps that do not attend to each other are a batch
-            given, frames = _apart(given), 1
+            given, frames = _as_single_steps(given), 1
         tokens, condition = self._tokens(given, robot)
         x, rotary = tokens.flatten(1, 2), self.rotary_table(0, frames, tokens.device)
         for block in self.predictor_blocks:
@@ -300,8 +300,8 @@ class ActionPredictor(nn.Module):
         head_dim = self.config.embed_dim // self.config.num_heads
         return rotary_table(positions, head_dim, self.config.positions)
 
-    def comparable(self, predicted: Tensor) -> Tensor:
-        """Return a prediction `[..., D]` as it is fed back and compared: LayerNormed with `config.normalize`."""
+    def normalize_prediction(self, predicted: Tensor) -> Tensor:
+        """Return a prediction `[..., D]` as losses and the next step take it: LayerNormed with `config.normalize`."""
         return F.layer_norm(predicted, predicted.shape[-1:]) if self.config.normalize else predicted
 
     def _predicted(self, features: Tensor, x: Tensor) -> Tensor:
@@ -339,8 +339,8 @@ class ActionPredictor(nn.Module):
             )
 
 
-def _apart(given: _Steps) -> _Steps:
-    """Return T steps of B problems as one step of B*T."""
+def _as_single_steps(given: _Steps) -> _Steps:
+    """Return T steps of a batch of B as one step of a batch of B*T."""
     extrinsics = None if given.extrinsics is None else given.extrinsics.flatten(0, 1).unsqueeze(1)
     features, actions, states = (part.flatten(0, 1).unsqueeze(1) for part in given[:3])
     return _Steps(features, actions, states, extrinsics)

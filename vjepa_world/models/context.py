@@ -1,6 +1,6 @@
 """What a rollout starts from: the encoded frames, states and past actions of B problems.
 
-Legend: B problems, T frames, N tokens a frame, D feature width, S state size, A action size, X extrinsics size.
+Legend: B problems, T frames, N tokens per frame, D feature width, S state size, A action size, X extrinsics size.
 """
 
 from __future__ import annotations

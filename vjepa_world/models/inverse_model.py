@@ -1,6 +1,6 @@
 """The inverse model: which actions lead from one frame's features to another's.
 
-Legend: B pairs of frames, N tokens a frame, D feature width, A action size, S state size, K horizon.
+Legend: B pairs of frames, N tokens per frame, D feature width, A action size, S state size, K horizon.
 """
 
 from __future__ import annotations

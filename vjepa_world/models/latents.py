@@ -1,6 +1,6 @@
-"""The stage between the frozen features and the predictor: fewer tokens a frame, pooled or learned.
+"""The stage between the frozen features and the predictor: fewer tokens per frame, pooled or learned.
 
-Legend: M frames, V views, h w a view's grid of tokens, n = h*w, D feature width, L learned tokens a view.
+Legend: M frames, V views, h w a view's grid of tokens, n = h*w, D feature width, L learned tokens per view.
 """
 
 from __future__ import annotations

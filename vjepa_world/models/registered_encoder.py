@@ -77,7 +77,9 @@ class RegisteredEncoder(VideoEncoder):
             self.module = ENCODERS[name]()
         self.requires_grad_(False).eval()
         if not isinstance(self.module, nn.Module) or next(self.parameters(), None) is None:
-            raise ConfigError(f"the encoder '{name}' is no module with weights; register a torch.nn.Module.")
+            raise ConfigError(
+                f"the encoder '{name}' is not a module with weights; register a torch.nn.Module."
+            )
         self.config = self._measured() if config is None else config
 
     @torch.no_grad()

@@ -1,6 +1,6 @@
 """The pre-LayerNorm transformer that encoders and predictors share, and its block with AdaLN-zero.
 
-Legend: B batch, N tokens, D width, h heads, T steps, M tokens a step.
+Legend: B batch, N tokens, D width, h heads, T steps, M tokens per step.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The latent world model: a frozen encoder and an action-conditioned predictor, for planners to roll out.
 
-Legend: B problems, T frames, C channels, H W pixels, V views, N0 tokens a frame of the frozen features, N in the
+Legend: B problems, T frames, C channels, H W pixels, V views, N0 tokens per frame of the frozen features, N in the
 predictor, D feature width, S samples, K horizon, A action size, P state size, X extrinsics size.
 """
 

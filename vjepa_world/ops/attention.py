@@ -1,6 +1,6 @@
 """Block-causal attention without a mask matrix.
 
-Legend: B batch, h heads, T steps, M tokens a step, D channels a head.
+Legend: B batch, h heads, T steps, M tokens per step, D channels per head.
 """
 
 from __future__ import annotations

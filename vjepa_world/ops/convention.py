@@ -138,7 +138,7 @@ class Convention:
                     f"joint_units has '{unit}', which is not known; {nearest(unit, JOINT_UNITS[1:])}"
                 )
         if not all(0 < speed < float("inf") for speed in speeds):
-            raise ConfigError(f"joint_speeds is {list(speeds)}; give speeds above 0, in units a second.")
+            raise ConfigError(f"joint_speeds is {list(speeds)}; give speeds above 0, in units per second.")
         if isinstance(self.joints, str):
             if self.joints not in ("auto", "all", "none"):
                 raise ConfigError(

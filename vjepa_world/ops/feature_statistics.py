@@ -12,7 +12,7 @@ def feature_std(features: Tensor) -> float:
     """Return the standard deviation of each channel over samples, averaged over channels.
 
     Args:
-        features: `[M, D]`, one row a sample.
+        features: `[M, D]`, one row per sample.
     """
     return features.float().std(dim=0).mean().item()
 

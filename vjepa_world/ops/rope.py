@@ -1,6 +1,6 @@
 """Rotary position embedding over time, height and width (3D RoPE), as in V-JEPA 2 and 2.1.
 
-Legend: N tokens, D channels a head.
+Legend: N tokens, D channels per head.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def rotary_table(
         convention: How the angles of an axis are assigned to its channels. tiled repeats the whole list (V-JEPA 2),
             interleaved gives each angle to the two channels of a pair (V-JEPA 2.1). Only the second is a rotation,
             only the first fits V-JEPA 2's weights.
-        base: The longest wavelength over 2 pi.
+        base: Sets the longest wavelength, :math:`2 \pi \cdot base^{1 - 2/d}` tokens. V-JEPA 2 uses 10000.
 
     Returns:
         Factors `[..., N, head_dim]`.
@@ -86,8 +86,8 @@ def rotary_table(
     tiled = convention == "tiled"
     angles = torch.cat([angles, angles], dim=-1) if tiled else angles.repeat_interleave(2, dim=-1)
     angles = angles.flatten(-2)
-    still = angles.new_zeros(*angles.shape[:-1], head_dim - 3 * channels)
-    angles = torch.cat([angles, still], dim=-1)
+    unrotated = angles.new_zeros(*angles.shape[:-1], head_dim - 3 * channels)
+    angles = torch.cat([angles, unrotated], dim=-1)
     sign = torch.tensor([-1.0, 1.0], device=angles.device).repeat(head_dim // 2)
     return RotaryTable(angles.cos(), angles.sin() * sign)
 

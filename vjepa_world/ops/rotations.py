@@ -131,7 +131,7 @@ def shortest_changes(changes: Tensor, units: Sequence[str]) -> Tensor:
 
     Args:
         changes: From row to row, `[..., J]`, in the joints' units.
-        units: One for each of the J joints; those that are no angles stay as they are.
+        units: One for each of the J joints; those that are not angles stay as they are.
 
     Returns:
         `[..., J]`, in the joints' units.
@@ -213,7 +213,7 @@ def _unit(vectors: Tensor, what: str) -> Tensor:
     short = (length.squeeze(-1) < _NO_LENGTH).nonzero()
     if len(short):
         raise PoseError(
-            f"{what} has length 0 at {short[0].tolist()} and is no rotation; repair those rows, or name the right "
+            f"{what} has length 0 at {short[0].tolist()} and is not a rotation; repair those rows, or name the right "
             "indices with rotation_at."
         )
     return vectors / length

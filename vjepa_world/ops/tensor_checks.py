@@ -275,7 +275,7 @@ def _to_bytes(tensor: Tensor, name: str) -> str:
         return f". They go from {low:.3g} to {high:.3g}: ({name} * 255).round().to(torch.uint8)"
     if low >= 0 and high <= 255:
         return f". They go from {low:.3g} to {high:.3g}: {name}.round().to(torch.uint8)"
-    return f". They go from {low:.3g} to {high:.3g}, which are no pixels: undo what normalised them first"
+    return f". They go from {low:.3g} to {high:.3g}, which are not pixels: undo what normalised them first"
 
 
 def _check_normalised(video: Tensor, wanted: str) -> None:

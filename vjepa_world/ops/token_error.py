@@ -1,6 +1,6 @@
 """Errors of predicted tokens, and the weights of tokens in a loss.
 
-Legend: B batch, T frames, N tokens a frame, D width.
+Legend: B batch, T frames, N tokens per frame, D width.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ def token_error(predicted: Tensor, target: Tensor, kind: str = "l1") -> Tensor:
     r"""Return each token's error, `[..., D]` and `[..., D]` -> `[...]` in float32.
 
     l1: :math:`\mathrm{mean}_d |p_d - z_d|`; l2: :math:`\mathrm{mean}_d (p_d - z_d)^2`; smooth_l1: the Huber loss with
-    a bend at 1, mean over d; cosine: :math:`1 - p \cdot z / (|p| |z|)`.
+    a bend at 1, mean over d; cosine: :math:`1 - p \cdot z / (|p| |z|)`. l2 has no factor 1/2; that of the JEPA loss
+    (:func:`vjepa_world.training.pretrain.losses.jepa.latent_distance`) has.
 
     Raises:
         ConfigError: If the kind is not known.

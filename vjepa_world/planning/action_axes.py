@@ -50,7 +50,7 @@ class ActionSpace:
     Attributes:
         axes: A axes.
         is_pose: Whether actions are pose deltas: metres, radians, closure.
-        meaning: delta (zeros are no motion), target (the next state), or given (not known).
+        meaning: delta (zeros mean no motion), target (the next state), or given (not known).
         of_joints: Whether actions move the joints of a robot.
         is_named: Whether the data names the axes.
     """

@@ -58,7 +58,7 @@ def load_planner(
     if config.penalties.actions and targets:
         raise ConfigError(
             f"penalties.actions is {config.penalties.actions:g}, and the actions of {checkpoint} are targets, "
-            "whose size is no motion; leave it at 0, or use penalties.smoothness."
+            "whose size is not a motion; leave it at 0, or use penalties.smoothness."
         )
     energy = build_energy(config)
     fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)

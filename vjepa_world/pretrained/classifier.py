@@ -21,7 +21,7 @@ from vjepa_world.pretrained.probes import SavedProbe, load_probe, weights_digest
 
 logger = logging.getLogger(__name__)
 
-#: The input of released classifiers, whose files do not tell it: 4 frames a second, the central 224/256.
+#: The input of released classifiers, whose files do not tell it: 4 frames per second, the central 224/256.
 RELEASED_FPS, RELEASED_CROP = 4.0, 0.875
 
 
@@ -64,7 +64,7 @@ class Classifier:
         """Return the most probable classes of an image or a video with their probabilities.
 
         Args:
-            frames: uint8 `[C, H, W]` or `[T, C, H, W]` of any size, at `input.fps` frames a second.
+            frames: uint8 `[C, H, W]` or `[T, C, H, W]` of any size, at `input.fps` frames per second.
             top: How many classes.
         """
         video = frames[None] if frames.ndim == 3 else frames

@@ -44,7 +44,7 @@ def load_torch_file(path: Path) -> Any:
     archive = zipfile.is_zipfile(path)
     if archive:
         _check_archive(path)
-    # Files from before PyTorch 1.6 are no archives and cannot be mapped.
+    # Files from before PyTorch 1.6 are not archives and cannot be mapped.
     content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     _check_tensors(path, content)
     return content

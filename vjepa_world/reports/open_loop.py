@@ -24,7 +24,7 @@ from vjepa_world.reports.open_loop_plots import (
 )
 from vjepa_world.reports.page import render
 
-#: Axes of actions that are no pose deltas, of which planned and true ones are drawn, at most.
+#: Axes of actions that are not pose deltas, of which planned and true ones are drawn, at most.
 MAX_AXES = 12
 
 #: Planes of the action over which the energy is drawn, as indices of two axes; and the points along a side.
@@ -64,7 +64,7 @@ def open_loop_report(result: OpenLoopResult, subject: str = "") -> str:
     )
     subtitle = (
         f"{len(windows)} windows of {len(windows.episodes.unique())} episodes, {windows.horizon} steps at "
-        f"{result.fps:g} frames a second"
+        f"{result.fps:g} frames per second"
     )
     subtitle = f"{subject}: {subtitle}" if subject else subtitle
     return open_loop_page("Open loop", subtitle, result.measurements, source, result.notes)

@@ -1,6 +1,6 @@
 """What the report of a pretraining run shows of its clips: masks, features, and whether the features collapsed.
 
-Legend: B clips, T frames, C channels, S pixels a side, H W pixels of an image.
+Legend: B clips, T frames, C channels, S pixels per side, H W pixels of an image.
 """
 
 from __future__ import annotations

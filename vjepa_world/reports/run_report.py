@@ -59,7 +59,7 @@ def run_page(folder: Path, lines: Sequence[Mapping[str, float]], device: torch.d
 
     Args:
         folder: The run.
-        lines: Its logged metrics, one mapping a step.
+        lines: Its logged metrics, one mapping per step.
         device: Where features are computed.
     """
     notes: list[str] = []

@@ -95,7 +95,7 @@ class SearchPaths:
 def search_paths(plan: Plan, state: Tensor, space: ActionSpace | None = None) -> SearchPaths | None:
     """Return the paths of a search of one problem; None where it left no trace, or actions are of joints.
 
-    Pose deltas are added up from the position in the state `[P]`; where the state is no pose, from zero. Of other
+    Pose deltas are added up from the position in the state `[P]`; where the state is not a pose, from zero. Of other
     actions the first three numbers of the first step are taken; missing ones are 0.
     """
     space = space or action_space(plan.actions.shape[-1])
@@ -118,7 +118,7 @@ def search_paths(plan: Plan, state: Tensor, space: ActionSpace | None = None) ->
 
 
 def _start(state: Tensor) -> np.ndarray:
-    """Return the end effector's position `[3]` [m], or zero where the state `[P]` is no pose."""
+    """Return the end effector's position `[3]` [m], or zero where the state `[P]` is not a pose."""
     return state[POSITION].double().cpu().numpy() if len(state) == POSE_SIZE else np.zeros(3)
 
 

@@ -28,7 +28,7 @@ FRAMES, WIDTH, LEFT, RIGHT = 8, 1240, 64, 176
 #: their times; and the gap between frames.
 PANEL, CLOCK, LINE, LINKS, GAP = 124, 22, 26, 14, 4
 
-#: Curves of a panel, and panels for numbers that are no pose, at most.
+#: Curves of a panel, and panels for numbers that are not a pose, at most.
 MAX_CURVES, MAX_PANELS = 7, 3
 
 #: Colour of the lines from frames to their times and through the panels.
@@ -245,7 +245,7 @@ def _all_panels(
 
 
 def _origin(what: str, convention: Convention) -> str:
-    """Return what numbers that are no pose are."""
+    """Return what numbers that are not a pose are."""
     if convention.has_joints and what == "action" and convention.actions != "given":
         return f"of the joints ({convention.actions})"
     return "as in the file"

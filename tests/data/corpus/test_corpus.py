@@ -20,7 +20,7 @@ from vjepa_world.errors import DataError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with two good videos at two depths, and files that are none."""
+    """Return a folder with two good videos at two depths, and files that are not videos."""
     root = tmp_path_factory.mktemp("corpus")
     (root / "deep" / ".hidden").mkdir(parents=True)
     write_coded(root / "b.mp4", range(0, 2000, 100))

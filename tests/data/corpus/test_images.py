@@ -78,7 +78,7 @@ def test_bad_images_are_named_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.bmp").touch()
     for name, reason in (
         ("cut.png", "truncated"),
-        ("text.jpg", "it is no image, or its first bytes are damaged"),
+        ("text.jpg", "it is not an image, or its first bytes are damaged"),
         ("empty.bmp", "zero bytes"),
         ("moving.webp", "is an animated image"),
         ("gone.png", "No such"),

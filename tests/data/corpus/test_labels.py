@@ -109,7 +109,7 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no sub-folders; expected one for each class"):
         labelled_videos(tmp_path, 0.0)
     clip = video(tmp_path / "jump" / "1.mp4")
-    with pytest.raises(DataError, match="1.mp4 is no folder and no CSV list"):
+    with pytest.raises(DataError, match="1.mp4 is neither a folder nor a CSV list"):
         labelled_videos(clip, 0.0)
     (tmp_path / "fall").mkdir()
     with pytest.raises(DataError, match="has classes without a video: fall. Add videos"):
@@ -282,7 +282,7 @@ def test_clips_that_episodes_cannot_give_are_refused(dataset_root: Path) -> None
     dataset = LeRobotDataset(dataset_root)
     with pytest.raises(DataError, match="no episode of .* has the 13 rows of a clip, the longest has 12"):
         EpisodeClips(dataset, shown(frames=13, fps=5.0), 0)
-    with pytest.raises(ConfigError, match="data.fps 10 is more than the 5 frames a second of"):
+    with pytest.raises(ConfigError, match="data.fps 10 is more than the 5 frames per second of"):
         EpisodeClips(dataset, shown(frames=2), 0)
 
 

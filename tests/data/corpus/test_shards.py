@@ -155,7 +155,7 @@ def test_braces_are_written_out_as_webdataset_does() -> None:
     assert expand_braces("plain.tar") == ["plain.tar"]
     assert expand_braces("{a,b}" + "{0..0}" * 2000) == ["a" + "0" * 2000, "b" + "0" * 2000]
     for wrong in ("{a}.tar", "{3..1}.tar", "{}.tar", "{0.." + "9" * 5000 + "}"):
-        with pytest.raises(DataError, match="is no list; write"):
+        with pytest.raises(DataError, match="is not a list; write"):
             expand_braces(wrong)
 
 

@@ -23,7 +23,7 @@ SIZE = 1000
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Return a folder of caches a, b, c and d, used in this order, and a folder that is none."""
+    """Return a folder of caches a, b, c and d, used in this order, and a folder that is not a cache."""
     root = tmp_path / "caches"
     for age, name in enumerate("abcd"):
         with Lease(root / name, create=True):

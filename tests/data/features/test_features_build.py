@@ -157,7 +157,7 @@ def test_a_broken_shard_is_refused_and_computed_anew(
 
 
 def broken_copy(path: Path) -> Path:
-    """Write the dataset with a second video file, that of episodes 3 and 4, that is none."""
+    """Write the dataset with a second video file, that of episodes 3 and 4, that is not a video."""
     copy = write_dataset(path)
     video = max(copy.glob("videos/**/*.mp4"))
     video.write_bytes(b"\0" * video.stat().st_size)

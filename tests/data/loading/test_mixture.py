@@ -41,7 +41,7 @@ def clips(source: ClipMixture, count: int, step: int = 0) -> list[torch.Tensor]:
 
 
 def moving_scene(fps: int, seconds: int) -> np.ndarray:
-    """Return uint8 [T,64,64,3] of a bright square that moves 12 pixels a second, at any frame rate."""
+    """Return uint8 [T,64,64,3] of a bright square that moves 12 pixels per second, at any frame rate."""
     times_s = np.arange(fps * seconds) / fps
     frames = np.full((len(times_s), 64, 64, 3), 30, np.uint8)
     for frame, time_s in zip(frames, times_s, strict=True):

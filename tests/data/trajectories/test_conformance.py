@@ -285,7 +285,7 @@ def test_an_action_of_another_size_is_named(name: str, tmp_path: Path) -> None:
     kind = BY_NAME[name]
     episodes = contents(kind)
     dataset = make_and_open(kind, tmp_path, changed(episodes, 1, actions=episodes[1].actions[:, :6]))
-    check_one_is_bad(kind, dataset, "action.* has 6 numbers a row, and 7 elsewhere")
+    check_one_is_bad(kind, dataset, "action.* has 6 numbers per row, and 7 elsewhere")
 
 
 @pytest.mark.parametrize("name", ["droid", "robomimic"])

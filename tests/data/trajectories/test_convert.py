@@ -104,7 +104,7 @@ def test_v3_becomes_v3_though_episodes_share_files(dataset_root: Path, tmp_path:
 
 
 def test_the_features_are_those_that_lerobot_expects(old: Path, tmp_path: Path) -> None:
-    """Single numbers are no lists, vectors have a fixed length, and a declared type is the stored one."""
+    """Single numbers are not lists, vectors have a fixed length, and a declared type is the stored one."""
     new = convert(old, tmp_path / "new")
     schema = pq.read_schema(next(new.path.glob("data/*/*.parquet")))
     stats = json.loads((new.path / "meta/stats.json").read_text())
@@ -304,7 +304,7 @@ def test_no_usable_episode_is_an_error(tmp_path: Path) -> None:
 def test_a_destination_that_is_not_its_own_is_refused(old: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/plan.txt").write_text("mine")
-    with pytest.raises(DataError, match="notes exists and is no stopped conversion. Give a new folder"):
+    with pytest.raises(DataError, match="notes exists and is not a stopped conversion. Give a new folder"):
         convert(old, tmp_path / "notes")
     assert [path.name for path in (tmp_path / "notes").iterdir()] == ["plan.txt"]
     convert(old, tmp_path / "new")
@@ -475,5 +475,5 @@ def test_a_copy_that_is_cut_short_is_an_error(tmp_path: Path, monkeypatch: pytes
 
 def test_a_dangling_destination_is_refused(old: Path, tmp_path: Path) -> None:
     (tmp_path / "new").symlink_to("nowhere")
-    with pytest.raises(DataError, match="new exists and is no stopped conversion"):
+    with pytest.raises(DataError, match="new exists and is not a stopped conversion"):
         convert(old, tmp_path / "new")

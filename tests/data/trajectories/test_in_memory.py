@@ -160,5 +160,5 @@ def test_options_that_do_not_fit() -> None:
         InMemoryDataset([], fps=5)
     with pytest.raises(DataError, match="2 state names for 4 numbers; give one for each"):
         dataset(state_names=("a", "b"))
-    with pytest.raises(ConfigError, match="fps is 0; give the observations a second"):
+    with pytest.raises(ConfigError, match="fps is 0; give the observations per second"):
         dataset(fps=0)

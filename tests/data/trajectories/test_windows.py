@@ -43,7 +43,7 @@ def test_every_row_begins_a_window_that_fits() -> None:
 
 
 def test_frames_are_chosen_by_time_not_by_row() -> None:
-    """15 frames a second seen at 4: the nearest rows lie 3 or 4 apart, as i / 4 s falls."""
+    """15 frames per second seen at 4: the nearest rows lie 3 or 4 apart, as i / 4 s falls."""
     table = WindowTable([episode(np.arange(40) / 15)], frames=4, fps=4.0)
     first = table.rows[0]
     assert first.tolist() == [0, 4, 7, 11]
@@ -90,7 +90,7 @@ def test_actions_of_unknown_meaning_stand_one_after_the_other() -> None:
 
 
 def test_more_frames_a_second_than_there_are_is_refused() -> None:
-    with pytest.raises(ConfigError, match="data.fps is 30, and the data has 15 frames a second"):
+    with pytest.raises(ConfigError, match="data.fps is 30, and the data has 15 frames per second"):
         WindowTable([episode(np.arange(40) / 15)], frames=2, fps=30.0)
 
 
@@ -103,7 +103,7 @@ def test_episodes_are_picked_by_their_place() -> None:
 @pytest.mark.parametrize("merging", ["add", "last"])
 def test_of_skipped_rows_changes_are_added_and_the_last_target_counts(merging: Any) -> None:
     rng = np.random.default_rng(3)
-    times = np.arange(30) / 15  # seen at 4 frames a second: 3 or 4 rows apart
+    times = np.arange(30) / 15  # seen at 4 frames per second: 3 or 4 rows apart
     joints = rng.uniform(-9, 9, (30, 5)).astype(np.float32)
     actions = np.diff(joints, axis=0) if merging == "add" else joints[1:]
     numbers = EpisodeNumbers(

@@ -73,7 +73,7 @@ def plainly(model: LatentWorldModel, context: Context, problem: int, actions: Te
         given = torch.cat(features)[None], torch.stack(done)[None], torch.stack(states)[None]
         seen = torch.stack(cameras)[None] if cameras else None
         predicted = predictor(*given, seen, embodiment=robot)[0]
-        newest = predictor.comparable(predicted.unflatten(0, (len(done), -1))[-1])
+        newest = predictor.normalize_prediction(predicted.unflatten(0, (len(done), -1))[-1])
         imagined.append(newest)
         features.append(newest)
         states.append(advance_state(states[-1], action, wrap=wrap))

@@ -34,7 +34,7 @@ def test_targets_are_rectangles_of_the_asked_area_and_aspect() -> None:
             _, _, height, width = box(index, 40)
             assert len(set(index)) == height * width
             shapes.add((height, width))
-        [(height, width)] = shapes  # one size a batch
+        [(height, width)] = shapes  # one size per batch
         areas.append(height * width / 1600)
         aspects.append(height / width)
     assert 0.14 < min(areas) < 0.155 < 0.195 < max(areas) < 0.21

@@ -76,7 +76,7 @@ def test_a_step_has_the_operations_that_torch_counts(frames: int, dense: bool, r
 
 
 def test_a_forward_pass_of_the_released_vit_l_is_what_its_width_gives() -> None:
-    """By hand: 24 blocks of 2048 tokens, 12 D^2 a token and 4 N^2 D, and 1536 pixels a tubelet."""
+    """By hand: 24 blocks of 2048 tokens, 12 D^2 per token and 4 N^2 D, and 1536 pixels per tubelet."""
     large = EncoderConfig(image_size=256, embed_dim=1024, depth=24, num_heads=16)
     products = 24 * 2 * 2048 * 12 * 1024**2
     attention = 24 * 4 * 2048**2 * 1024

@@ -159,5 +159,5 @@ def test_an_encoder_without_the_expected_features_is_refused(monkeypatch: pytest
     with pytest.raises(ConfigError, match=r"'pooled' returns \[1, 3, 12\] for one image of 32 pixels"):
         load_encoder("pooled")
     register_encoder("nothing")(nn.Identity)
-    with pytest.raises(ConfigError, match="the encoder 'nothing' is no module with weights"):
+    with pytest.raises(ConfigError, match="the encoder 'nothing' is not a module with weights"):
         load_encoder("nothing")

@@ -38,7 +38,7 @@ class PlainActionPredictor(nn.Module):
     """Predicts the features of each next frame from the frames, actions and states up to it.
 
     Attributes:
-        mask: Whether a query attends to a key, bool `[T*M, T*M]`, with M = 2 + N tokens a frame.
+        mask: Whether a query attends to a key, bool `[T*M, T*M]`, with M = 2 + N tokens per frame.
         tokens: Position of each token in the grid, int64 `[T*M]`.
     """
 

@@ -36,7 +36,7 @@ def key_values(words: Sequence[str], schema: type, positional: Sequence[str] = (
         positional: Keys that words without a key are given to, one each; a list takes all that are left.
 
     Raises:
-        ConfigError: If a flag is no key or has no value, or there are more words than positional arguments.
+        ConfigError: If a flag is not a key or has no value, or there are more words than positional arguments.
     """
     left, bare, found = list(words), [], []
     while left:

@@ -333,8 +333,8 @@ def _own_files(segments: Segments, rows: np.ndarray) -> Segments:
 def _unique(segments: Segments, states: FileStats) -> tuple[np.ndarray, int, tuple[tuple[str, str], ...]]:
     """Return the rows with one name for each file, the number of further names, and some of these with the used one.
 
-    Of several names one that is no link is used. Members of a tar file and episodes of a dataset share files, and are
-    not compared.
+    Of several names one that is not a link is used. Members of a tar file and episodes of a dataset share files, and
+    are not compared.
     """
     file = segments.file
     whole = (segments.files.offset[file] < 0) & (segments.episode < 0) & (states.size[file] >= 0)
@@ -391,7 +391,7 @@ def _search(text: str, found: _Found) -> None:
         if place.suffix.lower() == SHARD:
             found.shards[text] = None
         elif place.name.lower().endswith(_OTHER_LISTS):
-            raise DataError(f"{text} is no video, and no supported list. Give a list as CSV or Parquet.")
+            raise DataError(f"{text} is neither a video nor a supported list. Give a list as CSV or Parquet.")
         else:
             found.named(*os.path.split(text))
     elif glob.has_magic(text):

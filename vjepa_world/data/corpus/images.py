@@ -97,7 +97,7 @@ def _opened(location: Location) -> Iterator[Image.Image]:
     except PILLOW_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "<_io" in reason:  # Pillow prints the file object, not the path
-            reason = f"it is no image, or its first bytes are damaged ({size_of(location)} bytes)"
+            reason = f"it is not an image, or its first bytes are damaged ({size_of(location)} bytes)"
         raise unreadable(location, reason, "a whole image file") from error
 
 

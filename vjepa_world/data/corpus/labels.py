@@ -42,7 +42,7 @@ def labelled_videos(
     elif source.suffix.lower() in LIST_SUFFIXES:
         segments = _in_list(source)
     else:
-        reason = "is no folder and no CSV list" if source.exists() else "does not exist"
+        reason = "is neither a folder nor a CSV list" if source.exists() else "does not exist"
         raise DataError(
             f"{source} {reason}; give a folder with a sub-folder of videos for each class, or a CSV list with the "
             f"columns {' and '.join(_COLUMNS)}."
@@ -92,7 +92,7 @@ def _in_list(file: Path) -> list[Segment]:
     if not file.is_file():
         raise DataError(f"No such list: {file}. Give a CSV file with the columns {' and '.join(_COLUMNS)}.")
     table = read_table(file, _COLUMNS, names_a_file(file, (*EXTENSIONS, *IMAGE_EXTENSIONS)))
-    check_columns(table, _COLUMNS, "Write 'path,label' as the first line, then one video a line.")
+    check_columns(table, _COLUMNS, "Write 'path,label' as the first line, then one video per line.")
     for name in _TIMES:
         if name in table.names:
             raise DataError(

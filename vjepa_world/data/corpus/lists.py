@@ -80,7 +80,7 @@ def read_list(file: Path, suffixes: tuple[str, ...]) -> VideoList:
 
     Args:
         file: The list.
-        suffixes: Suffixes of videos and images, by which a first line that is no header is recognised.
+        suffixes: Suffixes of videos and images, by which a first line that is not a header is recognised.
 
     Raises:
         DataError: It is missing, unreadable, lacks a column `path`, or has bad rows, which are listed by line.
@@ -95,7 +95,7 @@ def read_list(file: Path, suffixes: tuple[str, ...]) -> VideoList:
         table,
         ("path",),
         "Give it the columns path and optionally label, start, end; in a CSV, 'path' or 'path,label' is the first "
-        "line, then comes one video a line.",
+        "line, then comes one video per line.",
     )
     for name in table.names:
         if name in _MISNAMED:

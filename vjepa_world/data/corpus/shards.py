@@ -38,7 +38,7 @@ def index_shard(path: Path, endings: tuple[str, ...]) -> list[ShardSample]:
     """Return the samples with one of the suffixes `endings`, in the order of the shard.
 
     Raises:
-        DataError: It is no complete, uncompressed tar file.
+        DataError: It is not a complete, uncompressed tar file.
     """
     found: list[tuple[str, TarMember]] = []
     labels: dict[str, dict[str, str]] = {}
@@ -92,7 +92,7 @@ def _brace_count(inside: str, pattern: str) -> int:
     count = int(span[2]) - int(span[1]) + 1 if span is not None else len(inside.split(","))
     if count < 1 or (span is None and count < 2):
         raise DataError(
-            f"'{{{_short(inside)}}}' in {_short(pattern)} is no list; write {{000..009}} or {{a,b}}."
+            f"'{{{_short(inside)}}}' in {_short(pattern)} is not a list; write {{000..009}} or {{a,b}}."
         )
     return count
 

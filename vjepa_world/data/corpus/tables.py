@@ -89,7 +89,7 @@ def read_table(file: Path, columns: Sequence[str], is_value: IsValue, *, more_ce
 
 
 def first_lines(file: Path, count: int) -> list[str]:
-    """Return the first lines of a file; none if it is no text."""
+    """Return the first lines of a file; none if it is not text."""
     try:
         with open(file, encoding=_encoding(file), newline="") as stream:
             return [line.strip("\r\n") for line in itertools.islice(stream, count)]
@@ -255,7 +255,7 @@ def _plain(file: Path, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return numbers unchanged, and other types as stripped text, "" if missing.
 
     Raises:
-        DataError: Its cells are no single values.
+        DataError: Its cells are not single values.
     """
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)

@@ -3,7 +3,7 @@
 `key` identifies a cache, `shards` defines its files, `encoding` computes it, `limits` bounds the size of all caches,
 `store` reads it.
 
-Shapes: M frames, C channels, H W pixels, N tokens a frame, D width, W processes.
+Shapes: M frames, C channels, H W pixels, N tokens per frame, D width, W processes.
 """
 
 from __future__ import annotations

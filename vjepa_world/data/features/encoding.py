@@ -1,6 +1,6 @@
 """Decodes a dataset's frames in worker processes and encodes them in batches, shard by shard.
 
-Shapes: M frames, C channels, H W pixels, N tokens a frame, D width, s side of a thumbnail [pixels].
+Shapes: M frames, C channels, H W pixels, N tokens per frame, D width, s side of a thumbnail [pixels].
 """
 
 from __future__ import annotations

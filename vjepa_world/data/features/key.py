@@ -1,6 +1,6 @@
 """The key of a feature cache: everything that determines the features of a dataset's frames.
 
-Shapes: F frames, N tokens a frame, D width, s side of a thumbnail [pixels].
+Shapes: F frames, N tokens per frame, D width, s side of a thumbnail [pixels].
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
         features.CAMERA [F, N, D] bfloat16, thumbnails.CAMERA [F, 3, s, s] uint8; which episodes, in the metadata
     FOLDER/about.json             written last: the key, and what the shards hold
 
-Shapes: F frames of a shard, N tokens a frame, D width, s side of a thumbnail [pixels].
+Shapes: F frames of a shard, N tokens per frame, D width, s side of a thumbnail [pixels].
 """
 
 from __future__ import annotations
@@ -270,7 +270,7 @@ def read_json(path: Path) -> dict[str, Any]:
             f"{path} cannot be read ({error}). Remove its folder; it is then built again."
         ) from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} is no JSON object. Remove its folder; it is then built again.")
+        raise DataError(f"{path} is not a JSON object. Remove its folder; it is then built again.")
     return content
 
 

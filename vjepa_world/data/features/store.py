@@ -1,6 +1,6 @@
 """Reads the cached features of a trajectory dataset: memory-mapped, checked, and gathered by windows.
 
-Shapes: B windows, T frames of a window, N tokens a frame, D width, s side of a thumbnail [pixels].
+Shapes: B windows, T frames of a window, N tokens per frame, D width, s side of a thumbnail [pixels].
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class ArrayClips(Dataset[Clip]):
         views: V, independent crops and flips of the same frames.
 
     Raises:
-        ConfigError: If a video is no uint8 tensor of these axes.
+        ConfigError: If a video is not a uint8 tensor of these axes.
         DataError: If there is no video, or one is shorter than a clip.
     """
 
@@ -59,7 +59,7 @@ class ArrayClips(Dataset[Clip]):
             if 1 < len(video) < num_frames:
                 raise DataError(
                     f"videos[{number}] has {len(video)} frames, and a clip takes {num_frames} (model.num_frames); give "
-                    "longer videos, single images, or fewer frames a clip."
+                    "longer videos, single images, or fewer frames per clip."
                 )
 
     def __len__(self) -> int:

@@ -117,7 +117,8 @@ class EpisodeClips(Dataset[Tensor | str]):
     def __init__(self, dataset: LeRobotDataset, shown: ClipInput, clips_per_episode: int) -> None:
         if shown.frames > 1 and shown.fps > dataset.fps:
             raise ConfigError(
-                f"data.fps {shown.fps:g} is more than the {dataset.fps:g} frames a second of {dataset.path}; lower it."
+                f"data.fps {shown.fps:g} is more than the {dataset.fps:g} frames per second of {dataset.path}; "
+                "lower it."
             )
         self.dataset, self.shown = dataset, shown
         self.names: Sequence[str] = [

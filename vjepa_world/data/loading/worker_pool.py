@@ -147,13 +147,13 @@ class WorkerPool(Generic[T, R]):
             self._workers.append(_Worker(*self._start(current), current))
 
     def _start(self, current: CurrentItem) -> tuple[multiprocessing.process.BaseProcess, Connection]:
-        ours, theirs = self._context.Pipe()
+        parent_end, child_end = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(self._serve, theirs, ours, current, os.getpid()), daemon=True
+            target=_work, args=(self._serve, child_end, parent_end, current, os.getpid()), daemon=True
         )
         process.start()
-        theirs.close()
-        return process, ours
+        child_end.close()
+        return process, parent_end
 
     def __len__(self) -> int:
         return len(self._workers)

@@ -1,1 +1,1 @@
-"""Trajectories, one file a format."""
+"""Trajectories, one file per format."""

@@ -201,7 +201,7 @@ def _prepare_destination(conversion: ConversionConfig, dataset: TrajectoryDatase
     others = [entry.name for entry in destination.iterdir()] if destination.is_dir() else []
     is_other = destination.is_file() or (destination.is_symlink() and not destination.exists())
     if set(others) - {layout.SHARDS} or finished_shards(destination) or is_other:
-        raise DataError(f"{destination} exists and is no stopped conversion. Give a new folder.")
+        raise DataError(f"{destination} exists and is not a stopped conversion. Give a new folder.")
     with atomic_path(file) as temporary:
         temporary.write_text(json.dumps(settings, indent=2), encoding="utf-8")
 

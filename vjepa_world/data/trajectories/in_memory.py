@@ -62,7 +62,7 @@ class InMemoryDataset:
 
     Raises:
         DataError: An array has another shape or type, or an entry is not finite; the episode is named.
-        ConfigError: `fps` is no positive number.
+        ConfigError: `fps` is not a positive number.
     """
 
     format = "memory"

@@ -37,7 +37,7 @@ def number_rows(
         size: Expected K; None allows any.
 
     Raises:
-        DataError: They are no numbers, have another shape, or one is not finite (its row is named).
+        DataError: They are not numbers, have another shape, or one is not finite (its row is named).
     """
     if values.dtype.kind not in "fiub" or values.ndim == 0:
         raise DataError(
@@ -52,7 +52,7 @@ def number_rows(
     table = values.reshape(len(values), -1) if values.size else values.reshape(len(values), 0)
     if size is not None and table.shape[1] != size:
         raise DataError(
-            f"{where}: {what} has {table.shape[1]} numbers a row, and {size} elsewhere in the dataset. Take the "
+            f"{where}: {what} has {table.shape[1]} numbers per row, and {size} elsewhere in the dataset. Take the "
             "episode out, or record it again."
         )
     if table.dtype.kind != "f":
@@ -104,12 +104,12 @@ def check_fps(fps: float | None, default: float) -> float:
     """Return `fps`, or the default if it is None.
 
     Raises:
-        ConfigError: It is no positive number.
+        ConfigError: It is not a positive number.
     """
     if fps is None:
         return default
     if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps < float("inf"):
-        raise ConfigError(f"fps is {fps!r}; give the observations a second, a positive number.")
+        raise ConfigError(f"fps is {fps!r}; give the observations per second, a positive number.")
     return float(fps)
 
 
@@ -233,7 +233,7 @@ def _check_json_size(file: Path) -> None:
         ValueError: It is not.
     """
     if file.exists() and not file.is_file():
-        raise ValueError("it is no file")
+        raise ValueError("it is not a file")
     size = file.stat().st_size
     if size > _MOST_JSON_BYTES:
         raise ValueError(f"it has {size} bytes, and at most {_MOST_JSON_BYTES} are read")

@@ -15,7 +15,7 @@ from vjepa_world.files.validation import inner_name
 # Format of a number in a file's name: empty, or a width of at most two digits, with or without leading zeros.
 _NUMBER_FORMAT = re.compile(r"(0?[1-9][0-9]?)?d?")
 
-_TEXT = "video_key"  # the only placeholder that is no number
+_TEXT = "video_key"  # the only placeholder that is not a number
 
 
 class ContainedFolder:
@@ -110,7 +110,7 @@ class PathTemplate:
             needed: Placeholders that it must have, since otherwise several files would have one path.
 
         Raises:
-            DataError: It is no text, has an unknown placeholder or one with another format than a number with leading
+            DataError: It is not text, has an unknown placeholder or one with another format than a number with leading
                 zeros, or lacks a needed one.
         """
         words = ", ".join(f"{{{name}}}" for name in allowed)
@@ -122,7 +122,9 @@ class PathTemplate:
         try:
             parts = list(string.Formatter().parse(text))
         except ValueError as error:
-            raise DataError(f"{where}: {key} '{text[:80]}' is no template ({error}); {expected}.") from error
+            raise DataError(
+                f"{where}: {key} '{text[:80]}' is not a template ({error}); {expected}."
+            ) from error
         names = [(name, spec, conversion) for _, name, spec, conversion in parts if name is not None]
         for name, spec, conversion in names:
             known_format = not spec or (name != _TEXT and _NUMBER_FORMAT.fullmatch(spec))

@@ -35,7 +35,7 @@ def standardise(trajectory: Trajectory, convention: Convention) -> Trajectory:
         only converted to float32. `last_action` is converted too if possible.
 
     Raises:
-        DataError: The states lack indices of the convention, an entry is no pose, or actions have another size than
+        DataError: The states lack indices of the convention, an entry is not a pose, or actions have another size than
             the convention requires; the trajectory is named.
     """
     last = trajectory.last_action

@@ -152,7 +152,8 @@ class WindowTable:
         own = _data_fps(self.source)
         if fps > own * (1 + 1e-3):
             raise ConfigError(
-                f"data.fps is {fps:g}, and the data has {own:g} frames a second; give at most that, or 0 for all rows."
+                f"data.fps is {fps:g}, and the data has {own:g} frames per second; give at most that, or 0 for "
+                "all rows."
             )
         self.fps = fps or own
         tables = [_rows(episode.timestamps_s, frames, self.fps, own) for episode in self.source]

@@ -137,7 +137,7 @@ def build_index(
 
 
 def _output_times(times: list[int | None]) -> list[int] | None:
-    """Return when each frame was decoded; None if that is no order. The last ones are decoded at the stream's end."""
+    """Return when each frame was decoded, estimated for the last ones; None if the known times do not increase."""
     known = list(itertools.takewhile(lambda time: time is not None, times))
     count = len(known)
     gaps = np.diff(np.array(known, dtype=np.int64))

@@ -108,7 +108,7 @@ def pixel_format(path: str | os.PathLike[str]) -> str | None:
 
 
 def check_file(location: Location) -> None:
-    """Refuse what is no readable file with content.
+    """Refuse what is not a readable file with content.
 
     Raises:
         VideoError: It is missing, not readable, a folder, empty, or truncated.

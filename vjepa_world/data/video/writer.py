@@ -56,7 +56,7 @@ class VideoWriter:
     ) -> None:
         if fps <= 0:
             raise DataError(
-                f"Cannot write {path}: fps is {fps}, expected a positive number of frames a second."
+                f"Cannot write {path}: fps is {fps}, expected a positive number of frames per second."
             )
         self.path = Path(path)
         self.num_frames = 0

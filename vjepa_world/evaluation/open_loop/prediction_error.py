@@ -1,6 +1,6 @@
 """Prediction error by horizon, compared with baselines that ignore the actions.
 
-Legend: W windows, B windows of a batch, K horizon, N tokens a frame, D width, A action size.
+Legend: W windows, B windows of a batch, K horizon, N tokens per frame, D width, A action size.
 """
 
 from __future__ import annotations

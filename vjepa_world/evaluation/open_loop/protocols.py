@@ -1,6 +1,6 @@
 """What an open-loop evaluation needs of a world model, and how it reports progress.
 
-Legend: B problems, S samples, K horizon, A action size, N tokens a frame, D width.
+Legend: B problems, S samples, K horizon, A action size, N tokens per frame, D width.
 """
 
 from __future__ import annotations

@@ -101,11 +101,11 @@ def action_errors(true: Tensor, guessed: Tensor, space: ActionSpace | None = Non
     """
     space = space or action_space(true.shape[1])
     if not space.is_pose:
-        apart = guessed - true
+        error = guessed - true
         by_axis = (
-            {axis.label: apart[:, k].abs() for k, axis in enumerate(space.axes)} if space.is_named else {}
+            {axis.label: error[:, k].abs() for k, axis in enumerate(space.axes)} if space.is_named else {}
         )
-        return {"distance": apart.norm(dim=1), **by_axis}
+        return {"distance": error.norm(dim=1), **by_axis}
     turned = rotation_angle(true[:, ROTATION], guessed[:, ROTATION])
     return {
         "position_cm": 100 * (guessed - true)[:, POSITION].norm(dim=1),

@@ -61,7 +61,7 @@ def _convention_keys(settings: Mapping[str, Any], embodiment: str) -> dict[str, 
 
 
 def trained_fps(provenance: Mapping[str, Any]) -> float:
-    """Return the frames a second of the training; 0 if they are not known."""
+    """Return the frames per second of the training; 0 if they are not known."""
     settings = provenance.get("config")
     return float(settings.get("data.fps", 0) or 0) if isinstance(settings, Mapping) else 0.0
 

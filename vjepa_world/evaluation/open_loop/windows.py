@@ -1,6 +1,6 @@
 """Windows of recorded episodes, drawn from a dataset, decoded once and encoded once.
 
-Legend: W windows, B windows of a batch, T = K + 1 frames, K horizon, N tokens a frame, D width, S state size,
+Legend: W windows, B windows of a batch, T = K + 1 frames, K horizon, N tokens per frame, D width, S state size,
 A action size, X extrinsics size, C = 3 channels, H W pixels, V views, M frames.
 """
 

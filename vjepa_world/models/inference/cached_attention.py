@@ -1,10 +1,10 @@
 """Attention of one rollout step: to a KV cache that the samples of a problem share, and to each sample's own.
 
 All tensors have the heads first, so that one tensor is both "all samples against the shared keys", one large product
-a problem, and "each sample against its own keys".
+per problem, and "each sample against its own keys".
 
 Legend: h heads, B problems, S samples of each, R = B*S rows with the samples of a problem next to each other, M tokens
-a step, P tokens in the shared cache, Q tokens in the per-sample cache, d channels a head.
+per step, P tokens in the shared cache, Q tokens in the per-sample cache, d channels per head.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, shared: KeyValues | None) -> Tensor:
 def _by_exponentials(q: Tensor, k: Tensor, v: Tensor, shared: KeyValues | None) -> Tensor | None:
     r"""Return :math:`\sum_j e^{q k_j} v_j / \sum_j e^{q k_j}`, `[h, R, M, d]`, or None where a sum is out of bounds.
 
-    Without subtracting the maximum, shared and own keys can be summed apart, and an exponential and a sum take half the
-    time of a softmax over both on a CPU. As many heads are computed together as leave their scores in the caches.
+    Without subtracting the maximum, shared and own keys can be summed separately, and an exponential and a sum take
+    half the time of a softmax over both on a CPU. As many heads are computed together as leave their scores in the
+    caches.
     """
     # Own and shared keys are scored one after the other.
     keys = k.shape[2] if shared is None else max(k.shape[2], shared.keys.shape[2])

@@ -4,8 +4,8 @@ It computes what :class:`Block` and :class:`AdaLNBlock` do in a step. The channe
 the even ones first, so that the rotary embedding is two products and a swap of halves; the scale of the attention is in
 the rotary factors.
 
-Legend: R rows (samples of problems), M tokens a step, W width, h heads, d channels a head, Q tokens in the per-sample
-cache, P tokens in the shared cache, B problems.
+Legend: R rows (samples of problems), M tokens per step, W width, h heads, d channels per head, Q tokens in the
+per-sample cache, P tokens in the shared cache, B problems.
 """
 
 from __future__ import annotations

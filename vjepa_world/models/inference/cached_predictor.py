@@ -2,9 +2,9 @@
 
 It computes what :class:`ActionPredictor` does step by step, for many samples of each problem at once.
 
-Legend: B problems, S samples of each, R = B*S rows with the samples of a problem next to each other, N patch tokens a
-frame, D feature width, W width of the predictor, M tokens a step, A action size, S state size, h heads, d channels a
-head.
+Legend: B problems, S samples of each, R = B*S rows with the samples of a problem next to each other, N patch tokens per
+frame, D feature width, W width of the predictor, M tokens per step, A action size, S state size, h heads, d channels
+per head.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CachedPredictor(nn.Module):
     def __init__(self, predictor: ActionPredictor, dtype: torch.dtype, *, compiled: bool = False) -> None:
         super().__init__()
         self.config, self.dtype = predictor.config, dtype
-        # In a tuple, so that it is no submodule: its configuration and its rules are used, never its weights.
+        # In a tuple, so that it is not a submodule: its configuration and its rules are used, never its weights.
         self._original = (predictor,)
         self.embodiments = copy.deepcopy(predictor.embodiments).requires_grad_(False).float()
         self.extrinsics_encoder: nn.Module | None = None
@@ -164,7 +164,7 @@ class CachedPredictor(nn.Module):
     def next_features(self, features: Tensor, x: Tensor) -> Tensor:
         """Return the features `[R, N, D]` that follow `features [R, N, D]`, from transformed tokens `[R, M, W]`."""
         change = self.proj(self.norm(x[:, self.original.condition_tokens :]))
-        return self.original.comparable(features + change if self.config.residual else change)
+        return self.original.normalize_prediction(features + change if self.config.residual else change)
 
     def next_states(self, states: Tensor, x: Tensor, robot: Embodiment) -> Tensor:
         """Return the predicted states `[R, S]` that follow `states [R, S]`, from transformed tokens `[R, M, W]`.

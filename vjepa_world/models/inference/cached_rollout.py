@@ -1,6 +1,6 @@
-"""Cached rollouts: the frozen copy of the predictor and the caches of contexts, and when they are made anew.
+"""Cached rollouts: the frozen copy of the predictor and the caches of contexts, and when they are rebuilt.
 
-Legend: B problems, S samples of each, T frames, N tokens a frame, D feature width, K horizon, A action size, P state
+Legend: B problems, S samples of each, T frames, N tokens per frame, D feature width, K horizon, A action size, P state
 size.
 """
 
@@ -23,11 +23,11 @@ from vjepa_world.models.inference.rollout import Prefix, make_prefix, rollout_st
 class CachedRollout:
     """Rolls a predictor out, with a frozen copy of it.
 
-    It is no module: the frozen copy is a cache, not part of a world model's weights, and is not copied or stored with
-    it. The copy shares no memory with the predictor. It is replaced as a whole, before any call when a weight or a
+    It is not a module: the frozen copy is a cache, not part of a world model's weights, and is not copied or stored
+    with it. The copy shares no memory with the predictor. It is rebuilt completely, before any call when a weight or a
     statistic of the predictor was replaced or changed in place by an ordinary operation, and before the first call for
-    a context when values that were written otherwise (`.data`, a NumPy view) have changed a checksum. So all that is
-    predicted for a context comes from the weights of one moment.
+    a context when values that were written otherwise (`.data`, a NumPy view) have changed a checksum. So all
+    predictions for a context use the same weights.
 
     The prefixes of the newest context (see :class:`Prefix`) are cached as long as its tensors are not written to.
 

@@ -33,7 +33,7 @@ def samples_that_fit(
         dtype: Number format.
         problems: B; the predictions for all of them are held at once (on a GPU, whose memory counts).
         frames: T, frames of the context.
-        tokens: N, patch tokens a frame.
+        tokens: N, patch tokens per frame.
         horizon: K, steps of the rollout.
     """
     config = predictor.config

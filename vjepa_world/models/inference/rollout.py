@@ -1,7 +1,7 @@
 """The rollout loop: each predicted frame is fed back, with the state that the action leads to.
 
-Legend: B problems, S samples of each, R = B*S rows with the samples of a problem next to each other, N tokens a frame,
-D feature width, K horizon, A action size, P state size.
+Legend: B problems, S samples of each, R = B*S rows with the samples of a problem next to each other, N tokens per
+frame, D feature width, K horizon, A action size, P state size.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def rollout_with_gradient(
             if states or k + 1 < horizon:
                 wrap = predictor.config.wrap_angles
                 following = advance_state(state, actions[:, k], wrap=wrap, robot=robot)
-        features = predictor.comparable(features)
+        features = predictor.normalize_prediction(features)
         state = state if following is None else following
         yield features, following
 

@@ -33,9 +33,9 @@ VJEPA2_PREDICTOR: Table = {
     "predictor_embed": ("predictor.embeddings.predictor_embeddings",),
     "mask_tokens.#": ("predictor.embeddings.mask_tokens",),
     **{
-        f"predictor_{ours}": tuple(name.replace("encoder.", "predictor.", 1) for name in theirs)
-        for ours, theirs in VJEPA2_ENCODER.items()
-        if ours.startswith("blocks.")
+        f"predictor_{own}": tuple(name.replace("encoder.", "predictor.", 1) for name in hf_names)
+        for own, hf_names in VJEPA2_ENCODER.items()
+        if own.startswith("blocks.")
     },
     "predictor_norm": ("predictor.layernorm",),
     "predictor_proj": ("predictor.proj",),
@@ -98,7 +98,7 @@ class PartNames:
     table: Table
     prefix: str = ""
 
-    def theirs(self, own: str) -> tuple[str, ...]:
+    def hf_names(self, own: str) -> tuple[str, ...]:
         """Return the names of transformers' tensors that make up our tensor `own`, in the order of its rows."""
         stem, dot, kind = own.rpartition(".")
         if kind not in ("weight", "bias"):
@@ -108,12 +108,12 @@ class PartNames:
         found = number.group() if number else ""
         return tuple(f"{self.prefix}{name.replace('#', found)}{dot}{kind}" for name in names)
 
-    def their_shapes(self) -> dict[str, Shape]:
+    def hf_shapes(self) -> dict[str, Shape]:
         """Return the shapes of all of transformers' tensors."""
         shapes: dict[str, Shape] = {}
         mask_tokens = sum(_is_mask_token(own) for own in self.shapes)
         for own, shape in self.shapes.items():
-            names = self.theirs(own)
+            names = self.hf_names(own)
             if _is_mask_token(own):
                 shape = (mask_tokens, *shape)
             elif names[0].endswith("patch_embeddings.projection.weight"):
@@ -123,26 +123,26 @@ class PartNames:
             shapes |= dict.fromkeys(names, shape)
         return shapes
 
-    def to_ours(self, own: str, parts: Sequence[Tensor]) -> Tensor:
-        """Return our tensor `own`, of shape `shapes[own]`, from the tensors that :meth:`theirs` names.
+    def from_hf(self, own: str, parts: Sequence[Tensor]) -> Tensor:
+        """Return our tensor `own`, of shape `shapes[own]`, from the tensors that :meth:`hf_names` names.
 
-        Their shapes are those of :meth:`their_shapes`. It is copied only if there are several.
+        Their shapes are those of :meth:`hf_shapes`. It is copied only if there are several.
         """
         if _is_mask_token(own):
             return parts[0][int(own.rpartition(".")[2])]
         whole = parts[0] if len(parts) == 1 else torch.cat(list(parts))
         return whole.reshape(self.shapes[own])
 
-    def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def to_hf(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return transformers' tensors, built from all of ours; slices of rows are views.
 
-        Shapes as in `shapes` and :meth:`their_shapes`.
+        Shapes as in `shapes` and :meth:`hf_shapes`.
         """
-        shapes = self.their_shapes()
+        shapes = self.hf_shapes()
         result: dict[str, Tensor] = {}
         tokens = [own for own in self.shapes if _is_mask_token(own)]
         for own in self.shapes:
-            names = self.theirs(own)
+            names = self.hf_names(own)
             if own in tokens[1:]:
                 continue
             whole = torch.stack([tensors[token] for token in tokens]) if own in tokens else tensors[own]

@@ -172,7 +172,7 @@ def _check_tensors(
     path: Path, parts: dict[str, PartNames], files: WeightFiles, ignorable: str
 ) -> tuple[str, ...]:
     """Return the ignored tensors; all others must be exactly the expected ones."""
-    expected = {name: shape for part in parts.values() for name, shape in part.their_shapes().items()}
+    expected = {name: shape for part in parts.values() for name, shape in part.hf_shapes().items()}
     ignored = [name for name in files.shapes if name not in expected and re.fullmatch(ignorable, name)]
     found = {name: shape for name, shape in files.shapes.items() if name not in ignored}
     problems = differences(expected, found)
@@ -186,18 +186,18 @@ def _check_tensors(
 
 def _read_tensors(parts: dict[str, PartNames], files: WeightFiles) -> dict[str, dict[str, Tensor]]:
     """Return each part's tensors under our names."""
-    sources = {key: {own: part.theirs(own) for own in part.shapes} for key, part in parts.items()}
+    sources = {key: {own: part.hf_names(own) for own in part.shapes} for key, part in parts.items()}
     several = [
-        name for part in sources.values() for theirs in part.values() if len(theirs) > 1 for name in theirs
+        name for part in sources.values() for names in part.values() if len(names) > 1 for name in names
     ]
-    alone = {theirs[0] for part in sources.values() for theirs in part.values() if len(theirs) == 1}
+    alone = {names[0] for part in sources.values() for names in part.values() if len(names) == 1}
     # Two memory mappings: that of the concatenated tensors is released before the other one is used.
     joined = _joined(parts, sources, files.fetch(several))
     mapped = files.fetch(alone)
     return {
         key: {
-            own: joined[theirs[0]] if len(theirs) > 1 else part.to_ours(own, [mapped[theirs[0]]])
-            for own, theirs in sources[key].items()
+            own: joined[names[0]] if len(names) > 1 else part.from_hf(own, [mapped[names[0]]])
+            for own, names in sources[key].items()
         }
         for key, part in parts.items()
     }
@@ -208,10 +208,10 @@ def _joined(
 ) -> dict[str, Tensor]:
     """Return our tensors that consist of several of transformers', by the first of their names."""
     return {
-        theirs[0]: part.to_ours(own, [slices[name] for name in theirs])
+        names[0]: part.from_hf(own, [slices[name] for name in names])
         for key, part in parts.items()
-        for own, theirs in sources[key].items()
-        if len(theirs) > 1
+        for own, names in sources[key].items()
+        if len(names) > 1
     }
 
 
@@ -237,7 +237,7 @@ def write_huggingface(checkpoint: Checkpoint, folder: Path) -> None:
                 f"{checkpoint.source} does not fit its architecture in {len(problems)} tensors of its {key}: "
                 f"{'; '.join(problems[:10])}. Give the architecture with config=, or copy the checkpoint again."
             )
-        tensors |= part.to_theirs(own)
+        tensors |= part.to_hf(own)
     dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors.values()))
     config = write_config(
         architecture, str(dtype).removeprefix("torch."), checkpoint.details.get("labels", ())

@@ -164,8 +164,8 @@ def _world_model_obstacles(config: WorldModelConfig) -> list[str]:
         (config.encoder_kind != "vjepa", f"has the encoder '{config.encoder_kind}', which holds no weights"),
         (
             config.latents.kind != "none",
-            f"has latents of kind {config.latents.kind}, {config.side} x {config.side} tokens a view, and V-JEPA 2-AC "
-            "takes the encoder's",
+            f"has latents of kind {config.latents.kind}, {config.side} x {config.side} tokens per view, and V-JEPA "
+            "2-AC takes the encoder's",
         ),
         (config.views != 1, f"sees {config.views} views, and V-JEPA 2-AC one"),
         (len(config.embodiments) != 1, f"knows the embodiments {names}, and V-JEPA 2-AC one"),

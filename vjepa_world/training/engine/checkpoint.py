@@ -329,8 +329,8 @@ def load_modules(source: str | Path) -> dict[str, Tensor]:
 def _open(folder: Path) -> dcp.FileSystemReader:
     if (folder / OLD_STATE).is_file():
         raise CheckpointError(
-            f"{folder} is of a release before 0.1, whose training state cannot be read; its weights can be: start anew "
-            "with another name=."
+            f"{folder} is of a release before 0.1, whose training state cannot be read; its weights can be: start a "
+            "new run with another name=."
         )
     reader = _TensorReader(folder / STATE)
     try:

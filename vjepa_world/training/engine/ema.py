@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-#: Tensors whose differences are in memory at once.
-_AT_ONCE = 32
+#: Tensors whose differences are in memory at the same time.
+_CHUNK = 32
 
 
 def ema_momentum(progress: float, first: float, last: float) -> float:
@@ -39,13 +39,13 @@ def ema_distance(average: nn.Module, online: nn.Module) -> float:
         average: The moving average, :math:`\bar\theta`.
         online: The trained module of the same architecture, :math:`\theta`.
     """
-    ours: list[Tensor] = list(online.parameters())
-    theirs: list[Tensor] = list(average.parameters())
-    apart = [
-        _norm(torch._foreach_sub(ours[first : first + _AT_ONCE], theirs[first : first + _AT_ONCE]))
-        for first in range(0, len(ours), _AT_ONCE)
+    weights: list[Tensor] = list(online.parameters())
+    averages: list[Tensor] = list(average.parameters())
+    norms = [
+        _norm(torch._foreach_sub(weights[first : first + _CHUNK], averages[first : first + _CHUNK]))
+        for first in range(0, len(weights), _CHUNK)
     ]
-    return (torch.stack(apart).norm() / _norm(ours)).item()
+    return (torch.stack(norms).norm() / _norm(weights)).item()
 
 
 def _norm(tensors: Sequence[Tensor]) -> Tensor:

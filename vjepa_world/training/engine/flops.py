@@ -140,7 +140,7 @@ def rollout_flops(
     Args:
         config: The predictor.
         width: D, of the features.
-        tokens: N, patch tokens a frame; a step has two more for action and state, and none with AdaLN.
+        tokens: N, patch tokens per frame; a step has two more for action and state, and none with AdaLN.
         horizon: K, steps of the rollout.
         frames: T, frames of the context; with `context_frames=1` only the last one counts.
     """

@@ -19,7 +19,7 @@ from vjepa_world.training.engine.config import TrainerConfig
 
 Distance = Literal["l1", "l2", "smooth_l1", "cosine"]
 
-#: The controls: encoders that are no checkpoint.
+#: The controls: encoders that are not checkpoints.
 UNTRAINED, PIXELS = "untrained", "pixels"
 
 

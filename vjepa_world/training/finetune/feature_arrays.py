@@ -1,6 +1,6 @@
 """Features in memory: a dataset's frozen features that another encoder computed.
 
-Legend: E episodes, T frames of an episode, B windows, t frames of a window, N tokens a frame, D width.
+Legend: E episodes, T frames of an episode, B windows, t frames of a window, N tokens per frame, D width.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class FeatureArrays:
             DataError: If there are no features, or they have other axes.
         """
         if not self.features or self.features[0].ndim != 3:
-            raise DataError("features are no list of tensors [T, N, D], one for each episode.")
+            raise DataError("features are not a list of tensors [T, N, D], one for each episode.")
         tokens, width = self.features[0].shape[1:]
         return tokens, width
 

@@ -244,7 +244,7 @@ def _refuse_large_batches(config: FinetuneConfig, model: LatentWorldModel, ranks
     tokens = model.config.frozen_side**2 * model.config.views
     refuse_beyond_memory(
         4 * windows * config.data.frames * tokens * model.feature_dim,
-        f"the features of {windows} windows a process (trainer.batch_size)",
+        f"the features of {windows} windows per process (trainer.batch_size)",
         "lower trainer.batch_size or data.frames",
     )
 

@@ -1,6 +1,6 @@
-"""The losses of fine-tuning, one function an equation: the action-conditioned prediction, and the auxiliary modules.
+"""The losses of fine-tuning, one function per equation: the action-conditioned prediction, and the auxiliary modules.
 
-Legend: B windows, T frames, N0 frozen tokens a frame, N tokens as the predictor sees them, D width, A action size,
+Legend: B windows, T frames, N0 frozen tokens per frame, N tokens as the predictor sees them, D width, A action size,
 S state size, K steps of the rollout.
 """
 

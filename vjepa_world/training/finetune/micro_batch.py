@@ -1,6 +1,6 @@
 """The windows of a forward pass, all tensors on the training device; a batch may be split into several.
 
-Legend: B windows, T frames, N0 frozen tokens a frame, N tokens as the predictor sees them, D width, A action size,
+Legend: B windows, T frames, N0 frozen tokens per frame, N tokens as the predictor sees them, D width, A action size,
 S state size, K steps of the rollout.
 """
 

@@ -1,6 +1,6 @@
 """What the action-conditioned predictor predicts of a window: with teacher forcing, and in a rollout.
 
-Legend: B windows, T frames, N tokens a frame, D width, A action size, S state size, X extrinsics size, K steps.
+Legend: B windows, T frames, N tokens per frame, D width, A action size, S state size, X extrinsics size, K steps.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def predict_windows(
         flat, following = predictor.forward_with_state(*inputs, embodiment=embodiment)
     else:
         flat = predictor(*inputs, embodiment=embodiment)
-    teacher_forced = predictor.comparable(flat.unflatten(1, (steps, -1)))
+    teacher_forced = predictor.normalize_prediction(flat.unflatten(1, (steps, -1)))
     predicted, cache = [teacher_forced[:, 0]], None
     for step in range(horizon):
         frame = features[:, 0] if step == 0 else predicted[-1]
@@ -74,6 +74,6 @@ def predict_windows(
             frame, actions[:, step], states[:, step], pose, cache, embodiment=embodiment
         )
         if step:
-            predicted.append(predictor.comparable(newest))
+            predicted.append(predictor.normalize_prediction(newest))
     rollout = torch.stack(predicted, dim=1) if horizon > 1 else teacher_forced[:, :0]
     return Predictions(teacher_forced, rollout, following)

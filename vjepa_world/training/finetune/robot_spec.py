@@ -131,9 +131,9 @@ def _difference(robot: EmbodimentConfig, other: EmbodimentConfig) -> str:
     if robot.numbers == other.numbers == "given":
         keys = ("actions",)
     for key in keys:
-        mine, theirs = getattr(robot, key), getattr(other, key)
-        if mine != theirs:
-            return f"{key.replace('_', ' ')} {_words(mine)} (not {_words(theirs)})"
+        value, expected = getattr(robot, key), getattr(other, key)
+        if value != expected:
+            return f"{key.replace('_', ' ')} {_words(value)} (not {_words(expected)})"
     return ""
 
 

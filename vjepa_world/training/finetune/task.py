@@ -1,6 +1,6 @@
 """The training task of fine-tuning: action-conditioned prediction in the features of a frozen encoder.
 
-Legend: B windows, T frames, N tokens a frame, D width, A action size, S state size, K steps of a rollout.
+Legend: B windows, T frames, N tokens per frame, D width, A action size, S state size, K steps of a rollout.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The datasets of a fine-tuning: their windows, the held-out episodes, and the windows of each step.
 
-Legend: B windows, T frames, N tokens a frame, D width.
+Legend: B windows, T frames, N tokens per frame, D width.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FeatureSource(Protocol):
     """The frozen features of a dataset's frames; see `data.features.FeatureStore`."""
 
     def gather(self, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:
-        """Return features `[B, T, N, D]` of episodes, int64 `[B]`, and rows, int64 `[B, T]`, one camera a window."""
+        """Return features `[B, T, N, D]` of episodes, int64 `[B]`, and rows, int64 `[B, T]`, one camera per window."""
         ...
 
     def thumbnails(self, episodes: np.ndarray, rows: np.ndarray, cameras: Sequence[str]) -> Tensor:

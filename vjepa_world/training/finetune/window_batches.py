@@ -1,6 +1,6 @@
 """Batches of windows: from the feature cache, or decoded at every step.
 
-Legend: B windows, T frames, C = 3 channels, H W pixels, V views, N frozen tokens a frame (all views), D width.
+Legend: B windows, T frames, C = 3 channels, H W pixels, V views, N frozen tokens per frame (all views), D width.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class WindowReader(Protocol):
 
 
 def _fields(sources: Sequence[TrajectorySource], draw: WindowDraw, *, extrinsics: bool) -> dict[str, object]:
-    """Return the fields of a batch that are no images and no features."""
+    """Return the fields of a batch that are neither images nor features."""
     source = sources[draw.source]
     states, actions = source.table.states_and_actions(draw.windows)
     first = [cameras[0] for cameras in draw.cameras]
@@ -98,7 +98,7 @@ class CachedWindows:
         """See :class:`WindowReader`."""
         source, store = self.sources[draw.source], self.stores[draw.source]
         episodes, rows = source.episodes(draw.windows).numpy(), source.table.rows[draw.windows].numpy()
-        views = list(zip(*draw.cameras, strict=True))  # one camera a window, view by view
+        views = list(zip(*draw.cameras, strict=True))  # one camera per window, view by view
         features = [store.gather(episodes, rows, cameras) for cameras in views]
         images = [store.thumbnails(episodes, rows, cameras) for cameras in views] if self.images else []
         return WindowBatch(

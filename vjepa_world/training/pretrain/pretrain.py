@@ -130,7 +130,7 @@ def _refuse_large_batches(
     as_floats = 4 / config.trainer.accumulate if device.type == "cpu" else 0
     refuse_beyond_memory(
         count * math.prod(clips.largest_shape) * (1 + as_floats),
-        f"batches of {count} clips a process (trainer.batch_size)",
+        f"batches of {count} clips per process (trainer.batch_size)",
         "lower trainer.batch_size, model.num_frames or model.image_size, or raise trainer.accumulate",
     )
 

@@ -1,6 +1,6 @@
 """The features of clips from a frozen encoder, computed once and cached on disk.
 
-Legend: M clips, N tokens a clip, D width; T frames, C = 3 channels, S pixels.
+Legend: M clips, N tokens per clip, D width; T frames, C = 3 channels, S pixels.
 """
 
 from __future__ import annotations

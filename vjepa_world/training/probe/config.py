@@ -89,7 +89,7 @@ class ProbeDataConfig:
     """The labelled videos, how clips are cut, and which videos choose and test.
 
     Attributes:
-        path: A folder with one sub-folder a class, a CSV list with columns path and label, or a LeRobot dataset.
+        path: A folder with one sub-folder per class, a CSV list with columns path and label, or a LeRobot dataset.
         fps: Frames a second that a clip shows.
         frames: Frames of a clip; null takes the encoder's number for videos, 1 for a dataset.
         crop: Share of the shorter side that a central square takes, 0 squeezes the whole frame; null takes 1 for

@@ -1,6 +1,6 @@
 """The data of probes: frozen features with targets, and the videos that train, choose and test.
 
-Legend: M clips, N tokens a clip, D width, K numbers that are regressed, G videos or episodes.
+Legend: M clips, N tokens per clip, D width, K numbers that are regressed, G videos or episodes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def probe_data(
     """Divide features in memory into clips that train, choose and test; no video is in two of them.
 
     Args:
-        features: `[M, N, D]` of a frozen encoder, or `[M, D]` for one token a clip.
+        features: `[M, N, D]` of a frozen encoder, or `[M, D]` for one token per clip.
         targets: M class names to classify, or numbers `[M, K]` to regress.
         groups: Which video or episode each clip is from, int64 `[M]`, counted from 0; None takes each clip alone.
         labels: Names of the K numbers; () counts them.

@@ -90,7 +90,7 @@ def check_target(path: str | Path, target: str) -> bool:
     """Return whether `path` is a trajectory dataset, of which a column is regressed.
 
     Raises:
-        ConfigError: If it is one and no column is named, or it is none and one is.
+        ConfigError: If it is one and no column is named, or it is not and one is.
     """
     if not is_lerobot(path):
         if target and not Path(path).exists():
@@ -99,7 +99,7 @@ def check_target(path: str | Path, target: str) -> bool:
             )
         if target:
             raise ConfigError(
-                f"target '{target}' names a column of a LeRobot dataset, but {path} is none; leave target out to "
+                f"target '{target}' names a column of a LeRobot dataset, but {path} is not one; leave target out to "
                 "classify videos."
             )
         return False

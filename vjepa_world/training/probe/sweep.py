@@ -1,6 +1,6 @@
 """A sweep of probes, one for each learning rate and weight decay, trained together on the same frozen features.
 
-Legend: M clips, m clips of a batch, N tokens a clip, D width, K outputs, G videos or episodes.
+Legend: M clips, m clips of a batch, N tokens per clip, D width, K outputs, G videos or episodes.
 """
 
 from __future__ import annotations
@@ -208,9 +208,9 @@ class ProbeSweep:
         }
         load_tensors(folders[-1], own)
         if not torch.equal(own["settings"], self.state()["settings"]):
-            theirs = [Setting(lr, decay).name for lr, decay in own["settings"].tolist()]
+            recorded = [Setting(lr, decay).name for lr, decay in own["settings"].tolist()]
             raise CheckpointError(
-                f"{folders[-1]} is of another sweep: its settings are {', '.join(theirs)}, now they are "
+                f"{folders[-1]} is of another sweep: its settings are {', '.join(recorded)}, now they are "
                 f"{', '.join(s.name for s in self.settings)}. Resume with those, or give another name=."
             )
         self.alive = own["alive"].tolist()

@@ -1,6 +1,6 @@
 """Train probes on a frozen encoder: from labelled videos or features in memory to the best probe and its metrics.
 
-Legend: M clips, N tokens a clip, D width, K numbers that are regressed.
+Legend: M clips, N tokens per clip, D width, K numbers that are regressed.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def test_a_folder_that_is_gone_is_one_bad_episode(root: Path) -> None:
     (root / "list.csv").write_text(f"{folders(root)[0]}\n{root / 'nowhere'}\n")
     dataset = DROIDDataset(root / "list.csv")
     assert len(dataset.episode(0)) == 5
-    with pytest.raises(DataError, match=r"nowhere \(episode 1\) is no folder"):
+    with pytest.raises(DataError, match=r"nowhere \(episode 1\) is not a folder"):
         dataset.episode(1)
 
 

@@ -331,7 +331,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "codebase_version v4.0; the versions v3.0, v2.1, v2.0 are read",
     ),
     "info lacks a key": (lambda r: edit_info(r, video_path=None), "info.json lacks video_path"),
-    "info is no JSON": (
+    "info is not JSON": (
         lambda r: (r / "meta/info.json").write_text("{"),
         "info.json is not readable as JSON",
     ),
@@ -344,7 +344,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "episode 3: column action does not have 2 numbers in each row: row 4 has 1",
     ),
     "no episodes": (lambda r: shutil.rmtree(r / "meta/episodes"), "Copy the dataset's whole meta folder"),
-    "data is no parquet": (lambda r: (r / DATA).write_bytes(b"words"), f"{DATA} cannot be read as parquet"),
+    "data is not parquet": (lambda r: (r / DATA).write_bytes(b"words"), f"{DATA} cannot be read as parquet"),
     "column missing": (
         lambda r: edit_table(r / DATA, "action", None),
         "no column action. Its columns: observ",
@@ -400,7 +400,7 @@ def test_what_is_not_there_is_named(dataset_root: Path, tmp_path: Path) -> None:
         dataset.episode(0).frames([0], camera="wrist")
     with pytest.raises(DataError, match="no vector feature 'torque'; its features: observation.images.main"):
         LeRobotDataset(dataset_root, state="torque")
-    with pytest.raises(DataError, match="is no LeRobotDataset"):
+    with pytest.raises(DataError, match="is not a LeRobotDataset"):
         LeRobotDataset(tmp_path)
 
 

@@ -255,7 +255,7 @@ def test_an_image_of_damaged_or_endless_size_is_named(root: Path, monkeypatch: p
     dataset = LeRobotDataset(root)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64)
     with pytest.raises(
-        DataError, match=r"row 2: observation.images.top is no whole image .*decompression bomb"
+        DataError, match=r"row 2: observation.images.top is not a whole image .*decompression bomb"
     ):
         dataset.episode(0).frames([2], "top")
 
@@ -351,7 +351,7 @@ def test_single_numbers_may_stand_in_lists(root: Path) -> None:
         ),
         (lambda n: [None] * n, "holds no image, but None"),
         (lambda n: [7] * n, "holds no image, but 7"),
-        (lambda n: [{"bytes": b"words", "path": None}] * n, "is no whole image"),
+        (lambda n: [{"bytes": b"words", "path": None}] * n, "is not a whole image"),
         (
             lambda n: [png(coded_frame(0, 64 - 16 * (row == 1))) for row in range(n)],
             r"sizes \[\(48, 48\), \(64, 64\)\]",

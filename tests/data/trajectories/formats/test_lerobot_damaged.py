@@ -174,7 +174,7 @@ def test_videos_of_16_bits_are_depth(old: Path, declared: bool) -> None:
             out.mux(stream.encode())
     dataset = LeRobotDataset(old)
     assert dataset.cameras == ("front", "wrist")
-    assert "distances are no colours" in dataset.about["left_out"]["observation.images.a"]
+    assert "distances are not colours" in dataset.about["left_out"]["observation.images.a"]
 
 
 def test_metadata_may_begin_with_a_byte_order_mark(old: Path) -> None:

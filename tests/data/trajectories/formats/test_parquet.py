@@ -64,5 +64,5 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     for read in (read_columns, read_schema):
         with pytest.raises(DataError, match="is missing"):
             read(tmp_path / "nothing.parquet")
-        with pytest.raises(DataError, match="is no file"):
+        with pytest.raises(DataError, match="is not a file"):
             read(tmp_path)

@@ -50,7 +50,7 @@ def test_all_of_a_real_file_is_read(bridge: Path) -> None:
 
 
 def test_the_real_files_actions_are_commands_that_states_follow(bridge: Path) -> None:
-    """What the format's convention rests on: actions are no differences of states, and the gripper is absolute."""
+    """What the format's convention rests on: actions are not differences of states, and the gripper is absolute."""
     dataset = open_trajectories(bridge)
     episodes = [dataset.episode(index) for index in range(dataset.num_episodes)]
     commanded = np.concatenate([episode.actions for episode in episodes])
@@ -75,7 +75,7 @@ def test_what_a_name_says_can_be_overruled(tmp_path: Path) -> None:
     assert other.episode(0).timestamps_s[1] == pytest.approx(1 / 3)
     # A state of another make is not the one that the name stands for.
     assert RLDSDataset(path, state="action").convention == PLAIN
-    with pytest.raises(ConfigError, match="fps is 0; give the observations a second"):
+    with pytest.raises(ConfigError, match="fps is 0; give the observations per second"):
         RLDSDataset(path, fps=0)
 
 

@@ -58,7 +58,7 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     left_out = dataset.about["left_out"]
     assert sorted(left_out) == ["observation/depth_0", "observation/odd", "observation/raw"]
     assert left_out["observation/odd"] == "8 numbers, not as many for each of 7 steps"
-    assert left_out["observation/raw"].startswith("7 byte strings that are no JPEG or PNG images")
+    assert left_out["observation/raw"].startswith("7 byte strings that are not JPEG or PNG images")
     assert "observation/raw" in dataset_text(describe_dataset(dataset))
 
 

@@ -30,7 +30,7 @@ _LEAST_FLIPS, _LEAST_ROWS = 3, 30
 
 
 def quaternion_length(data: CheckInput) -> Iterator[Finding]:
-    """Four numbers that are no quaternion.
+    """Four numbers that are not a quaternion.
 
     Rule: their norm differs from 1 by more than 0.01.
     """

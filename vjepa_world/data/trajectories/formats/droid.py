@@ -75,7 +75,7 @@ class DROIDDataset:
 
     Raises:
         DataError: No trajectory, none that is readable, or no such camera.
-        ConfigError: `fps` is no positive number.
+        ConfigError: `fps` is not a positive number.
     """
 
     format = "droid"
@@ -201,13 +201,13 @@ def _video(metadata: _Metadata, camera: str, rows: int, where: str) -> VideoSpan
             f"{where}: {file} has {info.num_frames} frames, and {_NUMBERS} has {rows} rows. Take the episode out, or "
             "copy it again."
         )
-    # By the video's own rate, which may differ from 15 frames a second.
+    # By the video's own rate, which may differ from 15 frames per second.
     return VideoSpan(path=file, from_s=0.0, to_s=rows / info.fps, times_s=np.arange(rows) / info.fps)
 
 
 def _read_metadata(folder: Path, where: str) -> _Metadata:
     if not folder.is_dir():
-        raise DataError(f"{where} is no folder. Check the list, or copy the dataset whole.")
+        raise DataError(f"{where} is not a folder. Check the list, or copy the dataset whole.")
     files = sorted(folder.glob("metadata_*.json")) or sorted(folder.glob("*.json"))
     if not files:
         raise DataError(

@@ -138,7 +138,7 @@ def names_in(group: Any, where: str) -> list[str]:
         DataError: The file is damaged.
     """
     with _reading(where, str(group.name)):
-        # In a damaged file a name may be no text; it cannot be accessed then.
+        # In a damaged file a name may not be text; it cannot be accessed then.
         return [name for name in group if isinstance(name, str)]
 
 

@@ -58,7 +58,7 @@ class ImageArray:
             where: The file, the episode and the array, for messages.
 
         Raises:
-            DataError: A row is no complete image, has another size, or numbers out of range.
+            DataError: A row is not a complete image, has another size, or numbers out of range.
         """
         if self.layout == "files":
             return _decoded(block, where)
@@ -115,7 +115,7 @@ def detect_images(
     if dtype == np.uint8:
         return ImageArray(layout)
     if dtype.kind != "f":
-        return f"{what}: whole numbers that are no 8-bit colours, as depth maps and masks have"
+        return f"{what}: whole numbers that are not 8-bit colours, as depth maps and masks have"
     if layout == "hw" or (_channels(shape, layout) == 1 and "image" not in name and "rgb" not in name):
         return f"{what}: one floating-point number a pixel, as depth maps have"
     return _floating(layout, what, first_rows())

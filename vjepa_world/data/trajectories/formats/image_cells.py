@@ -19,12 +19,12 @@ def decode_cell(cell: Mapping[str, Any] | bytes | None, where: str) -> np.ndarra
     """Return the upright image of a cell, `{"bytes": ..., "path": ...}` or the bytes, uint8 RGB `[H, W, C]`.
 
     Raises:
-        DataError: It has no bytes, they are no complete image, or its pixels have more than 8 bits.
+        DataError: It has no bytes, they are not a complete image, or its pixels have more than 8 bits.
     """
     with _opened(cell, where) as image:
         if is_deep(image):
             raise DataError(
-                f"{where} has pixels of more than 8 bits ({image.mode}), as depth maps do, and are no colours. "
+                f"{where} has pixels of more than 8 bits ({image.mode}), as depth maps do, and are not colours. "
                 "Leave the camera out (cameras=...)."
             )
         return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
@@ -34,7 +34,7 @@ def cell_is_deep(cell: Mapping[str, Any] | bytes | None, where: str) -> bool:
     """Return whether the pixels of a cell's image have more than 8 bits, as in depth maps; only its header is read.
 
     Raises:
-        DataError: It has no bytes, or they are no image.
+        DataError: It has no bytes, or they are not an image.
     """
     with _opened(cell, where) as image:
         return is_deep(image)
@@ -58,5 +58,5 @@ def _opened(cell: Mapping[str, Any] | bytes | None, where: str) -> Iterator[Imag
             yield image
     except PILLOW_ERRORS as error:
         raise DataError(
-            f"{where} is no whole image ({error}). Copy the file again, or take the episode out."
+            f"{where} is not a whole image ({error}). Copy the file again, or take the episode out."
         ) from error

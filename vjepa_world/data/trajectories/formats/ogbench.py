@@ -54,7 +54,7 @@ class OGBenchDataset:
 
     Raises:
         DataError: The file is missing or damaged, or arrays are missing or differ in length.
-        ConfigError: `fps` is no positive number.
+        ConfigError: `fps` is not a positive number.
     """
 
     format = "ogbench"
@@ -224,7 +224,7 @@ class OGBenchDataset:
         """Return the first row of each episode and the row after its last; rows after the last terminal form one.
 
         Raises:
-            DataError: A terminal is no number.
+            DataError: A terminal is not a number.
         """
         rows = self._file.shape("terminals")[0]
         flags = np.asarray(self._file["terminals"]).reshape(rows, -1)

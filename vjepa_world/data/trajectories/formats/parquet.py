@@ -105,7 +105,7 @@ def _regular(file: Path) -> Path:
     if not file.exists():
         raise DataError(f"{file} is missing. Copy the dataset whole.")
     if not file.is_file():
-        raise DataError(f"{file} is no file. Copy the dataset whole.")
+        raise DataError(f"{file} is not a file. Copy the dataset whole.")
     return file
 
 

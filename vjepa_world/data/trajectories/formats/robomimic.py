@@ -103,7 +103,7 @@ class RobomimicDataset:
 
     Raises:
         DataError: The file or an array is missing, or no demonstration is readable.
-        ConfigError: `fps` is no positive number.
+        ConfigError: `fps` is not a positive number.
     """
 
     format = "robomimic"
@@ -206,7 +206,7 @@ class RobomimicDataset:
     def _demo(self, file: Any, index: int, where: str) -> Any:
         demo = find(file, f"data/{self._demos[index]}", where)
         if demo is None or not is_group(file, f"data/{self._demos[index]}", where):
-            raise DataError(f"{where} is no group of arrays. Take it out, or copy the file again.")
+            raise DataError(f"{where} is not a group of arrays. Take it out, or copy the file again.")
         return demo
 
     def _read_layout(self, index: int) -> _Layout:
@@ -261,7 +261,7 @@ def _environment(text: object) -> dict[str, Any]:
 
 
 def _word(value: object) -> str:
-    """Return a text of the file, empty if it is none."""
+    """Return a text of the file, empty if it is not one."""
     return value[:1000] if isinstance(value, str) else ""
 
 

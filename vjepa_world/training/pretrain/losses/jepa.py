@@ -38,7 +38,8 @@ def latent_distance(
     r"""Return :math:`\frac{1}{Bn} \sum_i w_i \frac1D \sum_d \rho(p_{id} - z_{id})`.
 
     :math:`\rho(e)` is :math:`|e|` (l1), :math:`e^2 / 2` (l2), or :math:`e^2 / 2` up to 1 and :math:`|e| - 1/2` beyond
-    it (smooth_l1). With concatenated levels it is the mean of the levels' losses.
+    it (smooth_l1). l2 is half the squared error; :func:`vjepa_world.ops.token_error.token_error`, the error of
+    fine-tuning, has no factor 1/2. With concatenated levels it is the mean of the levels' losses.
 
     Args:
         predicted: `[B, n, D]`.

@@ -1,6 +1,6 @@
 """The masks of a step, for the clips of this process.
 
-Legend: B clips, R targets a clip, Nc context tokens, Np target tokens, N tokens of the grid.
+Legend: B clips, R targets per clip, Nc context tokens, Np target tokens, N tokens of the grid.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def read_info(folder: ContainedFolder) -> dict[str, Any]:
                 "Continue it: record with resume=true, or convert with the same settings."
             )
         raise DataError(
-            f"{folder.path} is no LeRobotDataset: it has no {layout.INFO_PATH}. Give a dataset's folder."
+            f"{folder.path} is not a LeRobotDataset: it has no {layout.INFO_PATH}. Give a dataset's folder."
         )
     info = dict(read_json(file))
     # JSON may contain unpaired surrogates, which cannot be printed or written by conversions.
@@ -124,7 +124,7 @@ def _feature(where: str, feature: object) -> dict[str, Any]:
         whole_number(size, f"{where}: its shape {short(shape)} has a size that", least=1, most=most)
     if not is_picture and math.prod(sizes) > _MOST_NUMBERS:
         raise DataError(
-            f"{where}: its shape {sizes} has {math.prod(sizes)} numbers a row, expected at most {_MOST_NUMBERS}. "
+            f"{where}: its shape {sizes} has {math.prod(sizes)} numbers per row, expected at most {_MOST_NUMBERS}. "
             "Copy the dataset's meta folder again."
         )
     return {**entry, "shape": sizes}

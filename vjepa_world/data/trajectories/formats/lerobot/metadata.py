@@ -31,7 +31,7 @@ _Made = TypeVar("_Made")
 _COLUMNS = ("episode_index", "tasks", "length", "data/chunk_index", "data/file_index")
 _VIDEO_COLUMNS = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
 #: Why a depth camera is read only if it is named.
-DEPTH_REASON = "a depth camera, as declared or named: distances are no colours"
+DEPTH_REASON = "a depth camera, as declared or named: distances are not colours"
 _FOLDERS = ("meta", "data", "videos")
 _V21_EPISODES = "meta/episodes.jsonl"
 

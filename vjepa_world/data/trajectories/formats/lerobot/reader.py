@@ -200,7 +200,7 @@ class LeRobotDataset:
             if key in self.meta.depth_keys:
                 found[name] = DEPTH_REASON
             elif any_deep(listed, key):
-                found[name] = "images of more than 8 bits, as depth cameras have: distances are no colours"
+                found[name] = "images of more than 8 bits, as depth cameras have: distances are not colours"
         return found
 
     def _with_files(self, listed: Sequence[Episode]) -> list[Episode]:

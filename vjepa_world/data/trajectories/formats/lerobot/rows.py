@@ -32,7 +32,7 @@ from vjepa_world.errors import DataError
 
 _OPEN_FILES = 32
 _NEEDED = ("timestamp", "frame_index", "episode_index")
-_SINGLE = tuple(DEFAULT_COLUMNS)  # one number a row
+_SINGLE = tuple(DEFAULT_COLUMNS)  # one number per row
 _NUMBERS = ("float", "int", "uint", "bool")
 _IMAGES = ("video", "image")
 

@@ -126,11 +126,11 @@ class LeRobotWriter:
             raise DataError(
                 f"{folder} is damaged ({error}). Delete it; it is then recorded again."
             ) from error
-        theirs, mine = record["spec"], self.spec.to_dict()
+        recorded, current = record["spec"], self.spec.to_dict()
         differing = [
-            f"{key}: {theirs.get(key)} there, {mine[key]} here"
-            for key in mine
-            if theirs.get(key) != mine[key]
+            f"{key}: {recorded.get(key)} there, {current[key]} here"
+            for key in current
+            if recorded.get(key) != current[key]
         ]
         if differing:
             raise DataError(

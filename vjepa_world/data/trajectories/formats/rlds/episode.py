@@ -57,7 +57,7 @@ class RLDSEpisode:
         try:
             found = parse_example(data)
         except WireError as error:
-            raise DataError(f"{record} is no tf.train.Example ({error}). Give RLDS episodes.") from error
+            raise DataError(f"{record} is not a tf.train.Example ({error}). Give RLDS episodes.") from error
         return cls(record, {name.removeprefix(_STEPS): feature for name, feature in found.items()}, data)
 
     @property
@@ -92,7 +92,7 @@ class RLDSEpisode:
             elif name.removeprefix(_IMAGES) not in images or not name.startswith(_IMAGES):
                 start = feature.first(self.data)[:8]
                 found[name] = (
-                    f"{len(feature)} byte strings that are no JPEG or PNG images (the first begins {start!r})"
+                    f"{len(feature)} byte strings that are not JPEG or PNG images (the first begins {start!r})"
                 )
         return found
 

@@ -48,7 +48,7 @@ class RLDSDataset:
 
     Raises:
         DataError: There is no TFRecord file, no readable episode, or a feature is missing.
-        ConfigError: `fps` is no positive number.
+        ConfigError: `fps` is not a positive number.
     """
 
     format = "rlds"

@@ -20,7 +20,7 @@ _KINDS = {1: "bytes", 2: "floats", 3: "integers"}
 
 
 class WireError(ValueError):
-    """The bytes are no serialised Example."""
+    """The bytes are not a serialised Example."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def index_records(file: Path) -> list[Record]:
     """Return the locations of a file's records, found by stepping from length to length.
 
     If a length is damaged or the file ends early, the last record has a `fault` and is refused when it is read; the
-    records before it are whole. An empty file, or one that is no TFRecord file, gives one record with a fault.
+    records before it are whole. An empty file, or one that is not a TFRecord file, gives one record with a fault.
 
     Raises:
         DataError: The file cannot be read.
