@@ -64,10 +64,14 @@ def test_inspect_tells_kind_architecture_parameters_and_what_is_unused(
     assert run(tmp_path, "inspect", "released.pt") == 0
     text = capsys.readouterr().out
     millions = sum(tensor.numel() for tensor in numbers(tmp_path / "released.pt").values()) / 1e6
-    assert f"released.pt: {KINDS[kind][0]}, {millions:.2f} M numbers (float32)" in text
-    assert "architecture of the " in text and "embed_dim" in text
-    assert "\nunused: opt" in text
-    assert ("target_encoder" in text.split("unused:")[1]) == (kind == "V-JEPA 2-AC")
+    assert f"released.pt: {KINDS[kind][0]}, {millions:.2f} M parameters (float32)" in text
+    assert "embed_dim=" in text and len(text.splitlines()) < 20
+    assert "\nunused tensors: opt" in text
+    assert ("target_encoder" in text.split("unused tensors:")[1]) == (kind == "V-JEPA 2-AC")
+    assert run(tmp_path, "inspect", "released.pt", "--details") == 0
+    details = capsys.readouterr().out
+    assert "architecture of the " in details and "norm_eps" in details
+    assert details.splitlines()[0] == text.splitlines()[0]
 
 
 def test_which_encoder_is_converted_is_the_callers_choice(tmp_path: Path) -> None:

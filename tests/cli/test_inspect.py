@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.cli.commands import ENV, run
 from tests.data.arm_motion import arm_episodes
 from tests.data.coded_video import write_coded
 from tests.data.conftest import make_writer
+from tests.data.trajectories.formats.test_ogbench import saved as save_ogbench
 from vjepa_world.ops.convention import Convention
 
 
@@ -190,3 +192,36 @@ def test_nothing_is_wrong_with_what_the_simulator_records(
     assert {finding["check"] for finding in found["findings"]} <= {"constant columns"}
     assert {finding["severity"] for finding in found["findings"]} <= {"note"}
     assert found["bad"] == {}
+
+
+def test_robot_data_in_a_folder_of_videos_is_named(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(home / "a.mp4", tmp_path)
+    save_ogbench(tmp_path).rename(tmp_path / "arm.npz")
+    assert run(tmp_path, "inspect", ".") == 0
+    text = capsys.readouterr().out
+    assert "1 video, 2.0 s in all" in text
+    assert text.endswith("robot data, not described here; inspect it by its own path: arm.npz (OGBench)\n")
+
+
+def test_an_npz_file_of_no_known_format_is_not_read_as_a_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.savez(tmp_path / "odd.npz", images=np.zeros((3, 4)))
+    assert run(tmp_path, "inspect", "odd.npz") == 2
+    error = capsys.readouterr().err
+    assert "odd.npz holds trajectories of no known format" in error and "OGBench: an npz file" in error
+
+
+def test_pretraining_on_robot_data_without_videos_points_to_convert(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_ogbench(tmp_path).rename(tmp_path / "arm.npz")
+    assert run(tmp_path, "pretrain", "data.path=arm.npz", "name=x", "device=cpu") == 2
+    assert "arm.npz is robot data without video files. Convert it" in capsys.readouterr().err
+    assert run(tmp_path, "pretrain", "arm.npz") == 2
+    assert (
+        "got 'arm.npz', expected key=value. If it is a path, give data.path=arm.npz."
+        in capsys.readouterr().err
+    )

@@ -45,9 +45,7 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        CheckpointError, match=r"nowhere does not exist; expected a checkpoint folder, or a run"
-    ):
+    with pytest.raises(CheckpointError, match=r"nowhere does not exist; expected a run folder"):
         load_encoder(tmp_path / "nowhere")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     with pytest.raises(CheckpointError, match=r"run holds no model.safetensors with a config.json"):

@@ -115,7 +115,9 @@ def _record(config: Config, folder: Path) -> None:
                 "frames_per_s": frames / seconds,
             },
         )
-        print(f"{config.episodes} episodes in {folder} ({frames / seconds:.0f} frames/s)")
+        print(
+            f"{config.episodes} episodes in {folder} (recorded at {frames / seconds:.0f} frames per second)"
+        )
     else:
         from vjepa_world.data.trajectories.formats.lerobot.verify import check_complete
 

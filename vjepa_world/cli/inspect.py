@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ class Config:
         weights: Of a Meta file, which encoder; null for the one that the reference uses.
         encoder: Of a checkpoint, the architecture where the file does not tell it, such as encoder.num_heads=8.
         predictor: The same of the predictor, such as predictor.num_heads=12.
+        details: Of a checkpoint, whether to print every setting instead of a summary.
         convention: Of trajectories, how states and actions are written where it is other than the dataset declares.
         reader: Of trajectories, options of the format's reader: reader.state=observation.joints, reader.fps=10.
         picture: Of trajectories, the PNG file of an episode's picture; null for runs/inspect/NAME.png.
@@ -40,6 +41,7 @@ class Config:
     weights: MetaWeights | None = None
     encoder: dict[str, Any] = field(default_factory=dict)
     predictor: dict[str, Any] = field(default_factory=dict)
+    details: bool = False
     convention: dict[str, Any] = field(default_factory=dict)
     reader: dict[str, Any] = field(default_factory=dict)
     picture: Path | None = None
@@ -61,7 +63,7 @@ class Config:
 
 
 #: Options about a checkpoint, and about trajectories.
-CHECKPOINT = ("weights", "encoder", "predictor")
+CHECKPOINT = ("weights", "encoder", "predictor", "details")
 TRAJECTORIES = ("convention", "reader", "picture", "no_picture", "episode", "checks", "json")
 
 
@@ -91,23 +93,40 @@ class PictureError(DataError):
 def describe(config: Config) -> str:
     """Return the description of a checkpoint, trajectories, videos or images."""
     from vjepa_world.data.corpus.describe import describe_videos
-    from vjepa_world.data.trajectories.registry import find_format
+    from vjepa_world.data.trajectories.registry import (
+        ROBOT_DATA_SUFFIXES,
+        find_format,
+        open_trajectories,
+        robot_logs_in,
+    )
+    from vjepa_world.pretrained import read_checkpoint
     from vjepa_world.pretrained.folder import CONFIG
     from vjepa_world.pretrained.meta.reader import is_meta
     from vjepa_world.pretrained.native import checkpoint_steps
+    from vjepa_world.reports.checkpoint_text import checkpoint_details, checkpoint_summary
 
     path = config.path
     is_folder = path.is_dir() and ((path / CONFIG).is_file() or checkpoint_steps(path))
     if is_folder or (path.is_file() and is_meta(path)):
         _refuse(config.given(*TRAJECTORIES), path, "trajectories")
-        return describe_checkpoint(path, **reading_options(config))
+        checkpoint = read_checkpoint(path, **reading_options(config))
+        return checkpoint_details(checkpoint) if config.details else checkpoint_summary(checkpoint)
     if not path.exists() and not any(mark in str(path) for mark in "*?[{"):
         raise DataError(f"{path} does not exist; give a checkpoint or run folder, a dataset, or videos.")
     _refuse(config.given(*CHECKPOINT), path, "a checkpoint")
     if find_format(path) is not None:
         return describe_trajectories(config)
     _refuse(config.given(*TRAJECTORIES), path, "trajectories")
-    return describe_videos(path).render()
+    if path.suffix.lower() in ROBOT_DATA_SUFFIXES and path.is_file():
+        open_trajectories(path)  # raises: it names the known formats
+    logs = [f"{name} ({kind})" for name, kind in robot_logs_in(path).items()]
+    note = (
+        f"\n\nrobot data, not described here; inspect it by its own path: {', '.join(logs)}" if logs else ""
+    )
+    try:
+        return describe_videos(path).render() + note
+    except DataError as error:
+        raise DataError(f"{error}{note}") from error
 
 
 def describe_trajectories(config: Config) -> str:
@@ -182,49 +201,3 @@ def _refuse(words: Sequence[str], path: Path, about: str) -> None:
             f"{', '.join(words)} {'is' if len(words) == 1 else 'are'} about {about}, and {path} holds none; leave "
             f"{'it' if len(words) == 1 else 'them'} out."
         )
-
-
-def describe_checkpoint(path: Path, **options: Any) -> str:
-    """Return a checkpoint's kind, architecture, size, origin, and what of the file no model uses."""
-    from vjepa_world.config import flatten
-    from vjepa_world.pretrained import read_checkpoint
-
-    checkpoint = read_checkpoint(path, **options)
-    tensors = [tensor for part in checkpoint.tensors.values() for tensor in part.values()]
-    types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors})
-    total = sum(tensor.numel() for tensor in tensors)
-    lines = [f"{checkpoint.source}: {checkpoint.name}, {total / 1e6:.2f} M numbers ({', '.join(types)})"]
-    for part, inside in checkpoint.tensors.items():
-        lines.append(f"  {part}: {sum(tensor.numel() for tensor in inside.values()) / 1e6:.3f} M")
-    parts = (
-        ("world_model",) if checkpoint.world_model is not None else ("encoder", "masked_predictor", "probe")
-    )
-    for part in parts:
-        config = getattr(checkpoint, part)
-        if config is not None:
-            lines += [f"architecture of the {part.replace('_', ' ')}:", *_rows(flatten(asdict(config)))]
-    for name, values in checkpoint.details.items():
-        if values:
-            lines += [
-                "made by:" if name == "provenance" else f"{name}:",
-                *_rows(flatten(values) if isinstance(values, dict) else {"": values}),
-            ]
-    lines.append(f"unused: {', '.join(checkpoint.ignored) or 'nothing'}")
-    return "\n".join(lines)
-
-
-def _rows(values: dict[str, Any]) -> list[str]:
-    width = max(map(len, values), default=0)
-    return [f"  {key:<{width}}  {_shortened(value)}" for key, value in values.items()]
-
-
-#: Entries of a list that are printed, at most: a checkpoint knows the fingerprints of all its episodes.
-MOST_ENTRIES = 64
-
-
-def _shortened(value: Any) -> Any:
-    """Return a value as it is printed; of a long list the first entries and how many there are."""
-    if isinstance(value, list | tuple) and len(value) > MOST_ENTRIES:
-        first = ", ".join(map(repr, value[:3]))
-        return f"[{first}, ...] ({len(value)} entries)"
-    return value

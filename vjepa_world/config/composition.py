@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import shlex
 import threading
 import typing
 from collections.abc import Mapping, Sequence
@@ -25,6 +27,9 @@ T = TypeVar("T")
 
 #: Hydra composes one configuration at a time in a process.
 _composing = threading.Lock()
+
+#: Keys that a word which is a path may be meant for, the likeliest first.
+_PATH_KEYS = ("path", "data.path", "checkpoint")
 
 #: More than any value needs.
 _MOST_BRACKETS = 50
@@ -176,11 +181,18 @@ def _first_unreadable(overrides: Sequence[str], words: Sequence[str]) -> str:
     return " ".join(overrides)
 
 
+def _hint(word: str, schema: type, groups: Mapping[str, str]) -> str:
+    """Return what a word without a key may mean: the path of an existing file, or one of the keys."""
+    paths = [key for key in _PATH_KEYS if type_at(schema, key) is not None]
+    if paths and os.path.exists(word):
+        return f"If it is a path, give {shlex.quote(f'{paths[0]}={word}')}."
+    return nearest(word, top_level(schema, groups), begins_sentence=True)
+
+
 def _checked(word: str, schema: type, groups: Mapping[str, str], folder: Path, sweep: bool = False) -> str:
     """Return the word as Hydra is to read it, or raise if its key, group or option does not exist."""
     if "=" not in word:
-        known = nearest(word, top_level(schema, groups), begins_sentence=True)
-        raise ConfigError(f"got '{word}', expected key=value. {known}")
+        raise ConfigError(f"got '{word}', expected key=value. {_hint(word, schema, groups)}")
     key, value = word.split("=", 1)
     if not re.fullmatch(r"[A-Za-z_][\w.]*", key):
         raise ConfigError(

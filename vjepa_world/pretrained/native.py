@@ -123,8 +123,8 @@ def find_checkpoint(folder: str | Path) -> Path:
             return candidate
     reason = "does not exist" if not folder.exists() else f"holds no {WEIGHTS} with a {CONFIG}"
     raise CheckpointError(
-        f"{folder} {reason}; expected a checkpoint folder, or a run folder with checkpoints/step_N. "
-        "Give one that `vjepa-world pretrain` or `finetune` wrote."
+        f"{folder} {reason}; expected a run folder (runs/pretrain/NAME), a checkpoint folder, a released .pt file, or "
+        "org/name on the Hugging Face hub."
     )
 
 

@@ -145,6 +145,7 @@ class _Lines:
         self._shown, self._last = time.monotonic(), self.n
         if not self._quiet:
             _write(self._line(self._shown - self._begin) + "\n")
+        self._values = {}  # each is shown once: the next line may come before new ones
 
     def _line(self, seconds: float) -> str:
         count = f"{self.n:.0f}" if self.total is None else f"{self.n:.0f} of {self.total:.0f}"

@@ -33,8 +33,8 @@ class VideosDescription:
 
     def render(self, most: int = 20) -> str:
         """Return the description as text; at most `most` files are listed."""
-        videos = f"{len(self.videos)} videos, {self.duration_s:.1f} s in all"
-        images = f"{len(self.images)} images"
+        videos = f"{_number(len(self.videos), 'video')}, {self.duration_s:.1f} s in all"
+        images = _number(len(self.images), "image")
         found = [images] if self.images and not self.videos else [videos, images][: 1 + bool(self.images)]
         lines = [
             f"{self.source}: {', '.join(found)}, {len(self.bad)} bad",
@@ -89,6 +89,10 @@ def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
         num_segments=int(headers.good[corpus.segments.file].sum()),
         left_out=tuple(corpus.left_out.messages()),
     )
+
+
+def _number(count: int, unit: str) -> str:
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _counts(counter: Counter[str]) -> str:

@@ -7,6 +7,7 @@ channels (RGB), S pixels of its square images.
 from __future__ import annotations
 
 import ctypes
+import logging
 import math
 import multiprocessing
 from collections import deque
@@ -25,6 +26,8 @@ from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.data.loading.mixture import BadClip, Clip, Watch
 from vjepa_world.data.loading.worker_pool import CurrentItem, ItemKey, WorkerPool
 from vjepa_world.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 #: Least number of batches that are made ahead.
 _AHEAD = 4
@@ -112,6 +115,7 @@ class ClipLoader:
         """
         if self.bad_files is not None and len(self.bad):
             self.bad.write(self.bad_files)
+            logger.warning("%d bad files are listed in %s", len(self.bad.reasons), self.bad_files)
         made = (
             self._in_workers(start_step, steps) if self.workers else self._in_this_process(start_step, steps)
         )

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +19,11 @@ from torch.utils.data import Dataset
 
 from vjepa_world.data.config import SourceConfig, VideoDataConfig
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.corpus.corpus import clip_span_s, find_videos
+from vjepa_world.data.corpus.corpus import Corpus, clip_span_s, find_videos
 from vjepa_world.data.corpus.images import load_image
 from vjepa_world.data.corpus.segments import Segment, Segments
 from vjepa_world.data.loading.transforms import crop_views
+from vjepa_world.data.trajectories.registry import ROBOT_DATA_SUFFIXES, is_trajectories
 from vjepa_world.data.video.backends import check_decode_device, find_backend
 from vjepa_world.data.video.pool import VideoPool
 from vjepa_world.data.video.reader import VideoError
@@ -108,7 +111,7 @@ class ClipMixture(Dataset[Clip]):
         )
 
     def _source(self, name: str, config: SourceConfig) -> _Source:
-        corpus = find_videos(config.path, images=True)
+        corpus = _find_videos(config.path)
         span_s = clip_span_s(config.frames_per_clip, config.fps)
         segments, good, bad = corpus.fitted(span_s, self.config.max_bad_fraction, self.config.timeout_s)
         self.bad.include(bad)  # logged already
@@ -251,6 +254,21 @@ class _Group:
         self.shares = _shares([source.weight for source in sources])
         good = sum(source.weight * source.good.mean() for source in sources) / self.weight
         self.most_draws = math.ceil(_MOST_DRAWS / good)
+
+
+def _find_videos(path: str) -> Corpus:
+    """Find the videos or images at `path`; where it is robot data without video files, say how to make some."""
+    try:
+        if Path(path).is_file() and Path(path).suffix.lower() in ROBOT_DATA_SUFFIXES:
+            raise DataError(f"{path} is no video.")
+        return find_videos(path, images=True)
+    except DataError as error:
+        if not is_trajectories(path):
+            raise
+        raise DataError(
+            f"{path} is robot data without video files. Convert it, and train on the videos of the new dataset: "
+            f"vjepa-world convert {shlex.quote(path)} DATASET"
+        ) from error
 
 
 def _shares(weights: list[float]) -> np.ndarray:

@@ -111,7 +111,7 @@ def _joint_words(convention: Convention, state_names: Sequence[str]) -> dict[str
 def _head(description: DatasetDescription, most: int) -> list[str]:
     """Return the first lines: size, tasks, success, cameras, further information."""
     about = dict(description.about)
-    robot = about.pop("robot", "") or "not named"
+    robot = about.pop("robot", "") or "unknown"
     lengths = description.lengths
     looked = len(lengths) + len(description.bad)
     part = "" if looked == description.num_episodes else f" ({looked} of them read)"

@@ -13,7 +13,9 @@ From then on `data.path=FILE.mylog` and all commands that read trajectories take
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,9 +31,15 @@ from vjepa_world.data.trajectories.formats.ogbench import OGBenchDataset, is_ogb
 from vjepa_world.data.trajectories.formats.rlds.reader import RLDSDataset, is_rlds
 from vjepa_world.data.trajectories.formats.robomimic import RobomimicDataset, is_robomimic
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
-from vjepa_world.errors import ConfigError, DataError, nearest
+from vjepa_world.errors import ConfigError, DataError, VJEPAWorldError, nearest
 from vjepa_world.ops.convention import Convention
 from vjepa_world.registry import Registry, RegistryError
+
+#: Files that are robot data or nothing that is read here.
+ROBOT_DATA_SUFFIXES = (".npz", ".h5", ".hdf5", ".tfrecord")
+
+#: Entries of a folder that are tried as datasets, at most.
+_MOST_TRIED = 200
 
 _Reader = TypeVar("_Reader", bound=Callable[..., TrajectoryDataset])
 
@@ -122,6 +130,21 @@ def find_format(path: str | os.PathLike[str]) -> Format | None:
     """
     location = Path(path)
     return next((entry for entry in formats() if location.exists() and entry.recognises(location)), None)
+
+
+def robot_logs_in(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Return the datasets directly inside of a folder that is none itself: the format's name by the file's or folder's.
+
+    Of large folders only the first entries are tried.
+    """
+    entries = sorted(itertools.islice(Path(folder).iterdir(), _MOST_TRIED)) if Path(folder).is_dir() else []
+    found = {}
+    for entry in entries:
+        with contextlib.suppress(VJEPAWorldError, OSError):
+            kind = find_format(entry)
+            if kind is not None:
+                found[entry.name] = kind.name
+    return found
 
 
 def is_trajectories(path: str | os.PathLike[str]) -> bool:

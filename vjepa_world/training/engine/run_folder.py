@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch.distributed as dist
 from vjepa_world.errors import VJEPAWorldError
 from vjepa_world.runs import RunConfig, RunError, open_run
 from vjepa_world.training.engine.distributed import Ranks
+
+logger = logging.getLogger(__name__)
 
 #: Settings that may differ when a training is resumed: how, how long and where, but not what is trained on what.
 MAY_CHANGE = ("trainer.", "device", "probe.", "features.", "data.max_bad_fraction", "data.timeout_s")
@@ -45,4 +48,6 @@ def shared_run(
             dist.broadcast_object_list(shared)
         if isinstance(shared[0], str):
             raise RunError(shared[0])
+        if ranks.is_main:
+            logger.info("run folder: %s", shared[0])
         yield shared[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -114,7 +115,7 @@ class Trainer:
                 done = self._steps(start, stop, report)
                 if stop.asked:
                     self.checkpoints.wait()
-                    report.say(f"saved after step {done}; continue with resume=true")
+                    report.say(f"saved after step {done}; continue with {self._resume_words}")
                     raise KeyboardInterrupt
             self.checkpoints.wait()
         finally:
@@ -139,7 +140,10 @@ class Trainer:
                 if not stop.asked:
                     raise
                 if not alone:
-                    report.say(f"stopped while waiting for the data of step {done}; {saved} steps are saved")
+                    report.say(
+                        f"stopped while waiting for the data of step {done}; {saved} steps are saved; continue with "
+                        f"{self._resume_words}"
+                    )
                     raise
                 if done > saved:
                     self._save(done)
@@ -154,6 +158,10 @@ class Trainer:
             if stopping:
                 stop.asked = True
                 return done
+
+    @property
+    def _resume_words(self) -> str:
+        return f"{shlex.quote(f'name={self.run.name}')} resume=true (the run is in {self.run})"
 
     def step(self, step: int, batch: Any) -> dict[str, Tensor]:
         """Take one optimizer step and return its metrics, scalars by name.

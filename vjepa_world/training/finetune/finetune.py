@@ -139,11 +139,14 @@ def finetune(
 
 def _check_features(config: FinetuneConfig, features: Sequence[Tensor] | None) -> None:
     """Refuse a run that has an encoder and features in memory, or neither."""
-    if (features is None) == (not config.encoder):
+    if features is None and not config.encoder:
         raise ConfigError(
-            f"encoder is '{config.encoder}' and features in memory are {'not ' if features is None else ''}given; give "
-            f"one of them: encoder=runs/pretrain/first (a checkpoint, a registered encoder, {UNTRAINED} or {PIXELS}), "
-            "or features."
+            f"encoder is not given; give encoder=runs/pretrain/first (a run, a checkpoint file, org/name on the "
+            f"Hugging Face hub, a registered encoder, {UNTRAINED} or {PIXELS}); in Python, features in memory will do."
+        )
+    if features is not None and config.encoder:
+        raise ConfigError(
+            f"encoder is '{config.encoder}', and features in memory are given too; leave one of them out."
         )
 
 

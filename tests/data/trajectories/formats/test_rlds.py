@@ -33,7 +33,9 @@ def test_all_of_a_real_file_is_read(bridge: Path) -> None:
     dataset = open_trajectories(bridge)
     assert (dataset.format, dataset.num_episodes, dataset.fps) == ("rlds", 25, 5.0)
     assert dataset.cameras == ("image_0", "image_1", "image_2")
-    assert dataset.about["cameras that show nothing"] == "image_3"  # black: that camera was not mounted
+    assert (
+        dataset.about["empty cameras (all frames black)"] == "image_3"
+    )  # black: that camera was not mounted
     assert "BridgeData V2" in dataset.about["convention from"]
     for index in range(dataset.num_episodes):
         episode = dataset.episode(index)
@@ -71,7 +73,7 @@ def test_what_a_name_says_can_be_overruled(tmp_path: Path) -> None:
     assert (known.fps, known.convention.gripper_open) == (5.0, 1.0)
     other = RLDSDataset(path, fps=3, convention=PLAIN)
     assert (other.fps, other.convention) == (3.0, PLAIN)
-    assert other.about["fps from"] == "fps=" and other.about["convention from"] == "convention="
+    assert other.about["frame rate from"] == "fps=" and other.about["convention from"] == "convention="
     assert other.episode(0).timestamps_s[1] == pytest.approx(1 / 3)
     # A state of another make is not the one that the name stands for.
     assert RLDSDataset(path, state="action").convention == PLAIN
@@ -86,7 +88,7 @@ def test_an_unknown_name_is_taken_plainly(tmp_path: Path) -> None:
         file.rename(path / file.name.replace("bridge", "mine"))
     dataset = RLDSDataset(path)
     assert (dataset.convention, dataset.fps) == (PLAIN, 5.0)
-    assert "assumed" in dataset.about["fps from"]
+    assert "assumed" in dataset.about["frame rate from"]
 
 
 def test_states_and_actions_can_be_put_together(tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ def test_a_camera_is_left_out_only_where_it_never_shows_anything(tmp_path: Path)
     episodes[1].frames["image_2"][:] = 7
     never = RLDSDataset(KIND.make(tmp_path / "never", episodes))
     assert never.cameras == ("image_0", "image_1")
-    assert never.about["cameras that show nothing"] == "image_2"
+    assert never.about["empty cameras (all frames black)"] == "image_2"
     assert RLDSDataset(never.path, cameras=("image_2",)).episode(0).frames().max() == 0
 
 

@@ -78,7 +78,7 @@ def test_without_images_there_is_no_camera(path: Path) -> None:
         del file["data"].attrs["env_args"]
     dataset = RobomimicDataset(path)
     assert (dataset.cameras, dataset.fps) == ((), 20.0)
-    assert "default" in dataset.about["fps from"]
+    assert "default" in dataset.about["frame rate from"]
     with pytest.raises(DataError, match="has no camera ''; its cameras: none"):
         dataset.episode(0).frames([0])
 

@@ -80,7 +80,7 @@ class OGBenchDataset:
         self.state_names = reader_helpers.number_names(self._state, sizes[:-1])
         self.action_names = reader_helpers.number_names(("actions",), sizes[-1:])
         self.about: Mapping[str, Any] = {
-            "fps from": "fps=" if fps is not None else "OGBench's manipulation tasks, assumed",
+            "frame rate from": "fps=" if fps is not None else "OGBench's manipulation tasks, assumed",
             "convention from": "convention=" if convention else "PLAIN",
             "images": "mapped" if self.cameras and self._file.is_mapped("observations") else "in memory",
             **({"left_out": left_out} if (left_out := self._left_out()) else {}),

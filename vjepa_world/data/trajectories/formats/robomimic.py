@@ -143,7 +143,11 @@ class RobomimicDataset:
         self.convention = convention or (ROBOSUITE if usual else PLAIN)
         self.about: Mapping[str, Any] = {
             "environment": self._task,
-            "fps from": "fps=" if fps is not None else "env_args" if declared else "robosuite's default",
+            "frame rate from": "fps="
+            if fps is not None
+            else "env_args"
+            if declared
+            else "robosuite's default",
             "convention from": "convention=" if convention else ("robosuite's Panda" if usual else "PLAIN"),
             **({"left_out": dict(self._layout.left_out)} if self._layout.left_out else {}),
         }

@@ -171,9 +171,9 @@ class RLDSDataset:
         return {
             "files": len(self._files),
             **{key: short(info[key]) for key in ("name", "version") if info.get(key)},
-            "fps from": "fps=" if fps is not None else from_name,
+            "frame rate from": "fps=" if fps is not None else from_name,
             **({"left_out": self._left_out} if self._left_out else {}),
-            **({"cameras that show nothing": ", ".join(sorted(blank))} if blank else {}),
+            **({"empty cameras (all frames black)": ", ".join(sorted(blank))} if blank else {}),
             "convention from": "convention=" if convention else (from_name if fits else "PLAIN: not known"),
         }
 
