@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.corpora import SMALL, write_corpus
-from tests.training.processes import begin, end, succeed
+from tests.training.processes import start, wait, wait_for_success
 from tests.training.tiny import metrics
 from vjepa_world.cli.pretrain import Config
 from vjepa_world.config import from_yaml
@@ -31,7 +31,7 @@ def runs(home: Path) -> list[Path]:
 
 def test_a_sweep_runs_each_combination_under_a_name_of_its_own(tmp_path: Path) -> None:
     write_corpus(tmp_path)
-    succeed(begin([*WORDS, "objective=vjepa2,mae", "trainer.lr=1e-3"], tmp_path))
+    wait_for_success(start([*WORDS, "objective=vjepa2,mae", "trainer.lr=1e-3"], tmp_path))
     kinds = []
     for run in runs(tmp_path):
         assert [line["step"] for line in metrics(run)] == [0, 1]
@@ -42,15 +42,15 @@ def test_a_sweep_runs_each_combination_under_a_name_of_its_own(tmp_path: Path) -
 
 
 def test_a_job_that_fails_says_what_the_command_line_would(tmp_path: Path) -> None:
-    [ended] = end(begin([*WORDS, "objective=mae", "objective.ema=[0.9,0.9]"], tmp_path))
-    assert ended.code != 0
-    assert "'objective.ema' is given, and objective.kind=pixels does not use it" in ended.error
+    [finished] = wait(start([*WORDS, "objective=mae", "objective.ema=[0.9,0.9]"], tmp_path))
+    assert finished.code != 0
+    assert "'objective.ema' is given, and objective.kind=pixels does not use it" in finished.error
 
 
 def test_only_commands_with_keys_are_launched(tmp_path: Path) -> None:
-    [ended] = end(begin(["-m", "vjepa_world.launch", "pretrian"], tmp_path))
-    assert ended.code != 0
-    assert "did you mean 'pretrain'?" in ended.error
+    [finished] = wait(start(["-m", "vjepa_world.launch", "pretrian"], tmp_path))
+    assert finished.code != 0
+    assert "did you mean 'pretrain'?" in finished.error
 
 
 @pytest.mark.parametrize("name", ["epoch=3", "clip[1]", "küche, {#} ${oc.env:HOME} 'x'"])
@@ -59,7 +59,7 @@ def test_words_mean_what_they_mean_to_the_command_line(tmp_path: Path, name: str
     (tmp_path / "videos").rename(tmp_path / name)
     words = ["-m", "vjepa_world.launch", "pretrain", f"data.path={tmp_path / name}", "name=x"]
     small = [word for word in SMALL if not word.startswith("data.path")]
-    succeed(begin([*words, *small, "trainer.steps=1", "trainer.batch_size=4"], tmp_path))
+    wait_for_success(start([*words, *small, "trainer.steps=1", "trainer.batch_size=4"], tmp_path))
     [run] = runs(tmp_path)
     assert run.name == "x"
     assert from_yaml((run / CONFIG_FILE).read_text(), Config).data.path == str(tmp_path / name)
@@ -67,11 +67,11 @@ def test_words_mean_what_they_mean_to_the_command_line(tmp_path: Path, name: str
 
 def test_jobs_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
     write_corpus(tmp_path)
-    succeed(begin([*WORDS, "trainer.lr=1e-3,1e-4", "name=x"], tmp_path))
+    wait_for_success(start([*WORDS, "trainer.lr=1e-3,1e-4", "name=x"], tmp_path))
     assert [run.name for run in runs(tmp_path)] == ["x_0", "x_1"]
     single = [word for index, word in enumerate(WORDS) if index != 3]
     for expected in (["x", "x_0", "x_1"], ["x", "x_0", "x_1", "x_2"]):
-        succeed(begin([*single, "name=x"], tmp_path))
+        wait_for_success(start([*single, "name=x"], tmp_path))
         assert [run.name for run in runs(tmp_path)] == expected
 
 
@@ -86,18 +86,18 @@ def test_jobs_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_a_line_and_exit_code_two(tmp_path: Path, words: list[str], message: str) -> None:
-    [ended] = end(begin(["-m", "vjepa_world.launch", "pretrain", *words], tmp_path))
-    assert ended.code == 2
-    assert message in ended.error
-    assert "Traceback" not in ended.error
+    [finished] = wait(start(["-m", "vjepa_world.launch", "pretrain", *words], tmp_path))
+    assert finished.code == 2
+    assert message in finished.error
+    assert "Traceback" not in finished.error
 
 
 def test_a_job_of_two_tasks_trains_as_one_and_goes_on_when_slurm_begins_it_again(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     write_corpus(tmp_path)
     local = ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2", "name=two"]
-    succeed(begin([*WORDS, *local], tmp_path))
+    wait_for_success(start([*WORDS, *local], tmp_path))
     [run] = runs(tmp_path)
     assert [line["step"] for line in metrics(run)] == [0, 1]
-    succeed(begin([*WORDS, *local, "trainer.steps=4"], tmp_path, SLURM_RESTART_COUNT="1"))
+    wait_for_success(start([*WORDS, *local, "trainer.steps=4"], tmp_path, SLURM_RESTART_COUNT="1"))
     assert [line["step"] for line in metrics(run)] == [0, 1, 2, 3]

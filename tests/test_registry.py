@@ -54,7 +54,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one() -> None:
         shapes()["squre"]
 
 
-def test_a_name_is_given_once() -> None:
+def test_a_name_can_be_registered_only_once() -> None:
     registry = shapes(also={"circle": int})
     with pytest.raises(
         RegistryError, match=r"shape 'square' is registered already, as .*Square; register .*int"
@@ -64,14 +64,14 @@ def test_a_name_is_given_once() -> None:
         registry.register("circle")(Square)
 
 
-def test_options_of_another_kind_are_refused() -> None:
+def test_options_that_are_not_a_matching_dataclass_are_refused() -> None:
     with pytest.raises(
         RegistryError, match=r"'circle' has the options SquareConfig.*Literal\['circle'\] = 'circle'"
     ):
         shapes().add("circle", Square, config=SquareConfig)
 
 
-def test_a_dictionary_elsewhere_is_searched_at_each_lookup() -> None:
+def test_a_foreign_dictionary_is_searched_at_each_lookup() -> None:
     elsewhere: dict[str, object] = {}
     registry: Registry[object] = Registry("shape", also=elsewhere)
     elsewhere["square"] = Square
@@ -82,7 +82,7 @@ def test_a_dictionary_elsewhere_is_searched_at_each_lookup() -> None:
     assert list(registry) == ["square", "cube"]
 
 
-def test_what_is_given_as_text_is_imported_when_it_is_looked_up() -> None:
+def test_entries_given_as_text_are_imported_at_lookup() -> None:
     registry: Registry[type] = Registry("shape")
     registry.add("fraction", "fractions:Fraction")
     registry.add("lost", "fractions:Lost")
@@ -117,7 +117,7 @@ def test_an_installed_package_is_imported_when_its_name_is_looked_up(package: Pa
         registry["broken"]
 
 
-def test_importing_it_is_cheap() -> None:
+def test_importing_the_registry_is_cheap() -> None:
     code = (
         "import sys, vjepa_world.registry; print({'torch', 'pydantic', 'numpy', 'hydra'} & set(sys.modules))"
     )

@@ -64,7 +64,9 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path) -> None:
     assert from_yaml((folder / "config.yaml").read_text(), Config).steps == 1
 
 
-def test_resume_goes_on_and_says_what_changed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_resume_continues_and_reports_changed_settings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="vjepa_world")
     folder = made(tmp_path, Config(name="first", steps=1))
     assert made(tmp_path, Config(name="first", steps=2, resume=True), may_change=["steps"]) == folder
@@ -72,7 +74,7 @@ def test_resume_goes_on_and_says_what_changed(tmp_path: Path, caplog: pytest.Log
     assert from_yaml((folder / "config.yaml").read_text(), Config).steps == 2
 
 
-def test_a_run_that_goes_on_refuses_other_settings_and_names_them(tmp_path: Path) -> None:
+def test_a_resumed_run_refuses_other_settings_and_names_them(tmp_path: Path) -> None:
     folder = made(tmp_path, Config(name="first"))
     (folder / "result.json").write_text("old")
     other = Config(name="first", data=Data(path="b"), resume=True)
@@ -93,12 +95,12 @@ def test_settings_that_an_older_release_did_not_know_count_as_their_defaults(tmp
         made(tmp_path, Config(name="first", steps=3, resume=True), may_change=[])
 
 
-def test_a_renamed_run_goes_on_under_its_new_name(tmp_path: Path) -> None:
+def test_a_renamed_run_resumes_under_its_new_name(tmp_path: Path) -> None:
     folder = made(tmp_path, Config(name="first")).rename(tmp_path / "pretrain" / "second")
     assert made(tmp_path, Config(name="second", resume=True), may_change=[]) == folder
 
 
-def test_old_results_are_gone_before_the_new_settings_stand(
+def test_old_results_are_removed_before_new_settings_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = made(tmp_path, Config(name="first"))
@@ -137,7 +139,7 @@ def test_resume_of_a_missing_run_names_those_that_exist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "../a", "/tmp", "a\nb", "a\0b", "a\udcff", "back\\slash"])
-def test_a_name_cannot_lead_out_of_the_folder(tmp_path: Path, name: str) -> None:
+def test_a_run_name_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="expected one folder's name"):
         made(tmp_path, Config(name=name))
 
@@ -149,7 +151,7 @@ def test_a_name_is_as_long_as_a_file_system_takes(tmp_path: Path) -> None:
             made(tmp_path, Config(name=name))
 
 
-def test_a_run_is_open_once(tmp_path: Path) -> None:
+def test_a_run_can_be_open_only_once(tmp_path: Path) -> None:
     with open_run("pretrain", Config(name="first"), root=tmp_path) as folder:
         with pytest.raises(
             FolderInUseError, match=rf"{folder} is in use by process {os.getpid()} on .*, since \d"
@@ -171,7 +173,7 @@ def test_a_dataclass_is_written_as_an_object(tmp_path: Path) -> None:
     }
 
 
-def test_metrics_are_read_by_rising_step_without_what_a_kill_left(tmp_path: Path) -> None:
+def test_metrics_are_read_by_rising_step_without_duplicates_of_a_killed_run(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == []
     lines = ['{"step": 0, "loss": 3.0}', '{"step": 10, "loss": 2.0}', '{"step": 20, "loss": 1.0}']
     again = ['{"step": 10, "loss": 2.5}', '{"step": 30, "lo']
@@ -203,13 +205,13 @@ def test_metrics_are_read_by_rising_step_without_what_a_kill_left(tmp_path: Path
         b"\xff\xfe",
     ],
 )
-def test_a_line_of_metrics_that_is_none_is_left_out(tmp_path: Path, line: bytes) -> None:
+def test_invalid_lines_of_metrics_are_left_out(tmp_path: Path, line: bytes) -> None:
     good = json.dumps({"step": 3, "loss": 0.5}).encode()
     (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([line, good, line]) + b"\n")
     assert read_metrics(tmp_path) == [{"step": 3, "loss": 0.5}]
 
 
-def test_what_is_no_finite_number_is_left_out_of_metrics(tmp_path: Path) -> None:
+def test_values_that_are_not_finite_numbers_are_left_out_of_metrics(tmp_path: Path) -> None:
     line = '{"step": 3, "a": "x", "b": NaN, "c": [1], "d": null, "e": true, "f": 2, "g": -Infinity}'
     (tmp_path / "metrics.jsonl").write_text(line)
     assert read_metrics(tmp_path) == [{"step": 3, "f": 2}]

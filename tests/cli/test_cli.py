@@ -66,7 +66,7 @@ def test_help_loads_no_library_that_takes_long(tmp_path: Path) -> None:
         assert not [name for name in ("torch", "hydra", "pydantic", "omegaconf") if f"'{name}'" in loaded]
 
 
-def test_no_word_at_all_is_help(tmp_path: Path) -> None:
+def test_no_arguments_show_the_help(tmp_path: Path) -> None:
     assert run(cwd=tmp_path).stdout == run("--help", cwd=tmp_path).stdout
 
 
@@ -93,7 +93,7 @@ def test_an_unknown_key_fails_and_names_the_nearest(command: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("command", JOBS)
-def test_a_job_takes_the_common_words(command: str, tmp_path: Path) -> None:
+def test_a_job_accepts_the_common_keys(command: str, tmp_path: Path) -> None:
     done = run(command, "--help-all", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     keys = {
@@ -139,7 +139,7 @@ def test_a_script_is_its_command(command: str, tmp_path: Path) -> None:
     assert script.stdout == run(command, "--help", cwd=tmp_path).stdout
 
 
-def test_a_bare_first_word_is_the_name_of_a_benchmark() -> None:
+def test_the_first_positional_argument_is_the_name_of_a_benchmark() -> None:
     config = config_of("bench", ["render", "repeats=3"])
     assert (config.bench, config.repeats) == ("render", 3)
     assert config_of("bench", ["repeats=3"]).bench == ""
@@ -182,7 +182,7 @@ def write_to_a_full_disk() -> None:
         stream.write("more than fits")
 
 
-def test_a_job_that_ends_well_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_successful_job_exits_with_code_0(monkeypatch: pytest.MonkeyPatch) -> None:
     job_that(lambda: None, monkeypatch)
     assert cli.main(["trial"]) == 0
 
@@ -190,7 +190,7 @@ def test_a_job_that_ends_well_is_zero(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "error", [DataError("no video in x"), PlannerError("all NaN"), EnvError("no camera")]
 )
-def test_errors_meant_for_the_user_are_one_line_and_two(
+def test_user_errors_are_one_line_and_exit_code_2(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job_that(raising(error), monkeypatch)
@@ -198,7 +198,7 @@ def test_errors_meant_for_the_user_are_one_line_and_two(
     assert capsys.readouterr().err == f"vjepa-world trial: error: {error}\n"
 
 
-def test_ctrl_c_is_one_line_and_130(
+def test_ctrl_c_is_one_line_and_exit_code_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job_that(raising(KeyboardInterrupt()), monkeypatch)
@@ -207,7 +207,7 @@ def test_ctrl_c_is_one_line_and_130(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_said_plainly(
+def test_a_full_disk_is_reported_plainly(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job_that(write_to_a_full_disk, monkeypatch)
@@ -228,7 +228,7 @@ def test_a_bug_keeps_its_traceback(
 
 @pytest.mark.parametrize("words", ["--help", "bench --help"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_a_reader_that_leaves_early_is_no_error(words: str, unbuffered: str, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(words: str, unbuffered: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": unbuffered}
     reader, writer = os.pipe()
     os.close(reader)  # it has left before anything is written
@@ -248,22 +248,22 @@ def test_a_reader_that_leaves_early_is_no_error(words: str, unbuffered: str, tmp
 
 
 @pytest.mark.parametrize("command", cli.COMMANDS)
-def test_the_keys_of_the_short_help_and_of_positional_words_exist(command: str) -> None:
+def test_the_keys_of_the_short_help_and_of_positional_arguments_exist(command: str) -> None:
     about, schema = cli.COMMANDS[command], command_module(command).Config
     assert check_listed(schema, [*about.common, *about.positional]) == []
 
 
-def test_words_with_a_nul_character_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_with_a_nul_character_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", "a\0b"]) == 2
     assert "a word has a NUL character" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["inspect", "--no-such-option"], ["plan"]])
-def test_a_wrong_argument_is_an_exit_code_to_callers_too(words: list[str]) -> None:
+def test_main_returns_the_exit_code_of_a_wrong_argument(words: list[str]) -> None:
     assert cli.main(words) == 2
 
 
-def test_help_of_a_file_command_is_zero_to_callers_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_main_returns_0_for_the_help_of_a_file_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", "--help"]) == 0
     assert "usage: vjepa-world inspect" in capsys.readouterr().out
 
@@ -281,7 +281,7 @@ def test_help_of_a_file_command_is_zero_to_callers_too(capsys: pytest.CaptureFix
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a/b"), "cannot use a/b: Not a directory"),
     ],
 )
-def test_what_the_machine_or_a_path_does_not_allow_is_a_line(
+def test_errors_of_the_system_or_a_path_are_one_line(
     error: Exception, message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job_that(raising(error), monkeypatch)
@@ -310,7 +310,7 @@ def test_closed_streams_end_cleanly(words: str, streams: str, tmp_path: Path) ->
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_standard_output_is_said_plainly(tmp_path: Path) -> None:
+def test_a_full_standard_output_is_reported_plainly(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     done = subprocess.run(
         ["bash", "-c", f"{sys.executable} -m vjepa_world --help > /dev/full"],
@@ -324,7 +324,7 @@ def test_a_full_standard_output_is_said_plainly(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_reader_of_both_streams_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+def test_closed_pipes_of_both_streams_are_not_an_error(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     reader, writer = os.pipe()
     os.close(reader)
@@ -344,7 +344,7 @@ def test_a_reader_of_both_streams_that_leaves_early_is_no_error(tmp_path: Path) 
     assert code == [141, 2, 141]
 
 
-def test_letters_that_a_stream_has_not_are_escaped(tmp_path: Path) -> None:
+def test_characters_that_a_stream_cannot_encode_are_escaped(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     code = "import sys, vjepa_world.system.streams as s; s.open_standard_streams(); print('k\\u00fcche', '\\udcff')"
     done = subprocess.run(

@@ -38,7 +38,7 @@ def record_and_kill(home: Path) -> Path:
     return folder
 
 
-def test_a_killed_recording_goes_on_to_the_identical_dataset(tmp_path: Path) -> None:
+def test_a_killed_recording_resumes_to_the_identical_dataset(tmp_path: Path) -> None:
     folder = record_and_kill(tmp_path)
     finished = finished_shards(folder)
     # A busy machine may let a further shard be finished before the kill arrives, but not all four.
@@ -62,7 +62,7 @@ def test_a_killed_recording_goes_on_to_the_identical_dataset(tmp_path: Path) -> 
     assert run(tmp_path, *WORDS, "name=killed", "resume=true") == 0  # complete already
 
 
-def test_going_on_with_more_episodes_records_them(tmp_path: Path) -> None:
+def test_resuming_with_more_episodes_records_them(tmp_path: Path) -> None:
     """A stopped recording of 3 episodes, asked to go on to 5, must not end as 3 or claim what it has not."""
     few = [word for word in WORDS if not word.startswith("episodes")]
     assert run(tmp_path, *few, "episodes=3", "name=grown") == 0

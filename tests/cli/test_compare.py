@@ -22,7 +22,7 @@ from vjepa_world.training.probe.scene_probes import Question, attentive_errors, 
 SMALL = EncoderConfig(image_size=32, patch_size=8, num_frames=4, embed_dim=24, depth=1, num_heads=2)
 
 
-def test_scenes_are_what_they_are_said_to_be() -> None:
+def test_scenes_have_the_declared_properties() -> None:
     scenes = record_scenes("test", 6, 3, 64)
     again = record_scenes("test", 6, 3, 64)
     assert scenes.clips.shape == (6, FRAMES, 3, 64, 64)
@@ -49,7 +49,7 @@ def code(values: Tensor) -> Tensor:
     return noise.half()
 
 
-def test_probes_read_what_is_there_and_not_what_is_not() -> None:
+def test_probes_predict_only_what_the_features_contain() -> None:
     rng = torch.Generator().manual_seed(1)
     places = torch.randn(600, 2, generator=rng)
     features = code(places)
@@ -68,7 +68,7 @@ def test_probes_read_what_is_there_and_not_what_is_not() -> None:
     assert attentive_errors(side, 4, 2, 2, 0).mean() < 0.3
 
 
-def test_the_attentive_probe_reads_where_a_mark_is() -> None:
+def test_the_attentive_probe_predicts_the_position_of_a_mark() -> None:
     """The mark is the same everywhere: only its place differs, and no token says its place."""
     rng = torch.Generator().manual_seed(2)
     places = torch.randint(16, (600,), generator=rng)
@@ -79,7 +79,7 @@ def test_the_attentive_probe_reads_where_a_mark_is() -> None:
     assert attentive_errors(question, 4, 2, 2, 0).mean() < 0.1  # chance, and without their places, 1.5
 
 
-def test_tokens_are_layer_normed_clips() -> None:
+def test_tokens_are_layer_normed() -> None:
     encoder = untrained_encoder(SMALL, 0)
     clips = torch.randint(0, 256, (3, 4, 3, 32, 32), dtype=torch.uint8)
     found = tokens(encoder, clips).float()
@@ -88,7 +88,7 @@ def test_tokens_are_layer_normed_clips() -> None:
     np.testing.assert_allclose(found.std(-1, correction=0), 1, atol=2e-3)
 
 
-def test_no_encoder_is_lost_behind_another_of_its_name() -> None:
+def test_encoders_of_the_same_name_are_all_listed() -> None:
     named = _named(["a/first", "b/first", "c/second", "d/untrained"])
     assert named == {
         "a/first": "a/first",
@@ -98,7 +98,7 @@ def test_no_encoder_is_lost_behind_another_of_its_name() -> None:
     }
 
 
-def test_the_command_prints_a_table_and_writes_its_figures(
+def test_the_command_prints_a_table_and_writes_its_metrics(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scene_probes, "STEPS", 50)  # it is about the table, not the figures

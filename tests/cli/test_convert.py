@@ -44,7 +44,7 @@ def numbers(path: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_goes_there_and_back_bit_by_bit(kind: str, tmp_path: Path) -> None:
+def test_round_trips_of_every_kind_are_bit_exact(kind: str, tmp_path: Path) -> None:
     formats = KINDS[kind][1]
     source = original = write(tmp_path, kind)
     for number, format_name in enumerate((*formats, "native")):
@@ -57,7 +57,7 @@ def test_every_kind_goes_there_and_back_bit_by_bit(kind: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_inspect_tells_kind_architecture_parameters_and_what_is_unused(
+def test_inspect_prints_kind_architecture_parameters_and_unused_tensors(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, kind)
@@ -82,7 +82,9 @@ def test_which_encoder_is_converted_is_the_callers_choice(tmp_path: Path) -> Non
     assert torch.equal(found["norm.weight"], written["module.backbone.norm.weight"])
 
 
-def test_what_the_file_does_not_tell_can_be_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_information_can_be_given_as_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = meta_files.training(
         meta_files.vjepa2_encoder(48), meta_files.vjepa2_predictor(48, 24), meta_files.BACKBONE
     )
@@ -125,7 +127,7 @@ def test_what_the_file_does_not_tell_can_be_said(tmp_path: Path, capsys: pytest.
         ),
     ],
 )
-def test_what_cannot_be_is_said_and_nothing_written(
+def test_impossible_conversions_are_reported_and_write_nothing(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path, "V-JEPA 2.1")
@@ -180,7 +182,9 @@ def test_converting_takes_at_most_a_fifth_more_memory_than_the_file(tmp_path: Pa
         source = target
 
 
-def test_trajectories_are_known_by_their_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trajectories_are_recognised_by_their_content(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_v21(tmp_path / "old", (4, 3))
     words = ["convert", "old", "new", "--workers", "1"]
     convention = ["position_at=[0,1,2]", "position_unit=mm", "rotation=none", "gripper_at=[3]"]
@@ -242,7 +246,7 @@ def test_a_checkpoint_that_does_not_read_back_is_removed(
     assert run(tmp_path, "convert", source, "new", "--to", "native") == 0
 
 
-def test_a_dangling_link_is_no_new_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dangling_link_is_not_a_free_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path, "V-JEPA 2")
     (tmp_path / "new").symlink_to("nowhere")
     assert run(tmp_path, "convert", source, "new", "--to", "native") == 2

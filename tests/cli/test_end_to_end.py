@@ -56,7 +56,7 @@ def test_collect_records_a_dataset(home: Path) -> None:
     assert result["frames_per_s"] == pytest.approx(14 / result["seconds"])
 
 
-def test_pretrain_leaves_an_encoder_that_finetune_freezes(home: Path) -> None:
+def test_finetune_freezes_the_pretrained_encoder(home: Path) -> None:
     encoder, model = load_encoder(home / ENCODER), load_world_model(home / WORLD_MODEL)
     assert encoder.config.embed_dim == 24
     theirs = model.encoder.state_dict()
@@ -75,7 +75,7 @@ def test_plans_are_bounded_by_the_actions_that_were_recorded(home: Path) -> None
     np.testing.assert_array_equal(model.action_high.numpy(), actions.max(axis=0))
 
 
-def test_evaluate_writes_the_figures_and_a_video(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_writes_metrics_and_a_video(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [f"checkpoint={WORLD_MODEL}", f"controls.untrained={WORLD_MODEL}"]
     assert run(home, *EVALUATE, "name=first", *words) == 0
     folder = home / "runs" / "evaluate" / "first"
@@ -172,7 +172,7 @@ def test_finetune_trains_the_controls(home: Path, encoder: str) -> None:
     assert model.config.encoder_kind == ("pixels" if encoder == "pixels" else "vjepa")
 
 
-def test_training_goes_on_with_resume(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_continues_with_resume(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*PRETRAIN, "name=longer", f"data.path={DATA}"]
     assert run(home, *words) == 0
     assert run(home, *words, "trainer.steps=4") == 2

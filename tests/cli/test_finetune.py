@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cli.commands import COLLECT, FINETUNE, PRETRAIN, run
-from tests.training.processes import begin_all, begin_command, end, succeed
+from tests.training.processes import start_all, start_command, wait, wait_for_success
 from tests.training.tiny import metrics
 from vjepa_world.data.trajectories.convert import ConversionConfig, convert_trajectories
 from vjepa_world.pretrained import load_world_model
@@ -47,7 +47,7 @@ def decoded(home: Path) -> list[float]:
     return losses(home, "decoded")
 
 
-def test_features_are_computed_once_and_found_again(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_features_are_computed_once_and_reused(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert run(home, *WORDS, f"data.path={DATA}", "name=first") == 0
         assert "14 frames are to be computed" in caplog.text
@@ -66,7 +66,7 @@ def test_without_the_cache_the_losses_are_the_same_but_for_rounding(home: Path, 
     assert decoded != losses(home, "cached")
 
 
-def test_augmentation_switches_the_cache_off_and_says_so(
+def test_augmentation_disables_the_cache_with_a_note(
     home: Path, decoded: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     words = [*WORDS, f"data.path={DATA}", "data.crop_scale=[0.6,0.9]", "data.color_jitter=0.3"]
@@ -171,7 +171,7 @@ def test_an_episode_that_cannot_be_read_is_skipped_and_named(home: Path) -> None
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_draw_the_curve_of_one(home: Path, parallel: str) -> None:
+def test_two_processes_have_the_loss_curve_of_one(home: Path, parallel: str) -> None:
     words = [*WORDS, f"data.path={DATA}", "trainer.batch_size=4", "trainer.steps=6", "trainer.accumulate=2"]
     words += [
         "latents.kind=queries",
@@ -181,7 +181,7 @@ def test_two_processes_draw_the_curve_of_one(home: Path, parallel: str) -> None:
     ]
     words += [f"trainer.parallel={parallel}", "features.root=shared"]
     for world_size in (1, 2):
-        succeed(begin_all([[*words, f"name={parallel}{world_size}"]], home, world_size))
+        wait_for_success(start_all([[*words, f"name={parallel}{world_size}"]], home, world_size))
     one, two = (metrics(home / "runs/finetune" / f"{parallel}{size}") for size in (1, 2))
     for figure in (
         "loss",
@@ -197,7 +197,7 @@ def test_two_processes_draw_the_curve_of_one(home: Path, parallel: str) -> None:
 
 def test_a_batch_that_processes_cannot_share_is_refused(home: Path) -> None:
     words = [*WORDS, f"data.path={DATA}", "trainer.batch_size=3", "name=uneven"]
-    ended = end(begin_command(words, home, world_size=2))
-    assert [one.code for one in ended] == [2, 2]
-    assert "trainer.batch_size 3 cannot be shared by 2 processes" in ended[0].error
+    finished = wait(start_command(words, home, world_size=2))
+    assert [one.code for one in finished] == [2, 2]
+    assert "trainer.batch_size 3 cannot be shared by 2 processes" in finished[0].error
     assert not (home / "runs/finetune/uneven").exists()

@@ -63,7 +63,7 @@ def test_a_corpus_is_described(
         assert part in text
 
 
-def test_what_is_not_there_is_an_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_path_is_an_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in ("{a,c}.tar", "*.webm", "nowhere.parquet"):
         assert run(home, "inspect", path) == 2
     assert "No such file or folder: c.tar" in capsys.readouterr().err
@@ -91,7 +91,7 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_dataset_is_described_with_what_is_wrong(arm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_is_described_with_its_problems(arm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(arm, "inspect", "set", "--convention", "actions=delta") == 0
     text = capsys.readouterr().out
     for part in (
@@ -116,7 +116,7 @@ def test_a_dataset_is_described_with_what_is_wrong(arm: Path, capsys: pytest.Cap
         )  # there are frames in it
 
 
-def test_a_picture_that_cannot_be_written_takes_nothing_away_of_the_description(
+def test_a_failed_plot_leaves_the_description_complete(
     arm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "runs").touch()  # as where nothing may be written
@@ -134,7 +134,7 @@ def test_a_picture_that_cannot_be_written_takes_nothing_away_of_the_description(
     assert "error: Cannot write runs/a.png" in said.err
 
 
-def test_what_is_declared_rightly_is_found_right(arm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_correct_declaration_has_no_findings(arm: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--convention", "position_unit=mm", "angle_unit=deg", "actions=delta", "--json"]
     assert run(arm, "inspect", "set", *words, "--picture", "pictures/two.png", "--episode", "2") == 0
     found = json.loads(capsys.readouterr().out)
@@ -169,21 +169,19 @@ def test_what_is_declared_rightly_is_found_right(arm: Path, capsys: pytest.Captu
         (["--weights", "encoder"], "weights is about a checkpoint"),
     ],
 )
-def test_wrong_words_about_a_dataset_are_errors(
+def test_wrong_dataset_options_are_errors(
     arm: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(arm, "inspect", "set", *words) == 2
     assert message in capsys.readouterr().err
 
 
-def test_words_about_datasets_are_refused_elsewhere(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dataset_options_are_refused_for_other_inputs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(home, "inspect", "images", "--json", "--checks", "3") == 2
     assert "checks, json are about trajectories, and images holds none" in capsys.readouterr().err
 
 
-def test_nothing_is_wrong_with_what_the_simulator_records(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_simulated_datasets_have_no_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path, "collect", "name=sim", "episodes=4", "steps=24", "workers=1", *ENV) == 0
     capsys.readouterr()
     words = ["--convention", "actions=delta", "--json", "--no-picture"]

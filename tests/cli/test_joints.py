@@ -84,7 +84,7 @@ def test_the_checkpoint_keeps_names_units_and_what_actions_are(home: Path) -> No
         assert robot.state_units == robot.action_units == ("deg",) * 6
 
 
-def test_targets_are_the_next_joints_and_their_largest_step_is_kept(home: Path) -> None:
+def test_targets_are_the_next_joints_and_their_largest_step_is_stored(home: Path) -> None:
     model = model_of(home, "target")
     assert model.action_type == "absolute"
     episodes = [joint_episode(index) for index in trained_on(home, "target")]
@@ -96,7 +96,7 @@ def test_targets_are_the_next_joints_and_their_largest_step_is_kept(home: Path) 
     np.testing.assert_allclose(model.action_step.numpy(), np.abs(steps).max(axis=0), atol=1e-4)
 
 
-def test_derived_actions_are_changes_of_joints_and_no_metres(home: Path) -> None:
+def test_derived_actions_are_joint_changes_in_joint_units(home: Path) -> None:
     model = model_of(home, "delta")
     assert model.action_type == "delta"
     assert model.action_step is None
@@ -126,7 +126,7 @@ def evaluated(home: Path, name: str, *words: str, checkpoint: str = "") -> dict[
 
 
 @pytest.mark.parametrize("name", ["target", "delta"])
-def test_no_motion_is_where_the_joints_are(home: Path, name: str) -> None:
+def test_the_no_motion_target_is_the_current_joint_state(home: Path, name: str) -> None:
     actions = {"target": "target", "delta": "derived"}[name]
     words = ["data.convention.joint_units=deg", f"data.convention.actions={actions}"]
     result = evaluated(home, name, *words)
@@ -203,7 +203,7 @@ def test_next_joints_may_be_the_targets(home: Path) -> None:
     assert float(model.action_step[0]) == pytest.approx(two, abs=1e-4)
 
 
-def test_a_converted_copy_keeps_the_joints_and_is_known_again(home: Path) -> None:
+def test_a_converted_copy_keeps_the_joints_and_is_recognised(home: Path) -> None:
     words = ["--convention", "joint_units=deg", "actions=derived"]
     assert run(home, "convert", "arm", "copy", *words) == 0
     declared = json.loads((home / "copy" / "meta" / "vjepa_world.json").read_text())["convention"]
@@ -237,7 +237,7 @@ def test_the_size_of_targets_is_not_penalised(home: Path, capsys: pytest.Capture
     assert "are targets, whose size is not a motion" in capsys.readouterr().err
 
 
-def test_where_states_cannot_be_advanced_one_step_is_judged(tmp_path: Path) -> None:
+def test_without_a_state_rule_only_one_step_is_evaluated(tmp_path: Path) -> None:
     names = ("joint_1", "joint_2", "joint_3")
     spec = DatasetSpec(
         fps=FPS,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.training.corpora import SMALL, write_corpus
-from tests.training.processes import begin_command, end, kill, succeed, when
+from tests.training.processes import kill, start_command, wait, wait_for_success, wait_until
 from tests.training.tiny import metrics
 from vjepa_world.pretrained import load_encoder
 from vjepa_world.pretrained.native import checkpoint_steps
@@ -70,27 +70,27 @@ def live_and_die(home: Path, name: str, draw: random.Random, steps: int) -> bool
     """Begin or go on, and be killed after a random step or in the middle of a save; return whether in a save."""
     run = run_of(home, name)
     resume = ["resume=true"] if run.exists() else []
-    [process] = started = begin_command([*JOB, f"name={name}", f"trainer.steps={steps}", *resume], home)
+    [process] = started = start_command([*JOB, f"name={name}", f"trainer.steps={steps}", *resume], home)
     before = logged(run)
     aim = before + draw.randint(1, 2 * EVERY)
     met = draw.random() < 0.5
-    assert when(lambda: before > logged(run) or logged(run) >= aim, process), end(started)[0].error
-    if met and when(lambda: saving(run), process):
+    assert wait_until(lambda: before > logged(run) or logged(run) >= aim, process), wait(started)[0].error
+    if met and wait_until(lambda: saving(run), process):
         time.sleep(draw.uniform(0, 0.02))
     kill(process, signal.SIGKILL)
-    assert end(started)[0].code == -signal.SIGKILL
+    assert wait(started)[0].code == -signal.SIGKILL
     return saving(run)
 
 
 def compare(home: Path, kills: int, steps: int, least_in_a_save: int) -> None:
     write_corpus(home)
-    succeed(begin_command([*JOB, "name=straight", f"trainer.steps={steps}"], home))
+    wait_for_success(start_command([*JOB, "name=straight", f"trainer.steps={steps}"], home))
     draw, in_a_save, count = random.Random(0), 0, 0
     while count < kills or in_a_save < least_in_a_save:
         in_a_save += live_and_die(home, "killed", draw, steps)
         assert_nothing_half(run_of(home, "killed"))
         count += 1
-    succeed(begin_command([*JOB, "name=killed", f"trainer.steps={steps}", "resume=true"], home))
+    wait_for_success(start_command([*JOB, "name=killed", f"trainer.steps={steps}", "resume=true"], home))
     straight, killed = run_of(home, "straight"), run_of(home, "killed")
     assert [line["step"] for line in metrics(killed)] == list(range(steps))
     assert metrics(killed) == metrics(straight)  # nine digits, which tell float32 numbers apart
@@ -102,10 +102,10 @@ def compare(home: Path, kills: int, steps: int, least_in_a_save: int) -> None:
     assert not saving(killed)
 
 
-def test_killed_three_times_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_run_killed_three_times_is_bit_identical(tmp_path: Path) -> None:
     compare(tmp_path, kills=3, steps=60, least_in_a_save=1)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_a_run_ends_with_the_same_bits(tmp_path: Path) -> None:
+def test_a_run_killed_twenty_times_is_bit_identical(tmp_path: Path) -> None:
     compare(tmp_path, kills=20, steps=200, least_in_a_save=5)

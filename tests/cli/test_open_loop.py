@@ -80,7 +80,7 @@ def result_of(home: Path, name: str) -> dict[str, object]:
     return found
 
 
-def test_an_unknown_dataset_is_taken_whole_and_that_is_said(
+def test_an_unknown_dataset_is_used_completely_with_a_note(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(home, *OPEN_LOOP, "checkpoint=plain", "name=whole") == 0
@@ -102,7 +102,7 @@ def test_an_unknown_dataset_is_taken_whole_and_that_is_said(
     assert page.count('<table class="images">') == 1
 
 
-def test_only_the_held_out_episodes_are_taken(home: Path) -> None:
+def test_only_held_out_episodes_are_used(home: Path) -> None:
     assert run(home, *OPEN_LOOP, "checkpoint=drawing", "name=held_out") == 0
     result = result_of(home, "held_out")
     assert (result["episodes"], result["windows"]) == (1, 3)
@@ -177,7 +177,7 @@ def test_videos_that_cannot_be_decoded_stop_it(
         (["mode=open_loop"], r"unknown key 'mode'; allowed: .*name, .*and \d+ more \(see --help-all\)"),
     ],
 )
-def test_what_cannot_be_is_said(
+def test_impossible_options_are_reported(
     home: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert run(home, *OPEN_LOOP, "checkpoint=plain", "name=refused", *words) == 2
@@ -186,7 +186,7 @@ def test_what_cannot_be_is_said(
     assert not (home / "runs" / "evaluate_open_loop" / "refused").exists()
 
 
-def test_a_correction_turns_what_is_planned(home: Path) -> None:
+def test_a_correction_rotates_the_planned_actions(home: Path) -> None:
     """The fitted angle is what is left to turn: less by what was turned already, where no bound cuts in."""
     words = [*OPEN_LOOP, "checkpoint=plain", "data.windows=9"]
     assert run(home, *words, "name=straight") == 0

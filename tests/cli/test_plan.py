@@ -121,7 +121,7 @@ def test_a_deadline_ends_the_search_early(home: Path, capsys: pytest.CaptureFixt
         (["--planner.num-samples", "0"], r"'planner.num_samples' got 0, expected a number from 1 to"),
     ],
 )
-def test_bad_words_are_named(
+def test_wrong_arguments_are_reported(
     home: Path, capsys: pytest.CaptureFixture[str], more: list[str], message: str
 ) -> None:
     (home / "pages").mkdir(exist_ok=True)
@@ -137,9 +137,7 @@ def test_an_unknown_planner_is_refused_with_those_known(
     assert re.search("unknown planner 'cma'; .*cem.*icem.*random", capsys.readouterr().err)
 
 
-def test_a_bad_page_is_refused_before_anything_is_read(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_html_path_is_refused_at_once(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "pages").mkdir(exist_ok=True)
     wanted = ["plan", "--image", "none.png", "--goal", "none.png", "--state", "0", "--html", "pages"]
     assert run(home, *wanted) == 2
@@ -154,7 +152,7 @@ def test_numbers_of_the_state_may_be_small_and_negative() -> None:
     assert config.seed == 3
 
 
-def test_a_state_in_other_units_is_warned_of_by_name(
+def test_a_state_in_other_units_gives_a_warning_with_its_name(
     home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert "warnings" not in planned(home, capsys)
@@ -168,7 +166,7 @@ def test_a_state_in_other_units_is_warned_of_by_name(
     assert warning in caplog.text
 
 
-def test_a_picture_unlike_those_of_training_is_warned_of(
+def test_an_image_unlike_those_of_training_gives_a_warning(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGB", (128, 128)).save(home / "black.png")
@@ -180,7 +178,7 @@ def test_a_picture_unlike_those_of_training_is_warned_of(
 
 
 @pytest.mark.parametrize(("count", "code"), [(1, 2), (2, 0), (3, 2)])
-def test_a_model_of_two_views_takes_two_pictures(
+def test_a_model_of_two_views_needs_two_images(
     home: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], count: int, code: int
 ) -> None:
     model = tiny_model(views=2)

@@ -35,7 +35,7 @@ def printed(capsys: pytest.CaptureFixture[str], command: str, *words: str) -> st
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_printed_is_read_again(
+def test_the_printed_config_can_be_read(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -65,7 +65,7 @@ def test_the_defaults_of_the_help_are_those_that_are_composed(command: str) -> N
     }
 
 
-def test_a_file_lies_between_the_groups_and_the_words(tmp_path: Path) -> None:
+def test_a_config_file_overrides_groups_and_is_overridden_by_arguments(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("planner:\n  kind: icem\n  num_elites: 6\nepisodes: 7\nenv:\n  max_steps: 9\n")
     config = config_of("evaluate", [], file=file)
@@ -95,13 +95,13 @@ def test_a_file_lies_between_the_groups_and_the_words(tmp_path: Path) -> None:
         ("episodes: 3", ["recipe=x"], r"unknown key 'recipe'"),
     ],
 )
-def test_a_wrong_file_is_named(tmp_path: Path, text: str, words: list[str], message: str) -> None:
+def test_a_wrong_config_file_is_reported(tmp_path: Path, text: str, words: list[str], message: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         config_of("evaluate", words, file=tmp_path / "mine.yaml")
 
 
-def test_a_recipe_is_not_laid_under_a_file(tmp_path: Path) -> None:
+def test_a_recipe_cannot_be_combined_with_a_config_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("seed: 1")
     with pytest.raises(
         ConfigError, match=r"recipe= is given with the file .*mine.yaml, whose keys would replace"
@@ -109,7 +109,7 @@ def test_a_recipe_is_not_laid_under_a_file(tmp_path: Path) -> None:
         config_of("pretrain", ["data.path=x", "recipe=small_cpu"], file=tmp_path / "mine.yaml")
 
 
-def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_config_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "--config", "nowhere.yaml"]) == 2
     assert re.search("nowhere.yaml is not readable", capsys.readouterr().err)
     assert main(["evaluate", "--config"]) == 2

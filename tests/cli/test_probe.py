@@ -94,7 +94,7 @@ def result(home: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def test_classes_of_videos_are_told_apart(home: Path) -> None:
+def test_classes_of_videos_are_predicted(home: Path) -> None:
     found = result(home, "motion")
     assert found["labels"] == ["cold", "warm"]
     assert found["videos"] == {"train": 22, "val": 6, "test": 12}
@@ -106,7 +106,7 @@ def test_classes_of_videos_are_told_apart(home: Path) -> None:
     assert (found["chosen"]["lr"], found["chosen"]["weight_decay"]) in tried
 
 
-def test_a_position_is_read_off_the_picture(home: Path) -> None:
+def test_a_position_is_predicted_from_the_image(home: Path) -> None:
     found = result(home, "place")
     assert found["labels"] == ["x", "y"]
     assert found["episodes"] == {"train": 22, "val": 6, "test": 12}
@@ -117,7 +117,7 @@ def test_a_position_is_read_off_the_picture(home: Path) -> None:
     assert set(test["absolute_error"]) == {"x", "y"}
 
 
-def test_a_run_leaves_its_settings_its_log_and_the_probe(home: Path) -> None:
+def test_a_run_folder_has_settings_log_and_probe(home: Path) -> None:
     folder = home / "runs" / "probe" / "motion"
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert {"loss_lr0.003_wd0.01", "val_accuracy_lr0.01_wd0.01"} <= set(lines[-1])
@@ -148,7 +148,7 @@ def test_predict_names_the_class_of_a_new_video(home: Path, capsys: pytest.Captu
     assert re.match(r" [01]\.\d{4}  cold\n 0\.\d{4}  warm\n$", capsys.readouterr().out)
 
 
-def test_predict_takes_a_classifier_with_its_own_encoder(
+def test_predict_accepts_a_classifier_with_its_own_encoder(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As transformers' are: one checkpoint, which does not tell what its encoder was shown."""
@@ -159,7 +159,7 @@ def test_predict_takes_a_classifier_with_its_own_encoder(
     assert answer["prediction"][0]["label"] == "cold"
 
 
-def test_predict_reads_the_place_in_a_new_video(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_returns_the_position_in_a_new_video(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grey, white = np.full(3, 60), np.full(3, 220)
     places = [(0.1, 0.5), (0.5, 0.5), (0.9, 0.5)]
     frames = [field_with_square(grey, white, *place) for place in places for _ in range(FRAMES)]
@@ -172,7 +172,7 @@ def test_predict_reads_the_place_in_a_new_video(home: Path, capsys: pytest.Captu
     assert found[0, 0] < found[1, 0] < found[2, 0]
 
 
-def test_a_list_of_videos_uses_the_features_that_are_there(home: Path) -> None:
+def test_a_list_of_videos_uses_cached_features(home: Path) -> None:
     """The same videos in the same order: what is different is only where the labels come from."""
     with open(home / "list.csv", "w", newline="") as stream:
         rows = csv.writer(stream)
@@ -190,7 +190,7 @@ def test_a_list_of_videos_uses_the_features_that_are_there(home: Path) -> None:
     assert load_probe(home / "runs" / "probe" / "linear").clips == 2
 
 
-def test_a_finished_run_goes_on_for_longer(home: Path) -> None:
+def test_a_finished_run_can_be_continued(home: Path) -> None:
     words = ["name=twice", "data.path=videos", "encoder=encoder"]
     assert run(home, *CLASSIFY, *words, "trainer.steps=4") == 0
     assert run(home, *CLASSIFY, *words, "trainer.steps=4", "resume=true") == 0
@@ -199,7 +199,7 @@ def test_a_finished_run_goes_on_for_longer(home: Path) -> None:
     assert steps == ["step_00000004", "step_00000006"]
 
 
-def test_another_encoder_is_noticed(
+def test_another_encoder_is_detected(
     home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     save_pretrained(untrained_encoder(ENCODER, seed=1), home / "other")
@@ -294,7 +294,7 @@ def test_what_cannot_be_predicted_is_named(
     assert message in capsys.readouterr().err
 
 
-def test_a_probe_whose_encoder_is_gone_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_encoder_of_a_probe_is_reported(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     moved = home / "elsewhere"
     moved.mkdir()
     words = [

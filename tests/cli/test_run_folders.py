@@ -25,7 +25,7 @@ def killed(*words: object) -> None:
 
 
 @pytest.mark.parametrize(("command", "folder"), [("evaluate", "evaluate/x"), ("demo", "demo")])
-def test_an_evaluation_that_is_stopped_leaves_no_result_of_other_settings(
+def test_a_stopped_evaluation_leaves_no_result_of_other_settings(
     command: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [command, *EVALUATE[1:], *(["name=x"] if command == "evaluate" else [])]
@@ -41,7 +41,7 @@ def test_an_evaluation_that_is_stopped_leaves_no_result_of_other_settings(
         assert settings(home)["seed"] == 7
 
 
-def test_what_goes_on_refuses_other_settings_and_takes_others(
+def test_resuming_refuses_some_changed_settings_and_accepts_others(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_corpus(tmp_path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.corpora import OBJECTIVES, SMALL, write_corpus
-from tests.training.processes import begin, begin_all, begin_command, end, kill, succeed, when
+from tests.training.processes import kill, start, start_all, start_command, wait, wait_for_success, wait_until
 from tests.training.tiny import metrics
 
 FIGURES = ("loss", "gradient_norm", "target_std")
@@ -42,7 +42,7 @@ def compared(home: Path, cases: dict[str, list[str]]) -> Path:
     write_corpus(home)
     for world_size in (1, 2):
         jobs = [[*job[:1], f"name={name}_{world_size}", *job[2:]] for name, job in cases.items()]
-        succeed(begin_all(jobs, home, world_size))
+        wait_for_success(start_all(jobs, home, world_size))
     return home
 
 
@@ -65,7 +65,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_draw_the_curve_of_one(short: Path, case: str) -> None:
+def test_two_processes_have_the_loss_curve_of_one(short: Path, case: str) -> None:
     for figure in FIGURES:
         one, two = (curve(short, f"{case}_{world_size}", figure) for world_size in (1, 2))
         assert len(one) == 8
@@ -80,7 +80,7 @@ def test_the_curves_of_different_objectives_differ(short: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_draw_the_curve_of_one_for_fifty_steps(tmp_path: Path) -> None:
+def test_two_processes_have_the_loss_curve_of_one_for_fifty_steps(tmp_path: Path) -> None:
     cases = {name: [*job, "trainer.steps=50"] for name, job in CASES.items()}
     compared(tmp_path, cases)
     worst = {name: differences(curve(tmp_path, f"{name}_1"), curve(tmp_path, f"{name}_2")) for name in CASES}
@@ -90,26 +90,26 @@ def test_two_processes_draw_the_curve_of_one_for_fifty_steps(tmp_path: Path) -> 
 def stopped(home: Path, job: list[str], world_size: int, at: int, rank: int) -> None:
     """Begin or continue a run, and ask one of its processes to end once step `at` is logged."""
     log = home / "runs" / "pretrain" / "moved" / "metrics.jsonl"
-    started = begin_command(job, home, world_size)
+    started = start_command(job, home, world_size)
 
     def reached() -> bool:
         return log.is_file() and f'{{"step": {at},' in log.read_text()
 
-    assert when(reached, started[0]), end(started)[0].error
+    assert wait_until(reached, started[0]), wait(started)[0].error
     kill(started[rank], signal.SIGTERM)
-    assert [one.code for one in end(started)] == [130] * world_size
+    assert [one.code for one in wait(started)] == [130] * world_size
 
 
-def test_a_run_moves_between_replicas_shards_and_one_process(tmp_path: Path) -> None:
+def test_a_run_can_be_resumed_with_ddp_fsdp_or_one_process(tmp_path: Path) -> None:
     """Each time it is asked to end in one process, all save the same step, and another number goes on."""
     write_corpus(tmp_path)
     # Checkpoints come from nothing but the requests.
     job = words("moved", "vjepa2_1", "trainer.steps=30", "trainer.checkpoint_every=1000")
-    succeed(begin_command([*job[:1], "name=straight", *job[2:]], tmp_path))
+    wait_for_success(start_command([*job[:1], "name=straight", *job[2:]], tmp_path))
     stopped(tmp_path, job, 2, at=3, rank=1)
     stopped(tmp_path, [*job, "resume=true", "trainer.parallel=fsdp"], 2, at=10, rank=0)
     stopped(tmp_path, [*job, "resume=true"], 1, at=16, rank=0)
-    succeed(begin_command([*job, "resume=true"], tmp_path, world_size=2))
+    wait_for_success(start_command([*job, "resume=true"], tmp_path, world_size=2))
     steps = [line["step"] for line in metrics(tmp_path / "runs/pretrain/moved")]
     assert steps == list(range(30))
     assert differences(curve(tmp_path, "straight"), curve(tmp_path, "moved")) < 1e-4
@@ -117,7 +117,7 @@ def test_a_run_moves_between_replicas_shards_and_one_process(tmp_path: Path) -> 
 
 def run_limited(home: Path, limit_kb: int, world_size: int) -> list[subprocess.Popen[str]]:
     job = words("full", "vjepa2", "trainer.steps=20", "trainer.checkpoint_every=4")
-    return begin(["-m", "vjepa_world", *job], home, world_size, file_limit_kb=limit_kb)
+    return start(["-m", "vjepa_world", *job], home, world_size, file_limit_kb=limit_kb)
 
 
 @pytest.mark.parametrize(
@@ -125,15 +125,13 @@ def run_limited(home: Path, limit_kb: int, world_size: int) -> list[subprocess.P
     [(40, 1), (250, 1), (40, 2)],
     ids=["weights", "state", "weights of two processes"],
 )
-def test_a_disk_that_is_full_stops_training_with_the_reason(
-    tmp_path: Path, limit_kb: int, world_size: int
-) -> None:
+def test_a_full_disk_stops_training_with_the_reason(tmp_path: Path, limit_kb: int, world_size: int) -> None:
     """The first limit is below the size of model.safetensors, the second below that of the training state."""
     write_corpus(tmp_path)
-    ended = end(run_limited(tmp_path, limit_kb, world_size))
-    assert [one.code for one in ended] == [2] * world_size
-    assert "could not write a checkpoint of runs/pretrain/full: " in ended[0].error
-    assert "File too large" in ended[0].error
-    assert "Free some disk space and continue with resume=true" in ended[0].error
+    finished = wait(run_limited(tmp_path, limit_kb, world_size))
+    assert [one.code for one in finished] == [2] * world_size
+    assert "could not write a checkpoint of runs/pretrain/full: " in finished[0].error
+    assert "File too large" in finished[0].error
+    assert "Free some disk space and continue with resume=true" in finished[0].error
     assert list((tmp_path / "runs/pretrain/full/checkpoints").iterdir()) == []
     assert len(metrics(tmp_path / "runs/pretrain/full")) < 20

@@ -121,7 +121,7 @@ def refused(folder: Path, *words: str) -> str:
     return str(caught.value)
 
 
-def test_dataclass_yaml_group_and_command_line_lie_over_one_another(folder: Path) -> None:
+def test_dataclass_yaml_group_and_command_line_override_in_order(folder: Path) -> None:
     config = build(folder, "trainer.steps=500")
     assert config == Config(Data("x"), Model(dim=64, depth=2), Trainer(steps=500, lr=1e-3))
     assert build(folder, "model=tiny").model == Model(dim=128, depth=4)
@@ -129,7 +129,7 @@ def test_dataclass_yaml_group_and_command_line_lie_over_one_another(folder: Path
     assert build(folder, "model.depth=3", "model=tiny").model == Model(dim=128, depth=3)
 
 
-def test_a_command_without_yaml_stands_on_its_dataclass(folder: Path) -> None:
+def test_a_command_without_yaml_uses_its_dataclass(folder: Path) -> None:
     assert compose("other", Config, ["data.path=x"], folder) == Config(Data("x"))
 
 
@@ -155,7 +155,7 @@ def test_a_command_without_yaml_stands_on_its_dataclass(folder: Path) -> None:
         ("model={dim:3}", "model.dim", 3),
     ],
 )
-def test_values_arrive_in_their_type(folder: Path, word: str, key: str, expected: object) -> None:
+def test_values_have_the_declared_type(folder: Path, word: str, key: str, expected: object) -> None:
     got = flatten(build(folder, word))[key]
     assert got == expected
     assert type(got) is type(expected)
@@ -180,13 +180,13 @@ def test_a_text_needs_no_quotes(folder: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_text_is_written_and_read_back_as_it_is(folder: Path, text: str) -> None:
+def test_texts_survive_a_yaml_round_trip(folder: Path, text: str) -> None:
     config = build(folder, f"name={text}")
     assert from_yaml(to_yaml(config), Config) == config
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_a_launcher_reads_the_same_words_as_the_command_line(folder: Path, text: str) -> None:
+def test_a_launcher_parses_arguments_as_the_command_line_does(folder: Path, text: str) -> None:
     [word] = launcher_words("train", Config, [f"name={text}"], sweep=False, config_dir=folder)
     [override] = OverridesParser.create().parse_overrides([word])
     assert not override.is_sweep_override()
@@ -216,7 +216,7 @@ def test_texts_in_a_list_need_no_quotes_either(folder: Path) -> None:
     assert build(folder, "trainer.names=[]").trainer.names == ()
 
 
-def test_a_value_of_any_kind_is_a_text_unless_it_looks_like_something_else(folder: Path) -> None:
+def test_a_value_is_a_string_unless_it_parses_as_another_type(folder: Path) -> None:
     words = ["a=k=v", "b=3", "c=${x}", "d=1e-3", "e=[1,2]", "f=true", "g='3'", "h=null"]
     assert build(folder, *(f"reader.{word}" for word in words)).reader == {
         "a": "k=v", "b": 3, "c": "${x}", "d": 1e-3, "e": [1, 2], "f": True, "g": "3", "h": None
@@ -228,7 +228,7 @@ def test_a_text_may_be_quoted_or_empty(folder: Path) -> None:
     assert build(folder, "name=").name == ""
 
 
-def test_a_reference_of_a_yaml_file_sees_what_was_typed(folder: Path) -> None:
+def test_a_yaml_interpolation_sees_command_line_values(folder: Path) -> None:
     (folder / "train.yaml").write_text("name: run of ${data.path}\n")
     assert compose("train", Config, ["data.path=a$b"], folder).name == "run of a$b"
 
@@ -240,7 +240,7 @@ def test_configurations_are_composed_in_several_threads(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e30", "1" + "0" * 400, "9" * 5000])
-def test_a_number_is_finite_and_of_this_world(folder: Path, value: str) -> None:
+def test_numbers_are_finite_and_not_huge(folder: Path, value: str) -> None:
     for key in ("trainer.lr", "trainer.steps", "trainer.betas", "weights.a", "limit"):
         word = f"{key}=[0.5,{value}]" if key.endswith("betas") else f"{key}={value}"
         assert "got" in refused(folder, word) or "cannot read" in refused(folder, word)
@@ -261,7 +261,7 @@ def test_a_number_out_of_its_range_is_refused(folder: Path, word: str, message: 
     assert message in refused(folder, word)
 
 
-def test_tuples_arrive_as_tuples_and_paths_as_paths(folder: Path) -> None:
+def test_tuples_and_paths_have_their_types(folder: Path) -> None:
     config = build(folder, "trainer.betas=[0.1,0.2]", "data.root=/a")
     assert config.trainer.betas == (0.1, 0.2)
     assert config.data.root == Path("/a")
@@ -302,7 +302,7 @@ def test_tuples_arrive_as_tuples_and_paths_as_paths(folder: Path) -> None:
         ("trainer.steps=0", "'trainer': steps got 0, expected at least 1"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_answered_with_what_to_write(folder: Path, word: str, message: str) -> None:
+def test_a_mistake_is_answered_with_a_correction(folder: Path, word: str, message: str) -> None:
     assert message in refused(folder, word)
 
 
@@ -314,7 +314,7 @@ def test_a_missing_key_is_named_with_an_example_and_its_meaning(folder: Path) ->
         compose("train", Config, ["data.path=???"], folder)
 
 
-def test_what_a_dataclass_raises_itself_comes_through_unchanged(folder: Path) -> None:
+def test_errors_raised_by_a_dataclass_are_unchanged(folder: Path) -> None:
     with pytest.raises(OwnError, match=r"^seed got -1, expected 0 or more$"):
         build(folder, "seed=-1")
 
@@ -335,7 +335,7 @@ def test_yaml_may_refer_to_defaults_of_the_dataclass(folder: Path) -> None:
     assert build(folder).trainer.steps == Model().dim
 
 
-def test_composing_writes_nothing_and_stays_where_it_is(
+def test_composing_writes_nothing_and_keeps_the_working_directory(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = tmp_path_factory.mktemp("here")
@@ -442,7 +442,7 @@ def test_yaml_from_elsewhere_holds_plain_values_or_is_refused(tmp_path: Path, te
         read_yaml_file(tmp_path / "config.yaml")
 
 
-def test_yaml_that_is_no_text_is_refused(tmp_path: Path) -> None:
+def test_yaml_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes(b"a: \xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"config.yaml is not readable .*expected YAML in UTF-8"):
         read_yaml_file(tmp_path / "config.yaml")
@@ -455,6 +455,6 @@ def test_a_path_may_begin_with_a_bracket(path: str) -> None:
     assert compose("pretrain", PretrainConfig, [f"data.path={path}"]).data.path == path
 
 
-def test_of_many_words_the_one_that_cannot_be_read_is_named() -> None:
+def test_the_argument_that_cannot_be_parsed_is_named() -> None:
     with pytest.raises(ConfigError, match=r"cannot read data.sources=\{a: for 'pretrain'"):
         compose("pretrain", PretrainConfig, ["seed=1", "data.sources={a:", "name=x"])

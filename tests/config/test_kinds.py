@@ -196,7 +196,7 @@ class StarConfig(Shape):
     points: int = 5
 
 
-def test_a_kind_that_is_registered_later_is_taken_at_once(
+def test_a_kind_that_is_registered_later_is_available_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "unknown shape" in refused(tmp_path, "shape=star")

@@ -12,12 +12,12 @@ from vjepa_world.config import config_root, location
 from vjepa_world.errors import InstallationError
 
 
-def test_a_clone_has_them_at_its_top() -> None:
+def test_a_clone_has_configs_at_its_root() -> None:
     assert config_root() == REPO / "configs"
     assert list(config_root().glob("*.yaml"))
 
 
-def test_a_wheel_has_them_inside_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wheel_has_configs_inside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = tmp_path / "site-packages" / "vjepa_world"
     monkeypatch.setattr(location, "__file__", str(installed / "config" / "location.py"))
     with pytest.raises(InstallationError, match=r"no configuration files in .*vjepa_world/configs"):

@@ -63,7 +63,7 @@ def given(command: str, key: str, value: Any) -> object:
 @pytest.mark.parametrize(
     ("command", "key"), [(command, key) for command in COMMANDS for key in numeric_keys(command)]
 )
-def test_a_key_takes_a_number_or_says_why_not(command: str, key: str) -> None:
+def test_a_key_accepts_a_number_or_reports_the_reason(command: str, key: str) -> None:
     for value in NEVER:
         if value == [1] and "tuple" in str(type_at(base(command)[0], key)):
             continue
@@ -113,7 +113,7 @@ def test_a_number_out_of_its_range_names_its_key_and_the_range(command: str, wor
     ("command", "key"), [(command, key) for command in FILES for key in numeric_keys(command)]
 )
 @pytest.mark.parametrize("value", ["nan", "inf", "1e30", "x", "1" + "0" * 400])
-def test_a_flag_takes_a_number_or_says_why_not(
+def test_a_flag_accepts_a_number_or_reports_the_reason(
     command: str, key: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, f"--{key.replace('_', '-')}={value}"]) == 2

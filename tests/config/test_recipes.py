@@ -56,7 +56,7 @@ def test_the_rates_are_those_published() -> None:
     assert weight_decay(first, 5000) == 0.04
 
 
-def test_words_of_the_command_line_outweigh_a_recipe() -> None:
+def test_command_line_arguments_override_a_recipe() -> None:
     config = config_of("recipe=vjepa2_vitl", "model=vit_tiny", "trainer.steps=5")
     assert (config.model.embed_dim, config.trainer.steps, config.trainer.lr) == (192, 5, 5.25e-4)
 

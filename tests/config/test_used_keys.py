@@ -66,7 +66,7 @@ def composed(command: str, *words: str) -> Any:
         ),
     ],
 )
-def test_a_key_without_a_use_is_refused_and_says_why(words: tuple[str, ...], key: str, why: str) -> None:
+def test_an_unused_key_is_refused_with_the_reason(words: tuple[str, ...], key: str, why: str) -> None:
     with pytest.raises(ConfigError, match=f"^'{key}' is given, and .*{why}.* does not use it; leave it out"):
         composed(*words)
 
@@ -90,7 +90,7 @@ def test_a_key_without_a_use_is_refused_and_says_why(words: tuple[str, ...], key
         ("probe", "encoder=e", "data.path=d", "probe.depth=2"),
     ],
 )
-def test_keys_that_do_something_are_taken(words: tuple[str, ...]) -> None:
+def test_used_keys_are_accepted(words: tuple[str, ...]) -> None:
     composed(*words)
 
 

@@ -35,7 +35,7 @@ def test_the_whole_workspace_is_visited_almost_evenly(wandering: tuple[np.ndarra
     assert corners.min() > 0.4
 
 
-def test_actions_use_their_range_and_last(wandering: tuple[np.ndarray, np.ndarray]) -> None:
+def test_exploration_actions_use_their_range_and_persist(wandering: tuple[np.ndarray, np.ndarray]) -> None:
     _, actions = wandering
     moves = actions[:, :3].reshape(150, 40, 3)
     assert np.abs(moves).max() == pytest.approx(0.075)
@@ -45,7 +45,9 @@ def test_actions_use_their_range_and_last(wandering: tuple[np.ndarray, np.ndarra
     assert 0.3 < np.corrcoef(now, following)[0, 1] < 0.8
 
 
-def test_only_xyz_moves_unless_asked(env: ReachEnv, wandering: tuple[np.ndarray, np.ndarray]) -> None:
+def test_exploration_moves_only_xyz_by_default(
+    env: ReachEnv, wandering: tuple[np.ndarray, np.ndarray]
+) -> None:
     _, actions = wandering
     assert not actions[:, 3:].any()
     explorer = Explorer(np.random.default_rng(0), env.action_space, rotation_scale=0.5, closure_scale=1.0)

@@ -86,7 +86,9 @@ def test_rotation_error_carries_one_rotation_to_the_other() -> None:
     np.testing.assert_allclose(rodrigues @ first, second, atol=1e-9)
 
 
-def test_inverse_undoes_forward_all_over_the_workspace(kinematics: Kinematics) -> None:
+def test_inverse_kinematics_inverts_forward_kinematics_in_the_complete_workspace(
+    kinematics: Kinematics,
+) -> None:
     rng = np.random.default_rng(2)
     corners = np.stack(np.meshgrid(*zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)), -1).reshape(-1, 3)
     inside = rng.uniform(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, (60, 3))

@@ -40,7 +40,7 @@ def towards(env: ReachEnv, position: np.ndarray, target: np.ndarray) -> np.ndarr
 
 
 @pytest.mark.parametrize("variation", ["train", "test", "none"])
-def test_gymnasium_finds_no_fault(variation: str) -> None:
+def test_gymnasiums_environment_checker_passes(variation: str) -> None:
     made = gymnasium.make(REACH_ID, variation=variation, render_mode="rgb_array").unwrapped
     with warnings.catch_warnings(record=True) as raised:
         warnings.simplefilter("always")
@@ -51,7 +51,7 @@ def test_gymnasium_finds_no_fault(variation: str) -> None:
     made.close()
 
 
-def test_same_seed_same_course_whatever_was_played_before(env: ReachEnv) -> None:
+def test_the_same_seed_gives_the_same_trajectory_after_any_history(env: ReachEnv) -> None:
     first = play(env, 5)
     for other in (6, 7, 8):
         play(env, other, steps=3)
@@ -62,7 +62,7 @@ def test_same_seed_same_course_whatever_was_played_before(env: ReachEnv) -> None
     assert play(env, 6) != first
 
 
-def test_unseeded_resets_go_on_with_the_same_generator(env: ReachEnv) -> None:
+def test_unseeded_resets_continue_the_same_generator(env: ReachEnv) -> None:
     def three() -> list[float]:
         return [env.reset(seed=11)[1]["distance"]] + [env.reset()[1]["distance"] for _ in range(2)]
 
@@ -84,7 +84,7 @@ def test_nothing_returned_shares_memory_with_the_environment(env: ReachEnv) -> N
     assert env.step(np.zeros(7, np.float32))[0]["state"][0] > 0.3
 
 
-def test_two_environments_in_one_process_do_not_disturb_each_other() -> None:
+def test_two_environments_in_one_process_are_independent() -> None:
     first, second = ReachEnv(), ReachEnv(variation="test", image_size=64)
     alone = play(first, 3, steps=2)
     play(second, 3, steps=2)
@@ -115,7 +115,7 @@ def test_limits_hold_under_random_and_adversarial_actions(env: ReachEnv, kind: s
             assert env.observation_space.contains(observation)
 
 
-def test_the_hand_goes_where_it_is_told(env: ReachEnv) -> None:
+def test_the_end_effector_reaches_the_commanded_pose(env: ReachEnv) -> None:
     errors = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
@@ -142,7 +142,7 @@ def test_commanded_position_is_start_plus_delta_within_the_workspace(env: ReachE
     assert info["commanded_position"][2] == WORKSPACE_LOW_M[2]
 
 
-def test_at_rest_the_arm_stays(env: ReachEnv) -> None:
+def test_zero_actions_hold_the_arm_still(env: ReachEnv) -> None:
     for seed in range(4):
         observation, _ = env.reset(seed=seed)
         start = observation["state"].copy()
@@ -178,7 +178,7 @@ def test_goal_image_is_what_the_camera_sees_at_the_goal(env: ReachEnv) -> None:
         assert difference < 0.15 * away
 
 
-def test_given_states_are_taken(env: ReachEnv) -> None:
+def test_reset_uses_given_states(env: ReachEnv) -> None:
     goal = np.array([0.4, 0.2, 0.1, np.pi, 0.0, 0.1, 0.5])
     start = np.array([0.6, -0.2, 0.3, np.pi, 0.0, -0.1, 0.1])
     observation, info = env.reset(seed=0, options={"goal_state": goal, "start_state": start})
@@ -190,7 +190,7 @@ def test_given_states_are_taken(env: ReachEnv) -> None:
     assert info["solved_at_reset"]
 
 
-def test_a_measured_state_can_be_given_back(env: ReachEnv) -> None:
+def test_reset_accepts_a_measured_state(env: ReachEnv) -> None:
     for seed in range(10):
         _, info = env.reset(seed=seed)
         _, again = env.reset(seed=seed + 100, options={"goal_state": info["goal_state"]})
@@ -210,7 +210,7 @@ def test_reward_success_and_truncation() -> None:
     env.close()
 
 
-def test_actions_out_of_bounds_are_clipped_and_say_so(env: ReachEnv) -> None:
+def test_actions_out_of_bounds_are_clipped_and_reported(env: ReachEnv) -> None:
     wide, narrow = np.array([9.0, 0, 0, 0, 0, 0, 0]), np.array([STEP_M, 0, 0, 0, 0, 0, 0])
     start = {"start_state": np.array([0.4, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])}
     env.reset(seed=0, options=start)
@@ -369,7 +369,7 @@ def test_fixed_camera_stays_while_the_jittered_one_moves() -> None:
     assert len(cameras("jittered")) == 4
 
 
-def test_everything_else_of_a_seed_is_the_same_with_either_camera() -> None:
+def test_the_scene_of_a_seed_does_not_depend_on_the_camera() -> None:
     fixed, jittered = ReachEnv(camera="fixed"), ReachEnv(camera="jittered")
     (_, first), (_, second) = fixed.reset(seed=3), jittered.reset(seed=3)
     np.testing.assert_array_equal(first["goal_state"], second["goal_state"])
@@ -422,7 +422,7 @@ def test_missing_opengl_is_a_clear_error() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="these back ends are Linux's")
 @pytest.mark.parametrize("backend", ["foo", "osmesa", "glfw"])
-def test_a_back_end_that_is_none_or_not_there_is_a_clear_error(backend: str) -> None:
+def test_an_unknown_or_missing_opengl_back_end_is_a_clear_error(backend: str) -> None:
     """A machine that has OSMesa, or a display that glfw finds, renders instead."""
     code = (
         "import importlib, sys\n"
@@ -449,13 +449,13 @@ def test_an_invalid_back_end_is_a_line_and_exit_code_two() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
-def test_an_empty_back_end_is_none_chosen() -> None:
+def test_an_empty_back_end_variable_counts_as_unset() -> None:
     done = run_python("import envs; envs.ReachEnv(image_size=32).reset(seed=0); print('ok')", MUJOCO_GL="")
     assert done.stdout.strip() == "ok", done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
-def test_headless_linux_renders_by_egl_unless_told_otherwise() -> None:
+def test_headless_linux_renders_with_egl_by_default() -> None:
     code = "import mujoco, os, envs; envs.ReachEnv().reset(seed=0); print(os.environ['MUJOCO_GL'])"
     done = run_python(code)
     assert done.returncode == 0, done.stderr

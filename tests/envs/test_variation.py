@@ -107,7 +107,7 @@ def test_same_generator_draws_the_same_scene() -> None:
     assert draw(Variation.train(), 20) == draw(Variation.train(), 20)
 
 
-def test_none_draws_one_scene_and_one_start() -> None:
+def test_variation_none_draws_one_scene_and_one_start() -> None:
     scenes = draw(Variation.none(), 20)
     assert all(scene == scenes[0] for scene in scenes)
 

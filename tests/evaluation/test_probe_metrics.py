@@ -8,7 +8,7 @@ import pytest
 from vjepa_world.evaluation.probe_metrics import classification_metrics, regression_metrics
 
 
-def test_accuracy_beside_the_majority_of_the_training_videos() -> None:
+def test_accuracy_is_compared_with_the_majority_class_of_training() -> None:
     classes = np.array([0] * 15 + [1] * 133)
     predicted = np.where(np.arange(148) < 15, 0, 2)
     found = classification_metrics(predicted, classes, np.array([1, 0, 0]), ("a", "b", "c"))
@@ -19,7 +19,7 @@ def test_accuracy_beside_the_majority_of_the_training_videos() -> None:
     assert found["baseline"]["accuracy"] == 15 / 148
 
 
-def test_errors_beside_the_training_mean() -> None:
+def test_errors_are_compared_with_the_training_mean() -> None:
     targets = np.array([[0.0, 0.0], [3.0, 4.0]])
     found = regression_metrics(
         np.zeros((2, 2)),

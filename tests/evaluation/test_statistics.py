@@ -12,7 +12,7 @@ from vjepa_world.evaluation.statistics import EvaluationError, mean, median, per
     ("successes", "n", "low", "high"),
     [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
 )
-def test_wilson_interval_gives_the_published_figures(successes: int, n: int, low: float, high: float) -> None:
+def test_wilson_interval_gives_the_published_values(successes: int, n: int, low: float, high: float) -> None:
     # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
     assert wilson_interval(successes, n) == pytest.approx((low, high), abs=5.1e-5)
 
@@ -45,7 +45,7 @@ def test_percentiles_interpolate() -> None:
     assert percentiles([4.0, 1.0, 2.0, 3.0], (0, 50, 90, 100)) == pytest.approx([1.0, 2.5, 3.7, 4.0])
 
 
-def test_percentiles_refuse_nothing_and_nan() -> None:
+def test_percentiles_refuse_empty_and_nan_input() -> None:
     with pytest.raises(EvaluationError, match="got 0 values"):
         percentiles([], (50,))
     with pytest.raises(EvaluationError, match="got 2 values, 1 of them not finite"):

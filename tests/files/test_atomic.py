@@ -18,7 +18,7 @@ from vjepa_world.files.atomic import (
 )
 
 
-def test_a_block_that_leaves_no_file_is_no_success(tmp_path: Path) -> None:
+def test_a_block_that_writes_no_file_is_an_error(tmp_path: Path) -> None:
     target = tmp_path / "a.png"
     target.write_bytes(b"before")
     with (
@@ -59,7 +59,7 @@ def test_an_error_of_the_disk_names_the_file_and_leaves_nothing(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-def test_a_text_that_lost_bytes_on_the_disk_is_no_success(
+def test_a_text_that_lost_bytes_on_the_disk_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os.path, "getsize", lambda path: 3)
@@ -68,7 +68,7 @@ def test_a_text_that_lost_bytes_on_the_disk_is_no_success(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_atomically(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     for text in ("old", "new"):
         with atomic_folder(folder) as temporary:

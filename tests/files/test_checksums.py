@@ -36,7 +36,7 @@ def test_the_checksum_is_xxh3(tmp_path: Path) -> None:
     assert file_checksum(tmp_path / "a") == xxh3_64_hexdigest(bytes(range(256)) * 50_000)
 
 
-def test_a_sealed_file_is_whole_and_of_one_form(tmp_path: Path) -> None:
+def test_a_sealed_file_loads_and_is_deterministic(tmp_path: Path) -> None:
     path = sealed(tmp_path / "a")
     assert not is_damaged(path)
     assert all(torch.equal(load_file(path)[name], tensor) for name, tensor in TENSORS.items())
@@ -47,7 +47,7 @@ def test_a_sealed_file_is_whole_and_of_one_form(tmp_path: Path) -> None:
         seal(path)
 
 
-def test_every_byte_counts(tmp_path: Path) -> None:
+def test_a_change_of_any_byte_is_detected(tmp_path: Path) -> None:
     path = sealed(tmp_path / "a")
     data = path.read_bytes()
     start = data.index(b"xxh3=")
@@ -58,7 +58,7 @@ def test_every_byte_counts(tmp_path: Path) -> None:
     assert not is_damaged(path)
 
 
-def test_files_of_others_have_no_checksum(tmp_path: Path) -> None:
+def test_files_of_other_programs_have_no_checksum(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "a")
     flip(tmp_path / "a", -1)
     assert not is_damaged(tmp_path / "a")

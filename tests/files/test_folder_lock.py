@@ -59,7 +59,7 @@ def is_free(folder: Path) -> bool:
         return False
 
 
-def test_a_second_process_is_refused_at_once_and_told_by_whom(tmp_path: Path) -> None:
+def test_a_second_process_is_refused_at_once_with_the_holder_of_the_lock(tmp_path: Path) -> None:
     process = holder(tmp_path)
     begin = time.monotonic()
     with (
@@ -78,7 +78,7 @@ def test_a_second_process_is_refused_at_once_and_told_by_whom(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="no /proc to tell processes apart")
-def test_a_folder_in_use_is_seen_without_taking_its_lock(tmp_path: Path) -> None:
+def test_a_folder_in_use_is_detected_without_taking_its_lock(tmp_path: Path) -> None:
     refuse_visibly_locked(tmp_path)  # nobody's
     process = holder(tmp_path)
     with pytest.raises(FolderInUseError, match=f"in use by process {process.pid}"):
@@ -106,7 +106,7 @@ def test_a_forked_child_does_not_keep_the_lock(tmp_path: Path) -> None:
     assert child.exitcode == 0
 
 
-def test_a_child_that_ends_leaves_its_parent_the_lock(tmp_path: Path) -> None:
+def test_the_parent_keeps_the_lock_when_a_child_exits(tmp_path: Path) -> None:
     with locked_folder(tmp_path):
         child = multiprocessing.get_context("fork").Process(target=int)
         child.start()
@@ -162,9 +162,7 @@ def test_without_locks_the_file_alone_decides(
     assert is_free(tmp_path)
 
 
-def test_a_lock_that_was_removed_in_between_is_taken_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_removed_meanwhile_is_recreated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner removes its file between another one's open and lock: that one must not hold a file without a name."""
     real = fcntl.flock
     calls: list[int] = []

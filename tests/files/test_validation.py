@@ -26,14 +26,14 @@ from vjepa_world.files.validation import (
 @pytest.mark.parametrize(
     "value", [True, "3", 2.5, math.nan, math.inf, None, [3], -1, 8, 10**30, 10**5000, 1e300], ids=short
 )
-def test_what_is_no_whole_number_within_bounds_is_refused(value: object) -> None:
+def test_values_that_are_not_integers_within_bounds_are_refused(value: object) -> None:
     with pytest.raises(
         CheckpointError, match=r"^info.json: rows is .*; expected a whole number from 0 to 7\."
     ):
         whole_number(value, "info.json: rows", most=7, error=CheckpointError)
 
 
-def test_whole_numbers_come_back_as_such() -> None:
+def test_integers_are_returned_unchanged() -> None:
     assert [whole_number(value, "x") for value in (0, 7, 7.0)] == [0, 7, 7]
     assert isinstance(whole_number(7.0, "x"), int)
 
@@ -41,14 +41,14 @@ def test_whole_numbers_come_back_as_such() -> None:
 @pytest.mark.parametrize(
     "value", [False, "1", math.nan, math.inf, -math.inf, None, {}, 0, -3, 10**400, 1e7], ids=short
 )
-def test_what_is_no_rate_is_refused(value: object) -> None:
+def test_invalid_rates_are_refused(value: object) -> None:
     with pytest.raises(
         DataError, match=r"^info.json: fps is .*; expected a number above 0, at most 1e\+06\."
     ):
         rate(value, "info.json: fps")
 
 
-def test_numbers_come_back() -> None:
+def test_numbers_within_bounds_are_returned_unchanged() -> None:
     assert rate(30, "x") == 30.0
     assert finite_number(-2, "x") == -2.0
     with pytest.raises(DataError, match=r"x is 3; expected a number from -1 to 1"):
@@ -75,14 +75,14 @@ def test_numbers_come_back() -> None:
         "x" * 300,
     ],
 )
-def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, name: Any) -> None:
+def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: Any) -> None:
     with pytest.raises(DataError, match=r"^m: camera is "):
         inner_name(name, "m: camera")
     with pytest.raises(DataError, match=r"^m: file is "):
         inner_path(tmp_path, name, "m: file")
 
 
-def test_names_inside_are_taken(tmp_path: Path) -> None:
+def test_names_inside_the_folder_are_accepted(tmp_path: Path) -> None:
     assert inner_name("observation.images/left arm", "x") == "observation.images/left arm"
     assert inner_path(tmp_path, "a/b..c.mp4", "x") == tmp_path / "a" / "b..c.mp4"
 
@@ -101,7 +101,7 @@ def test_texts_lists_and_mappings() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[1]", b"\xff\xfe{", b"[" * 200_000, b'{"a": ' + b"9" * 5000 + b"}"]
 )
-def test_broken_json_is_named(tmp_path: Path, content: bytes) -> None:
+def test_broken_json_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.json (is not readable JSON|holds a list).* Copy it again\."):
         read_json_object(tmp_path / "a.json", again="Copy it again.")

@@ -61,7 +61,7 @@ def slow(predictor: ActionPredictor, features: Tensor, actions: Tensor, states: 
 
 
 @pytest.mark.parametrize(("residual", "context_frames"), [(True, 0), (True, 1), (False, 0)])
-def test_it_is_the_slow_transformer(residual: bool, context_frames: int) -> None:
+def test_forward_equals_the_reference_transformer(residual: bool, context_frames: int) -> None:
     predictor = tiny_predictor(residual, context_frames=context_frames)
     generator = torch.Generator().manual_seed(2)
     actions = torch.randn(50, A, generator=generator) * 0.05 + 0.01
@@ -74,7 +74,7 @@ def test_it_is_the_slow_transformer(residual: bool, context_frames: int) -> None
 
 
 @pytest.mark.parametrize("which", [0, 1, 2], ids=["features", "actions", "states"])
-def test_what_comes_later_does_not_change_what_was_predicted(which: int) -> None:
+def test_predictions_do_not_depend_on_later_frames(which: int) -> None:
     predictor, given = tiny_predictor(), inputs()
     rows = N if which == 0 else 1  # features are flat over time
     before = predictor(*given).unflatten(1, (T, N))
@@ -87,7 +87,7 @@ def test_what_comes_later_does_not_change_what_was_predicted(which: int) -> None
             assert (after[:, later] - before[:, later]).abs().max() > 1e-3
 
 
-def test_a_prediction_from_the_current_frame_alone_knows_no_past() -> None:
+def test_with_one_context_frame_predictions_do_not_depend_on_the_past() -> None:
     predictor = tiny_predictor(context_frames=1)
     features, actions, states = inputs()
     whole = predictor(features, actions, states).unflatten(1, (T, N))

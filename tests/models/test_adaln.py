@@ -66,14 +66,14 @@ def test_a_block_is_the_equation_token_by_token() -> None:
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-9, rtol=1e-9)
 
 
-def test_a_block_begins_as_the_identity_whatever_the_condition() -> None:
+def test_a_block_is_initialised_as_the_identity() -> None:
     torch.manual_seed(0)
     block, x = AdaLNBlock(WIDTH, 2, 2.0), torch.randn(2, T * N, WIDTH)
     assert torch.equal(block(x, None, T, torch.randn(2, T, WIDTH)), x)
 
 
 @pytest.mark.parametrize("residual", [True, False])
-def test_a_new_predictor_knows_nothing_of_actions_yet(residual: bool) -> None:
+def test_an_untrained_predictor_ignores_actions(residual: bool) -> None:
     """With the residual it copies the last frame; without, it is a map of each token alone."""
     model, given = predictor(seed=None, residual=residual), inputs()
     predicted = model(*given)
@@ -104,7 +104,7 @@ def test_the_first_gradients_reach_the_gates_and_then_the_actions() -> None:
 
 
 @pytest.mark.parametrize("context_frames", [0, 1])
-def test_conditions_and_the_past_count_and_the_future_does_not(context_frames: int) -> None:
+def test_predictions_depend_on_conditions_and_past_but_not_on_the_future(context_frames: int) -> None:
     model, given = predictor(context_frames=context_frames), inputs()
     before = model(*given).unflatten(1, (T, N))
     for which in range(3):
@@ -116,7 +116,7 @@ def test_conditions_and_the_past_count_and_the_future_does_not(context_frames: i
         assert torch.equal(after[:, 2], before[:, 2]) == (context_frames == 1)
 
 
-def test_recomputing_changes_no_gradient() -> None:
+def test_activation_checkpointing_changes_no_gradient() -> None:
     gradients = []
     for recompute in (False, True):
         model = predictor().requires_grad_(True)

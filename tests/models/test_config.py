@@ -89,7 +89,7 @@ from vjepa_world.pretrained.architectures import ARCHITECTURES, Architecture
         ),
     ],
 )
-def test_what_cannot_be_built_is_refused(build: Callable[[], object], message: str) -> None:
+def test_configurations_that_cannot_be_built_are_refused(build: Callable[[], object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build()
 

@@ -39,7 +39,7 @@ def test_a_picture_is_as_wide_as_its_views(tokens: tuple[int, int], shape: tuple
     assert 0 <= out.min() <= out.max() <= 1
 
 
-def test_a_token_paints_its_own_patch() -> None:
+def test_a_token_decodes_its_own_patch() -> None:
     """Without blocks that mix them, a change of the token at row 1, column 2 shows at rows 4-7, columns 8-11."""
     decoder = small_decoder().eval()
     decoder.blocks = nn.ModuleList()
@@ -63,7 +63,7 @@ def test_a_patch_has_colours_rows_and_columns_in_that_order() -> None:
     torch.testing.assert_close(out[0], expected.repeat(1, 4, 4))
 
 
-def test_blocks_know_where_tokens_are() -> None:
+def test_decoder_blocks_depend_on_token_positions() -> None:
     """Features of the first token reach the others by their distance: two equal tokens get different patches."""
     decoder = small_decoder().eval()
     generator = torch.Generator().manual_seed(1)
@@ -75,7 +75,7 @@ def test_blocks_know_where_tokens_are() -> None:
     assert (out[:, :, :4, 4:8] - out[:, :, 12:, 12:]).abs().max() > 1e-4
 
 
-def test_pictures_come_back_from_features_of_them() -> None:
+def test_a_decoder_learns_to_reconstruct_images() -> None:
     """Held out: less than a twentieth of the pictures' variance is left, far below what their mean explains."""
     generator = torch.Generator().manual_seed(0)
     encoder = PixelEncoder(EncoderConfig(image_size=16, patch_size=4))
@@ -98,7 +98,7 @@ def test_it_is_small_at_the_default_sizes() -> None:
     assert sum(p.numel() for p in decoder.parameters()) < 600_000
 
 
-def test_a_size_that_the_rows_do_not_divide_is_painted_larger_and_shrunk() -> None:
+def test_an_image_size_not_divisible_by_the_rows_is_decoded_larger_and_resized() -> None:
     """Three rows of 6 pixels are 18, shrunk to 16: a picture of one colour stays so, its thirds stay thirds."""
     decoder = small_decoder(tokens=(3, 3)).eval()
     decoder.blocks = nn.ModuleList()
@@ -114,7 +114,7 @@ def test_a_size_that_the_rows_do_not_divide_is_painted_larger_and_shrunk() -> No
     assert (out[0] - out[7]).abs().min() > 0.05
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_inputs_are_refused() -> None:
     with pytest.raises(ConfigError, match="image_size is 0, which means that there is none"):
         FrameDecoder(DecoderConfig(image_size=0), 12, (4, 4))
     with pytest.raises(ConfigError, match=r"shape \[1, 9, 12\] came to a decoder of \[B, 16, 12\]"):

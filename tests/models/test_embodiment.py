@@ -79,7 +79,7 @@ def test_numbers_of_another_robot_are_refused_by_name() -> None:
         model.robot("car")
 
 
-def test_a_name_that_pytorch_keeps_for_itself_is_refused() -> None:
+def test_a_name_reserved_by_pytorch_is_refused() -> None:
     config = ActionPredictorConfig(embed_dim=24, depth=1, num_heads=2)
     with pytest.raises(ConfigError, match="an embodiment cannot be called 'train'.*choose another name"):
         ActionPredictor(config, D, (2, 2), [EmbodimentConfig(name="train")])
@@ -139,7 +139,7 @@ def test_without_a_head_no_states_are_predicted() -> None:
     assert not any("state_head" in name for name in predictor().state_dict())
 
 
-def test_statistics_of_one_robot_do_not_reach_the_graph() -> None:
+def test_statistics_are_detached_from_the_autograd_graph() -> None:
     robot = Embodiment(CART, 8)
     robot.set_statistics(torch.randn(6, 2, requires_grad=True), torch.randn(6, 5, requires_grad=True))
     assert not robot.action_std.requires_grad and not robot.state_mean.requires_grad

@@ -36,14 +36,14 @@ def slow(encoder: VideoEncoder, video: Tensor, visible: list[int] | None = None)
 
 
 @pytest.mark.parametrize("size", [(24, 24), (16, 32)])
-def test_the_full_forward_is_the_slow_transformer(size: tuple[int, int]) -> None:
+def test_full_forward_equals_the_reference_transformer(size: tuple[int, int]) -> None:
     encoder, video = tiny_encoder(), random_video(2, 4, 3, *size)
     features = encoder(video).double()
     for clip in range(2):
         reference.assert_close(features[clip], slow(encoder, video[clip]))
 
 
-def test_visible_tokens_see_each_other_alone_at_their_true_places() -> None:
+def test_visible_tokens_attend_only_to_each_other_at_their_true_positions() -> None:
     encoder, video = tiny_encoder(), random_video(2, 4, 3, 24, 24)
     visible = torch.tensor([VISIBLE, [0, 3, 4, 10, 12, 16]])
     features = encoder(video, visible).double()
@@ -52,7 +52,7 @@ def test_visible_tokens_see_each_other_alone_at_their_true_places() -> None:
         reference.assert_close(features[clip], expected)
 
 
-def test_seeing_all_tokens_is_the_full_forward_and_their_order_does_not_matter() -> None:
+def test_a_mask_of_all_tokens_in_any_order_equals_the_full_forward() -> None:
     encoder, video = tiny_encoder(), random_video(1, 4, 3, 24, 24)
     order = torch.randperm(18, generator=torch.Generator().manual_seed(0)).unsqueeze(0)
     reference.assert_close(encoder(video, order), encoder(video)[:, order[0]])
@@ -103,7 +103,7 @@ def test_an_untrained_encoder_is_a_function_of_its_seed() -> None:
     assert not any(p.requires_grad for p in first.parameters())
 
 
-def test_the_start_is_vjepa2s() -> None:
+def test_the_initialisation_is_vjepa2s() -> None:
     """Truncated normal of 0.02; what writes to the stream of layer l is divided by sqrt(2 l)."""
     wide = dataclasses.replace(TINY, embed_dim=192, depth=3)
     weights = untrained_encoder(wide, 0).state_dict()
@@ -133,7 +133,7 @@ def test_a_patch_of_pixels_is_one_token_in_row_order() -> None:
         assert not colours[[0, 2]].any()
 
 
-def test_a_token_of_pixels_holds_the_means_of_its_cells() -> None:
+def test_a_pixel_token_contains_the_means_of_its_cells() -> None:
     encoder, video = (
         PixelEncoder(dataclasses.replace(TINY, image_size=32, patch_size=16)),
         random_video(2, 3, 3, 32, 32),

@@ -156,7 +156,7 @@ def test_a_rollout_from_one_frame() -> None:
     check_rollout("V-JEPA 2-AC", batched=True, frames=1)
 
 
-def test_proposals_pictures_and_bounds() -> None:
+def test_proposals_decoded_images_and_bounds() -> None:
     model = world_model()
     with MODE:
         seen = context(model)

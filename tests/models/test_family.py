@@ -66,7 +66,7 @@ def slow_blocks(
 
 
 @pytest.mark.parametrize(("frames", "size"), [(4, (24, 24)), (4, (16, 40)), (1, (24, 32))])
-def test_21_stretches_positions_marks_the_modality_and_has_a_norm_a_level(
+def test_vjepa21_has_stretched_positions_modality_embeddings_and_level_norms(
     frames: int, size: tuple[int, int]
 ) -> None:
     encoder, video = encoder_of(V21), randn(1, frames, 3, *size)
@@ -102,7 +102,7 @@ def test_the_conventions_differ_but_not_for_a_single_frequency() -> None:
     torch.testing.assert_close(alike[0](video), alike[1](video))
 
 
-def test_features_of_layers_come_in_the_order_asked_for_and_masked_alike() -> None:
+def test_layer_features_have_the_requested_order_and_mask() -> None:
     encoder, video = encoder_of(TINY), randn(2, 4, 3, 24, 24)
     first, last = encoder.features(video, (0, 1))
     again = encoder.features(video, (1, 0))
@@ -123,7 +123,7 @@ def test_levels_must_rise_and_end_with_the_last_block(levels: tuple[int, ...]) -
         dataclasses.replace(TINY, levels=levels)
 
 
-def test_sincos_tables_are_written_out() -> None:
+def test_sincos_tables_equal_the_formula() -> None:
     """V-JEPA 1: time, rows, columns, a third of the channels each; I-JEPA: columns and rows, a half each."""
     table = sincos_positions(2, 3, 4, 12).double()
     for token, place in enumerate(reference.grid(2, 3, 4)):
@@ -144,7 +144,7 @@ def test_sincos_tables_are_written_out() -> None:
     assert sincos_positions(2, 2, 2, 16).shape == (8, 16)  # 3 x 6 channels, cut to 16
 
 
-def test_sincos_positions_are_added_before_the_blocks_and_nothing_turns() -> None:
+def test_sincos_positions_are_added_before_the_blocks_without_rope() -> None:
     config = dataclasses.replace(TINY, positions="sincos")
     encoder, video = encoder_of(config), randn(1, 4, 3, 24, 24)
     weights = reference.float64_weights(encoder)
@@ -335,7 +335,7 @@ def modules() -> list[tuple[nn.Module, tuple[Tensor, ...]]]:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["encoder", "action predictor"])
-def test_recomputing_activations_changes_no_gradient(which: int) -> None:
+def test_activation_checkpointing_changes_no_gradient(which: int) -> None:
     module, given = modules()[which]
     module(*given).square().mean().backward()
     plain = [p.grad.clone() for p in module.parameters() if p.grad is not None]
@@ -349,7 +349,7 @@ def test_recomputing_activations_changes_no_gradient(which: int) -> None:
 
 
 @pytest.mark.parametrize("which", ["encoder", "2.1 encoder", "action predictor", "masked predictor"])
-def test_compiling_breaks_no_graph(which: str) -> None:
+def test_compiling_has_no_graph_breaks(which: str) -> None:
     video = randn(1, 4, 3, 24, 24)
     cases: dict[str, tuple[nn.Module, tuple[object, ...]]] = {
         "encoder": (encoder_of(TINY), (video, torch.tensor([[0, 3, 5]]))),

@@ -56,7 +56,7 @@ def test_other_units_are_named(factors: list[float], named: list[str], cause: st
     assert "closure" in warning or factors[6] == 1
 
 
-def test_an_order_that_does_not_fit_has_no_unit_for_its_cause() -> None:
+def test_states_in_another_order_are_not_explained_by_a_unit() -> None:
     [warning] = state_warnings(robot(), POSE[torch.tensor([3, 1, 2, 0, 4, 5, 6])])
     assert "x is 3.1" in warning
     assert "Check its units and the order of its numbers" in warning
@@ -81,7 +81,7 @@ def test_joints_are_called_by_their_names_and_units(unit: str, factor: float, ca
     assert f"Likely cause: {cause}." in warning
 
 
-def test_nan_is_far() -> None:
+def test_nan_counts_as_far_from_the_training_states() -> None:
     assert "y is nan" in state_warnings(robot(), POSE.clone().index_fill_(0, torch.tensor(1), torch.nan))[0]
 
 
@@ -150,7 +150,7 @@ def test_the_least_fitting_view_counts() -> None:
         ({"mean": (0.5, 0.5, 0.5)}, "give all or none"),
     ],
 )
-def test_statistics_that_are_none_are_refused(values: dict[str, tuple[float, ...]], message: str) -> None:
+def test_invalid_statistics_are_refused(values: dict[str, tuple[float, ...]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ImageStatistics(**values)
 

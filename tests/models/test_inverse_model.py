@@ -63,7 +63,7 @@ def test_order_of_frames_steps_and_state_matter() -> None:
         assert (model(*changed, "cart") - out).abs().max() > 1e-4
 
 
-def test_tokens_have_places() -> None:
+def test_tokens_have_positions() -> None:
     """The same patches elsewhere are another scene."""
     model = small_model().eval()
     now, then, state, steps = features(2, 0), features(2, 1), torch.randn(2, 3), torch.tensor([1, 1])
@@ -109,7 +109,7 @@ def test_it_is_small_at_the_default_sizes() -> None:
     assert sum(p.numel() for p in model.parameters()) < 600_000
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_mismatched_inputs_are_refused() -> None:
     model, frame, state, steps = small_model(), features(2, 0), torch.zeros(2, 3), torch.tensor([1, 2])
     with pytest.raises(ConfigError, match=r"embodiment 'kart' has no inverse model; did you mean 'cart'\?"):
         model(frame, frame, state, steps, "kart")
@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_refused() -> None:
             model(frame, frame, state, torch.tensor([1, wrong]), "cart")
 
 
-def test_without_a_horizon_or_an_embodiment_there_is_none() -> None:
+def test_without_a_horizon_or_an_embodiment_there_is_no_inverse_model() -> None:
     with pytest.raises(ConfigError, match=r"horizon 0 for 2 embodiments cannot be built.*or build none"):
         InverseModel(InverseConfig(horizon=0), 12, 16, EMBODIMENTS)
     with pytest.raises(ConfigError, match="for 0 embodiments cannot be built"):

@@ -24,7 +24,7 @@ def frozen(frames: int = 5, views: int = 1, seed: int = 1) -> Tensor:
     return torch.randn(frames, FROZEN * FROZEN * views, WIDTH, generator=generator)
 
 
-def test_views_stand_side_by_side_along_columns() -> None:
+def test_views_are_concatenated_along_columns() -> None:
     """Two views of 2 x 3 tokens: row by row, the first view's columns and then the second's."""
     left = torch.tensor([[[0, 1, 2], [3, 4, 5]]]).reshape(1, 6, 1)
     both = torch.stack([left[0], left[0] + 10])
@@ -46,7 +46,7 @@ def test_tokens_are_as_many_as_queries_and_layer_normed(views: int, depth: int) 
     assert model.reconstruct(tokens).shape == features.shape
 
 
-def test_each_view_is_gathered_from_alone() -> None:
+def test_queries_attend_to_one_view_each() -> None:
     model, features = queries(views=2), frozen(views=2)
     alone = queries(views=1)
     alone.load_state_dict(model.state_dict())
@@ -58,7 +58,7 @@ def test_each_view_is_gathered_from_alone() -> None:
     )
 
 
-def test_a_query_begins_at_the_place_that_it_stands_for() -> None:
+def test_queries_are_initialised_with_the_position_of_their_area() -> None:
     """Of all places of the grid, those of its own quarter are nearest to it."""
     model = queries()
     places = model.places[0].view(FROZEN, FROZEN, -1)
@@ -70,7 +70,7 @@ def test_a_query_begins_at_the_place_that_it_stands_for() -> None:
             assert distance[quarter].max() < distance[~quarter].min()
 
 
-def test_the_map_back_learns_what_the_tokens_can_hold() -> None:
+def test_the_reconstruction_learns_up_to_the_capacity_of_the_tokens() -> None:
     """Frames that differ in three numbers: four tokens can tell them, and after training they do."""
     generator = torch.Generator().manual_seed(2)
     basis = torch.randn(3, FROZEN * FROZEN, WIDTH, generator=generator)
@@ -91,7 +91,7 @@ def test_the_map_back_learns_what_the_tokens_can_hold() -> None:
     assert sum(errors[-10:]) / 10 < 0.35 * errors[0]
 
 
-def test_at_the_start_tokens_tell_frames_apart() -> None:
+def test_untrained_tokens_differ_between_frames() -> None:
     """Queries must not drown what they gather: how much of the tokens' variance is between frames."""
     tokens = queries()(frozen(64))
     assert tokens.var(dim=0).mean() / tokens.var() > 0.05

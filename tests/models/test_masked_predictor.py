@@ -38,7 +38,7 @@ def slow(
     return torch.stack([reference.linear(x, weights, "predictor_proj") for x in normal])
 
 
-def test_it_is_the_slow_transformer_over_context_and_mask_tokens() -> None:
+def test_forward_equals_the_reference_transformer_over_context_and_mask_tokens() -> None:
     predictor = tiny_predictor()
     for mask in range(2):
         predicted = predictor(features(), CONTEXT, TARGET, GRID, mask).double()
@@ -56,7 +56,7 @@ def test_permuted_targets_are_permuted_predictions() -> None:
     assert (straight[:, 0] - straight[:, 1]).abs().max() > 1e-2
 
 
-def test_the_order_of_the_context_does_not_matter_but_its_places_do() -> None:
+def test_the_order_of_the_context_does_not_matter_but_its_positions_do() -> None:
     predictor, order = tiny_predictor(), [4, 2, 0, 1, 3]
     straight = predictor(features(), CONTEXT, TARGET, GRID, 0)
     permuted = predictor(features()[:, order], CONTEXT[:, order], TARGET, GRID, 0)

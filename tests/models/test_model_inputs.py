@@ -68,7 +68,7 @@ WRONG_FRAMES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", WRONG_FRAMES)
-def test_frames_that_are_none_are_refused_wherever_they_come_in(kind: str) -> None:
+def test_invalid_frames_are_refused_by_every_entry_point(kind: str) -> None:
     model = tiny_model()
     spoil, message = WRONG_FRAMES[kind]
     with pytest.raises(ConfigError, match=message):
@@ -81,13 +81,13 @@ def test_frames_that_are_none_are_refused_wherever_they_come_in(kind: str) -> No
 @pytest.mark.parametrize(
     "kind", [k for k in WRONG_FRAMES if k not in ("no batch", "an axis more", "no pixels")]
 )
-def test_normalisation_takes_bytes_alone(kind: str) -> None:
+def test_normalisation_accepts_uint8_only(kind: str) -> None:
     spoil, message = WRONG_FRAMES[kind]
     with pytest.raises(ConfigError, match=message):
         normalize_video(spoil(FRAMES))
 
 
-def test_what_the_error_says_to_do_gives_the_same_features() -> None:
+def test_the_fix_that_the_error_suggests_gives_the_same_features() -> None:
     model = tiny_model()
     expected, scaled = model.encode_goal(FRAMES[0]), FRAMES[0].float() / 255
     for put_right in (
@@ -98,7 +98,7 @@ def test_what_the_error_says_to_do_gives_the_same_features() -> None:
         assert torch.equal(model.encode_goal(put_right), expected)
 
 
-def test_no_frame_is_refused() -> None:
+def test_zero_frames_are_refused() -> None:
     with pytest.raises(ConfigError, match="hold no picture"):
         tiny_model().encode(FRAMES[:, :0], STATES[:, :0])
 
@@ -133,7 +133,7 @@ def test_one_cameras_picture_is_not_cut_into_two_views(size: tuple[int, int]) ->
         ({"extrinsics": torch.zeros(1, 2, 6)}, "takes no extrinsics"),
     ],
 )
-def test_numbers_that_are_none_are_refused(given: dict[str, Any], message: str) -> None:
+def test_invalid_states_actions_and_extrinsics_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_model().encode(**{"frames": FRAMES, "states": STATES, **given})
 
@@ -164,7 +164,7 @@ def test_states_and_actions_may_have_any_format(dtype: torch.dtype) -> None:
         ([[[[0.0] * 7]]], "actions came as builtins.list"),
     ],
 )
-def test_actions_that_are_none_are_refused(actions: Any, message: str) -> None:
+def test_invalid_actions_are_refused(actions: Any, message: str) -> None:
     model = tiny_model()
     seen = model.encode(FRAMES, STATES)
     for roll in (model.rollout, model.rollout_with_states):
@@ -205,7 +205,7 @@ def test_models_of_every_format_imagine_and_keep_graphs(kind: str, dtype: torch.
 
 
 @pytest.mark.parametrize("dtype", ["x", "float32", torch.int32, torch.bool, torch.complex64, None, 32])
-def test_formats_that_are_none_are_refused(dtype: Any) -> None:
+def test_unsupported_dtypes_are_refused(dtype: Any) -> None:
     with pytest.raises(ConfigError, match=r"dtype is .*; allowed: torch.float32, torch.bfloat16"):
         tiny_model().prepare(dtype)
 
@@ -260,7 +260,7 @@ WRONG_VIDEOS: dict[str, tuple[Callable[[], Any], str]] = {
 
 @pytest.mark.parametrize("encoder", [VideoEncoder, PixelEncoder])
 @pytest.mark.parametrize("kind", WRONG_VIDEOS)
-def test_videos_that_are_none_are_refused(encoder: Callable[[EncoderConfig], nn.Module], kind: str) -> None:
+def test_invalid_videos_are_refused(encoder: Callable[[EncoderConfig], nn.Module], kind: str) -> None:
     spoil, message = WRONG_VIDEOS[kind]
     with pytest.raises(ConfigError, match=message):
         encoder(ENCODER)(spoil())
@@ -290,7 +290,7 @@ def test_pixels_that_were_scaled_and_not_normalised_are_warned_of(caplog: pytest
         ([[0]], "visible came as builtins.list"),
     ],
 )
-def test_tokens_that_are_not_there_are_not_seen(visible: Any, message: str) -> None:
+def test_invalid_visible_tokens_are_refused(visible: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         VideoEncoder(ENCODER)(VIDEO, visible)
 
@@ -322,7 +322,7 @@ def test_encoders_predictors_and_probes_of_every_format_read_float32(
         torch.testing.assert_close(found.float(), wanted, atol=0.05, rtol=0.05)
 
 
-def test_masked_predictors_and_probes_refuse_what_is_of_another_encoder() -> None:
+def test_masked_predictors_and_probes_refuse_features_of_another_encoder() -> None:
     predictor = MaskedPredictor(MaskedPredictorConfig(embed_dim=24, depth=1, num_heads=2), 16)
     good, context, target = (
         torch.zeros(2, 3, 16),
@@ -357,7 +357,7 @@ def test_masked_predictors_and_probes_refuse_what_is_of_another_encoder() -> Non
 # Hidden state.
 
 
-def test_a_context_stays_of_its_robot_whichever_is_used_between() -> None:
+def test_a_context_keeps_its_embodiment() -> None:
     model = model_of("one frame", embodiments=(EmbodimentConfig(name="a"), EmbodimentConfig(name="b")))
     model.predictor.robot("a").action_low.fill_(-0.1)
     model.predictor.robot("a").action_high.fill_(0.1)
@@ -399,7 +399,7 @@ WRITES: dict[str, Callable[[nn.Parameter], object]] = {
 @pytest.mark.parametrize("which", ["all", "biases", "matrices", "norms", "embodiments"])
 @pytest.mark.parametrize("kind", ["one frame", "its cameras"])
 @pytest.mark.parametrize("write", WRITES)
-def test_what_is_imagined_is_never_of_a_mixture_of_weights(write: str, kind: str, which: str) -> None:
+def test_a_rollout_never_mixes_old_and_new_weights(write: str, kind: str, which: str) -> None:
     model, actions = model_of(kind), drawn(1, 3, 2)
     context = context_of(model, frames=2)
     old = model.rollout(context, actions).clone()
@@ -432,7 +432,7 @@ CHANGES: dict[str, Callable[[LatentWorldModel], object]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_model_that_has_imagined_changes_as_one_that_has_not(change: str) -> None:
+def test_rollouts_do_not_affect_later_changes_of_the_model(change: str) -> None:
     used, unused = model_of("one frame"), model_of("one frame")
     context, actions = context_of(used), drawn(1, 3, 2)
     used.rollout(context, actions)
@@ -442,7 +442,7 @@ def test_a_model_that_has_imagined_changes_as_one_that_has_not(change: str) -> N
     assert torch.equal(used.rollout(again, actions), unused.rollout(again, actions))
 
 
-def test_a_context_that_is_written_to_is_prepared_anew() -> None:
+def test_a_modified_context_is_prepared_again() -> None:
     model, actions = model_of("V-JEPA 2-AC"), drawn(1, 3, 2)
     context = context_of(model, frames=2)
     model.rollout(context, actions)
@@ -526,7 +526,7 @@ def test_a_linear_probe_reads_half_precision_without_losing_what_varies() -> Non
             probe(wrong)
 
 
-def test_another_predictor_is_imagined_with() -> None:
+def test_a_replaced_predictor_is_used() -> None:
     model, actions = model_of("one frame"), drawn(1, 3, 2)
     context = context_of(model)
     before = model.rollout(context, actions)
@@ -539,7 +539,7 @@ def test_another_predictor_is_imagined_with() -> None:
     assert torch.equal(after, copy.deepcopy(model).rollout(context, actions))
 
 
-def test_weights_in_another_order_are_seen_past_the_version_counter() -> None:
+def test_permuted_weights_are_detected_without_the_version_counter() -> None:
     """The sum of a matrix stays when its rows change places."""
     model, actions = model_of("one frame"), drawn(1, 3, 2)
     context = context_of(model)
@@ -551,7 +551,7 @@ def test_weights_in_another_order_are_seen_past_the_version_counter() -> None:
     assert torch.equal(after, copy.deepcopy(model).rollout(context, actions))
 
 
-def test_a_context_written_to_through_numpy_is_prepared_anew() -> None:
+def test_a_context_modified_through_numpy_is_prepared_again() -> None:
     model, actions = model_of("one frame"), drawn(1, 3, 2)
     context = context_of(model)
     model.rollout(context, actions)
@@ -559,7 +559,7 @@ def test_a_context_written_to_through_numpy_is_prepared_anew() -> None:
     assert torch.equal(model.rollout(context, actions), model.rollout(dataclasses.replace(context), actions))
 
 
-def test_autocast_leaves_nothing_behind() -> None:
+def test_autocast_does_not_affect_later_rollouts() -> None:
     model, actions = model_of("one frame"), drawn(1, 3, 2)
     context = context_of(model)
     with torch.autocast("cpu", torch.bfloat16):

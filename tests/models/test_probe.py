@@ -42,7 +42,7 @@ def slow(probe: AttentiveProbe, features: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_the_attentive_probe_is_the_slow_one(depth: int) -> None:
+def test_the_attentive_probe_equals_the_reference(depth: int) -> None:
     probe, features = attentive(depth), tokens()
     torch.testing.assert_close(probe(features).double(), slow(probe, features), atol=1e-5, rtol=1e-5)
 
@@ -91,7 +91,7 @@ def test_names_and_shapes_are_those_of_released_probes() -> None:
     assert {name: list(tensor.shape) for name, tensor in attentive(3).state_dict().items()} == expected
 
 
-def test_it_starts_as_published() -> None:
+def test_the_probe_is_initialised_as_published() -> None:
     torch.manual_seed(0)
     weights = AttentiveProbe(ProbeConfig(embed_dim=128, num_heads=2, depth=4)).state_dict()
     std = {name: tensor.std().item() for name, tensor in weights.items() if tensor.ndim > 1}
@@ -107,7 +107,7 @@ def test_it_starts_as_published() -> None:
     assert all(not tensor.any() for name, tensor in weights.items() if name.endswith(".bias"))
 
 
-def test_without_blocks_the_gathering_one_is_the_first() -> None:
+def test_without_self_attention_blocks_cross_attention_comes_first() -> None:
     torch.manual_seed(0)
     probe = AttentiveProbe(ProbeConfig(embed_dim=128, num_heads=2, depth=1))
     std = probe.pooler.cross_attention_block.mlp.fc2.weight.std().item()

@@ -224,7 +224,7 @@ def with_encoder(checkpoint: Checkpoint, **changes: Any) -> Checkpoint:
 @pytest.mark.parametrize(
     "mistake", ["none", "convention", "rows are columns", "time last", "token order", "eps"]
 )
-def test_a_wrong_encoder_is_seen(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_encoder_is_detected(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = transformers_model("VJEPA2Model")
     checkpoint = read_huggingface(save(theirs, tmp_path / "a"))
     if mistake == "convention":
@@ -245,7 +245,7 @@ def test_a_wrong_encoder_is_seen(mistake: str, tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     "mistake", ["none", "convention", "rows are columns", "token order", "mask token", "eps"]
 )
-def test_a_wrong_masked_predictor_is_seen(
+def test_a_wrong_masked_predictor_is_detected(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     theirs = transformers_model("VJEPA2Model")
@@ -270,7 +270,7 @@ def test_a_wrong_masked_predictor_is_seen(
 
 
 @pytest.mark.parametrize("mistake", ["none", "eps", "heads"])
-def test_a_wrong_classifier_is_seen(mistake: str, tmp_path: Path) -> None:
+def test_a_wrong_classifier_is_detected(mistake: str, tmp_path: Path) -> None:
     theirs = transformers_model("VJEPA2ForVideoClassification", num_labels=5)
     last = theirs.vjepa2.encoder.layernorm  # quiet features, or the eps would not show
     for tensor in (last.weight, last.bias):
@@ -287,7 +287,9 @@ def test_a_wrong_classifier_is_seen(mistake: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mistake", ["none", "token order", "eps"])
-def test_a_wrong_image_encoder_is_seen(mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_image_encoder_is_detected(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     theirs = transformers_model("IJepaModel")
     checkpoint = read_huggingface(save(theirs, tmp_path / "a"))
     if mistake == "token order":

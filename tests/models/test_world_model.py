@@ -98,7 +98,7 @@ def test_a_rollout_is_the_predictor_step_by_step(changes: dict[str, Any]) -> Non
                 )
 
 
-def test_imagined_angles_leave_the_circle_only_where_they_may() -> None:
+def test_angles_are_wrapped_only_with_wrap() -> None:
     """A gripper that points down, turned across pi: V-JEPA 2-AC was shown angles in [-pi, pi] alone."""
     pose = torch.tensor([0.4, 0.0, 0.3, 3.13, 0.0, 0.0, 0.5])
     action = torch.tensor([0.0, 0.0, 0.0, 0.05, 0.0, 0.0, 0.0])
@@ -117,7 +117,7 @@ def test_a_rollout_starts_from_the_last_frame_of_the_context() -> None:
     )
 
 
-def test_what_is_imagined_depends_on_the_actions_so_far_alone() -> None:
+def test_predictions_depend_only_on_the_actions_so_far() -> None:
     model = tiny_model()
     actions = torch.randn(2, 1, 3, 7, generator=torch.Generator().manual_seed(5)) * 0.1
     other = actions.clone()

@@ -32,7 +32,7 @@ def with_predictor(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("latents", [LatentsConfig(side=2), LatentsConfig(kind="none"), QUERIES])
-def test_views_are_encoded_alone_and_stand_side_by_side(latents: LatentsConfig) -> None:
+def test_views_are_encoded_separately_and_concatenated(latents: LatentsConfig) -> None:
     two, one = tiny_model(views=2, latents=latents), tiny_model(views=1, latents=latents)
     for part in ("encoder", "latents"):
         if getattr(one, part) is not None:
@@ -141,7 +141,7 @@ def test_without_rule_or_prediction_the_error_says_what_to_train() -> None:
 
 
 @pytest.mark.parametrize("condition", ["tokens", "adaln"])
-def test_the_camera_stays_where_it_was_last(condition: str) -> None:
+def test_rollouts_repeat_the_last_extrinsics(condition: str) -> None:
     predictor = with_predictor(condition=condition, context_frames=1, extrinsics_dim=6, use_extrinsics=True)
     model = tiny_model(**predictor)
     frames, states = pictures(4).unflatten(0, (2, 2)), torch.rand(2, 2, 7)
@@ -220,7 +220,7 @@ def test_a_model_may_have_no_heads() -> None:
         model.picture(seen.features)
 
 
-def test_pictures_are_bytes_of_what_the_decoder_paints() -> None:
+def test_decoded_images_are_uint8() -> None:
     model = tiny_model()
     features = torch.randn(2, 3, 5, 4, 16, generator=torch.Generator().manual_seed(0))
     shown = model.picture(features)

@@ -27,7 +27,7 @@ def random_poses(count: int, seed: int = 0) -> torch.Tensor:
     return torch.cat([position, angles, torch.rand(count, 1, generator=generator, dtype=torch.float64)], 1)
 
 
-def test_ours_stays_as_it_is() -> None:
+def test_our_own_convention_is_the_identity() -> None:
     states = random_poses(50)
     states[:, 4] += 3  # angles that we write otherwise are not rewritten
     assert torch.equal(to_pose(states, Convention()), states)
@@ -121,7 +121,7 @@ def test_from_pose_and_to_pose_are_inverses(
     assert again.dtype == torch.float32
 
 
-def test_only_a_rounding_is_put_back_into_the_range_of_a_closure() -> None:
+def test_a_closure_is_clipped_only_within_rounding_error() -> None:
     states = torch.zeros(4, 7)
     states[:, 6] = torch.tensor([-5e-5, 1.00005, -0.2, 1.3])
     torch.testing.assert_close(to_pose(states, Convention())[:, 6], torch.tensor([0.0, 1.0, -0.2, 1.3]))
@@ -156,19 +156,21 @@ def test_unwrapped_angles_never_jump_and_mean_the_same() -> None:
         ),
     ],
 )
-def test_states_that_do_not_fit_are_named(convention: Convention, states: torch.Tensor, message: str) -> None:
+def test_states_that_do_not_fit_the_convention_are_reported(
+    convention: Convention, states: torch.Tensor, message: str
+) -> None:
     with pytest.raises(PoseError, match=message):
         to_pose(states, convention)
 
 
-def test_a_pose_needs_a_place_to_be_written() -> None:
+def test_writing_a_pose_needs_position_indices() -> None:
     with pytest.raises(PoseError, match="has no pose"):
         from_pose(torch.zeros(7), PLAIN)
     with pytest.raises(PoseError, match="pose has 6 entries"):
         from_pose(torch.zeros(6), Convention())
 
 
-def test_a_convention_comes_back_from_json() -> None:
+def test_a_convention_survives_a_json_round_trip() -> None:
     declared = Convention(rotation="quat_wxyz", rotation_at=(3, 4, 5, 6), gripper_at=())
     from_json: dict[str, Any] = {
         key: list(value) if isinstance(value, tuple) else value for key, value in asdict(declared).items()
@@ -186,7 +188,7 @@ def test_a_convention_comes_back_from_json() -> None:
         ({"position_at": ()}, "actions 'derived' are made from poses"),
     ],
 )
-def test_a_convention_that_means_nothing_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_an_inconsistent_convention_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Convention(**changes)
 
@@ -202,7 +204,7 @@ SO100 = (
 POSE = ("x", "y", "z", "roll", "pitch", "yaw", "closure")
 
 
-def test_names_of_joints_are_told_from_others() -> None:
+def test_joint_names_are_recognised() -> None:
     for name in (
         *SO100,
         "left_waist",
@@ -240,7 +242,7 @@ def test_a_state_of_joints_is_never_read_as_a_pose() -> None:
     assert resolve_joints(PLAIN, ("waist", "elbow"), ("waist", "elbow")).actions == "given"
 
 
-def test_what_is_no_joint_stays_as_it_is() -> None:
+def test_axes_that_are_not_joints_are_unchanged() -> None:
     mixed = (*SO100, "object_x")
     for names in (POSE, mixed, ("state_0", "state_1")):
         assert resolve_joints(Convention(), names, names) == Convention()
@@ -253,7 +255,7 @@ def test_what_is_no_joint_stays_as_it_is() -> None:
     assert resolve_joints(none, SO100, SO100) == none
 
 
-def test_units_and_speeds_are_one_for_all_or_one_each() -> None:
+def test_units_and_speeds_are_shared_or_given_per_joint() -> None:
     one = Convention(joints=(0, 1, 2), joint_units="deg", joint_speeds=30)
     assert one.units_of_joints(3) == ("deg",) * 3
     assert one.speeds_of_joints(3) == (30.0,) * 3
@@ -278,7 +280,7 @@ def test_units_and_speeds_are_one_for_all_or_one_each() -> None:
         ({"joints": "none", "actions": "derived_target"}, r"are the next positions of joints"),
     ],
 )
-def test_what_cannot_be_of_joints_is_refused(words: dict[str, Any], message: str) -> None:
+def test_invalid_joint_options_are_refused(words: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Convention(**words)
 

@@ -21,7 +21,7 @@ def test_normalisation_is_imagenets() -> None:
         torch.testing.assert_close(normal[:, :, channel], torch.full((2, 3, 2, 2), value))
 
 
-def test_frames_of_the_right_size_are_handed_through() -> None:
+def test_frames_of_the_right_size_are_unchanged() -> None:
     frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     assert resize_frames(frames, 8) is frames
 
@@ -61,7 +61,7 @@ def test_a_gpu_resizes_as_the_processor_does() -> None:
     assert (there.int() - resize_frames(frames, 16).int()).abs().max() <= 2
 
 
-def test_each_token_holds_its_pixels() -> None:
+def test_each_token_contains_its_pixels() -> None:
     video = torch.arange(2 * 4 * 3 * 6 * 4).view(2, 4, 3, 6, 4)
     tokens = patchify(video, 2, 2)
     assert tokens.shape == (2, 2 * 3 * 2, 3 * 2 * 2 * 2)
@@ -80,7 +80,7 @@ def test_each_token_holds_its_pixels() -> None:
                 token += 1
 
 
-def test_a_convolution_is_a_product_with_them() -> None:
+def test_a_convolution_is_a_product_with_the_pixel_tokens() -> None:
     generator = torch.Generator().manual_seed(0)
     video = torch.randn(2, 4, 3, 8, 12, generator=generator)
     kernel = torch.randn(5, 3, 2, 4, 4, generator=generator)
@@ -88,7 +88,7 @@ def test_a_convolution_is_a_product_with_them() -> None:
     torch.testing.assert_close(patchify(video, 4, 2) @ kernel.flatten(1).T, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_they_are_what_the_encoder_embeds_of_clips_and_of_images() -> None:
+def test_the_encoder_embeds_the_pixel_tokens_of_clips_and_images() -> None:
     embed = PatchEmbed(patch_size=4, tubelet_size=2, embed_dim=5).requires_grad_(False)
     video = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     for frames in (video, video[:, :1]):

@@ -58,7 +58,7 @@ def test_matrix_to_euler_inverts_and_keeps_the_middle_angle_in_a_half_turn() -> 
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_at_the_gimbal_lock_the_rotation_is_kept(sign: int) -> None:
+def test_rotations_are_exact_at_the_gimbal_lock(sign: int) -> None:
     for first in (-3.0, -0.4, 0.0, 1.1, 3.1):
         for last in (-2.0, 0.0, 0.7):
             angles = torch.tensor([first, sign * math.pi / 2, last], dtype=torch.float64)
@@ -76,18 +76,18 @@ def test_near_the_gimbal_lock_the_error_stays_small_in_float32(offset: float) ->
     assert (extrinsic_xyz(found) - rotation).abs().max() < 3e-3  # a sixth of a degree
 
 
-def test_the_action_between_equal_poses_is_nothing() -> None:
+def test_the_action_between_equal_poses_is_zero() -> None:
     poses = random_poses(50, 3)
     torch.testing.assert_close(pose_delta(poses, poses), torch.zeros_like(poses), atol=1e-12, rtol=0)
     assert_same_pose(apply_action(poses, torch.zeros_like(poses)), poses)
 
 
-def test_applying_the_delta_arrives() -> None:
+def test_applying_the_delta_gives_the_end_pose() -> None:
     start, end = random_poses(200, 4), random_poses(200, 5)
     assert_same_pose(apply_action(start, pose_delta(start, end)), end)
 
 
-def test_the_way_back_is_the_inverse_and_ways_compose() -> None:
+def test_deltas_invert_and_compose() -> None:
     a, b, c = (random_poses(100, seed) for seed in (6, 7, 8))
     there, back = pose_delta(a, b), pose_delta(b, a)
     torch.testing.assert_close(there[:, [0, 1, 2, 6]], -back[:, [0, 1, 2, 6]])
@@ -124,7 +124,7 @@ def test_an_angle_near_pi_does_not_jump_by_a_full_turn(side: float, axis: int) -
         assert float(pose[axis]) == pytest.approx(side * (math.pi - 0.02 + 0.05 * count), abs=1e-3)
 
 
-def test_tilting_a_gripper_that_points_down_keeps_all_angles_near() -> None:
+def test_tilting_a_gripper_that_points_down_changes_the_angles_continuously() -> None:
     pose = torch.tensor([0.4, 0.0, 0.3, math.pi - 0.01, 0.02, -math.pi + 0.01, 0.0])
     generator = torch.Generator().manual_seed(11)
     for _ in range(200):
@@ -143,7 +143,7 @@ def test_closure_adds_up_and_stays_between_open_and_closed() -> None:
     torch.testing.assert_close(apply_action(pose, action)[:, 6], torch.tensor([0.5, 1.0, 0.0]))
 
 
-def test_any_leading_shape_goes() -> None:
+def test_any_leading_shape_is_accepted() -> None:
     start, end = random_poses(12, 9).view(3, 4, 7), random_poses(12, 10).view(3, 4, 7)
     assert torch.equal(pose_delta(start, end).view(12, 7), pose_delta(start.view(12, 7), end.view(12, 7)))
 
@@ -165,7 +165,7 @@ def test_any_leading_shape_goes() -> None:
         ("end", torch.full((4, 7), math.inf), "end holds a NaN or an infinity"),
     ],
 )
-def test_a_bad_pose_is_named(name: str, bad: Tensor, message: str) -> None:
+def test_an_invalid_pose_is_reported(name: str, bad: Tensor, message: str) -> None:
     poses = {"start": torch.zeros(4, 7), "end": torch.zeros(4, 7), name: bad}
     with pytest.raises(PoseError, match=message):
         pose_delta(**poses)

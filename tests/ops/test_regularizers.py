@@ -63,7 +63,7 @@ def test_the_covariance_penalty_of_known_channels() -> None:
 
 
 @pytest.mark.parametrize("term", [variance_hinge, covariance_penalty])
-def test_a_lone_row_is_refused(term: Callable[[Tensor], Tensor]) -> None:
+def test_a_single_row_is_refused(term: Callable[[Tensor], Tensor]) -> None:
     with pytest.raises(ConfigError, match="1 feature vector has no variance; .* need a batch of two or more"):
         term(torch.ones(1, 4))
 
@@ -122,7 +122,7 @@ def test_sigreg_of_a_normal_sample_has_its_expectation(rows: int) -> None:
     assert float(each.mean()) == pytest.approx(expected, abs=4 * error)
 
 
-def test_sigreg_tells_what_is_not_normal() -> None:
+def test_sigreg_detects_features_that_are_not_normal() -> None:
     directions = random_directions(8, 64, torch.Generator().manual_seed(1)).double()
     normal = sample(500, 8, 4)
     score = float(sigreg(normal, directions))
@@ -132,7 +132,7 @@ def test_sigreg_tells_what_is_not_normal() -> None:
         assert float(sigreg(other, directions)) > 4 * score
 
 
-def test_sigreg_knows_no_order_no_sign_and_no_axes() -> None:
+def test_sigreg_is_invariant_to_order_sign_and_rotation() -> None:
     features, directions = mixed(20, 6, 5), random_directions(6, 9, torch.Generator().manual_seed(2)).double()
     score = float(sigreg(features, directions))
     turn = torch.linalg.qr(sample(6, 6, 6)).Q
@@ -167,7 +167,7 @@ def test_gradients_are_finite_differences(name: str) -> None:
     assert torch.autograd.gradcheck(TERMS[name], (features,), eps=1e-6, atol=1e-8, rtol=1e-6)
 
 
-def test_following_sigregs_gradient_makes_features_normal() -> None:
+def test_minimising_sigreg_makes_features_normal() -> None:
     """From a far, narrow, one-sided cloud to mean 0, deviation 1 along directions that were not trained on."""
     generator = torch.Generator().manual_seed(5)
     features = (0.2 * torch.rand(256, 3, generator=generator) + 1).requires_grad_()

@@ -22,7 +22,7 @@ def test_ridge_solves_the_least_squares_problem_with_the_penalty_as_rows(samples
 
 
 @pytest.mark.parametrize("width", [4, 50])
-def test_features_that_do_not_vary_tell_the_mean(width: int) -> None:
+def test_constant_features_predict_the_mean(width: int) -> None:
     targets = torch.arange(20.0).unsqueeze(1)
     result = linear_probe((torch.ones(20, width), targets), (torch.ones(5, width), torch.full((5, 1), 9.5)))
     assert result.mean == 0.0
@@ -41,7 +41,7 @@ def test_a_line_is_found_and_its_noise_is_the_error() -> None:
     )
 
 
-def test_classes_on_two_sides_are_told_and_mixed_ones_are_missed() -> None:
+def test_separable_classes_are_predicted_and_mixed_ones_are_not() -> None:
     generator = torch.Generator().manual_seed(0)
     classes = torch.randint(3, (300,), generator=generator)
     centres = 10 * torch.randn(3, 6, generator=generator)

@@ -67,7 +67,7 @@ def test_moving_axes_are_the_fixed_ones_in_reverse(order: str) -> None:
 @pytest.mark.parametrize("order", EULER)
 @pytest.mark.parametrize("side", [-1.0, 1.0])
 @pytest.mark.parametrize("offset", [0.0, 1e-12, 1e-9, 1e-6, 1e-3])
-def test_at_and_near_the_gimbal_lock_the_rotation_is_kept(order: str, side: float, offset: float) -> None:
+def test_rotations_are_exact_at_and_near_the_gimbal_lock(order: str, side: float, offset: float) -> None:
     for first, last in itertools.product((-3.0, -0.4, 0.0, 1.1), (-2.0, 0.0, 0.7)):
         angles = torch.tensor([first, side * (math.pi / 2 - offset), last], dtype=torch.float64)
         matrix = rotation_matrix(angles, order)
@@ -123,7 +123,7 @@ def test_a_product_of_quaternions_is_a_product_of_matrices() -> None:
     torch.testing.assert_close(rotation_matrix(product(p, q), "quat_wxyz"), left @ right, atol=1e-12, rtol=0)
 
 
-def test_two_columns_are_made_orthogonal_and_the_first_is_kept() -> None:
+def test_two_columns_are_orthogonalised_and_the_first_is_unchanged() -> None:
     matrix = random_rotations(30, 7)
     columns = torch.cat([3 * matrix[..., 0], 0.5 * matrix[..., 1] + 2 * matrix[..., 0]], dim=-1)
     torch.testing.assert_close(rotation_matrix(columns, "rot6d"), matrix, atol=1e-12, rtol=0)
@@ -133,7 +133,7 @@ def test_two_columns_are_made_orthogonal_and_the_first_is_kept() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("degrees", [False, True])
-def test_writing_and_reading_gives_the_rotation_back(kind: str, degrees: bool) -> None:
+def test_write_and_read_are_inverses(kind: str, degrees: bool) -> None:
     matrix = torch.cat([random_rotations(200, 8), half_turns(), torch.eye(3, dtype=torch.float64)[None]])
     written = write_rotation(matrix, kind, degrees)
     assert written.shape == (len(matrix), ROTATIONS[kind])
@@ -146,7 +146,7 @@ def test_writing_and_reading_gives_the_rotation_back(kind: str, degrees: bool) -
     assert rotation_matrix(written.float(), kind, degrees).dtype == torch.float32
 
 
-def test_no_rotation_has_no_numbers() -> None:
+def test_the_representation_none_has_no_numbers() -> None:
     assert torch.equal(rotation_matrix(torch.zeros(4, 0), "none"), torch.eye(3).expand(4, 3, 3))
     assert write_rotation(random_rotations(4), "none").shape == (4, 0)
 
@@ -160,11 +160,11 @@ def test_no_rotation_has_no_numbers() -> None:
         (torch.tensor([1.0, 0, 0, 2, 0, 0]), "rot6d", "second column.* has length 0"),
     ],
 )
-def test_what_is_no_rotation_is_named(values: Tensor, kind: str, message: str) -> None:
+def test_invalid_rotations_are_reported(values: Tensor, kind: str, message: str) -> None:
     with pytest.raises(PoseError, match=message):
         rotation_matrix(values, kind)
 
 
-def test_what_is_no_matrix_is_named() -> None:
+def test_invalid_matrices_are_reported() -> None:
     with pytest.raises(PoseError, match=r"shape \(3, 2\), expected \[..., 3, 3\]"):
         write_rotation(torch.zeros(3, 2), "xyz")

@@ -24,7 +24,7 @@ def test_errors_by_hand(kind: str, expected: float) -> None:
     assert found.item() == pytest.approx(expected)
 
 
-def test_an_unknown_error_is_named() -> None:
+def test_an_unknown_error_is_refused() -> None:
     with pytest.raises(ConfigError, match="token error 'l3' is not known; .*l1"):
         token_error(torch.zeros(2), torch.zeros(2), "l3")
 

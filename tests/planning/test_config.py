@@ -69,7 +69,7 @@ def test_the_published_search_is_a_preset() -> None:
         (["planner.replan_every=1"], "did you mean 'execution.replan_every'"),
     ],
 )
-def test_what_is_not_used_or_not_known_is_refused(words: list[str], message: str) -> None:
+def test_unused_or_unknown_options_are_refused(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         composed(*words)
     assert message in str(caught.value)

@@ -69,7 +69,7 @@ def test_a_text_in_place_of_weights_is_named(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", '{"kind": "world_m', "\ufffd{"])
-def test_broken_json_is_named(saved: Path, text: str) -> None:
+def test_broken_json_is_reported(saved: Path, text: str) -> None:
     (saved / "config.json").write_text(text, encoding="utf-16" if "\ufffd" in text else "utf-8")
     with pytest.raises(CheckpointError, match=r"model/config.json is not readable JSON .*create it again"):
         load_world_model(saved)

@@ -1,4 +1,4 @@
-"""Runs commands as processes of their own, one or several that train as one, and kills them."""
+"""Runs commands in separate processes, single ones or the ranks of a data-parallel training, and kills them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Longer than any of these takes; a process that hangs is a failure.
 from tests.paths import REPO
 
+#: Longer than any of these takes; a process that hangs is a failure.
 TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
-class Ended:
-    """How a process ended, and what it said."""
+class Finished:
+    """Exit code and output of a finished process."""
 
     code: int
     out: str
@@ -36,12 +36,12 @@ def free_port() -> int:
         return port
 
 
-def begin(
+def start(
     words: Sequence[str], home: Path, world_size: int = 1, *, file_limit_kb: int = 0, **environment: str
 ) -> list[subprocess.Popen[str]]:
-    """Begin `python WORDS` in folder `home`, `world_size` times, with what torchrun tells each of them.
+    """Start `python WORDS` in folder `home`, `world_size` times, each with the environment variables of torchrun.
 
-    With `file_limit_kb`, no file can grow larger: what a full disk is like.
+    With `file_limit_kb` no file can grow larger, which simulates a full disk.
     """
     port = free_port()
 
@@ -51,10 +51,10 @@ def begin(
 
     started = []
     for rank in range(world_size):
-        place: dict[str, str] = {}
+        ranks: dict[str, str] = {}
         if world_size > 1:
-            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
-            place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+            ranks |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
         started.append(
             subprocess.Popen(
                 [sys.executable, *words],
@@ -64,7 +64,7 @@ def begin(
                     "PYTHONPATH": os.pathsep.join([str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]),
                     "OMP_NUM_THREADS": "1",
                     "CUDA_VISIBLE_DEVICES": "",
-                    **place,
+                    **ranks,
                     **environment,
                 },
                 stdout=subprocess.PIPE,
@@ -78,18 +78,18 @@ def begin(
     return started
 
 
-def end(started: Sequence[subprocess.Popen[str]]) -> list[Ended]:
-    """Wait for all of them; none outlives `TIMEOUT_S`."""
+def wait(started: Sequence[subprocess.Popen[str]]) -> list[Finished]:
+    """Wait until all processes have finished; they are killed after `TIMEOUT_S`."""
     deadline = time.monotonic() + TIMEOUT_S
-    ended = []
+    finished = []
     try:
         for process in started:
             out, error = process.communicate(timeout=max(deadline - time.monotonic(), 0.1))
-            ended.append(Ended(process.returncode, out, error))
+            finished.append(Finished(process.returncode, out, error))
     finally:
         for process in started:
             kill(process, signal.SIGKILL)
-    return ended
+    return finished
 
 
 def kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
@@ -100,32 +100,34 @@ def kill(process: subprocess.Popen[str], number: signal.Signals) -> None:
         return
 
 
-def begin_command(words: Sequence[str], home: Path, world_size: int = 1) -> list[subprocess.Popen[str]]:
-    """Begin a command as the command line does."""
-    return begin(["-m", "vjepa_world", *words], home, world_size)
+def start_command(words: Sequence[str], home: Path, world_size: int = 1) -> list[subprocess.Popen[str]]:
+    """Start a command as the command line does."""
+    return start(["-m", "vjepa_world", *words], home, world_size)
 
 
-def succeed(started: Sequence[subprocess.Popen[str]]) -> list[Ended]:
-    """Wait for processes that are to end well."""
-    ended = end(started)
-    assert [one.code for one in ended] == [0] * len(ended), "\n".join(one.error[-2000:] for one in ended)
-    return ended
+def wait_for_success(started: Sequence[subprocess.Popen[str]]) -> list[Finished]:
+    """Wait until all processes have finished; fail unless every exit code is 0."""
+    finished = wait(started)
+    assert [one.code for one in finished] == [0] * len(finished), "\n".join(
+        one.error[-2000:] for one in finished
+    )
+    return finished
 
 
-def begin_all(commands: Sequence[Sequence[str]], home: Path, world_size: int) -> list[subprocess.Popen[str]]:
-    """Begin to run several commands, one after the other, in the same processes: torch is imported once."""
+def start_all(commands: Sequence[Sequence[str]], home: Path, world_size: int) -> list[subprocess.Popen[str]]:
+    """Start running several commands, one after the other, in the same processes: torch is imported once."""
     ports = [free_port() for _ in commands]
     jobs = json.dumps(list(zip(ports, commands, strict=True)))
-    return begin(["-m", "tests.training.processes", jobs], home, world_size)
+    return start(["-m", "tests.training.processes", jobs], home, world_size)
 
 
-def when(condition: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
-    """Wait until something is so; return False if the process ended before."""
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> bool:
+    """Wait until a condition holds; return False if the process ends first."""
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         if process.poll() is not None:
             return False
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, f"the condition did not hold within {TIMEOUT_S:g} s"
         time.sleep(0.002)
     return True
 

@@ -49,7 +49,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("vjepa-world convert a b --to=me", ["--to=meta "]),
     ],
 )  # fmt: skip
-def test_what_may_stand_there_is_offered(line: str, expected: list[str]) -> None:
+def test_allowed_values_are_completed(line: str, expected: list[str]) -> None:
     assert sorted(candidates(line)) == sorted(expected)
 
 
@@ -62,7 +62,7 @@ def test_the_first_word_is_a_command_and_the_next_a_key_a_section_or_a_group() -
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_something_is_offered_for_every_command(command: str) -> None:
+def test_every_command_has_completions(command: str) -> None:
     assert candidates(f"vjepa-world {command} ")
 
 

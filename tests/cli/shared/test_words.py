@@ -77,7 +77,7 @@ def test_a_flag_is_its_key(words: list[str], expected: Config) -> None:
     "text",
     ["a", "a,b (1).mp4", "it's", "./x=y.mp4", "${HOME}", "back\\", "2024", "null", '"q"', "'q'", "küche"],
 )
-def test_words_without_a_key_are_positional(text: str) -> None:
+def test_arguments_without_a_key_are_positional(text: str) -> None:
     assert made(text, positional=("source",)).source == Path(text)
     assert made(text, "--quick", "b", positional=("source", "others")) == Config(
         source=Path(text), quick=True, others=(Path("b"),)

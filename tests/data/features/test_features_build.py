@@ -25,7 +25,7 @@ from tests.data.feature_builds import (
     key_of,
     write_dataset,
 )
-from tests.training.processes import begin, end, kill, succeed, when
+from tests.training.processes import kill, start, wait, wait_for_success, wait_until
 from vjepa_world.data.features import shards as feature_shards
 from vjepa_world.data.features.cache import FeatureStore, open_features
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
@@ -90,10 +90,10 @@ def test_long_episodes_are_decoded_in_pieces(
 
 
 def test_a_killed_build_goes_on(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
-    (child,) = begin([*BUILDS, str(path), str(tmp_path), "0.3"], tmp_path)
-    assert when(lambda: bool(shards(tmp_path)), child)
+    (child,) = start([*BUILDS, str(path), str(tmp_path), "0.3"], tmp_path)
+    assert wait_until(lambda: bool(shards(tmp_path)), child)
     kill(child, signal.SIGKILL)
-    end([child])
+    wait([child])
     there = len(shards(tmp_path))
     assert 1 <= there < 3
     folder = shards(tmp_path)[0].parent
@@ -123,15 +123,15 @@ def test_ctrl_c_leaves_finished_shards(path: Path, tmp_path: Path, whole: Featur
 
 
 def test_two_processes_share_a_build(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
-    ended = succeed(begin([*BUILDS, str(path), str(tmp_path), "0"], tmp_path, world_size=2))
-    assert sorted(int(one.out.split()[1]) for one in ended) == [17, 19 + 11]
+    finished = wait_for_success(start([*BUILDS, str(path), str(tmp_path), "0"], tmp_path, world_size=2))
+    assert sorted(int(one.out.split()[1]) for one in finished) == [17, 19 + 11]
     assert contents(shards(tmp_path)[0].parent) == contents(whole.folder)
 
 
 def test_another_run_waits_and_finds_everything(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
     words = [*BUILDS, str(path), str(tmp_path), "0.1"]
-    ended = succeed([*begin(words, tmp_path), *begin(words, tmp_path)])
-    assert sorted(int(one.out.split()[1]) for one in ended) == [0, FRAMES]
+    finished = wait_for_success([*start(words, tmp_path), *start(words, tmp_path)])
+    assert sorted(int(one.out.split()[1]) for one in finished) == [0, FRAMES]
     assert contents(shards(tmp_path)[0].parent) == contents(whole.folder)
 
 
@@ -285,9 +285,9 @@ def test_the_size_is_told_before(path: Path, tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_full_disk_is_named(path: Path, tmp_path: Path) -> None:
-    (ended,) = end(begin([*BUILDS, str(path), str(tmp_path), "0"], tmp_path, file_limit_kb=4))
-    assert ended.code == 1
-    assert "shard-00000.safetensors: File too large" in ended.error
-    assert "free some space" in ended.error
+    (finished,) = wait(start([*BUILDS, str(path), str(tmp_path), "0"], tmp_path, file_limit_kb=4))
+    assert finished.code == 1
+    assert "shard-00000.safetensors: File too large" in finished.error
+    assert "free some space" in finished.error
     (folder,) = [entry for entry in tmp_path.iterdir() if entry.is_dir()]
     assert sorted(file.name for file in folder.iterdir()) == ["building", "last_use", "plan.json"]

@@ -31,7 +31,7 @@ def run_both(env: BoxEnv, n: int) -> EvaluationResult:
     return evaluate(env, CentroidPolicy(), episodes=n, random_policy=random_policy())
 
 
-def test_a_solving_policy_solves_and_its_record_is_whole() -> None:
+def test_a_solving_policy_succeeds_and_its_record_is_complete() -> None:
     [seed], _ = draw_seeds(BoxEnv(), seed=3, n=1)
     env = BoxEnv()
     episode = rollout(env, CentroidPolicy(), seed=seed)
@@ -51,7 +51,7 @@ def test_a_solving_policy_solves_and_its_record_is_whole() -> None:
     assert np.array_equal(episode.goal_image, BoxEnv().reset(seed=seed)[1]["goal_image"])
 
 
-def test_an_episode_ends_when_its_actions_are_used_up() -> None:
+def test_an_episode_ends_after_its_number_of_actions() -> None:
     class Still(CentroidPolicy):
         def act(self, observation: object) -> np.ndarray:
             return np.zeros(2, dtype=np.float32)
@@ -86,7 +86,7 @@ def test_success_at_any_step_counts_though_the_arm_leaves_again() -> None:
     assert episode.final_distance_m > 0.04
 
 
-def test_seeds_solved_at_reset_are_passed_over_and_counted() -> None:
+def test_seeds_solved_at_reset_are_skipped_and_counted() -> None:
     env = BoxEnv(near=0.5)
     drawn, redrawn = draw_seeds(env, seed=5, n=30)
     tried = list(env.seeds)
@@ -97,13 +97,13 @@ def test_seeds_solved_at_reset_are_passed_over_and_counted() -> None:
     assert redrawn == len(solved)
 
 
-def test_more_episodes_begin_with_the_same_ones() -> None:
+def test_more_episodes_start_with_the_same_ones() -> None:
     env = BoxEnv(near=0.3)
     assert draw_seeds(env, seed=1, n=12)[0][:5] == draw_seeds(env, seed=1, n=5)[0]
     assert draw_seeds(env, seed=1, n=5) != draw_seeds(env, seed=2, n=5)
 
 
-def test_a_task_that_always_begins_solved_is_refused() -> None:
+def test_a_task_that_is_always_solved_at_reset_is_refused() -> None:
     with pytest.raises(
         EvaluationError, match="only 0 of 30 seeds drawn from seed 0 begin unsolved, 3 were requested"
     ):
@@ -141,7 +141,7 @@ def test_random_actions_are_not_the_numbers_that_drew_the_goal() -> None:
     assert np.abs(env.actions[0] - BoxEnv().reset(seed=4)[0]["state"]).max() > 0.01
 
 
-def test_the_summary_has_the_figures() -> None:
+def test_the_summary_has_the_metrics() -> None:
     found = run_both(BoxEnv(near=0.3), 12)
     ours, control = found.episodes, found.random_episodes
     result = found.metrics()
@@ -176,7 +176,7 @@ def test_a_summary_over_different_episodes_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("limit", "most"), [(35, 35), (35, 50), (50, 30)])
-def test_episodes_are_as_long_as_is_asked_for(limit: int, most: int) -> None:
+def test_episodes_have_the_requested_length(limit: int, most: int) -> None:
     env = BoxEnv(time_limit=limit)
     still = RandomPolicy(np.zeros(2), np.zeros(2))
     episode = rollout(env, still, seed=draw_seeds(env, 0, 1)[0][0], max_actions=most)

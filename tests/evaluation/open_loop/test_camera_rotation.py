@@ -40,7 +40,7 @@ def test_a_turn_about_z_is_found_with_its_sign(angle_deg: float) -> None:
     assert found.angle_3d_deg == pytest.approx(abs(angle_deg), abs=2)
 
 
-def test_the_remaining_distance_without_noise_is_none() -> None:
+def test_the_remaining_distance_without_noise_is_zero() -> None:
     planned = motions()
     found = fit_rotation(planned, planned @ about_z(40).T, EPISODES, np.random.default_rng(0))
     assert found.rms_after_m < 1e-12
@@ -60,14 +60,14 @@ def test_a_rotation_in_space_is_found() -> None:
     assert found.angle_3d_deg == pytest.approx(math.degrees(math.acos((np.trace(turn) - 1) / 2)))
 
 
-def test_motions_in_a_plane_give_a_rotation_and_no_mirror() -> None:
+def test_motions_in_a_plane_give_a_rotation_not_a_reflection() -> None:
     planned = motions() * [1, 1, 0]
     found = fit_rotation(planned, planned @ about_z(30).T, EPISODES, np.random.default_rng(0))
     assert found.matrix_3d is not None
     np.testing.assert_allclose(found.matrix_3d, about_z(30), atol=1e-9)
 
 
-def test_motions_along_a_line_tell_no_rotation_in_space() -> None:
+def test_motions_along_a_line_do_not_determine_a_3d_rotation() -> None:
     planned = motions()[:, :1] * [1.0, 0.0, 0.0]
     found = fit_rotation(planned, planned @ about_z(30).T, EPISODES, np.random.default_rng(0))
     assert found.angle_deg == pytest.approx(30)

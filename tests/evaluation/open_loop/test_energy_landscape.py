@@ -37,7 +37,7 @@ def test_ties_share_their_mean_rank() -> None:
     assert spearman(x, y).item() == pytest.approx(expected)
 
 
-def test_a_constant_ranks_nothing() -> None:
+def test_the_rank_correlation_with_a_constant_is_zero() -> None:
     assert spearman(torch.ones(2, 5), torch.arange(5.0).expand(2, 5)).tolist() == [0, 0]
 
 
@@ -49,7 +49,7 @@ def test_an_exact_model_ranks_actions_by_their_distance() -> None:
     assert found.all_axes.min() > 0.99
 
 
-def test_a_model_that_ignores_actions_ranks_nothing() -> None:
+def test_a_model_that_ignores_actions_has_no_rank_correlation() -> None:
     windows = pose_windows()
     blind = WindowEnergy(PoseModel(gain=0.0), GoalL1())
     found = rank_correlations(blind, windows, samples=64, generator=generator())
@@ -59,7 +59,7 @@ def test_a_model_that_ignores_actions_ranks_nothing() -> None:
     assert found.all_axes.abs().max() == 0
 
 
-def test_a_model_that_goes_the_other_way_is_seen() -> None:
+def test_a_model_with_reversed_actions_is_detected() -> None:
     windows = pose_windows()
     found = rank_correlations(
         WindowEnergy(PoseModel(gain=-1.0), GoalL1()), windows, samples=64, generator=generator()
@@ -69,7 +69,7 @@ def test_a_model_that_goes_the_other_way_is_seen() -> None:
     assert found.position.mean() < 0
 
 
-def test_along_each_axis_the_valley_lies_at_the_true_action() -> None:
+def test_the_energy_minimum_along_each_axis_is_at_the_true_action() -> None:
     windows = pose_windows()
     found = axis_landscapes(EXACT, windows, points=17)
     assert [landscape.axis for landscape in found] == list(range(7))
@@ -81,7 +81,7 @@ def test_along_each_axis_the_valley_lies_at_the_true_action() -> None:
         torch.testing.assert_close(landscape.true, windows.actions[:, 0, landscape.axis])
 
 
-def test_a_bias_of_the_model_is_the_offset_of_its_valley() -> None:
+def test_a_bias_of_the_model_shifts_its_energy_minimum() -> None:
     """Half the effect: the action is to be twice the true one, where the bounds allow that."""
     windows = pose_windows(share=0.4)
     found = axis_landscapes(WindowEnergy(PoseModel(gain=0.5), GoalL1()), windows, points=41)[0]
@@ -89,7 +89,7 @@ def test_a_bias_of_the_model_is_the_offset_of_its_valley() -> None:
     assert (found.valley_offset() - expected).abs().max() <= 2 * REACH[0] / 40
 
 
-def test_an_axis_that_never_moves_is_left_at_the_truth() -> None:
+def test_an_axis_that_never_moves_stays_at_its_true_value() -> None:
     windows = pose_windows()
     windows.actions[..., 3:6] = 0
     assert [found.axis for found in axis_landscapes(EXACT, windows, points=5)] == [0, 1, 2, 6]
@@ -112,7 +112,7 @@ def test_the_mean_curve_is_centred_on_the_truth() -> None:
     assert (~inside).sum() == 3
 
 
-def test_a_plane_has_the_second_axis_upwards() -> None:
+def test_rows_of_a_plane_are_its_second_axis() -> None:
     windows = pose_windows()
     across, up, energies = plane_landscape(EXACT, windows, 3, (0, 2), points=9)
     action = windows.actions[3, 0].clone()

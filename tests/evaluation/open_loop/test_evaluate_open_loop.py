@@ -72,7 +72,7 @@ def test_the_same_seed_gives_the_same_metrics_and_a_report() -> None:
     assert "<html" in vw.open_loop_report(result, "a model on arrays")
 
 
-def test_data_of_other_sizes_is_refused_before_it_starts() -> None:
+def test_data_of_other_sizes_is_refused_at_once() -> None:
     started: list[bool] = []
     with pytest.raises(
         CheckpointError, match="the actions of .* have 3 numbers, those of the checkpoint's robot"
@@ -81,7 +81,7 @@ def test_data_of_other_sizes_is_refused_before_it_starts() -> None:
     assert started == []
 
 
-def test_episodes_are_known_by_their_content() -> None:
+def test_episodes_are_identified_by_their_content() -> None:
     data = dataset()
     prints = [episode.fingerprint for episode in read_episodes(data, max_bad_fraction=0.0)[0]]
     known = {"episodes": {"trained": prints[:2], "held_out": prints[2:3]}}
@@ -98,7 +98,7 @@ def test_episodes_are_known_by_their_content() -> None:
     assert note.startswith("All episodes were taken: the checkpoint was trained on none of those of")
 
 
-def test_older_checkpoints_know_episodes_by_path() -> None:
+def test_older_checkpoints_identify_episodes_by_path() -> None:
     data = dataset()
     found, _, [note] = held_out_episodes(data, {"held_out": {str(data.path): [1]}}, max_bad_fraction=0.0)
     assert [episode.index for episode in found] == [1]

@@ -18,7 +18,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 @pytest.mark.parametrize("size", [2, 3, 7, 64])
-def test_a_derangement_leaves_nothing_in_its_place(size: int) -> None:
+def test_a_derangement_has_no_fixed_points(size: int) -> None:
     for seed in range(20):
         permuted = derangement(size, generator(seed))
         assert sorted(permuted.tolist()) == list(range(size))
@@ -48,7 +48,7 @@ def test_an_exact_model_has_no_error_and_the_controls_have() -> None:
             assert line[kind]["ratio_to_shuffled"]["interval"][1] < 1e-5
 
 
-def test_shuffled_actions_do_not_harm_a_model_that_ignores_them() -> None:
+def test_shuffled_actions_do_not_change_the_error_of_a_model_that_ignores_them() -> None:
     windows = pose_windows()
     errors = horizon_errors(PoseModel(gain=0.0), windows, generator=generator())
     for curves in (errors.plain, errors.moving):
@@ -58,7 +58,7 @@ def test_shuffled_actions_do_not_harm_a_model_that_ignores_them() -> None:
     assert line["plain"]["ratio_to_shuffled"] == {"value": 1.0, "interval": [1.0, 1.0]}
 
 
-def test_shuffled_actions_harm_a_model_that_knows_them() -> None:
+def test_shuffled_actions_increase_the_error_of_a_model_that_uses_them() -> None:
     """Two independent actions differ by sqrt(2) times what one moves, on average and roughly."""
     windows = pose_windows(count=200)
     errors = horizon_errors(PoseModel(), windows, generator=generator())
@@ -94,7 +94,7 @@ def test_errors_by_hand() -> None:
     np.testing.assert_allclose(errors.moving.copy, [[1.0, 3.0]] * 2)
 
 
-def test_the_model_feeds_itself() -> None:
+def test_predictions_are_fed_back() -> None:
     """Nine tenths of each motion: what is missing adds up over the steps."""
     windows = pose_windows(horizon=3)
     errors = horizon_errors(PoseModel(gain=0.9), windows, generator=generator())
@@ -120,7 +120,7 @@ def test_windows_in_which_nothing_moves_have_no_ratio() -> None:
     assert line["plain"]["ratio_to_copy"] == {"value": None, "interval": [None, None]}
 
 
-def test_windows_of_the_wrong_shape_say_what_is_wanted() -> None:
+def test_windows_of_the_wrong_shape_are_refused_with_the_expected_one() -> None:
     windows = pose_windows()
     with pytest.raises(EvaluationError, match=r"\[W, T-1, A\]"):
         Windows(

@@ -79,7 +79,7 @@ def test_actions_that_never_vary_are_reported() -> None:
     assert "no axis of the true actions varies" in page
 
 
-def test_bounds_that_leave_nothing_to_find_are_reported() -> None:
+def test_bounds_of_zero_width_are_reported() -> None:
     model = PoseModel()
     model.action_low = model.action_high = torch.zeros(7)
     measured, page = page_of(model, pose_windows(count=8, horizon=2))
@@ -87,7 +87,7 @@ def test_bounds_that_leave_nothing_to_find_are_reported() -> None:
     assert "no axis of the true actions varies" in page
 
 
-def test_one_episode_tells_nothing_for_sure() -> None:
+def test_a_single_episode_gives_no_answer() -> None:
     windows = replace(pose_windows(count=8, horizon=2), episodes=torch.zeros(8, dtype=torch.long))
     measured, page = page_of(PoseModel(), windows)
     assert {assessment.answer for assessment in assess(measured.metrics)} == {CANNOT_TELL}
@@ -102,7 +102,7 @@ def target_windows() -> Windows:
     return Windows(features(states), states, states[:, 1:], torch.arange(12) // 4, frames, space=space)
 
 
-def test_of_targets_no_motion_is_where_the_robot_is() -> None:
+def test_the_no_motion_action_of_targets_is_the_current_state() -> None:
     windows = target_windows()
     measured, page = page_of(TargetModel(), windows)
     hold = measured.metrics["recovered"]["hold"]["distance"]["median"]
@@ -114,7 +114,7 @@ def test_of_targets_no_motion_is_where_the_robot_is() -> None:
     assert "zero action" not in page
 
 
-def test_where_nobody_says_what_an_action_is_the_baseline_is_left_out_by_name() -> None:
+def test_without_an_action_type_the_no_motion_baseline_is_left_out_and_named() -> None:
     unknown = replace(JOINTS, actions="given")
     windows = replace(target_windows(), space=action_space(7, unknown))
     model = TargetModel()
@@ -154,11 +154,9 @@ ROTATED = page_of(PoseModel(), pose_windows(count=8, horizon=2))
         (5.0, 300.0, CANNOT_TELL),
     ],
 )
-def test_directions_are_the_same_only_if_the_whole_interval_says_so(
-    low: float, high: float, answer: str
-) -> None:
+def test_directions_agree_only_if_the_complete_interval_does(low: float, high: float, answer: str) -> None:
     assert rotation_answer(low, high) == answer
 
 
-def test_a_turn_that_helps_little_decides_nothing() -> None:
+def test_a_rotation_that_helps_little_gives_no_answer() -> None:
     assert rotation_answer(30.0, 48.0, rms_after_m=0.099) == CANNOT_TELL

@@ -32,7 +32,7 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_an_exact_model_gives_the_true_action_back() -> None:
+def test_an_exact_model_recovers_the_true_action() -> None:
     model, windows = PoseModel(), pose_windows(count=16, horizon=1)
     found = recover_actions(model, planner(model), windows, generator=generator())
     figures = recovered_metrics(found, windows.episodes.numpy(), np.random.default_rng(0))
@@ -43,14 +43,14 @@ def test_an_exact_model_gives_the_true_action_back() -> None:
     assert figures["random_action"]["position_cm"]["median"] > 2
 
 
-def test_a_model_that_ignores_actions_finds_none() -> None:
+def test_a_model_that_ignores_actions_recovers_none() -> None:
     model, windows = PoseModel(gain=0.0), pose_windows(count=32, horizon=1)
     found = recover_actions(model, planner(model, 2), windows, generator=generator())
     figures = recovered_metrics(found, windows.episodes.numpy(), np.random.default_rng(0))
     assert figures["planner"]["position_cm"]["median"] > figures["hold"]["position_cm"]["interval"][0]
 
 
-def test_no_plan_depends_on_what_is_planned_beside_it() -> None:
+def test_no_plan_depends_on_its_batch() -> None:
     model, windows = PoseModel(), pose_windows(count=6, horizon=1)
     plans = [
         recover_actions(model, planner(model, 2), windows, generator=generator(), batch=batch).planned

@@ -102,7 +102,7 @@ def test_the_rollout_that_keeps_the_graph_equals_it_too(kind: str) -> None:
     reference.assert_close(imagined.detach(), model.rollout(context, actions), 1e-5)
 
 
-def test_its_gradient_is_the_slope() -> None:
+def test_the_rollouts_gradient_equals_finite_differences() -> None:
     model = model_of("V-JEPA 2-AC")
     seen = context_of(model, frames=2)
     context = Context(seen.features.double(), seen.states.double(), None, seen.actions)
@@ -121,7 +121,7 @@ def test_its_gradient_is_the_slope() -> None:
         assert gradient[0, 0, step, axis].item() == pytest.approx(slope, rel=2e-3, abs=2e-4)
 
 
-def test_what_the_first_step_has_in_common_changes_nothing() -> None:
+def test_sharing_the_first_step_does_not_change_the_rollout() -> None:
     """The first layer's shared part against the same step with every token computed for every sample."""
     model = model_of("V-JEPA 2-AC")
     context, actions = context_of(model, frames=3), drawn(1, 4, 1)[0, :, 0]
@@ -140,7 +140,7 @@ def test_what_the_first_step_has_in_common_changes_nothing() -> None:
         reference.assert_close(mine.values, theirs.values, 1e-5)
 
 
-def test_the_past_is_remembered_once_for_all_samples() -> None:
+def test_the_past_is_cached_once_for_all_samples() -> None:
     model = model_of("V-JEPA 2-AC")
     context = context_of(model, frames=4)
     copy = model._cached_rollout.copy_for(context)
@@ -155,7 +155,7 @@ def test_the_past_is_remembered_once_for_all_samples() -> None:
 
 
 @pytest.mark.parametrize("kind", ["V-JEPA 2-AC", "one frame"])
-def test_a_plan_is_the_same_alone_and_among_sixteen(kind: str) -> None:
+def test_a_plan_does_not_depend_on_the_batch(kind: str) -> None:
     model = model_of(kind)
     context, goal = context_of(model, problems=16, frames=2), model.encode_goal(pictures(16, seed=9))
     seeds = list(range(16))
@@ -216,7 +216,7 @@ def test_a_gpu_predicts_what_the_cpu_does(kind: str) -> None:
     reference.assert_close(model.rollout(moved, actions).cpu(), expected, 1e-3)
 
 
-def test_a_batch_of_problems_is_cut_into_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_of_problems_is_split_into_micro_batches_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("V-JEPA 2-AC").prepare(torch.float32, batched=True)
     context, actions = context_of(model, problems=5), drawn(5, 4, 2)
     expected = model.rollout(context, actions)
@@ -230,7 +230,7 @@ def test_a_batch_of_problems_is_cut_into_what_fits(monkeypatch: pytest.MonkeyPat
     assert [p.stop - p.start for p in one_at_a_time._micro_batches(context, actions)] == [1] * 5
 
 
-def test_states_are_imagined_beside_the_features() -> None:
+def test_states_are_predicted_together_with_the_features() -> None:
     model = model_of("V-JEPA 2-AC")
     context, actions = context_of(model, problems=2), drawn(2, 3, 2)
     features, states = model.rollout_with_states(context, actions)
@@ -266,7 +266,7 @@ def test_gradient_descent_goes_through_the_world_model() -> None:
     assert plan.energy.item() < 0.2 * best[0]
 
 
-def test_weights_that_change_are_seen() -> None:
+def test_changed_weights_are_detected() -> None:
     model = model_of("one frame")
     context, actions = context_of(model), drawn(1, 2, 1)
     before = model.rollout(context, actions)
@@ -277,7 +277,7 @@ def test_weights_that_change_are_seen() -> None:
     reference.assert_close(after[0, 0], plainly(model, context, 0, actions[0, 0]), 1e-5)
 
 
-def test_the_copy_is_no_part_of_the_weights() -> None:
+def test_the_frozen_copy_is_not_part_of_the_state_dict() -> None:
     model = model_of("one frame")
     names = set(model.state_dict())
     model.rollout(context_of(model), drawn(1, 2, 1))
@@ -285,7 +285,7 @@ def test_the_copy_is_no_part_of_the_weights() -> None:
     assert not any("rollout" in name for name, _ in model.named_modules())
 
 
-def test_what_was_done_between_frames_follows_from_the_states() -> None:
+def test_past_actions_follow_from_the_states() -> None:
     model = model_of("V-JEPA 2-AC")
     given = context_of(model, frames=3)
     derived = dataclasses.replace(given, actions=None)
@@ -305,7 +305,7 @@ def test_the_past_matters_to_a_predictor_that_sees_it() -> None:
         assert (apart > 1e-3) == matters
 
 
-def test_a_past_without_actions_that_no_rule_tells_is_refused() -> None:
+def test_a_past_whose_actions_cannot_be_derived_is_refused() -> None:
     model = model_of("residual", embodiments=(EmbodimentConfig(action_dim=2, state_dim=5),))
     context = Context(torch.zeros(1, 2, 4, 16), torch.zeros(1, 2, 5))
     with pytest.raises(
@@ -327,7 +327,7 @@ def bfloat16_pair() -> tuple[LatentWorldModel, LatentWorldModel]:
     return exact, rounded.prepare(torch.bfloat16)
 
 
-def test_bfloat16_is_near_and_judged_in_float32() -> None:
+def test_bfloat16_rollouts_are_close_and_scored_in_float32() -> None:
     exact, rounded = bfloat16_pair()
     context, actions = context_of(exact, frames=2), drawn(1, 8, 3)
     expected, imagined = exact.rollout(context, actions), rounded.rollout(context, actions)
@@ -383,7 +383,7 @@ def test_bfloat16_chooses_the_same_elites_as_often_as_the_plain_pass_in_it_does(
     assert fast >= slow - 0.02, (fast, slow)
 
 
-def test_slices_are_as_many_as_fit() -> None:
+def test_micro_batches_are_as_large_as_fits() -> None:
     predictor = model_of("V-JEPA 2-AC").predictor
     sizes = {"problems": 1, "frames": 1, "tokens": 4, "horizon": 1}
 
@@ -397,7 +397,7 @@ def test_slices_are_as_many_as_fit() -> None:
     assert fit(problems=16) == fit(), "a slice must not depend on what is planned beside it"
 
 
-def test_the_robot_is_the_contexts_and_other_statistics_are_seen() -> None:
+def test_the_contexts_embodiment_is_used_and_changed_statistics_are_detected() -> None:
     model = model_of("one frame", embodiments=(EmbodimentConfig(name="a"), EmbodimentConfig(name="b")))
     context, actions = context_of(model), drawn(1, 2, 1)
     first = model.rollout(context, actions)
@@ -412,7 +412,7 @@ def test_the_robot_is_the_contexts_and_other_statistics_are_seen() -> None:
     assert not torch.allclose(second, third, atol=1e-3)
 
 
-def test_threads_with_contexts_of_their_own_do_not_mix_them_up() -> None:
+def test_threads_with_separate_contexts_do_not_interfere() -> None:
     model, actions = model_of("V-JEPA 2-AC"), drawn(1, 2, 1)
     contexts = [context_of(model, problems=8, frames=2) for _ in range(2)]
     contexts[1] = dataclasses.replace(contexts[1], features=contexts[1].features.flip(0))
@@ -458,7 +458,7 @@ def test_actions_for_another_number_of_problems_are_refused() -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_imagines_the_same(dtype: torch.dtype) -> None:
+def test_compiled_rollouts_are_equal(dtype: torch.dtype) -> None:
     model = model_of("V-JEPA 2-AC")
     context, actions = context_of(model, frames=2), drawn(1, 8, 2)
     expected = model.prepare(dtype).rollout(context, actions)
@@ -470,7 +470,7 @@ def test_compiled_imagines_the_same(dtype: torch.dtype) -> None:
     ("meaning", "expected"),
     [("delta", [1.5, 0.0, 2.0, 4.0, 5.0, 6.0, 7.0]), ("target", [0.5, -2.0, -1.0, 0.0, 0.0, 0.0, 0.0])],
 )
-def test_seven_joints_are_no_pose(meaning: str, expected: list[float]) -> None:
+def test_seven_joints_are_not_a_pose(meaning: str, expected: list[float]) -> None:
     robot = EmbodimentConfig(numbers="joints", actions=meaning)
     state = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     action = torch.tensor([0.5, -2.0, -1.0, 0.0, 0.0, 0.0, 0.0])

@@ -39,7 +39,7 @@ def test_the_families_are_those_of_vjepa2() -> None:
 
 
 @pytest.mark.parametrize("spec", [*VJEPA2_MASKS, ONE_BLOCK, HUGE])
-def test_of_one_clip_the_context_is_the_complement_of_the_target(spec: MaskSpec) -> None:
+def test_the_context_of_a_single_clip_is_the_complement_of_the_target(spec: MaskSpec) -> None:
     for seed in range(50):
         context, target = draw((3, 8, 6), 1, spec, seed)
         together = torch.cat([context, target], dim=1)[0]
@@ -47,7 +47,7 @@ def test_of_one_clip_the_context_is_the_complement_of_the_target(spec: MaskSpec)
 
 
 @pytest.mark.parametrize("spec", [*VJEPA2_MASKS, HUGE])
-def test_of_a_batch_they_are_disjoint_sorted_and_never_empty(spec: MaskSpec) -> None:
+def test_context_and_target_of_a_batch_are_disjoint_sorted_and_not_empty(spec: MaskSpec) -> None:
     for seed in range(300):
         context, target = draw((2, 4, 4), 5, spec, seed)
         assert context.shape[1] > 0
@@ -60,7 +60,7 @@ def test_of_a_batch_they_are_disjoint_sorted_and_never_empty(spec: MaskSpec) -> 
 
 
 @pytest.mark.parametrize("spec", VJEPA2_MASKS)
-def test_blocks_go_through_all_frames(spec: MaskSpec) -> None:
+def test_blocks_span_all_frames(spec: MaskSpec) -> None:
     grid = (4, 8, 8)
     for context, target in zip(*draw(grid, 6, spec, 0), strict=True):
         for index in (context, target):
@@ -68,7 +68,7 @@ def test_blocks_go_through_all_frames(spec: MaskSpec) -> None:
             assert bool((frames == frames[0]).all())
 
 
-def test_one_block_is_a_rectangle_of_the_asked_area_and_aspect() -> None:
+def test_a_block_is_a_rectangle_of_the_requested_area_and_aspect() -> None:
     aspects = []
     for seed in range(200):
         _, target = draw((1, 40, 40), 1, ONE_BLOCK, seed)
@@ -117,7 +117,7 @@ def test_a_frame_that_is_all_hidden_is_drawn_again() -> None:
     assert covered
 
 
-def test_where_no_place_can_be_left_one_at_random_is() -> None:
+def test_a_random_position_is_left_visible_where_blocks_would_hide_all() -> None:
     whole = MaskSpec(num_blocks=1, scale=0.99, aspect_low=1.0, aspect_high=1.0)
     places: set[int] = set()
     for seed in range(20):
@@ -127,7 +127,7 @@ def test_where_no_place_can_be_left_one_at_random_is() -> None:
     assert len(places) == 16
 
 
-def test_a_random_order_has_the_chosen_first_and_every_permutation_alike() -> None:
+def test_a_random_order_has_the_chosen_first_and_is_uniform() -> None:
     chosen = torch.tensor([[False, True, True, False, True]]).expand(6000, -1)
     order = random_order(chosen, torch.Generator().manual_seed(0))
     first, rest = order[:, :3], order[:, 3:]
@@ -138,12 +138,12 @@ def test_a_random_order_has_the_chosen_first_and_every_permutation_alike() -> No
     assert float((found - 500).square().sum() / 500) < 31.3  # chi-squared of 11 degrees, one in a thousand
 
 
-def test_places_are_those_of_every_frame() -> None:
+def test_positions_repeat_in_every_frame() -> None:
     spread = over_frames(torch.tensor([[[5, 0]], [[3, 2]]]), (3, 2, 3))
     assert spread.tolist() == [[[0, 5, 6, 11, 12, 17]], [[2, 3, 8, 9, 14, 15]]]
 
 
-def test_the_size_is_drawn_once_a_batch_and_the_place_once_a_clip() -> None:
+def test_block_sizes_are_drawn_per_batch_and_positions_per_clip() -> None:
     grid, shapes, places = (1, 20, 20), set(), set()
     _, target = draw(grid, 16, ONE_BLOCK, 3)
     for index in target:
@@ -155,7 +155,7 @@ def test_the_size_is_drawn_once_a_batch_and_the_place_once_a_clip() -> None:
     assert {draw(grid, 1, ONE_BLOCK, seed)[1].shape[1] for seed in range(20)} != {target.shape[1]}
 
 
-def test_places_reach_every_cell() -> None:
+def test_block_positions_reach_every_cell() -> None:
     hidden = torch.zeros(8, 8)
     for seed in range(40):
         for index in draw((1, 8, 8), 8, VJEPA2_MASKS[0], seed)[1]:
@@ -163,7 +163,7 @@ def test_places_reach_every_cell() -> None:
     assert hidden.min() > 0
 
 
-def test_a_batch_is_cut_to_its_smallest() -> None:
+def test_masks_of_a_batch_are_cut_to_the_smallest() -> None:
     """The smallest union sets the target's size, the largest the context's; what was cut off is in neither."""
     grid = (2, 16, 16)
     cut = False
@@ -175,7 +175,7 @@ def test_a_batch_is_cut_to_its_smallest() -> None:
     assert cut
 
 
-def test_each_family_gets_its_pair() -> None:
+def test_each_family_has_a_context_and_a_target() -> None:
     (short_context, short), (long_context, long) = sample_masks(
         (2, 8, 8), 4, VJEPA2_MASKS, torch.Generator().manual_seed(0)
     )
@@ -209,7 +209,7 @@ def test_gradients_go_back_to_the_tokens_that_were_picked() -> None:
     assert tokens.grad.tolist() == [[[3, 4], [0, 0], [1, 2]], [[0, 0], [12, 14], [0, 0]]]
 
 
-def test_of_a_pair_the_first_frame_and_a_few_of_the_seconds_tokens_are_seen() -> None:
+def test_pair_masks_show_the_first_frame_and_a_few_tokens_of_the_second() -> None:
     context, hidden = sample_pair_masks(20, 6, 0.15, torch.Generator().manual_seed(0))
     assert (context.shape, hidden.shape) == ((6, 23), (6, 17))
     for row in range(6):

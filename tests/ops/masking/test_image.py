@@ -25,7 +25,7 @@ def box(index: list[int], width: int) -> tuple[int, int, int, int]:
     return top, left, max(rows) - top + 1, max(columns) - left + 1
 
 
-def test_targets_are_rectangles_of_the_asked_area_and_aspect() -> None:
+def test_targets_are_rectangles_of_the_requested_area_and_aspect() -> None:
     areas, aspects = [], []
     for seed in range(200):
         _, targets = draw(2, seed, (1, 40, 40))
@@ -43,7 +43,7 @@ def test_targets_are_rectangles_of_the_asked_area_and_aspect() -> None:
     assert abs(float(correlation)) < 0.2  # size and shape are drawn apart
 
 
-def test_of_one_image_the_context_is_a_square_without_the_targets() -> None:
+def test_the_context_of_a_single_image_is_a_square_without_the_targets() -> None:
     sides = set()
     for seed in range(60):
         context, targets = draw(1, seed)
@@ -60,7 +60,7 @@ def test_of_one_image_the_context_is_a_square_without_the_targets() -> None:
     assert sides == {15, 16}
 
 
-def test_of_a_batch_contexts_stack_and_miss_every_target() -> None:
+def test_contexts_of_a_batch_have_one_size_and_exclude_every_target() -> None:
     cut = False
     for seed in range(30):
         context, targets = draw(12, seed)
@@ -90,14 +90,14 @@ def test_a_context_has_the_least_number_of_tokens() -> None:
     assert free < 14 <= held
 
 
-def test_a_context_that_cannot_be_is_refused() -> None:
+def test_an_impossible_context_is_refused() -> None:
     with pytest.raises(
         ConfigError, match=r"leave fewer than 10 tokens of a context of .*3x3; give larger images"
     ):
         draw(4, 0, (1, 3, 3))
 
 
-def test_frames_are_masked_alike() -> None:
+def test_all_frames_have_the_same_mask() -> None:
     still = draw(3, 5)
     clip = draw(3, 5, (4, 16, 16))
     for image, video in zip(still, clip, strict=True):

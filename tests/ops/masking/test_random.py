@@ -18,7 +18,7 @@ from vjepa_world.ops.masking.random import sample_random_masks
         ((2, 2, 2), 0.99, True, 6),  # never all
     ],
 )
-def test_they_hide_the_asked_share_and_leave_the_rest(
+def test_masks_hide_the_requested_fraction(
     grid: tuple[int, int, int], ratio: float, tube: bool, hidden: int
 ) -> None:
     context, target = sample_random_masks(grid, 3, ratio, torch.Generator().manual_seed(0), tube=tube)
@@ -31,7 +31,7 @@ def test_they_hide_the_asked_share_and_leave_the_rest(
 
 
 @pytest.mark.parametrize("tube", [True, False])
-def test_only_tubes_hide_the_same_places_of_all_frames(tube: bool) -> None:
+def test_only_tubes_hide_the_same_positions_in_all_frames(tube: bool) -> None:
     _, hidden = sample_random_masks((4, 5, 5), 1, 0.6, torch.Generator().manual_seed(1), tube=tube)
     cells = torch.zeros(100, dtype=torch.bool)
     cells[hidden[0]] = True
@@ -39,7 +39,7 @@ def test_only_tubes_hide_the_same_places_of_all_frames(tube: bool) -> None:
     assert bool((frames == frames[0]).all()) == tube
 
 
-def test_every_pair_of_tokens_is_hidden_alike_often() -> None:
+def test_every_pair_of_tokens_is_hidden_equally_often() -> None:
     """Of 6 tokens 3 are hidden: each in half of the clips, each pair in 3/6 * 2/5."""
     count = 6000
     _, hidden = sample_random_masks((1, 2, 3), count, 0.5, torch.Generator().manual_seed(2))

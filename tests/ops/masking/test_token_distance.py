@@ -22,7 +22,7 @@ def by_loops(context: list[int], hidden: list[int], grid: tuple[int, int, int]) 
 
 @pytest.mark.parametrize("grid", [(3, 5, 4), (1, 7, 6), (6, 2, 3)])
 @pytest.mark.parametrize("ratio", [0.05, 0.3, 0.8])
-def test_distances_are_those_of_loops(grid: tuple[int, int, int], ratio: float) -> None:
+def test_distances_equal_a_loop(grid: tuple[int, int, int], ratio: float) -> None:
     generator = torch.Generator().manual_seed(0)
     context, hidden = sample_random_masks(grid, 3, ratio, generator, tube=False)
     found = distance_to_hidden(context, hidden, grid)
@@ -31,7 +31,7 @@ def test_distances_are_those_of_loops(grid: tuple[int, int, int], ratio: float) 
         torch.testing.assert_close(found[row], torch.tensor(expected))
 
 
-def test_tokens_that_were_cut_off_count_for_neither() -> None:
+def test_tokens_in_neither_mask_are_ignored() -> None:
     grid = (2, 8, 8)
     [(context, hidden)] = sample_masks(grid, 6, VJEPA2_MASKS[:1], torch.Generator().manual_seed(3))
     assert context.shape[1] + hidden.shape[1] < 128
@@ -42,6 +42,6 @@ def test_tokens_that_were_cut_off_count_for_neither() -> None:
     assert float(found.min()) == 1
 
 
-def test_where_nothing_is_hidden_it_is_infinite() -> None:
+def test_the_distance_is_infinite_if_nothing_is_hidden() -> None:
     found = distance_to_hidden(torch.tensor([[0, 3]]), torch.empty(1, 0, dtype=torch.int64), (1, 2, 2))
     assert found.tolist() == [[math.inf, math.inf]]

@@ -1,4 +1,4 @@
-"""Several processes: who is who, sums that gradients go through, and a start that fails."""
+"""Several processes: ranks, differentiable collectives, and failing launches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from tests.training.processes import begin, end, free_port, succeed
+from tests.training.processes import free_port, start, wait, wait_for_success
 from tests.training.tiny import LineTask, trainer_config
 from vjepa_world.errors import TrainingError
 from vjepa_world.training.engine.distributed import (
@@ -40,28 +40,28 @@ with process_group(torch.device("cpu"), 60.0) as here:
     gradient = weight.grad / here.world_size
     torch.distributed.all_reduce(gradient)
     print(loss.item(), *gradient.flatten().tolist())
-    wishes = [any_process(here.rank == 1), any_process(False)]
-    print(wishes, mean_metrics({"b": float(here.rank), "a": 3.0}), here)
+    flags = [any_process(here.rank == 1), any_process(False)]
+    print(flags, mean_metrics({"b": float(here.rank), "a": 3.0}), here)
 """
 
 
-def test_gradients_of_what_all_processes_share_are_those_of_one(tmp_path: Path) -> None:
-    ended = succeed(begin(["-c", GRADIENTS], tmp_path, world_size=2))
+def test_collectives_have_the_gradients_of_a_single_process(tmp_path: Path) -> None:
+    finished = wait_for_success(start(["-c", GRADIENTS], tmp_path, world_size=2))
     weight = torch.arange(8.0).view(4, 2).div(8).requires_grad_()
     out = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)) @ weight
     loss = out.mean(dim=0).square().sum() + (out @ out.T).sigmoid().mean()
     loss.backward()
     assert weight.grad is not None
     expected = [loss.item(), *weight.grad.flatten().tolist()]
-    for rank, one in enumerate(ended):
-        figures, shared = one.out.splitlines()
-        assert [float(word) for word in figures.split()] == pytest.approx(expected, rel=1e-5)
+    for rank, one in enumerate(finished):
+        values, shared = one.out.splitlines()
+        assert [float(word) for word in values.split()] == pytest.approx(expected, rel=1e-5)
         assert shared == (
             "[True, False] {'a': 3.0, 'b': 0.5} " + f"Ranks(rank={rank}, world_size=2, local_rank={rank})"
         )
 
 
-def test_alone_everything_is_itself() -> None:
+def test_single_process_collectives_are_identities() -> None:
     x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
     assert all_mean(x) is x
     assert all_rows(x) is x
@@ -70,10 +70,10 @@ def test_alone_everything_is_itself() -> None:
     assert ranks() == Ranks()
 
 
-def test_a_process_that_waits_in_vain_says_for_whom(tmp_path: Path) -> None:
+def test_a_process_group_timeout_names_rank_and_address(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
-    began, port = time.monotonic(), free_port()
-    alone = begin(
+    start_s, port = time.monotonic(), free_port()
+    single = start(
         ["-m", "vjepa_world", "pretrain", "data.path=videos", "device=cpu", "trainer.timeout_s=2"],
         tmp_path,
         RANK="0",
@@ -82,24 +82,26 @@ def test_a_process_that_waits_in_vain_says_for_whom(tmp_path: Path) -> None:
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
     )
-    [ended] = end(alone)
-    assert ended.code == 2
+    [finished] = wait(single)
+    assert finished.code == 2
     place = f"(RANK=0, WORLD_SIZE=2, MASTER_ADDR=127.0.0.1, MASTER_PORT={port})"
-    assert f"the processes did not find each other within 2 s {place}: " in ended.error
-    assert "no process trains alone" in ended.error
-    assert time.monotonic() - began < 60
+    assert f"the processes did not find each other within 2 s {place}: " in finished.error
+    assert "no process trains alone" in finished.error
+    assert time.monotonic() - start_s < 60
     assert not (tmp_path / "runs").exists()
 
 
-def test_half_a_launch_is_named(tmp_path: Path) -> None:
-    [ended] = end(
-        begin(["-m", "vjepa_world", "pretrain", "data.path=videos"], tmp_path, WORLD_SIZE="2", RANK="1")
+def test_incomplete_launch_variables_are_reported(tmp_path: Path) -> None:
+    [finished] = wait(
+        start(["-m", "vjepa_world", "pretrain", "data.path=videos"], tmp_path, WORLD_SIZE="2", RANK="1")
     )
-    assert ended.code == 2
-    assert "MASTER_ADDR=not set" in ended.error
+    assert finished.code == 2
+    assert "MASTER_ADDR=not set" in finished.error
 
 
-def test_a_training_of_one_process_is_not_begun_as_one_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_process_training_is_refused_in_a_multi_process_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     config = trainer_config()

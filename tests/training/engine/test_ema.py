@@ -18,7 +18,7 @@ def test_the_momentum_goes_linearly_from_the_first_to_the_last() -> None:
     assert {ema_momentum(step / 6, 0.99925, 0.99925) for step in range(7)} == {0.99925}
 
 
-def test_the_average_keeps_a_share_of_itself() -> None:
+def test_update_ema_interpolates_the_weights() -> None:
     generator = torch.Generator().manual_seed(0)
     online, average = nn.Linear(3, 2), nn.Linear(3, 2)
     with torch.no_grad():

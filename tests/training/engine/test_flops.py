@@ -90,14 +90,14 @@ def test_pixels_as_target_need_no_second_encoder() -> None:
     assert with_target - without == 2 * encoder_forward(ENCODER, 128).total
 
 
-def test_several_targets_of_one_context_run_the_predictor_alone_again() -> None:
+def test_several_targets_of_one_context_repeat_only_the_predictor() -> None:
     common = {"clips": 1, "tokens": 64, "target": ENCODER, "image": True}
     one = pretrain_flops(ENCODER, PREDICTOR, masks=[MaskTokens(40, 10)], **common)  # type: ignore[arg-type]
     four = pretrain_flops(ENCODER, PREDICTOR, masks=[MaskTokens(40, 10, 4)], **common)  # type: ignore[arg-type]
     assert four - one == 3 * predictor_forward(PREDICTOR, 48, 40, 10).trained()
 
 
-def test_a_predictor_of_several_levels_reads_and_writes_wide() -> None:
+def test_a_predictor_of_several_levels_has_wide_input_and_output() -> None:
     one = predictor_forward(PREDICTOR, 48, 10, 20)
     two = predictor_forward(DENSE, 48, 10, 20, dense=True)
     assert one.blocks == two.blocks == 2 * block_flops(30, 24, 3.0)

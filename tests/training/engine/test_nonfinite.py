@@ -14,7 +14,7 @@ from tests.training.tiny import fit, pretrain_task, run_folder, trainer_config
 from vjepa_world.errors import TrainingError
 
 
-def test_the_batch_of_a_step_that_diverged_is_kept_to_look_at(tmp_path: Path) -> None:
+def test_the_batch_of_a_diverged_step_is_saved(tmp_path: Path) -> None:
     config = trainer_config(steps=20, lr=1e30, warmup=0.0)
     task = pretrain_task(config)
     with pytest.raises(TrainingError, match="stopped before the update") as caught:

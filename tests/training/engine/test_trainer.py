@@ -111,7 +111,7 @@ class Stuck(LineTask):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("where", ["data", "step"])
-def test_a_signal_ends_a_wait_within_a_second_and_saves_what_is_done(
+def test_a_signal_interrupts_a_wait_within_a_second_and_saves(
     tmp_path: Path, number: signal.Signals, where: str
 ) -> None:
     config, before = trainer_config(), signal.getsignal(signal.SIGALRM)
@@ -169,14 +169,14 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     assert metrics(tmp_path / "run") == before
 
 
-def test_resuming_before_the_first_checkpoint_starts_anew(tmp_path: Path) -> None:
+def test_resuming_before_the_first_checkpoint_starts_from_step_zero(tmp_path: Path) -> None:
     config = trainer_config()
     task = LineTask(config)
     fit(task, config, run_folder(tmp_path), resume=True)
     assert task.stepped == [0, 1, 2, 3, 4, 5]
 
 
-def test_checkpoints_come_regularly_and_the_newest_two_stay(tmp_path: Path) -> None:
+def test_checkpoints_are_written_regularly_and_the_newest_two_are_retained(tmp_path: Path) -> None:
     config = trainer_config(steps=7, checkpoint_every=2)
     fit(LineTask(config), config, run_folder(tmp_path))
     assert checkpoints(tmp_path / "run") == ["step_00000006", "step_00000007"]
@@ -188,7 +188,7 @@ def test_checkpoints_come_regularly_and_the_newest_two_stay(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", [".metadata", "__0_0.distcp"])
-def test_a_broken_training_state_is_named(tmp_path: Path, name: str) -> None:
+def test_a_broken_training_state_is_reported(tmp_path: Path, name: str) -> None:
     run = run_folder(tmp_path)
     checkpoints = Checkpoints(run)
     checkpoints.save(3, {}, {"modules.a": torch.ones(50), "modules.b": torch.zeros(2, 3)})
@@ -222,7 +222,7 @@ def test_a_training_state_with_a_flipped_bit_is_refused(tmp_path: Path) -> None:
     load_tensors(folder, {"modules.a": torch.ones(5000)})
 
 
-def test_an_index_that_tells_of_more_than_the_files_hold_is_refused(tmp_path: Path) -> None:
+def test_an_index_of_more_data_than_the_files_contain_is_refused(tmp_path: Path) -> None:
     checkpoints = Checkpoints(run_folder(tmp_path))
     files: dict[str, Any] = {"model.safetensors": {"a": torch.ones(1)}, "config.json": {}}
     checkpoints.save(3, files, {"modules.a": torch.ones(50)})
@@ -273,7 +273,7 @@ def test_a_checkpoint_with_more_weights_is_refused(tmp_path: Path) -> None:
         fit(LineTask(config), config, tmp_path / "run", resume=True)
 
 
-def test_what_is_saved_is_of_the_moment_and_every_nth_stays(tmp_path: Path) -> None:
+def test_a_checkpoint_is_a_snapshot_and_every_nth_is_retained(tmp_path: Path) -> None:
     checkpoints, tensor = Checkpoints(run_folder(tmp_path), keep_last=1, keep_every=4), torch.zeros(1000)
     for step in range(1, 8):
         tensor.fill_(step)
@@ -288,7 +288,7 @@ def test_what_is_saved_is_of_the_moment_and_every_nth_stays(tmp_path: Path) -> N
         assert loaded["modules.a"].unique().tolist() == [int(name[-1])]
 
 
-def test_the_log_holds_the_metrics_the_rate_and_the_throughput(tmp_path: Path) -> None:
+def test_the_log_has_metrics_learning_rate_and_throughput(tmp_path: Path) -> None:
     config = trainer_config(steps=9, log_every=4, lr=0.01, warmup=0.3, cooldown=0.5)
     fit(LineTask(config), config, run_folder(tmp_path))
     lines = metrics(tmp_path / "run")
@@ -370,14 +370,12 @@ def test_a_full_disk_stops_training_and_keeps_the_checkpoint_before(tmp_path: Pa
         (FinetuneObjective, {"motion_share": -0.1}, "objective.motion_share is -0.1; it is a share"),
     ],
 )
-def test_a_configuration_that_makes_no_sense_is_refused(
-    build: Any, changes: dict[str, Any], message: str
-) -> None:
+def test_an_inconsistent_configuration_is_refused(build: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(**changes)
 
 
-def test_checkpoints_of_two_runs_do_not_meet(tmp_path: Path) -> None:
+def test_checkpoints_of_two_runs_do_not_interfere(tmp_path: Path) -> None:
     config = trainer_config(steps=2)
     fit(LineTask(config), config, run_folder(tmp_path, "a"))
     shutil.copytree(tmp_path / "a", tmp_path / "b")

@@ -49,7 +49,7 @@ def losses(task: FinetuneTask, batch: WindowBatch | None = None, step: int = 0) 
     return forward_pass()
 
 
-def test_it_learns_what_actions_do(tmp_path: Path) -> None:
+def test_finetuning_learns_the_effect_of_actions(tmp_path: Path) -> None:
     """Better than copying the last frame on unseen episodes, at one step and at the last, thanks to the actions."""
     config = trainer_config(steps=200, batch_size=24, lr=5e-3, log_every=50, checkpoint_every=200)
     task = finetune_task(config, BumpWorld(120, seed=1))
@@ -65,7 +65,7 @@ def test_it_learns_what_actions_do(tmp_path: Path) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in loaded.encoder.state_dict().items())
 
 
-def test_at_the_start_it_copies_the_last_frame() -> None:
+def test_an_untrained_predictor_copies_the_last_frame() -> None:
     task = finetune_task()
     figures = task.monitor(next(task.batches(0)), step=0)
     for end in ("", "_rollout"):
@@ -74,7 +74,7 @@ def test_at_the_start_it_copies_the_last_frame() -> None:
     assert figures["val_error"] > 0.01
 
 
-def test_the_first_loss_is_that_of_a_copy() -> None:
+def test_the_first_loss_is_that_of_copy_last_frame() -> None:
     task = finetune_task(objective=PLAIN)
     batch = next(task.batches(0))
     assert batch.features is not None
@@ -115,7 +115,7 @@ def test_the_rollout_grows_over_the_ramp() -> None:
     assert "loss_rollout" in losses(task, batch, step=2)
 
 
-def test_weight_on_motion_raises_the_share_of_what_moves() -> None:
+def test_motion_weights_raise_the_share_of_moving_tokens() -> None:
     """Token weights proportional to the change: the copy's loss is mean(c^2) / mean(c)."""
     task = finetune_task(objective=FinetuneObjective(rollout=1, motion_share=1.0))
     batch = next(task.batches(0))
@@ -144,7 +144,7 @@ def test_other_distances(kind: Any, expected: Any) -> None:
     )
 
 
-def test_slices_of_a_batch_give_its_gradients() -> None:
+def test_micro_batches_give_the_gradients_of_the_batch() -> None:
     """One graph at a time: the gradients and figures of three slices are those of the whole, but for rounding."""
     whole, sliced = (
         finetune_task(trainer_config(batch_size=7, accumulate=pieces), model=everything())
@@ -181,7 +181,7 @@ def everything(**changes: Any) -> LatentWorldModel:
     return bump_model(**{**parts, **changes})
 
 
-def test_what_is_trained_beside_the_predictor_learns_too(tmp_path: Path) -> None:
+def test_auxiliary_modules_learn_too(tmp_path: Path) -> None:
     config = trainer_config(steps=400, batch_size=24, lr=2e-3, log_every=50, checkpoint_every=400)
     model = everything(latents=LatentsConfig(kind="none"))
     objective = FinetuneObjective(state=1.0)

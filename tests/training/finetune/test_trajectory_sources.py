@@ -32,7 +32,7 @@ def test_one_camera_is_drawn_for_each_window() -> None:
     assert min(counts) > 70
 
 
-def test_all_cameras_stand_side_by_side() -> None:
+def test_all_cameras_are_concatenated() -> None:
     """Row by row: the left half of the tokens' grid is the first camera's."""
     world = BumpWorld(20, seed=0, cameras=2)
     source, model = world.source(), bump_model(views=2)
@@ -48,7 +48,7 @@ def test_all_cameras_stand_side_by_side() -> None:
             assert torch.equal(half, world.features[episode][camera][rows])
 
 
-def test_the_camera_that_is_shown_brings_its_extrinsics() -> None:
+def test_the_drawn_camera_has_its_extrinsics() -> None:
     world = BumpWorld(20, seed=0, cameras=3)
     source = world.source()
     model = bump_model(predictor={"use_extrinsics": True, "extrinsics_dim": 6})
@@ -70,7 +70,7 @@ def test_extrinsics_that_are_missing_are_named() -> None:
         cached([world], [source], model).read(draw)
 
 
-def test_windows_of_unreadable_episodes_go() -> None:
+def test_windows_of_unreadable_episodes_are_dropped() -> None:
     source = BumpWorld(20, seed=0).source(val_fraction=0.2)
     gone = {source.held_out_episodes[0], int(source.episodes(source.train)[0])}
     left = source.without(gone)

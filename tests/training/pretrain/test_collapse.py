@@ -103,7 +103,7 @@ NARROW = {"target_rank": (60.0, 1.5)}
         ),
     ],
 )
-def test_a_collapse_is_told_with_its_likely_cause(
+def test_a_collapse_is_reported_with_its_likely_cause(
     metrics: dict[str, tuple[float, float]], recipe: Recipe, sign: str, cause: str, remedy: str
 ) -> None:
     found = find_collapse(history(**metrics), recipe)
@@ -114,7 +114,7 @@ def test_a_collapse_is_told_with_its_likely_cause(
     assert str(found).startswith(f"features collapse at step {found.step}: ")
 
 
-def test_the_recipe_is_what_the_objective_says() -> None:
+def test_the_advice_follows_the_objective() -> None:
     assert Recipe.of(JEPAConfig(), 0.7) == Recipe(momentum=0.99925, hidden=0.7)
     assert Recipe.of(JEPAConfig(target="online", sigreg=0.1)) == Recipe(online=True, regularized=True)
     pixels = Recipe.of(PixelsConfig())
@@ -123,7 +123,7 @@ def test_the_recipe_is_what_the_objective_says() -> None:
     assert found is not None and found.remedy == "Lower trainer.lr"
 
 
-def test_it_is_told_when_three_lines_agree_and_not_before() -> None:
+def test_the_alarm_needs_three_consecutive_log_lines() -> None:
     lines = history()[:10]
     for line in lines[4:]:
         line["target_std"] = 0.01
@@ -133,17 +133,17 @@ def test_it_is_told_when_three_lines_agree_and_not_before() -> None:
     assert collapse_at_end(lines[:5]) is None
 
 
-def test_one_dull_batch_is_no_collapse() -> None:
+def test_one_low_variance_batch_is_not_a_collapse() -> None:
     lines = history()[:10]
     lines[5] |= {"target_std": 0.01, "target_rank": 1.0}
     assert find_collapse(lines) is None
 
 
-def test_a_dull_batch_for_both_encoders_is_no_collapse() -> None:
+def test_low_variance_in_both_encoders_is_not_a_collapse() -> None:
     assert find_collapse(history(target_std=(0.9, 0.01), untrained_std=(0.9, 0.012))) is None
 
 
-def test_without_an_untrained_encoder_the_first_line_stands_in() -> None:
+def test_without_an_untrained_encoder_the_first_log_line_is_the_reference() -> None:
     lines = [{k: v for k, v in line.items() if "untrained" not in k} for line in history(**CONSTANT)]
     assert find_collapse(lines) is not None
     assert (
@@ -156,7 +156,7 @@ def test_metrics_of_another_kind_give_no_alarm() -> None:
     assert find_collapse([]) is None
 
 
-def test_the_alarm_speaks_once_also_after_a_resume() -> None:
+def test_the_alarm_is_raised_once_also_after_a_resume() -> None:
     lines = history(**CONSTANT)
     alarm = CollapseAlarm()
     said = [alarm.update(line) for line in lines]
@@ -220,7 +220,7 @@ def health(
     return metrics
 
 
-def test_a_real_run_that_nothing_keeps_from_collapsing_is_told() -> None:
+def test_a_real_collapse_is_reported() -> None:
     recipe = Recipe(momentum=0.0, online=True)
     found = find_collapse(list(train(0.0, 3e-3, stop_gradient=False)), recipe)
     assert found is not None
@@ -228,13 +228,13 @@ def test_a_real_run_that_nothing_keeps_from_collapsing_is_told() -> None:
     assert "predicts itself with gradients" in found.cause
 
 
-def test_a_real_run_whose_learning_rate_is_far_too_high_is_told() -> None:
+def test_a_real_collapse_by_a_high_learning_rate_is_reported() -> None:
     found = find_collapse(list(train(0.9, 0.3, stop_gradient=True)), Recipe(momentum=0.9, hidden=0.6))
     assert found is not None
     assert "learning rate is too high" in found.cause
 
 
-def test_a_real_run_with_an_ema_target_is_not_accused() -> None:
+def test_a_real_run_with_an_ema_target_raises_no_alarm() -> None:
     lines = list(train(0.99, 1e-3, stop_gradient=True))
     assert find_collapse(lines, Recipe(momentum=0.99)) is None
     assert lines[-1]["loss"] < 0.6 * lines[0]["loss"]

@@ -33,24 +33,24 @@ def by_loops(first: list[list[float]], second: list[list[float]], temperature: f
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
 @pytest.mark.parametrize("clips", [1, 2, 7])
-def test_it_is_simclrs_equation(clips: int, temperature: float) -> None:
+def test_the_loss_is_simclrs_equation(clips: int, temperature: float) -> None:
     first, second = embeddings(clips, 5)
     expected = by_loops(first.tolist(), second.tolist(), temperature)
     assert float(nt_xent(first, second, temperature)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
-def test_where_all_is_alike_a_guess_is_among_all_others() -> None:
+def test_identical_features_give_the_loss_of_a_random_guess() -> None:
     same = torch.ones(6, 4)
     assert float(nt_xent(same, same)) == pytest.approx(math.log(11))
 
 
-def test_of_orthogonal_clips_it_is_small() -> None:
+def test_orthogonal_clips_have_a_small_loss() -> None:
     """Each view's score is e^(1/t) with its other view and 1 with the 2N - 2 rest."""
     clips = torch.eye(8)
     assert float(nt_xent(clips, clips, 0.5)) == pytest.approx(math.log(1 + 14 * math.exp(-2)), rel=1e-5)
 
 
-def test_lengths_and_the_order_of_views_do_not_matter() -> None:
+def test_the_loss_is_invariant_to_scale_and_the_order_of_views() -> None:
     first, second = embeddings(5, 6)
     loss = float(nt_xent(first, second))
     assert float(nt_xent(second, first)) == pytest.approx(loss, rel=1e-5)

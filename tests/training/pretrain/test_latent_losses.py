@@ -72,7 +72,7 @@ def test_gradients_are_finite_differences(kind: Distance) -> None:
         assert float(predicted.grad.flatten()[at]) == pytest.approx((up - down) / (2 * step), abs=1e-4)
 
 
-def test_each_level_is_normalised_by_itself() -> None:
+def test_each_level_is_normalised_separately() -> None:
     levels = features(2, 5, 3 * 4) * torch.tensor([1.0, 10.0, 0.1]).repeat_interleave(4) + 3
     found = normalize_levels(levels, 3)
     for token, expected in zip(levels.flatten(0, 1).tolist(), found.flatten(0, 1).tolist(), strict=True):

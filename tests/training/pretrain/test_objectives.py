@@ -94,7 +94,7 @@ def test_every_objective_trains_every_weight_that_it_should(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in OBJECTIVES if name not in WHOLE_BATCH])
-def test_slices_and_processes_change_nothing(name: str) -> None:
+def test_micro_batches_and_processes_do_not_change_the_result(name: str) -> None:
     video = video_for(name)
     metrics, gradients = total(OBJECTIVES[name](), video)
     for slices in (2, 3):
@@ -111,7 +111,7 @@ def test_slices_and_processes_change_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["vjepa2", "ijepa"])
-def test_groups_are_masked_by_themselves_and_never_depend_on_the_processes(name: str) -> None:
+def test_masks_are_drawn_per_group_and_do_not_depend_on_the_processes(name: str) -> None:
     video = torch.cat([video_for(name), video_for(name).flip(-1)])
     objective = OBJECTIVES[name]()
     grid, config = objective.encoder.token_grid(video), objective.config  # type: ignore[attr-defined]
@@ -167,7 +167,7 @@ def test_vjepa2_is_the_mean_l1_to_the_layer_normed_target_at_hidden_tokens() -> 
         torch.testing.assert_close(ours, p.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_dense_loss_weighs_seen_tokens_by_their_distance_and_rises_along_its_ramp() -> None:
+def test_dense_loss_weights_visible_tokens_by_distance_and_follows_its_ramp() -> None:
     goal = jepa_config(context_weight=0.5, context_ramp=(0.4, 0.6), masks=MASKS[:1])
     objective = build(goal, LEVELS, levels=True)
     assert isinstance(objective, JEPA)
@@ -209,7 +209,7 @@ def test_online_targets_have_gradients_and_moving_averages_have_none() -> None:
     assert any(not torch.allclose(a, b) for a, b in zip(online, stopped, strict=True))
 
 
-def test_the_target_moves_by_a_momentum_that_rises() -> None:
+def test_the_target_is_updated_with_a_rising_momentum() -> None:
     objective = build(jepa_config(ema=(0.9, 1.0)))
     assert isinstance(objective, JEPA)
     with torch.no_grad():
@@ -222,7 +222,7 @@ def test_the_target_moves_by_a_momentum_that_rises() -> None:
     torch.testing.assert_close(objective.target.norm.weight, start + 0.05)
 
 
-def test_a_teacher_gives_targets_of_its_own_width_and_never_moves(tmp_path: Path) -> None:
+def test_a_teacher_has_targets_of_its_own_width_and_is_frozen(tmp_path: Path) -> None:
     teacher = replace(ENCODER, embed_dim=36, depth=2)
     save_pretrained(untrained_encoder(teacher, 5), tmp_path / "teacher")
     objective = build(jepa_config(target="teacher", teacher=str(tmp_path / "teacher")))
@@ -268,7 +268,7 @@ def test_pixels_are_those_of_the_hidden_tokens() -> None:
     assert metrics["loss_mask_0"] == pytest.approx((error / hidden.numel()).item(), rel=1e-4)
 
 
-def test_views_of_a_clip_are_told_from_other_clips() -> None:
+def test_the_contrastive_objective_matches_views_of_a_clip() -> None:
     objective = build(ContrastiveConfig(temperature=0.5))
     assert objective.views == 2
     video = clips(views=2)
@@ -285,7 +285,7 @@ def test_views_of_a_clip_are_told_from_other_clips() -> None:
     assert metrics["loss"] == pytest.approx(sum(losses) / 8, rel=1e-4)
 
 
-def test_stills_pairs_and_colours() -> None:
+def test_image_steps_pair_steps_and_colour_augmentation() -> None:
     frames = torch.stack([moving_dot(index) for index in range(6)])
     assert stills(frames, 2).shape == (12, 1, 3, 32, 32)
     assert torch.equal(stills(frames, 2)[1, 0], frames[0, 2])

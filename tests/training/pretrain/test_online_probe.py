@@ -78,7 +78,7 @@ def silent(encoder: VideoEncoder) -> VideoEncoder:
     return encoder
 
 
-def test_a_place_is_read_off_and_stands_beside_the_untrained_encoder_and_chance(arm: Path) -> None:
+def test_a_position_is_predicted_and_compared_with_the_untrained_encoder_and_chance(arm: Path) -> None:
     untrained = untrained_encoder(ENCODER, seed=1)
     probe = open_probe(arm, TARGET, untrained=untrained)
     assert not probe.is_classification
@@ -91,7 +91,7 @@ def test_a_place_is_read_off_and_stands_beside_the_untrained_encoder_and_chance(
     assert blind["probe_error"] == pytest.approx(metrics["probe_chance"], rel=0.05)
 
 
-def test_classes_are_counted_where_they_are_missed(sides: Path) -> None:
+def test_classification_reports_the_error_rate(sides: Path) -> None:
     probe = open_probe(sides)
     assert probe.is_classification
     metrics = probe.metrics(untrained_encoder(ENCODER, seed=0))
@@ -101,7 +101,7 @@ def test_classes_are_counted_where_they_are_missed(sides: Path) -> None:
     assert probe.metrics(silent(untrained_encoder(ENCODER, seed=0)))["probe_error"] > 0.2
 
 
-def test_it_measures_on_episodes_that_it_is_not_fitted_to(arm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_online_probe_is_tested_on_held_out_episodes(arm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vjepa_world.training.pretrain import online_probe
 
     seen = []
@@ -118,7 +118,7 @@ def test_it_measures_on_episodes_that_it_is_not_fitted_to(arm: Path, monkeypatch
     assert not train & val and not train & test and not val & test
 
 
-def test_nothing_of_the_training_is_touched(arm: Path) -> None:
+def test_the_online_probe_leaves_the_training_unchanged(arm: Path) -> None:
     encoder = VideoEncoder(dataclasses.replace(ENCODER)).train()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     torch.manual_seed(7)
@@ -132,7 +132,7 @@ def test_nothing_of_the_training_is_touched(arm: Path) -> None:
     assert open_probe(arm, TARGET).metrics(encoder) == first
 
 
-def test_bad_clips_are_named_and_too_many_stop(
+def test_bad_clips_are_reported_and_too_many_stop_the_run(
     sides: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "videos"
@@ -158,7 +158,7 @@ def test_bad_clips_are_named_and_too_many_stop(
         ({"clips": 3}, "probe.clips is 3; it must be at least 8"),
     ],
 )
-def test_words_that_make_no_sense_are_refused(words: dict[str, int], message: str) -> None:
+def test_inconsistent_options_are_refused(words: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         OnlineProbeConfig(**words)  # type: ignore[arg-type]
 

@@ -42,7 +42,7 @@ def test_a_flat_patch_is_all_zeros() -> None:
     assert pixel_targets(torch.full((1, 2, 3, 4, 4), 3.5), torch.tensor([[0]]), 2, 2).abs().max() < 1e-2
 
 
-def test_an_image_stands_for_its_repetition() -> None:
+def test_an_image_is_a_repeated_frame() -> None:
     image, index = VIDEO[:, :1], torch.tensor([[0, 5], [1, 4]])
     torch.testing.assert_close(
         pixel_targets(image, index, 2, 2), pixel_targets(image.expand(-1, 2, -1, -1, -1), index, 2, 2)

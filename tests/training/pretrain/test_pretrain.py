@@ -122,7 +122,7 @@ def test_the_target_follows_the_encoder_as_a_moving_average() -> None:
     assert (jepa(task).target.norm.weight - jepa(task).encoder.norm.weight).abs().max() > 1e-5
 
 
-def test_the_monitor_tells_spread_and_rank_of_the_target_and_of_an_untrained_encoder() -> None:
+def test_std_and_rank_of_the_target_and_an_untrained_encoder_are_logged() -> None:
     task = pretrain_task(trainer_config(), seed=3)
     with torch.no_grad():
         for parameter in jepa(task).target.parameters():

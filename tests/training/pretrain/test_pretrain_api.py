@@ -38,7 +38,7 @@ def videos(count: int = 6) -> list[Tensor]:
     return [moving_dot(number) for number in range(count)]
 
 
-def test_videos_in_memory_train_an_encoder_that_the_folder_holds(tmp_path: Path) -> None:
+def test_videos_in_memory_train_an_encoder_and_save_it(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     result = pretrain(CONFIG, videos=videos(), folder=tmp_path / "run")
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -50,7 +50,7 @@ def test_videos_in_memory_train_an_encoder_that_the_folder_holds(tmp_path: Path)
     assert other.metrics()[0]["loss"] != result.metrics()[0]["loss"]
 
 
-def test_images_in_memory_stand_for_clips(tmp_path: Path) -> None:
+def test_images_in_memory_are_accepted_as_clips(tmp_path: Path) -> None:
     images = [video[:1] for video in videos()]
     assert pretrain(CONFIG, videos=images, folder=tmp_path / "run").metrics()[-1]["loss"] > 0
 
@@ -71,7 +71,7 @@ def test_videos_that_cannot_be_used_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_without_data_it_says_what_to_give(tmp_path: Path) -> None:
+def test_missing_data_is_reported_with_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="'data.path' is not given and has no default: give data.path=FOLDER"
     ):

@@ -73,7 +73,7 @@ def encode(clips: Clips, encoder: VideoEncoder, cache: Path, **changes: Any) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_features_are_the_encoders(encoder: VideoEncoder, tmp_path: Path, workers: int) -> None:
+def test_features_equal_the_encoders_output(encoder: VideoEncoder, tmp_path: Path, workers: int) -> None:
     clips = Clips()
     found = encode(clips, encoder, tmp_path, workers=workers)
     pixels = torch.stack([clip for clip in (clips[i] for i in range(10)) if isinstance(clip, Tensor)])
@@ -86,7 +86,7 @@ def test_features_are_the_encoders(encoder: VideoEncoder, tmp_path: Path, worker
     )
 
 
-def test_they_are_computed_once(encoder: VideoEncoder, counter: Counter, tmp_path: Path) -> None:
+def test_clip_features_are_computed_once(encoder: VideoEncoder, counter: Counter, tmp_path: Path) -> None:
     first = encode(Clips(), encoder, tmp_path)
     assert counter.clips == 10
     again = encode(Clips(), encoder, tmp_path, batch_size=3)
@@ -95,7 +95,7 @@ def test_they_are_computed_once(encoder: VideoEncoder, counter: Counter, tmp_pat
     assert torch.equal(first.features, again.features)
 
 
-def test_other_clips_weights_or_precision_are_computed_anew(
+def test_other_clips_weights_or_precision_are_recomputed(
     encoder: VideoEncoder, counter: Counter, tmp_path: Path
 ) -> None:
     folders = [encode(Clips(), encoder, tmp_path).folder]
@@ -108,7 +108,7 @@ def test_other_clips_weights_or_precision_are_computed_anew(
     assert len(set(folders)) == 6
 
 
-def test_a_limit_removes_what_was_used_longest_ago(
+def test_a_limit_evicts_the_least_recently_used(
     encoder: VideoEncoder, counter: Counter, tmp_path: Path
 ) -> None:
     first, second = encode(Clips(), encoder, tmp_path), encode(Clips(seed=1), encoder, tmp_path)
@@ -126,7 +126,9 @@ def test_a_limit_removes_what_was_used_longest_ago(
     assert counter.clips == 30
 
 
-def test_a_truncated_file_is_computed_anew(encoder: VideoEncoder, counter: Counter, tmp_path: Path) -> None:
+def test_features_of_a_truncated_file_are_recomputed(
+    encoder: VideoEncoder, counter: Counter, tmp_path: Path
+) -> None:
     first = encode(Clips(), encoder, tmp_path)
     expected = first.features.clone()
     file = first.folder / "features.f16"
@@ -143,7 +145,7 @@ def test_a_truncated_file_is_computed_anew(encoder: VideoEncoder, counter: Count
         ("about.json", lambda data: b'{"bad": 5}'),
     ],
 )
-def test_a_changed_file_is_computed_anew(
+def test_features_of_a_changed_file_are_recomputed(
     encoder: VideoEncoder, counter: Counter, tmp_path: Path, name: str, change: Callable[[bytes], bytes]
 ) -> None:
     first = encode(Clips(), encoder, tmp_path)
@@ -154,7 +156,7 @@ def test_a_changed_file_is_computed_anew(
     assert counter.clips == 20
 
 
-def test_an_interrupted_run_leaves_nothing(encoder: VideoEncoder, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_no_files(encoder: VideoEncoder, tmp_path: Path) -> None:
     class Interrupted(Clips):
         def __getitem__(self, index: int) -> Tensor | str:
             if index == 7:
@@ -166,7 +168,7 @@ def test_an_interrupted_run_leaves_nothing(encoder: VideoEncoder, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_videos_are_named_and_remembered(
+def test_bad_videos_are_reported_and_recorded(
     encoder: VideoEncoder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="vjepa_world")

@@ -67,7 +67,7 @@ def fit(trained: ProbeSweep, folder: Path, *, resume: bool = False, **changes: A
 
 
 @pytest.mark.parametrize("kind", ["attentive", "linear"])
-def test_side_by_side_is_the_same_as_alone(tmp_path: Path, kind: str) -> None:
+def test_probes_trained_together_equal_those_trained_alone(tmp_path: Path, kind: str) -> None:
     pairs = [(1e-3, 0.01), (1e-2, 0.01), (1e-2, 0.5)]
     together = sweep(pairs, kind)
     trials = fit(together, run_folder(tmp_path, "all"))
@@ -80,14 +80,14 @@ def test_side_by_side_is_the_same_as_alone(tmp_path: Path, kind: str) -> None:
     assert not torch.equal(weights[0], weights[1]) and not torch.equal(weights[1], weights[2])
 
 
-def test_weight_decay_pulls_at_matrices_alone() -> None:
+def test_weight_decay_applies_to_matrices_only() -> None:
     for group in sweep([(1e-3, 0.5)]).optimizer.param_groups:
         assert {parameter.ndim > 1 for parameter in group["params"]} == {group["weight_decay"] == 0.5}
 
 
 @pytest.mark.parametrize("kind", ["attentive", "linear"])
 @pytest.mark.parametrize("classes", [True, False])
-def test_it_learns_what_is_in_the_features(tmp_path: Path, kind: str, classes: bool) -> None:
+def test_a_probe_learns_targets_that_the_features_contain(tmp_path: Path, kind: str, classes: bool) -> None:
     trained = sweep([(1e-2, 0.0)], kind, classes)
     (before,) = trained.trials(16)
     (after,) = fit(
@@ -97,7 +97,7 @@ def test_it_learns_what_is_in_the_features(tmp_path: Path, kind: str, classes: b
     assert after.loss < 0.6 * before.loss
 
 
-def test_a_diverged_setting_is_left_behind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_diverged_setting_is_dropped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, logger="vjepa_world")
     together, alone = sweep([(1e30, 0.01), (1e-3, 0.01)]), sweep([(1e-3, 0.01)])
     trials = fit(together, run_folder(tmp_path, "both"))
@@ -121,7 +121,7 @@ def test_the_best_is_chosen_by_score_and_then_by_loss() -> None:
     assert sweep(pairs, classes=False).best(trials) == 0
 
 
-def test_a_resumed_sweep_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
+def test_a_resumed_sweep_equals_an_uninterrupted_one(tmp_path: Path) -> None:
     pairs = [(1e-3, 0.01), (1e-2, 0.1)]
     whole = sweep(pairs)
     expected = fit(whole, run_folder(tmp_path, "whole"))
@@ -172,7 +172,7 @@ def test_the_log_has_every_setting(tmp_path: Path) -> None:
     assert validated == [1, 3, 5]
 
 
-def test_a_video_is_what_its_clips_say_together() -> None:
+def test_a_videos_prediction_is_the_mean_of_its_clips() -> None:
     logits = torch.tensor([[9.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 2.0]])
     groups = torch.tensor([7, 7, 7, 3])
     # One sure clip outweighs two unsure ones: probabilities are averaged, votes are not counted.
@@ -184,7 +184,7 @@ def part_of(split: dict[str, Tensor]) -> dict[int, str]:
     return {int(video): part for part, videos in split.items() for video in videos}
 
 
-def test_each_class_is_divided_and_no_video_is_in_two_parts() -> None:
+def test_each_class_is_split_and_splits_share_no_video() -> None:
     classes = torch.tensor([0] * 20 + [1] * 10 + [2] * 3)
     split = split_classes(classes, ("a", "b", "c"), 0.2, 0.3, seed=0)
     assert sorted(torch.cat(list(split.values())).tolist()) == list(range(33))
@@ -194,13 +194,13 @@ def test_each_class_is_divided_and_no_video_is_in_two_parts() -> None:
     assert part_of(split) != part_of(split_classes(classes, ("a", "b", "c"), 0.2, 0.3, seed=1))
 
 
-def test_every_part_has_an_episode_however_small_the_shares() -> None:
+def test_every_split_has_an_episode_however_small_its_fraction() -> None:
     for fractions in ((0.01, 0.01), (0.49, 0.49), (0.01, 0.98)):
         split = split_episodes(3, *fractions, seed=0)
         assert {part: len(episodes) for part, episodes in split.items()} == {"train": 1, "val": 1, "test": 1}
 
 
-def test_what_cannot_be_divided_is_named() -> None:
+def test_data_that_cannot_be_split_is_reported() -> None:
     with pytest.raises(DataError, match="all 4 videos are of the class 'a'; a classifier needs at least two"):
         class_numbers(["a"] * 4)
     classes, names = class_numbers(["b", "a", "b", "c", "b", "c"])

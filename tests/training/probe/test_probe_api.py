@@ -50,7 +50,7 @@ def test_classes_are_told_apart_by_features_in_memory(tmp_path: Path) -> None:
     assert result.metrics["test"]["accuracy"] > 0.85
 
 
-def test_no_video_is_in_two_parts() -> None:
+def test_splits_share_no_video() -> None:
     groups = torch.arange(30).repeat_interleave(4)
     for targets in (tokens()[:, 0, :2], ["a" if group % 2 else "b" for group in groups.tolist()]):
         data = probe_data(tokens(), targets, groups=groups)
@@ -71,6 +71,6 @@ def test_targets_of_another_number_are_refused() -> None:
 @pytest.mark.parametrize(
     ("config", "key"), [(CONFIG, "encoder"), (ProbeRunConfig(encoder="runs/pretrain/first"), "data.path")]
 )
-def test_without_data_it_says_what_to_give(config: ProbeRunConfig, key: str, tmp_path: Path) -> None:
+def test_missing_data_is_reported_with_what_to_give(config: ProbeRunConfig, key: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"'{key}' is not given and has no default: give {key}="):
         train_probe(config, folder=tmp_path / "run")
