@@ -41,7 +41,7 @@ def test_a_sweep_runs_each_combination_under_a_name_of_its_own(tmp_path: Path) -
     assert kinds == ["jepa", "pixels"]
 
 
-def test_a_job_that_fails_says_what_the_command_line_would(tmp_path: Path) -> None:
+def test_a_failing_job_reports_the_message_of_the_command_line(tmp_path: Path) -> None:
     [finished] = wait(start([*WORDS, "objective=mae", "objective.ema=[0.9,0.9]"], tmp_path))
     assert finished.code != 0
     assert "'objective.ema' is given, and objective.kind=pixels does not use it" in finished.error
@@ -54,7 +54,7 @@ def test_only_commands_with_keys_are_launched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["epoch=3", "clip[1]", "küche, {#} ${oc.env:HOME} 'x'"])
-def test_words_mean_what_they_mean_to_the_command_line(tmp_path: Path, name: str) -> None:
+def test_arguments_are_parsed_as_on_the_command_line(tmp_path: Path, name: str) -> None:
     write_corpus(tmp_path)
     (tmp_path / "videos").rename(tmp_path / name)
     words = ["-m", "vjepa_world.launch", "pretrain", f"data.path={tmp_path / name}", "name=x"]
@@ -85,14 +85,14 @@ def test_jobs_of_one_name_get_folders_of_their_own(tmp_path: Path) -> None:
         (["data.path=nowhere"], "No such file or folder: nowhere"),
     ],
 )
-def test_a_mistake_is_a_line_and_exit_code_two(tmp_path: Path, words: list[str], message: str) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, words: list[str], message: str) -> None:
     [finished] = wait(start(["-m", "vjepa_world.launch", "pretrain", *words], tmp_path))
     assert finished.code == 2
     assert message in finished.error
     assert "Traceback" not in finished.error
 
 
-def test_a_job_of_two_tasks_trains_as_one_and_goes_on_when_slurm_begins_it_again(tmp_path: Path) -> None:
+def test_a_slurm_job_of_two_tasks_trains_as_one_and_resumes_when_requeued(tmp_path: Path) -> None:
     pytest.importorskip("submitit")
     write_corpus(tmp_path)
     local = ["hydra/launcher=submitit_local", "hydra.launcher.tasks_per_node=2", "name=two"]

@@ -31,7 +31,7 @@ def test_a_single_slow_repetition_does_not_change_the_result() -> None:
     assert Pair((1.0, 1.1, 90.0), (2.0, 2.0, 2.0)).ours == 1.1
 
 
-def test_the_device_is_waited_for() -> None:
+def test_timing_synchronises_the_device() -> None:
     waits: list[int] = []
     time_pair(lambda: None, lambda: None, repeats=1, min_repeat_s=0.0, synchronize=lambda: waits.append(1))
     assert len(waits) >= 4
@@ -80,7 +80,7 @@ def test_the_machine_is_measured() -> None:
     assert max(entry.share_of_limit or 0.0 for entry in rows) <= 1.0
 
 
-def test_a_limit_is_measured_once() -> None:
+def test_a_hardware_limit_is_measured_once() -> None:
     from vjepa_world.training.engine.matrix_rate import matmul_gflops
 
     assert matmul_gflops() == matmul_gflops()

@@ -7,7 +7,7 @@ import pytest
 from vjepa_world.bench import BenchConfig, scan
 
 
-def test_it_opens_what_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_benchmark_opens_the_corpus_that_it_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"ROWS": 3000, "DISTINCT_FILES": 10, "FILES": 1200, "FILES_PER_FOLDER": 300}.items():
         monkeypatch.setattr(scan, name, value)
     seconds, memory, files = scan.run(BenchConfig(bench="scan", repeats=1))

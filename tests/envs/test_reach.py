@@ -437,7 +437,7 @@ def test_an_unknown_or_missing_opengl_back_end_is_a_clear_error(backend: str) ->
         assert "set MUJOCO_GL to egl or osmesa" in done.stdout
 
 
-def test_an_invalid_back_end_is_a_line_and_exit_code_two() -> None:
+def test_an_invalid_back_end_is_one_line_and_exit_code_2() -> None:
     done = run_python(
         "from vjepa_world.cli.main import main\n"
         "raise SystemExit(main(['collect', 'name=a', 'episodes=1', 'steps=1']))",

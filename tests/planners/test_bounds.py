@@ -13,7 +13,7 @@ from tests.planners.worlds import PointWorld
 WORLD = PointWorld([-0.1, -0.2, 0.3], [0.1, 0.4, 0.3])
 
 
-def test_every_step_has_the_models_bounds_but_where_it_is_fixed() -> None:
+def test_every_step_has_the_models_bounds_except_where_it_is_fixed() -> None:
     box = make_box(WORLD, 2, {0: 0.05, 1: (None, -0.2)})
     low, high = (
         torch.tensor([[0.05, -0.2, 0.3], [0.05, -0.2, 0.3]]),
@@ -25,7 +25,7 @@ def test_every_step_has_the_models_bounds_but_where_it_is_fixed() -> None:
     torch.testing.assert_close(box.centre[0], torch.tensor([0.05, 0.1, 0.3]))
 
 
-def test_a_value_that_is_a_bound_but_for_rounding_is_that_bound() -> None:
+def test_a_value_within_rounding_of_a_bound_is_that_bound() -> None:
     # 0.1 in float32 is not 0.1.
     assert make_box(WORLD, 1, {0: 0.1}).low[0, 0] == WORLD.action_high[0]
     assert make_box(WORLD, 1, {0: 0.1 + 5e-7}).high[0, 0] == WORLD.action_high[0]
@@ -69,12 +69,12 @@ def test_values_may_be_tensors_and_arrays(values: Any) -> None:
         ({0: float("nan")}, r"fixed sets axis 0 to nan"),
     ],
 )
-def test_what_cannot_be_fixed_is_refused(fixed: Any, message: str) -> None:
+def test_invalid_fixed_axes_are_refused(fixed: Any, message: str) -> None:
     with pytest.raises(PlannerError, match=message):
         make_box(WORLD, 2, fixed)
 
 
-def test_a_prefix_takes_the_first_steps_of_its_problem() -> None:
+def test_a_prefix_fixes_the_first_steps_of_its_problem() -> None:
     prefix = torch.tensor([[[0.0, 0.1, 0.3]], [[-0.1, 0.4, 0.3]]])
     box = with_prefix(WORLD, make_box(WORLD, 3, {0: 0.05}), prefix, 2)
     assert box.low.shape == box.high.shape == (2, 3, 3)
@@ -84,7 +84,7 @@ def test_a_prefix_takes_the_first_steps_of_its_problem() -> None:
         assert torch.equal(edge[:, 1:, 1:], bound[1:].expand(2, 2, 2))
 
 
-def test_a_prefix_that_leaves_the_bounds_by_rounding_is_put_inside() -> None:
+def test_a_prefix_outside_of_the_bounds_by_rounding_is_clipped() -> None:
     prefix = torch.tensor([[[0.1 + 5e-7, 0.0, 0.3]]], dtype=torch.float64)
     box = with_prefix(WORLD, make_box(WORLD, 2, None), prefix, 1)
     assert box.low[0, 0, 0] == box.high[0, 0, 0] == WORLD.action_high[0]

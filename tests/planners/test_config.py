@@ -112,7 +112,7 @@ class Midway(MidwayConfig, Search[None]):
         return torch.zeros(len(box.low))
 
 
-def test_a_planner_of_someone_else_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_third_party_planner_can_be_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(PLANNERS, "midway", raising=False)
     with pytest.raises(
         PlannerError, match="holds the options of no planner; allowed are instances of CEMConfig"

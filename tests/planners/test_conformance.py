@@ -230,7 +230,7 @@ def test_same_seed_same_plan_other_seed_other_plan(make: Make) -> None:
     assert not torch.equal(first.actions, other.actions)
 
 
-def test_a_problem_alone_and_among_sixteen_is_bit_equal(make: Make) -> None:
+def test_a_plan_is_bit_equal_alone_and_in_a_batch_of_sixteen(make: Make) -> None:
     world, starts, goals = problems(16)
     seeds = list(range(100, 116))
     together = make(world, GoalL1(1.0)).plan(starts, goals, generators=make_generators(seeds))
@@ -253,7 +253,7 @@ def test_slices_do_not_change_the_plan(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("several", "place"), [(False, 0), (True, 0), (True, 2)])
-def test_a_perfect_warm_start_is_the_answer(make: Make, several: bool, place: int) -> None:
+def test_a_perfect_warm_start_is_returned(make: Make, several: bool, place: int) -> None:
     world, starts, goals = problems(2)
     tried = torch.rand(2, 3, HORIZON, 4, generator=torch.Generator().manual_seed(1))
     tried = world.action_low + (world.action_high - world.action_low) * tried
@@ -306,7 +306,7 @@ def test_a_warm_start_that_does_not_fit_is_refused(make: Make, shape: tuple[int,
 
 
 @pytest.mark.parametrize("name", ["warm_start", "prefix"])
-def test_arguments_that_are_no_tensors_are_refused_also_between_replans(make: Make, name: str) -> None:
+def test_arguments_that_are_not_tensors_are_refused_also_between_replans(make: Make, name: str) -> None:
     world, starts, goals = problems(1)
     planner = make(world, GoalL1(1.0))
     none: list[tuple[Any, str]] = [

@@ -45,7 +45,7 @@ def test_the_power_of_coloured_noise_falls_with_its_exponent(exponent: float, st
     assert power[0] == pytest.approx(power[1], rel=0.15)  # the constant part as the lowest frequency
 
 
-def test_without_an_exponent_the_steps_are_independent_and_with_one_they_go_together() -> None:
+def test_steps_are_independent_without_an_exponent_and_correlated_with_one() -> None:
     for exponent, least, most in ((0.0, -0.05, 0.05), (2.0, 0.6, 1.0)):
         between = np.corrcoef(series(exponent, 10).numpy().T)
         neighbours = np.diag(between, k=1)
@@ -74,7 +74,7 @@ def test_white_noise_is_the_generators_own() -> None:
     assert torch.equal(white_noise(torch.zeros(1, 4, 3), 5, make_generators([8]))[0], expected)
 
 
-def test_samples_around_a_mean_are_clipped_to_the_box() -> None:
+def test_samples_around_a_mean_are_clipped_to_the_bounds() -> None:
     world = PointWorld([-1.0], [0.5])
     box = with_prefix(world, make_box(world, 2, None), None, 1)
     gaussian = Gaussian(torch.tensor([[[0.0], [0.4]]]), torch.tensor([[[0.5], [2.0]]]))
@@ -84,7 +84,7 @@ def test_samples_around_a_mean_are_clipped_to_the_box() -> None:
     )
 
 
-def test_uniform_samples_reach_the_whole_box_and_no_further() -> None:
+def test_uniform_samples_cover_exactly_the_bounds() -> None:
     world = PointWorld([-1.0, 0.2], [3.0, 0.2])
     box = with_prefix(world, make_box(world, 2, {0: (None, 2.5)}), None, 1)
     drawn = sample_uniform(box, 4000, make_generators([0]))[0]

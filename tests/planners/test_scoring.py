@@ -42,7 +42,7 @@ def scorer(
         (1000, 4, [10]),
     ],
 )
-def test_slices_are_what_was_asked_or_what_the_model_likes(
+def test_the_slice_size_is_the_option_or_the_models(
     slice_size: int | None, best: int, expected: list[int]
 ) -> None:
     world = Sliced([-1.0], [1.0])
@@ -54,13 +54,13 @@ def test_slices_are_what_was_asked_or_what_the_model_likes(
     )  # the mean of the weights 0.5, 1, 1.5 is 1
 
 
-def test_a_model_without_a_word_of_its_own_gets_all_at_once() -> None:
+def test_a_model_without_samples_at_once_gets_all_samples() -> None:
     world = WatchedWorld([-1.0], [1.0])
     scorer(world, GoalL1())(ACTIONS)
     assert [actions.shape[1] for actions in world.seen] == [10]
 
 
-def test_what_is_not_finite_counts_as_infinite() -> None:
+def test_energies_that_are_not_finite_count_as_infinite() -> None:
     values = torch.tensor([[1.0, torch.nan, torch.inf, -torch.inf]])
     energies = scorer(WatchedWorld([-1.0], [1.0]), ActionCost(lambda actions: values))(ACTIONS[:, :4])
     assert energies.tolist() == [[1.0, float("inf"), float("inf"), float("inf")]]
@@ -76,7 +76,7 @@ def test_what_is_not_finite_counts_as_infinite() -> None:
         (torch.int64, torch.float64),
     ],
 )
-def test_energies_are_no_coarser_than_the_energy_gave_them(given: torch.dtype, kept: torch.dtype) -> None:
+def test_energies_keep_their_precision(given: torch.dtype, kept: torch.dtype) -> None:
     values = torch.tensor([[1, 2, 2**25 + 1]]).to(given)
     energies = scorer(WatchedWorld([-1.0], [1.0]), ActionCost(lambda actions: values))(ACTIONS[:, :3])
     assert energies.dtype == kept
@@ -84,7 +84,7 @@ def test_energies_are_no_coarser_than_the_energy_gave_them(given: torch.dtype, k
     assert torch.equal(energies[finite], values.to(kept)[finite])
 
 
-def test_the_first_slice_of_a_call_always_runs_and_no_further_one_when_time_is_up() -> None:
+def test_only_the_first_slice_runs_after_the_deadline() -> None:
     world = WatchedWorld([-1.0], [1.0])
     score = scorer(world, GoalL1(), deadline_s=1e-9, slice_size=3)
     for calls in (1, 2):
@@ -109,7 +109,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     return Watch(monkeypatch)
 
 
-def test_a_clock_is_up_when_a_batch_would_not_end_in_time(watch: Watch) -> None:
+def test_the_deadline_counts_as_passed_if_a_batch_would_not_end_in_time(watch: Watch) -> None:
     endless, clock = Deadline(None), Deadline(1.0)
     assert not clock.excludes(10**6)  # nothing is known yet
     watch.batch(clock, 0.3, samples=6)  # 0.05 s each
@@ -124,7 +124,7 @@ def test_a_clock_is_up_when_a_batch_would_not_end_in_time(watch: Watch) -> None:
     assert not endless.excludes(10**6)
 
 
-def test_a_batch_that_was_slow_once_is_forgotten(watch: Watch) -> None:
+def test_a_single_slow_batch_has_no_lasting_effect(watch: Watch) -> None:
     clock = Deadline(1.0)
     watch.batch(clock, 0.6, samples=10)
     assert clock.excludes(10)
@@ -134,7 +134,7 @@ def test_a_batch_that_was_slow_once_is_forgotten(watch: Watch) -> None:
     assert [clock.excludes(samples) for samples in (9, 11)] == [False, True]
 
 
-def test_a_small_batch_takes_the_least_time_or_that_of_a_quicker_large_one(watch: Watch) -> None:
+def test_a_small_batch_is_expected_to_take_the_least_time_or_that_of_a_faster_large_one(watch: Watch) -> None:
     clock = Deadline(1.0)
     watch.batch(clock, 0.2, samples=1000)
     watch.now_s = 5.0 + 1.0 - 1.01 * LEAST_S
@@ -146,7 +146,7 @@ def test_a_small_batch_takes_the_least_time_or_that_of_a_quicker_large_one(watch
     assert not clock.excludes(1)
 
 
-def test_a_slow_start_leaves_time_for_what_is_quick_and_for_the_last_mean(watch: Watch) -> None:
+def test_a_slow_first_batch_leaves_time_for_fast_ones_and_the_final_mean(watch: Watch) -> None:
     class Warming(WatchedWorld):
         def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
             watch.now_s += 0.01 * actions.shape[1] + (0.0 if self.seen else 0.5)
@@ -160,7 +160,7 @@ def test_a_slow_start_leaves_time_for_what_is_quick_and_for_the_last_mean(watch:
     assert torch.equal(plan.actions, world.seen[-1][:, 0])
 
 
-def test_without_time_for_the_mean_the_best_sample_is_the_answer(watch: Watch) -> None:
+def test_without_time_for_the_mean_the_best_sample_is_returned(watch: Watch) -> None:
     class Slow(WatchedWorld):
         def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
             watch.now_s += 1.0
@@ -209,7 +209,7 @@ def test_a_model_that_returns_energies_is_asked_for_energies() -> None:
     torch.testing.assert_close(energies, 10 * ACTIONS[:, :, 0, 0].abs())
 
 
-def test_a_world_that_has_an_energy_of_its_own_is_imagined_as_any_other() -> None:
+def test_a_model_attribute_named_energy_is_ignored() -> None:
     class Charged(WatchedWorld):
         energy = 0.7
 

@@ -134,7 +134,7 @@ def test_lqr_is_solved_to_the_stated_gap(make: Make, gaps_by_chance: Tensor) -> 
     assert bool((gaps < 0.2 * gaps_by_chance).all())
 
 
-def test_chance_alone_does_not_solve_lqr(gaps_by_chance: Tensor) -> None:
+def test_random_search_does_not_solve_lqr(gaps_by_chance: Tensor) -> None:
     assert gaps_by_chance.min() > 0.2
 
 
@@ -179,7 +179,7 @@ def one_descent(model: WorldModel, energy: Energy, horizon: int) -> Planner:
 
 
 @pytest.mark.parametrize("make", [one_descent, predictive])
-def test_a_narrow_search_stays_in_the_mode_it_begins_in(make: Make) -> None:
+def test_a_narrow_search_stays_in_the_mode_it_starts_in(make: Make) -> None:
     # The test above is not trivial: it takes several restarts, or a wide search.
     planner = make(PointWorld([-1.0], [1.0]), ActionCost(two_wells), 1)
     begin = torch.full((1, 1, 1), -0.4)

@@ -66,14 +66,14 @@ def test_no_target_jumps(make: Make) -> None:
     assert (plan.energy < 0.9 * standing).all()
 
 
-def test_a_search_goes_as_far_as_it_may_where_the_goal_is_far() -> None:
+def test_a_search_moves_by_the_largest_step_if_the_goal_is_far() -> None:
     start, goal = torch.tensor(START[:1]), torch.tensor([[[80.0, 0.0, 30.0]]])
     planner = EVERY["cem"](Joints([2.0, 0.0, 0.0]), GoalL2())
     plan = planner.plan(start, goal, generators=make_generators([0]))
     assert plan.actions[0, -1].tolist() == pytest.approx([56.0, -40.0, 30.0], abs=0.3)
 
 
-def test_without_a_limit_plans_still_begin_at_the_robot() -> None:
+def test_without_a_step_limit_plans_start_at_the_robots_state() -> None:
     plan = EVERY["cem"](Joints(), GoalL2()).plan(
         torch.tensor(START), torch.tensor(START).unsqueeze(1), generators=make_generators([0, 1])
     )
@@ -81,7 +81,7 @@ def test_without_a_limit_plans_still_begin_at_the_robot() -> None:
     assert plan.energy.tolist() == [0.0, 0.0]
 
 
-def test_a_prefix_is_gone_on_from() -> None:
+def test_the_plan_continues_from_its_prefix() -> None:
     start, prefix = torch.tensor(START[:1]), torch.tensor([[[52.0, -45.0, 70.0]]])
     plan = EVERY["cem"](Joints(STEP), GoalL2()).plan(
         start, torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0]), prefix=prefix
@@ -91,7 +91,7 @@ def test_a_prefix_is_gone_on_from() -> None:
     assert plan.actions[0, -1, 0] > 54.0
 
 
-def test_a_robot_outside_of_its_bounds_is_led_back_step_by_step() -> None:
+def test_a_robot_outside_of_its_bounds_is_moved_back_step_by_step() -> None:
     start = torch.tensor([[95.0, 0.0, 50.0]])
     plan = EVERY["cem"](Joints(STEP), GoalL2()).plan(
         start, torch.tensor([[[0.0, 0.0, 50.0]]]), generators=make_generators([0])
@@ -101,7 +101,7 @@ def test_a_robot_outside_of_its_bounds_is_led_back_step_by_step() -> None:
     assert ((first <= 95.0) & (first >= 89.0 - 1e-4)).all()
 
 
-def test_an_axis_is_held_where_it_is(make: Make) -> None:
+def test_a_held_target_axis_keeps_the_current_value(make: Make) -> None:
     planner = make(Joints(STEP), GoalL2(), fixed={0: "hold"})
     plan = planner.plan(
         torch.tensor(START), torch.tensor(GOAL).unsqueeze(1), generators=make_generators([0, 1])
@@ -109,7 +109,7 @@ def test_an_axis_is_held_where_it_is(make: Make) -> None:
     assert torch.equal(plan.actions[:, :, 0], torch.tensor([[50.0] * 3, [-10.0] * 3]))
 
 
-def test_of_changes_an_axis_that_is_held_is_at_zero() -> None:
+def test_a_held_delta_axis_is_zero() -> None:
     world = Joints()
     world.action_type = "delta"
     plan = EVERY["cem"](world, GoalL2(), fixed={0: "hold", 2: "hold"}).plan(
@@ -118,7 +118,7 @@ def test_of_changes_an_axis_that_is_held_is_at_zero() -> None:
     assert not plan.actions[..., [0, 2]].any()
 
 
-def test_replicas_hold_as_their_copies_do() -> None:
+def test_replicas_have_the_hold_action_of_their_copies() -> None:
     start, goal = torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1)
     with Replicas([Joints(STEP), Joints(STEP)]) as model:
         assert action_type(model) == "absolute"
@@ -127,7 +127,7 @@ def test_replicas_hold_as_their_copies_do() -> None:
     assert (steps_of(plan.actions, start) <= torch.tensor(STEP) + 1e-4).all()
 
 
-def test_plans_that_are_handed_on_do_not_jump_either() -> None:
+def test_plans_of_wrappers_do_not_jump_either() -> None:
     state, goal = torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1)
     planner = RecedingHorizon(EVERY["cem"](Joints(STEP), GoalL2()), replan_every=2)
     generators = make_generators([0])
@@ -148,7 +148,7 @@ def test_plans_that_are_handed_on_do_not_jump_either() -> None:
         ("hold_action", lambda context: context * torch.nan, r"hold_action .*is not finite"),
     ],
 )
-def test_what_a_model_declares_wrongly_is_refused(name: str, value: Any, message: str) -> None:
+def test_wrong_declarations_of_a_model_are_refused(name: str, value: Any, message: str) -> None:
     world = Joints(STEP)
     setattr(world, name, value)
     planner = EVERY["cem"](world, GoalL2())
@@ -158,7 +158,7 @@ def test_what_a_model_declares_wrongly_is_refused(name: str, value: Any, message
         )
 
 
-def test_an_axis_cannot_be_held_where_nobody_knows_where_it_is() -> None:
+def test_an_axis_of_unknown_state_cannot_be_held() -> None:
     world = Joints(STEP)
     world.hold_action = lambda context: None  # type: ignore[method-assign]
     with pytest.raises(PlannerError, match=r"fixed holds axis 1, .*has no hold_action"):
@@ -167,7 +167,7 @@ def test_an_axis_cannot_be_held_where_nobody_knows_where_it_is() -> None:
         )
 
 
-def test_a_joint_that_never_moved_in_training_stays_where_it_is(make: Make) -> None:
+def test_a_joint_that_never_moved_in_training_is_held(make: Make) -> None:
     world = Joints([2.0, 0.0, torch.inf])
     world.action_low[1] = world.action_high[1] = 30.0  # equal bounds are not among the values checked below
     start = torch.tensor([[50.0, 45.0, 30.0]])
@@ -177,7 +177,7 @@ def test_a_joint_that_never_moved_in_training_stays_where_it_is(make: Make) -> N
     assert torch.equal(plan.actions[0, :, 1], torch.full((3,), 45.0))
 
 
-def test_an_axis_that_is_fixed_at_a_value_goes_there() -> None:
+def test_an_axis_that_is_fixed_at_a_value_moves_there() -> None:
     planner = EVERY["cem"](Joints(STEP), GoalL2(), fixed={0: [None, 10.0, None]})
     plan = planner.plan(
         torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0])

@@ -72,7 +72,7 @@ def equal(first: Plan, second: Plan) -> bool:
     return torch.equal(first.energy, second.energy) and all(torch.equal(a, b) for a, b in tried)
 
 
-def test_a_model_that_writes_into_the_actions_changes_no_plan(make: Make) -> None:
+def test_a_model_that_modifies_the_actions_changes_no_plan(make: Make) -> None:
     energy = GoalL1(1.0) + 0.1 * ActionPenalty()
     expected = plan(make, PointWorld(LOW, HIGH), energy)
     assert equal(plan(make, Writing(LOW, HIGH), energy), expected)
@@ -82,17 +82,17 @@ def test_a_model_that_writes_into_the_actions_changes_no_plan(make: Make) -> Non
 
 
 @pytest.mark.parametrize("make", SAMPLING.values(), ids=list(SAMPLING))
-def test_an_energy_that_writes_into_the_actions_changes_no_plan(make: Make) -> None:
+def test_an_energy_that_modifies_the_actions_changes_no_plan(make: Make) -> None:
     world = PointWorld(LOW, HIGH)
     assert equal(plan(make, world, WritingEnergy()), plan(make, world, GoalL1(1.0) + 0.1 * ActionPenalty()))
 
 
-def test_a_gradient_through_what_was_written_over_is_refused() -> None:
+def test_a_gradient_through_overwritten_tensors_is_refused() -> None:
     with pytest.raises(PlannerError, match="do not write into what they were given. Choose another planner"):
         plan(EVERY["gradient"], PointWorld(LOW, HIGH), WritingEnergy())
 
 
-def test_a_term_that_writes_into_the_actions_leaves_them_to_the_others() -> None:
+def test_a_term_that_modifies_the_actions_does_not_affect_the_others() -> None:
     class Zeroing(WritingEnergy):
         def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
             return 0.0 * super().__call__(predicted, goal, actions)
@@ -105,7 +105,7 @@ def test_a_term_that_writes_into_the_actions_leaves_them_to_the_others() -> None
     assert bool((actions == 1).all())
 
 
-def test_a_model_that_answers_with_the_actions_themselves_is_judged_by_what_it_answered(make: Make) -> None:
+def test_predictions_that_alias_the_actions_are_scored_correctly(make: Make) -> None:
     """The answer is a view of what it was given, and the energy writes into that."""
 
     class Echo(PointWorld):
@@ -124,7 +124,7 @@ def test_a_model_that_answers_with_the_actions_themselves_is_judged_by_what_it_a
     assert within(found.actions)
 
 
-def test_an_energy_that_writes_into_the_goal_is_named(make: Make) -> None:
+def test_an_energy_that_modifies_the_goal_is_reported(make: Make) -> None:
     class Spoiling:
         def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
             energy = GoalL1()(predicted, goal, actions)
@@ -135,7 +135,7 @@ def test_an_energy_that_writes_into_the_goal_is_named(make: Make) -> None:
         plan(make, PointWorld(LOW, HIGH), Spoiling())
 
 
-def test_a_term_that_writes_into_the_predictions_is_named() -> None:
+def test_a_term_that_modifies_the_predictions_is_reported() -> None:
     class Spoiling:
         def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
             return predicted.abs_().mean((2, 3, 4))
@@ -144,7 +144,7 @@ def test_a_term_that_writes_into_the_predictions_is_named() -> None:
         plan(EVERY["cem"], PointWorld(LOW, HIGH), Spoiling() + GoalL1())
 
 
-def test_what_a_caller_writes_into_a_plan_does_not_reach_the_next() -> None:
+def test_modifying_a_plan_does_not_affect_the_next() -> None:
     world, starts, goals = problems(2)
 
     def second(spoiled: bool) -> Tensor:
@@ -159,7 +159,7 @@ def test_what_a_caller_writes_into_a_plan_does_not_reach_the_next() -> None:
     assert torch.equal(second(spoiled=True), second(spoiled=False))
 
 
-def test_what_a_caller_writes_into_an_action_does_not_reach_the_next() -> None:
+def test_modifying_an_action_does_not_affect_the_next() -> None:
     world, starts, goals = problems(2)
 
     def motion(spoiled: bool) -> list[Tensor]:
@@ -194,12 +194,12 @@ def test_minus_infinity_never_wins(make: Make) -> None:
     assert all(within(tried) for tried in sequences(found))  # which NaN is not
 
 
-def test_nothing_but_minus_infinity_is_refused(make: Make) -> None:
+def test_energies_of_only_minus_infinity_are_refused(make: Make) -> None:
     with pytest.raises(PlannerError, match="have a NaN or infinite energy"):
         plan(make, PointWorld(LOW, HIGH), ActionCost(lambda a: a.sum((-1, -2)) * 0 - torch.inf))
 
 
-def test_differences_that_float32_does_not_tell_decide(make: Make) -> None:
+def test_energy_differences_below_float32_precision_count(make: Make) -> None:
     """Energies in float64 beside a large constant, against the same ones without it."""
 
     def cost(actions: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ def test_differences_that_float32_does_not_tell_decide(make: Make) -> None:
 
 
 @pytest.mark.parametrize("scale", [1e30, 3e37])
-def test_energies_near_the_largest_number_are_searched_all_the_same(make: Make, scale: float) -> None:
+def test_energies_near_the_largest_float_are_searched(make: Make, scale: float) -> None:
     def cost(actions: Tensor) -> Tensor:
         return (actions - 0.05).abs().sum((-1, -2))
 
@@ -246,7 +246,7 @@ WRONG_ANSWERS: dict[str, tuple[Callable[[Tensor], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", WRONG_ANSWERS)
-def test_what_is_no_prediction_is_refused(make: Make, kind: str) -> None:
+def test_invalid_predictions_are_refused(make: Make, kind: str) -> None:
     answer, message = WRONG_ANSWERS[kind]
 
     class Wrong(PointWorld):
@@ -268,7 +268,7 @@ def test_what_is_no_prediction_is_refused(make: Make, kind: str) -> None:
         (lambda f, a: (f, a.to("meta")), "rollout_with_states returned a tensor on meta"),
     ],
 )
-def test_what_are_no_states_are_refused(answer: Callable[[Tensor, Tensor], Any], message: str) -> None:
+def test_invalid_states_are_refused(answer: Callable[[Tensor, Tensor], Any], message: str) -> None:
     class Wrong(PointWorld):
         def rollout_with_states(self, context: Tensor, actions: Tensor) -> Any:
             return answer(self.rollout(context, actions), actions)
@@ -288,13 +288,13 @@ def test_what_are_no_states_are_refused(answer: Callable[[Tensor, Tensor], Any],
         (lambda e: e.sum(), r"The energy returned shape \(\) for actions"),
     ],
 )
-def test_what_is_no_energy_is_refused(make: Make, energy: Callable[[Tensor], Any], message: str) -> None:
+def test_invalid_energies_are_refused(make: Make, energy: Callable[[Tensor], Any], message: str) -> None:
     with pytest.raises(PlannerError, match=message):
         plan(make, PointWorld(LOW, HIGH), ActionCost(lambda a: energy(a.sum((-1, -2)))))
 
 
 @pytest.mark.parametrize("best", [None, "4", 2.5, True])
-def test_a_model_that_says_no_number_of_samples_is_refused(best: Any) -> None:
+def test_an_invalid_number_of_samples_at_once_is_refused(best: Any) -> None:
     class Odd(PointWorld):
         def samples_at_once(self, context: Tensor, horizon: int) -> int:
             return best
@@ -323,12 +323,12 @@ def bounded(low: Any, high: Any) -> PointWorld:
         (torch.zeros(4, device="meta"), torch.ones(4), "action_low is on the meta device"),
     ],
 )
-def test_bounds_of_another_kind_are_refused(make: Make, low: Any, high: Any, message: str) -> None:
+def test_invalid_bounds_are_refused(make: Make, low: Any, high: Any, message: str) -> None:
     with pytest.raises(PlannerError, match=message):
         plan(make, bounded(low, high), GoalL1())
 
 
-def test_bounds_may_be_whole_numbers_or_of_two_formats(make: Make) -> None:
+def test_bounds_may_be_integers_or_of_two_dtypes(make: Make) -> None:
     low, high = torch.tensor([-1, -1, 0, -1]), torch.ones(4)
     expected = plan(make, bounded(low.float(), high), GoalL1(1.0))
     for bounds in ((low, high), (low, high.long()), (low.half(), high)):
@@ -360,7 +360,7 @@ def test_bounds_may_be_whole_numbers_or_of_two_formats(make: Make) -> None:
         ({"deadline_s": True}, "deadline_s is True; allowed is None or a time"),
     ],
 )
-def test_arguments_of_another_kind_are_refused(make: Make, given: dict[str, Any], message: str) -> None:
+def test_arguments_of_wrong_types_are_refused(make: Make, given: dict[str, Any], message: str) -> None:
     world, starts, goals = problems(2)
     arguments: dict[str, Any] = {"goal": goals, "generators": make_generators([0, 1])} | given
     with pytest.raises(PlannerError, match=message):
@@ -374,7 +374,7 @@ def test_an_energy_that_cannot_be_called_is_refused(energy: Any) -> None:
 
 
 @pytest.mark.parametrize("model", [None, torch.nn.Linear(1, 1), "shipped"])
-def test_a_model_that_cannot_imagine_is_refused(model: Any) -> None:
+def test_a_model_without_a_rollout_is_refused(model: Any) -> None:
     with pytest.raises(PlannerError, match="which has no rollout; allowed is a world model"):
         CEM(model, energy=GoalL1())
     with pytest.raises(PlannerError, match="which has no rollout; allowed is a world model"):
@@ -391,7 +391,7 @@ def test_a_model_that_cannot_imagine_is_refused(model: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("planner", [None, CEM, "cem", PointWorld(LOW, HIGH)])
-def test_wrappers_refuse_what_does_not_plan(wrap: Callable[[Any], Any], planner: Any) -> None:
+def test_wrappers_refuse_objects_that_do_not_plan(wrap: Callable[[Any], Any], planner: Any) -> None:
     with pytest.raises(PlannerError, match="allowed is a planner, with plan and reset"):
         wrap(planner)
 
@@ -420,7 +420,7 @@ class Answering:
         (Plan([0.0], torch.zeros(1), ()), "returned is a list; allowed is a tensor"),  # type: ignore[arg-type]
     ],
 )
-def test_wrappers_refuse_what_is_no_plan(answer: Any, message: str) -> None:
+def test_wrappers_refuse_invalid_plans(answer: Any, message: str) -> None:
     planner, goal, generators = Answering(answer), torch.zeros(1, 1, 2), make_generators([0])
     with pytest.raises(PlannerError, match=message):
         RecedingHorizon(planner).plan(None, goal, generators=generators)
@@ -433,7 +433,7 @@ def test_wrappers_refuse_what_is_no_plan(answer: Any, message: str) -> None:
         background.act(None, goal, generators=generators)
 
 
-def test_what_proposes_must_be_callable_and_propose_numbers() -> None:
+def test_propose_must_be_callable_and_return_numbers() -> None:
     world, starts, goals = problems(1)
     cem = EVERY["cem"](world, GoalL1())
     with pytest.raises(PlannerError, match="propose is None; allowed is what is called as"):
@@ -445,7 +445,7 @@ def test_what_proposes_must_be_callable_and_propose_numbers() -> None:
 
 
 @pytest.mark.parametrize("seeds", [[1.5], ["a"], None, [2**70], 3])
-def test_seeds_that_are_none_are_refused(seeds: Any) -> None:
+def test_invalid_seeds_are_refused(seeds: Any) -> None:
     with pytest.raises(PlannerError, match="seeds is .*; allowed is a list of whole numbers"):
         make_generators(seeds)
 
@@ -529,7 +529,7 @@ def test_targets_without_a_hold_action_need_one() -> None:
         holding(Unknowing(LOW, HIGH))
 
 
-def test_an_arm_of_targets_is_held_where_it_was_when_holding_began() -> None:
+def test_an_arm_controlled_by_targets_is_held_at_the_state_where_holding_started() -> None:
     world = Targets([-1.0] * 4, [1.0] * 4)
     begun, later = torch.full((2, 4), 0.4), torch.full((2, 4), 0.3)
     goals = world.features(torch.full((2, 4), 0.5))
@@ -559,7 +559,7 @@ def test_targets_whose_hold_is_not_known_are_not_held_at_zeros() -> None:
 @pytest.mark.parametrize(
     "hold", ["x", 0.0, [], [[0.0] * 4], [0.0, None, 0.0, 0.0], [float("nan")] * 4, np.zeros(4) > 0, {"a": 1}]
 )
-def test_a_hold_that_is_no_action_is_refused(hold: Any) -> None:
+def test_an_invalid_hold_action_is_refused(hold: Any) -> None:
     with pytest.raises(PlannerError, match=r"hold is .*; allowed is an action \[A\]"):
         holding(PointWorld(LOW, HIGH), hold=hold)
 
@@ -593,7 +593,7 @@ WRITES: dict[str, Callable[[Tensor], object]] = {
 
 
 @pytest.mark.parametrize("write", WRITES)
-def test_writes_that_are_not_counted_reach_nobody_else(make: Make, write: str) -> None:
+def test_writes_that_bypass_the_version_counter_are_isolated(make: Make, write: str) -> None:
 
     class Spoils(ActionPenalty):
         def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
@@ -605,7 +605,7 @@ def test_writes_that_are_not_counted_reach_nobody_else(make: Make, write: str) -
     assert equal(spoilt, plan(make, PointWorld(LOW, HIGH), ActionPenalty() + GoalL1()))
 
 
-def test_what_proposes_cannot_change_the_goal() -> None:
+def test_propose_cannot_modify_the_goal() -> None:
     _, starts, goals = problems(2)
     kept = goals.clone()
 
@@ -629,7 +629,7 @@ def test_what_proposes_cannot_change_the_goal() -> None:
         ({"warm_starts": np.zeros((2, 1, 4, 2))}, "The warm_starts of the plan .* is a ndarray"),
     ],
 )
-def test_every_part_of_a_plan_is_looked_at(change: dict[str, Any], message: str) -> None:
+def test_every_field_of_a_plan_is_checked(change: dict[str, Any], message: str) -> None:
     parts = {"actions": torch.zeros(2, 4, 2), "energy": torch.zeros(2), "iterations": (), "warm_starts": None}
 
     class Answers:

@@ -66,7 +66,7 @@ def test_a_classifier_names_what_it_was_trained_on(tmp_path: Path) -> None:
     assert classifier.classify(images[0], top=1)[0][0] == "dark"
 
 
-def test_a_probe_that_does_not_tell_its_encoder_needs_one(tmp_path: Path) -> None:
+def test_a_probe_without_a_recorded_encoder_needs_one(tmp_path: Path) -> None:
     data = vw.probe_data(torch.randn(10, 1, 24, generator=torch.Generator().manual_seed(0)), ["a", "b"] * 5)
     config = vw.ProbeRunConfig(
         device="cpu",

@@ -62,7 +62,7 @@ def test_truncated_weights_are_named(saved: Path, size: int) -> None:
         load_world_model(saved)
 
 
-def test_a_text_in_place_of_weights_is_named(saved: Path) -> None:
+def test_a_text_in_place_of_weights_is_reported(saved: Path) -> None:
     (saved / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n" * 4)
     with pytest.raises(CheckpointError, match=r"model.safetensors cannot be read"):
         load_encoder(saved)
@@ -147,7 +147,7 @@ def test_tensors_that_do_not_fit_are_named_with_their_shapes(saved: Path) -> Non
         assert part in str(caught.value)
 
 
-def test_of_many_differences_ten_are_named(saved: Path) -> None:
+def test_at_most_ten_differences_are_named(saved: Path) -> None:
     edit_config(saved, lambda d: d["config"]["encoder"].update(depth=5))
     with pytest.raises(CheckpointError, match="in 36 tensors") as caught:
         load_encoder(saved)
@@ -182,7 +182,7 @@ def assert_same_file(left: Path, right: Path) -> None:
     ],
     ids=["safetensors", "json", "pt"],
 )
-def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(
+def test_a_full_disk_leaves_only_the_older_checkpoint(
     tmp_path: Path, saved: Path, files: dict[str, Any]
 ) -> None:
     shutil.copytree(saved, tmp_path / "copy")
@@ -201,7 +201,7 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(
     load_world_model(saved)
 
 
-def test_a_place_that_cannot_be_is_named(tmp_path: Path, saved: Path) -> None:
+def test_an_impossible_destination_is_reported(tmp_path: Path, saved: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CheckpointError, match=r"could not write the checkpoint .*file/below"):
         save_pretrained(tiny_encoder(), tmp_path / "file" / "below")
@@ -211,7 +211,7 @@ def test_a_place_that_cannot_be_is_named(tmp_path: Path, saved: Path) -> None:
     assert names(tmp_path) == ["file", "model"]
 
 
-def test_a_folder_with_other_things_is_not_replaced(tmp_path: Path, saved: Path) -> None:
+def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path, saved: Path) -> None:
     (saved / "thesis.txt").write_text("mine")
     with pytest.raises(
         CheckpointError, match=r"holds more than a checkpoint \(thesis.txt\).*choose a new folder"
@@ -238,7 +238,7 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-def test_ctrl_c_while_saving_leaves_nothing_half_written(tmp_path: Path, saved: Path) -> None:
+def test_ctrl_c_while_saving_leaves_no_partial_checkpoint(tmp_path: Path, saved: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_folder(saved, {"model.safetensors": {"a": torch.zeros(3)}, "training.pt": Interrupts()})
     assert names(tmp_path) == ["model"]
@@ -261,7 +261,7 @@ write_folder(Path(sys.argv[1]), {"model.safetensors": {"a": torch.zeros(1000)}, 
 
 
 @pytest.mark.parametrize("replaces", [True, False])
-def test_a_killed_save_is_not_seen(tmp_path: Path, saved: Path, replaces: bool) -> None:
+def test_a_killed_save_is_not_found_as_a_checkpoint(tmp_path: Path, saved: Path, replaces: bool) -> None:
     folder = saved if replaces else tmp_path / "checkpoints" / "step_00000001"
     program = subprocess.Popen(
         [sys.executable, "-c", KILLED_WHILE_SAVING, str(folder)],

@@ -90,7 +90,7 @@ def ours(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["VJEPA2Model", CLASSIFIER, "IJepaModel"])
-def test_theirs_comes_back_bit_for_bit(kind: str, tmp_path: Path) -> None:
+def test_a_transformers_model_survives_a_round_trip_bit_by_bit(kind: str, tmp_path: Path) -> None:
     names = {0: "pour", 1: "cut", **{number: f"class {number}" for number in range(2, 11)}}
     labels: dict[str, Any] = {"id2label": names} if kind == CLASSIFIER else {}
     theirs = save(transformers_model(kind, **labels), tmp_path / "theirs")
@@ -123,7 +123,9 @@ def test_theirs_comes_back_bit_for_bit(kind: str, tmp_path: Path) -> None:
         {"encoder": dataclasses.replace(ENCODER, mlp_ratio=4.359375)},
     ],
 )
-def test_ours_comes_back_bit_for_bit(parts: dict[str, Any], dtype: torch.dtype, tmp_path: Path) -> None:
+def test_our_model_survives_a_round_trip_bit_by_bit(
+    parts: dict[str, Any], dtype: torch.dtype, tmp_path: Path
+) -> None:
     checkpoint = our_checkpoint(**parts)
     cast = {
         part: {name: tensor.to(dtype) for name, tensor in tensors.items()}
@@ -162,7 +164,7 @@ def test_a_state_dict_of_image_models_in_memory_is_read(tmp_path: Path) -> None:
     assert_same_checkpoint(expected, read_huggingface(folder))
 
 
-def test_what_an_image_model_has_beside_its_encoder_is_ignored_by_name(tmp_path: Path) -> None:
+def test_further_tensors_of_an_image_model_are_ignored_by_name(tmp_path: Path) -> None:
     import transformers
 
     plain = transformers_model("IJepaModel")
@@ -186,7 +188,7 @@ def test_the_architecture_and_the_labels_are_read(tmp_path: Path) -> None:
     assert unnamed.details == {}  # LABEL_0 and so on were made up by transformers
 
 
-def test_a_hidden_width_that_is_cut_down_is_cut_down_here(tmp_path: Path) -> None:
+def test_a_rounded_down_hidden_width_is_read(tmp_path: Path) -> None:
     """transformers takes the integer part of width * ratio, 255 of 64 * 3.995; we round, which would give 256."""
     theirs = transformers_model("VJEPA2Model", mlp_ratio=3.995)
     checkpoint = read_huggingface(save(theirs, tmp_path / "a"))
@@ -245,7 +247,7 @@ def test_a_saved_encoder_opens_in_transformers_and_gives_the_same_features(tmp_p
     assert read_checkpoint(tmp_path / "a").details == {"provenance": {"seed": 3}}
 
 
-def test_without_a_predictor_transformers_says_that_its_own_is_new(tmp_path: Path) -> None:
+def test_without_a_predictor_transformers_reports_a_newly_initialised_one(tmp_path: Path) -> None:
     """And what it then saves is read again without that predictor."""
     checkpoint = our_checkpoint()
     write_huggingface(checkpoint, tmp_path / "a")
@@ -259,7 +261,7 @@ def test_without_a_predictor_transformers_says_that_its_own_is_new(tmp_path: Pat
     assert_same(again.tensors["encoder"], checkpoint.tensors["encoder"])
 
 
-def test_transformers_knows_the_labels(tmp_path: Path) -> None:
+def test_transformers_has_the_labels(tmp_path: Path) -> None:
     labels = ["lift", "push", "pull", "turn", "drop"]
     write_huggingface(our_checkpoint(probe=PROBE, labels=labels), tmp_path / "a")
     model, _ = open_in_transformers(tmp_path / "a", "AutoModelForVideoClassification")
@@ -349,7 +351,7 @@ def test_all_obstacles_are_named_at_once(tmp_path: Path) -> None:
         write_huggingface(checkpoint, tmp_path / "a")
 
 
-def test_a_world_model_and_a_lonely_probe_are_refused(tmp_path: Path) -> None:
+def test_a_world_model_and_a_probe_without_encoder_are_refused(tmp_path: Path) -> None:
     world = WorldModelConfig(
         encoder=ENCODER,
         predictor=ActionPredictorConfig(embed_dim=32, num_heads=2),
@@ -426,11 +428,11 @@ def test_a_config_that_gives_no_model_of_ours_is_refused(
         read_huggingface(edit_config(ours, **words))
 
 
-def test_sides_in_pairs_are_read(ours: Path) -> None:
+def test_sizes_given_as_pairs_are_read(ours: Path) -> None:
     assert read_huggingface(edit_config(ours, patch_size=[8, 8])).encoder == ENCODER
 
 
-def test_words_left_out_have_transformers_values(tmp_path: Path) -> None:
+def test_missing_fields_have_the_defaults_of_transformers(tmp_path: Path) -> None:
     import transformers
 
     from vjepa_world.pretrained.huggingface.config import FIXED, MODEL_TYPES
@@ -461,13 +463,13 @@ def test_the_first_ten_differences_are_named(ours: Path) -> None:
     assert "mask_tokens" not in message  # the eleventh
 
 
-def test_parts_that_do_not_join_are_named(ours: Path) -> None:
+def test_slices_that_do_not_concatenate_are_reported(ours: Path) -> None:
     name = "encoder.layer.1.attention.key.weight"
     with pytest.raises(CheckpointError, match=rf"{name}: file \[64, 32\], architecture \[64, 64\]"):
         read_huggingface(edit_weights(ours, lambda tensors: tensors.update({name: torch.zeros(64, 32)})))
 
 
-def test_an_ignorable_name_is_so_only_in_its_place(tmp_path: Path) -> None:
+def test_ignorable_names_must_match_completely(tmp_path: Path) -> None:
     write_huggingface(our_checkpoint(IJEPA), tmp_path / "a")
     extra = {"pooler.dense.weight": torch.zeros(1), "pooler.dense.weight2": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"in 1 tensors: unexpected pooler\.dense\.weight2 \[1\]"):
@@ -487,7 +489,7 @@ def test_a_classifier_that_lacks_tensors_or_labels_is_refused(tmp_path: Path) ->
         read_huggingface(edit_weights(folder, lambda tensors: tensors.pop("classifier.weight")))
 
 
-def test_weights_that_are_not_there_or_broken_are_named(ours: Path, tmp_path: Path) -> None:
+def test_missing_or_broken_weights_are_reported(ours: Path, tmp_path: Path) -> None:
     whole = (ours / "model.safetensors").read_bytes()
     for broken in (whole[:5000], whole[:-7], b""):
         (ours / "model.safetensors").write_bytes(broken)
@@ -622,6 +624,6 @@ def test_without_hub_and_cache_it_says_what_to_download(
     assert str(tmp_path / "hub" / "models--facebook--vjepa2-vitl-fpc64-256") in refused
 
 
-def test_what_is_no_hub_id_is_told_so(tmp_path: Path) -> None:
+def test_an_invalid_hub_id_is_reported(tmp_path: Path) -> None:
     refused = resolve("a/b/c", tmp_path, HF_HUB_OFFLINE="1")
     assert refused.startswith("REFUSED a/b/c is not a file or folder, and not a hub id either")

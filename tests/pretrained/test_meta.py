@@ -185,7 +185,7 @@ def test_predictor_and_its_architecture_are_read_from_the_shapes(folder: Path, k
         MaskedPredictor(MASKED_PREDICTORS[kind], 192).load_state_dict(tensors)
 
 
-def test_action_predictor_gets_the_standardisation_that_changes_nothing(folder: Path) -> None:
+def test_action_predictor_gets_an_identity_standardisation(folder: Path) -> None:
     tensors = read_meta(file_of(folder, "V-JEPA 2-AC")).tensors["predictor"]
     buffers = {f"{ROBOT}{part}_mean": torch.zeros(7) for part in ("action", "state")}
     buffers |= {f"{ROBOT}{part}_std": torch.ones(7) for part in ("action", "state")}
@@ -210,7 +210,7 @@ def test_models_load_through_the_public_functions(folder: Path) -> None:
     assert out.shape == (1, 512, 192) and torch.isfinite(out).all()
 
 
-def test_flat_kernel_of_an_image_model_gives_what_a_convolution_gives(folder: Path) -> None:
+def test_flat_kernel_of_an_image_model_equals_a_convolution(folder: Path) -> None:
     encoder = load_encoder(file_of(folder, "I-JEPA"))
     image = torch.randn(2, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     raw = bare(content("I-JEPA")["target_encoder"], MODULE)
@@ -244,13 +244,13 @@ def test_file_from_before_archives_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone.", "module.module."])
-def test_wrappers_prefixes_come_off_in_any_combination(tmp_path: Path, prefix: str) -> None:
+def test_wrapper_prefixes_are_removed_in_any_combination(tmp_path: Path, prefix: str) -> None:
     shapes = meta_files.vjepa2_encoder(16)
     path = save({"target_encoder": state(shapes, prefix, 0)}, tmp_path / "file")
     assert_same(read_meta(path, encoder=SMALL).tensors["encoder"], state(shapes, "", 0))
 
 
-def test_names_that_become_one_are_refused(tmp_path: Path) -> None:
+def test_names_that_collide_without_prefixes_are_refused(tmp_path: Path) -> None:
     twice = state({"norm.weight": (4,)}, "", 0) | state({"norm.weight": (4,)}, "module.", 1)
     with pytest.raises(
         CheckpointError, match="two tensors are called 'norm.weight', one of them 'module.norm"
@@ -265,7 +265,7 @@ def test_names_that_become_one_are_refused(tmp_path: Path) -> None:
     ("kind", "weights"),
     [("V-JEPA 2", "encoder"), ("V-JEPA 2-AC", "target_encoder"), ("V-JEPA 2.1 distilled", "encoder")],
 )
-def test_weights_are_the_callers_choice(folder: Path, kind: str, weights: str) -> None:
+def test_weights_can_be_selected(folder: Path, kind: str, weights: str) -> None:
     checkpoint = read_meta(file_of(folder, kind), weights=weights)
     assert checkpoint.details["weights"] == weights
     assert weights not in checkpoint.ignored and TAKEN[kind][0] in checkpoint.ignored
@@ -274,14 +274,14 @@ def test_weights_are_the_callers_choice(folder: Path, kind: str, weights: str) -
 
 
 @pytest.mark.parametrize("weights", ["ema_encoder", "teacher"])
-def test_weights_that_are_not_there_are_refused_with_those_that_are(folder: Path, weights: str) -> None:
+def test_unknown_weights_are_refused_with_the_available_ones(folder: Path, weights: str) -> None:
     with pytest.raises(
         CheckpointError, match=f"'{weights}' in this file; there are: encoder, target_encoder"
     ):
         read_meta(file_of(folder, "V-JEPA 2"), weights=weights)
 
 
-def test_only_encoder_there_is_taken(tmp_path: Path) -> None:
+def test_the_only_encoder_of_a_file_is_used(tmp_path: Path) -> None:
     path = save({"encoder": state(meta_files.vjepa2_encoder(16), MODULE, 0)}, tmp_path / "file")
     assert read_meta(path, encoder=SMALL).details == {"weights": "encoder"}
 
@@ -290,7 +290,7 @@ def test_only_encoder_there_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tokens", [8 * 3 * 3, 32 * 16 * 16])
-def test_table_beside_the_predictor_of_vjepa2_is_ignored(tmp_path: Path, tokens: int) -> None:
+def test_position_table_next_to_the_predictor_of_vjepa2_is_ignored(tmp_path: Path, tokens: int) -> None:
     encoder = meta_files.table(192, tokens) | meta_files.vjepa2_encoder()
     predictor = meta_files.table(384, tokens, "predictor_pos_embed") | meta_files.vjepa2_predictor()
     path = save(meta_files.training(encoder, predictor, BACKBONE), tmp_path / "file")
@@ -300,7 +300,7 @@ def test_table_beside_the_predictor_of_vjepa2_is_ignored(tmp_path: Path, tokens:
     assert checkpoint.ignored == ("opt", "scaler", "encoder", *tables)
 
 
-def test_table_beside_an_action_predictor_is_ignored(tmp_path: Path) -> None:
+def test_position_table_next_to_an_action_predictor_is_ignored(tmp_path: Path) -> None:
     encoder = meta_files.table(16, 72) | meta_files.vjepa2_encoder(16)
     made = meta_files.training(encoder, meta_files.action_predictor(16, 24), MODULE)
     checkpoint = read_meta(save(made, tmp_path / "file"), encoder=SMALL, predictor=SMALL)
@@ -309,7 +309,7 @@ def test_table_beside_an_action_predictor_is_ignored(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("positions", "ignored"), [("tiled", True), ("sincos", False)])
-def test_positions_are_the_callers_choice(tmp_path: Path, positions: str, ignored: bool) -> None:
+def test_positions_can_be_given(tmp_path: Path, positions: str, ignored: bool) -> None:
     mask_tokens = 2 if ignored else 10  # each the other way round than its predictor tells
     encoder = meta_files.table(16, 72) | meta_files.vjepa2_encoder(16)
     predictor = meta_files.vjepa2_predictor(16, mask_tokens=mask_tokens)
@@ -377,7 +377,7 @@ def test_levels_of_an_unknown_depth_must_be_given(tmp_path: Path) -> None:
     assert found is not None and found.levels == (0, 1, 2, 4)
 
 
-def test_architecture_can_be_given_whole_or_in_words(folder: Path, tmp_path: Path) -> None:
+def test_architecture_can_be_given_as_a_config_or_as_fields(folder: Path, tmp_path: Path) -> None:
     path = file_of(folder, "V-JEPA 2")
     for encoder in (dataclasses.replace(ENCODER, image_size=384), {"image_size": 384}):
         found = read_meta(path, encoder=encoder, predictor={"num_heads": 6})
@@ -433,7 +433,9 @@ def test_predictor_is_as_strict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["patch_embed.proj.weight", "blocks.0.mlp.fc1.weight"])
-def test_file_without_what_tells_the_architecture_is_refused(tmp_path: Path, name: str) -> None:
+def test_file_without_the_tensors_that_determine_the_architecture_is_refused(
+    tmp_path: Path, name: str
+) -> None:
     path = small_file(tmp_path / "file", lambda tensors: tensors.pop(BACKBONE + name))
     with pytest.raises(
         CheckpointError, match=f"the encoder lacks {name}, which its architecture is inferred from"
@@ -468,7 +470,7 @@ def test_other_content_is_refused(tmp_path: Path, made: Any, text: str) -> None:
         read_meta(save(made, tmp_path / "file"))
 
 
-def test_a_map_that_vjepa1s_probes_never_apply_is_left_over(tmp_path: Path) -> None:
+def test_an_unused_projection_of_vjepa1_probes_is_ignored(tmp_path: Path) -> None:
     unused = meta_files.linear("pooler.cross_attention_block.xattn.proj", 64, 64)
     path = save({"classifier": state(meta_files.probe(depth=1) | unused, MODULE, 0)}, tmp_path / "v1")
     checkpoint = read_meta(path)
@@ -523,7 +525,7 @@ def test_unsafe_pickle_is_refused_and_not_run(
 
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("share", [0.001, 0.02, 0.3, 0.9, 0.999])
-def test_truncated_file_is_known_and_refused(tmp_path: Path, share: float, legacy: bool) -> None:
+def test_truncated_file_is_recognised_and_refused(tmp_path: Path, share: float, legacy: bool) -> None:
     path = save(content("probe"), tmp_path / "file", legacy=legacy)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
@@ -576,7 +578,7 @@ def test_probe_round_trip_is_bit_exact(folder: Path, tmp_path: Path) -> None:
     assert read_meta(tmp_path / "copy").probe == PROBE
 
 
-def test_what_the_tensors_do_not_tell_is_kept_beside_them(tmp_path: Path) -> None:
+def test_settings_that_tensors_do_not_determine_are_stored_next_to_them(tmp_path: Path) -> None:
     words = {"num_heads": 2, "image_size": 96, "num_frames": 8, "norm_eps": 1e-5}
     read = read_meta(small_file(tmp_path / "file"), encoder=words, predictor={"num_heads": 3})
     write_meta(read, tmp_path / "copy")
@@ -590,7 +592,7 @@ def test_what_the_tensors_do_not_tell_is_kept_beside_them(tmp_path: Path) -> Non
     assert changed is not None and (changed.num_heads, changed.image_size) == (4, 96)
 
 
-def test_table_of_another_clip_comes_back(tmp_path: Path) -> None:
+def test_position_table_of_another_clip_survives_a_round_trip(tmp_path: Path) -> None:
     encoder = meta_files.table(16, 4 * 3 * 3) | meta_files.vjepa2_encoder(16)
     path = save({"encoder": state(encoder, BACKBONE, 0)}, tmp_path / "file")
     read = read_meta(path, encoder={**SMALL, "num_frames": 8})
@@ -663,7 +665,7 @@ def test_standardisation_is_folded_into_the_linear_maps(tmp_path: Path) -> None:
     torch.testing.assert_close(predictions[1], predictions[0], atol=1e-5, rtol=0)
 
 
-def test_action_predictor_has_all_that_the_references_loads_strictly(tmp_path: Path) -> None:
+def test_written_action_predictor_loads_strictly_into_the_reference(tmp_path: Path) -> None:
     write_meta(small_world(), tmp_path / "file")
     raw = torch.load(tmp_path / "file", weights_only=True)
     shapes = {name: tuple(tensor.shape) for name, tensor in bare(raw["predictor"], MODULE).items()}
@@ -747,7 +749,7 @@ def test_masked_predictor_that_the_layout_cannot_hold_is_refused(
         )
 
 
-def test_linear_probe_and_nothing_at_all_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_linear_probe_and_empty_checkpoint_are_refused(folder: Path, tmp_path: Path) -> None:
     read = read_meta(file_of(folder, "probe"))
     linear = dataclasses.replace(read, probe=dataclasses.replace(PROBE, kind="linear"))
     with pytest.raises(CheckpointError, match="its probe is linear, and the reference's are attentive"):
@@ -778,9 +780,7 @@ def test_encoder_and_probe_go_into_one_file_with_the_labels(folder: Path, tmp_pa
         assert_same(again.tensors[part], tensors)
 
 
-def test_written_file_holds_the_encoder_once_and_nothing_of_the_files_it_was_mapped_from(
-    folder: Path, tmp_path: Path
-) -> None:
+def test_written_file_has_the_encoder_once_and_only_its_own_storage(folder: Path, tmp_path: Path) -> None:
     read = read_meta(file_of(folder, "V-JEPA 1"))
     large = torch.cat([tensor.flatten() for tensor in read.tensors["encoder"].values()])
     views, begin = {}, 0

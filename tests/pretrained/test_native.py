@@ -32,7 +32,7 @@ def assert_same_weights(left: nn.Module, right: nn.Module) -> None:
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
-def test_an_encoder_comes_back_frozen(tmp_path: Path) -> None:
+def test_a_loaded_encoder_is_equal_and_frozen(tmp_path: Path) -> None:
     saved = tiny_encoder()
     save_pretrained(saved, tmp_path / "a", provenance={"seed": 3})
     loaded = load_encoder(tmp_path / "a")
@@ -44,7 +44,7 @@ def test_an_encoder_comes_back_frozen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["vjepa", "pixels"])
-def test_a_world_model_comes_back_with_its_bounds_and_statistics(tmp_path: Path, kind: str) -> None:
+def test_a_loaded_world_model_has_its_bounds_and_statistics(tmp_path: Path, kind: str) -> None:
     saved = tiny_world_model(kind)
     save_pretrained(saved, tmp_path / "a")
     loaded = load_world_model(str(tmp_path / "a"))
@@ -55,7 +55,7 @@ def test_a_world_model_comes_back_with_its_bounds_and_statistics(tmp_path: Path,
     assert not any(p.requires_grad for p in loaded.parameters())
 
 
-def test_a_world_models_encoder_loads_alone(tmp_path: Path) -> None:
+def test_the_encoder_of_a_world_model_can_be_loaded_alone(tmp_path: Path) -> None:
     saved = tiny_world_model()
     save_pretrained(saved, tmp_path / "a")
     assert_same_weights(saved.encoder, load_encoder(tmp_path / "a"))
@@ -64,7 +64,7 @@ def test_a_world_models_encoder_loads_alone(tmp_path: Path) -> None:
         load_encoder(tmp_path / "b")
 
 
-def test_half_precision_is_of_matrices_alone_and_rounds_once(tmp_path: Path) -> None:
+def test_half_precision_applies_to_matrices_only_and_rounds_once(tmp_path: Path) -> None:
     saved = tiny_world_model()
     save_pretrained(saved, tmp_path / "half", dtype=torch.float16)
     save_pretrained(saved, tmp_path / "full")
@@ -79,7 +79,7 @@ def test_half_precision_is_of_matrices_alone_and_rounds_once(tmp_path: Path) -> 
         assert torch.equal(loaded[name], expected), name
 
 
-def test_a_checkpoint_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_checkpoint_is_replaced_completely(tmp_path: Path) -> None:
     save_pretrained(tiny_encoder(seed=5), tmp_path / "a")
     saved = tiny_world_model(seed=6)
     save_pretrained(saved, tmp_path / "a")
@@ -95,7 +95,7 @@ def test_a_run_folder_leads_to_its_newest_checkpoint(tmp_path: Path) -> None:
     assert_same_weights(load_encoder(tmp_path / "run"), tiny_encoder(seed=1000))
 
 
-def test_the_description_says_what_it_is(tmp_path: Path) -> None:
+def test_the_description_has_kind_and_configuration(tmp_path: Path) -> None:
     save_pretrained(tiny_world_model(), tmp_path / "a")
     description = json.loads((tmp_path / "a" / "config.json").read_text())
     assert description["kind"] == "world_model"
@@ -123,7 +123,7 @@ ROBOTS = (EmbodimentConfig(name="arm"), EmbodimentConfig(name="cart-2", action_d
 @pytest.mark.parametrize("kind", ["none", "pool", "queries"])
 @pytest.mark.parametrize("heads", [{}, NO_HEADS], ids=["heads", "no_heads"])
 @pytest.mark.parametrize("more", [False, True], ids=["plain", "more"])
-def test_every_combination_comes_back(
+def test_every_combination_survives_a_round_trip(
     tmp_path: Path, condition: str, kind: str, heads: dict[str, Any], more: bool
 ) -> None:
     words: dict[str, Any] = {
@@ -155,7 +155,7 @@ def test_every_combination_comes_back(
     assert_same_weights(load_world_model(tmp_path / "b"), saved)
 
 
-def test_an_embodiment_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_embodiment_is_refused(tmp_path: Path) -> None:
     save_pretrained(tiny_world_model(), tmp_path / "a")
     with pytest.raises(ConfigError, match="embodiment 'arm' is not known; allowed: default"):
         load_world_model(tmp_path / "a", embodiment="arm")

@@ -43,7 +43,7 @@ def saved(kind: str = "attentive", labels: tuple[str, ...] = ("a", "b", "c")) ->
 
 
 @pytest.mark.parametrize("kind", ["attentive", "linear"])
-def test_a_probe_comes_back_whole(tmp_path: Path, kind: str) -> None:
+def test_a_probe_survives_a_round_trip(tmp_path: Path, kind: str) -> None:
     before = saved(kind)
     write_folder(tmp_path / "probe", probe_files(before, {"verb": "probe"}))
     after = load_probe(tmp_path / "probe")
@@ -59,7 +59,7 @@ def test_a_probe_comes_back_whole(tmp_path: Path, kind: str) -> None:
     assert list(checkpoint.details["labels"]) == ["a", "b", "c"]
 
 
-def test_a_probe_that_tells_little_has_numbers_for_labels(tmp_path: Path) -> None:
+def test_a_probe_without_names_has_indices_as_labels(tmp_path: Path) -> None:
     write_folder(tmp_path / "probe", probe_files(saved(), {}))
     config = tmp_path / "probe" / "config.json"
     description = json.loads(config.read_text())
@@ -75,7 +75,7 @@ def test_a_probe_that_tells_little_has_numbers_for_labels(tmp_path: Path) -> Non
     )
 
 
-def test_what_is_no_probe_or_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_matching_probes_are_refused(tmp_path: Path) -> None:
     save_pretrained(tiny_encoder(), tmp_path / "encoder")
     with pytest.raises(
         CheckpointError, match="is of kind transformers VJEPA2Model, but a probe is required; train one with"
@@ -99,7 +99,7 @@ def test_what_is_no_probe_or_does_not_fit_is_refused(tmp_path: Path) -> None:
             load_probe(tmp_path / "probe")
 
 
-def test_the_digest_is_of_every_bit() -> None:
+def test_the_digest_depends_on_every_bit() -> None:
     encoder = tiny_encoder()
     first = weights_digest(encoder)
     assert weights_digest(tiny_encoder()) == first

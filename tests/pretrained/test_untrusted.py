@@ -74,7 +74,7 @@ def test_sizes_are_compared_with_the_tensors_before_anything_is_allocated(
     assert str(folder) in str(caught.value)
 
 
-def test_every_value_of_a_description_may_be_wrong(tmp_path: Path) -> None:
+def test_every_wrong_value_of_a_description_is_refused(tmp_path: Path) -> None:
     save_pretrained(tiny_world_model(), tmp_path / "a")
     file = tmp_path / "a" / "config.json"
     errors = refusals(file, lambda: load_world_model(tmp_path / "a"))
@@ -82,7 +82,7 @@ def test_every_value_of_a_description_may_be_wrong(tmp_path: Path) -> None:
     assert [what for what, error in errors.items() if str(tmp_path) not in error] == []
 
 
-def test_every_value_of_transformers_description_may_be_wrong(tmp_path: Path) -> None:
+def test_every_wrong_value_of_a_transformers_description_is_refused(tmp_path: Path) -> None:
     save_pretrained(tiny_encoder(), tmp_path / "a")
     file = tmp_path / "a" / "config.json"
     whole = json.loads(file.read_text())
@@ -92,7 +92,7 @@ def test_every_value_of_transformers_description_may_be_wrong(tmp_path: Path) ->
     assert [what for what, error in errors.items() if str(tmp_path) not in error] == []
 
 
-def test_every_value_of_a_probes_description_may_be_wrong(tmp_path: Path) -> None:
+def test_every_wrong_value_of_a_probes_description_is_refused(tmp_path: Path) -> None:
     write_folder(tmp_path / "a", probe_files(saved_probe(), {}))
     errors = refusals(tmp_path / "a" / "config.json", lambda: load_probe(tmp_path / "a"))
     assert len(errors) > 100
@@ -122,7 +122,7 @@ def test_statistics_that_make_nan_of_every_action_are_refused(
         load_world_model(tmp_path / "a")
 
 
-def test_weights_that_are_no_floating_point_numbers_are_refused(tmp_path: Path) -> None:
+def test_weights_that_are_not_floating_point_are_refused(tmp_path: Path) -> None:
     save_pretrained(tiny_world_model(), tmp_path / "a")
     tensors = load_file(tmp_path / "a" / "model.safetensors")
     tensors["encoder.norm.weight"] = torch.ones(16, dtype=torch.int64)
@@ -149,7 +149,7 @@ def meta_file(path: Path, **encoder: Any) -> Path:
         ({"blocks.0.mlp.fc1.weight": torch.zeros(())}, r"fc1.weight is \[\]; expected 2 axes"),
     ],
 )
-def test_tensors_of_a_meta_file_are_no_larger_than_they_are(
+def test_tensors_larger_than_their_storage_are_refused(
     tmp_path: Path, tensors: dict[str, torch.Tensor], message: str
 ) -> None:
     path = meta_file(tmp_path / "a.pt", **tensors)
@@ -157,7 +157,7 @@ def test_tensors_of_a_meta_file_are_no_larger_than_they_are(
         read_checkpoint(path)
 
 
-def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
     meta_file(tmp_path / "a.pt")
     with (
         zipfile.ZipFile(tmp_path / "a.pt") as whole,
@@ -169,7 +169,7 @@ def test_an_archive_that_unpacks_to_more_than_it_is_is_refused(tmp_path: Path) -
         read_checkpoint(tmp_path / "b.pt")
 
 
-def test_lists_that_hold_each_other_are_looked_into_once(tmp_path: Path) -> None:
+def test_circular_lists_are_searched_once(tmp_path: Path) -> None:
     nested: list[Any] = []
     for _ in range(60):
         nested = [nested, nested]
@@ -181,7 +181,7 @@ def test_lists_that_hold_each_other_are_looked_into_once(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "own", [{"image_size": "x"}, {"depth": 10**9}, {"num_heads": True}, {"levels": 5}, {"mlp_ratio": [4.0]}]
 )
-def test_words_noted_in_a_meta_file_are_checked(tmp_path: Path, own: dict[str, Any]) -> None:
+def test_metadata_of_a_meta_file_is_checked(tmp_path: Path, own: dict[str, Any]) -> None:
     content = {PATCHES: torch.zeros(192, 3, 2, 16, 16), "blocks.0.mlp.fc1.weight": torch.zeros(768, 192)}
     torch.save({"encoder": content, "vjepa_world": {"encoder": own}}, tmp_path / "a.pt")
     with pytest.raises(ConfigError, match=rf"a\.pt: {next(iter(own))} is"):
@@ -189,7 +189,7 @@ def test_words_noted_in_a_meta_file_are_checked(tmp_path: Path, own: dict[str, A
 
 
 @pytest.mark.parametrize("words", [{"num_heads": float("nan")}, {"embed_dim": -4}, {"positions": 3}])
-def test_callers_words_are_checked_too(words: dict[str, Any]) -> None:
+def test_an_invalid_encoder_config_is_refused(words: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"{next(iter(words))} is"):
         EncoderConfig(**words)
 

@@ -41,7 +41,7 @@ def ticks(drawing: str, axis: int) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0, 3.0, 1.5], [1e-3, 1.0, 1e3, 10.0]])
-def test_points_stand_where_the_written_values_say(values: list[float]) -> None:
+def test_points_are_drawn_at_their_values(values: list[float]) -> None:
     chart = Chart("metric", {"a": [(100.0 * k, value) for k, value in enumerate(values)]})
     assert chart.is_logarithmic == (values[2] > 100)
     points = line(chart.svg, "line-0")
@@ -59,7 +59,7 @@ def test_points_stand_where_the_written_values_say(values: list[float]) -> None:
     assert points[-1][0] == pytest.approx(columns[-1][0], abs=0.2)
 
 
-def test_axes_with_few_round_values_and_all_of_them_inside() -> None:
+def test_axes_have_few_round_ticks_and_contain_all_values() -> None:
     for low, high in [(0.0, 1.0), (-3.2, 7.7), (1e-7, 3e-7), (5.0, 5.0), (0.0, 0.0), (123456.0, 123999.0)]:
         drawing = Chart("metric", {"a": [(0.0, low), (1.0, high)]}).svg
         written = ticks(drawing, 2)
@@ -78,7 +78,7 @@ def test_one_point_is_a_dot() -> None:
     assert 0 <= float(dot.attrib["x"]) <= WIDTH and 0 <= float(dot.attrib["y"]) <= HEIGHT
 
 
-def test_a_long_series_keeps_its_spike_and_gets_a_mean_in_front() -> None:
+def test_a_long_series_shows_its_spikes_and_a_mean() -> None:
     points = [(float(step), 1.0) for step in range(20_000)]
     points[12_345] = (12_345.0, 9.0)
     drawing = Chart("loss", {"loss": points}).svg
@@ -99,11 +99,11 @@ def test_the_mean_starts_and_ends_with_the_values() -> None:
     assert front[0] == faint[0] and front[-1] == faint[-1]  # the mean of a straight line is the line
 
 
-def test_names_cannot_break_the_page() -> None:
+def test_names_are_escaped() -> None:
     ElementTree.fromstring(Chart('<b> & "x" $y$', {"a<b": [(0, 1.0), (1, 2.0)]}).svg)
 
 
-def test_what_is_not_finite_is_left_out_and_nothing_may_remain() -> None:
+def test_values_that_are_not_finite_are_left_out_and_none_may_remain() -> None:
     nan = float("nan")
     drawn = Chart("a", {"line": [(0.0, 1.0), (1.0, nan), (2.0, 3.0)]}, {"line": [(0.0, nan, 1.0)]}).svg
     assert "nan" not in drawn

@@ -45,7 +45,7 @@ def test_an_image_is_one_tubelet() -> None:
     assert len(frame_row(clip(1), 1)) == 1
 
 
-def test_seen_tokens_stay_hidden_ones_are_dark_and_the_rest_is_violet() -> None:
+def test_visible_tokens_are_unchanged_hidden_ones_dark_and_the_rest_violet() -> None:
     context, hidden = torch.tensor([0, 1, 8]), torch.tensor([2, 6, 15])
     rows = mask_row(clip(), GRID, context, hidden)
     kinds = np.full(16, 2)
@@ -94,7 +94,7 @@ def test_collapsed_features_have_one_colour() -> None:
     assert (colours == colours[0, 0]).all()
 
 
-def test_colours_lie_where_their_tokens_are() -> None:
+def test_colours_are_at_the_positions_of_their_tokens() -> None:
     colours = torch.rand(16, 3, generator=torch.Generator().manual_seed(0))
     rows = colour_row(colours, GRID)
     for time, picture in enumerate(rows):
@@ -104,7 +104,7 @@ def test_colours_lie_where_their_tokens_are() -> None:
             assert np.abs(middle - 255 * colours[8 * time + place].numpy()).max() <= 0.5
 
 
-def test_tiles_stand_in_rows_with_white_between() -> None:
+def test_tiles_are_in_rows_with_white_between() -> None:
     black, grey = np.zeros((4, 6, 3), np.uint8), np.full((4, 6, 3), 90, np.uint8)
     sheet = tile_rows([[black, grey], [grey]])
     assert sheet.shape == (2 * 4 + GAP, 2 * 6 + GAP, 3)

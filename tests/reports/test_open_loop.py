@@ -55,14 +55,14 @@ def test_a_model_that_ignores_actions_is_caught() -> None:
     assert by_question["Does the planner find the true motion?"].answer != "yes"
 
 
-def test_a_turned_model_is_told_the_correction() -> None:
+def test_a_rotated_model_is_reported_with_the_correction() -> None:
     last = assess(judged(PoseModel(turn_deg=40.0)).metrics)[-1]
     assert last.answer == "no"
     angle = float(re.search(r"camera_rotation_deg=(-?[\d.]+)", last.evidence)[1])  # type: ignore[index]
     assert angle == pytest.approx(40, abs=3)
 
 
-def test_the_same_seed_gives_the_same_figures(exact: Measurements) -> None:
+def test_the_same_seed_gives_the_same_metrics(exact: Measurements) -> None:
     assert judged(PoseModel()).metrics == exact.metrics
 
 

@@ -97,7 +97,7 @@ def test_drawings_and_text_change_with_the_theme(browser: Any, folder: Path, nam
     assert light_paper > light_text + 200 and dark_paper < dark_text - 200
 
 
-def test_the_search_can_be_gone_through_and_turned(browser: Any, folder: Path) -> None:
+def test_the_search_plot_can_be_stepped_and_rotated(browser: Any, folder: Path) -> None:
     visit = Visit(browser, folder / "plan.html")
     page = visit.page
     page.wait_for_selector(".scene .controls", state="visible")

@@ -127,7 +127,7 @@ def test_maps_add_up_to_the_energy(shown: ImaginedPlan) -> None:
     torch.testing.assert_close(shown.distances.mean(dim=(1, 2)), torch.tensor(expected))
 
 
-def test_an_objective_of_states_is_given_the_imagined_ones() -> None:
+def test_an_energy_of_states_gets_the_imagined_ones() -> None:
     model = model_of()
     wanted = torch.full((7,), 0.5)
     shown = planned(model, StateGoal(wanted, weights=torch.tensor([1.0, 1, 1, 0, 0, 0, 0])))
@@ -149,13 +149,13 @@ def test_the_table_has_the_actions_the_bounds_and_the_energies(shown: ImaginedPl
     assert f"Energy {shown.energy_now:.4f} now, {float(shown.energies[-1]):.4f} imagined" in page
 
 
-def test_settings_times_and_words_are_shown_and_escaped(page: str) -> None:
+def test_settings_times_and_names_are_shown_and_escaped(page: str) -> None:
     assert rows(page, "seconds") == [["seconds", "0.1235"]]
     assert rows(page, "planner.kind") == [["planner.kind", "cem"]]
     assert "<h1>A &lt;plan&gt;</h1>" in page
 
 
-def test_the_curves_are_the_searches(shown: ImaginedPlan, page: str) -> None:
+def test_the_curves_show_the_energies_of_the_search(shown: ImaginedPlan, page: str) -> None:
     last = shown.plan.iterations[-1]
     for name, value in (
         ("best sample", last.best_energy),
@@ -178,7 +178,7 @@ def test_the_curves_are_the_searches(shown: ImaginedPlan, page: str) -> None:
     assert table == expected
 
 
-def test_what_is_imagined_stands_beside_the_decoded_goal(shown: ImaginedPlan, page: str) -> None:
+def test_decoded_predictions_are_shown_next_to_the_decoded_goal(shown: ImaginedPlan, page: str) -> None:
     model = model_of()
     found = images(page)
     assert list(found) == [
@@ -210,7 +210,7 @@ def test_what_is_imagined_stands_beside_the_decoded_goal(shown: ImaginedPlan, pa
     assert beneath == [f"{energy:.4f}" for energy in (shown.energy_now, *shown.energies.tolist())]
 
 
-def test_without_a_decoder_it_says_so_and_keeps_the_rest() -> None:
+def test_without_a_decoder_there_is_a_note_and_the_rest() -> None:
     model = model_of(decoder=DecoderConfig(image_size=0))
     page = page_of(planned(model))
     assert "The model has no pixel decoder" in page
@@ -322,7 +322,7 @@ def test_axes_have_one_scale_and_hold_everything(shown: ImaginedPlan) -> None:
             assert np.nanmin(values) >= low - 1e-6 and np.nanmax(values) <= high + 1e-6
 
 
-def test_the_camera_is_where_azimuth_and_elevation_say() -> None:
+def test_the_camera_follows_azimuth_and_elevation() -> None:
     """Against rotation matrices: from the x axis up to the elevation, then about z by the azimuth."""
     azimuth, elevation = np.deg2rad([AZIMUTH_DEG, ELEVATION_DEG])
     about_z = np.array(
@@ -368,14 +368,14 @@ def test_samples_without_an_energy_are_marked_and_left_out_of_the_scale() -> Non
     assert not re.search(r"\b(nan|inf|Infinity|NaN)\b", text)
 
 
-def test_a_plan_that_leads_away_is_an_alarm(shown: ImaginedPlan) -> None:
+def test_a_plan_that_moves_away_from_the_goal_gives_a_warning(shown: ImaginedPlan) -> None:
     worse = dataclasses.replace(shown, energy_now=0.5 * float(shown.energies[-1]))
     assert 'class="note alarm"' in page_of(worse) and "(+100 %)" in page_of(worse)
     better = dataclasses.replace(shown, energy_now=2 * float(shown.energies[-1]))
     assert 'class="note good"' in page_of(better) and "(-50 %)" in page_of(better)
 
 
-def test_other_actions_are_drawn_by_their_own_numbers() -> None:
+def test_actions_without_a_pose_are_drawn_by_their_values() -> None:
     model = model_of(embodiments=(EmbodimentConfig(action_dim=2, state_dim=2),))
     shown = planned(model)
     page = page_of(shown)
@@ -411,7 +411,7 @@ def test_a_search_of_one_iteration_has_a_table_and_no_slider() -> None:
     assert len(data_of(page, "summaries")) == 2
 
 
-def test_a_held_plan_has_no_search_to_show(shown: ImaginedPlan) -> None:
+def test_a_plan_without_a_search_has_no_search_section(shown: ImaginedPlan) -> None:
     held = dataclasses.replace(shown, plan=dataclasses.replace(shown.plan, iterations=()))
     page = page_of(held)
     assert "was not searched for anew" in page and "<script" not in page
@@ -456,14 +456,14 @@ def test_a_large_search_makes_a_small_page(iterations: int, samples: int, horizo
     assert f"iteration {iterations} of {iterations}: best energy" in page
 
 
-def test_the_page_needs_nothing_from_elsewhere(page: str) -> None:
+def test_the_page_is_self_contained(page: str) -> None:
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", page)  # names, not addresses
     assert not re.search(r"https?:|@import|<link|<script[^>]* src=|url\((?!#)", text)
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert sources and all(re.match(r"data:image/png;base64,|#", source) for source in sources)
 
 
-def test_the_data_of_the_script_cannot_leave_it(shown: ImaginedPlan) -> None:
+def test_the_data_of_the_script_is_escaped(shown: ImaginedPlan) -> None:
     figure = data_of(page_of(shown), "figure")
     assert {"data", "layout"} <= set(figure)
     space = dataclasses.replace(
@@ -475,5 +475,5 @@ def test_the_data_of_the_script_cannot_leave_it(shown: ImaginedPlan) -> None:
     assert "<b>" not in data_of(page, "figure") and page.count("</script>") == page.count("<script")
 
 
-def test_the_tiny_model_is_as_assumed() -> None:
+def test_the_tiny_model_has_the_assumed_sizes() -> None:
     assert CONFIG.grid == (2, 2) and CONFIG.decoder.image_size == 8

@@ -146,7 +146,7 @@ def test_metrics_are_grouped_and_unknown_ones_have_their_own_charts() -> None:
     }
 
 
-def test_what_is_no_number_is_left_out() -> None:
+def test_values_that_are_not_numbers_are_left_out() -> None:
     lines = [{"step": 0, "loss": 1.0}, {"step": 1, "loss": math.nan}, {"step": 2, "loss": math.inf}]
     assert grouped(lines)["Losses"][0].series == {"loss": [(0.0, 1.0)]}
 
@@ -203,7 +203,7 @@ def test_pairs_and_images_of_an_objective_are_drawn(home: Path) -> None:
     assert "This objective masks nothing." in report(home)
 
 
-def test_a_collapse_in_the_log_is_told_above_everything(home: Path, folder: Path) -> None:
+def test_a_collapse_in_the_log_is_shown_at_the_top(home: Path, folder: Path) -> None:
     write_metrics(folder, std=0.001)
     page = report(home)
     assert headings(page)[0] == "Alarms"
@@ -212,7 +212,7 @@ def test_a_collapse_in_the_log_is_told_above_everything(home: Path, folder: Path
     )
 
 
-def test_without_a_checkpoint_the_rest_is_drawn_and_it_is_said(home: Path) -> None:
+def test_without_a_checkpoint_there_is_a_note_and_the_rest(home: Path) -> None:
     write_run(home, config(), checkpoint=False)
     page = report(home)
     assert len(pictures(page)) == 2
@@ -220,14 +220,14 @@ def test_without_a_checkpoint_the_rest_is_drawn_and_it_is_said(home: Path) -> No
     assert "holds no model.safetensors" in page
 
 
-def test_data_that_are_gone_are_said_and_the_curves_stay(home: Path) -> None:
+def test_missing_data_gives_a_note_and_the_curves_are_drawn(home: Path) -> None:
     write_run(home, config(data=VideoDataConfig(path="elsewhere")))
     page = report(home)
     assert pictures(page) == [] and page.count("<svg") == 5
     assert "the run&#39;s data cannot be read from" in page and "elsewhere" in page
 
 
-def test_settings_of_another_release_are_said_and_the_curves_stay(home: Path, folder: Path) -> None:
+def test_settings_of_another_release_give_a_note_and_the_curves_are_drawn(home: Path, folder: Path) -> None:
     text = (folder / "config.yaml").read_text().replace("color_jitter:", "colour_jitter:")
     (folder / "config.yaml").write_text(text)
     page = report(home)
@@ -267,7 +267,7 @@ def test_a_run_of_another_command_has_its_curves(home: Path) -> None:
         ([RUN, "--output", "no/such/folder.html"], "no/such"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_to_do(
+def test_impossible_reports_are_refused_with_what_to_do(
     home: Path, folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(home, "report", *words) == 2

@@ -81,7 +81,7 @@ def test_a_missing_library_is_named_with_what_to_install(
         require()
 
 
-def test_commands_say_so_before_they_start(
+def test_commands_report_a_missing_library_before_they_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "plotly", None)
@@ -94,7 +94,7 @@ def test_commands_say_so_before_they_start(
         assert re.search(ADVICE, capsys.readouterr().err)
 
 
-def test_inspect_describes_a_dataset_all_the_same(
+def test_inspect_describes_a_dataset_without_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     writer = make_writer(tmp_path / "arm", image_shape=(32, 32, 3))

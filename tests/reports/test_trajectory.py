@@ -52,7 +52,7 @@ def column(time_s: float, end_s: float) -> float:
     return 50 + 400 * time_s / end_s
 
 
-def test_a_curve_lies_where_its_values_are() -> None:
+def test_a_curve_is_drawn_at_its_values() -> None:
     rows, columns = near(drawn(panel(np.array([0.0, 1.0, 0.0, 1.0, 0.0])), 2.0), COLOUR)
     top, bottom = rows.min(), rows.max()
     for time, place in ((0.0, bottom), (0.5, top), (1.0, bottom), (1.5, top), (2.0, bottom)):
@@ -83,7 +83,7 @@ def coloured(index: int) -> np.ndarray:
     return frames
 
 
-def test_frames_stand_over_their_times() -> None:
+def test_frames_are_drawn_above_their_times() -> None:
     [episode] = arm_episodes(Convention(), count=1, rows=40)
     episode = make_trajectory(
         3, episode.states, episode.actions, frames={"left": coloured(0), "right": coloured(1)}
@@ -113,7 +113,7 @@ def test_numbers_of_no_known_meaning_are_drawn_as_they_are() -> None:
     assert np.array_equal(trajectory_picture(few, wrong), low)
 
 
-def test_a_camera_that_cannot_be_read_is_said() -> None:
+def test_an_unreadable_camera_is_reported() -> None:
     [episode] = arm_episodes(Convention(), count=1, rows=40)
     short = make_trajectory(0, episode.states, episode.actions, frames={"main": coloured(0)[:10]})
     picture = trajectory_picture(short, Convention())

@@ -36,18 +36,18 @@ def waiting(first: str, second: str, **environment: str) -> tuple[str, str]:
     return done.stdout.strip(), report[0].split("=")[1].strip(" '") if report else ""
 
 
-def test_threads_sleep_soon_while_they_wait() -> None:
+def test_waiting_openmp_threads_sleep_soon() -> None:
     count, report = waiting("vjepa_world", "torch")
     assert count == "1000"
     assert report in ("1000", "")  # not every OpenMP reports
 
 
 @pytest.mark.parametrize("name", WAITING)
-def test_what_the_user_has_said_stays(name: str) -> None:
+def test_environment_variables_of_the_user_are_respected(name: str) -> None:
     value = "ACTIVE" if name == "OMP_WAIT_POLICY" else "70000"
     count, _ = waiting("vjepa_world", "torch", **{name: value})
     assert count == ("70000" if name == "GOMP_SPINCOUNT" else "None")
 
 
-def test_a_torch_that_is_there_already_is_left_alone() -> None:
+def test_an_imported_torch_is_left_unchanged() -> None:
     assert waiting("torch", "vjepa_world")[0] == "None"

@@ -18,7 +18,7 @@ from vjepa_world.system.memory import free_memory, refuse_beyond_memory
 PRETRAIN = ["pretrain", *SMALL, "trainer.steps=1"]
 
 
-def test_what_is_free_is_at_most_what_the_system_and_the_container_have(
+def test_free_memory_is_limited_by_system_and_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system, limit = tmp_path / "meminfo", tmp_path / "memory.max"

@@ -28,7 +28,7 @@ def write_package(folder: Path, name: str) -> Path:
     return file
 
 
-def test_ours_are_found() -> None:
+def test_our_packages_are_found() -> None:
     check_siblings()
     check_siblings("envs")
 
@@ -56,14 +56,14 @@ def test_a_module_hides_too(tmp_path: Path) -> None:
     assert done.returncode == 2 and f"finds {tmp_path / 'planners.py'}" in done.stderr
 
 
-def test_what_does_not_need_it_runs_next_to_a_foreign_package(tmp_path: Path) -> None:
+def test_commands_that_do_not_need_it_run_next_to_a_foreign_package(tmp_path: Path) -> None:
     write_package(tmp_path, "envs")
     code = "import vjepa_world; print(vjepa_world.load_encoder, vjepa_world.EncoderConfig)"
     assert run(tmp_path, "-c", code).returncode == 0
     assert run(tmp_path, "-m", "vjepa_world", "inspect", "--help").returncode == 0
 
 
-def test_without_mujoco_the_arm_says_what_to_install() -> None:
+def test_a_missing_mujoco_is_reported_with_what_to_install() -> None:
     code = "import sys; sys.modules['mujoco'] = None; from vjepa_world.cli.main import main; sys.exit(main(['demo']))"
     done = run(REPO, "-c", code)
     assert done.returncode == 2

@@ -38,7 +38,7 @@ def test_a_file_gets_a_line_every_half_minute_and_the_last_one(
     ]
 
 
-def test_without_a_total_there_is_no_time_to_go(
+def test_without_a_total_no_remaining_time_is_shown(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bar = progress("convert", unit="episode")
@@ -75,9 +75,7 @@ class Gone(io.StringIO):
 
 
 @pytest.mark.parametrize("kind", ["gone", "closed", "none"])
-def test_a_stream_that_nobody_reads_does_not_stop_the_work(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_closed_stream_does_not_stop_the_work(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     stream: io.StringIO | None = {"gone": Gone(), "closed": io.StringIO(), "none": None}[kind]
     if kind == "closed" and stream is not None:
         stream.close()

@@ -34,7 +34,7 @@ def test_names_reasons_and_steps_are_written(tmp_path: Path) -> None:
     ]
 
 
-def test_a_later_run_adds_and_repeats_nothing(tmp_path: Path) -> None:
+def test_a_later_run_appends_without_duplicates(tmp_path: Path) -> None:
     path = tmp_path / "bad_files.csv"
     first, second = BadFiles(1.0), BadFiles(1.0)
     first.add("a", "a is bad", 3)
@@ -53,7 +53,7 @@ def add_some(path: Path, first: int) -> None:
         bad.write(path)
 
 
-def test_processes_that_write_at_once_lose_nothing(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "bad_files.csv"
     processes = [multiprocessing.Process(target=add_some, args=(path, 20 * rank)) for rank in range(3)]
     for process in processes:

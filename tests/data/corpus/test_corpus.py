@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_folder_glob_list_and_file_name_the_same_videos(folder: Path, tmp_path: Path) -> None:
+def test_folder_glob_list_and_file_select_the_same_videos(folder: Path, tmp_path: Path) -> None:
     expected = [folder / "b.mp4", folder / "deep" / "a.MKV"]
     listed = tmp_path / "list.csv"
     listed.write_text(f"path,label\n{expected[0]},push\n{expected[1]},\n", encoding="utf-8")
@@ -53,7 +53,7 @@ def test_paths_in_a_list_are_relative_to_it(folder: Path) -> None:
     assert len(bad) == 0
 
 
-def test_no_video_is_an_error_that_says_what_was_looked_for(tmp_path: Path) -> None:
+def test_an_empty_corpus_is_an_error_with_the_searched_suffixes(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("words")
     with pytest.raises(
         DataError, match=r"No video found in .*\.mp4 .*\.mkv .*in the folders below"
@@ -120,7 +120,7 @@ def test_the_error_lists_ten_and_counts_the_rest() -> None:
         bad.check(249)
 
 
-def test_all_bad_is_an_error_whatever_the_limit() -> None:
+def test_a_corpus_of_bad_files_is_an_error_whatever_the_limit() -> None:
     bad = BadFiles(max_fraction=1.0)
     bad.check(0)
     bad.add("a.mp4", "a.mp4 is broken")
@@ -129,7 +129,7 @@ def test_all_bad_is_an_error_whatever_the_limit() -> None:
         bad.check(1)
 
 
-def test_a_dataset_is_cut_into_its_episodes(dataset_root: Path) -> None:
+def test_a_dataset_is_split_into_its_episodes(dataset_root: Path) -> None:
     lengths = [length for shard in SHARD_LENGTHS for length in shard]
     for source in (dataset_root, dataset_root.parent):
         segments = find_videos(source).segments
@@ -161,7 +161,7 @@ def test_each_real_file_is_taken_once_under_its_own_name(tmp_path: Path) -> None
         assert {kept for _, kept in corpus.left_out.repeats} == {str(root / "b.mp4")}
 
 
-def test_a_link_that_leads_nowhere_is_bad(tmp_path: Path) -> None:
+def test_a_broken_link_is_bad(tmp_path: Path) -> None:
     write_coded(tmp_path / "a.mp4", range(0, 1000, 100))
     (tmp_path / "b.mp4").symlink_to("nowhere.mp4")
     (tmp_path / "c.mp4").symlink_to("c.mp4")
@@ -170,7 +170,9 @@ def test_a_link_that_leads_nowhere_is_bad(tmp_path: Path) -> None:
     assert sorted(Path(name).name for name in bad.reasons) == ["b.mp4", "c.mp4"]
 
 
-def test_files_of_other_kinds_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_files_of_other_types_are_counted_and_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_coded(tmp_path / "a.mp4", range(0, 1000, 100))
     for name in ("b.ts", "c.TS", "deep/d.gif", "notes.txt", ".e.ts"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

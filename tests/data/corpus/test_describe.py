@@ -64,7 +64,7 @@ def test_a_dataset_is_described_with_its_ranges(dataset_root: Path) -> None:
     assert (len(videos.videos), videos.num_segments) == (2, 5)
 
 
-def test_some_episodes_are_looked_at_where_asked(dataset_root: Path) -> None:
+def test_a_subset_of_episodes_is_described_on_request(dataset_root: Path) -> None:
     dataset = open_trajectories(dataset_root)
     description = describe_dataset(dataset, episodes=2)
     lengths = [length for lengths in SHARD_LENGTHS for length in lengths]

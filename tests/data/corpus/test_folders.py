@@ -34,7 +34,7 @@ def test_all_files_in_a_fixed_order(tmp_path: Path) -> None:
     assert walked_files(tmp_path) == ["a.mp4", "b.mp4", "c/3.mp4", "c/deep/2.mp4", "z/1.mp4"]
 
 
-def test_links_that_form_loops_are_followed_once(tmp_path: Path) -> None:
+def test_circular_links_are_followed_once(tmp_path: Path) -> None:
     root = tree(tmp_path / "root", "a/1.mp4", "b/2.mp4")
     for folder, links in (("a", ("up", "side")), ("b", ("up", "side", "self")), (".", ("x", "y"))):
         for link in links:
@@ -44,7 +44,7 @@ def test_links_that_form_loops_are_followed_once(tmp_path: Path) -> None:
     assert len([name for name in walked_files(root) if name.endswith(".mp4")]) == 2
 
 
-def test_a_folder_keeps_its_own_path_before_that_of_a_link(tmp_path: Path) -> None:
+def test_a_folders_own_path_is_preferred_to_that_of_a_link(tmp_path: Path) -> None:
     root = tree(tmp_path / "root", "real/1.mp4")
     (root / "alias").symlink_to("real")
     assert walked_files(root) == ["real/1.mp4"]
@@ -53,7 +53,7 @@ def test_a_folder_keeps_its_own_path_before_that_of_a_link(tmp_path: Path) -> No
     assert walked_files(root) == ["real/1.mp4", "linked/2.mp4"]
 
 
-def test_folders_that_are_taken_out_are_not_entered(tmp_path: Path) -> None:
+def test_excluded_folders_are_not_entered(tmp_path: Path) -> None:
     tree(tmp_path, "a/1.mp4", "b/2.mp4")
     found = []
     for folder, folders, _ in walk(tmp_path):
@@ -62,7 +62,7 @@ def test_folders_that_are_taken_out_are_not_entered(tmp_path: Path) -> None:
     assert found == [tmp_path.name, "b"]
 
 
-def test_a_glob_gives_each_match_once_and_ends(tmp_path: Path) -> None:
+def test_a_glob_gives_each_match_once_and_terminates(tmp_path: Path) -> None:
     root = tree(tmp_path / "root", "a/1.mp4", "a/b/2.mp4", "3.mp4", ".hidden/4.mp4", "a/.5.mp4")
     (root / "a/loop").symlink_to("..")
     (root / "a/again").symlink_to("..")
@@ -119,7 +119,7 @@ def check_locked(root: Path) -> None:
     assert [name for name, _ in walked.unreadable] == [str(root / "locked")]
 
 
-def test_a_folder_without_permission_is_named(locked: Path) -> None:
+def test_a_folder_without_permission_is_reported(locked: Path) -> None:
     without_right_to_read_all(check_locked, locked)
 
 

@@ -70,7 +70,7 @@ def durations(found: Headers) -> list[float]:
 EXPECTED = [round(1.0 + 0.2 * number, 3) for number in range(COUNT)]
 
 
-def test_the_second_time_no_file_is_read(folder: Path, reads: Reads) -> None:
+def test_the_second_scan_reads_no_file(folder: Path, reads: Reads) -> None:
     first = find_videos(folder).headers()
     assert sorted(reads.names()) == [f"{number}.mp4" for number in range(COUNT)]
     again = find_videos(folder).headers()
@@ -82,7 +82,9 @@ def test_the_second_time_no_file_is_read(folder: Path, reads: Reads) -> None:
         assert again[number].path == folder / f"{number}.mp4"
 
 
-def test_what_changed_is_read_again_and_what_is_gone_is_forgotten(folder: Path, reads: Reads) -> None:
+def test_changed_files_are_read_again_and_missing_ones_removed_from_the_index(
+    folder: Path, reads: Reads
+) -> None:
     find_videos(folder).headers()
     reads.names()
     aged(write_coded(folder / "2.mp4", range(0, 3000, 100)), 50)
@@ -103,7 +105,7 @@ def test_same_size_but_another_time_is_read_again(folder: Path, reads: Reads) ->
     assert reads.names() == ["3.mp4"]
 
 
-def test_a_file_that_may_still_change_is_not_trusted(folder: Path, reads: Reads) -> None:
+def test_recently_modified_files_are_not_cached(folder: Path, reads: Reads) -> None:
     """Two changes within a tick of the clock leave one time."""
     write_coded(folder / "5.mp4", range(0, 1500, 100))
     find_videos(folder).headers()
@@ -112,7 +114,7 @@ def test_a_file_that_may_still_change_is_not_trusted(folder: Path, reads: Reads)
     assert reads.names() == ["5.mp4"]
 
 
-def test_bad_files_are_known_too_but_not_what_the_system_refused(folder: Path, reads: Reads) -> None:
+def test_bad_files_are_cached_except_for_system_errors(folder: Path, reads: Reads) -> None:
     aged(folder / "0.mp4")
     (folder / "0.mp4").write_text("words")
     aged(folder / "0.mp4")
@@ -129,7 +131,7 @@ def test_bad_files_are_known_too_but_not_what_the_system_refused(folder: Path, r
 
 
 @pytest.mark.parametrize("damage", ["cut", "text", "empty", "other", "folder"])
-def test_a_damaged_index_is_made_anew(folder: Path, reads: Reads, damage: str) -> None:
+def test_a_damaged_index_is_rebuilt(folder: Path, reads: Reads, damage: str) -> None:
     find_videos(folder).headers()
     reads.names()
     path = HeaderIndex(str(folder)).path
@@ -147,7 +149,7 @@ def test_a_damaged_index_is_made_anew(folder: Path, reads: Reads, damage: str) -
     assert (reads.names() == []) == (damage != "folder")
 
 
-def test_an_index_of_another_version_is_made_anew(
+def test_an_index_of_another_version_is_rebuilt(
     folder: Path, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_videos(folder).headers()
@@ -157,7 +159,7 @@ def test_an_index_of_another_version_is_made_anew(
     assert len(reads.names()) == COUNT
 
 
-def test_without_a_place_for_the_index_files_are_read_each_time(
+def test_without_a_writable_index_files_are_read_each_time(
     folder: Path, reads: Reads, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder.parent / "file").touch()
@@ -182,7 +184,7 @@ def wait_and_read(folder: Path, queue: multiprocessing.Queue[tuple[int, list[flo
     queue.put((sum(counts), found))
 
 
-def test_processes_that_come_together_read_each_file_once(folder: Path) -> None:
+def test_concurrent_processes_read_each_file_once(folder: Path) -> None:
     context = multiprocessing.get_context("fork")
     queue: multiprocessing.Queue[tuple[int, list[float]]] = context.Queue()
     index = HeaderIndex(str(folder))
@@ -203,7 +205,7 @@ def test_processes_that_come_together_read_each_file_once(folder: Path) -> None:
     assert sorted(count for count, _ in results) == [0, 0, COUNT]
 
 
-def test_names_of_one_file_are_read_once_and_reported_by_their_own(
+def test_several_names_of_a_file_are_read_once_and_reported_separately(
     folder: Path, reads: Reads, tmp_path: Path
 ) -> None:
     (folder / "0.mp4").write_text("words")
@@ -221,7 +223,7 @@ def test_names_of_one_file_are_read_once_and_reported_by_their_own(
     assert "links/0.mp4" in str(found[0])
 
 
-def test_states_say_what_is_not_there(folder: Path) -> None:
+def test_states_report_missing_files(folder: Path) -> None:
     (folder / "1.mp4").unlink()
     files = Corpus("x", find_videos(folder).segments).segments.files
     (folder / "0.mp4").unlink()

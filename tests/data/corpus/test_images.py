@@ -68,7 +68,7 @@ def test_other_modes_become_rgb(tmp_path: Path) -> None:
     assert (load_image(tmp_path / "gray.png").numpy() == gray).all()
 
 
-def test_bad_images_are_named_with_the_reason(tmp_path: Path) -> None:
+def test_bad_images_are_reported_with_the_reason(tmp_path: Path) -> None:
     Image.fromarray(picture(200, 300)).save(tmp_path / "whole.png")
     data = (tmp_path / "whole.png").read_bytes()
     frames = [Image.fromarray(picture() // (i + 1)) for i in range(3)]
@@ -106,7 +106,7 @@ def test_damaged_images_never_raise_anything_else(tmp_path: Path) -> None:
     assert 100 < bad < 400
 
 
-def test_images_are_taken_where_they_are_wanted_and_there_is_no_video(tmp_path: Path) -> None:
+def test_images_are_used_if_requested_and_there_is_no_video(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("b.png", "deep/a.jpg", ".hidden.png"):
         Image.fromarray(picture()).save(tmp_path / name)
@@ -123,7 +123,7 @@ def test_images_are_taken_where_they_are_wanted_and_there_is_no_video(tmp_path: 
 
 
 @pytest.mark.filterwarnings("ignore:Image size")
-def test_an_image_whose_header_tells_of_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+def test_an_image_smaller_than_its_header_declares_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (12_000, 10_000)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
@@ -135,7 +135,7 @@ def test_an_image_whose_header_tells_of_more_than_it_holds_is_refused(tmp_path: 
             read(path)
 
 
-def test_palette_cmyk_and_bits_become_what_they_show(tmp_path: Path) -> None:
+def test_palette_cmyk_and_bilevel_images_become_rgb(tmp_path: Path) -> None:
     colours = Image.new("P", (4, 2))
     colours.putpalette([10, 20, 30, 200, 100, 50])
     colours.putdata([0, 1, 1, 0, 1, 0, 0, 1])
@@ -153,7 +153,7 @@ def test_palette_cmyk_and_bits_become_what_they_show(tmp_path: Path) -> None:
     assert (load_image(tmp_path / "bits.png").numpy() == 255 * np.eye(6)).all()
 
 
-def test_the_first_picture_of_a_phones_pair_is_read(tmp_path: Path) -> None:
+def test_the_first_image_of_a_multi_picture_file_is_read(tmp_path: Path) -> None:
     first, second = Image.fromarray(picture()), Image.fromarray(255 - picture())
     first.save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=[second], quality=98)
     assert Image.open(tmp_path / "phone.jpg").format == "MPO"
@@ -176,7 +176,7 @@ def test_pixels_without_a_known_white_are_refused(tmp_path: Path, pixels: np.nda
         load_image(tmp_path / "a.tif")
 
 
-def test_plan_reads_pictures_as_corpora_do(tmp_path: Path) -> None:
+def test_plan_reads_images_as_corpora_do(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.ascontiguousarray(np.rot90(picture()))).save(tmp_path / "phone.png", exif=exif)

@@ -65,7 +65,7 @@ def test_a_sub_folder_is_a_class(folder: Path) -> None:
     assert labels(folder) == {**fall, "1.mp4": "jump", "2.mp4": "jump"}
 
 
-def test_a_list_says_the_classes_of_files_beside_it(folder: Path) -> None:
+def test_a_list_gives_the_classes_of_files_next_to_it(folder: Path) -> None:
     quoted = 'fall/3.mp4,5,"fall, slowly"'
     file = csv(folder / "list.csv", "path,note,label", quoted, "", "jump/1.mp4,6,jump")
     assert labels(file) == {"3.mp4": "fall, slowly", "1.mp4": "jump"}
@@ -94,12 +94,12 @@ def test_a_list_says_the_classes_of_files_beside_it(folder: Path) -> None:
         (["path,label", "a.mp4,x", "b.mp4,y"], "2 of 2 videos are bad(.|\n)*No such video file: .*a.mp4"),
     ],
 )
-def test_what_is_wrong_with_a_list_is_named(tmp_path: Path, lines: list[str], message: str) -> None:
+def test_errors_of_a_list_are_reported(tmp_path: Path, lines: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         labelled_videos(csv(tmp_path / "list.csv", *lines), 0.0)
 
 
-def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
+def test_errors_of_a_folder_are_reported(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="nowhere does not exist; give a folder with a sub-folder of videos for each cl"
     ):
@@ -146,7 +146,7 @@ def test_clips_are_spread_evenly_over_a_video(tmp_path: Path, clips: int, expect
     assert [read_codes(pixels(table[number])) for number in range(len(table))] == expected
 
 
-def test_a_clip_keeps_to_its_piece_of_a_video(tmp_path: Path) -> None:
+def test_a_clip_stays_inside_its_segment_of_a_video(tmp_path: Path) -> None:
     file = video(tmp_path / "a.mp4", 20)
     pieces = [Segment(file, 0.5, 1.2, "x", 0), Segment(file, 1.2, 1.5, "y", 1)]
     table = VideoClips(pieces, shown(), 2)
@@ -162,12 +162,12 @@ def test_a_clip_of_another_rate_shows_other_frames(tmp_path: Path) -> None:
     assert read_codes(pixels(table[0])) == [2, 4, 6, 8]
 
 
-def test_an_unreadable_clip_is_its_reason(tmp_path: Path) -> None:
+def test_an_unreadable_clip_is_returned_as_its_reason(tmp_path: Path) -> None:
     table = VideoClips([Segment(tmp_path / "gone.mp4")], shown(), 1)
     assert re.search("No such video file: .*gone.mp4", str(table[0]))
 
 
-def test_what_an_encoder_is_shown() -> None:
+def test_frames_are_cropped_and_resized_for_the_encoder() -> None:
     frame = torch.zeros(1, 3, 40, 80, dtype=torch.uint8)
     frame[..., 20:60] = 200  # the central square of 40
     frame[..., 35:45] = 100  # its middle
@@ -200,7 +200,7 @@ STATES = [
         ("observation.state[2]", [2], ("closure",)),
     ],
 )
-def test_a_column_and_a_part_of_it(
+def test_a_column_and_a_slice_of_it(
     dataset_root: Path, target: str, places: list[int], names: tuple[str, ...]
 ) -> None:
     dataset, column = open_column(dataset_root, target)
@@ -209,7 +209,7 @@ def test_a_column_and_a_part_of_it(
         np.testing.assert_array_equal(column.values(dataset, index), states[:, places])
 
 
-def test_actions_and_the_columns_of_every_dataset_are_numeric_too(dataset_root: Path) -> None:
+def test_actions_and_columns_of_every_dataset_can_be_targets(dataset_root: Path) -> None:
     dataset, action = open_column(dataset_root, "action[1]")
     assert action.names == ("dy",)
     recorded = episode_arrays(0, 12, 7)[2]
@@ -239,12 +239,12 @@ def test_actions_and_the_columns_of_every_dataset_are_numeric_too(dataset_root: 
         ("observation.state[0:3", "is not readable; write NAME"),
     ],
 )
-def test_a_column_that_is_none_is_named(dataset_root: Path, target: str, message: str) -> None:
+def test_an_invalid_column_is_reported(dataset_root: Path, target: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_column(dataset_root, target)
 
 
-def test_a_number_that_is_missing_is_named(dataset_root: Path, tmp_path: Path) -> None:
+def test_a_missing_number_is_reported(dataset_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "set"
     shutil.copytree(dataset_root, root)
     file = sorted(root.glob("data/*/*.parquet"))[0]
@@ -272,7 +272,7 @@ def test_a_clip_of_an_episode_ends_with_its_row(dataset_root: Path) -> None:
             assert read_codes(pixels(table[clip])) == expected
 
 
-def test_some_rows_of_an_episode_evenly(dataset_root: Path) -> None:
+def test_rows_of_an_episode_are_evenly_spaced(dataset_root: Path) -> None:
     table = EpisodeClips(LeRobotDataset(dataset_root), shown(frames=1, fps=5.0), 3)
     assert table.rows[table.groups == 0].tolist() == [2, 6, 10]
     assert table.groups.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3 + [4] * 3
@@ -301,7 +301,7 @@ def test_lists_may_be_parquet_or_written_by_a_spreadsheet(folder: Path, tmp_path
         labelled_videos(folder / "latin.csv", 0.0)
 
 
-def test_one_file_under_two_names_is_listed_twice(folder: Path, tmp_path: Path) -> None:
+def test_a_file_listed_under_two_names_is_refused(folder: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(folder, tmp_path / "set")
     (folder / "jump" / "again.mp4").symlink_to("1.mp4")
     file = csv(folder / "list.csv", "path,label", "jump/1.mp4,x", "jump/again.mp4,y")

@@ -48,7 +48,7 @@ def written(folder: Path, suffix: str, rows: dict[str, list[Any]]) -> Path:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_both_formats_say_the_same(tmp_path: Path, suffix: str) -> None:
+def test_csv_and_parquet_are_equivalent(tmp_path: Path, suffix: str) -> None:
     assert read_list(written(tmp_path, suffix, {"note": [1, 2, 3], **ROWS})) == VIDEOS
     only = read_list(written(tmp_path, suffix, {"path": ROWS["path"]}))
     assert only == [ListedVideo("a.mp4"), ListedVideo("b.mp4"), ListedVideo("a.mp4")]
@@ -63,7 +63,7 @@ def test_both_formats_say_the_same(tmp_path: Path, suffix: str) -> None:
         ("end", 0.5, "its end 0.5 s is not after its start 1 s"),
     ],
 )
-def test_bad_rows_are_named(tmp_path: Path, column: str, value: object, reason: str) -> None:
+def test_bad_rows_are_reported(tmp_path: Path, column: str, value: object, reason: str) -> None:
     rows = {name: list(values) for name, values in ROWS.items()}
     rows[column][0] = value
     for suffix, place in ((".csv", "line 2"), (".parquet", "row 1")):
@@ -96,7 +96,7 @@ def test_wrong_columns_and_broken_files_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_clips_stay_inside_their_piece(tmp_path: Path, suffix: str) -> None:
+def test_clips_stay_inside_their_segment(tmp_path: Path, suffix: str) -> None:
     for name in ("a.mp4", "b.mp4"):
         write_coded(tmp_path / name, range(0, 6000, 100))
     file = written(tmp_path, suffix, {**ROWS, "path": ["a.mp4", "b.mp4", str(tmp_path / "a.mp4")]})
@@ -115,7 +115,7 @@ def test_clips_stay_inside_their_piece(tmp_path: Path, suffix: str) -> None:
     assert seen == set(spans)
 
 
-def test_a_piece_that_its_file_does_not_have_is_bad(tmp_path: Path) -> None:
+def test_a_segment_outside_of_its_file_is_bad(tmp_path: Path) -> None:
     write_coded(tmp_path / "a.mp4", range(0, 3000, 100))
     file = written(tmp_path, ".csv", {"path": ["a.mp4", "a.mp4", "a.mp4"], "start": [0, 2.5, 7]})
     good, bad = find_videos(file).usable(1.0, 0.9)
@@ -139,13 +139,13 @@ def test_cells_that_hold_several_values_are_refused(tmp_path: Path, cell: Any) -
         read_list(tmp_path / "list.parquet")
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+def test_bytes_that_are_not_text_are_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"path": ["a.mp4"], "label": [b"\xff"]}), tmp_path / "list.parquet")
     with pytest.raises(DataError, match="Cannot read .*list.parquet: Invalid UTF8"):
         read_list(tmp_path / "list.parquet")
 
 
-def test_a_number_that_is_missing_is_no_label(tmp_path: Path) -> None:
+def test_a_missing_number_is_not_a_label(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"path": ["a.mp4", "b.mp4"], "label": [2.0, float("nan")]}), tmp_path / "l.parquet"
     )
@@ -158,14 +158,14 @@ def test_addresses_are_bad_rows(tmp_path: Path) -> None:
         read_list(tmp_path / "list.csv")
 
 
-def test_a_packed_list_is_named_as_such(tmp_path: Path) -> None:
+def test_a_compressed_list_is_reported_as_such(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(gzip.compress(b"path\na.mp4\n"))
     with pytest.raises(DataError, match="list.csv: it is a gzip file. Expected a CSV file"):
         read_list(tmp_path / "list.csv")
 
 
 @pytest.mark.parametrize("name", ["list.csv.gz", "list.tsv", "list.TXT", "list.jsonl"])
-def test_lists_of_other_kinds_are_no_videos(tmp_path: Path, name: str) -> None:
+def test_lists_of_other_formats_are_not_videos(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("a.mp4\n")
     with pytest.raises(DataError, match="no supported list. Give a list as CSV or Parquet"):
         find_videos(tmp_path / name)

@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_folder_glob_braces_and_file_name_the_same_members(folder: Path) -> None:
+def test_folder_glob_braces_and_file_select_the_same_members(folder: Path) -> None:
     shards = folder / "shards"
     for source in (
         shards,
@@ -109,7 +109,7 @@ def test_clips_of_shards_are_those_of_files(folder: Path) -> None:
     assert {label for batch in batches[1] for label in batch.labels} == {"7", "push it", "3"}
 
 
-def test_a_damaged_member_is_bad_and_a_damaged_shard_too(folder: Path, tmp_path: Path) -> None:
+def test_damaged_members_and_damaged_shards_are_bad(folder: Path, tmp_path: Path) -> None:
     data = (folder / "plain" / "one.h264.mp4").read_bytes()
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         add(tar, "good.mp4", data)
@@ -149,7 +149,7 @@ def test_shards_of_images_are_images(tmp_path: Path) -> None:
     assert all(f"/{int(label):04}.png" in name for name, label in zip(batch.names, batch.labels, strict=True))
 
 
-def test_braces_are_written_out_as_webdataset_does() -> None:
+def test_braces_are_expanded_as_in_webdataset() -> None:
     assert expand_braces("a-{08..10}.tar") == ["a-08.tar", "a-09.tar", "a-10.tar"]
     assert expand_braces("{x,y}/{0..1}.tar") == ["x/0.tar", "x/1.tar", "y/0.tar", "y/1.tar"]
     assert expand_braces("plain.tar") == ["plain.tar"]
@@ -162,6 +162,6 @@ def test_braces_are_written_out_as_webdataset_does() -> None:
 @pytest.mark.parametrize(
     "pattern", ["x-{0..99999999999}.tar", "{0..999}{0..999}{0..999}.tar", "{a,b}" * 3000, "{0..1000000}"]
 )
-def test_braces_that_stand_for_more_names_than_there_are_files_are_refused_at_once(pattern: str) -> None:
+def test_braces_that_expand_to_too_many_names_are_refused_at_once(pattern: str) -> None:
     with pytest.raises(DataError, match="expands to more than 1000000 names"):
         expand_braces(pattern)

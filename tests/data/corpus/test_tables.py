@@ -27,7 +27,7 @@ def rows(table: Table) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("header", [True, False])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_every_way_of_writing_says_the_same(
+def test_every_csv_dialect_is_equivalent(
     tmp_path: Path, encoding: str, delimiter: str, header: bool, end: str
 ) -> None:
     lines = [*([COLUMNS] if header else []), *ROWS, ("", "", "")]
@@ -38,7 +38,7 @@ def test_every_way_of_writing_says_the_same(
     assert table.numbers.tolist() == ([2, 3] if header else [1, 2])
 
 
-def test_spaces_separate_where_nothing_else_does(tmp_path: Path) -> None:
+def test_spaces_are_delimiters_if_there_are_no_others(tmp_path: Path) -> None:
     """The lists of V-JEPA."""
     (tmp_path / "list.csv").write_text('/data/a.mp4 3\n"/data/b c.mp4" 4\n')
     table = read(tmp_path / "list.csv")
@@ -54,7 +54,7 @@ def test_names_of_columns_may_have_capitals_and_spaces(tmp_path: Path) -> None:
     assert table.columns["path"].to_pylist() == ["a.mp4"]
 
 
-def test_quotes_hold_delimiters_and_line_ends(tmp_path: Path) -> None:
+def test_quoted_cells_may_contain_delimiters_and_line_ends(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text('path,label\na.mp4,"push, then\npull"\nb.mp4,"say ""x"""\n')
     table = read(tmp_path / "list.csv")
     assert table.columns["label"].to_pylist() == ["push, then\npull", 'say "x"']
@@ -77,7 +77,7 @@ def test_quotes_hold_delimiters_and_line_ends(tmp_path: Path) -> None:
         (b"path,path\na.mp4,b.mp4\n", "has 2 columns 'path'; leave one"),
     ],
 )
-def test_what_cannot_be_read_is_named(tmp_path: Path, data: bytes, message: str) -> None:
+def test_unreadable_tables_are_reported(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "list.csv").write_bytes(data)
     with pytest.raises(DataError, match=message):
         read(tmp_path / "list.csv")

@@ -49,12 +49,12 @@ def test_the_least_recently_used_go_first(root: Path, caplog: pytest.LogCaptureF
     assert evict_caches(root / "new", 2 * SIZE, 4.5e-6) == []
 
 
-def test_the_one_that_is_filled_stays(root: Path) -> None:
+def test_the_cache_being_filled_is_not_evicted(root: Path) -> None:
     assert evict_caches(root / "a", SIZE, 1.5e-6) == [root / "b", root / "c", root / "d"]
     assert names(root) == ["a", "mine"]
 
 
-def test_one_in_use_is_never_removed(root: Path) -> None:
+def test_a_cache_in_use_is_never_evicted(root: Path) -> None:
     lease, second = Lease(root / "b"), Lease(root / "b")
     os.utime(root / "b" / LAST_USE, (1.0, 1.0))
     lease.close()
@@ -66,7 +66,7 @@ def test_one_in_use_is_never_removed(root: Path) -> None:
     assert evict_caches(root / "new", SIZE, 1.5e-6) == [root / "b"]
 
 
-def test_a_forgotten_lease_lets_go(root: Path) -> None:
+def test_an_unreferenced_lease_is_released(root: Path) -> None:
     lease = Lease(root / "a")
     os.utime(root / "a" / LAST_USE, (1.0, 1.0))
     assert evict_caches(root / "new", SIZE, 4.5e-6) == [root / "b"]
@@ -76,7 +76,7 @@ def test_a_forgotten_lease_lets_go(root: Path) -> None:
     assert evict_caches(root / "new", SIZE, 4.5e-6) == [root / "a"]
 
 
-def test_another_process_keeps_it_too(root: Path) -> None:
+def test_a_cache_in_use_by_another_process_is_not_evicted(root: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from vjepa_world.data.features.limits import Lease\n"
         "lease = Lease(Path(sys.argv[1])); sys.stdout.write('ready\\n'); sys.stdout.flush(); sys.stdin.read()"
@@ -95,7 +95,7 @@ def test_another_process_keeps_it_too(root: Path) -> None:
     assert evict_caches(root / "new", SIZE, 3.5e-6) == [root / "a"]
 
 
-def test_a_cache_removed_while_it_is_opened_is_made_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_removed_while_it_is_opened_is_rebuilt(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock = feature_limits.fcntl.flock
     removals: list[bool] = []
 
@@ -114,7 +114,7 @@ def test_a_cache_removed_while_it_is_opened_is_made_anew(root: Path, monkeypatch
     assert feature_limits._remove(root / "a")
 
 
-def test_one_that_is_larger_than_the_limit_is_refused(root: Path) -> None:
+def test_a_cache_larger_than_the_limit_is_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"take 0.01 MB, and limit_gb=5e-06 allows less.*raise it"):
         evict_caches(root / "new", 10 * SIZE, 5e-6)
     assert names(root) == ["a", "b", "c", "d", "mine"]
@@ -128,7 +128,7 @@ def test_a_small_disk_is_refused(root: Path) -> None:
     check_disk(root / "a", SIZE)
 
 
-def test_a_build_makes_room_for_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_build_evicts_old_caches_to_make_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dataset, cache = LeRobotDataset(write_dataset(tmp_path / "set")), tmp_path / "cache"
     folders = []
     for encoder in ("e1", "e2"):

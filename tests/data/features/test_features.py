@@ -50,7 +50,7 @@ def frames_of(dataset: TwoCameras, episode: int, rows: np.ndarray, camera: str) 
     return dataset.episode(episode).frames(rows, camera)
 
 
-def test_every_frame_comes_back_to_rounding(dataset: TwoCameras, store: FeatureStore) -> None:
+def test_features_of_every_frame_are_equal_up_to_rounding(dataset: TwoCameras, store: FeatureStore) -> None:
     assert store.lengths == dict(enumerate(LENGTHS))
     assert store.bad == {}
     assert len(list(store.folder.glob("*.safetensors"))) == 3
@@ -82,14 +82,14 @@ def test_windows_are_gathered_across_shards_and_cameras(dataset: TwoCameras, sto
     assert store.gather(np.empty(0), np.empty((0, 3)), []).shape == (0, 3, TOKENS, WIDTH)
 
 
-def test_what_is_read_may_be_changed(store: FeatureStore) -> None:
+def test_returned_tensors_may_be_modified(store: FeatureStore) -> None:
     before = store.features(1, np.array([2]), "main")
     store.features(1, np.array([2]), "main").zero_()
     assert torch.equal(store.features(1, np.array([2]), "main"), before)
     assert before.any()
 
 
-def test_another_process_opens_it_anew(store: FeatureStore) -> None:
+def test_another_process_can_open_the_cache(store: FeatureStore) -> None:
     copy = pickle.loads(pickle.dumps(store))
     assert torch.equal(copy.features(4, np.arange(5), "mirror"), store.features(4, np.arange(5), "mirror"))
     copy.close()
@@ -102,7 +102,7 @@ def _total(store: FeatureStore) -> float:
     return store.features(0, np.arange(12), "main").float().sum().item()
 
 
-def test_shards_are_mapped_and_not_read(tmp_path: Path) -> None:
+def test_shards_are_memory_mapped(tmp_path: Path) -> None:
     path = tmp_path / "shard-00000.safetensors"
     content = feature_shards.ShardContent(((0, 20_000),), {})
     values = torch.arange(20_000, dtype=torch.bfloat16).view(-1, 1, 1).expand(-1, 16, 192).contiguous()
@@ -131,7 +131,7 @@ def _resident_bytes() -> int:
         ([1], [[0]], ["wrist"], "no camera 'wrist'; its cameras: main, mirror"),
     ],
 )
-def test_places_outside_are_named(
+def test_indices_out_of_range_are_reported(
     store: FeatureStore, episodes: list[int], rows: list[list[int]], cameras: list[str], message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -140,7 +140,7 @@ def test_places_outside_are_named(
         store.thumbnails(np.array(episodes), np.array(rows), cameras)
 
 
-def test_thumbnails_that_were_not_kept_are_refused(dataset: TwoCameras, tmp_path: Path) -> None:
+def test_thumbnails_that_were_not_stored_are_refused(dataset: TwoCameras, tmp_path: Path) -> None:
     with (
         build(dataset, tmp_path) as store,
         pytest.raises(DataError, match="no thumbnails; build features with a"),
@@ -160,7 +160,7 @@ def test_thumbnails_that_were_not_kept_are_refused(dataset: TwoCameras, tmp_path
         ({"thumbnail": 0}, "thumbnail is 12 there and 0 here"),
     ],
 )
-def test_features_of_something_else_are_refused(
+def test_features_of_another_key_are_refused(
     dataset: TwoCameras, store: FeatureStore, changes: dict[str, object], message: str
 ) -> None:
     key = key_of(dataset, **{"thumbnail": 12, **changes})
@@ -184,7 +184,7 @@ def test_a_changed_file_makes_them_stale(tmp_path: Path) -> None:
         build(changed, tmp_path / "cache", key=first.key)
 
 
-def test_what_is_not_built_is_refused(dataset: TwoCameras, tmp_path: Path) -> None:
+def test_an_incomplete_cache_is_refused(dataset: TwoCameras, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no such folder. Build them first"):
         open_features(tmp_path / "nowhere", key_of(dataset))
     with pytest.raises(DataError, match=r"about.json is missing: the features are not built yet"):
@@ -208,7 +208,7 @@ def test_impossible_keys_are_refused(changes: dict[str, object], message: str) -
 
 
 @pytest.mark.parametrize("name", ["about.json", "plan.json"])
-def test_every_value_that_a_cache_says_of_itself_may_be_wrong(
+def test_every_wrong_value_of_a_caches_metadata_is_refused(
     dataset: TwoCameras, tmp_path: Path, name: str
 ) -> None:
     key = key_of(dataset)

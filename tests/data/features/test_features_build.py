@@ -75,21 +75,21 @@ def test_batches_reach_across_episodes(path: Path, tmp_path: Path, whole: Featur
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_processes_that_decode_change_nothing(
+def test_features_do_not_depend_on_the_number_of_decoding_processes(
     path: Path, tmp_path: Path, whole: FeatureStore, workers: int
 ) -> None:
     store = build(LeRobotDataset(path), tmp_path, workers=workers)
     assert contents(store.folder) == contents(whole.folder)
 
 
-def test_long_episodes_are_decoded_in_pieces(
+def test_long_episodes_are_decoded_in_chunks(
     path: Path, tmp_path: Path, whole: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vjepa_world.data.features.encoding._CHUNK_ROWS", 4)
     assert contents(build(LeRobotDataset(path), tmp_path).folder) == contents(whole.folder)
 
 
-def test_a_killed_build_goes_on(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
+def test_a_killed_build_resumes(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
     (child,) = start([*BUILDS, str(path), str(tmp_path), "0.3"], tmp_path)
     assert wait_until(lambda: bool(shards(tmp_path)), child)
     kill(child, signal.SIGKILL)
@@ -107,7 +107,7 @@ def test_a_killed_build_goes_on(path: Path, tmp_path: Path, whole: FeatureStore)
     assert not list(folder.glob(".*"))
 
 
-def test_ctrl_c_leaves_finished_shards(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
+def test_ctrl_c_keeps_finished_shards(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
     class Interrupted(Counting):
         def __call__(self, frames: Tensor) -> Tensor:
             if self.frames > 30:
@@ -136,7 +136,7 @@ def test_another_run_waits_and_finds_everything(path: Path, tmp_path: Path, whol
 
 
 @pytest.mark.parametrize("damage", ["truncated", "gone", "empty", "other"])
-def test_a_broken_shard_is_refused_and_computed_anew(
+def test_a_broken_shard_is_refused_and_recomputed(
     path: Path, tmp_path: Path, whole: FeatureStore, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = build(LeRobotDataset(path), tmp_path)
@@ -210,7 +210,7 @@ def test_rows_that_cannot_be_read_are_left_out(path: Path, tmp_path: Path) -> No
     torch.testing.assert_close(store.features(3, rows, "mirror"), direct, rtol=2**-7, atol=1e-6)
 
 
-def test_a_process_that_dies_is_named(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
+def test_a_dead_worker_is_reported(path: Path, tmp_path: Path, whole: FeatureStore) -> None:
     class Deadly(LeRobotDataset):
         def episode(self, index: int) -> Trajectory:
             if index == 4 and os.getpid() != parent:
@@ -255,7 +255,7 @@ def test_a_dataset_that_changes_meanwhile_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_features_that_cannot_be_right_are_refused(
+def test_features_of_a_wrong_shape_or_not_finite_are_refused(
     path: Path,
     tmp_path: Path,
     encoder: Callable[[Tensor], Tensor],
@@ -267,13 +267,15 @@ def test_features_that_cannot_be_right_are_refused(
     assert shards(tmp_path) == []
 
 
-def test_a_camera_that_is_not_there_is_refused(path: Path, tmp_path: Path) -> None:
+def test_an_unknown_camera_is_refused(path: Path, tmp_path: Path) -> None:
     dataset = LeRobotDataset(path)
     with pytest.raises(ConfigError, match="has no camera 'wrist'; its cameras: main"):
         build(dataset, tmp_path, key=key_of(dataset, cameras=("wrist",)))
 
 
-def test_the_size_is_told_before(path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_size_is_logged_before_the_build(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="vjepa_world")
     dataset = TwoCameras(path)
     store = build(dataset, tmp_path, key=key_of(dataset, thumbnail=6))

@@ -48,7 +48,7 @@ def assert_same(one: ClipBatch, other: ClipBatch) -> None:
     assert (one.names, one.labels) == (other.names, other.labels)
 
 
-def test_workers_change_nothing(folder: Path) -> None:
+def test_batches_do_not_depend_on_the_number_of_workers(folder: Path) -> None:
     sources = {
         "clips": SourceConfig(path=str(folder)),
         "images": SourceConfig(path=str(folder), frames_per_clip=1),
@@ -99,7 +99,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(folder: Path) -> None:
         ClipLoader(mixture(folder), batch_size=6, rank=0, world_size=4)
 
 
-def test_a_loader_left_early_leaves_no_process(folder: Path) -> None:
+def test_a_loader_closed_early_leaves_no_process(folder: Path) -> None:
     before = {child.pid for child in multiprocessing.active_children()}
     batches = ClipLoader(mixture(folder), batch_size=4, workers=2).batches(0, 1000)
     next(batches)
@@ -120,7 +120,7 @@ def rows(path: Path) -> list[tuple[str, str, str]]:
         return [(row["path"], row["reason"], row["step"]) for row in csv.DictReader(stream)]
 
 
-def test_every_bad_file_is_written_down_once(folder: Path, tmp_path: Path) -> None:
+def test_every_bad_file_is_recorded_once(folder: Path, tmp_path: Path) -> None:
     corpus, listed = copied(folder, tmp_path / "set"), tmp_path / "run" / "bad_files.csv"
     (corpus / "e.mp4").write_bytes(b"")
     source = mixture(corpus)
@@ -210,7 +210,7 @@ def leased(path: Path) -> Iterator[None]:
         signal.signal(signal.SIGIO, before)
 
 
-def test_a_file_that_stalls_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_file_that_stalls_is_reported(folder: Path, tmp_path: Path) -> None:
     corpus = copied(folder, tmp_path / "set")
     source = mixture(corpus, timeout_s=1.5)
     start = time.monotonic()
@@ -228,7 +228,7 @@ def test_a_file_that_stalls_is_named(folder: Path, tmp_path: Path) -> None:
 
 
 @needs_fork
-def test_a_killed_process_names_its_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_of_a_killed_worker_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = mixture(folder)
 
     def opened(place: Path, **settings: Any) -> VideoFile:
@@ -243,7 +243,7 @@ def test_a_killed_process_names_its_file(folder: Path, monkeypatch: pytest.Monke
         list(ClipLoader(source, batch_size=4, workers=2).batches(0, 20))
 
 
-def test_a_process_that_is_asked_to_end_is_replaced(folder: Path) -> None:
+def test_a_terminated_worker_is_replaced(folder: Path) -> None:
     whole = list(ClipLoader(mixture(folder), batch_size=4).batches(0, 30))
     before = {child.pid for child in multiprocessing.active_children()}
     made = []

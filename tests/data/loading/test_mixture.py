@@ -69,7 +69,7 @@ def test_clips_follow_time_not_frame_numbers(tmp_path: Path) -> None:
     assert torch.minimum(difference, 48 - difference).max() <= 12 / 10 + 1
 
 
-def test_an_item_depends_on_seed_and_place_only(dataset_root: Path) -> None:
+def test_an_item_depends_only_on_seed_and_index(dataset_root: Path) -> None:
     first, again, other = (mixture(dataset_root, fps=5.0, seed=seed) for seed in (1, 1, 2))
     made = clips(first, 12)
     for i in reversed(range(12)):
@@ -104,7 +104,7 @@ def test_clips_stay_inside_their_episode(dataset_root: Path) -> None:
     assert seen == set(firsts)
 
 
-def test_a_clip_says_its_file_and_time(tmp_path: Path) -> None:
+def test_a_clip_reports_its_file_and_time(tmp_path: Path) -> None:
     path = write_coded(tmp_path / "a.mp4", range(0, 8000, 100))
     source = mixture(path, fps=10.0, image_size=64, **WHOLE)
     for i in range(8):
@@ -137,7 +137,7 @@ def test_views_are_crops_of_the_same_frames(tmp_path: Path) -> None:
         assert (frames - frames[:, :1]).abs().max() < 6
 
 
-def test_clips_of_one_video_stand_together(tmp_path: Path) -> None:
+def test_clips_of_one_video_are_adjacent(tmp_path: Path) -> None:
     for name in "abcdefgh":
         write_coded(tmp_path / f"{name}.mp4", range(0, 3000, 100))
     source = mixture(tmp_path, clips_per_video=3)
@@ -186,7 +186,7 @@ def test_an_image_fills_a_clip(tmp_path: Path) -> None:
     assert clip.name == str(tmp_path / "red.png")
 
 
-def test_a_file_that_breaks_while_training_is_named_and_replaced(tmp_path: Path) -> None:
+def test_a_file_that_breaks_during_training_is_reported_and_replaced(tmp_path: Path) -> None:
     for name in ("a.mp4", "b.mp4", "c.mp4"):
         write_coded(tmp_path / name, range(0, 3000, 100))
     lenient = VideoDataConfig(path=str(tmp_path), max_bad_fraction=0.4)
@@ -272,14 +272,14 @@ def test_settings_of_a_source_outside_their_range_are_refused(change: dict[str, 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
-def test_a_graphics_card_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_gpu_decoder_is_refused(tmp_path: Path) -> None:
     write_coded(tmp_path / "a.mp4", range(0, 3000, 100))
     with pytest.raises(ConfigError, match="data.decode_device is cuda, and this machine has 0 CUDA devices"):
         mixture(tmp_path, decode_device="cuda")
 
 
 @pytest.mark.gpu
-def test_a_graphics_card_decodes_nearly_the_same_frames(tmp_path: Path) -> None:
+def test_a_gpu_decodes_nearly_the_same_frames(tmp_path: Path) -> None:
     write_coded(tmp_path / "a.mp4", range(0, 3000, 100))
     try:
         there = mixture(tmp_path, decode_device="cuda", image_size=64, **WHOLE)
@@ -301,7 +301,7 @@ def test_real_videos_give_clips(real_videos: Path) -> None:
         assert clip.float().std() > 5
 
 
-def test_a_group_whose_files_all_turn_bad_ends_with_the_reason(tmp_path: Path) -> None:
+def test_a_group_whose_files_all_become_bad_is_an_error_with_the_reason(tmp_path: Path) -> None:
     """The account of all sources allows it, and no draw can succeed."""
     for name in ("one", "many"):
         (tmp_path / name).mkdir()
@@ -320,7 +320,7 @@ def test_a_group_whose_files_all_turn_bad_ends_with_the_reason(tmp_path: Path) -
         source[0, 0]
 
 
-def test_rows_that_turn_bad_are_counted_as_rows(tmp_path: Path) -> None:
+def test_rows_that_become_bad_are_counted_as_rows(tmp_path: Path) -> None:
     for name in "ab":
         write_coded(tmp_path / f"{name}.mp4", range(0, 3000, 100))
     (tmp_path / "list.csv").write_text("path,start\n" + "a.mp4,0\n" * 8 + "b.mp4,0\n" * 2)

@@ -52,7 +52,7 @@ def test_shrinking_averages_instead_of_dropping_pixels() -> None:
     assert (small.int() - 127).abs().max() <= 2
 
 
-def test_resizing_keeps_straight_slopes() -> None:
+def test_resizing_preserves_linear_ramps() -> None:
     slope = torch.linspace(0, 248, 32).round().to(torch.uint8).expand(1, 3, 32, 32)
     large = resize_frames(slope, 64)[0, 0, 10].float()
     exact = (torch.arange(64) + 0.5) / 2 - 0.5  # pixel centres of the large image in the small one

@@ -62,7 +62,7 @@ def refused(number: int) -> int | str:
     return number
 
 
-def test_crashes_are_answers() -> None:
+def test_crashes_are_returned_as_results() -> None:
     results = crash_safe_map(double, range(200), str)
     for number, result in enumerate(results):
         if number % 40 == 7:
@@ -73,7 +73,7 @@ def test_crashes_are_answers() -> None:
     assert crash_safe_map(double, [], str) == []
 
 
-def test_a_kill_a_stall_and_a_fault_of_ours_are_errors() -> None:
+def test_a_kill_a_stall_and_an_internal_error_are_raised() -> None:
     with pytest.raises(DataError, match="was killed by SIGKILL while it was reading 5"):
         crash_safe_map(killed, range(10), str)
     start = time.monotonic()
@@ -94,7 +94,7 @@ def spawned(function: Callable[[int], Any], count: int, workers: int = 2) -> Ite
     return spawned_map(function, range(count), workers, "number {}".format, WORDS)
 
 
-def test_new_processes_do_all_and_name_what_they_die_of() -> None:
+def test_spawned_processes_finish_all_tasks_and_report_what_killed_them() -> None:
     assert sorted(spawned(abs, 9, workers=3)) == list(range(9))
     with pytest.raises(
         DataError, match="A test process was killed by SIGKILL while it was testing number 5.*test less"
@@ -107,7 +107,7 @@ def test_new_processes_do_all_and_name_what_they_die_of() -> None:
     assert multiprocessing.active_children() == []
 
 
-def test_a_signal_ends_new_processes_in_the_middle_of_their_work() -> None:
+def test_a_signal_stops_spawned_processes_in_the_middle_of_a_task() -> None:
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     signal.setitimer(signal.ITIMER_REAL, 4.0)
     start = time.monotonic()
@@ -135,7 +135,7 @@ time.sleep(60)
 """
 
 
-def test_processes_end_with_a_parent_that_is_killed() -> None:
+def test_workers_exit_when_their_parent_is_killed() -> None:
     root = REPO
     environment = {**os.environ, "PYTHONPATH": str(root)}
     parent = subprocess.Popen(
@@ -175,7 +175,7 @@ if __name__ == "__main__":
 """
 
 
-def test_new_processes_see_at_once_that_their_parent_is_gone(tmp_path: Path) -> None:
+def test_spawned_processes_detect_at_once_that_their_parent_is_gone(tmp_path: Path) -> None:
     """A recording that is begun again must not meet what an earlier one still writes."""
     program = tmp_path / "parent.py"
     program.write_text(SPAWNING_PARENT)

@@ -59,7 +59,7 @@ def expected(kind: Kind) -> list[Content]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_dataset_says_what_it_is(name: str, made: dict[str, Path]) -> None:
+def test_a_dataset_describes_itself(name: str, made: dict[str, Path]) -> None:
     kind = BY_NAME[name]
     dataset = open_trajectories(made[name])
     assert dataset.format == kind.format
@@ -73,7 +73,7 @@ def test_a_dataset_says_what_it_is(name: str, made: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_numbers_come_back_as_they_were(name: str, made: dict[str, Path]) -> None:
+def test_numbers_are_read_as_they_were_written(name: str, made: dict[str, Path]) -> None:
     kind = BY_NAME[name]
     dataset = open_trajectories(made[name])
     for index, content in enumerate(expected(kind)):
@@ -113,7 +113,7 @@ def test_frames_are_those_of_their_rows(name: str, made: dict[str, Path]) -> Non
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_not_there_is_named(name: str, made: dict[str, Path]) -> None:
+def test_missing_episodes_cameras_and_frames_are_reported(name: str, made: dict[str, Path]) -> None:
     dataset = open_trajectories(made[name])
     for index in (-1, 3):
         with pytest.raises(DataError, match=f"has no episode {index}: it has 3, counted from 0"):
@@ -255,7 +255,7 @@ def check_one_is_bad(kind: Kind, dataset: TrajectoryDataset, message: str) -> No
 
 @pytest.mark.parametrize("what", ["states", "actions"])
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_number_that_is_not_finite_is_named_by_row(name: str, what: str, tmp_path: Path) -> None:
+def test_a_number_that_is_not_finite_is_reported_with_its_row(name: str, what: str, tmp_path: Path) -> None:
     kind = BY_NAME[name]
     episodes = contents(kind)
     getattr(episodes[1], what)[3, 1] = np.nan
@@ -272,7 +272,7 @@ def test_frames_that_are_too_few_are_counted(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["droid", "robomimic", "rlds"])
-def test_an_episode_without_a_camera_is_named(name: str, tmp_path: Path) -> None:
+def test_an_episode_without_a_camera_is_reported(name: str, tmp_path: Path) -> None:
     kind = BY_NAME[name]
     episodes = contents(kind)
     frames = {kind.cameras[0]: episodes[1].frames[kind.cameras[0]]}
@@ -281,7 +281,7 @@ def test_an_episode_without_a_camera_is_named(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["robomimic", "rlds"])
-def test_an_action_of_another_size_is_named(name: str, tmp_path: Path) -> None:
+def test_an_action_of_another_size_is_reported(name: str, tmp_path: Path) -> None:
     kind = BY_NAME[name]
     episodes = contents(kind)
     dataset = make_and_open(kind, tmp_path, changed(episodes, 1, actions=episodes[1].actions[:, :6]))
@@ -297,7 +297,7 @@ def test_rows_that_are_missing_are_counted(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_an_episode_of_one_row_is_named(name: str, tmp_path: Path) -> None:
+def test_an_episode_of_one_row_is_reported(name: str, tmp_path: Path) -> None:
     kind = BY_NAME[name]
     whole = contents(kind)
     short = {
@@ -321,7 +321,7 @@ def read_everything(entry: Format, path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.9])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_truncated_file_is_named(name: str, kept: float, made: dict[str, Path], tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported(name: str, kept: float, made: dict[str, Path], tmp_path: Path) -> None:
     kind = BY_NAME[name]
     found = find_format(made[name])
     assert found is not None

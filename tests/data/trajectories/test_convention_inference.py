@@ -56,7 +56,7 @@ def test_actions_go_to_the_joints_of_their_names(
         np.testing.assert_allclose(episode.actions, expected[:-1], atol=1e-5)
 
 
-def test_the_numbers_do_not_overrule_what_is_said(tmp_path: Path) -> None:
+def test_declared_units_take_precedence_over_the_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "arm", ALOHA, ORDER)
     told = Convention(joints="all", actions="given")
     assert open_trajectories(path, convention=told).convention.actions == "given"
@@ -71,20 +71,20 @@ def test_some_joints_of_a_state_are_found_in_its_actions() -> None:
     assert resolve_joints(told, states, actions).action_joints == (0, 1)
 
 
-def test_names_that_repeat_say_nothing_of_the_order() -> None:
+def test_duplicate_names_do_not_determine_the_order() -> None:
     found = resolve_joints(Convention(joints="all", actions="target"), ("j", "j"), ("j", "j"))
     assert found.action_joints == ()
 
 
 @pytest.mark.parametrize("given", [(0, 0), (0, -1), (0, 1, 2), (0, 9)])
-def test_indices_in_an_action_that_cannot_be(given: tuple[int, ...]) -> None:
+def test_impossible_action_indices_are_refused(given: tuple[int, ...]) -> None:
     with pytest.raises(ConfigError, match="action_joints"):
         resolve_joints(
             Convention(joints=(0, 1), action_joints=given, actions="target"), ("a", "b"), ("a", "b")
         )
 
 
-def test_angles_change_the_shorter_way_round() -> None:
+def test_angle_changes_take_the_shorter_way() -> None:
     changes = torch.tensor(
         [[-335.0, 6.0, -335.0], [25.0, -6.0, 25.0], [335.0, 0.5, 335.0]], dtype=torch.float64
     )

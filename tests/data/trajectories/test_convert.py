@@ -86,7 +86,7 @@ def test_v21_becomes_v3_bit_by_bit(old: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in new.path.iterdir()) == ["data", "meta", "videos"]
 
 
-def test_v3_becomes_v3_though_episodes_share_files(dataset_root: Path, tmp_path: Path) -> None:
+def test_v3_with_shared_files_becomes_v3(dataset_root: Path, tmp_path: Path) -> None:
     new, before = convert(dataset_root, tmp_path / "new"), LeRobotDataset(dataset_root)
     for index in range(before.num_episodes):
         ours, theirs = new.episode(index), before.episode(index)
@@ -134,7 +134,7 @@ def test_the_features_are_those_that_lerobot_expects(old: Path, tmp_path: Path) 
     np.testing.assert_allclose(stats["observation.grid"]["mean"], values.mean(0))
 
 
-def test_encoded_anew_frames_stay_near(old: Path, tmp_path: Path) -> None:
+def test_reencoded_frames_are_close(old: Path, tmp_path: Path) -> None:
     new = convert(old, tmp_path / "new", reencode=True)
     before = LeRobotDataset(old)
     for index, length in enumerate(LENGTHS):
@@ -148,7 +148,7 @@ def test_encoded_anew_frames_stay_near(old: Path, tmp_path: Path) -> None:
     assert new.episode(2).videos["front"].from_s == pytest.approx(12 / FPS)
 
 
-def test_pictures_in_the_parquet_become_video(tmp_path: Path) -> None:
+def test_images_in_parquet_become_video(tmp_path: Path) -> None:
     new = convert(write_v21(tmp_path / "old", (4, 3), picture=True), tmp_path / "new")
     assert new.cameras == ("front", "wrist", "top")
     assert read_codes(new.episode(1).frames(camera="top")) == [50, 51, 52]
@@ -156,7 +156,7 @@ def test_pictures_in_the_parquet_become_video(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
-def test_every_format_arrives(kind: Kind, tmp_path: Path) -> None:
+def test_every_format_can_be_converted(kind: Kind, tmp_path: Path) -> None:
     source = kind.make(tmp_path / "old", contents(kind))
     before = open_trajectories(source)
     new = convert(source, tmp_path / "new")
@@ -219,7 +219,7 @@ def recorded(root: Path, clock_s: np.ndarray, **changes: object) -> LeRobotDatas
     return LeRobotDataset(writer.finalize())
 
 
-def test_a_clock_of_its_own_is_kept_beside_the_videos_times(tmp_path: Path) -> None:
+def test_a_separate_clock_is_stored_next_to_the_video_times(tmp_path: Path) -> None:
     clock_s = np.array([0.0, 0.1037, 0.2001, 0.3141])
     dataset = recorded(tmp_path / "set", clock_s)
     assert np.array_equal(dataset.episode(0).timestamps_s, clock_s)
@@ -232,7 +232,7 @@ def test_a_clock_of_its_own_is_kept_beside_the_videos_times(tmp_path: Path) -> N
     assert CLOCK not in plain.meta.features
 
 
-def test_what_is_declared_comes_back(tmp_path: Path) -> None:
+def test_declared_convention_intrinsics_and_success_survive_conversion(tmp_path: Path) -> None:
     matrix = np.array([[60.5, 0, 32], [0, 60.5, 31.7], [0, 0, 1]])
     dataset = recorded(tmp_path / "set", np.arange(4) / 10, intrinsics={"top": matrix}, success=True)
     assert dataset.convention.gripper_at == (1,)
@@ -248,7 +248,7 @@ def test_what_is_declared_comes_back(tmp_path: Path) -> None:
         LeRobotDataset(tmp_path / "set")
 
 
-def test_cameras_that_disagree_about_time_are_named(tmp_path: Path) -> None:
+def test_cameras_with_different_times_are_reported(tmp_path: Path) -> None:
     path = write_coded(tmp_path / "slow.mp4", [200 * t for t in range(4)])
     slow = VideoSpan(path=path, from_s=0.0, to_s=0.8, times_s=np.arange(4) / 5)
     with pytest.raises(
@@ -301,7 +301,7 @@ def test_no_usable_episode_is_an_error(tmp_path: Path) -> None:
         convert(old, tmp_path / "new")
 
 
-def test_a_destination_that_is_not_its_own_is_refused(old: Path, tmp_path: Path) -> None:
+def test_a_destination_with_other_content_is_refused(old: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/plan.txt").write_text("mine")
     with pytest.raises(DataError, match="notes exists and is not a stopped conversion. Give a new folder"):
@@ -326,7 +326,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_killed_conversion_goes_on_to_the_same_dataset(tmp_path: Path) -> None:
+def test_a_killed_conversion_resumes_to_the_same_dataset(tmp_path: Path) -> None:
     old = write_v21(tmp_path / "old", (3,) * 75)
     (old / "data/chunk-004/episode_000008.parquet").write_bytes(b"words")
     (tmp_path / "program.py").write_text(KILLED)
@@ -447,7 +447,7 @@ def _another(path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss", LOST)
-def test_what_does_not_read_back_is_not_called_finished(
+def test_a_conversion_that_does_not_read_back_is_not_finished(
     loss: str, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pattern, harm, message = LOST[loss]
@@ -464,7 +464,7 @@ def test_what_does_not_read_back_is_not_called_finished(
     assert convert(old, tmp_path / "new").num_episodes == 3  # the shards are there, so it goes on
 
 
-def test_a_copy_that_is_cut_short_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_copy_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = tmp_path / "a.mp4", tmp_path / "b.mp4"
     source.write_bytes(b"12345678")
     monkeypatch.setattr(os, "link", lambda real, other: Path(other).write_bytes(b"1234"))

@@ -38,9 +38,7 @@ EVEN_S = np.arange(LENGTH) / FPS
 
 @pytest.mark.parametrize("camera", ["front", "wrist"])  # with and without B-frames
 @pytest.mark.parametrize("scale", [1, 5])  # 4 ms, as real clocks are off, and 20 ms
-def test_a_clock_that_is_off_a_little_shows_each_row_its_own_frame(
-    tmp_path: Path, camera: str, scale: int
-) -> None:
+def test_a_small_clock_offset_matches_each_row_to_its_frame(tmp_path: Path, camera: str, scale: int) -> None:
     episode = recorded(tmp_path / "set", EVEN_S + scale * JITTER_S).episode(0)
     assert read_codes(episode.frames(camera=camera)) == list(range(LENGTH))
     for row in range(LENGTH):  # alone too
@@ -59,7 +57,7 @@ def test_a_clock_that_is_off_a_little_shows_each_row_its_own_frame(
         (EVEN_S - 0.1, "row 0: its timestamp is -0.1000 s"),
     ],
 )
-def test_a_clock_that_leaves_its_video_is_an_error_at_every_row(
+def test_a_clock_outside_of_the_video_is_an_error_at_every_row(
     tmp_path: Path, stamps_s: np.ndarray, message: str
 ) -> None:
     episode = recorded(tmp_path / "set", stamps_s).episode(0)
@@ -120,7 +118,7 @@ def test_rows_may_be_rarer_than_frames() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_the_clock_it_is_the_nearest_of_all_or_an_error(seed: int) -> None:
+def test_any_clock_gives_the_nearest_frame_or_an_error(seed: int) -> None:
     """Against all distances, and against the row's own number."""
     rng = np.random.default_rng(seed)
     starts_s = np.cumsum(rng.uniform(0.02, 0.2, 40))
@@ -135,7 +133,7 @@ def test_whatever_the_clock_it_is_the_nearest_of_all_or_an_error(seed: int) -> N
 
 
 @pytest.mark.parametrize("counted_from", ["the first frame", "the file's own zero"])
-def test_a_video_that_does_not_begin_at_zero_is_read_by_either_clock(
+def test_a_video_that_does_not_start_at_zero_is_read_by_either_clock(
     dataset_root: Path, tmp_path: Path, counted_from: str
 ) -> None:
     root = shutil.copytree(dataset_root, tmp_path / "set")

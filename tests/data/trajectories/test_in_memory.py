@@ -44,7 +44,7 @@ def dataset(**options: Any) -> InMemoryDataset:
     return InMemoryDataset([arrays(index) for index in range(3)], **{"fps": 5} | options)
 
 
-def test_it_is_what_was_given() -> None:
+def test_a_dataset_in_memory_returns_the_given_arrays() -> None:
     memory: TrajectoryDataset = dataset()
     assert (memory.format, memory.num_episodes, memory.fps) == ("memory", 3, 5.0)
     assert memory.cameras == ("top", "wrist")

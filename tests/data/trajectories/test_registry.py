@@ -23,7 +23,7 @@ from vjepa_world.errors import DataError
 from vjepa_world.registry import RegistryError
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_dataset_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere does not exist"):
         open_trajectories(tmp_path / "nowhere")
     assert not is_trajectories(tmp_path / "nowhere")
@@ -121,6 +121,6 @@ def test_a_format_of_another_package_that_cannot_be_imported_is_named(package: P
     assert "the format 'mylog' of the installed package 'mylog' cannot be imported" in broken.stderr
 
 
-def test_a_name_is_registered_once() -> None:
+def test_a_format_can_be_registered_only_once() -> None:
     with pytest.raises(RegistryError, match="the format 'DROID' is registered already"):
         register_format("DROID", description="", recognises=Path.exists)(InMemoryDataset)

@@ -13,12 +13,12 @@ from vjepa_world.errors import DataError
 @pytest.mark.parametrize(
     "name", ["../secret.mp4", "/etc/passwd", "data/../../secret", "a\0b", "", "..", "a\\b"]
 )
-def test_paths_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
+def test_paths_outside_of_the_folder_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="must stay inside its folder"):
         ContainedFolder(tmp_path).file(name)
 
 
-def test_links_may_lead_anywhere_inside_and_nowhere_else(tmp_path: Path) -> None:
+def test_links_may_point_only_inside_the_folder(tmp_path: Path) -> None:
     root, outside = tmp_path / "set", tmp_path / "private"
     (root / "store").mkdir(parents=True)
     outside.mkdir()
@@ -40,7 +40,7 @@ def test_links_may_lead_anywhere_inside_and_nowhere_else(tmp_path: Path) -> None
     assert ContainedFolder(tmp_path / "link").file("inside.mp4").read_bytes() == b"mine"
 
 
-def test_a_snapshot_may_lead_to_the_blobs_of_its_repository_alone(tmp_path: Path) -> None:
+def test_a_hub_snapshot_may_link_only_to_blobs_of_its_repository(tmp_path: Path) -> None:
     hub = tmp_path / "hub"
     snapshot = hub / "datasets--a--b/snapshots/0123"
     for repository in ("datasets--a--b", "datasets--c--d"):
@@ -59,7 +59,7 @@ def test_a_snapshot_may_lead_to_the_blobs_of_its_repository_alone(tmp_path: Path
                 folder.file(prefix + name)
 
 
-def test_blobs_that_are_a_link_are_none(tmp_path: Path) -> None:
+def test_a_linked_blobs_folder_is_not_accepted(tmp_path: Path) -> None:
     snapshot = tmp_path / "hub/datasets--a--b/snapshots/0123"
     snapshot.mkdir(parents=True)
     (tmp_path / "private").mkdir()
@@ -110,6 +110,6 @@ def test_other_templates_are_refused(text: object) -> None:
         template(text)
 
 
-def test_a_template_that_makes_one_file_of_several_is_refused() -> None:
+def test_a_template_that_maps_several_files_to_one_is_refused() -> None:
     with pytest.raises(DataError, match=r"has no \{file_index\}: several files would be one"):
         template("data/{chunk_index}.parquet", "file_index")

@@ -46,7 +46,7 @@ def test_every_convention_gives_the_same_motion(how: Convention, actions: Any) -
     np.testing.assert_allclose(euler_to_matrix(arrived[:, 3:6]), turned[1:], atol=1e-3)
 
 
-def test_a_target_that_is_not_reached_is_the_action_all_the_same() -> None:
+def test_a_target_that_is_not_reached_is_still_the_action() -> None:
     states = np.zeros((3, 7))
     targets = np.array([[0.1, 0, 0, 0, 0, 0.2, 1.0], [0, -0.3, 0, math.pi, 0, 0, 0]])
     found = standardise(make_trajectory(0, states, targets), Convention(actions="target"))
@@ -54,7 +54,7 @@ def test_a_target_that_is_not_reached_is_the_action_all_the_same() -> None:
     assert not found.states.any()
 
 
-def test_numbers_of_unknown_meaning_are_kept() -> None:
+def test_numbers_of_unknown_meaning_are_unchanged() -> None:
     rng = np.random.default_rng(0)
     states, actions = rng.normal(size=(5, 3)), rng.normal(size=(4, 2))
     episode = make_trajectory(0, states, actions, last_action=actions[0], task="push", success=True)
@@ -68,7 +68,7 @@ def test_numbers_of_unknown_meaning_are_kept() -> None:
     assert np.array_equal(given.actions, actions.astype(np.float32))
 
 
-def test_the_last_action_goes_where_actions_are_made_anew() -> None:
+def test_derived_actions_drop_the_last_action() -> None:
     episode = make_trajectory(0, np.zeros((3, 7)), np.zeros((2, 7)), last_action=np.ones(7))
     assert standardise(episode, Convention()).last_action is None
     assert standardise(episode, Convention(actions="delta")).last_action is not None
@@ -88,7 +88,7 @@ def test_the_last_action_goes_where_actions_are_made_anew() -> None:
         (QUATERNIONS, (3, 8), (2, 7), r"a quaternion has length 0 at \[0\]"),
     ],
 )
-def test_what_does_not_fit_is_named(
+def test_data_that_does_not_fit_is_reported(
     convention: Convention, states: tuple[int, int], actions: tuple[int, int], message: str
 ) -> None:
     episode = make_trajectory(4, np.zeros(states), np.zeros(actions))

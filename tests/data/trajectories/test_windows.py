@@ -32,7 +32,7 @@ def episode(times_s: Any, *, index: int = 0, composes: bool = True, size: int = 
     )
 
 
-def test_every_row_begins_a_window_that_fits() -> None:
+def test_every_row_starts_a_window_that_fits() -> None:
     table = WindowTable([episode(np.arange(5) / 10), episode(np.arange(2) / 10, index=1)], frames=3)
     assert table.fps == pytest.approx(10)
     assert table.rows.tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4]]
@@ -60,7 +60,7 @@ def test_a_window_does_not_reach_over_a_jump_of_the_clock() -> None:
     assert table.rows.tolist() == [[0, 1, 2], [1, 2, 3], [2, 3, 4], [5, 6, 7], [6, 7, 8], [7, 8, 9]]
 
 
-def test_a_clock_that_jitters_loses_nothing() -> None:
+def test_jitter_of_the_clock_loses_no_window() -> None:
     jitter = np.random.default_rng(0).uniform(-0.02, 0.02, 50)
     table = WindowTable([episode(np.arange(50) / 10 + jitter)], frames=4, fps=5.0)
     assert len(table) >= 42
@@ -79,7 +79,7 @@ def test_skipped_rows_compose_their_actions() -> None:
     assert table.action_dim == 7
 
 
-def test_actions_of_unknown_meaning_stand_one_after_the_other() -> None:
+def test_actions_of_unknown_meaning_are_concatenated() -> None:
     source = episode(np.arange(20) / 20, composes=False, size=3)
     table = WindowTable([source], frames=2, fps=10.0)
     assert (table.stride, table.action_dim) == (2, 6)
@@ -89,19 +89,19 @@ def test_actions_of_unknown_meaning_stand_one_after_the_other() -> None:
         WindowTable([source], frames=5, fps=7.0)
 
 
-def test_more_frames_a_second_than_there_are_is_refused() -> None:
+def test_a_rate_above_that_of_the_data_is_refused() -> None:
     with pytest.raises(ConfigError, match="data.fps is 30, and the data has 15 frames per second"):
         WindowTable([episode(np.arange(40) / 15)], frames=2, fps=30.0)
 
 
-def test_episodes_are_picked_by_their_place() -> None:
+def test_episodes_are_selected_by_index() -> None:
     table = WindowTable([episode(np.arange(5) / 10, index=k) for k in range(4)], frames=4)
     assert table.of_episodes([1, 3]).tolist() == [2, 3, 6, 7]
     assert table.of_episodes([]).tolist() == []
 
 
 @pytest.mark.parametrize("merging", ["add", "last"])
-def test_of_skipped_rows_changes_are_added_and_the_last_target_counts(merging: Any) -> None:
+def test_skipped_rows_add_deltas_and_use_the_last_target(merging: Any) -> None:
     rng = np.random.default_rng(3)
     times = np.arange(30) / 15  # seen at 4 frames per second: 3 or 4 rows apart
     joints = rng.uniform(-9, 9, (30, 5)).astype(np.float32)

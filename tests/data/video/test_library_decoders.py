@@ -95,7 +95,7 @@ def test_decord_gives_the_same_frames(tmp_path: Path, width: int) -> None:
 
 
 @pytest.mark.parametrize("name", OPEN_GROUPS)
-def test_open_groups_of_pictures_are_not_for_decord(tmp_path: Path, name: str) -> None:
+def test_open_groups_of_pictures_are_not_decoded_with_decord(tmp_path: Path, name: str) -> None:
     path = write_coded(tmp_path / name, STEADY_MS, **OPEN_GROUPS[name])
     decoder = open_decoder(str(path), 1)
     assert isinstance(decoder, AvDecoder)
@@ -107,7 +107,7 @@ def test_open_groups_of_pictures_are_not_for_decord(tmp_path: Path, name: str) -
     ("codec", "width", "height", "pix_fmt"),
     [("libx264", 64, 64, "yuv420p10le"), ("mpeg4", 99, 31, "yuv420p"), ("ffv1", 64, 64, "bgr0")],
 )
-def test_pixels_that_decord_converts_otherwise_are_not_for_it(
+def test_pixel_formats_that_decord_converts_differently_are_not_decoded_with_it(
     tmp_path: Path, codec: str, width: int, height: int, pix_fmt: str
 ) -> None:
     path = write_noise(tmp_path / "pixels.mkv", codec, width, height, pix_fmt)

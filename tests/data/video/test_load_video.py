@@ -41,7 +41,7 @@ def test_evenly_spaced(video: Path) -> None:
     assert read_codes(load_video(video, frames=1, start_s=2.0)) == [30]
 
 
-def test_what_cannot_be_given(video: Path) -> None:
+def test_impossible_requests_are_refused(video: Path) -> None:
     with pytest.raises(
         VideoError, match=r"has no frame at 4.500 s: its frames are displayed from 0 to 4.000 s"
     ):
@@ -55,7 +55,7 @@ def test_what_cannot_be_given(video: Path) -> None:
         load_video(video.with_name("b.mp4"))
 
 
-def test_what_does_not_fit_into_memory(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_larger_than_memory_is_refused(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vjepa_world.system.memory.free_memory", lambda: 1000)
     with pytest.raises(ConfigError, match="40 frames of .*a.mp4 need at least .* ask for fewer"):
         load_video(video)

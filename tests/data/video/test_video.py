@@ -99,7 +99,7 @@ def test_time_counts_from_the_first_frame(tmp_path: Path) -> None:
             assert read_codes(video.frames_at([0.0, 0.1, 2.95])) == [0, 1, 29]
 
 
-def test_frames_cut_away_by_an_edit_list_are_not_counted(tmp_path: Path) -> None:
+def test_frames_removed_by_an_edit_list_are_not_counted(tmp_path: Path) -> None:
     whole = write_coded(tmp_path / "whole.mp4", STEADY_MS, gop=24, b_frames=2)
     cut = tmp_path / "cut.mp4"
     cut_by_edit_list(whole, cut)
@@ -186,7 +186,7 @@ def write_silence(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
-def test_truncation_is_seen_when_the_index_comes_first(tmp_path: Path) -> None:
+def test_truncation_is_detected_if_the_index_comes_first(tmp_path: Path) -> None:
     whole, first = write_coded(tmp_path / "whole.mp4", STEADY_MS), tmp_path / "first.mp4"
     with av.open(str(whole)) as source, av.open(str(first), "w", options={"movflags": "faststart"}) as out:
         copy = out.add_stream_from_template(source.streams.video[0])
@@ -219,7 +219,7 @@ def test_broadcast_containers_are_refused_with_the_remedy(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "m3u8"])
-def test_a_list_of_other_files_is_no_video(tmp_path: Path, suffix: str) -> None:
+def test_a_list_of_other_files_is_not_a_video(tmp_path: Path, suffix: str) -> None:
     write_coded(tmp_path / "secret.mp4", STEADY_MS)
     text = "ffconcat version 1.0\nfile secret.mp4\n"
     if suffix == "m3u8":
@@ -242,7 +242,7 @@ def test_times_outside_and_closed_files_are_errors(streams: Path) -> None:
         video.frames_at([0.0])
 
 
-def test_header_says_what_was_written(streams: Path) -> None:
+def test_the_header_has_the_written_properties(streams: Path) -> None:
     info = probe_video(streams / "h264.mp4")
     assert (info.codec, info.width, info.height, info.num_frames) == ("h264", SIZE, SIZE, 80)
     assert info.fps == pytest.approx(10.0, rel=1e-3)

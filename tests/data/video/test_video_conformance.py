@@ -325,7 +325,7 @@ def decoded_by_ffmpeg(path: Path) -> list[int]:
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".flv"])
-def test_pictures_that_lost_their_references_to_a_cut_are_not_counted(
+def test_frames_that_lost_their_references_are_not_counted(
     tmp_path: Path, encoded: Callable[[str], Path], backend: str, codec: str, suffix: str
 ) -> None:
     """Behind a keyframe within an open group lie pictures that are displayed before it and need what was cut off."""
@@ -352,7 +352,7 @@ def test_pictures_that_lost_their_references_to_a_cut_are_not_counted(
         assert read_codes(video.frames_at([0.0, video.duration_s])) == [expected[0], expected[-1]]
 
 
-def test_two_pictures_in_a_packet_are_two_frames(tmp_path: Path, backend: str) -> None:
+def test_a_packet_with_two_frames_counts_twice(tmp_path: Path, backend: str) -> None:
     """DivX and XviD pack a B-frame to the picture that it needs, and put a stand-in into the next packet."""
     program = shutil.which("ffmpeg")
     if (
@@ -378,7 +378,7 @@ def test_two_pictures_in_a_packet_are_two_frames(tmp_path: Path, backend: str) -
             assert read_codes(video.frames_by_index([index])) == [expected[index]]
 
 
-def test_empty_packets_are_no_frames(tmp_path: Path, backend: str) -> None:
+def test_empty_packets_are_not_frames(tmp_path: Path, backend: str) -> None:
     """Theora and AVI say "as before" by a packet without a byte."""
     program = shutil.which("ffmpeg")
     if program is None:
@@ -412,7 +412,7 @@ WRONGLY_FLAGGED = [(name, ".nut") for name in FLAGGED] + [("hevc.mp4", ".mp4"), 
 
 
 @pytest.mark.parametrize(("name", "suffix"), WRONGLY_FLAGGED)
-def test_a_container_that_calls_every_picture_a_keyframe_is_not_believed(
+def test_a_container_that_flags_every_frame_as_a_keyframe_is_not_trusted(
     tmp_path: Path, encoded: Callable[[str], Path], backend: str, name: str, suffix: str
 ) -> None:
     path = tmp_path / f"flags{suffix}"
@@ -440,7 +440,7 @@ def test_keyframes_of_codecs_whose_headers_are_not_read(tmp_path: Path, backend:
             assert read_codes(video.frames_by_index([index])) == [index]
 
 
-def test_times_of_storing_are_not_those_of_display(
+def test_decoding_times_are_not_display_times(
     tmp_path: Path, encoded: Callable[[str], Path], backend: str
 ) -> None:
     """XviD's MP4 and AVI put into Matroska store pictures under the times at which they are decoded."""
@@ -459,7 +459,7 @@ def test_times_of_storing_are_not_those_of_display(
 
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuv420p10le"])
-def test_levels_are_those_that_the_file_declares(
+def test_pixel_levels_follow_the_declared_range(
     tmp_path: Path, backend: str, full: bool, pix_fmt: str
 ) -> None:
     program = shutil.which("ffmpeg")

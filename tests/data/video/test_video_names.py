@@ -48,7 +48,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_relative_name_is_a_name_and_no_url(
+def test_a_relative_name_is_not_a_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -60,7 +60,7 @@ def test_a_relative_name_is_a_name_and_no_url(
             assert read_codes(video.frames_by_index([3, 11])) == [3, 11]
 
 
-def test_a_shard_of_such_a_name_is_read(
+def test_a_shard_whose_name_looks_like_a_url_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -71,7 +71,7 @@ def requests(rng: np.random.Generator) -> list[list[int]]:
 
 @pytest.mark.parametrize("kept_bytes", [KEPT_BYTES, 0])
 @pytest.mark.parametrize("name", STREAMS)
-def test_every_request_gives_the_frames_of_a_whole_decoding(
+def test_every_request_gives_the_frames_of_a_complete_decoding(
     streams: Path, name: str, kept_bytes: int
 ) -> None:
     for path in sorted(streams.glob(f"*{name}")):
@@ -86,7 +86,7 @@ def test_every_request_gives_the_frames_of_a_whole_decoding(
 
 
 @pytest.mark.parametrize("name", [name for name in STREAMS if name.startswith(("h264", "hevc"))])
-def test_what_is_left_out_is_what_ffmpeg_leaves_out(streams: Path, name: str) -> None:
+def test_skipped_frames_are_those_that_ffmpeg_can_skip(streams: Path, name: str) -> None:
     """FFmpeg drops the same pictures when it is told to; with sub-layers it would drop more, and inexactly."""
     with av.open(str(streams / name)) as container:
         stream = container.streams.video[0]
@@ -110,7 +110,7 @@ def test_what_is_left_out_is_what_ffmpeg_leaves_out(streams: Path, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["h264.mp4", "hevc_closed.mp4"])
-def test_start_codes_and_lengths_say_the_same(streams: Path, name: str) -> None:
+def test_start_codes_and_length_prefixes_are_equivalent(streams: Path, name: str) -> None:
     with av.open(str(streams / name)) as container:
         stream = container.streams.video[0]
         codec, header = stream.codec.canonical_name, stream.codec_context.extradata
@@ -123,7 +123,7 @@ def test_start_codes_and_lengths_say_the_same(streams: Path, name: str) -> None:
     assert 10 < sum(by_code) < 70
 
 
-def test_what_is_damaged_or_unknown_is_not_left_out() -> None:
+def test_damaged_or_unknown_packets_are_not_skipped() -> None:
     avcc = bytes([1, 100, 0, 31, 0xFF])
     spare, needed, header = b"\0\0\0\2\x01\x9a", b"\0\0\0\2\x41\x9a", b"\0\0\0\2\x67\x64"
     packets = [
@@ -142,7 +142,7 @@ def test_what_is_damaged_or_unknown_is_not_left_out() -> None:
 
 
 @pytest.mark.skipif(PYAV < 17, reason="FFmpeg 7, which comes with PyAV 15, counts one frame less")
-def test_frames_cut_away_by_an_edit_list_are_left_out_too(tmp_path: Path) -> None:
+def test_frames_removed_by_an_edit_list_are_skipped_too(tmp_path: Path) -> None:
     whole, cut = write_coded(tmp_path / "whole.mp4", STEADY_MS, gop=24, b_frames=3), tmp_path / "cut.mp4"
     cut_by_edit_list(whole, cut)
     for kept_bytes in (KEPT_BYTES, 0):
@@ -166,7 +166,7 @@ class Counting(AvDecoder):
 
 
 @pytest.mark.parametrize("kept_bytes", [KEPT_BYTES, 0])
-def test_reading_on_does_not_begin_at_the_keyframe_again(streams: Path, kept_bytes: int) -> None:
+def test_sequential_reads_do_not_restart_at_the_keyframe(streams: Path, kept_bytes: int) -> None:
     decoder = Counting(str(streams / "h264_long.mp4"), 1, kept_bytes=kept_bytes)
     read = [read_codes(decoder.at_indices([first, first + 1])) for first in range(0, 76, 2)]
     assert read == [[first, first + 1] for first in range(0, 76, 2)]
@@ -179,7 +179,7 @@ def test_reading_on_does_not_begin_at_the_keyframe_again(streams: Path, kept_byt
     assert dense.begun == keyframes < 10  # once a group of pictures
 
 
-def test_a_decoder_goes_on_after_an_error(streams: Path, tmp_path: Path) -> None:
+def test_a_decoder_continues_after_an_error(streams: Path, tmp_path: Path) -> None:
     data = bytearray((streams / "h264_no_b.mp4").read_bytes())
     with av.open(str(streams / "h264_no_b.mp4")) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]

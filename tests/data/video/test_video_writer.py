@@ -25,7 +25,7 @@ def smooth_frames(count: int) -> np.ndarray:
     return np.stack([(127 + 100 * wave) for wave in waves], axis=-1).astype(np.uint8)
 
 
-def test_frames_come_back_in_order_and_nearly_unchanged(tmp_path: Path) -> None:
+def test_written_frames_are_read_in_order_and_nearly_unchanged(tmp_path: Path) -> None:
     frames = smooth_frames(40)
     path = write_video(tmp_path / "made.mp4", frames, 8)
     info = probe_video(path)
@@ -51,7 +51,7 @@ def test_writer_takes_frames_one_by_one_and_sets_keyframes(tmp_path: Path) -> No
         assert read_codes(video.frames_by_index([29, 17, 16, 0])) == [29, 17, 16, 0]
 
 
-def test_nothing_is_left_when_the_caller_fails(tmp_path: Path) -> None:
+def test_no_file_is_left_when_the_caller_fails(tmp_path: Path) -> None:
     def frames() -> Iterator[np.ndarray]:
         yield coded_frame(0)
         raise RuntimeError("no more")
@@ -97,7 +97,7 @@ def test_wrong_names_and_rates_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the size of a file are Linux's here")
 @pytest.mark.parametrize("limit", [0, 20_000])
-def test_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path, limit: int) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path, limit: int) -> None:
     """A limit on the size of files stands in for the disk: writes fail with an operating system error likewise."""
     program = (
         "import resource, sys, numpy as np\n"
@@ -121,7 +121,7 @@ def test_full_disk_is_named_and_nothing_half_written_stays(tmp_path: Path, limit
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_with_fewer_frames_than_were_written_is_no_success(
+def test_a_file_with_fewer_frames_than_were_written_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a disk or a muxer loses some without an error."""

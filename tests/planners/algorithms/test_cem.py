@@ -11,7 +11,7 @@ from planners import CEM, GoalL1, PlannerError, make_generators
 from tests.planners.worlds import ActionCost, PointWorld, slow_energy
 
 
-def test_best_answer_is_not_the_bad_mean_of_two_equal_modes() -> None:
+def test_answer_best_avoids_the_bad_mean_of_two_equal_modes() -> None:
     def two_equal_wells(actions: Tensor) -> Tensor:
         return (actions[..., 0, 0].abs() - 0.6).abs()
 
@@ -68,7 +68,7 @@ def slow_published_cem(
 
 
 @pytest.mark.parametrize("steps", [1, 2, 4])
-def test_a_slow_transcription_of_the_published_planner_gives_the_same_plan(steps: int) -> None:
+def test_the_plan_equals_that_of_a_reference_implementation(steps: int) -> None:
     world = PointWorld([-0.075, -0.075, -0.075, -0.75], [0.075, 0.075, 0.075, 0.75])
     start, goal = torch.tensor([[0.3, -0.2, 0.1, 0.0]]), torch.tensor([[0.42, -0.21, 0.05, 0.9]])
     iterations, samples, elites = 6, 50, 8
@@ -93,7 +93,7 @@ def test_a_slow_transcription_of_the_published_planner_gives_the_same_plan(steps
     np.testing.assert_allclose(plan.actions[0].numpy(), expected, atol=1e-6)
 
 
-def test_the_iterations_show_the_search_closing_in() -> None:
+def test_the_recorded_iterations_converge() -> None:
     world = PointWorld([-1.0, -1.0], [1.0, 1.0])
     goal = world.features(torch.tensor([[0.31, -0.47]]))
     planner = CEM(
@@ -114,7 +114,7 @@ def test_the_iterations_show_the_search_closing_in() -> None:
     assert plan.energy <= min(t.best_energy.item() for t in plan.iterations)
 
 
-def test_a_mean_without_an_energy_is_not_the_answer() -> None:
+def test_a_mean_without_a_finite_energy_is_not_returned() -> None:
     def two_wells_with_nothing_between(actions: Tensor) -> Tensor:
         at = actions[..., 0, 0]
         return torch.where(at.abs() < 0.3, torch.nan, (at.abs() - 0.6).abs())
@@ -180,7 +180,7 @@ def test_arguments_are_checked_at_construction(arguments: dict[str, Any], messag
         CEM(PointWorld([-1.0], [1.0]), energy=GoalL1(), **arguments)
 
 
-def test_the_chosen_samples_are_what_the_next_iteration_was_made_from() -> None:
+def test_the_next_iteration_is_fitted_to_the_recorded_elites() -> None:
     # A wide box that clips nothing, and no momentum: the noise that each iteration drew gives away mean and width.
     horizon, samples, elites = 2, 30, 6
     world = PointWorld([-100.0, -100.0], [100.0, 100.0])

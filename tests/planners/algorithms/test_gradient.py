@@ -28,7 +28,7 @@ def numpy_adam(
     return places
 
 
-def test_the_way_down_a_quadratic_is_that_of_adam() -> None:
+def test_updates_on_a_quadratic_equal_adams() -> None:
     # The second axis has its bottom outside the box, the third near a wall, the fourth a gradient as small as Adam's
     # epsilon.
     low, high = [-0.1, 0.0, -3.0, -0.01], [0.3, 0.5, 1.0, 0.01]
@@ -75,7 +75,7 @@ def test_the_plan_is_the_best_restart_after_the_last_step() -> None:
     assert plan.energy < plan.iterations[-1].best_energy
 
 
-def test_the_first_restart_begins_at_the_centre_and_the_others_anywhere() -> None:
+def test_the_first_restart_starts_at_the_centre_and_the_others_at_random() -> None:
     planner = GradientDescent(PointWorld([-1.0], [3.0]), energy=GoalL1(), num_samples=200, num_iterations=1)
     samples = planner.plan(*ONE, generators=make_generators([0])).iterations[0].samples.flatten()
     assert samples[0] == 1.0
@@ -83,7 +83,7 @@ def test_the_first_restart_begins_at_the_centre_and_the_others_anywhere() -> Non
     assert counts.min() > 30  # of 50 in each quarter
 
 
-def test_every_restart_goes_on() -> None:
+def test_every_restart_continues() -> None:
     plan = GradientDescent(PointWorld([-1.0], [1.0]), energy=GoalL1()).plan(
         *ONE, generators=make_generators([0])
     )
@@ -92,7 +92,7 @@ def test_every_restart_goes_on() -> None:
     assert apart[0] > 0.3 > 0.1 > apart[-1]  # they end in the one minimum
 
 
-def test_a_restart_without_an_energy_stands_still_and_the_others_go_on() -> None:
+def test_a_restart_without_a_finite_energy_stops_and_the_others_continue() -> None:
     def cost(actions: Tensor) -> Tensor:
         at = actions[..., 0, 0]
         return (at + 0.3).square() + 0.0 * (0.5 - at).sqrt()  # NaN above 0.5, and so is its gradient
@@ -109,7 +109,7 @@ def test_a_restart_without_an_energy_stands_still_and_the_others_go_on() -> None
     assert plan.energy.item() < 1e-4
 
 
-def test_time_that_ends_within_an_iteration_leaves_the_others_where_they_are() -> None:
+def test_a_deadline_within_an_iteration_leaves_the_remaining_restarts_unchanged() -> None:
     world = WatchedWorld([-1.0], [1.0], pause_s=0.001)
     planner = GradientDescent(world, energy=GoalL1(), num_samples=8, slice_size=3)
     plan = planner.plan(*ONE, generators=make_generators([0]), deadline_s=1e-9)
@@ -150,7 +150,7 @@ def test_a_world_whose_rollout_has_no_gradient_is_refused(kind: type[PointWorld]
         planner.plan(*ONE, generators=make_generators([0]))
 
 
-def test_the_models_weights_are_given_no_gradient() -> None:
+def test_the_models_weights_get_no_gradient() -> None:
     world = PointWorld([-1.0], [1.0])
     world.weights.requires_grad_()
     GradientDescent(world, energy=GoalL1()).plan(*ONE, generators=make_generators([0]))

@@ -70,7 +70,7 @@ def slow_published_icem(
 
 
 @pytest.mark.parametrize("exponent", [0.0, 2.0])
-def test_a_slow_transcription_of_the_published_planner_gives_the_same_mean(exponent: float) -> None:
+def test_the_mean_equals_that_of_a_reference_implementation(exponent: float) -> None:
     world, iterations, elites, decay = WatchedWorld(LOW, HIGH), 6, 8, 1.25
     generators, like = make_generators([11]), torch.zeros(1, 4, 3)
     sizes = [max(math.floor(50 * decay**-i), 2 * elites) for i in range(iterations)]
@@ -83,7 +83,7 @@ def test_a_slow_transcription_of_the_published_planner_gives_the_same_mean(expon
     np.testing.assert_allclose(last[0, 0].numpy(), expected, atol=1e-6)
 
 
-def test_fewer_samples_are_drawn_and_what_stays_is_not_imagined_again() -> None:
+def test_fewer_samples_are_drawn_and_reused_elites_are_not_evaluated_again() -> None:
     world = WatchedWorld(LOW, HIGH)
     plan = solve(world, num_samples=64, num_iterations=8, num_elites=8, reused_elites=0.5)
     # max(64 / 1.25^i, 2 * 8), rounded down; and the mean at the end.
@@ -92,7 +92,7 @@ def test_fewer_samples_are_drawn_and_what_stays_is_not_imagined_again() -> None:
     assert [t.samples.shape[1] for t in plan.iterations] == [64, *(count + 4 for count in drawn[1:])]
 
 
-def test_a_few_samples_are_never_more_than_asked_for() -> None:
+def test_there_are_never_more_samples_than_num_samples() -> None:
     world = WatchedWorld(LOW, HIGH)
     solve(world, num_samples=10, num_iterations=3, num_elites=8, reused_elites=0.0)
     assert [actions.shape[1] for actions in world.seen] == [10, 10, 10, 1]
@@ -104,7 +104,7 @@ def best_of(plan: Plan, iteration: int, count: int) -> Tensor:
     return t.samples[0, t.energies[0].argsort()[:count]]
 
 
-def test_the_best_elites_compete_again_and_are_kept_for_the_next_search() -> None:
+def test_the_best_elites_are_reused_and_stored_for_the_next_search() -> None:
     plan = solve(PointWorld(LOW, HIGH), num_elites=8, reused_elites=0.4)
     for i in range(1, 6):
         assert torch.equal(plan.iterations[i].samples[0, -3:], best_of(plan, i - 1, 3))
@@ -115,7 +115,7 @@ def test_the_best_elites_compete_again_and_are_kept_for_the_next_search() -> Non
     assert torch.equal(plan.warm_starts[0], best_of(plan, -1, 3))
 
 
-def test_what_is_kept_has_an_energy_though_few_samples_do() -> None:
+def test_only_elites_with_a_finite_energy_are_stored() -> None:
     def cost(actions: Tensor) -> Tensor:
         return torch.where(actions[..., 0, 0] > 0.06, actions[..., 0, 2], torch.nan)
 
@@ -137,13 +137,13 @@ def test_what_is_kept_has_an_energy_though_few_samples_do() -> None:
     assert torch.equal(plan.warm_starts[0, finite:], best.expand(20 - finite, -1, -1))
 
 
-def test_nothing_stays_with_a_share_of_zero() -> None:
+def test_no_elites_are_reused_with_a_fraction_of_zero() -> None:
     plan = solve(PointWorld(LOW, HIGH), reused_elites=0.0, sample_decay=1.0)
     assert plan.warm_starts is None
     assert [t.samples.shape[1] for t in plan.iterations] == [50] * 6
 
 
-def test_the_next_search_begins_with_the_shifted_plan_and_the_shifted_elites() -> None:
+def test_the_next_search_starts_with_the_shifted_plan_and_elites() -> None:
     world = PointWorld(LOW, HIGH)
     planner = RecedingHorizon(ICEM(world, energy=GoalL1(), horizon=4, num_elites=10, reused_elites=0.3))
     generators = make_generators([0])

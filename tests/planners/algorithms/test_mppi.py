@@ -46,7 +46,7 @@ def slow_published_mppi(
 
 
 @pytest.mark.parametrize("steps", [1, 3])
-def test_a_slow_transcription_of_the_published_planner_gives_the_same_mean(steps: int) -> None:
+def test_the_mean_equals_that_of_a_reference_implementation(steps: int) -> None:
     world = WatchedWorld([-0.075, -0.03, -0.75], [0.075, 0.06, 0.75])
     start, goal = torch.tensor([[0.3, -0.2, 0.0]]), world.features(torch.tensor([[0.48, -0.23, 0.9]]))
     [generator] = make_generators([11])
@@ -99,7 +99,7 @@ def test_the_default_temperature_does_not_depend_on_the_unit_of_the_energy() -> 
     assert abs(absolute[0] - absolute[1]) > 0.1
 
 
-def test_temperatures_go_from_the_best_sample_to_the_plain_mean() -> None:
+def test_temperatures_interpolate_between_the_best_sample_and_the_mean() -> None:
     cost = ActionCost(lambda actions: (actions[..., 0, 0] - 0.4).abs())
     samples, chosen, cold = mean_after_one_iteration(cost, temperature=1e-4)
     best = samples[(samples - 0.4).abs().argmin()]
@@ -109,7 +109,7 @@ def test_temperatures_go_from_the_best_sample_to_the_plain_mean() -> None:
     torch.testing.assert_close(hot[0], samples.mean(), rtol=1e-3, atol=1e-4)
 
 
-def test_the_chosen_samples_are_those_that_count_for_more_than_their_number() -> None:
+def test_the_recorded_elites_have_more_than_the_mean_weight() -> None:
     cost = ActionCost(lambda actions: (actions[..., 0, 0] - 0.4).abs())
     samples, chosen, mean = mean_after_one_iteration(cost, temperature=0.05, temperature_of="energy")
     energy = (samples.double() - 0.4).abs().numpy()
@@ -119,7 +119,7 @@ def test_the_chosen_samples_are_those_that_count_for_more_than_their_number() ->
 
 
 @pytest.mark.parametrize("exact", [True, False], ids=["denormals", "flushed"])
-def test_energies_without_a_spread_leave_the_plain_mean(exact: bool) -> None:
+def test_equal_energies_give_the_unweighted_mean(exact: bool) -> None:
     # Where numbers below the smallest normal one are zero, as on most accelerators, a floor there divides by it.
     cost = ActionCost(lambda actions: torch.full(actions.shape[:2], 2.0))
     torch.set_flush_denormal(not exact)
@@ -130,7 +130,7 @@ def test_energies_without_a_spread_leave_the_plain_mean(exact: bool) -> None:
     torch.testing.assert_close(mean[0], samples.mean())
 
 
-def test_the_width_shrinks_as_asked() -> None:
+def test_the_standard_deviation_shrinks_as_configured() -> None:
     cost = ActionCost(lambda actions: actions.square().sum((-1, -2)))
     for decay, expected in ((1.0, [0.4] * 4), (0.5, [0.4, 0.2, 0.1, 0.05])):
         planner = MPPI(

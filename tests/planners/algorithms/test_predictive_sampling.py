@@ -31,7 +31,7 @@ def test_each_iteration_draws_around_the_best_of_the_last() -> None:
     assert best == sorted(best, reverse=True)
 
 
-def test_to_stay_is_the_answer_where_nothing_is_better() -> None:
+def test_the_nominal_plan_is_returned_if_no_sample_is_better() -> None:
     world = PointWorld([-1.0] * 3, [1.0] * 3)
     planner = PredictiveSampling(world, energy=GoalL1(1.0), horizon=2, num_samples=5, num_iterations=2)
     here = torch.tensor([[0.3, -0.2, 0.1]])

@@ -6,7 +6,7 @@ from planners import GoalL1, RandomShooting, make_generators
 from tests.planners.worlds import PointWorld
 
 
-def test_samples_are_uniform_in_the_box_and_the_best_is_the_answer() -> None:
+def test_samples_are_uniform_in_the_bounds_and_the_best_is_returned() -> None:
     world = PointWorld([-1.0, 0.0], [3.0, 0.5])
     goal = world.features(torch.tensor([[0.2, 0.3]]))
     planner = RandomShooting(world, energy=GoalL1(), num_samples=4000, num_iterations=2)

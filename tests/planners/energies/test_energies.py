@@ -216,7 +216,7 @@ def test_the_weights_of_a_state_multiply_its_entries() -> None:
     assert energy_of_states(StateGoal([0.0, 0.0], weights=[2, 1], norm="l2"), [[[3.0, 8.0]]]) == [[10.0]]
 
 
-def test_a_state_entry_of_weight_zero_is_not_looked_at() -> None:
+def test_state_entries_of_weight_zero_are_ignored() -> None:
     energy = StateGoal([0.0, 0.0, 1.0], weights=[2, 0, 1], norm="l2")
     assert energy_of_states(energy, [[[3.0, math.nan, 9.0]]]) == [[10.0]]
 
@@ -245,7 +245,7 @@ def test_each_problem_may_have_a_wanted_state_of_its_own() -> None:
     assert call(StateGoal([[1.0], [4.0]]), arguments).tolist() == [[1.0] * SAMPLES, [4.0] * SAMPLES]
 
 
-def test_what_the_caller_does_to_its_tensor_later_changes_nothing() -> None:
+def test_later_changes_of_the_callers_tensor_have_no_effect() -> None:
     wanted = torch.zeros(1)
     energy = StateGoal(wanted)
     wanted += 1
@@ -319,7 +319,7 @@ def test_every_energy_is_the_same_alone_and_in_a_batch(energy: Composable) -> No
     assert torch.equal(together, torch.cat(alone))
 
 
-def test_every_gradient_is_the_slope(energy: Composable) -> None:
+def test_every_gradient_equals_finite_differences(energy: Composable) -> None:
     arguments = inputs(2)
     step = 1e-2
     for name in ("predicted", "actions", "states"):
@@ -392,7 +392,7 @@ def test_any_callable_can_be_a_term_on_either_side() -> None:
         assert total(predicted, goal, actions + 1).tolist() == [[9.0, 6.0]]
 
 
-def test_states_are_asked_for_and_given_only_where_a_term_needs_them() -> None:
+def test_states_are_requested_and_passed_only_if_a_term_needs_them() -> None:
     assert not (GoalL1() + Smoothness()).needs_states
     total = GoalL1() + 0.5 * StateGoal([0.0])  # a GoalL1 that was called with states would raise
     assert total.needs_states
@@ -402,7 +402,7 @@ def test_states_are_asked_for_and_given_only_where_a_term_needs_them() -> None:
     assert energy.tolist() == [[5.0, 2.0]]
 
 
-def test_repr_can_be_read() -> None:
+def test_repr_is_readable() -> None:
     total = GoalL1() + 0.1 * Smoothness() + 2 * StateGoal([0.1, 0.2], weights=[1, 0], angles=(1,))
     assert repr(total) == (
         "GoalL1(discount=0) + 0.1 * Smoothness(norm='l2') + 2 * StateGoal(goal_state=[0.1, 0.2], weights=[1, 0], "

@@ -141,7 +141,7 @@ def brief(action: Action) -> tuple[float, bool, int | None]:
     return action.action[0, 0].item(), action.held, action.age
 
 
-def test_plans_in_time_follow_each_other_without_a_gap(arm: MakeArm) -> None:
+def test_plans_in_time_follow_each_other_without_gaps(arm: MakeArm) -> None:
     acting = arm(GatedPlanner(4), replan_every=2)
     done = [brief(acting.act(open_gate=True))]
     for step in range(2, 9):
@@ -169,7 +169,7 @@ def test_a_plan_that_comes_early_waits_for_its_time(arm: MakeArm) -> None:
     assert [None if a.energy is None else a.energy.tolist() for a in actions] == [[1.0]] * 6 + [[2.0]]
 
 
-def test_each_search_starts_from_the_plan_and_what_was_kept_shifted_to_now(arm: MakeArm) -> None:
+def test_each_search_starts_from_the_shifted_plan_and_warm_starts(arm: MakeArm) -> None:
     acting = arm(GatedPlanner(4, kept=1), batch=2, replan_every=2)
     acting.act(open_gate=True)
     for _ in range(2):
@@ -190,7 +190,7 @@ def test_without_warm_start_each_search_is_cold(arm: MakeArm) -> None:
     assert [a.warm_start for a in acting.planner.asked] == [None, None]
 
 
-def test_a_late_plan_goes_on_from_now(arm: MakeArm) -> None:
+def test_a_late_plan_continues_from_the_current_step(arm: MakeArm) -> None:
     acting = arm(GatedPlanner(5), replan_every=2)
     done = [acting.act(open_gate=True)] + [acting.act() for _ in range(5)]
     # The plan of step 1 lasts until step 5; the one of step 3 was needed at step 5.
@@ -237,7 +237,7 @@ def test_observations_are_not_queued(arm: MakeArm) -> None:
     assert [a.context for a in acting.planner.asked] == [1.0, 2.0, 8.0]
 
 
-def test_a_search_has_until_its_plan_is_needed_less_a_margin(arm: MakeArm) -> None:
+def test_the_deadline_is_the_time_when_the_plan_is_needed_minus_a_margin(arm: MakeArm) -> None:
     acting = arm(GatedPlanner(6), replan_every=3, margin_s=0.25)
     acting.act(open_gate=True)
     for _ in range(3):
@@ -247,7 +247,7 @@ def test_a_search_has_until_its_plan_is_needed_less_a_margin(arm: MakeArm) -> No
     assert arm(GatedPlanner(6), replan_every=3).background.deadline_s == pytest.approx(2.9)
 
 
-def test_an_arm_that_cannot_wait_holds_until_the_first_plan(arm: MakeArm) -> None:
+def test_without_waiting_the_hold_action_is_sent_until_the_first_plan(arm: MakeArm) -> None:
     acting = arm(GatedPlanner(4), batch=2, replan_every=2, wait_first=False)
     first = acting.act()
     assert first.action.tolist() == [[0.5], [0.5]]
@@ -278,7 +278,7 @@ def test_an_error_of_the_first_search_is_raised_at_once(arm: MakeArm) -> None:
     assert brief(acting.act(open_gate=True)) == (20.0, False, 0)
 
 
-def test_reset_waits_for_the_search_and_forgets_its_plan(arm: MakeArm) -> None:
+def test_reset_waits_for_the_search_and_discards_its_plan(arm: MakeArm) -> None:
     acting = arm(GatedPlanner(2))
     acting.act(open_gate=True)
     for _ in range(3):
@@ -298,7 +298,7 @@ def test_reset_waits_for_the_search_and_forgets_its_plan(arm: MakeArm) -> None:
     assert acting.planner.asked[2].warm_start is None
 
 
-def test_reset_forgets_an_error_too(arm: MakeArm) -> None:
+def test_reset_discards_an_error_too(arm: MakeArm) -> None:
     acting = arm(GatedPlanner(2, fails={2}))
     acting.act(open_gate=True)
     acting.act()
@@ -307,7 +307,7 @@ def test_reset_forgets_an_error_too(arm: MakeArm) -> None:
     assert brief(acting.act(open_gate=True)) == (30.0, False, 0)
 
 
-def test_the_search_has_a_thread_of_its_own_which_ends() -> None:
+def test_the_search_runs_in_a_separate_thread_which_stops() -> None:
     planner = GatedPlanner(2)
     planner.gate.release()
     with BackgroundPlanner(planner, period_s=1.0, hold=[0.0]) as background:
@@ -400,7 +400,7 @@ def test_points_reach_their_goals(name: str, replan_every: int) -> None:
         assert background.held_count == background.dropped_count == 0
 
 
-def test_points_reach_their_goals_though_they_are_pushed_and_begin_without_a_plan() -> None:
+def test_points_reach_their_goals_despite_pushes_and_without_an_initial_plan() -> None:
     options = {"period_s": LONG_S, "replan_every": 2, "wait_first": False}
     with BackgroundPlanner(cem(), **options) as background:  # type: ignore[arg-type]
         reached, target = closed_loop(background, 13, pushed_at=6)
@@ -408,7 +408,7 @@ def test_points_reach_their_goals_though_they_are_pushed_and_begin_without_a_pla
         assert background.held_count == 2
 
 
-def test_the_same_seeds_give_the_same_motion_and_reset_begins_anew() -> None:
+def test_the_same_seeds_give_the_same_motion_and_reset_restarts() -> None:
     with BackgroundPlanner(cem(), period_s=LONG_S, replan_every=2) as background:
         first, _ = closed_loop(background, 6)
         background.reset()
@@ -416,7 +416,7 @@ def test_the_same_seeds_give_the_same_motion_and_reset_begins_anew() -> None:
     assert torch.equal(first, second)
 
 
-def test_what_was_encoded_in_inference_mode_is_searched() -> None:
+def test_contexts_encoded_in_inference_mode_are_accepted() -> None:
     with torch.inference_mode():
         position, goal = torch.zeros(1, 3), WORLD.features(torch.full((1, 3), 0.1))
         with BackgroundPlanner(cem(), period_s=LONG_S) as background:
@@ -426,7 +426,7 @@ def test_what_was_encoded_in_inference_mode_is_searched() -> None:
     assert (position - 0.1).abs().max() < 0.02
 
 
-def test_no_motion_is_as_near_to_zero_as_the_bounds_allow() -> None:
+def test_the_hold_action_is_as_close_to_zero_as_the_bounds_allow() -> None:
     world = PointWorld([-0.1, 0.2, -0.3], [0.1, 0.3, -0.1])
     for planner in (cem(world), ProposalPlanner(cem(world), lambda context, goal: torch.zeros(1, 4, 3))):
         with BackgroundPlanner(planner, period_s=1.0) as background:
@@ -453,7 +453,7 @@ def test_no_motion_is_as_near_to_zero_as_the_bounds_allow() -> None:
         ({"hold": [0.0]}, r"hold is \[0.0\]; allowed is an action \[A\] inside the world model's bounds"),
     ],
 )
-def test_what_is_not_allowed_is_refused(options: dict[str, object], message: str) -> None:
+def test_invalid_arguments_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(PlannerError, match=message):
         BackgroundPlanner(cem(), **{"period_s": 1.0, **options})  # type: ignore[arg-type]
 
@@ -481,7 +481,7 @@ def around(planner: Any) -> Planner:
         (around(SubGoals(cem())), "got a SubGoals, which counts its calls as steps, within ProposalPlanner"),
     ],
 )
-def test_a_planner_that_counts_calls_is_refused_wherever_it_stands(planner: Any, message: str) -> None:
+def test_a_planner_that_counts_calls_is_refused_at_any_nesting(planner: Any, message: str) -> None:
     with pytest.raises(PlannerError, match=message):
         BackgroundPlanner(planner, period_s=1.0)
 
@@ -491,7 +491,7 @@ def test_a_planner_without_known_bounds_needs_a_hold_action() -> None:
         BackgroundPlanner(GatedPlanner(2), period_s=1.0)
 
 
-def test_plans_shorter_than_was_said_are_refused(arm: MakeArm) -> None:
+def test_plans_shorter_than_declared_are_refused(arm: MakeArm) -> None:
     planner = GatedPlanner(2)
     acting = arm(planner)
     planner.horizon = 1

@@ -48,7 +48,7 @@ def distances(planner: ProposalPlanner | CEM | RecedingHorizon, warm_start: Tens
     return (START + plan.actions[:, 0] - GOAL).norm(dim=-1)
 
 
-def test_a_search_from_a_right_proposal_ends_there() -> None:
+def test_a_search_from_a_correct_proposal_returns_it() -> None:
     """Few samples find little by themselves."""
     alone = distances(search())
     assert alone.min() > 0.1
@@ -56,18 +56,18 @@ def test_a_search_from_a_right_proposal_ends_there() -> None:
     assert distances(RecedingHorizon(ProposalPlanner(search(), exact))).max() < 1e-6
 
 
-def test_a_wrong_proposal_beside_a_good_warm_start_does_no_harm() -> None:
+def test_a_wrong_proposal_next_to_a_good_warm_start_does_no_harm() -> None:
     assert distances(ProposalPlanner(search(), wrong)).min() > 0.1
     assert distances(ProposalPlanner(search(), wrong), exact(START, FEATURES)).max() < 1e-6
     assert distances(ProposalPlanner(search(), wrong), exact(START, FEATURES)[:, None]).max() < 1e-6
 
 
-def test_a_wrong_warm_start_beside_a_good_proposal_does_no_harm() -> None:
+def test_a_wrong_warm_start_next_to_a_good_proposal_does_no_harm() -> None:
     assert distances(search(), wrong(START, FEATURES)).min() > 0.1
     assert distances(ProposalPlanner(search(), exact), wrong(START, FEATURES)).max() < 1e-6
 
 
-def test_the_proposal_is_tried_first_then_the_last_plan_and_what_was_kept() -> None:
+def test_warm_starts_are_the_proposal_then_the_last_plan_then_stored_ones() -> None:
     proposed = torch.linspace(-1, 1, 12).reshape(2, 3, 2)
     icem = ICEM(WORLD, energy=GoalL1(), horizon=3, num_samples=20, num_elites=10)
     planner = RecedingHorizon(ProposalPlanner(icem, lambda context, goal: proposed))
@@ -78,7 +78,7 @@ def test_the_proposal_is_tried_first_then_the_last_plan_and_what_was_kept() -> N
     assert torch.equal(second.iterations[0].samples[:, : expected.shape[1]], expected)
 
 
-def test_within_what_replans_it_is_asked_for_searches_only() -> None:
+def test_inside_receding_horizon_proposals_are_made_only_for_searches() -> None:
     asked: list[Tensor] = []
 
     def propose(context: Tensor, goal: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def test_within_what_replans_it_is_asked_for_searches_only() -> None:
     assert [place.tolist() for place in asked] == [START.tolist(), (START + 0.2).tolist()]
 
 
-def test_around_what_replans_it_takes_the_last_plans_place_and_forgets_with_it() -> None:
+def test_around_receding_horizon_the_proposal_replaces_the_last_plan_until_reset() -> None:
     seen: list[Tensor] = []
 
     def propose(context: Tensor, goal: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def test_around_what_replans_it_takes_the_last_plans_place_and_forgets_with_it()
     planner.plan(START[:1], FEATURES[:1], generators=make_generators([0]))
 
 
-def test_actions_under_way_take_the_place_of_the_first_proposed() -> None:
+def test_the_prefix_replaces_the_first_proposed_actions() -> None:
     proposed = torch.linspace(-1, 1, 12).reshape(2, 3, 2)
     prefix = torch.tensor([[[0.25, 0.5]], [[-0.5, 0.75]]])
     planner = ProposalPlanner(search(horizon=3), lambda context, goal: proposed)
@@ -121,7 +121,7 @@ def test_actions_under_way_take_the_place_of_the_first_proposed() -> None:
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 2), (2, 4, 1, 2, 2), (1, 1, 2), (2, 1)])
-def test_a_warm_start_that_is_not_as_the_proposal_is_refused(shape: tuple[int, ...]) -> None:
+def test_a_warm_start_of_another_shape_than_the_proposal_is_refused(shape: tuple[int, ...]) -> None:
     message = r"propose returned shape \(2, 1, 2\) and the warm start has .*allowed is \[B, K, A\]"
     with pytest.raises(PlannerError, match=message):
         distances(ProposalPlanner(search(), exact), torch.zeros(shape))
@@ -140,7 +140,7 @@ def test_a_warm_start_that_is_not_as_the_proposal_is_refused(shape: tuple[int, .
         ([[[0.0, 0.0]]] * 2, "What propose returned is a list; allowed is a tensor"),
     ],
 )
-def test_a_proposal_that_is_none_is_refused_under_its_own_name(
+def test_an_invalid_proposal_is_refused_and_named_as_such(
     proposal: Any, message: str, warm_start: Tensor | None
 ) -> None:
     for planner in (search(), RecedingHorizon(search())):
@@ -148,7 +148,7 @@ def test_a_proposal_that_is_none_is_refused_under_its_own_name(
             distances(ProposalPlanner(planner, lambda context, goal: proposal), warm_start)
 
 
-def test_a_warm_start_that_is_no_tensor_is_refused() -> None:
+def test_a_warm_start_that_is_not_a_tensor_is_refused() -> None:
     for warm_start, message in (([[[0.0]]], "warm_start is a list"), (torch.zeros(()), "the warm start has")):
         with pytest.raises(PlannerError, match=message):
             distances(ProposalPlanner(search(), exact), warm_start)  # type: ignore[arg-type]
@@ -185,7 +185,7 @@ def test_the_time_of_the_proposal_is_part_of_the_deadline(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("deadline_s", [0.0, -1.0, "1"])
-def test_a_deadline_that_is_none_is_refused(deadline_s: Any) -> None:
+def test_an_invalid_deadline_is_refused(deadline_s: Any) -> None:
     with pytest.raises(PlannerError, match=f"deadline_s is {deadline_s!r}; allowed is None or a time"):
         ProposalPlanner(search(), exact).plan(
             START, FEATURES, generators=make_generators([0, 1]), deadline_s=deadline_s

@@ -53,12 +53,12 @@ def act(planner: RecedingHorizon, steps: int, batch: int = 1) -> list[float]:
 @pytest.mark.parametrize(
     ("replan_every", "expected"), [(1, [10, 20, 30, 40]), (2, [10, 11, 20, 21]), (3, [10, 11, 12, 20])]
 )
-def test_each_plan_serves_as_many_actions_as_asked(replan_every: int, expected: list[float]) -> None:
+def test_each_plan_is_used_for_replan_every_actions(replan_every: int, expected: list[float]) -> None:
     assert act(RecedingHorizon(ScriptedPlanner(3), replan_every=replan_every), 4) == expected
 
 
 @pytest.mark.parametrize(("replan_every", "expected"), [(1, [11.0, 12.0, 12.0]), (2, [12.0, 12.0, 12.0])])
-def test_the_warm_start_is_what_is_left_of_the_plan(replan_every: int, expected: list[float]) -> None:
+def test_the_warm_start_is_the_rest_of_the_plan(replan_every: int, expected: list[float]) -> None:
     scripted = ScriptedPlanner(3)
     act(RecedingHorizon(scripted, replan_every=replan_every), replan_every + 1)
     first, second = scripted.warm_starts
@@ -74,7 +74,7 @@ def test_the_warm_start_is_what_is_left_of_the_plan(replan_every: int, expected:
         (2, [[12.0, 12.0, 12.0], [112.0, 112.0, 112.0], [212.0, 212.0, 212.0]]),
     ],
 )
-def test_what_was_kept_is_shifted_as_the_plan_and_follows_it(
+def test_stored_warm_starts_are_shifted_like_the_plan_and_follow_it(
     replan_every: int, expected: list[list[float]]
 ) -> None:
     scripted = ScriptedPlanner(3, kept=2)
@@ -85,7 +85,7 @@ def test_what_was_kept_is_shifted_as_the_plan_and_follows_it(
     assert warm_start[..., 0].tolist() == [expected, expected]
 
 
-def test_a_real_search_tries_the_last_plan_and_what_was_kept_first() -> None:
+def test_a_real_search_tries_the_last_plan_and_stored_warm_starts_first() -> None:
     world = PointWorld([-1.0] * 2, [1.0] * 2)
     planner = RecedingHorizon(ICEM(world, energy=GoalL1(), horizon=3, num_samples=20, num_elites=10))
     goal, generators = world.features(torch.full((1, 2), 0.7)), make_generators([0])
@@ -108,7 +108,7 @@ def test_shifting_several_steps_is_shifting_one_several_times(steps: int) -> Non
     assert torch.equal(shift(actions[:, None], steps)[:, 0], expected)
 
 
-def test_a_prefix_is_passed_on_and_a_plan_without_it_is_not_handed_out() -> None:
+def test_a_prefix_is_passed_on_and_plans_without_it_are_refused() -> None:
     scripted = ScriptedPlanner(3)
     planner = RecedingHorizon(scripted, replan_every=3)
     goal, generators = torch.zeros(1, 1, 1), make_generators([0])
@@ -126,7 +126,7 @@ def test_a_prefix_is_passed_on_and_a_plan_without_it_is_not_handed_out() -> None
     assert step([21.0]) == 21
 
 
-def test_a_prefix_of_a_wrong_shape_is_refused_where_a_plan_is_held() -> None:
+def test_a_prefix_of_a_wrong_shape_is_refused_between_replans() -> None:
     world = PointWorld([-1.0] * 2, [1.0] * 2)
     cem = CEM(world, energy=GoalL1(), horizon=3, num_samples=8, num_iterations=1, num_elites=2)
     planner = RecedingHorizon(cem, replan_every=3)
@@ -136,7 +136,7 @@ def test_a_prefix_of_a_wrong_shape_is_refused_where_a_plan_is_held() -> None:
         planner.plan(torch.zeros(1, 2), goal, generators=generators, prefix=torch.zeros(1, 3))
 
 
-def test_latency_is_of_the_calls_that_searched() -> None:
+def test_latency_counts_only_calls_that_searched() -> None:
     planner = RecedingHorizon(ScriptedPlanner(3), replan_every=3)
     assert planner.latency.searches == 0
     assert math.isnan(planner.latency.p99_s)
@@ -156,7 +156,7 @@ def test_without_warm_start_each_search_is_cold() -> None:
     assert scripted.warm_starts == [None, None, None]
 
 
-def test_reset_forgets_the_plan_and_the_latencies() -> None:
+def test_reset_discards_the_plan_and_the_latencies() -> None:
     scripted = ScriptedPlanner(3)
     planner = RecedingHorizon(scripted, replan_every=3)
     act(planner, 2)

@@ -42,7 +42,7 @@ def solve(kind: Callable[..., Planner], model: WorldModel, energy: Any = None) -
 
 @pytest.mark.parametrize("name", PLANNERS)
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_copies_give_bit_for_bit_the_plan_of_one(name: str, count: int) -> None:
+def test_replicas_give_the_plan_of_a_single_model_bit_by_bit(name: str, count: int) -> None:
     kind = PLANNERS[name].load()
     alone, together = solve(kind, WatchedWorld(LOW, HIGH)), solve(kind, copies(count)[1])
     assert torch.equal(together.actions, alone.actions)
@@ -52,7 +52,7 @@ def test_copies_give_bit_for_bit_the_plan_of_one(name: str, count: int) -> None:
         assert torch.equal(mine.energies, theirs.energies)
 
 
-def test_samples_are_shared_out_evenly() -> None:
+def test_samples_are_distributed_evenly() -> None:
     worlds, replicas = copies(2)
     solve(RandomShooting, replicas)
     assert [[actions.shape[1] for actions in world.seen] for world in worlds] == [[11] * 4, [10] * 4]
@@ -72,7 +72,7 @@ def test_copies_keep_a_graph_only_where_the_planner_asks_for_it(kind: type[Any],
     assert set(modes[8:]) == {False}
 
 
-def test_one_sample_is_imagined_by_one() -> None:
+def test_one_sample_is_predicted_by_one_copy() -> None:
     worlds, replicas = copies(3)
     actions = torch.zeros(2, 1, 3, 2)
     context = replicas.encode(torch.empty(0), STARTS[:, None])
@@ -112,7 +112,7 @@ def test_energies_that_need_states_get_them_from_each_copy() -> None:
     torch.testing.assert_close(together.energy, (reached - TARGETS).square().sum(-1))
 
 
-def test_slices_are_as_large_as_all_copies_together_like() -> None:
+def test_slices_have_the_preferred_size_of_all_copies_together() -> None:
     worlds = [Stateful(LOW, HIGH) for _ in range(2)]
     solve(RandomShooting, Replicas(worlds))
     # 21 samples, 10 at once: three slices of 7.
@@ -120,7 +120,7 @@ def test_slices_are_as_large_as_all_copies_together_like() -> None:
 
 
 @pytest.mark.parametrize("bests", [(2, 8), (8, 2), (2, None)])
-def test_no_copy_is_given_more_than_it_likes(bests: tuple[int, int | None]) -> None:
+def test_no_copy_gets_more_samples_than_it_prefers(bests: tuple[int, int | None]) -> None:
     worlds: list[WatchedWorld] = []
     for best in bests:
         worlds.append(WatchedWorld(LOW, HIGH) if best is None else Stateful(LOW, HIGH))
@@ -131,7 +131,7 @@ def test_no_copy_is_given_more_than_it_likes(bests: tuple[int, int | None]) -> N
     assert max(actions.shape[1] for world in worlds for actions in world.seen) == 2
 
 
-def test_a_copy_imagines_in_one_thread_always() -> None:
+def test_a_copy_always_uses_the_same_thread() -> None:
     class Placed(WatchedWorld):
         def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
             threads.setdefault(id(self), set()).add(threading.get_ident())
@@ -145,7 +145,7 @@ def test_a_copy_imagines_in_one_thread_always() -> None:
     assert first != second
 
 
-def test_further_things_that_were_seen_are_encoded_by_every_copy() -> None:
+def test_further_arguments_of_encode_reach_every_copy() -> None:
     class Further(WatchedWorld):
         def encode(
             self, frames: Tensor, states: Tensor | None, extrinsics: Any = None, actions: Any = None
@@ -161,7 +161,7 @@ def replica_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("replica")]
 
 
-def test_threads_end_with_close_and_then_nothing_is_imagined() -> None:
+def test_close_stops_the_threads_and_later_calls_are_refused() -> None:
     before = replica_threads()
     with copies(2)[1] as replicas:
         solve(CEM, replicas)
@@ -173,7 +173,7 @@ def test_threads_end_with_close_and_then_nothing_is_imagined() -> None:
         solve(CEM, replicas)
 
 
-def test_threads_of_copies_that_nobody_has_any_more_end() -> None:
+def test_threads_of_unreferenced_replicas_stop() -> None:
     before = replica_threads()
     solve(CEM, copies(2)[1])
     begun = [thread for thread in replica_threads() if thread not in before]
@@ -183,7 +183,7 @@ def test_threads_of_copies_that_nobody_has_any_more_end() -> None:
         assert not thread.is_alive()
 
 
-def test_an_error_in_a_copy_is_raised_when_no_other_is_at_work() -> None:
+def test_an_error_in_a_copy_is_raised_after_the_others_have_finished() -> None:
     class Broken(WatchedWorld):
         def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
             raise RuntimeError("out of memory on the first device")
@@ -212,7 +212,7 @@ def test_an_error_in_a_copy_reaches_the_caller() -> None:
         solve(CEM, replicas)
 
 
-def test_a_wrong_shape_in_a_copy_is_named() -> None:
+def test_a_wrong_shape_of_a_copy_is_reported() -> None:
     class Short(WatchedWorld):
         def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
             return super().rollout(context, actions)[:, :, :-1]
@@ -221,7 +221,7 @@ def test_a_wrong_shape_in_a_copy_is_named() -> None:
         solve(CEM, Replicas([WatchedWorld(LOW, HIGH), Short(LOW, HIGH)]))
 
 
-def test_models_with_different_bounds_are_no_copies() -> None:
+def test_models_with_different_bounds_are_refused() -> None:
     with pytest.raises(
         PlannerError, match=r"2 world models with the bounds .*-0\.25.*allowed are copies of one"
     ):

@@ -86,7 +86,7 @@ def test_the_default_is_four_ten_and_four_actions() -> None:
     assert indices(watched.goals) == [0] * 4 + [1] * 10 + [2] * 6
 
 
-def test_current_and_finished_say_where_it_is() -> None:
+def test_current_and_finished_report_the_progress() -> None:
     planner = SubGoals(cem(samples=8), steps=(1, 2))
     seen = [(planner.current, planner.finished)]
     for _ in range(4):
@@ -123,7 +123,7 @@ def test_reset_goes_back_to_the_first_goal() -> None:
     assert indices(watched.goals) == [0, 1, 2, 0, 1]
 
 
-def test_a_goal_that_is_reached_early_makes_way() -> None:
+def test_reaching_a_goal_early_switches_to_the_next() -> None:
     # The point is at the first corner after two actions, and at the second after five more.
     planner = SubGoals(cem(), steps=(10, 20, 10), reached_energy=0.01)
     visited, pursued = walk(planner, 9)
@@ -142,12 +142,12 @@ def test_the_last_goal_once_reached_stays_finished() -> None:
     assert planner.finished
 
 
-def test_a_goal_that_is_never_reached_is_left_when_its_steps_are_over() -> None:
+def test_a_goal_that_is_never_reached_is_left_after_its_steps() -> None:
     planner = SubGoals(cem(samples=8), steps=(1, 2, 1), reached_energy=-1.0)
     assert walk(planner, 4)[1] == [0, 1, 1, 2]
 
 
-def test_a_plan_that_failed_takes_no_step() -> None:
+def test_a_failed_plan_does_not_count_as_a_step() -> None:
     planner = SubGoals(cem(samples=8), steps=(1, 2, 1))
     walk(planner, 1)
     with pytest.raises(PlannerError, match="All 8 samples"):
@@ -155,7 +155,7 @@ def test_a_plan_that_failed_takes_no_step() -> None:
     assert walk(planner, 3)[1] == [1, 1, 2]
 
 
-def test_all_problems_go_on_together_and_are_what_they_are_alone() -> None:
+def test_problems_of_a_batch_switch_together_and_equal_single_ones() -> None:
     starts = torch.tensor([[0.0, 0.0], [0.3, 0.1]])
     goals = [goal.expand(2, -1, -1) for goal in GOALS]
     together, alone = SubGoals(cem(), (1, 1, 1)), SubGoals(cem(), (1, 1, 1))
@@ -196,7 +196,7 @@ def test_steps_that_are_not_allowed_are_refused(steps: Any, message: str) -> Non
         SubGoals(cem(), steps)
 
 
-def test_an_energy_that_is_no_number_is_refused() -> None:
+def test_an_energy_that_is_not_a_number_is_refused() -> None:
     with pytest.raises(PlannerError, match="reached_energy is nan; allowed is None or a finite number"):
         SubGoals(cem(), reached_energy=math.nan)
 
@@ -214,7 +214,7 @@ def test_an_energy_that_is_no_number_is_refused() -> None:
         ([g[0] for g in GOALS], r"goals of shapes \[\(3, 2\).*allowed is \[B, N, D\]"),
     ],
 )
-def test_goals_that_do_not_belong_together_are_refused(goals: Any, message: str) -> None:
+def test_invalid_goals_are_refused(goals: Any, message: str) -> None:
     with pytest.raises(PlannerError, match=message):
         SubGoals(cem()).plan(torch.zeros(1, 2), goals, generators=make_generators([0]))
 

@@ -48,7 +48,7 @@ def only(findings: Sequence[Finding]) -> Finding:
 
 @pytest.mark.parametrize("rotation", [name for name in ROTATIONS if name != "none"])
 @pytest.mark.parametrize("actions", ["delta", "derived", "target"])
-def test_nothing_is_found_where_all_is_right(rotation: str, actions: Any) -> None:
+def test_correct_data_has_no_findings(rotation: str, actions: Any) -> None:
     numbers = ROTATIONS[rotation]
     convention = Convention(
         rotation=rotation,
@@ -59,7 +59,7 @@ def test_nothing_is_found_where_all_is_right(rotation: str, actions: Any) -> Non
     assert check_numbers(arm_episodes(convention), convention) == []
 
 
-def test_nothing_is_found_in_other_units_that_are_declared() -> None:
+def test_other_declared_units_have_no_findings() -> None:
     convention = Convention(
         position_unit="mm", angle_unit="deg", gripper_open=0.08, gripper_closed=0.0, actions="delta"
     )
@@ -72,7 +72,7 @@ def test_positions_in_millimetres() -> None:
     assert "set position_unit=mm" in found.message
 
 
-def test_positions_in_metres_that_are_said_to_be_millimetres() -> None:
+def test_positions_in_metres_declared_as_millimetres() -> None:
     found = only(check_numbers(arm_episodes(Convention()), Convention(position_unit="mm")))
     assert (found.check, found.severity) == ("position unit", "warning")
     assert "set position_unit=m" in found.message
@@ -88,12 +88,12 @@ def test_angles_in_degrees(rotation: str, place: str) -> None:
     assert f"state {place} reads" in found.message
 
 
-def test_radians_that_are_said_to_be_degrees() -> None:
+def test_radians_declared_as_degrees() -> None:
     findings = check_numbers(arm_episodes(Convention()), Convention(angle_unit="deg"))
     assert [f.check for f in findings if "set angle_unit=rad" in f.message] == ["angle unit"]
 
 
-def test_a_wrist_that_goes_on_turning_is_not_in_degrees() -> None:
+def test_a_continuously_turning_wrist_is_not_taken_for_degrees() -> None:
     def wind_up(states: np.ndarray) -> np.ndarray:
         states[:, 5] = np.linspace(0, 20, len(states))  # 1.7 rad/s
         return states
@@ -102,7 +102,7 @@ def test_a_wrist_that_goes_on_turning_is_not_in_degrees() -> None:
 
 
 @pytest.mark.parametrize("kinds", [("quat_wxyz", "quat_xyzw"), ("quat_xyzw", "quat_wxyz")])
-def test_quaternions_in_the_wrong_order_are_told_by_the_actions(kinds: tuple[str, str]) -> None:
+def test_a_wrong_quaternion_order_is_detected_from_actions(kinds: tuple[str, str]) -> None:
     written, declared = kinds
     episodes = arm_episodes(quaternion(written, "delta"))
     found = only([f for f in check_numbers(episodes, quaternion(declared, "delta")) if f.severity == "error"])
@@ -112,7 +112,7 @@ def test_quaternions_in_the_wrong_order_are_told_by_the_actions(kinds: tuple[str
 
 
 @pytest.mark.parametrize("kinds", [("quat_wxyz", "quat_xyzw"), ("quat_xyzw", "quat_wxyz")])
-def test_quaternions_in_the_wrong_order_are_told_by_their_signs(kinds: tuple[str, str]) -> None:
+def test_a_wrong_quaternion_order_is_detected_from_signs(kinds: tuple[str, str]) -> None:
     """Without actions that turn: a writer that keeps w from being negative, and a gripper that points down."""
     written, declared = kinds
     episodes = spoil(arm_episodes(quaternion(written)), lambda actions: actions[:, :3], "actions")
@@ -122,7 +122,7 @@ def test_quaternions_in_the_wrong_order_are_told_by_their_signs(kinds: tuple[str
     assert check_numbers(episodes, quaternion(written)) == []
 
 
-def test_nothing_tells_the_order_of_quaternions_whose_signs_never_jump() -> None:
+def test_the_quaternion_order_is_unknown_without_sign_jumps() -> None:
     def continuous(states: np.ndarray) -> np.ndarray:
         for row in range(1, len(states)):
             if states[row, 3:7] @ states[row - 1, 3:7] < 0:
@@ -133,7 +133,7 @@ def test_nothing_tells_the_order_of_quaternions_whose_signs_never_jump() -> None
     assert check_numbers(spoil(episodes, continuous), quaternion("quat_xyzw")) == []
 
 
-def test_four_numbers_that_are_no_quaternion() -> None:
+def test_four_numbers_that_are_not_a_quaternion() -> None:
     convention = replace(quaternion("quat_xyzw"), rotation_at=(1, 2, 3, 4))
     findings = check_numbers(arm_episodes(quaternion("quat_xyzw")), convention)
     lengths = [f for f in findings if f.check == "quaternion"]
@@ -154,7 +154,7 @@ def test_a_gripper_in_metres() -> None:
     assert "set gripper_open=0.08 gripper_closed=0" in found.message
 
 
-def test_a_gripper_whose_open_is_closed() -> None:
+def test_an_inverted_gripper() -> None:
     swapped = spoil(arm_episodes(DELTA), scaled([6], -1, 1))
     found = only(check_numbers(swapped, DELTA))
     assert (found.check, found.severity) == ("gripper direction", "error")
@@ -175,7 +175,7 @@ def test_actions_one_row_off(shift: int, words: str, convention: Convention) -> 
 
 
 @pytest.mark.parametrize("convention", [Convention(actions="given"), PLAIN])
-def test_actions_that_explain_nothing(convention: Convention) -> None:
+def test_actions_unrelated_to_the_motion(convention: Convention) -> None:
     rng = np.random.default_rng(0)
     noise = spoil(arm_episodes(DELTA), lambda actions: rng.normal(size=actions.shape), "actions")
     found = only(check_numbers(noise, convention))
@@ -267,7 +267,7 @@ def test_a_camera_that_is_stuck(first: int, count: int, severity: str) -> None:
     assert "camera bad" in found.message
 
 
-def test_a_camera_may_show_the_same_while_nothing_moves() -> None:
+def test_identical_frames_are_allowed_while_nothing_moves() -> None:
     frames = noise(100)
     frames[20:40] = frames[20]
     episode = with_frames(100, main=frames)
@@ -291,7 +291,7 @@ def test_fewer_frames_than_rows() -> None:
     assert "main.mp4 ends before row" in found.message
 
 
-def test_the_worst_comes_first() -> None:
+def test_findings_are_sorted_by_severity() -> None:
     episodes = spoil(arm_episodes(DELTA), scaled(slice(0, 3), 1000))
     episodes[0] = replace(episodes[0], states=episodes[0].states * math.nan)
     severities = [f.severity for f in check_numbers(episodes, replace(DELTA, actions="derived"))]

@@ -30,13 +30,13 @@ def checked(parts: list[Trajectory], **words: Any) -> list[Finding]:
 
 
 @pytest.mark.parametrize("actions", ["target", "derived", "derived_target"])
-def test_nothing_is_found_where_all_is_right(actions: str) -> None:
+def test_correct_data_has_no_findings(actions: str) -> None:
     assert checked(episodes(), actions=actions) == []
     assert checked(episodes("delta"), actions="delta") == []
 
 
 @pytest.mark.parametrize(("said", "are"), [("delta", "target"), ("target", "delta")])
-def test_targets_are_told_from_changes(said: str, are: str) -> None:
+def test_targets_and_changes_are_distinguished(said: str, are: str) -> None:
     found = {finding.check: finding for finding in checked(episodes(are), actions=said)}
     assert found["joint actions"].severity == "error"
     assert f"set actions={are}" in found["joint actions"].message
@@ -45,14 +45,14 @@ def test_targets_are_told_from_changes(said: str, are: str) -> None:
     assert f"set actions={are}" in given.message
 
 
-def test_degrees_that_are_said_to_be_radians() -> None:
+def test_degrees_declared_as_radians() -> None:
     found = checked(episodes(), joint_units="rad")
     assert {finding.check for finding in found} == {"joint unit"}
     assert {finding.severity for finding in found} == {"error"}
     assert "set joint_units=deg" in found[0].message
 
 
-def test_radians_that_are_said_to_be_degrees() -> None:
+def test_radians_declared_as_degrees() -> None:
     parts = [
         replace(part, states=np.radians(part.states), actions=np.radians(part.actions)) for part in episodes()
     ]
@@ -61,13 +61,13 @@ def test_radians_that_are_said_to_be_degrees() -> None:
     assert "set joint_units=rad" in finding.message
 
 
-def test_without_a_unit_it_says_what_the_numbers_look_like() -> None:
+def test_without_a_unit_the_likely_one_is_suggested() -> None:
     [finding] = checked(episodes(), joint_units=())
     assert finding.severity == "note"
     assert "no unit of the joints is declared" in finding.message
 
 
-def test_a_jump_is_named_with_its_joint_and_place() -> None:
+def test_a_jump_is_reported_with_its_joint_and_row() -> None:
     parts = episodes()
     for values in (parts[3].states, parts[3].actions):
         values[6:, 4] += 60

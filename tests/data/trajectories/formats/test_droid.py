@@ -35,7 +35,7 @@ def edit_metadata(folder: Path, **changes: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
-def test_a_recording_says_what_it_is(root: Path) -> None:
+def test_a_recording_describes_itself(root: Path) -> None:
     dataset = DROIDDataset(root)
     assert dataset.convention == Convention()
     assert dataset.state_names == ("x", "y", "z", "roll", "pitch", "yaw", "closure")
@@ -71,7 +71,7 @@ def test_a_list_of_a_spreadsheet(encoding: str, header: str, root: Path) -> None
     assert np.array_equal(dataset.episode(0).states, contents(KIND)[2].states)
 
 
-def test_a_list_with_another_header_says_what_is_missing(root: Path) -> None:
+def test_a_list_with_another_header_is_refused_with_the_missing_column(root: Path) -> None:
     (root / "list.csv").write_text(f"folder\n{folders(root)[0]}\n")
     with pytest.raises(
         DataError, match="no column 'path' in its first line; it has: folder. Its first line names no"
@@ -85,7 +85,7 @@ def test_links_to_folders_above_are_followed_once(root: Path) -> None:
     assert DROIDDataset(root).num_episodes == 3
 
 
-def test_a_folder_that_is_gone_is_one_bad_episode(root: Path) -> None:
+def test_a_missing_folder_is_one_bad_episode(root: Path) -> None:
     (root / "list.csv").write_text(f"{folders(root)[0]}\n{root / 'nowhere'}\n")
     dataset = DROIDDataset(root / "list.csv")
     assert len(dataset.episode(0)) == 5
@@ -103,7 +103,7 @@ def test_early_metadata_names_cameras_by_number(root: Path) -> None:
         DROIDDataset(root, cameras=("ext1",)).episode(1)
 
 
-def test_without_actions_the_next_poses_are_taken(root: Path) -> None:
+def test_without_actions_the_next_poses_are_used(root: Path) -> None:
     for folder in folders(root):
         with h5py.File(folder / "trajectory.h5", "r+") as file:
             del file["action"]
@@ -112,7 +112,7 @@ def test_without_actions_the_next_poses_are_taken(root: Path) -> None:
     assert episode.last_action is None
 
 
-def test_a_video_may_go_on_after_the_last_row(root: Path) -> None:
+def test_a_video_may_be_longer_than_the_rows(root: Path) -> None:
     folder = folders(root)[1]
     video = next(folder.glob("recordings/MP4/*0345678.mp4"))
     frames = contents(KIND)[0].frames["left"]
@@ -120,7 +120,7 @@ def test_a_video_may_go_on_after_the_last_row(root: Path) -> None:
     assert read_codes(DROIDDataset(root).episode(1).frames()) == [code(0, row, 0) for row in range(7)]
 
 
-def test_what_is_missing_is_named(root: Path) -> None:
+def test_missing_data_is_reported(root: Path) -> None:
     first, second, third = folders(root)
     next(first.glob("metadata_*.json")).unlink()
     next(second.glob("recordings/MP4/*0345678.mp4")).unlink()

@@ -105,7 +105,7 @@ def test_links_inside_the_file_are_followed(path: Path) -> None:
     assert not [name for name in names if name.startswith("loop/")]
 
 
-def test_cameras_that_are_links_elsewhere_are_named(path: Path, secret: Path) -> None:
+def test_cameras_that_link_to_other_files_are_reported(path: Path, secret: Path) -> None:
     with h5py.File(path, "r+") as file:
         for demo in file["data"].values():
             demo["obs/side_image"] = h5py.ExternalLink(str(secret), "numbers")
@@ -116,7 +116,7 @@ def test_cameras_that_are_links_elsewhere_are_named(path: Path, secret: Path) ->
 
 @pytest.mark.parametrize("name", [POSITION, "actions", "obs/agentview_image", "states"])
 @pytest.mark.parametrize("filters", [{}, {"compression": "gzip"}])
-def test_shapes_that_are_declared_and_not_stored_are_refused(
+def test_huge_declared_shapes_without_data_are_refused(
     path: Path, name: str, filters: dict[str, str]
 ) -> None:
     shape = {"obs/agentview_image": (7, 30000, 30000, 3), "states": (7, 10**9)}.get(name, (10**10, 3))
@@ -142,7 +142,7 @@ def test_one_array_of_zeros_that_was_never_written_is_read(path: Path) -> None:
 
 
 @pytest.mark.parametrize("frequency", ["fast", -5, float("nan"), 1e30, [20], True])
-def test_a_rate_that_is_none_is_refused(path: Path, frequency: Any) -> None:
+def test_an_invalid_rate_is_refused(path: Path, frequency: Any) -> None:
     with h5py.File(path, "r+") as file:
         arguments = {"env_name": "Lift", "env_kwargs": {"control_freq": frequency}}
         file["data"].attrs["env_args"] = json.dumps(arguments)
@@ -157,7 +157,7 @@ def test_the_description_of_the_simulator_may_be_anything(path: Path) -> None:
         assert RobomimicDataset(path).about["environment"] == ""
 
 
-def test_a_camera_whose_name_leads_out_of_a_folder_is_refused(path: Path) -> None:
+def test_a_camera_name_that_leaves_the_folder_is_refused(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         for demo in file["data"].values():
             images = demo["obs/agentview_image"][:]
@@ -175,7 +175,7 @@ def droid_with(folder: Path, **words: Any) -> Path:
     return root
 
 
-def test_videos_of_droid_are_in_the_folder_or_nowhere(tmp_path: Path) -> None:
+def test_droid_videos_outside_of_the_folder_are_refused(tmp_path: Path) -> None:
     dataset = DROIDDataset(droid_with(tmp_path, left_mp4_path="../../../../etc/passwd"))
     assert "left" not in dataset.cameras
     assert dataset.about["left_out"]["left"] == "camera: passwd is missing"
@@ -193,13 +193,13 @@ def test_videos_of_droid_are_in_the_folder_or_nowhere(tmp_path: Path) -> None:
         ("current_task", "\ud800"),
     ],
 )
-def test_words_of_droid_are_texts(tmp_path: Path, word: str, value: Any) -> None:
+def test_droid_metadata_of_wrong_types_is_refused(tmp_path: Path, word: str, value: Any) -> None:
     with pytest.raises(DataError, match=rf"metadata_.*\.json: {word} is "):
         DROIDDataset(droid_with(tmp_path, **{word: value}))
 
 
 @pytest.mark.parametrize("name", ["robomimic", "droid"])
-def test_damaged_files_are_read_right_or_refused(tmp_path: Path, name: str) -> None:
+def test_damaged_files_are_read_correctly_or_refused(tmp_path: Path, name: str) -> None:
     kind = BY_NAME[name]
     root = kind.make(tmp_path / "set", contents(kind))
     file = root if root.is_file() else sorted(root.rglob("*.h5"))[0]

@@ -34,7 +34,7 @@ STARTS = [
 KEY = "observation.images.main"
 
 
-def test_episodes_come_back_as_they_were_recorded(dataset_root: Path) -> None:
+def test_episodes_are_read_as_they_were_recorded(dataset_root: Path) -> None:
     dataset = LeRobotDataset(dataset_root)
     assert (dataset.num_episodes, dataset.num_frames, dataset.fps) == (5, sum(LENGTHS), 5.0)
     assert dataset.state_names == ("x", "y", "closure")
@@ -89,7 +89,7 @@ def test_the_layout_is_v3(dataset_root: Path) -> None:
     assert pq.ParquetFile(dataset_root / files[0]).num_row_groups == len(SHARD_LENGTHS[0])
 
 
-def test_meta_says_where_each_episode_lies(dataset_root: Path) -> None:
+def test_metadata_locates_each_episode(dataset_root: Path) -> None:
     rows = pq.read_table(dataset_root / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
     ends = np.cumsum(LENGTHS)
     for row, (shard, start), length, end in zip(rows, STARTS, LENGTHS, ends.tolist(), strict=True):
@@ -224,7 +224,7 @@ def test_a_failing_recorder_leaves_no_half_shard(tmp_path: Path) -> None:
         writer.finalize()
 
 
-def test_going_on_with_other_settings_is_refused(tmp_path: Path) -> None:
+def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     record_shard(make_writer(tmp_path / "set"), 0)
     with pytest.raises(DataError, match=r"other settings \(fps: 5 there, 10 here\)"):
         make_writer(tmp_path / "set", fps=10).finished_shards()
@@ -368,7 +368,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_datasets_are_named_by_place(dataset_root: Path, tmp_path: Path, damage: str) -> None:
+def test_damaged_datasets_are_reported_with_the_location(
+    dataset_root: Path, tmp_path: Path, damage: str
+) -> None:
     root = tmp_path / "copy"
     shutil.copytree(dataset_root, root)
     harm, expected = DAMAGES[damage]
@@ -388,7 +390,7 @@ def test_a_video_with_too_few_frames_is_named(dataset_root: Path, tmp_path: Path
         dataset.episode(4).frames([0])
 
 
-def test_what_is_not_there_is_named(dataset_root: Path, tmp_path: Path) -> None:
+def test_missing_episodes_cameras_and_frames_are_reported(dataset_root: Path, tmp_path: Path) -> None:
     dataset = LeRobotDataset(dataset_root)
     with pytest.raises(DataError, match="no episode 5: it has 5"):
         dataset.episode(5)

@@ -69,7 +69,7 @@ TEXT = {"dtype": "string", "shape": [1], "names": None}
 
 
 @pytest.mark.parametrize("declared", [True, False])
-def test_texts_of_rows_arrive(root: Path, declared: bool) -> None:
+def test_texts_of_rows_are_read(root: Path, declared: bool) -> None:
     add_column(root, "language_instruction", texts, TEXT if declared else None)
     add_column(root, "note", lambda length: [None, *["x"] * (length - 1)], TEXT if declared else None)
     new, _ = convert(root)
@@ -116,18 +116,18 @@ def test_the_task_is_each_rows_own(root: Path) -> None:
     assert new.meta.info["total_tasks"] == 2
 
 
-def test_one_task_is_that_of_the_rows_not_of_the_list(root: Path) -> None:
+def test_the_task_of_the_rows_takes_precedence_over_the_list(root: Path) -> None:
     set_tasks(root, {5: "the rows say"}, lambda length: [5] * length)
     episode = LeRobotDataset(root).episode(1)
     assert (episode.task, episode.row_tasks) == ("the rows say", ())
 
 
-def test_without_a_list_of_tasks_that_of_episodes_says(root: Path) -> None:
+def test_without_a_task_list_the_episode_list_gives_the_task(root: Path) -> None:
     (root / "meta/tasks.jsonl").unlink()
     assert [LeRobotDataset(root).episode(i).task for i in (0, 1)] == ["task 0", "task 1"]
 
 
-def test_a_task_without_a_text_is_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_task_without_a_text_is_reported(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     set_tasks(root, {3: "place"}, halves)
     episode = LeRobotDataset(root).episode(0)
     assert episode.row_tasks == ("", "", "place", "place")
@@ -195,7 +195,7 @@ ONE_CHANNEL = {"dtype": "image", "shape": [64, 64, 1], "names": ["height", "widt
         ("observation.images.cam_d", {}, deep),  # neither said nor named: it is in the pictures
     ],
 )
-def test_depth_is_no_camera_unless_asked_for(
+def test_depth_is_a_camera_only_on_request(
     root: Path, name: str, info: dict[str, Any], values: Callable[[int], list[Any]], tmp_path: Path
 ) -> None:
     add_column(root, name, values, ONE_CHANNEL | info)
@@ -216,7 +216,7 @@ def test_depth_is_no_camera_unless_asked_for(
         assert np.array_equal(frame, np.repeat((depth_mm(1) >> 8)[None], 3, axis=0))
 
 
-def test_what_is_declared_as_no_depth_is_a_camera_whatever_its_name(root: Path) -> None:
+def test_a_camera_declared_as_not_depth_is_used_whatever_its_name(root: Path) -> None:
     name = "observation.images.depth_coloured"
     add_column(root, name, colour, {**ONE_CHANNEL, "shape": [64, 64, 3], "info": {"is_depth_map": False}})
     dataset = LeRobotDataset(root)
@@ -224,7 +224,7 @@ def test_what_is_declared_as_no_depth_is_a_camera_whatever_its_name(root: Path) 
     assert read_codes(dataset.episode(1).frames(camera="depth_coloured")) == list(range(6))
 
 
-def test_a_depth_video_is_no_camera(root: Path) -> None:
+def test_a_depth_video_is_not_a_camera(root: Path) -> None:
     info = json.loads((root / "meta/info.json").read_text())
     info["features"]["observation.images.front"]["info"] = {"video.is_depth_map": True}
     (root / "meta/info.json").write_text(json.dumps(info))
@@ -242,7 +242,7 @@ def test_cameras_that_give_no_clips_are_named(root: Path, caplog: pytest.LogCapt
     assert "observation.images.top: its images are in the data files: convert" in caplog.text
 
 
-def test_a_clip_of_several_tasks_is_called_by_all(root: Path) -> None:
+def test_a_clip_of_several_tasks_has_all_of_them(root: Path) -> None:
     lines = [
         json.dumps({"episode_index": i, "tasks": ["a", "b"][i:], "length": n}) for i, n in enumerate(LENGTHS)
     ]
@@ -250,7 +250,7 @@ def test_a_clip_of_several_tasks_is_called_by_all(root: Path) -> None:
     assert {segment.label for segment in find_videos(str(root)).segments} == {"a / b", "b"}
 
 
-def test_an_image_of_damaged_or_endless_size_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_of_damaged_or_huge_size_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_column(root, "observation.images.top", colour, ONE_CHANNEL | {"shape": [64, 64, 3]})
     dataset = LeRobotDataset(root)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64)
@@ -281,16 +281,14 @@ def test_two_features_of_one_name_are_two_cameras(root: Path) -> None:
         ("state", [f"observation.state_{i}" for i in range(4)]),
     ],
 )
-def test_names_are_read_in_every_way_that_writers_nest_them(
-    root: Path, names: Any, expected: list[str]
-) -> None:
+def test_names_are_read_in_every_nesting(root: Path, names: Any, expected: list[str]) -> None:
     info = json.loads((root / "meta/info.json").read_text())
     info["features"]["observation.state"]["names"] = names
     (root / "meta/info.json").write_text(json.dumps(info))
     assert list(LeRobotDataset(root).state_names) == expected
 
 
-def test_what_else_lies_in_a_dataset_does_no_harm(root: Path) -> None:
+def test_unrelated_files_in_a_dataset_are_ignored(root: Path) -> None:
     for name in ("README.md", ".gitattributes", "meta/notes.txt", "data/.DS_Store", "videos/preview.gif"):
         (root / name).write_text("words")
     (root / "meta/episodes_stats.jsonl").unlink()
@@ -329,7 +327,7 @@ def test_columns_of_another_kind_than_declared_are_named(
         dataset.episode(0)
 
 
-def test_single_numbers_may_stand_in_lists(root: Path) -> None:
+def test_single_numbers_may_be_lists_of_one(root: Path) -> None:
     before = LeRobotDataset(root).episode(1)
     for name in ("timestamp", "frame_index", "index", "task_index", "episode_index"):
         for file in root.glob("data/*/*.parquet"):
@@ -358,7 +356,7 @@ def test_single_numbers_may_stand_in_lists(root: Path) -> None:
         ),
     ],
 )
-def test_cells_that_hold_no_image_are_named(
+def test_cells_without_an_image_are_reported(
     root: Path, values: Callable[[int], list[Any]], message: str
 ) -> None:
     add_column(root, "observation.images.top", values, ONE_CHANNEL | {"shape": [64, 64, 3]})
@@ -366,7 +364,7 @@ def test_cells_that_hold_no_image_are_named(
         LeRobotDataset(root).episode(0).frames([1, 2], "top")
 
 
-def test_a_camera_without_a_column_is_named(root: Path) -> None:
+def test_a_camera_without_a_column_is_reported(root: Path) -> None:
     info = json.loads((root / "meta/info.json").read_text())
     info["features"]["observation.images.top"] = ONE_CHANNEL
     (root / "meta/info.json").write_text(json.dumps(info))

@@ -85,7 +85,7 @@ def test_a_list_whose_entries_are_all_damaged_is_refused(new: Path) -> None:
         LeRobotDataset(new)
 
 
-def test_a_damaged_file_of_the_list_costs_its_episodes(new: Path) -> None:
+def test_a_damaged_file_of_the_list_loses_only_its_episodes(new: Path) -> None:
     (new / "meta/episodes/chunk-000/file-001.parquet").write_bytes(b"damaged")
     (new / "meta/episodes/chunk-000/._file-000.parquet").write_bytes(b"of another program")
     dataset = LeRobotDataset(new)
@@ -93,7 +93,7 @@ def test_a_damaged_file_of_the_list_costs_its_episodes(new: Path) -> None:
     assert list(dataset.about["left_out"]) == ["meta/episodes/chunk-000/file-001.parquet"]
 
 
-def test_a_damaged_first_data_file_does_not_cost_the_others(old: Path, tmp_path: Path) -> None:
+def test_a_damaged_first_data_file_does_not_affect_the_others(old: Path, tmp_path: Path) -> None:
     (old / "data/chunk-000/episode_000000.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     done = convert_trajectories(
         ConversionConfig(source=old, destination=tmp_path / "new"), workers=1, max_bad_fraction=0.5
@@ -138,14 +138,14 @@ def test_single_numbers_in_lists_are_single_numbers(old: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("value", ["False", float("nan")])
-def test_success_that_is_no_flag_is_unknown(old: Path, value: object) -> None:
+def test_success_that_is_not_a_flag_is_unknown(old: Path, value: object) -> None:
     declare(old, "next.success", dtype="string" if value == "False" else "float32")
     add_column(old, "next.success", lambda rows: pa.array([value] * rows))
     assert LeRobotDataset(old).episode(0).success is None
 
 
 @pytest.mark.parametrize("value", ["now", [1.0, 2.0], float("nan")])
-def test_a_clock_that_is_none_is_refused(old: Path, value: object) -> None:
+def test_an_invalid_clock_is_refused(old: Path, value: object) -> None:
     add_column(old, "observation.clock_s", lambda rows: pa.array([value] * rows))
     with pytest.raises(DataError, match=r"observation\.clock_s"):
         LeRobotDataset(old).episode(0)
@@ -177,7 +177,7 @@ def test_videos_of_16_bits_are_depth(old: Path, declared: bool) -> None:
     assert "distances are not colours" in dataset.about["left_out"]["observation.images.a"]
 
 
-def test_metadata_may_begin_with_a_byte_order_mark(old: Path) -> None:
+def test_metadata_may_start_with_a_byte_order_mark(old: Path) -> None:
     for name in ("info.json", "episodes.jsonl", "tasks.jsonl"):
         file = old / "meta" / name
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))

@@ -61,7 +61,7 @@ def delete(root: Path, episode: int) -> None:
         ((1, 3), "episodes 0, 2 (2 in all)"),
     ],
 )
-def test_episodes_that_are_not_listed_leave_the_others(
+def test_unlisted_episodes_do_not_affect_the_others(
     root: Path, kept: tuple[int, ...], named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     keep_lines(root, kept)
@@ -76,7 +76,7 @@ def test_episodes_that_are_not_listed_leave_the_others(
 
 
 @pytest.mark.parametrize("file", ["data/*/episode_000001.parquet", "videos/*/*wrist/episode_000001.mp4"])
-def test_episodes_without_their_files_leave_the_others(root: Path, file: str) -> None:
+def test_episodes_with_missing_files_do_not_affect_the_others(root: Path, file: str) -> None:
     """As after a download of some episodes: the list is whole."""
     (path,) = root.glob(file)
     path.unlink()
@@ -113,14 +113,14 @@ def test_no_episode_with_files_is_an_error(root: Path) -> None:
         {"total_frames": float("nan")},
     ],
 )
-def test_stale_totals_are_named_and_the_list_counts(root: Path, totals: dict[str, object]) -> None:
+def test_stale_totals_are_reported_and_the_list_is_used(root: Path, totals: dict[str, object]) -> None:
     info = json.loads((root / "meta/info.json").read_text())
     (root / "meta/info.json").write_text(json.dumps(info | totals))
     dataset = check_holds(root, (0, 1, 2, 3))
     assert list(dataset.about["left_out"]) == ["totals"]
 
 
-def test_an_episode_listed_twice_is_left_out_where_the_lines_differ(root: Path) -> None:
+def test_an_episode_listed_twice_is_left_out_if_the_lines_differ(root: Path) -> None:
     file = root / "meta/episodes.jsonl"
     lines = file.read_text().splitlines()
     file.write_text("\n".join([*lines, lines[2]]))
@@ -131,7 +131,7 @@ def test_an_episode_listed_twice_is_left_out_where_the_lines_differ(root: Path) 
     assert dataset.about["left_out"]["episode 2"] == "listed several times, and differently"
 
 
-def test_a_whole_dataset_has_nothing_left_out(root: Path, dataset_root: Path) -> None:
+def test_a_complete_dataset_has_nothing_left_out(root: Path, dataset_root: Path) -> None:
     assert "left_out" not in check_holds(root, (0, 1, 2, 3)).about
     assert "left_out" not in LeRobotDataset(dataset_root).about
 
@@ -152,7 +152,7 @@ def _drop_file(root: Path) -> None:
         (_drop_file, (3, 4), "episodes 0 to 2 (3 in all)"),
     ],
 )
-def test_v3_too(
+def test_unlisted_episodes_of_v3_do_not_affect_the_others(
     dataset_root: Path, tmp_path: Path, harm: Callable[[Path], None], kept: tuple[int, ...], named: str
 ) -> None:
     root = shutil.copytree(dataset_root, tmp_path / "copy")

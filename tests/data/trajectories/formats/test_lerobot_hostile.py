@@ -81,7 +81,7 @@ INFO: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("version", ["old", "new"])
 @pytest.mark.parametrize("harm", INFO)
-def test_values_of_info_are_refused(harm: str, version: str, request: pytest.FixtureRequest) -> None:
+def test_wrong_values_of_info_are_refused(harm: str, version: str, request: pytest.FixtureRequest) -> None:
     root: Path = request.getfixturevalue(version)
     edit_info(root, **INFO[harm])
     begin = time.monotonic()
@@ -91,7 +91,7 @@ def test_values_of_info_are_refused(harm: str, version: str, request: pytest.Fix
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000, '"x"', "", '{"fps": ' + "9" * 5000 + "}"])
-def test_info_that_is_no_object_is_refused(new: Path, text: str) -> None:
+def test_info_that_is_not_an_object_is_refused(new: Path, text: str) -> None:
     (new / "meta/info.json").write_text(text)
     with pytest.raises(DataError, match="info.json"):
         LeRobotDataset(new)
@@ -141,7 +141,9 @@ def of_one_type(value: object, others: list[Any]) -> list[Any]:
 @pytest.mark.parametrize(
     ("column", "value"), [entry for entry in ENTRIES if not isinstance(entry[1], str | list)]
 )
-def test_a_damaged_entry_costs_its_episode_by_name(new: Path, column: str, value: object) -> None:
+def test_a_damaged_entry_loses_only_its_episode_and_is_reported(
+    new: Path, column: str, value: object
+) -> None:
     values = pq.read_table(new / TABLE)[column].to_pylist()
     edit_table(new, column, of_one_type(value, values[1:]))
     dataset = LeRobotDataset(new)
@@ -165,7 +167,7 @@ def test_a_damaged_entry_costs_its_episode_by_name(new: Path, column: str, value
         "[" * 100_000,
     ],
 )
-def test_lines_of_the_list_of_episodes_are_refused(old: Path, line: str) -> None:
+def test_wrong_lines_of_the_episode_list_are_refused(old: Path, line: str) -> None:
     (old / "meta/episodes.jsonl").write_text(line + "\n")
     with pytest.raises(DataError, match="episodes.jsonl"):
         LeRobotDataset(old)
@@ -235,7 +237,7 @@ def _link_out(root: Path, name: str) -> None:
         f"{VIDEO}/chunk-000/file-000.mp4",
     ],
 )
-def test_links_that_lead_out_are_refused(new: Path, name: str) -> None:
+def test_links_outside_of_the_dataset_are_refused(new: Path, name: str) -> None:
     _link_out(new, name)
     if name == "meta/stats.json":  # it is not read
         assert LeRobotDataset(new).episode(0).frames([0]).shape[0] == 1
@@ -247,7 +249,7 @@ def test_links_that_lead_out_are_refused(new: Path, name: str) -> None:
     assert not list(new.parent.glob("out/**/*.mp4"))
 
 
-def test_a_folder_that_leads_out_is_refused(new: Path) -> None:
+def test_a_linked_folder_outside_of_the_dataset_is_refused(new: Path) -> None:
     shutil.move(new / "videos", new.parent / "elsewhere")
     (new / "videos").symlink_to(new.parent / "elsewhere")
     with pytest.raises(DataError, match="lies outside of the dataset"):
@@ -284,7 +286,7 @@ def test_a_file_much_larger_in_memory_than_on_disk_is_refused(old: Path) -> None
         LeRobotDataset(old).episode(0)
 
 
-def test_numbers_that_are_words_in_the_file_are_refused(old: Path) -> None:
+def test_strings_in_place_of_numbers_are_refused(old: Path) -> None:
     for file in old.glob("data/*/*.parquet"):
         table = pq.read_table(file)
         place = table.schema.get_field_index("action")

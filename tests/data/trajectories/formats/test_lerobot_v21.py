@@ -29,7 +29,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_v21(tmp_path_factory.mktemp("v21") / "set", LENGTHS, picture=True)
 
 
-def test_every_number_comes_in_its_own_type(root: Path) -> None:
+def test_every_number_keeps_its_dtype(root: Path) -> None:
     dataset = LeRobotDataset(root)
     assert (dataset.num_episodes, dataset.fps, dataset.convention) == (3, FPS, PLAIN)
     assert dataset.state_names == tuple(STATE_NAMES)
@@ -132,7 +132,7 @@ ONE_BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("damage", ONE_BAD)
-def test_one_bad_episode_leaves_the_others(damage: str, root: Path, tmp_path: Path) -> None:
+def test_one_bad_episode_does_not_affect_the_others(damage: str, root: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(root, tmp_path / "copy")
     harm, message = ONE_BAD[damage]
     harm(copy)
@@ -151,7 +151,7 @@ def test_a_video_shorter_than_its_rows_is_named(root: Path, tmp_path: Path) -> N
         LeRobotDataset(copy).episode(1).frames([0], "wrist")
 
 
-def test_what_is_wrong_with_the_whole_is_said_at_once(root: Path, tmp_path: Path) -> None:
+def test_errors_of_the_complete_dataset_are_reported_at_once(root: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(root, tmp_path / "copy")
     with pytest.raises(DataError, match="no episode 3: it has 3, counted from 0"):
         LeRobotDataset(copy).episode(3)

@@ -54,7 +54,7 @@ def write(path: Path, compression: int = zipfile.ZIP_STORED, **entries: bytes) -
 
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_bomb_is_not_unpacked(tmp_path: Path, compression: int) -> None:
+def test_a_decompression_bomb_is_not_unpacked(tmp_path: Path, compression: int) -> None:
     zeros = header("(6, 50000000)") + bytes(6 * 50_000_000 * 8 // 12)
     path = write(tmp_path / "a.npz", compression, observations=zeros)
     assert path.stat().st_size < 300_000
@@ -65,7 +65,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, compression: int) -> None:
         OGBenchDataset(path)
 
 
-def test_a_directory_that_lies_about_sizes_is_not_believed(tmp_path: Path) -> None:
+def test_wrong_sizes_in_the_zip_directory_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.npz", zipfile.ZIP_DEFLATED, observations=header("(6, 100000000)"))
     data = path.read_bytes()
     at = data.index(b"PK\x01\x02")  # the directory's first entry
@@ -96,7 +96,7 @@ def test_a_directory_that_lies_about_sizes_is_not_believed(tmp_path: Path) -> No
         (b"", "cannot be read as npz"),
     ],
 )
-def test_headers_are_not_believed(tmp_path: Path, content: bytes, message: str) -> None:
+def test_wrong_array_headers_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
     path = write(tmp_path / "a.npz", observations=content)
     with memory_of_at_most(2**29), pytest.raises(DataError, match=message) as caught:
         OGBenchDataset(path)
@@ -104,12 +104,12 @@ def test_headers_are_not_believed(tmp_path: Path, content: bytes, message: str) 
 
 
 @pytest.mark.parametrize("name", ["actions", "terminals"])
-def test_words_are_no_numbers(tmp_path: Path, name: str) -> None:
+def test_string_arrays_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=f"{name} holds <U4"):
         OGBenchDataset(write(tmp_path / "a.npz", **{name: npy(np.array(["word"] * 6))}))  # type: ignore[arg-type]
 
 
-def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+def test_unread_data_is_reported(tmp_path: Path) -> None:
     more = {"names": npy(np.array(["a"] * 6)), "cloud": npy(np.zeros((6, 3, 3))), "../../x": npy(np.zeros(3))}
     left_out = OGBenchDataset(write(tmp_path / "a.npz", **more)).about["left_out"]  # type: ignore[arg-type]
     assert sorted(left_out) == ["../../x", "cloud", "names"]
@@ -130,7 +130,7 @@ IMAGES = np.random.default_rng(1).integers(0, 256, (ROWS, 16, 16, 3), np.uint8)
         (lambda rgb: rgb[..., :1], np.repeat(IMAGES[..., :1], 3, -1)),
     ],
 )
-def test_images_are_read_however_they_lie(
+def test_images_are_read_in_every_array_layout(
     tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], expected: np.ndarray
 ) -> None:
     path = tmp_path / "a.npz"
@@ -139,14 +139,14 @@ def test_images_are_read_however_they_lie(
     assert torch.equal(frames, torch.from_numpy(expected[[4, 1]]).permute(0, 3, 1, 2))
 
 
-def test_images_that_are_none_are_no_state(tmp_path: Path) -> None:
+def test_invalid_images_are_not_read_as_a_state(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", **arrays(observations=np.zeros((ROWS, 16, 16, 5)), qpos=np.zeros((ROWS, 2))))  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"neither vectors nor images .* no axis of 1, 3 or 4 channels"):
         OGBenchDataset(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_damaged_files_are_read_right_or_refused(tmp_path: Path, compressed: bool) -> None:
+def test_damaged_files_are_read_correctly_or_refused(tmp_path: Path, compressed: bool) -> None:
     path = tmp_path / "a.npz"
     (np.savez_compressed if compressed else np.savez)(path, **arrays())  # type: ignore[arg-type]
     data, rng = path.read_bytes(), np.random.default_rng(3)

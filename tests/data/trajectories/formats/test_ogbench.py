@@ -61,7 +61,7 @@ def test_images_without_a_state_are_refused(tmp_path: Path) -> None:
         OGBenchDataset(path)
 
 
-def test_of_stacked_frames_the_newest_is_shown(tmp_path: Path) -> None:
+def test_the_newest_of_stacked_frames_is_used(tmp_path: Path) -> None:
     content = contents(KIND)[0]
     frames = content.frames["main"]
     stacked = np.concatenate([np.roll(frames, 1, axis=0), frames], axis=-1)
@@ -102,7 +102,7 @@ def test_arrays_are_mapped_where_they_can_be(tmp_path: Path) -> None:
     assert (file.shape("columns"), file.dtype("rows")) == ((3, 4), np.dtype(np.int64))
 
 
-def test_terminals_that_are_no_numbers_end_no_episode(tmp_path: Path) -> None:
+def test_terminals_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     rows = len(arrays()["terminals"])
     with pytest.raises(DataError, match="terminals are not all finite"):
         OGBenchDataset(saved(tmp_path, terminals=np.full(rows, np.nan)))

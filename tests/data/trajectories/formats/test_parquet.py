@@ -26,7 +26,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_columns_come_as_they_were_written(file: Path) -> None:
+def test_columns_survive_a_round_trip(file: Path) -> None:
     table = read_columns(file, ["text", "number", "words"])
     assert table.column_names == ["text", "number", "words"]
     assert table["text"].to_pylist() == ["é", "b"] * 25 and table["number"].to_pylist() == list(range(50))
@@ -52,7 +52,7 @@ def test_damaged_files_are_refused_or_read(file: Path, seed: int) -> None:
     assert refused > 10
 
 
-def test_texts_that_are_no_utf8_are_refused(file: Path) -> None:
+def test_texts_that_are_not_utf8_are_refused(file: Path) -> None:
     content = file.read_bytes()
     assert "é".encode() in content
     file.write_bytes(content.replace("é".encode(), b"\xe1\xe1"))
@@ -60,7 +60,7 @@ def test_texts_that_are_no_utf8_are_refused(file: Path) -> None:
         read_columns(file, ["text"])
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     for read in (read_columns, read_schema):
         with pytest.raises(DataError, match="is missing"):
             read(tmp_path / "nothing.parquet")

@@ -67,7 +67,7 @@ def test_the_real_files_actions_are_commands_that_states_follow(bridge: Path) ->
     assert reached[commanded[:, 6] > 0.99].mean() > 0.9
 
 
-def test_what_a_name_says_can_be_overruled(tmp_path: Path) -> None:
+def test_the_convention_of_a_known_name_can_be_overridden(tmp_path: Path) -> None:
     path = KIND.make(tmp_path / "set", contents(KIND))
     known = RLDSDataset(path)
     assert (known.fps, known.convention.gripper_open) == (5.0, 1.0)
@@ -81,7 +81,7 @@ def test_what_a_name_says_can_be_overruled(tmp_path: Path) -> None:
         RLDSDataset(path, fps=0)
 
 
-def test_an_unknown_name_is_taken_plainly(tmp_path: Path) -> None:
+def test_an_unknown_name_has_the_default_convention(tmp_path: Path) -> None:
     path = KIND.make(tmp_path / "set", contents(KIND))
     (path / "dataset_info.json").unlink()
     for file in path.glob("*.tfrecord*"):
@@ -91,7 +91,7 @@ def test_an_unknown_name_is_taken_plainly(tmp_path: Path) -> None:
     assert "assumed" in dataset.about["frame rate from"]
 
 
-def test_states_and_actions_can_be_put_together(tmp_path: Path) -> None:
+def test_states_and_actions_can_be_concatenated_from_features(tmp_path: Path) -> None:
     path = KIND.make(tmp_path / "set", contents(KIND))
     dataset = RLDSDataset(path, state=["observation/state", "reward"], action=("action", "is_last"))
     assert dataset.state_names[-1] == "reward" and len(dataset.state_names) == 8
@@ -122,7 +122,7 @@ def test_success_and_columns(tmp_path: Path) -> None:
     assert np.array_equal(episode.last_action, contents(KIND)[0].actions[-1])
 
 
-def test_a_broken_shard_costs_only_itself(tmp_path: Path) -> None:
+def test_a_broken_shard_loses_only_its_own_episodes(tmp_path: Path) -> None:
     path = KIND.make(tmp_path / "set", contents(KIND))
     first = path / "bridge_dataset-train.tfrecord-00000-of-00002"
     first.write_bytes(first.read_bytes()[:100])
@@ -157,7 +157,7 @@ def test_images_of_different_sizes_are_named(tmp_path: Path) -> None:
         dataset.episode(0).frames()
 
 
-def test_depth_is_no_camera_unless_asked_for(tmp_path: Path) -> None:
+def test_depth_is_a_camera_only_on_request(tmp_path: Path) -> None:
     content = contents(KIND)[1]
     depth = [png(frame) for frame in content.frames["image_0"]]
     data = rlds_example(content, 0, **{"steps/observation/depth_0": depth})
@@ -166,7 +166,7 @@ def test_depth_is_no_camera_unless_asked_for(tmp_path: Path) -> None:
     assert torch.equal(chosen.frames(), one_record(tmp_path, data).episode(0).frames())
 
 
-def test_a_camera_is_left_out_only_where_it_never_shows_anything(tmp_path: Path) -> None:
+def test_only_cameras_without_any_image_are_left_out(tmp_path: Path) -> None:
     black = np.zeros((64, 64, 3), np.uint8)
     episodes = contents(KIND)
     for episode in episodes:

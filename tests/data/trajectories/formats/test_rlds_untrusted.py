@@ -35,7 +35,7 @@ def deep_png(frame: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_depth_in_sixteen_bits_is_no_camera(tmp_path: Path) -> None:
+def test_sixteen_bit_depth_is_not_a_camera(tmp_path: Path) -> None:
     frames = next(iter(contents(KIND)[0].frames.values()))
     deep = {"steps/observation/a_wrist": [deep_png(frame) for frame in frames]}
     dataset = RLDSDataset(written(tmp_path, **deep))
@@ -43,7 +43,7 @@ def test_depth_in_sixteen_bits_is_no_camera(tmp_path: Path) -> None:
     assert dataset.about["left_out"]["observation/a_wrist"] == "a depth map, no colour image"
 
 
-def test_what_is_not_read_is_named(tmp_path: Path) -> None:
+def test_unread_data_is_reported(tmp_path: Path) -> None:
     rows = len(contents(KIND)[0].states)
     frames = next(iter(contents(KIND)[0].frames.values()))
     path = written(
@@ -62,7 +62,7 @@ def test_what_is_not_read_is_named(tmp_path: Path) -> None:
     assert "observation/raw" in dataset_text(describe_dataset(dataset))
 
 
-def test_a_camera_whose_name_leads_out_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_a_camera_name_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
     frames = next(iter(contents(KIND)[0].frames.values()))
     hostile = {"steps/observation/../../../x": [png(frame) for frame in frames]}
     with pytest.raises(
@@ -82,7 +82,7 @@ def test_the_description_may_hold_anything(tmp_path: Path, info: dict[str, Any])
     assert all(len(str(value)) < 200 for value in dataset.about.values())
 
 
-def test_a_length_beyond_the_file_is_not_believed(tmp_path: Path) -> None:
+def test_a_record_length_beyond_the_file_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path)
     length = struct.pack("<Q", 2**50)
     path.write_bytes(path.read_bytes() + length + struct.pack("<I", masked_crc32c(length)))

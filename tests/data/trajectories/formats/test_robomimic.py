@@ -44,7 +44,7 @@ def test_demonstrations_are_in_order_of_their_numbers(path: Path) -> None:
     assert dataset.about["environment"] == "Lift"
 
 
-def test_the_end_effectors_pose_is_ours_after_conversion(path: Path) -> None:
+def test_the_end_effector_pose_is_converted_to_our_convention(path: Path) -> None:
     turned = np.array([0.0, 0.0, np.sin(0.3), np.cos(0.3)])  # 0.6 rad about z
     with h5py.File(path, "r+") as file:
         demo = file["data/demo_1/obs"]
@@ -83,7 +83,7 @@ def test_without_images_there_is_no_camera(path: Path) -> None:
         dataset.episode(0).frames([0])
 
 
-def test_another_hdf5_file_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_another_hdf5_file_is_not_taken_for_robomimic(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["data"] = np.zeros(3)
     assert not is_trajectories(tmp_path / "other.h5")
@@ -138,7 +138,7 @@ def with_images(
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_images_are_read_however_they_lie_in_the_array(path: Path, way: str) -> None:
+def test_images_are_read_in_every_array_layout(path: Path, way: str) -> None:
     expected = RobomimicDataset(path).episode(0).frames([3, 0, 3], "agentview")
     with_images(path, WAYS[way])
     dataset = RobomimicDataset(path)
@@ -189,7 +189,7 @@ def test_files_of_different_length_are_read(path: Path) -> None:
         ("cloud", lambda rgb: rgb[:, :4, 0, :].astype(np.float32), "more than a vector in each row"),
     ],
 )
-def test_what_is_no_colour_image_is_named(
+def test_arrays_that_are_not_colour_images_are_reported(
     path: Path, name: str, change: Callable[[np.ndarray], np.ndarray], reason: str
 ) -> None:
     with_images(path, change, name)
@@ -211,7 +211,7 @@ def test_pixels_out_of_the_range_that_the_first_ones_have_are_refused(path: Path
         dataset.episode(2).frames([5], "agentview")
 
 
-def test_observations_that_are_there_twice_are_read_once(path: Path) -> None:
+def test_duplicate_observations_are_read_once(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         for demo in file["data"].values():
             demo.copy("obs", "next_obs")
@@ -220,7 +220,7 @@ def test_observations_that_are_there_twice_are_read_once(path: Path) -> None:
     assert not [name for name in dataset.about.get("left_out", {}) if name.startswith("next_obs")]
 
 
-def test_arrays_without_a_shape_and_masks_are_named_and_no_images(path: Path) -> None:
+def test_scalar_arrays_and_masks_are_reported_and_not_read_as_images(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         obs = file["data/demo_1/obs"]
         obs["nothing"] = h5py.Empty("f4")
@@ -232,7 +232,7 @@ def test_arrays_without_a_shape_and_masks_are_named_and_no_images(path: Path) ->
     assert len(dataset.episode(0)) == 7
 
 
-def test_a_user_block_before_the_file_is_none_of_it(tmp_path: Path, path: Path) -> None:
+def test_a_user_block_before_the_file_is_ignored(tmp_path: Path, path: Path) -> None:
     with h5py.File(path) as source, h5py.File(tmp_path / "b.hdf5", "w", userblock_size=2048) as copy:
         source.copy("data", copy)
     dataset = open_trajectories(tmp_path / "b.hdf5")

@@ -23,7 +23,7 @@ from vjepa_world.errors import DataError
         (bytes(range(32)), 0x46DD794E),
     ],
 )
-def test_checksums_that_are_published(data: bytes, crc: int) -> None:
+def test_checksums_equal_published_values(data: bytes, crc: int) -> None:
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
     assert masked_crc32c(data) == masked  # the CRC catalogue's check value, and RFC 3720, B.4
 
@@ -34,7 +34,7 @@ def test_checksums_of_any_length(size: int) -> None:
     assert masked_crc32c(data) == masked_crc(data)
 
 
-def test_records_come_back(tmp_path: Path) -> None:
+def test_records_survive_a_round_trip(tmp_path: Path) -> None:
     data = [b"", b"one", bytes(3000)]
     records = index_records(write_records(tmp_path / "a.tfrecord", data))
     assert [read_record(record) for record in records] == data
@@ -49,7 +49,7 @@ def test_records_come_back(tmp_path: Path) -> None:
         (-1, "episode 1 is damaged: the checksum of its data is wrong"),
     ],
 )
-def test_a_changed_byte_is_noticed(place: int, message: str, tmp_path: Path) -> None:
+def test_a_changed_byte_is_detected(place: int, message: str, tmp_path: Path) -> None:
     parts = [framed(data) for data in (b"first", b"second", b"third")]
     damaged = bytearray(parts[1])
     damaged[place] ^= 16
@@ -80,7 +80,7 @@ def test_a_file_that_is_broken_from_the_start(content: bytes, message: str, tmp_
         read_record(record)
 
 
-def test_a_file_that_shrinks_is_noticed(tmp_path: Path) -> None:
+def test_a_file_that_shrinks_is_detected(tmp_path: Path) -> None:
     file = write_records(tmp_path / "a.tfrecord", [b"whole"])
     (record,) = index_records(file)
     file.write_bytes(file.read_bytes()[:-6])
@@ -89,7 +89,7 @@ def test_a_file_that_shrinks_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_features_come_back(packed: bool) -> None:
+def test_features_survive_a_round_trip(packed: bool) -> None:
     floats = np.array([1.5, -2.25, np.inf], np.float32)
     integers = np.array([0, 1, 127, 128, -1, -(2**63), 2**63 - 1, 300], np.int64)
     texts = [b"", b"some", b"x" * 300]
@@ -104,7 +104,7 @@ def test_features_come_back(packed: bool) -> None:
     assert [data[at : at + size] for at, size in strings.spans] == texts
 
 
-def test_a_cut_example_is_refused() -> None:
+def test_a_truncated_example_is_refused() -> None:
     data = example({"f": np.arange(5, dtype=np.float32), "i": np.arange(200), "t": [b"text"] * 3})
     assert parse_example(b"") == {}
     for end in range(1, len(data)):
