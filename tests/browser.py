@@ -1,4 +1,4 @@
-"""Opens HTML files in headless Chromium, and tells what went wrong there."""
+"""Opens HTML files in headless Chromium, and reports errors of the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What files from elsewhere may hold in place of a value, and every JSON object with one value replaced by each."""
+"""Invalid values for untrusted JSON, and every JSON object with one value replaced by each of them."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ HOSTILE: tuple[Any, ...] = (
 )
 
 
-def places(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def positions(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield where each value of nested dictionaries and lists is, inner nodes included."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in items:
         yield (*path, key)
-        yield from places(value, (*path, key))
+        yield from positions(value, (*path, key))
 
 
 def replaced(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
@@ -49,6 +49,6 @@ def replaced(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 def mutations(tree: Any) -> Iterator[tuple[str, Any]]:
     """Yield what was done, and `tree` with one value replaced, for each value and each of `HOSTILE`."""
-    for path in places(tree):
+    for path in positions(tree):
         for value in HOSTILE:
             yield f"{'.'.join(map(str, path))}={str(value)[:30]!r}", replaced(tree, path, value)

@@ -1,4 +1,4 @@
-"""A bound on memory, for what must not believe how large a file says that it is."""
+"""A memory limit, for code that must not trust declared sizes."""
 
 from __future__ import annotations
 

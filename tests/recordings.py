@@ -1,4 +1,4 @@
-"""A small LeRobot dataset of noise, for whatever has to read or train on one."""
+"""A small LeRobot dataset of noise for tests that read or train on one."""
 
 from __future__ import annotations
 

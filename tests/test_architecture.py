@@ -1,4 +1,4 @@
-"""The import rules of ARCHITECTURE.md: which package may import which, and what is only loaded when needed."""
+"""The import rules of ARCHITECTURE.md: which package may import which, and what is loaded lazily."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/extending.md: each module is put into a folder, and its command runs there as a user's would."""
+"""docs/extending.md: each module is written to a folder, and its command is run as by a user."""
 
 from __future__ import annotations
 

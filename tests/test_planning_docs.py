@@ -1,4 +1,4 @@
-"""docs/planning.md: its commands are accepted, and its Python runs where there is nothing but `planners`."""
+"""docs/planning.md: its commands are accepted, and its Python runs with `planners` alone."""
 
 from __future__ import annotations
 

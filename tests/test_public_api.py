@@ -1,4 +1,4 @@
-"""The public API: documented in full, typed, and without an effect on global generators."""
+"""The public API: documented completely, typed, and without effects on global generators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A registry finds entries of this package, of a dictionary elsewhere and of an installed package by name."""
+"""A registry finds entries of this package, of a foreign dictionary and of an installed package by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run folders are never overwritten by accident, and files are whole or absent."""
+"""Run folders are never overwritten by accident, and files are written atomically."""
 
 from __future__ import annotations
 

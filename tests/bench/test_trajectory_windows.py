@@ -1,4 +1,4 @@
-"""Windows of trajectories are timed, and compared with the frames of the whole files."""
+"""The benchmark of trajectory windows is timed, and its frames are compared with those of the complete files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs commands as the command line does, in one process, with models as small as they get."""
+"""Runs commands as the command line does, in one process, with tiny models."""
 
 from __future__ import annotations
 

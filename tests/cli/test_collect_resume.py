@@ -1,4 +1,4 @@
-"""A killed recording goes on where it stopped, and is in the end the same as one that was never killed."""
+"""A killed recording resumes, and its dataset equals that of a recording that was never killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders side by side on recorded scenes: what is asked is true, and what cannot be known is not read off."""
+"""Comparing encoders on recorded scenes: correct targets, and probes that predict only what can be known."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def code(values: Tensor) -> Tensor:
 
 def test_probes_predict_only_what_the_features_contain() -> None:
     rng = torch.Generator().manual_seed(1)
-    places = torch.randn(600, 2, generator=rng)
-    features = code(places)
-    known = Question((features[:500], places[:500]), (features[500:], places[500:]))
+    positions = torch.randn(600, 2, generator=rng)
+    features = code(positions)
+    known = Question((features[:500], positions[:500]), (features[500:], positions[500:]))
     unknown = Question(
-        (features[:500], places[torch.randperm(500, generator=rng)]), (features[500:], places[500:])
+        (features[:500], positions[torch.randperm(500, generator=rng)]), (features[500:], positions[500:])
     )
-    chance = places[500:].norm(dim=1).mean()
+    chance = positions[500:].norm(dim=1).mean()
     for errors in (linear_errors(known, 4), attentive_errors(known, 4, 2, 2, 0)):
         assert errors.shape == (100,)
         assert errors.mean() < 0.5 * chance
     assert linear_errors(unknown, 4).mean() > 0.9 * chance
-    classes = (places[:, 0] > 0).long()
+    classes = (positions[:, 0] > 0).long()
     side = Question((features[:500], classes[:500]), (features[500:], classes[500:]))
     assert linear_errors(side, 4).mean() < 0.3  # chance is 0.5
     assert attentive_errors(side, 4, 2, 2, 0).mean() < 0.3
@@ -71,10 +71,10 @@ def test_probes_predict_only_what_the_features_contain() -> None:
 def test_the_attentive_probe_predicts_the_position_of_a_mark() -> None:
     """The mark is the same everywhere: only its place differs, and no token says its place."""
     rng = torch.Generator().manual_seed(2)
-    places = torch.randint(16, (600,), generator=rng)
+    positions = torch.randint(16, (600,), generator=rng)
     features = torch.zeros(600, 16, 24)
-    features[torch.arange(600), places, 3] = 2
-    wanted = torch.stack([places // 4, places % 4], dim=1).float()
+    features[torch.arange(600), positions, 3] = 2
+    wanted = torch.stack([positions // 4, positions % 4], dim=1).float()
     question = Question((features[:500].half(), wanted[:500]), (features[500:].half(), wanted[500:]))
     assert attentive_errors(question, 4, 2, 2, 0).mean() < 0.1  # chance, and without their places, 1.5
 
@@ -106,10 +106,10 @@ def test_the_command_prints_a_table_and_writes_its_metrics(
     words = [str(tmp_path / "mine"), "--train-scenes", "100", "--test-scenes", "10", "--threads", "1"]
     assert main(["compare", *words, "--output", str(tmp_path / "figures.json")]) == 0
     table = capsys.readouterr().out
-    figures = json.loads((tmp_path / "figures.json").read_text())
-    assert {row["encoder"] for row in figures["rows"]} == {"mine", "untrained", "chance"}
+    result = json.loads((tmp_path / "figures.json").read_text())
+    assert {row["encoder"] for row in result["rows"]} == {"mine", "untrained", "chance"}
     assert "gripper [cm], attentive" in table.splitlines()[0]
-    for row in figures["rows"]:
+    for row in result["rows"]:
         assert row["interval"][0] <= row["error"] <= row["interval"][1]
         assert f"{row['error']:.1f}" in table
     save_pretrained(

@@ -1,4 +1,4 @@
-"""`convert` and `inspect` on the command line: every kind there and back, bit by bit, in little memory."""
+"""`convert` and `inspect` on the command line: bit-exact round trips of every kind of checkpoint, in little memory."""
 
 from __future__ import annotations
 

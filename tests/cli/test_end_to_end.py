@@ -1,4 +1,4 @@
-"""The whole way once, as small as it gets: each command reads what the one before wrote."""
+"""All commands once at a tiny size: each reads what the previous one wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`finetune` as the command line runs it: the cache of features, pixels at each step, several robots, two processes."""
+"""`finetune` on the command line: the feature cache, training from pixels, several robots, two processes."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_two_processes_have_the_loss_curve_of_one(home: Path, parallel: str) -> 
     for world_size in (1, 2):
         wait_for_success(start_all([[*words, f"name={parallel}{world_size}"]], home, world_size))
     one, two = (metrics(home / "runs/finetune" / f"{parallel}{size}") for size in (1, 2))
-    for figure in (
+    for metric in (
         "loss",
         "gradient_norm",
         "loss_inverse",
@@ -191,8 +191,8 @@ def test_two_processes_have_the_loss_curve_of_one(home: Path, parallel: str) -> 
         "loss_reconstruct",
         "val_error_rollout",
     ):
-        found = [line[figure] for line in two]
-        assert found == pytest.approx([line[figure] for line in one], rel=1e-4), figure
+        found = [line[metric] for line in two]
+        assert found == pytest.approx([line[metric] for line in one], rel=1e-4), metric
 
 
 def test_a_batch_that_processes_cannot_share_is_refused(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""`inspect` says what any corpus or dataset holds, and what is wrong with it."""
+"""`inspect` describes a corpus or dataset and reports its problems."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.finalize()
     [file] = (root / "set" / "data").rglob("*.parquet")
     table = pq.read_table(file)
-    places = table.column_names.index("observation.state")
+    column_index = table.column_names.index("observation.state")
     states = table["observation.state"].to_pylist()
     states[40 + 7][2] = float("nan")
     column = pa.array(states, table.schema.field("observation.state").type)
-    pq.write_table(table.set_column(places, table.schema.field(places), column), file)
+    pq.write_table(table.set_column(column_index, table.schema.field(column_index), column), file)
     return root
 
 

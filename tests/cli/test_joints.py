@@ -1,4 +1,4 @@
-"""A robot that is known by its joints, from its dataset to a plan: inspect, finetune, evaluate, plan, convert."""
+"""A robot with joint states, from its dataset to a plan: inspect, finetune, evaluate, plan, convert."""
 
 from __future__ import annotations
 

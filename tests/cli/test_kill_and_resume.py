@@ -1,4 +1,4 @@
-"""A pretraining that is killed again and again ends with the same bits as one that is left alone."""
+"""A pretraining that is killed and resumed many times is bit-identical to an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def assert_nothing_half(run: Path) -> None:
     done = int(folders[-1].name.removeprefix("step_")) if folders else 0
     # The save at hand may be lost, not the one before it: that is waited for. A step's line comes before its save, so
     # only the next line tells that the save has begun.
-    begun = (logged(run) - 1) // EVERY * EVERY
-    assert done >= begun - EVERY
+    last_save = (logged(run) - 1) // EVERY * EVERY
+    assert done >= last_save - EVERY
 
 
 def live_and_die(home: Path, name: str, draw: random.Random, steps: int) -> bool:

@@ -1,4 +1,4 @@
-"""`evaluate-open-loop` from the command line, on a recorded arm and a model as small as it gets."""
+"""`evaluate-open-loop` on the command line, with a recorded arm and a tiny model."""
 
 from __future__ import annotations
 
@@ -137,9 +137,12 @@ def test_a_bad_episode_is_named_and_left_out(home: Path, tmp_path: Path) -> None
     table = pq.read_table(file)
     states = table["observation.state"].to_pylist()
     states[table["episode_index"].to_pylist().index(1)][0] = float("nan")
-    place = table.schema.get_field_index("observation.state")
+    column_index = table.schema.get_field_index("observation.state")
     pq.write_table(
-        table.set_column(place, table.field(place), pa.array(states, table.field(place).type)), file
+        table.set_column(
+            column_index, table.field(column_index), pa.array(states, table.field(column_index).type)
+        ),
+        file,
     )
     words = on(tmp_path / "broken", "checkpoint=plain", "name=broken")
     assert run(home, *words) == 2

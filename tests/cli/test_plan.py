@@ -1,4 +1,4 @@
-"""`plan` on the shipped model, with pictures of the simulated arm: what it prints, and the page it writes."""
+"""`plan` with the shipped model and images of the simulated arm: the printed text and the HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes as people use them: real video files, a recorded dataset, figures beside a baseline, a video's answer."""
+"""Probes in use: video files, a recorded dataset, metrics compared with a baseline, the prediction for a video."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def field_with_square(background: np.ndarray, square: np.ndarray, left: float, t
     """A uint8 frame with a square of 8 pixels; places go from 0 to 1."""
     frame = np.empty((SIZE, SIZE, 3), np.uint8)
     frame[:] = background
-    x, y = (round(place * (SIZE - 8)) for place in (left, top))
+    x, y = (round(position * (SIZE - 8)) for position in (left, top))
     frame[y : y + 8, x : x + 8] = square
     return frame
 
@@ -63,10 +63,10 @@ def record(root: Path) -> None:
     with writer.shard(0) as out:
         for _ in range(EPISODES):
             walk = rng.uniform(0, 1, 2) + np.cumsum(rng.normal(0, 0.1, (ROWS, 2)), axis=0)
-            places = np.clip(walk, 0, 1)
+            locations = np.clip(walk, 0, 1)
             background, square = rng.integers(20, 100, 3), rng.integers(170, 256, 3)
-            frames = np.stack([field_with_square(background, square, *place) for place in places])
-            states = np.column_stack([0.3 * places, rng.normal(size=ROWS)]).astype(np.float32)
+            frames = np.stack([field_with_square(background, square, *position) for position in locations])
+            states = np.column_stack([0.3 * locations, rng.normal(size=ROWS)]).astype(np.float32)
             out.add_episode(frames, states, np.zeros((ROWS - 1, 2), np.float32), task="walk")
     writer.finalize()
 
@@ -161,14 +161,14 @@ def test_predict_accepts_a_classifier_with_its_own_encoder(
 
 def test_predict_returns_the_position_in_a_new_video(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grey, white = np.full(3, 60), np.full(3, 220)
-    places = [(0.1, 0.5), (0.5, 0.5), (0.9, 0.5)]
-    frames = [field_with_square(grey, white, *place) for place in places for _ in range(FRAMES)]
+    locations = [(0.1, 0.5), (0.5, 0.5), (0.9, 0.5)]
+    frames = [field_with_square(grey, white, *position) for position in locations for _ in range(FRAMES)]
     write_video(home / "walk.mp4", frames, FPS)
     answer = predict(home, capsys, "walk.mp4", "--probe", "runs/probe/place", "--clips", "3")
     assert [round(row["time_s"] * FPS / FRAMES - 0.5) for row in answer["prediction"]] == [0, 1, 2]
     found = np.array([[row["values"]["x"], row["values"]["y"]] for row in answer["prediction"]])
     baseline = result(home, "place")["test"]["baseline"]["euclidean_error"]
-    assert np.linalg.norm(found - 0.3 * np.array(places), axis=1).max() < baseline
+    assert np.linalg.norm(found - 0.3 * np.array(locations), axis=1).max() < baseline
     assert found[0, 0] < found[1, 0] < found[2, 0]
 
 

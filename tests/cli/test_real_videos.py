@@ -1,4 +1,4 @@
-"""Pretraining on ordinary videos of several codecs, rates and sizes, which nobody here made."""
+"""Pretraining on ordinary videos of several codecs, rates and sizes from other sources."""
 
 from __future__ import annotations
 

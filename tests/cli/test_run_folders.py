@@ -1,4 +1,4 @@
-"""What commands do with the folder of a run: no results beside other settings, no two processes, any thread."""
+"""Run folders: no results of other settings, one process at a time, any thread."""
 
 from __future__ import annotations
 

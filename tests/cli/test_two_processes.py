@@ -1,4 +1,4 @@
-"""Two processes train as one: the same curve for each objective, and runs that go on at another world size."""
+"""Two processes have the loss curve of one for each objective, and runs resume with another world size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.training.corpora import OBJECTIVES, SMALL, write_corpus
 from tests.training.processes import kill, start, start_all, start_command, wait, wait_for_success, wait_until
 from tests.training.tiny import metrics
 
-FIGURES = ("loss", "gradient_norm", "target_std")
+METRICS = ("loss", "gradient_norm", "target_std")
 
 
 def words(name: str, objective: str, *more: str) -> list[str]:
@@ -28,8 +28,8 @@ def words(name: str, objective: str, *more: str) -> list[str]:
     ]
 
 
-def curve(home: Path, name: str, figure: str = "loss") -> list[float]:
-    return [line[figure] for line in metrics(home / "runs" / "pretrain" / name)]
+def curve(home: Path, name: str, metric: str = "loss") -> list[float]:
+    return [line[metric] for line in metrics(home / "runs" / "pretrain" / name)]
 
 
 def differences(one: list[float], other: list[float]) -> float:
@@ -66,10 +66,10 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_have_the_loss_curve_of_one(short: Path, case: str) -> None:
-    for figure in FIGURES:
-        one, two = (curve(short, f"{case}_{world_size}", figure) for world_size in (1, 2))
+    for metric in METRICS:
+        one, two = (curve(short, f"{case}_{world_size}", metric) for world_size in (1, 2))
         assert len(one) == 8
-        assert differences(one, two) < 1e-5, figure
+        assert differences(one, two) < 1e-5, metric
 
 
 def test_the_curves_of_different_objectives_differ(short: Path) -> None:

@@ -1,4 +1,4 @@
-"""What people type becomes a typed dataclass, and what they mistype becomes a sentence that helps."""
+"""Command-line text becomes a typed dataclass, and mistakes become a helpful message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A field whose `kind` selects a dataclass: only keys of the selected one are taken, and a kind may be added."""
+"""A field whose `kind` selects a dataclass: only its keys are accepted, and kinds can be registered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every number that users can give, to every command, is refused in a sentence where it makes no sense."""
+"""Every numeric option of every command refuses invalid values with a message."""
 
 from __future__ import annotations
 

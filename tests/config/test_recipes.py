@@ -1,4 +1,4 @@
-"""Every recipe composes, is built as published, and trains a step where it is small enough."""
+"""Every recipe composes, is built as published, and trains for one step if it is small enough."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A key that is given and does nothing, as the others choose, is refused by name; one that does something is not."""
+"""A key that has no effect with the other options is refused by name; one with an effect is accepted."""
 
 from __future__ import annotations
 

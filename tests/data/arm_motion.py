@@ -1,4 +1,4 @@
-"""Trajectories of an arm that moves at random, in memory, with everything as it should be; tests spoil them."""
+"""Correct in-memory trajectories of a randomly moving arm, which tests modify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Videos whose frames say which they are: eight blocks are the bits of the frame's number."""
+"""Videos whose frames show their number: eight blocks are its bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Datasets and real files that several tests read."""
+"""Datasets and real files that several tests use."""
 
 from __future__ import annotations
 

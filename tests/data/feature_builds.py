@@ -1,4 +1,4 @@
-"""A small dataset's features by a small real computation; also a process of its own that builds them.
+"""Features of a small dataset from a small computation; also run as a separate process that builds them.
 
 python -m tests.data.feature_builds DATASET ROOT PAUSE_S
 """

@@ -44,11 +44,11 @@ def write_v21(root: Path, lengths: tuple[int, ...], *, picture: bool = False, **
         pq.write_table(
             _table(episode, length, picture), root / "data" / chunk / f"episode_{episode:06d}.parquet"
         )
-        for place, camera in enumerate(CAMERAS):
+        for index, camera in enumerate(CAMERAS):
             folder = root / "videos" / chunk / f"observation.images.{camera}"
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"episode_{episode:06d}.mp4"
-            write_coded(path, [100 * t for t in range(length)], b_frames=3 * place)
+            write_coded(path, [100 * t for t in range(length)], b_frames=3 * index)
     tasks = [f"task {i}" for i in range(2)]
     _write_lines(root / "meta/tasks.jsonl", [{"task_index": i, "task": task} for i, task in enumerate(tasks)])
     _write_lines(

@@ -1,4 +1,4 @@
-"""A point in the unit square, as a world for episodes: drawn as a dot, seen and steered as the arm would be."""
+"""A point in the unit square as an environment, rendered as a dot, with the interface of the arm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of a probe, by hand."""
+"""Metrics of a probe, computed by hand."""
 
 from __future__ import annotations
 

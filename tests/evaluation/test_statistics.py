@@ -1,4 +1,4 @@
-"""The success rate's interval and percentiles by published numbers; the bootstrap against what is known of a mean."""
+"""Success-rate intervals and percentiles against published numbers; the bootstrap against the known error of a mean."""
 
 from __future__ import annotations
 

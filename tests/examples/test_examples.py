@@ -1,4 +1,4 @@
-"""Every script in examples/ runs on small data, on what the scripts before it made."""
+"""Every script in examples/ runs on small data, including the output of earlier scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A written file is complete, and a failed write leaves the old one."""
+"""Written files are complete, and failed writes keep the old one."""
 
 from __future__ import annotations
 

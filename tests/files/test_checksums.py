@@ -1,4 +1,4 @@
-"""A flipped bit in a file that we wrote is noticed when it is read."""
+"""A flipped bit in a file that we wrote is detected on reading."""
 
 from __future__ import annotations
 

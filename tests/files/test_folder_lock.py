@@ -1,4 +1,4 @@
-"""A folder has one owner at a time, and loses it however that one ends."""
+"""A folder has one owner at a time, and is released however that process ends."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def is_free(folder: Path) -> bool:
 
 def test_a_second_process_is_refused_at_once_with_the_holder_of_the_lock(tmp_path: Path) -> None:
     process = holder(tmp_path)
-    begin = time.monotonic()
+    start_s = time.monotonic()
     with (
         pytest.raises(
             FolderInUseError, match=f"in use by process {process.pid} on {socket.gethostname()}, since 20"
@@ -69,7 +69,7 @@ def test_a_second_process_is_refused_at_once_with_the_holder_of_the_lock(tmp_pat
         locked_folder(tmp_path),
     ):
         pass
-    assert time.monotonic() - begin < 0.4
+    assert time.monotonic() - start_s < 0.4
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (tmp_path / LOCK_FILE).is_file()  # what a kill leaves

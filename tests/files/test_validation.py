@@ -1,4 +1,4 @@
-"""Values out of files from elsewhere come back in their type, or are refused by file and field."""
+"""Values from untrusted files have the right type, or are refused with file and field."""
 
 from __future__ import annotations
 

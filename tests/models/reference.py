@@ -1,4 +1,4 @@
-"""A slow transformer in float64, token by token, written from the papers: what the fast one must equal.
+"""A slow reference transformer in float64, token by token, written from the papers.
 
 Legend: N tokens, D width. One clip at a time, no batch. Weights come from a state dict by their published names.
 """

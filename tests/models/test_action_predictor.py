@@ -1,4 +1,4 @@
-"""The action-conditioned predictor: causal by frames, standardised, and at the start a copy of what it saw."""
+"""The action-conditioned predictor: causal in time, standardised, and initialised as copy-last-frame."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ def slow(predictor: ActionPredictor, features: Tensor, actions: Tensor, states: 
             standard = (value.double() - weights[f"{robot}{name}_mean"]) / weights[f"{robot}{name}_std"]
             tokens.append(reference.linear(standard, weights, f"{robot}{name}_encoder"))
             positions.append((time, 0, 0))
-        for place, patch in zip(reference.grid(1, SIDE, SIDE), features[t * N : (t + 1) * N], strict=True):
+        for position, patch in zip(reference.grid(1, SIDE, SIDE), features[t * N : (t + 1) * N], strict=True):
             tokens.append(reference.linear(patch.double(), weights, "predictor_embed"))
-            positions.append((time, place[1], place[2]))
+            positions.append((time, position[1], position[2]))
         steps += [t] * (2 + N)
     tokens = reference.transformer(
         tokens, weights, "predictor_blocks", 2, 2, positions, lambda i, j: 0 <= steps[i] - steps[j] < seen

@@ -1,4 +1,4 @@
-"""AdaLN: a block that begins as the identity, and a predictor whose tokens are the patches alone."""
+"""AdaLN: blocks that are initialised as the identity, and a predictor whose tokens are the patches alone."""
 
 from __future__ import annotations
 

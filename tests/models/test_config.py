@@ -1,4 +1,4 @@
-"""Architectures that cannot be built are refused in words."""
+"""Architectures that cannot be built are refused with a message."""
 
 from __future__ import annotations
 

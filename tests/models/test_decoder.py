@@ -1,4 +1,4 @@
-"""The frame decoder: where each token's pixels go, and that pictures come back from features of them."""
+"""The frame decoder: the pixels of each token, and reconstruction of images."""
 
 from __future__ import annotations
 

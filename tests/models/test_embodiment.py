@@ -1,4 +1,4 @@
-"""Several robots in one predictor: each has its own sizes, scale and bounds, and leaves the others' alone."""
+"""Several robots in one predictor: separate sizes, scales and bounds that do not affect each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder against the slow reference; what is hidden from it, it does not know."""
+"""The encoder against the slow reference; hidden tokens do not affect its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the relatives of V-JEPA 2 add, each against the slow reference; and what the models must not cost."""
+"""V-JEPA 2.1, V-JEPA 1 and I-JEPA against the slow reference, and limits of memory and compilation."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def slow_tokens(weights: reference.Weights, video: Tensor, embed: str, tubelet: 
     kernel = weights[f"{embed}.proj.weight"]
     tokens = []
     for t, h, w in reference.grid(video.shape[0] // tubelet, video.shape[2] // 8, video.shape[3] // 8):
-        piece = video[t * tubelet : (t + 1) * tubelet, :, h * 8 : h * 8 + 8, w * 8 : w * 8 + 8]
-        embedded = (kernel * piece.double().transpose(0, 1)).sum(dim=(1, 2, 3, 4))
+        patch = video[t * tubelet : (t + 1) * tubelet, :, h * 8 : h * 8 + 8, w * 8 : w * 8 + 8]
+        embedded = (kernel * patch.double().transpose(0, 1)).sum(dim=(1, 2, 3, 4))
         tokens.append(embedded + weights[f"{embed}.proj.bias"])
     return tokens
 
@@ -126,9 +126,9 @@ def test_levels_must_rise_and_end_with_the_last_block(levels: tuple[int, ...]) -
 def test_sincos_tables_equal_the_formula() -> None:
     """V-JEPA 1: time, rows, columns, a third of the channels each; I-JEPA: columns and rows, a half each."""
     table = sincos_positions(2, 3, 4, 12).double()
-    for token, place in enumerate(reference.grid(2, 3, 4)):
+    for token, position in enumerate(reference.grid(2, 3, 4)):
         expected = [
-            wave(p / 10000 ** (i / 2)) for p in place for wave in (math.sin, math.cos) for i in range(2)
+            wave(p / 10000 ** (i / 2)) for p in position for wave in (math.sin, math.cos) for i in range(2)
         ]
         torch.testing.assert_close(
             table[token], torch.tensor(expected, dtype=torch.float64), atol=1e-6, rtol=0
@@ -207,8 +207,8 @@ def test_the_21_predictor_fuses_levels_and_predicts_context_tokens_too(
         hidden = reference.gelu(reference.linear(x.double(), weights, "predictor_embed.0"))
         tokens.append(reference.linear(hidden, weights, "predictor_embed.2") + mode)
     tokens += [weights["mask_tokens.1"][0, 0] + mode] * 4
-    places = [(t, h * 15 / 2, w * 15 / 2) for t, h, w in reference.grid(*grid)]
-    positions = [places[i] for i in (0, 2, 5, 1, 4, 8, 7)]
+    grid_positions = [(t, h * 15 / 2, w * 15 / 2) for t, h, w in reference.grid(*grid)]
+    positions = [grid_positions[i] for i in (0, 2, 5, 1, 4, 8, 7)]
     tokens = reference.transformer(
         tokens, weights, "predictor_blocks", 2, 2, positions, convention="interleaved"
     )

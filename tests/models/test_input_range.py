@@ -1,4 +1,4 @@
-"""What is said of inputs that are unlike those of training: which number, how far, and what is the likely cause."""
+"""Warnings for inputs unlike those of training: which number, how far, and the likely cause."""
 
 from __future__ import annotations
 

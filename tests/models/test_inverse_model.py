@@ -1,4 +1,4 @@
-"""The inverse model: shapes, whose weights learn, and that it finds the action that moved a scene."""
+"""The inverse model: shapes, which weights learn, and that it finds the action that moved a scene."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def features(batch: int, seed: int) -> Tensor:
     return torch.randn(batch, SIDE * SIDE, 12, generator=torch.Generator().manual_seed(seed))
 
 
-def scene(place: Tensor) -> Tensor:
+def scene(position: Tensor) -> Tensor:
     """Features `[B, 16, 12]` of a blob at `place [B, 2]` on the grid, mixed over the width by a fixed matrix."""
     cells = torch.cartesian_prod(torch.arange(SIDE), torch.arange(SIDE)).float()
-    away = place.unsqueeze(1) - cells  # B N 2
+    away = position.unsqueeze(1) - cells  # B N 2
     weight = torch.exp(-away.square().sum(dim=-1, keepdim=True) / 2)
     mix = torch.randn(3, 12, generator=torch.Generator().manual_seed(9))
     return torch.cat([weight, weight * away], dim=-1) @ mix

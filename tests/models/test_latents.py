@@ -1,4 +1,4 @@
-"""Fewer tokens per frame: views side by side, and learned queries with a map back that can be trained."""
+"""Fewer tokens per frame: concatenated views, and learned queries with a trainable reconstruction."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def test_queries_attend_to_one_view_each() -> None:
 def test_queries_are_initialised_with_the_position_of_their_area() -> None:
     """Of all places of the grid, those of its own quarter are nearest to it."""
     model = queries()
-    places = model.places[0].view(FROZEN, FROZEN, -1)
+    positions = model.places[0].view(FROZEN, FROZEN, -1)
     for row in range(2):
         for column in range(2):
-            distance = (places - model.queries[0, 2 * row + column]).square().sum(dim=-1)
+            distance = (positions - model.queries[0, 2 * row + column]).square().sum(dim=-1)
             quarter = torch.zeros(FROZEN, FROZEN, dtype=torch.bool)
             quarter[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = True
             assert distance[quarter].max() < distance[~quarter].min()

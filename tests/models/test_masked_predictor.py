@@ -29,10 +29,10 @@ def slow(
     predictor: MaskedPredictor, seen: Tensor, context: list[int], target: list[int], mask: int
 ) -> Tensor:
     weights = reference.float64_weights(predictor)
-    places = reference.grid(*GRID)
+    grid_positions = reference.grid(*GRID)
     tokens = [reference.linear(x.double(), weights, "predictor_embed") for x in seen]
     tokens += [weights[f"mask_tokens.{mask}"][0, 0]] * len(target)
-    positions = [places[i] for i in context + target]
+    positions = [grid_positions[i] for i in context + target]
     tokens = reference.transformer(tokens, weights, "predictor_blocks", 2, 2, positions)[len(context) :]
     normal = [reference.layer_norm(x, weights, "predictor_norm") for x in tokens]
     return torch.stack([reference.linear(x, weights, "predictor_proj") for x in normal])

@@ -1,4 +1,4 @@
-"""What world models, encoders, predictors and probes are given: read as what it is, or refused with what to do."""
+"""Inputs of world models, encoders, predictors and probes: accepted, or refused with what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes against a slow derivation, by the names and the start that released probes have."""
+"""Probes against a slow derivation, with the names and initialisation of released probes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same weights and input give the same numbers here and in transformers, which is left as it is installed.
+"""The same weights and input give the same output here and in unmodified transformers.
 
 And what that would not show if the comparison were blind: each mistake that is easily made is made once.
 """

@@ -1,4 +1,4 @@
-"""The world model: how it encodes, and that what it imagines is the predictor applied step by step."""
+"""The world model: encoding, and rollouts as the predictor applied step by step."""
 
 from __future__ import annotations
 

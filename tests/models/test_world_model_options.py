@@ -1,4 +1,4 @@
-"""What a world model may have beside encoder and predictor: views, learned tokens, robots, extrinsics, heads."""
+"""Options of a world model: views, learned tokens, robots, extrinsics, auxiliary heads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small models of transformers with random weights, and ours with the same ones."""
+"""Small transformers models with random weights, and ours with the same weights."""
 
 from __future__ import annotations
 

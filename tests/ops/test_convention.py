@@ -1,4 +1,4 @@
-"""States of other conventions become our poses, and back."""
+"""States of other conventions are converted to our poses and back."""
 
 from __future__ import annotations
 

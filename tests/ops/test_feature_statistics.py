@@ -1,4 +1,4 @@
-"""Spread and effective rank of matrices whose singular values are known."""
+"""Standard deviation and effective rank of matrices with known singular values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Normalisation against the published constants, resizing against what a picture's mean must be."""
+"""Normalisation against the published constants, resizing against the mean of an image."""
 
 from __future__ import annotations
 

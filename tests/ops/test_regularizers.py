@@ -1,4 +1,4 @@
-"""Terms against collapse: loops in float64, closed forms, known expectations, finite differences."""
+"""Regularizers against collapse: loops in float64, closed forms, known expectations, finite differences."""
 
 from __future__ import annotations
 

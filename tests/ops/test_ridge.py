@@ -1,4 +1,4 @@
-"""Ridge regression beside the least squares problem that it is, and probes on problems with known answers."""
+"""Ridge regression against the least squares problem, and probes on problems with known answers."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_separable_classes_are_predicted_and_mixed_ones_are_not() -> None:
     classes = torch.randint(3, (300,), generator=generator)
     centres = 10 * torch.randn(3, 6, generator=generator)
     x = centres[classes] + torch.randn(300, 6, generator=generator)
-    told = linear_classifier((x[:200], classes[:200]), (x[200:], classes[200:]))
-    assert told.mean == 0.0
+    separable = linear_classifier((x[:200], classes[:200]), (x[200:], classes[200:]))
+    assert separable.mean == 0.0
     mixed = classes[torch.randperm(300, generator=generator)]
     missed = linear_classifier((x[:200], mixed[:200]), (x[200:], mixed[200:]))
     assert missed.mean == pytest.approx(2 / 3, abs=0.15)

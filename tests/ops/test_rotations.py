@@ -1,4 +1,4 @@
-"""Every way to write a rotation, against matrix exponentials and the algebra of quaternions, in float64."""
+"""Every representation of a rotation, against matrix exponentials and the algebra of quaternions, in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Actions that are targets: plans begin where the robot is, and no step is larger than the model allows."""
+"""Actions that are targets: plans start at the robot's state, and no step is larger than the model allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a world model, an energy or a caller may do wrong: the plan is as good, or an error says what it was."""
+"""Faulty world models, energies and callers: the plan is unaffected, or an error names the fault."""
 
 from __future__ import annotations
 
@@ -531,15 +531,15 @@ def test_targets_without_a_hold_action_need_one() -> None:
 
 def test_an_arm_controlled_by_targets_is_held_at_the_state_where_holding_started() -> None:
     world = Targets([-1.0] * 4, [1.0] * 4)
-    begun, later = torch.full((2, 4), 0.4), torch.full((2, 4), 0.3)
+    start, later = torch.full((2, 4), 0.4), torch.full((2, 4), 0.3)
     goals = world.features(torch.full((2, 4), 0.5))
     with holding(world) as background:
-        first = background.act(begun, goals, generators=make_generators([0, 1]))
+        first = background.act(start, goals, generators=make_generators([0, 1]))
         assert first.held
-        assert torch.equal(first.action, begun)
+        assert torch.equal(first.action, start)
         second = background.act(later, goals, generators=make_generators([2, 3]))
         assert second.held
-        assert torch.equal(second.action, begun), "an arm that sags must not be followed down"
+        assert torch.equal(second.action, start), "an arm that sags must not be followed down"
         background.reset()
         assert torch.equal(background.act(later, goals, generators=make_generators([0, 1])).action, later)
 

@@ -1,4 +1,4 @@
-"""Small worlds with known answers, made of elementwise operations: exact, whatever else is in the batch."""
+"""Small worlds with known answers, of elementwise operations: exact whatever else is in the batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures are kept by the names of an action's numbers, so no two of these are the same."""
+"""Metrics are stored by the names of action axes, so these must be unique."""
 
 from __future__ import annotations
 

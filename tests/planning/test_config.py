@@ -1,4 +1,4 @@
-"""The options of planning as a command takes them: kinds, presets, and what the selected planner does not use."""
+"""Planning options of the commands: kinds, presets, and options that the selected planner does not use."""
 
 from __future__ import annotations
 

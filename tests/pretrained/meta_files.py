@@ -1,4 +1,4 @@
-"""Small files with the entries, names, prefixes and shapes of the reference's, written down from its code.
+"""Small files with the entries, names, prefixes and shapes of the reference implementation, written from its code.
 
 Every tensor is random and differs from all others. Widths are known ones, so that no heads need be given.
 """

@@ -1,4 +1,4 @@
-"""Small models to save, every weight of them different."""
+"""Small models to save, with different values in every weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features and classes in one call, against the steps done one by one."""
+"""Features and classes in one call, against the separate steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Broken checkpoints are named; a save that fails or is killed leaves what was there before."""
+"""Broken checkpoints are reported; a save that fails or is killed keeps the previous one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""transformers' folders in and out: bit for bit, strictly, and with an answer to whatever may be wrong with one."""
+"""Bit-exact, strict reading and writing of transformers folders, with an error for every problem."""
 
 from __future__ import annotations
 
@@ -583,14 +583,14 @@ def resolve(source: str, home: Path, **settings: str) -> str:
 
 def cached(folder: Path, home: Path) -> Path:
     """Lay a folder into the cache as huggingface_hub does: contents by their digests, links, and what main is."""
-    place = home / "hub" / f"models--{HUB_ID.replace('/', '--')}"
-    snapshot = place / "snapshots" / COMMIT
+    repository = home / "hub" / f"models--{HUB_ID.replace('/', '--')}"
+    snapshot = repository / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)
-    (place / "blobs").mkdir()
-    (place / "refs").mkdir()
-    (place / "refs" / "main").write_text(COMMIT)
+    (repository / "blobs").mkdir()
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(COMMIT)
     for number, file in enumerate(sorted(folder.iterdir())):
-        file.rename(place / "blobs" / str(number))
+        file.rename(repository / "blobs" / str(number))
         (snapshot / file.name).symlink_to(f"../../blobs/{number}")
     return snapshot
 

@@ -783,10 +783,10 @@ def test_encoder_and_probe_go_into_one_file_with_the_labels(folder: Path, tmp_pa
 def test_written_file_has_the_encoder_once_and_only_its_own_storage(folder: Path, tmp_path: Path) -> None:
     read = read_meta(file_of(folder, "V-JEPA 1"))
     large = torch.cat([tensor.flatten() for tensor in read.tensors["encoder"].values()])
-    views, begin = {}, 0
+    views, offset = {}, 0
     for name, tensor in read.tensors["encoder"].items():
-        views[name] = large[begin : begin + tensor.numel()].view(tensor.shape)
-        begin += tensor.numel()
+        views[name] = large[offset : offset + tensor.numel()].view(tensor.shape)
+        offset += tensor.numel()
     write_meta(dataclasses.replace(read, tensors={"encoder": views}), tmp_path / "file")
     assert_same(read_meta(tmp_path / "file").tensors["encoder"], read.tensors["encoder"])
     assert (tmp_path / "file").stat().st_size < 1.02 * large.nbytes

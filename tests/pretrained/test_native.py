@@ -1,4 +1,4 @@
-"""What is saved comes back bit for bit."""
+"""Saved checkpoints load bit by bit."""
 
 from __future__ import annotations
 

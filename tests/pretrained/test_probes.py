@@ -1,4 +1,4 @@
-"""Probes come back as they were saved, with what their outputs mean; what is not a probe is refused."""
+"""Probes are saved and loaded with the meaning of their outputs; other files are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints from elsewhere load right or are refused in words: quickly, and without memory that they do not fill."""
+"""Untrusted checkpoints load correctly or are refused with a message, quickly and in little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves are drawn where their values are, on an axis that shows them."""
+"""Curves are drawn at their values, on an axis that contains them."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ def test_a_panel_shows_camera_goal_and_chart_side_by_side(episode: Episode) -> N
 def test_the_chart_grows_and_its_dot_falls_with_the_energy(episode: Episode) -> None:
     charts = episode_panel(episode)[:, HEADER + 28 :, 2 * (TILE + GAP) + 40 :].astype(int)
     is_dot = (charts[..., 0] > 200) & (charts[..., 1] > 200) & (charts[..., 2] < 120)
-    places = [np.argwhere(dot).mean(axis=0) for dot in is_dot]
-    rows, columns = (np.array(axis) for axis in zip(*places, strict=True))
+    positions = [np.argwhere(dot).mean(axis=0) for dot in is_dot]
+    rows, columns = (np.array(axis) for axis in zip(*positions, strict=True))
     assert (np.diff(columns) > 0).all()
     assert np.corrcoef(rows, episode.energies)[0, 1] < -0.99
     is_line = (charts[..., 2] > 200) & (charts[..., 0] < 120)

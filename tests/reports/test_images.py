@@ -1,4 +1,4 @@
-"""Masks are drawn where tokens are hidden, and colours follow the features."""
+"""Masks are drawn at hidden tokens, and colours follow the features."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_visible_tokens_are_unchanged_hidden_ones_dark_and_the_rest_violet() -> 
     kinds = np.full(16, 2)
     kinds[context], kinds[hidden] = 0, 1
     for time, (picture, bright) in enumerate(zip(rows, (10, 30), strict=True)):
-        for place in range(8):
-            row, column = divmod(place, 4)
+        for cell in range(8):
+            row, column = divmod(cell, 4)
             token = picture[row * 56 : row * 56 + 56, column * 28 : column * 28 + 28]
-            kind = kinds[8 * time + place]
+            kind = kinds[8 * time + cell]
             paint = {1: TARGET_COLOUR, 2: UNUSED_COLOUR}.get(int(kind))
             mixed = (
                 bright
@@ -98,10 +98,10 @@ def test_colours_are_at_the_positions_of_their_tokens() -> None:
     colours = torch.rand(16, 3, generator=torch.Generator().manual_seed(0))
     rows = colour_row(colours, GRID)
     for time, picture in enumerate(rows):
-        for place in range(8):
-            row, column = divmod(place, 4)
+        for cell in range(8):
+            row, column = divmod(cell, 4)
             middle = picture[row * 56 + 28, column * 28 + 14]
-            assert np.abs(middle - 255 * colours[8 * time + place].numpy()).max() <= 0.5
+            assert np.abs(middle - 255 * colours[8 * time + cell].numpy()).max() <= 0.5
 
 
 def test_tiles_are_in_rows_with_white_between() -> None:

@@ -24,14 +24,14 @@ CONFIG = OpenLoopConfig(horizon=3, samples=24, points=9, pictures=2)
 WINDOWS = pose_windows(count=16, horizon=3, share=0.6)
 
 
-def judged(model: PoseModel) -> Measurements:
+def evaluated(model: PoseModel) -> Measurements:
     planner = CEM(model, energy=GoalL1(), num_samples=64, num_iterations=8, num_elites=8, momentum_std=0.1)
     return measure(model, planner, GoalL1(), WINDOWS, CONFIG, seed=0)
 
 
 @pytest.fixture(scope="module")
 def exact() -> Measurements:
-    return judged(PoseModel())
+    return evaluated(PoseModel())
 
 
 def answers(measured: Measurements) -> list[str]:
@@ -47,7 +47,7 @@ def test_an_exact_model_passes_every_question(exact: Measurements) -> None:
 
 def test_a_model_that_ignores_actions_is_caught() -> None:
     by_question = {
-        assessment.question: assessment for assessment in assess(judged(PoseModel(gain=0.0)).metrics)
+        assessment.question: assessment for assessment in assess(evaluated(PoseModel(gain=0.0)).metrics)
     }
     assert by_question["Do its predictions depend on the actions?"].answer == "no"
     assert by_question["Does it foresee more than that nothing moves?"].answer == "no"
@@ -56,14 +56,14 @@ def test_a_model_that_ignores_actions_is_caught() -> None:
 
 
 def test_a_rotated_model_is_reported_with_the_correction() -> None:
-    last = assess(judged(PoseModel(turn_deg=40.0)).metrics)[-1]
+    last = assess(evaluated(PoseModel(turn_deg=40.0)).metrics)[-1]
     assert last.answer == "no"
     angle = float(re.search(r"camera_rotation_deg=(-?[\d.]+)", last.evidence)[1])  # type: ignore[index]
     assert angle == pytest.approx(40, abs=3)
 
 
 def test_the_same_seed_gives_the_same_metrics(exact: Measurements) -> None:
-    assert judged(PoseModel()).metrics == exact.metrics
+    assert evaluated(PoseModel()).metrics == exact.metrics
 
 
 def test_the_summary_has_a_line_for_each_question(exact: Measurements) -> None:

@@ -1,4 +1,4 @@
-"""Points and colours lie where the numbers at the axes say."""
+"""Points and colours are drawn at the values of the axes."""
 
 from __future__ import annotations
 

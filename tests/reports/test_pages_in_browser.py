@@ -1,4 +1,4 @@
-"""Every kind of page opens in a browser: nothing is fetched, no script fails, nothing is cut off on a phone."""
+"""Every kind of page opens in a browser without requests and errors, and fits a phone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from planners import GoalL1, RandomShooting, make_generators
 from tests.browser import Visit, chromium
 from tests.evaluation.pose_world import PoseModel
 from tests.models.test_world_model import context, pictures
-from tests.reports.test_open_loop import judged, source
+from tests.reports.test_open_loop import evaluated, source
 from tests.reports.test_plan import model_of, page_of, planned
 from tests.reports.test_run_report import config, write_run
 from tests.reports.test_run_report import home as home  # a fixture
@@ -45,7 +45,7 @@ def folder(browser: Any, home: Path, tmp_path_factory: pytest.TempPathFactory) -
     pages["plan_of_two_numbers"] = page_of(
         planned(model_of(embodiments=(EmbodimentConfig(action_dim=2, state_dim=2),)))
     )
-    measured = judged(PoseModel())
+    measured = evaluated(PoseModel())
     for name, decode in (("open_loop", False), ("open_loop_decoded", True)):
         pages[name] = open_loop_page("Open loop", "a model on its data", measured, source(decode))
     for name, text in pages.items():

@@ -297,7 +297,9 @@ def test_the_colour_is_the_energy(shown: ImaginedPlan) -> None:
     scale = interactive(paths_of(shown)).layout.coloraxis
     energies = torch.cat([iteration.energies[0] for iteration in shown.plan.iterations]).double().numpy()
     assert (scale.cmin, scale.cmax) == pytest.approx((energies.min(), np.quantile(energies, 0.98)))
-    assert [place for place, _ in scale.colorscale] == pytest.approx(np.linspace(0, 1, SCALE_STEPS).tolist())
+    assert [position for position, _ in scale.colorscale] == pytest.approx(
+        np.linspace(0, 1, SCALE_STEPS).tolist()
+    )
 
 
 def test_low_energies_stand_out_on_light_and_on_dark_paper() -> None:

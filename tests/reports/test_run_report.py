@@ -1,4 +1,4 @@
-"""The report of a run: what it shows, what it says is missing, and what it refuses."""
+"""The report of a run: its content, notes on missing data, and errors."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def write_run(home: Path, settings: Config, *, checkpoint: bool = True) -> Path:
 
 
 def write_metrics(folder: Path, std: float = 0.8) -> None:
-    figures = {"target_rank": 9.0, "untrained_std": 0.9, "untrained_rank": 12.0, "gradient_norm": 1.0}
+    constants = {"target_rank": 9.0, "untrained_std": 0.9, "untrained_rank": 12.0, "gradient_norm": 1.0}
     lines = [
-        {"step": step, "loss": 1 / (step + 1), "target_std": std, **figures, "clips_per_s": 50.0}
+        {"step": step, "loss": 1 / (step + 1), "target_std": std, **constants, "clips_per_s": 50.0}
         for step in range(0, 200, 10)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -1,4 +1,4 @@
-"""One look for light and dark, and what is said where a library is missing."""
+"""Light and dark theme, and the message if a library is missing."""
 
 from __future__ import annotations
 

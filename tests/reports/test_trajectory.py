@@ -1,4 +1,4 @@
-"""The picture of an episode: frames over their times, curves where their values are."""
+"""The plot of an episode: frames above their times, curves at their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threads spin for a short time only, unless the user has said how, in this process and in those that it starts."""
+"""OpenMP threads spin only briefly unless the user configured it, in this process and its children."""
 
 from __future__ import annotations
 

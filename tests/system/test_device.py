@@ -1,4 +1,4 @@
-"""Devices and number formats by name."""
+"""Devices and precisions by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot fit into memory is refused in a sentence before any of it is allocated."""
+"""Jobs that cannot fit into memory are refused with a message before any allocation."""
 
 from __future__ import annotations
 

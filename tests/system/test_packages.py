@@ -1,4 +1,4 @@
-"""A package that hides one of ours is named, and so is what a missing one is installed with."""
+"""A package that hides one of ours is reported, and a missing one with how to install it."""
 
 from __future__ import annotations
 

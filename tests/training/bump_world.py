@@ -36,8 +36,8 @@ FPS = 4.0
 def render(position: Tensor, background: Tensor) -> Tensor:
     """Return features `[..., N, D]` of a bump at `position [..., 2]` (tokens) before a still background `[N, D]`."""
     rows, columns = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
-    places = torch.stack([rows, columns], dim=-1).view(-1, 2).float()
-    height = torch.exp(-(places - position.unsqueeze(-2)).square().sum(dim=-1) / 1.5)
+    positions = torch.stack([rows, columns], dim=-1).view(-1, 2).float()
+    height = torch.exp(-(positions - position.unsqueeze(-2)).square().sum(dim=-1) / 1.5)
     direction = torch.linspace(-2, 2, WIDTH)
     return background + height.unsqueeze(-1) * direction
 
@@ -58,15 +58,15 @@ class BumpWorld:
         for index in range(episodes):
             steps = (2 * torch.rand(LENGTH - 1, 2, generator=generator) - 1) * action_scale
             start = 0.5 + 2 * torch.rand(1, 2, generator=generator)
-            place = torch.cat([start, start + steps.cumsum(dim=0)])
+            centres = torch.cat([start, start + steps.cumsum(dim=0)])
             backgrounds = [clutter * torch.randn(SIDE * SIDE, WIDTH, generator=generator) for _ in self.names]
             views = zip(self.names, backgrounds, strict=True)
-            self.features.append({name: render(place, background) for name, background in views})
+            self.features.append({name: render(centres, background) for name, background in views})
             self.numbers.append(
                 EpisodeNumbers(
                     index=index,
                     name=f"bump {index}",
-                    states=place.numpy(),
+                    states=centres.numpy(),
                     actions=steps.numpy(),
                     timestamps_s=np.arange(LENGTH) / FPS,
                     merging="stack",

@@ -1,4 +1,4 @@
-"""What a bit-equal result and a Ctrl-C need, whatever the machine has and however the tests were started."""
+"""Settings for bit-equal results and Ctrl-C on any machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small corpus and the words of a small pretraining on it, for each objective."""
+"""A small corpus and the arguments of a small pretraining on it, for each objective."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def write_corpus(home: Path, videos: int = 3) -> None:
     for number in range(videos):
         rng = np.random.default_rng(number)
         frames = np.full((48, 64, 64, 3), rng.integers(20, 120, 3), dtype=np.uint8)
-        place, speed, colour = rng.uniform(8, 40, 2), rng.uniform(-1.5, 1.5, 2), rng.integers(120, 256, 3)
+        position, speed, colour = rng.uniform(8, 40, 2), rng.uniform(-1.5, 1.5, 2), rng.integers(120, 256, 3)
         for index, frame in enumerate(frames):
-            y, x = np.clip(place + index * speed, 0, 47).astype(int)
+            y, x = np.clip(position + index * speed, 0, 47).astype(int)
             frame[y : y + 16, x : x + 16] = colour
         (home / "videos").mkdir(exist_ok=True)
         write_video(home / "videos" / f"{number}.mp4", frames, fps=24.0)

@@ -46,9 +46,9 @@ def moving_dot(number: int) -> Tensor:
     """Return a bright square that moves over a grey field: uint8 `[4, 3, 32, 32]`."""
     rng = np.random.default_rng(number)
     clip = torch.full((4, 3, 32, 32), int(rng.integers(30, 120)), dtype=torch.uint8)
-    place, speed, colour = rng.uniform(4, 22, 2), rng.uniform(-3, 3, 2), rng.integers(150, 256, 3)
+    start, speed, colour = rng.uniform(4, 22, 2), rng.uniform(-3, 3, 2), rng.integers(150, 256, 3)
     for frame in range(4):
-        y, x = np.clip(place + frame * speed, 0, 25).astype(int)
+        y, x = np.clip(start + frame * speed, 0, 25).astype(int)
         clip[frame, :, y : y + 7, x : x + 7] = torch.from_numpy(colour.astype(np.uint8)).view(3, 1, 1)
     return clip
 
@@ -144,7 +144,7 @@ class LineTask:
             yield batch * float("nan") if step == self.nan_at else batch
 
     def names(self, batch: Tensor) -> Sequence[str]:
-        return [f"point {place}" for place in range(len(batch))]
+        return [f"point {index}" for index in range(len(batch))]
 
     def forward_passes(self, batch: Tensor, step: int) -> Sequence[Callable[[], dict[str, Tensor]]]:
         return [lambda: self._loss(batch)]

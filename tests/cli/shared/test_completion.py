@@ -1,4 +1,4 @@
-"""What a shell offers in the place of a word; bash is asked itself."""
+"""Shell completion: what is offered at each position, also by bash itself."""
 
 from __future__ import annotations
 

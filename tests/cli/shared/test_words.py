@@ -1,4 +1,4 @@
-"""Flags and positional words are `key=value` written otherwise, for every command and whatever letters they have."""
+"""Flags and positional arguments are other forms of `key=value`, for every command and any characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The list of bad files is whole at any time, and nothing stands in it twice."""
+"""The list of bad files is always complete and has no duplicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way to name a corpus finds the same files, and bad ones are named, counted, and limited."""
+"""Every way to specify a corpus finds the same files; bad ones are reported, counted and limited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptions say what is there, the bad files too."""
+"""Descriptions of corpora and datasets, including bad files."""
 
 from __future__ import annotations
 

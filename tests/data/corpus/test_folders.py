@@ -1,4 +1,4 @@
-"""Each real folder is walked once, however many links lead to it, and what cannot be listed is named."""
+"""Each real folder is searched once, however many links point to it, and unreadable ones are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headers are read once: an index has them until a file changes, and whatever is wrong with it, it is made anew."""
+"""Headers are read once: an index stores them until a file changes, and is rebuilt if damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images are read upright, in 8-bit RGB, and damaged or animated ones are named."""
+"""Images are read upright in 8-bit RGB; damaged or animated ones are reported."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def test_damaged_images_never_raise_anything_else(tmp_path: Path) -> None:
         data = (tmp_path / name).read_bytes()
         for _ in range(100):
             damaged = bytearray(data[: rng.integers(1, len(data))] if rng.random() < 0.3 else data)
-            for place in rng.integers(len(damaged), size=int(rng.integers(1, 20))):
-                damaged[place] = rng.integers(256)
+            for index in rng.integers(len(damaged), size=int(rng.integers(1, 20))):
+                damaged[index] = rng.integers(256)
             (tmp_path / f"b{name}").write_bytes(damaged)
             try:
                 load_image(tmp_path / f"b{name}")

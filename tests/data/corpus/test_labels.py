@@ -1,4 +1,4 @@
-"""Labelled videos and columns are found, or what is wrong with them is named; clips are where they should be."""
+"""Labelled videos and columns are found or their errors reported; clips have the right times."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ STATES = [
 
 
 @pytest.mark.parametrize(
-    ("target", "places", "names"),
+    ("target", "positions", "names"),
     [
         ("observation.state", [0, 1, 2], ("x", "y", "closure")),
         ("observation.state[0:2]", [0, 1], ("x", "y")),
@@ -201,12 +201,12 @@ STATES = [
     ],
 )
 def test_a_column_and_a_slice_of_it(
-    dataset_root: Path, target: str, places: list[int], names: tuple[str, ...]
+    dataset_root: Path, target: str, positions: list[int], names: tuple[str, ...]
 ) -> None:
     dataset, column = open_column(dataset_root, target)
     assert column.names == names
     for index, states in enumerate(STATES):
-        np.testing.assert_array_equal(column.values(dataset, index), states[:, places])
+        np.testing.assert_array_equal(column.values(dataset, index), states[:, positions])
 
 
 def test_actions_and_columns_of_every_dataset_can_be_targets(dataset_root: Path) -> None:
@@ -252,8 +252,8 @@ def test_a_missing_number_is_reported(dataset_root: Path, tmp_path: Path) -> Non
     states = np.array(table["observation.state"].to_pylist(), np.float32)
     states[3, 1] = np.nan
     column = type(table["observation.state"].combine_chunks()).from_arrays(states.ravel(), 3)
-    place = table.schema.get_field_index("observation.state")
-    pq.write_table(table.set_column(place, table.schema.field(place), column), file)
+    column_index = table.schema.get_field_index("observation.state")
+    pq.write_table(table.set_column(column_index, table.schema.field(column_index), column), file)
     dataset, target = open_column(root, "observation.state")
     with pytest.raises(DataError, match="episode 0, row 3: observation.state is not finite"):
         target.values(dataset, 0)

@@ -1,4 +1,4 @@
-"""Lists in CSV and Parquet name the same pieces of videos, and their bad rows by line."""
+"""CSV and Parquet lists give the same video segments, and bad rows are reported by line."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def test_csv_and_parquet_are_equivalent(tmp_path: Path, suffix: str) -> None:
 def test_bad_rows_are_reported(tmp_path: Path, column: str, value: object, reason: str) -> None:
     rows = {name: list(values) for name, values in ROWS.items()}
     rows[column][0] = value
-    for suffix, place in ((".csv", "line 2"), (".parquet", "row 1")):
+    for suffix, location in ((".csv", "line 2"), (".parquet", "row 1")):
         with pytest.raises(
-            DataError, match=rf"list{suffix} has 1 bad rows; correct or remove them.*\n  {place}: {reason}"
+            DataError, match=rf"list{suffix} has 1 bad rows; correct or remove them.*\n  {location}: {reason}"
         ):
             read_list(written(tmp_path, suffix, rows))
 
@@ -165,7 +165,9 @@ def test_a_compressed_list_is_reported_as_such(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["list.csv.gz", "list.tsv", "list.TXT", "list.jsonl"])
-def test_lists_of_other_formats_are_not_videos(tmp_path: Path, name: str) -> None:
+def test_lists_of_other_formats_are_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("a.mp4\n")
-    with pytest.raises(DataError, match="no supported list. Give a list as CSV or Parquet"):
+    with pytest.raises(
+        DataError, match="is neither a video nor a supported list. Give a list as CSV or Parquet"
+    ):
         find_videos(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Videos and images in tar shards are read where they lie, as if they were files of their own."""
+"""Videos and images in tar shards are read in place, like separate files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables are read whatever wrote them, or an error says which byte, line or cell is in the way."""
+"""Tables of any CSV dialect are read, or an error names the byte, line or cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Caches beyond the limit go, the least recently used first, and never one in use; a small disk is refused before."""
+"""Caches above the size limit are evicted, least recently used first, never one in use."""
 
 from __future__ import annotations
 

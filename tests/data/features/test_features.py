@@ -1,4 +1,4 @@
-"""Features come back as they were computed; what is not theirs, or broken, is refused by name."""
+"""Cached features are read as computed; those of another key or broken ones are refused by name."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_windows_are_gathered_across_shards_and_cameras(dataset: TwoCameras, sto
     rng = np.random.default_rng(0)
     episodes = rng.integers(len(LENGTHS), size=40)
     rows = np.stack([rng.integers(LENGTHS[episode], size=3) for episode in episodes])
-    cameras = [dataset.cameras[place] for place in rng.integers(2, size=40)]
+    cameras = [dataset.cameras[index] for index in rng.integers(2, size=40)]
     found = store.gather(episodes, rows, cameras)
     pictures = store.thumbnails(episodes, rows, cameras)
     assert found.shape == (40, 3, TOKENS, WIDTH)

@@ -1,4 +1,4 @@
-"""Builds that are killed, shared, repaired or fed with broken files end with the same features, or say why not."""
+"""Killed, shared and repaired builds, and broken files: the same features, or an error with the reason."""
 
 from __future__ import annotations
 

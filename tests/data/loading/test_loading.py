@@ -1,4 +1,4 @@
-"""Batches are the same for any number of processes, from any step on; what kills or stalls one is named."""
+"""Batches do not depend on processes or the first step; a file that kills or stalls a worker is reported."""
 
 from __future__ import annotations
 
@@ -157,11 +157,11 @@ def test_too_many_bad_files_end_the_run_with_the_list_written(folder: Path, tmp_
 def crash_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let reading `path` do what a decoder with a fault does: read where nothing is. Forked processes inherit it."""
 
-    def opened(place: Path, **settings: Any) -> VideoFile:
-        if place == path:
+    def opened(location: Path, **settings: Any) -> VideoFile:
+        if location == path:
             faulthandler.disable()  # whose trace would look like a failure of the test
             ctypes.string_at(0)
-        return open_video(place, **settings)
+        return open_video(location, **settings)
 
     monkeypatch.setattr(video_pool, "open_video", opened)
 
@@ -231,10 +231,10 @@ def test_a_file_that_stalls_is_reported(folder: Path, tmp_path: Path) -> None:
 def test_the_file_of_a_killed_worker_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = mixture(folder)
 
-    def opened(place: Path, **settings: Any) -> VideoFile:
-        if place == folder / "a.mp4":
+    def opened(location: Path, **settings: Any) -> VideoFile:
+        if location == folder / "a.mp4":
             os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
-        return open_video(place, **settings)
+        return open_video(location, **settings)
 
     monkeypatch.setattr(video_pool, "open_video", opened)
     with pytest.raises(

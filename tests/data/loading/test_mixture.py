@@ -1,4 +1,4 @@
-"""Clips are cut by time, the same ones for the same seed, and never across what does not belong together."""
+"""Clips are cut by time, are determined by the seed, and never cross an episode or segment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops, sizes and normalization against what they are by definition."""
+"""Crops, sizes and normalization against their definitions."""
 
 from __future__ import annotations
 

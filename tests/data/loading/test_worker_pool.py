@@ -1,4 +1,4 @@
-"""A process that dies of an item gives an answer; one that is killed or stalls is an error that names the item."""
+"""A worker that crashes on an item returns an error; one that is killed or stalls raises an error naming the item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny datasets of every format, with known numbers and frames that say which they are."""
+"""Tiny datasets of every format, with known numbers and frames that show their number."""
 
 from __future__ import annotations
 
@@ -177,10 +177,10 @@ def make_droid(root: Path, episodes: Sequence[Content]) -> Path:
             state["joint_positions"] = np.zeros((len(episode.states), 7))
             file["action/cartesian_position"] = episode.actions[:, :6].astype(np.float64)
             file["action/gripper_position"] = episode.actions[:, 6].astype(np.float64)
-            for place, (camera, frames) in enumerate(episode.frames.items()):
-                serial = f"{index}{place}345678"
+            for number, (camera, frames) in enumerate(episode.frames.items()):
+                serial = f"{index}{number}345678"
                 metadata[f"{camera}_mp4_path"] = f"{outcome}/x/recordings/MP4/{serial}.mp4"
-                pose = np.full((len(episode.states), 6), 0.1 * (place + 1))
+                pose = np.full((len(episode.states), 6), 0.1 * (number + 1))
                 file[f"observation/camera_extrinsics/{serial}_left"] = pose
                 write_video(videos / f"{serial}.mp4", frames, 15)
         (folder / f"metadata_lab+{index}.json").write_text(json.dumps(metadata))
@@ -327,6 +327,6 @@ BY_NAME = {kind.name: kind for kind in KINDS}
 def changed(episodes: Sequence[Content], index: int, **changes: object) -> list[Content]:
     """Return the episodes with one of them changed."""
     return [
-        replace(episode, **changes) if place == index else episode  # type: ignore[arg-type]
-        for place, episode in enumerate(episodes)
+        replace(episode, **changes) if number == index else episode  # type: ignore[arg-type]
+        for number, episode in enumerate(episodes)
     ]

@@ -1,4 +1,4 @@
-"""Every format, the same promises: what was written comes back, and what is broken is named."""
+"""One suite over every format: written data is read back, and problems are reported."""
 
 from __future__ import annotations
 

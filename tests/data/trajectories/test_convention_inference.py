@@ -1,4 +1,4 @@
-"""Actions of joint robots: matched to the joints by name, told by the numbers, changes the shorter way round."""
+"""Actions of joint robots: matched to joints by name, classified by their values, angle changes the shorter way."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_actions_go_to_the_joints_of_their_names(
 
 def test_declared_units_take_precedence_over_the_numbers(tmp_path: Path) -> None:
     path = write(tmp_path / "arm", ALOHA, ORDER)
-    told = Convention(joints="all", actions="given")
-    assert open_trajectories(path, convention=told).convention.actions == "given"
+    declared = Convention(joints="all", actions="given")
+    assert open_trajectories(path, convention=declared).convention.actions == "given"
 
 
 def test_some_joints_of_a_state_are_found_in_its_actions() -> None:
@@ -67,8 +67,8 @@ def test_some_joints_of_a_state_are_found_in_its_actions() -> None:
     found = resolve_joints(Convention(joints=(0, 3), actions="target"), states, actions)
     assert found.action_joints == (1, 0)
     assert resolve_joints(found, states, actions) == found
-    told = dataclasses.replace(found, action_joints=(0, 1))
-    assert resolve_joints(told, states, actions).action_joints == (0, 1)
+    declared = dataclasses.replace(found, action_joints=(0, 1))
+    assert resolve_joints(declared, states, actions).action_joints == (0, 1)
 
 
 def test_duplicate_names_do_not_determine_the_order() -> None:

@@ -1,4 +1,4 @@
-"""What is converted arrives: every number bit by bit, and every frame, taken as it is or encoded anew."""
+"""Conversion: every number is bit-exact, and every frame is copied or re-encoded."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def recorded(root: Path, clock_s: np.ndarray, **changes: object) -> LeRobotDatas
     """Write one episode whose rows were taken at these times, and whose frames are a video file of ten a second."""
     length = len(clock_s)
     path = write_coded(root.parent / "clip.mp4", [100 * t for t in range(length)])
-    piece = VideoSpan(path=path, from_s=0.0, to_s=length / 10, times_s=np.arange(length) / 10)
+    span = VideoSpan(path=path, from_s=0.0, to_s=length / 10, times_s=np.arange(length) / 10)
     frames = torch.from_numpy(np.stack([coded_frame(t) for t in range(length)])).permute(0, 3, 1, 2)
     settings: dict[str, object] = {
         "index": 0,
@@ -194,7 +194,7 @@ def recorded(root: Path, clock_s: np.ndarray, **changes: object) -> LeRobotDatas
         "timestamps_s": clock_s,
         "cameras": ("top",),
         "load_frames": lambda camera, rows: frames[rows],
-        "videos": {"top": piece},
+        "videos": {"top": span},
     }
     trajectory = Trajectory(**(settings | changes))  # type: ignore[arg-type]
     spec = DatasetSpec(
@@ -393,7 +393,7 @@ def test_a_snapshot_of_links_becomes_files(
     snapshot = as_snapshot(source, tmp_path / "hub")
     if not can_link:
 
-        def refuse(*places: object) -> None:
+        def refuse(*positions: object) -> None:
             raise OSError("another disk")
 
         monkeypatch.setattr(os, "link", refuse)

@@ -1,4 +1,4 @@
-"""The frame of a row is the nearest in time, as LeRobot takes it, or there is an error; never a neighbour."""
+"""The frame of a row is the nearest in time, as in LeRobot, or there is an error."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def recorded(root: Path, stamps_s: np.ndarray, **reader: object) -> LeRobotDatas
     write_v21(root, (len(stamps_s),))
     (file,) = root.glob("data/*/*.parquet")
     table = pq.read_table(file)
-    place = table.schema.get_field_index("timestamp")
-    pq.write_table(table.set_column(place, "timestamp", pa.array(stamps_s.astype(np.float32))), file)
+    column_index = table.schema.get_field_index("timestamp")
+    pq.write_table(table.set_column(column_index, "timestamp", pa.array(stamps_s.astype(np.float32))), file)
     return LeRobotDataset(root, **reader)  # type: ignore[arg-type]
 
 
@@ -100,20 +100,20 @@ def test_a_video_that_skips_frames_is_followed(tmp_path: Path) -> None:
     )
 
 
-def piece(from_s: float, to_s: float) -> VideoSpan:
+def span(from_s: float, to_s: float) -> VideoSpan:
     return VideoSpan(path=Path("file.mp4"), from_s=from_s, to_s=to_s)
 
 
 def test_the_next_episode_of_a_shared_file_is_not_touched() -> None:
     starts_s, stamps_s = np.arange(20) / 10, np.arange(5) / 10
-    found = nearest_frames(starts_s, piece(0.5, 1.0), stamps_s, fps=10, where="here")
+    found = nearest_frames(starts_s, span(0.5, 1.0), stamps_s, fps=10, where="here")
     assert found.tolist() == [5, 6, 7, 8, 9]
     with pytest.raises(DataError, match=r"here, row 4: its timestamp is 1\.0000 s .*none after 0\.9750 s"):
-        nearest_frames(starts_s, piece(0.5, 1.0), stamps_s + 0.1, fps=10, where="here")
+        nearest_frames(starts_s, span(0.5, 1.0), stamps_s + 0.1, fps=10, where="here")
 
 
 def test_rows_may_be_rarer_than_frames() -> None:
-    found = nearest_frames(np.arange(90) / 30, piece(0.0, 3.0), np.arange(30) / 10, fps=10, where="here")
+    found = nearest_frames(np.arange(90) / 30, span(0.0, 3.0), np.arange(30) / 10, fps=10, where="here")
     assert found.tolist() == list(range(0, 90, 3))
 
 
@@ -125,7 +125,7 @@ def test_any_clock_gives_the_nearest_frame_or_an_error(seed: int) -> None:
     starts_s -= starts_s[0]
     stamps_s = starts_s + rng.normal(0, 0.004 * (1 + seed % 3), 40)
     try:
-        found = nearest_frames(starts_s, piece(0.0, starts_s[-1] + 0.1), stamps_s, fps=10, where="here")
+        found = nearest_frames(starts_s, span(0.0, starts_s[-1] + 0.1), stamps_s, fps=10, where="here")
     except DataError:
         return
     assert np.array_equal(found, np.abs(starts_s - stamps_s[:, None]).argmin(axis=1))

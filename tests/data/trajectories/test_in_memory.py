@@ -1,4 +1,4 @@
-"""A dataset of arrays in memory keeps the promises of a dataset from files, and refuses arrays that do not fit."""
+"""In-memory datasets behave like those from files, and refuse arrays that do not fit."""
 
 from __future__ import annotations
 

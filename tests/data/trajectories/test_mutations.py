@@ -1,4 +1,4 @@
-"""Damaged copies of small videos: no crash, no hang, and each bad file is named once, with its reason."""
+"""Damaged copies of small videos: no crash, no hang, and each bad file is reported once with its reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is not a dataset of trajectories is refused with a list of formats; other packages can register formats."""
+"""Unknown trajectory formats are refused with a list of formats; other packages can register formats."""
 
 from __future__ import annotations
 

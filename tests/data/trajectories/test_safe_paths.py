@@ -1,4 +1,4 @@
-"""Paths out of metadata stay inside the dataset, and templates are of the placeholders that are known."""
+"""Paths from metadata stay inside the dataset, and templates have only known placeholders."""
 
 from __future__ import annotations
 

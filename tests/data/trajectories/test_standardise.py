@@ -1,4 +1,4 @@
-"""Trajectories of every convention become the same one."""
+"""Trajectories of every convention are converted to the same one."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_every_convention_gives_the_same_motion(how: Convention, actions: Any) -
     poses = random_poses(0)
     assert {found.states.dtype, found.actions.dtype} == {np.dtype(np.float32)}
     assert found.actions.shape == (len(episode) - 1, 7)
-    places = [0, 1, 2, 6]
-    np.testing.assert_allclose(found.states[:, places], poses[:, places], atol=2e-5)
+    positions = [0, 1, 2, 6]
+    np.testing.assert_allclose(found.states[:, positions], poses[:, positions], atol=2e-5)
     turned = euler_to_matrix(torch.from_numpy(found.states[:, 3:6]))
     np.testing.assert_allclose(turned, euler_to_matrix(poses[:, 3:6]), atol=2e-4)
     assert np.abs(np.diff(found.states[:, 3:6], axis=0)).max() < 1  # no jumps, though the gripper points down
     arrived = apply_action(torch.from_numpy(found.states[:-1]), torch.from_numpy(found.actions))
-    np.testing.assert_allclose(arrived[:, places], found.states[1:, places], atol=1e-4)
+    np.testing.assert_allclose(arrived[:, positions], found.states[1:, positions], atol=1e-4)
     np.testing.assert_allclose(euler_to_matrix(arrived[:, 3:6]), turned[1:], atol=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""Writes TFRecord files of `tf.train.Example`, from the published descriptions alone; the tests' own, and plain."""
+"""Writes TFRecord files of `tf.train.Example`, from the published descriptions alone, for tests."""
 
 from __future__ import annotations
 

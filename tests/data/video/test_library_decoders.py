@@ -1,4 +1,4 @@
-"""decord gives the frames of our own decoder to the last bit, and gets no file that it misreads."""
+"""decord gives the frames of our own decoder bit by bit, and is not used for files that it misreads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`load_video` returns the frames that were asked for: all, at a rate, or a number of them."""
+"""`load_video` returns the requested frames: all, at a rate, or a number of them."""
 
 from __future__ import annotations
 

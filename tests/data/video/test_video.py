@@ -1,4 +1,4 @@
-"""Reading by time is exact for every kind of stream, and a bad file is named."""
+"""Reading by time is exact for every kind of stream, and bad files are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file is read and written whatever it is called: FFmpeg takes names for URLs, and names need not be UTF-8."""
+"""Files of any name are read and written: FFmpeg takes some for URLs, and names need not be UTF-8."""
 
 from __future__ import annotations
 

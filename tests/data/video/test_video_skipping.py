@@ -1,4 +1,4 @@
-"""Frames that nobody needs are left out of the decoding, and those that are read are the same to the last bit."""
+"""Unneeded frames are skipped in decoding, and the others stay bit-exact."""
 
 from __future__ import annotations
 
@@ -158,10 +158,10 @@ def test_frames_removed_by_an_edit_list_are_skipped_too(tmp_path: Path) -> None:
 class Counting(AvDecoder):
     """Counts how often it goes back to a keyframe."""
 
-    begun = 0
+    num_starts = 0
 
     def _begin_at(self, index: int) -> bool:
-        self.begun += 1
+        self.num_starts += 1
         return super()._begin_at(index)
 
 
@@ -171,12 +171,12 @@ def test_sequential_reads_do_not_restart_at_the_keyframe(streams: Path, kept_byt
     read = [read_codes(decoder.at_indices([first, first + 1])) for first in range(0, 76, 2)]
     assert read == [[first, first + 1] for first in range(0, 76, 2)]
     # What was left out after the last frame, before it was known to be wanted, is not there without going back.
-    assert decoder.begun < 30
+    assert decoder.num_starts < 30
     dense = Counting(str(streams / "h264_no_b.mp4"), 1, kept_bytes=kept_bytes)
     assert [code for index in range(80) for code in read_codes(dense.at_indices([index]))] == list(range(80))
     with av.open(str(streams / "h264_no_b.mp4")) as container:
         keyframes = sum(packet.is_keyframe for packet in container.demux(video=0))
-    assert dense.begun == keyframes < 10  # once a group of pictures
+    assert dense.num_starts == keyframes < 10  # once a group of pictures
 
 
 def test_a_decoder_continues_after_an_error(streams: Path, tmp_path: Path) -> None:

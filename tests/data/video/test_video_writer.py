@@ -1,4 +1,4 @@
-"""A written video appears whole or not at all, and reads back as it was given."""
+"""Videos are written atomically, and read back as given."""
 
 from __future__ import annotations
 

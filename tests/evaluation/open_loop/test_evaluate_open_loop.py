@@ -1,4 +1,4 @@
-"""An open loop as a function, on episodes in memory; which episodes a checkpoint was not trained on."""
+"""`evaluate_open_loop` on in-memory episodes; which episodes are held out from a checkpoint's training."""
 
 from __future__ import annotations
 

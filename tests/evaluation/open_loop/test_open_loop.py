@@ -37,11 +37,11 @@ def test_one_window_cannot_be_deranged() -> None:
 
 def test_an_exact_model_has_no_error_and_the_controls_have() -> None:
     windows = pose_windows(horizon=5)
-    figures = horizon_metrics(
+    values = horizon_metrics(
         horizon_errors(PoseModel(), windows, generator=generator()), windows.episodes.numpy(), RNG(0)
     )
-    assert [line["horizon"] for line in figures] == [1, 2, 3, 4, 5]
-    for line in figures:
+    assert [line["horizon"] for line in values] == [1, 2, 3, 4, 5]
+    for line in values:
         for kind in ("plain", "moving"):
             assert line[kind]["model"]["value"] < 1e-5 * line[kind]["copy_last_frame"]["value"]
             assert line[kind]["ratio_to_copy"]["interval"][1] < 1e-5

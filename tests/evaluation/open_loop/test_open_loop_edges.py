@@ -1,4 +1,4 @@
-"""Open loops of what a model never saw: the report is written, and says what could not be measured."""
+"""Open-loop evaluation of unusual data: the report is written, and says what could not be measured."""
 
 from __future__ import annotations
 

@@ -35,19 +35,19 @@ def generator() -> torch.Generator:
 def test_an_exact_model_recovers_the_true_action() -> None:
     model, windows = PoseModel(), pose_windows(count=16, horizon=1)
     found = recover_actions(model, planner(model), windows, generator=generator())
-    figures = recovered_metrics(found, windows.episodes.numpy(), np.random.default_rng(0))
-    assert figures["planner"]["position_cm"]["median"] < 0.1
-    assert figures["planner"]["position_cm"]["percentiles"]["90"] < 0.2
-    assert figures["planner"]["rotation_deg"]["median"] < 0.2
-    assert figures["hold"]["position_cm"]["median"] > 2
-    assert figures["random_action"]["position_cm"]["median"] > 2
+    values = recovered_metrics(found, windows.episodes.numpy(), np.random.default_rng(0))
+    assert values["planner"]["position_cm"]["median"] < 0.1
+    assert values["planner"]["position_cm"]["percentiles"]["90"] < 0.2
+    assert values["planner"]["rotation_deg"]["median"] < 0.2
+    assert values["hold"]["position_cm"]["median"] > 2
+    assert values["random_action"]["position_cm"]["median"] > 2
 
 
 def test_a_model_that_ignores_actions_recovers_none() -> None:
     model, windows = PoseModel(gain=0.0), pose_windows(count=32, horizon=1)
     found = recover_actions(model, planner(model, 2), windows, generator=generator())
-    figures = recovered_metrics(found, windows.episodes.numpy(), np.random.default_rng(0))
-    assert figures["planner"]["position_cm"]["median"] > figures["hold"]["position_cm"]["interval"][0]
+    values = recovered_metrics(found, windows.episodes.numpy(), np.random.default_rng(0))
+    assert values["planner"]["position_cm"]["median"] > values["hold"]["position_cm"]["interval"][0]
 
 
 def test_no_plan_depends_on_its_batch() -> None:

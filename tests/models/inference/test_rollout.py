@@ -1,4 +1,4 @@
-"""Imagining fast is imagining: the fast rollout against the predictor that computes everything anew at each step."""
+"""Cached rollouts against the predictor without a cache."""
 
 from __future__ import annotations
 
@@ -160,17 +160,17 @@ def test_a_plan_does_not_depend_on_the_batch(kind: str) -> None:
     context, goal = context_of(model, problems=16, frames=2), model.encode_goal(pictures(16, seed=9))
     seeds = list(range(16))
 
-    def planned(places: slice) -> planners.Plan:
+    def planned(positions: slice) -> planners.Plan:
         part = Context(
-            context.features[places],
-            context.states[places],
+            context.features[positions],
+            context.states[positions],
             None,
-            None if context.actions is None else context.actions[places],
+            None if context.actions is None else context.actions[positions],
         )
         cem = planners.CEM(
             model, energy=planners.GoalL1(), horizon=2, num_samples=12, num_iterations=3, num_elites=4
         )
-        return cem.plan(part, goal[places], generators=planners.make_generators(seeds[places]))
+        return cem.plan(part, goal[positions], generators=planners.make_generators(seeds[positions]))
 
     together = planned(slice(None))
     for b in (0, 7, 15):
@@ -289,9 +289,9 @@ def test_past_actions_follow_from_the_states() -> None:
     model = model_of("V-JEPA 2-AC")
     given = context_of(model, frames=3)
     derived = dataclasses.replace(given, actions=None)
-    told = dataclasses.replace(given, actions=pose_delta(given.states[:, :-1], given.states[:, 1:]))
+    with_actions = dataclasses.replace(given, actions=pose_delta(given.states[:, :-1], given.states[:, 1:]))
     actions = drawn(1, 2, 1)
-    assert torch.equal(model.rollout(derived, actions), model.rollout(told, actions))
+    assert torch.equal(model.rollout(derived, actions), model.rollout(with_actions, actions))
     assert not torch.allclose(model.rollout(derived, actions), model.rollout(given, actions), atol=1e-3)
 
 
@@ -371,8 +371,8 @@ def test_bfloat16_chooses_the_same_elites_as_often_as_the_plain_pass_in_it_does(
         shares = []
         for iteration in plan.iterations:
             energies = planners.GoalL1()(imagine(iteration.samples), goal, iteration.samples)
-            for chosen, judged in zip(iteration.selected, energies, strict=True):
-                shares.append(chosen[judged.topk(8, largest=False).indices].float().mean())
+            for chosen, scores in zip(iteration.selected, energies, strict=True):
+                shares.append(chosen[scores.topk(8, largest=False).indices].float().mean())
         return float(torch.stack(shares).mean())
 
     exact_again = shared(lambda samples: exact.rollout(context, samples))

@@ -1,4 +1,4 @@
-"""Multi-block masks: what is hidden is blocks through all frames, what is seen is the rest."""
+"""Multi-block masks: targets are blocks through all frames, contexts the rest."""
 
 from __future__ import annotations
 
@@ -119,12 +119,12 @@ def test_a_frame_that_is_all_hidden_is_drawn_again() -> None:
 
 def test_a_random_position_is_left_visible_where_blocks_would_hide_all() -> None:
     whole = MaskSpec(num_blocks=1, scale=0.99, aspect_low=1.0, aspect_high=1.0)
-    places: set[int] = set()
+    positions: set[int] = set()
     for seed in range(20):
         context, target = draw((1, 4, 4), 8, whole, seed)
         assert (context.shape, target.shape) == ((8, 1), (8, 15))
-        places |= set(context.flatten().tolist())
-    assert len(places) == 16
+        positions |= set(context.flatten().tolist())
+    assert len(positions) == 16
 
 
 def test_a_random_order_has_the_chosen_first_and_is_uniform() -> None:
@@ -144,14 +144,14 @@ def test_positions_repeat_in_every_frame() -> None:
 
 
 def test_block_sizes_are_drawn_per_batch_and_positions_per_clip() -> None:
-    grid, shapes, places = (1, 20, 20), set(), set()
+    grid, shapes, positions = (1, 20, 20), set(), set()
     _, target = draw(grid, 16, ONE_BLOCK, 3)
     for index in target:
         rows, columns = cells(index, grid)[0].nonzero().unbind(1)
         shapes.add((int(rows.max() - rows.min()), int(columns.max() - columns.min())))
-        places.add((int(rows.min()), int(columns.min())))
+        positions.add((int(rows.min()), int(columns.min())))
     assert len(shapes) == 1
-    assert len(places) > 8
+    assert len(positions) > 8
     assert {draw(grid, 1, ONE_BLOCK, seed)[1].shape[1] for seed in range(20)} != {target.shape[1]}
 
 

@@ -1,4 +1,4 @@
-"""I-JEPA's masks: what is predicted is rectangles, what is seen is a square without them."""
+"""I-JEPA's masks: targets are rectangles, the context is a square without them."""
 
 from __future__ import annotations
 

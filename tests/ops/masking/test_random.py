@@ -1,4 +1,4 @@
-"""Random masks: shares, tubes, and every token alike often."""
+"""Random masks: fractions, tubes, and equal frequencies of tokens."""
 
 from __future__ import annotations
 

@@ -13,19 +13,19 @@ ONE = (torch.zeros(1, 1), torch.zeros(1, 3, 1))
 
 
 def numpy_adam(
-    place: np.ndarray, slope: np.ndarray, bottom: np.ndarray, lr: float, steps: int
+    position: np.ndarray, slope: np.ndarray, bottom: np.ndarray, lr: float, steps: int
 ) -> list[np.ndarray]:
     """Return the places of Adam (arXiv:1412.6980, algorithm 1) down slope * (u - bottom)^2 in the box [-1, 1]."""
-    mean, square = np.zeros_like(place), np.zeros_like(place)
-    places = [place]
+    mean, square = np.zeros_like(position), np.zeros_like(position)
+    iterates = [position]
     for t in range(1, steps):
-        gradient = 2 * slope * (place - bottom)
+        gradient = 2 * slope * (position - bottom)
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.999 * square + 0.001 * gradient**2
         step = lr * (mean / (1 - 0.9**t)) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
-        place = np.clip(place - step, -1.0, 1.0)
-        places.append(place)
-    return places
+        position = np.clip(position - step, -1.0, 1.0)
+        iterates.append(position)
+    return iterates
 
 
 def test_updates_on_a_quadratic_equal_adams() -> None:
@@ -42,8 +42,8 @@ def test_updates_on_a_quadratic_equal_adams() -> None:
     first = (plan.iterations[0].samples[0].double().numpy() - centre) / half
     in_half_widths = weight.double().numpy() * half**2, (bottom.double().numpy() - centre) / half
     expected = numpy_adam(first, *in_half_widths, lr=0.15, steps=40)
-    for t, place in zip(plan.iterations, expected, strict=True):
-        np.testing.assert_allclose((t.samples[0].numpy() - centre) / half, place, atol=2e-5)
+    for t, position in zip(plan.iterations, expected, strict=True):
+        np.testing.assert_allclose((t.samples[0].numpy() - centre) / half, position, atol=2e-5)
     assert bool((plan.iterations[-1].samples[..., 1] == 0.5).all())  # against the wall
 
 
@@ -67,11 +67,13 @@ def test_the_plan_is_the_best_restart_after_the_last_step() -> None:
     cost = ActionCost(lambda actions: (actions - 2.0).square().sum((-1, -2)))
     planner = GradientDescent(world, energy=cost, num_samples=7, num_iterations=3, lr=0.01)
     plan = planner.plan(*ONE, generators=make_generators([0]))
-    places = [actions.flatten() for actions in world.seen]
-    assert [len(place) for place in places] == [7] * 4
+    iterates = [actions.flatten() for actions in world.seen]
+    assert [len(position) for position in iterates] == [7] * 4
     # All go up, and none comes as far as the wall at 1.
-    assert all(bool((after > before).all()) for before, after in zip(places[:-1], places[1:], strict=True))
-    assert plan.actions.item() == places[-1].max().item() < 1.0
+    assert all(
+        bool((after > before).all()) for before, after in zip(iterates[:-1], iterates[1:], strict=True)
+    )
+    assert plan.actions.item() == iterates[-1].max().item() < 1.0
     assert plan.energy < plan.iterations[-1].best_energy
 
 

@@ -47,20 +47,20 @@ def slow_published_icem(
         for t in (world.action_low, world.action_high, world.weights, START[0], world.features(TARGET)[0])
     )
     steps, size = noise[0].shape[1:]
-    places = [(k, a) for k in range(steps) for a in range(size)]
+    entries = [(k, a) for k in range(steps) for a in range(size)]
     mean, width = np.zeros((steps, size)), np.zeros((steps, size))
-    for k, a in places:
+    for k, a in entries:
         mean[k, a], width[k, a] = (low[a] + high[a]) / 2, std * (high[a] - low[a]) / 2
     elite: list[tuple[float, np.ndarray]] = []
     for drawn in noise:
         pool = elite[:kept]
         for one in drawn:
             actions = np.zeros((steps, size))
-            for k, a in places:
+            for k, a in entries:
                 actions[k, a] = min(max(mean[k, a] + width[k, a] * one[k, a], low[a]), high[a])
             pool.append((slow_energy(weights, start, goal, actions.tolist()), actions))
         elite = sorted(pool, key=lambda item: item[0])[:elites]
-        for k, a in places:
+        for k, a in entries:
             values = [float(actions[k, a]) for _, actions in elite]
             centre = sum(values) / elites
             deviation = (sum((v - centre) ** 2 for v in values) / (elites - 1)) ** 0.5

@@ -26,21 +26,21 @@ def slow_published_mppi(
     low, high, weights, x0, target = (
         t.double().tolist() for t in (world.action_low, world.action_high, world.weights, start, goal)
     )
-    places = [(k, a) for k in range(steps) for a in range(size)]
+    entries = [(k, a) for k in range(steps) for a in range(size)]
     u = np.zeros((steps, size))
-    for k, a in places:
+    for k, a in entries:
         u[k, a] = (low[a] + high[a]) / 2
     for i in range(iterations):
         eps, costs = np.zeros((samples, steps, size)), []
         for s in range(samples):
-            for k, a in places:
+            for k, a in entries:
                 v = u[k, a] + std * (high[a] - low[a]) / 2 * noise[i, s, k, a]
                 eps[s, k, a] = min(max(v, low[a]), high[a]) - u[k, a]
             costs.append(slow_energy(weights, x0, target, (u + eps[s]).tolist()))
         least = min(costs)
         total = sum(math.exp(-(cost - least) / temperature) for cost in costs)
         share = [math.exp(-(cost - least) / temperature) / total for cost in costs]
-        for k, a in places:
+        for k, a in entries:
             u[k, a] += sum(share[s] * eps[s, k, a] for s in range(samples))
     return u
 

@@ -329,9 +329,9 @@ def test_every_gradient_equals_finite_differences(energy: Composable) -> None:
             continue
         (gradient,) = torch.autograd.grad(energies.double().sum(), at)
         assert gradient.abs().max() > 1e-3
-        for place in torch.nonzero(torch.ones_like(at[:, :1]))[::3].tolist():
+        for entry in torch.nonzero(torch.ones_like(at[:, :1]))[::3].tolist():
             moved = torch.zeros_like(at)
-            moved[tuple(place)] = step
+            moved[tuple(entry)] = step
             behind, here, ahead = (
                 call(energy, arguments | {name: arguments[name] + sign * moved}).double().sum()
                 for sign in (-1, 0, 1)
@@ -339,7 +339,7 @@ def test_every_gradient_equals_finite_differences(energy: Composable) -> None:
             # On either side of it: they are apart where an absolute value has its kink between the three points.
             slopes = sorted(((here - behind).item() / step, (ahead - here).item() / step))
             slack = 2e-4 + 0.01 * abs(slopes[1])
-            assert slopes[0] - slack <= gradient[tuple(place)].item() <= slopes[1] + slack
+            assert slopes[0] - slack <= gradient[tuple(entry)].item() <= slopes[1] + slack
 
 
 def test_each_argument_that_matters_has_a_gradient() -> None:

@@ -1,4 +1,4 @@
-"""Planning in a thread while acting. No result depends on how fast anything is: gates open when a test says so."""
+"""Planning in a thread while acting. No result depends on speed: tests control when searches end."""
 
 from __future__ import annotations
 

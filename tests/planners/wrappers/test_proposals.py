@@ -88,9 +88,9 @@ def test_inside_receding_horizon_proposals_are_made_only_for_searches() -> None:
 
     planner = RecedingHorizon(ProposalPlanner(search(horizon=2), propose), replan_every=2)
     generators = make_generators([0, 1])
-    for place in (START, START + 0.1, START + 0.2):
-        planner.plan(place, FEATURES, generators=generators)
-    assert [place.tolist() for place in asked] == [START.tolist(), (START + 0.2).tolist()]
+    for position in (START, START + 0.1, START + 0.2):
+        planner.plan(position, FEATURES, generators=generators)
+    assert [position.tolist() for position in asked] == [START.tolist(), (START + 0.2).tolist()]
 
 
 def test_around_receding_horizon_the_proposal_replaces_the_last_plan_until_reset() -> None:
@@ -101,10 +101,10 @@ def test_around_receding_horizon_the_proposal_replaces_the_last_plan_until_reset
         return exact(context, goal)
 
     planner = ProposalPlanner(RecedingHorizon(search()), propose)
-    for place in (START, START / 2):
-        plan = planner.plan(place, FEATURES, generators=make_generators([0, 1]))
-        assert torch.equal(plan.iterations[0].samples[:, 0], exact(place, FEATURES))
-        assert (place + plan.actions[:, 0] - GOAL).norm(dim=-1).max() < 1e-6
+    for position in (START, START / 2):
+        plan = planner.plan(position, FEATURES, generators=make_generators([0, 1]))
+        assert torch.equal(plan.iterations[0].samples[:, 0], exact(position, FEATURES))
+        assert (position + plan.actions[:, 0] - GOAL).norm(dim=-1).max() < 1e-6
     assert [torch.equal(a, b) for a, b in zip(seen, (START, START / 2), strict=True)] == [True, True]
     planner.reset()
     planner.plan(START[:1], FEATURES[:1], generators=make_generators([0]))
@@ -155,7 +155,7 @@ def test_a_warm_start_that_is_not_a_tensor_is_refused() -> None:
 
 
 @dataclass
-class Told:
+class RecordingPlanner:
     """Keeps the deadlines that its planner is given."""
 
     planner: CEM
@@ -177,11 +177,11 @@ def test_the_time_of_the_proposal_is_part_of_the_deadline(monkeypatch: pytest.Mo
         now_s[0] += 0.25
         return exact(context, goal)
 
-    told = Told(search())
+    recording = RecordingPlanner(search())
     for deadline_s in (1.0, 0.2, None):
-        planner = ProposalPlanner(told, propose)
+        planner = ProposalPlanner(recording, propose)
         planner.plan(START, FEATURES, generators=make_generators([0, 1]), deadline_s=deadline_s)
-    assert told.deadlines_s == [0.75, LEAST_DEADLINE_S, None]
+    assert recording.deadlines_s == [0.75, LEAST_DEADLINE_S, None]
 
 
 @pytest.mark.parametrize("deadline_s", [0.0, -1.0, "1"])

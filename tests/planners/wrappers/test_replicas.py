@@ -165,9 +165,9 @@ def test_close_stops_the_threads_and_later_calls_are_refused() -> None:
     before = replica_threads()
     with copies(2)[1] as replicas:
         solve(CEM, replicas)
-        begun = [thread for thread in replica_threads() if thread not in before]
-        assert len(begun) == 2
-    assert not any(thread.is_alive() for thread in begun)
+        started = [thread for thread in replica_threads() if thread not in before]
+        assert len(started) == 2
+    assert not any(thread.is_alive() for thread in started)
     replicas.close()
     with pytest.raises(PlannerError, match=r"after close\(\), which ended their threads"):
         solve(CEM, replicas)
@@ -176,9 +176,9 @@ def test_close_stops_the_threads_and_later_calls_are_refused() -> None:
 def test_threads_of_unreferenced_replicas_stop() -> None:
     before = replica_threads()
     solve(CEM, copies(2)[1])
-    begun = [thread for thread in replica_threads() if thread not in before]
+    started = [thread for thread in replica_threads() if thread not in before]
     gc.collect()
-    for thread in begun:
+    for thread in started:
         thread.join(timeout=10.0)
         assert not thread.is_alive()
 

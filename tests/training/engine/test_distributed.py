@@ -84,8 +84,8 @@ def test_a_process_group_timeout_names_rank_and_address(tmp_path: Path) -> None:
     )
     [finished] = wait(single)
     assert finished.code == 2
-    place = f"(RANK=0, WORLD_SIZE=2, MASTER_ADDR=127.0.0.1, MASTER_PORT={port})"
-    assert f"the processes did not find each other within 2 s {place}: " in finished.error
+    address = f"(RANK=0, WORLD_SIZE=2, MASTER_ADDR=127.0.0.1, MASTER_PORT={port})"
+    assert f"the processes did not find each other within 2 s {address}: " in finished.error
     assert "no process trains alone" in finished.error
     assert time.monotonic() - start_s < 60
     assert not (tmp_path / "runs").exists()

@@ -1,4 +1,4 @@
-"""Operations counted from the architecture are those that torch counts on the modules."""
+"""Operations counted from the architecture equal those that torch counts on the modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Without TensorBoard the metrics are logged all the same."""
+"""The metrics log works with and without TensorBoard."""
 
 from __future__ import annotations
 

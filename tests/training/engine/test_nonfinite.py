@@ -1,4 +1,4 @@
-"""What is left of a step whose loss is not finite."""
+"""The files that a step with a non-finite loss leaves behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: exact resume, signals, a loss that is not finite, and what is written down."""
+"""The training loop: exact resume, signals, non-finite losses, checkpoints and logs."""
 
 from __future__ import annotations
 

@@ -67,11 +67,11 @@ def test_finetuning_learns_the_effect_of_actions(tmp_path: Path) -> None:
 
 def test_an_untrained_predictor_copies_the_last_frame() -> None:
     task = finetune_task()
-    figures = task.monitor(next(task.batches(0)), step=0)
+    logged = task.monitor(next(task.batches(0)), step=0)
     for end in ("", "_rollout"):
-        assert figures[f"val_error{end}"] == pytest.approx(figures[f"val_copy_last_frame{end}"])
-        assert figures[f"val_shuffled_actions{end}"] == pytest.approx(figures[f"val_copy_last_frame{end}"])
-    assert figures["val_error"] > 0.01
+        assert logged[f"val_error{end}"] == pytest.approx(logged[f"val_copy_last_frame{end}"])
+        assert logged[f"val_shuffled_actions{end}"] == pytest.approx(logged[f"val_copy_last_frame{end}"])
+    assert logged["val_error"] > 0.01
 
 
 def test_the_first_loss_is_that_of_copy_last_frame() -> None:
@@ -155,10 +155,10 @@ def test_micro_batches_give_the_gradients_of_the_batch() -> None:
     for task in (whole, sliced):
         total: dict[str, torch.Tensor] = {}
         for forward_pass in task.forward_passes(batch, 0):
-            figures = forward_pass()
-            figures["loss"].backward()
+            logged = forward_pass()
+            logged["loss"].backward()
             total = {
-                name: total.get(name, torch.zeros(())) + value.detach() for name, value in figures.items()
+                name: total.get(name, torch.zeros(())) + value.detach() for name, value in logged.items()
             }
         found.append(total)
     assert len(sliced.forward_passes(batch, 0)) == 3
@@ -246,9 +246,9 @@ def test_two_robots_with_actions_of_different_sizes_share_the_predictor(tmp_path
     drawn = [batch.embodiment for batch in task.batches(0)]
     assert 104 <= drawn.count("two") <= 136
     fit(task, config, run_folder(tmp_path))
-    figures = metrics(tmp_path / "run")[-1]
-    assert figures["val_error_a"] < figures["val_copy_last_frame_a"]
-    assert figures["val_error_b"] < figures["val_copy_last_frame_b"]
+    logged = metrics(tmp_path / "run")[-1]
+    assert logged["val_error_a"] < logged["val_copy_last_frame_a"]
+    assert logged["val_error_b"] < logged["val_copy_last_frame_b"]
     loaded = load_world_model(tmp_path / "run", embodiment="three")
     assert loaded.action_low.shape == (3,)
     assert loaded.action_high[2] == 0

@@ -1,4 +1,4 @@
-"""Objectives against numbers worked out by hand and against slow loops."""
+"""Losses against numbers computed by hand and slow loops."""
 
 from __future__ import annotations
 

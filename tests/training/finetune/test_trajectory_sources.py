@@ -1,4 +1,4 @@
-"""Which windows a step has: cameras, held-out episodes, draws."""
+"""Sources of training windows: cameras, held-out episodes, random draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The collapse alarm goes off where features collapse, names why, and is silent where they do not."""
+"""The collapse alarm is raised where features collapse, names the cause, and is silent elsewhere."""
 
 from __future__ import annotations
 
@@ -159,14 +159,16 @@ def test_metrics_of_another_kind_give_no_alarm() -> None:
 def test_the_alarm_is_raised_once_also_after_a_resume() -> None:
     lines = history(**CONSTANT)
     alarm = CollapseAlarm()
-    said = [alarm.update(line) for line in lines]
-    places = [place for place, text in enumerate(said) if text is not None]
-    assert len(places) == 1
-    assert said[places[0]] == str(find_collapse(lines))
-    before = CollapseAlarm(history=lines[: places[0]])
-    assert before.update(lines[places[0]]) == said[places[0]]
-    after = CollapseAlarm(history=lines[: places[0] + 1])
-    assert [after.update(line) for line in lines[places[0] + 1 :]] == [None] * (len(lines) - places[0] - 1)
+    alarms = [alarm.update(line) for line in lines]
+    positions = [place for place, text in enumerate(alarms) if text is not None]
+    assert len(positions) == 1
+    assert alarms[positions[0]] == str(find_collapse(lines))
+    before = CollapseAlarm(history=lines[: positions[0]])
+    assert before.update(lines[positions[0]]) == alarms[positions[0]]
+    after = CollapseAlarm(history=lines[: positions[0] + 1])
+    assert [after.update(line) for line in lines[positions[0] + 1 :]] == [None] * (
+        len(lines) - positions[0] - 1
+    )
 
 
 def moving_square(number: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Losses whose statistic is the global batch's: two processes find what one finds with all rows."""
+"""Losses with statistics of the global batch: two processes equal one with all rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIRECTIONS = random_directions(WIDTH, 6, torch.Generator().manual_seed(0))
 Mean = Callable[[Tensor], Tensor]
 
 
-def figures(
+def losses_and_gradient(
     inputs: Tensor, weights: Tensor, mean: Mean, rows: Mean, rank: int, world: int
 ) -> dict[str, Tensor]:
     """Return every loss of one process, of features that are `inputs [M, 2, INPUT]` times the weights."""
@@ -69,7 +69,7 @@ def averaged(x: Tensor) -> Tensor:
 
 def gathered(x: Tensor, rank: int) -> Tensor:
     """Return the rows of all processes: a sum in which each has its own place."""
-    return Sum.apply(torch.cat([x if place == rank else torch.zeros_like(x) for place in range(WORLD)]))
+    return Sum.apply(torch.cat([x if other == rank else torch.zeros_like(x) for other in range(WORLD)]))
 
 
 def process(rank: int, folder: str) -> None:
@@ -77,7 +77,7 @@ def process(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     inputs, weights = problem()
     weights.requires_grad_()
-    found = figures(
+    found = losses_and_gradient(
         inputs.chunk(WORLD)[rank],
         weights,
         mean=averaged,
@@ -102,7 +102,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict[str, T
 
 def alone(inputs: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     weights = problem()[1].requires_grad_()
-    found = figures(inputs, weights, mean=lambda x: x, rows=lambda x: x, rank=0, world=1)
+    found = losses_and_gradient(inputs, weights, mean=lambda x: x, rows=lambda x: x, rank=0, world=1)
     return found, gradients(found, weights)
 
 

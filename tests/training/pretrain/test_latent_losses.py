@@ -1,4 +1,4 @@
-"""Latent losses against loops in float64 and numbers worked out by hand."""
+"""Latent losses against loops in float64 and numbers computed by hand."""
 
 from __future__ import annotations
 

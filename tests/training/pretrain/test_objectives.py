@@ -1,4 +1,4 @@
-"""The pretraining objectives: what they add up, and that it does not depend on slices or processes."""
+"""The pretraining objectives: their losses, independent of micro-batches and processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The probe that watches a training: what it tells, beside what, and that nothing notices it."""
+"""The online probe during training: its metrics, their baselines, and that it does not affect the training."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer = make_writer(tmp_path_factory.mktemp("arm") / "set", image_shape=(SIZE, SIZE, 3))
     with writer.shard(0) as out:
         for _ in range(EPISODES):
-            places = rng.uniform(0, 1, (ROWS, 2))
-            frames = np.stack([picture(rng, *place) for place in places])
-            states = np.column_stack([places, rng.normal(size=ROWS)]).astype(np.float32)
+            positions = rng.uniform(0, 1, (ROWS, 2))
+            frames = np.stack([picture(rng, *position) for position in positions])
+            states = np.column_stack([positions, rng.normal(size=ROWS)]).astype(np.float32)
             out.add_episode(frames, states, np.zeros((ROWS - 1, 2), np.float32), task="jump")
     return writer.finalize()
 

@@ -29,13 +29,13 @@ def test_targets_are_the_hidden_tokens_pixels(normalize: bool) -> None:
     found = pixel_targets(VIDEO, HIDDEN, 2, 2, normalize=normalize)
     assert found.shape == (2, 3, 24)
     for clip in range(2):
-        for place, token in enumerate(HIDDEN[clip].tolist()):
+        for number, token in enumerate(HIDDEN[clip].tolist()):
             pixels = pixels_of(clip, token)
             if normalize:
                 middle = sum(pixels) / 24
                 deviation = math.sqrt(sum((x - middle) ** 2 for x in pixels) / 23 + 1e-6)
                 pixels = [(x - middle) / deviation for x in pixels]
-            assert found[clip, place].tolist() == pytest.approx(pixels, abs=1e-5)
+            assert found[clip, number].tolist() == pytest.approx(pixels, abs=1e-5)
 
 
 def test_a_flat_patch_is_all_zeros() -> None:

@@ -1,4 +1,4 @@
-"""Clips are encoded once, kept on disk, and found again by whoever asks for the same ones."""
+"""Clips are encoded once, cached on disk, and reused by every run with the same ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Probes trained side by side are the probes trained alone; what chooses is not what tests."""
+"""Probes trained together equal those trained alone; selection and test data are separate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`train_probe` as a function: features in memory, and their division."""
+"""`train_probe` as a function: in-memory features and their splits."""
 
 from __future__ import annotations
 

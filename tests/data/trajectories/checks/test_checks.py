@@ -1,4 +1,4 @@
-"""Each check finds what it is for, where it is, and nothing on data that is as it should be."""
+"""Each check finds its problem with its location, and nothing in correct data."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def spoil(
 
 
 def scaled(
-    places: slice | list[int], factor: float, shift: float = 0.0
+    positions: slice | list[int], factor: float, shift: float = 0.0
 ) -> Callable[[np.ndarray], np.ndarray]:
     def change(values: np.ndarray) -> np.ndarray:
-        values[:, places] = values[:, places] * factor + shift
+        values[:, positions] = values[:, positions] * factor + shift
         return values
 
     return change

@@ -1,4 +1,4 @@
-"""What the checks of joints find, and that none that is about poses looks at joints."""
+"""Checks of joint data; checks of poses ignore joints."""
 
 from __future__ import annotations
 

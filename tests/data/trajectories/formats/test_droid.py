@@ -1,4 +1,4 @@
-"""DROID recordings: lists of folders, cameras by serial number, and what may be missing."""
+"""DROID recordings: lists of folders, cameras by serial number, and missing data."""
 
 from __future__ import annotations
 

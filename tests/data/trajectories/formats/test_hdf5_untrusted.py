@@ -1,4 +1,4 @@
-"""HDF5 files from elsewhere: nothing outside of the file is read, and no more than it holds."""
+"""Untrusted HDF5 files: nothing outside of the file is read, and no more memory is used than it has data."""
 
 from __future__ import annotations
 

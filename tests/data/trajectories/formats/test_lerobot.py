@@ -1,4 +1,4 @@
-"""What is written comes back, in the layout of a LeRobotDataset v3.0; what is broken is named by place."""
+"""LeRobotDataset v3.0 round trips; problems are reported with their location."""
 
 from __future__ import annotations
 
@@ -313,12 +313,12 @@ def edit_table(
 ) -> None:
     """Change a column's values, or take it away."""
     table = pq.read_table(file)
-    place = table.schema.get_field_index(column)
+    column_index = table.schema.get_field_index(column)
     if change is None:
         table = table.drop_columns([column])
     else:
         values = pa.array(change(table[column].to_pylist()), kind or table.schema.field(column).type)
-        table = table.set_column(place, column, values)
+        table = table.set_column(column_index, column, values)
     pq.write_table(table, file)
 
 

@@ -1,4 +1,4 @@
-"""What a LeRobotDataset has in each row arrives, through a conversion too, or is named: texts, tasks, depth, others."""
+"""All columns of a LeRobotDataset are read and converted, or reported: texts, tasks, depth, others."""
 
 from __future__ import annotations
 
@@ -44,8 +44,12 @@ def add_column(
     for file in root.glob("data/*/*.parquet"):
         table = pq.read_table(file)
         column = pa.array(values(len(table)), kind)
-        place = table.schema.get_field_index(name)
-        table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
+        column_index = table.schema.get_field_index(name)
+        table = (
+            table.append_column(name, column)
+            if column_index < 0
+            else table.set_column(column_index, name, column)
+        )
         pq.write_table(table, file)
     info = json.loads((root / "meta/info.json").read_text())
     if feature is not None:

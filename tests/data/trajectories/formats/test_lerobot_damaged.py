@@ -1,4 +1,4 @@
-"""One damaged entry, file or column of a LeRobotDataset costs what it is about, named, and not the whole dataset."""
+"""A damaged entry, file or column of a LeRobotDataset loses only its own data, with a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole episodes of a LeRobotDataset are used, whatever is missing beside them; what is missing is named."""
+"""Complete episodes of a LeRobotDataset are used even if others are incomplete, which are reported."""
 
 from __future__ import annotations
 
@@ -158,10 +158,12 @@ def test_unlisted_episodes_of_v3_do_not_affect_the_others(
     root = shutil.copytree(dataset_root, tmp_path / "copy")
     harm(root)
     dataset = LeRobotDataset(root)
-    places = [(shard, sum(ls[:i]), ls[i]) for shard, ls in enumerate(SHARD_LENGTHS) for i in range(len(ls))]
+    positions = [
+        (shard, sum(ls[:i]), ls[i]) for shard, ls in enumerate(SHARD_LENGTHS) for i in range(len(ls))
+    ]
     assert dataset.num_episodes == len(kept)
     for place, number in enumerate(kept):
-        states = episode_arrays(*places[number])[1]
+        states = episode_arrays(*positions[number])[1]
         assert np.array_equal(dataset.episode(place).states, states)
     assert named in dataset.about["left_out"]
 

@@ -1,4 +1,4 @@
-"""Metadata of a LeRobotDataset from anywhere: wrong types and sizes are refused in words, nothing outside is read."""
+"""Untrusted LeRobotDataset metadata: wrong types and sizes are refused with a message, nothing outside is read."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ INFO: dict[str, dict[str, Any]] = {
 def test_wrong_values_of_info_are_refused(harm: str, version: str, request: pytest.FixtureRequest) -> None:
     root: Path = request.getfixturevalue(version)
     edit_info(root, **INFO[harm])
-    begin = time.monotonic()
+    start_s = time.monotonic()
     with pytest.raises(DataError, match=r"info\.json|must stay inside its folder"):
         LeRobotDataset(root)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - start_s < 5
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", "[" * 100_000, '"x"', "", '{"fps": ' + "9" * 5000 + "}"])
@@ -99,8 +99,8 @@ def test_info_that_is_not_an_object_is_refused(new: Path, text: str) -> None:
 
 def edit_table(root: Path, column: str, values: list[Any]) -> None:
     table = pq.read_table(root / TABLE)
-    place = table.schema.get_field_index(column)
-    pq.write_table(table.set_column(place, column, pa.array(values)), root / TABLE)
+    column_index = table.schema.get_field_index(column)
+    pq.write_table(table.set_column(column_index, column, pa.array(values)), root / TABLE)
 
 
 ENTRIES: list[tuple[str, Any]] = [
@@ -289,8 +289,10 @@ def test_a_file_much_larger_in_memory_than_on_disk_is_refused(old: Path) -> None
 def test_strings_in_place_of_numbers_are_refused(old: Path) -> None:
     for file in old.glob("data/*/*.parquet"):
         table = pq.read_table(file)
-        place = table.schema.get_field_index("action")
-        pq.write_table(table.set_column(place, "action", pa.array([["a", "b", "c"]] * len(table))), file)
+        column_index = table.schema.get_field_index("action")
+        pq.write_table(
+            table.set_column(column_index, "action", pa.array([["a", "b", "c"]] * len(table))), file
+        )
     with pytest.raises(DataError, match="action is declared as numbers, and the file has string"):
         LeRobotDataset(old).episode(0)
 

@@ -1,4 +1,4 @@
-"""A LeRobotDataset v2.1 is read as it was written: every number in its own type, every camera, every frame."""
+"""LeRobotDataset v2.1 is read as written: dtypes, cameras and frames."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def edit(file: Path, change: Callable[[pa.Table], pa.Table]) -> None:
 def with_nan(table: pa.Table) -> pa.Table:
     states = np.array(table["observation.state"].to_pylist())
     states[3, 2] = np.nan
-    place = table.schema.get_field_index("observation.state")
-    return table.set_column(place, "observation.state", pa.array(list(states)))
+    column_index = table.schema.get_field_index("observation.state")
+    return table.set_column(column_index, "observation.state", pa.array(list(states)))
 
 
 def with_short_action(table: pa.Table) -> pa.Table:

@@ -1,4 +1,4 @@
-"""npz files from elsewhere: nothing is unpacked that cannot be what is stored, and no header is believed."""
+"""Untrusted npz files: sizes and headers are checked before anything is unpacked."""
 
 from __future__ import annotations
 

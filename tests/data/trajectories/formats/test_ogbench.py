@@ -1,4 +1,4 @@
-"""OGBench files: where episodes end, what the state is, and how arrays are read."""
+"""OGBench files: ends of episodes, states, and how arrays are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parquet files from anywhere are read or refused in words, whichever byte of them is damaged."""
+"""Parquet files with any damaged byte are read or refused with a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RLDS episodes: what their files do not say, what they may lack, and a real one."""
+"""RLDS episodes: missing information, missing data, and a real file."""
 
 from __future__ import annotations
 

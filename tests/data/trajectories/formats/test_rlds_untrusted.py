@@ -1,4 +1,4 @@
-"""RLDS files from elsewhere: damaged ones are refused, and what of an episode is not read is named."""
+"""Untrusted RLDS files: damaged ones are refused, and unread features are reported."""
 
 from __future__ import annotations
 

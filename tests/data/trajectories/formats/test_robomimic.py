@@ -1,4 +1,4 @@
-"""robomimic files: the order of demonstrations, the end effector's pose, and other states."""
+"""robomimic files: the order of demonstrations, the end-effector pose, and other states."""
 
 from __future__ import annotations
 
