@@ -50,7 +50,7 @@ from vjepa_world.pretrained.loading import load_world_model as load_world_model
 from vjepa_world.pretrained.loading import read_checkpoint as read_checkpoint
 from vjepa_world.pretrained.saving import save_pretrained as save_pretrained
 from vjepa_world.pretrained.shipped import shipped_checkpoint as shipped_checkpoint
-from vjepa_world.reports.open_loop import open_loop_report as open_loop_report
+from vjepa_world.reports.pages.open_loop import open_loop_report as open_loop_report
 from vjepa_world.training.engine.config import TrainerConfig as TrainerConfig
 from vjepa_world.training.finetune.config import FinetuneConfig as FinetuneConfig
 from vjepa_world.training.finetune.config import FinetuneObjective as FinetuneObjective

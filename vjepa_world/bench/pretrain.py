@@ -26,8 +26,8 @@ from vjepa_world.training.engine.matrix_rate import matrix_rate
 from vjepa_world.training.engine.step_draw import StepDraw, step_generator
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.pretrain.objectives.config import JEPAConfig
-from vjepa_world.training.pretrain.objectives.masks import draw_groups
 from vjepa_world.training.pretrain.objectives.registry import build_objective
+from vjepa_world.training.pretrain.objectives.step_masks import draw_groups
 from vjepa_world.training.pretrain.task import PretrainTask
 
 #: Most steps of each side: a step takes seconds on a CPU.

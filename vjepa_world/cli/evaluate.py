@@ -184,7 +184,7 @@ def _videos_written(folder: Path, expected: int) -> str:
 
 def _write_video(folder: Path, index: int, episode: Episode) -> None:
     from vjepa_world.data.video.writer import write_video
-    from vjepa_world.reports.episode_panels import episode_panel
+    from vjepa_world.reports.plots.episode_panels import episode_panel
 
     outcome = "reached" if episode.success else "missed"
     write_video(folder / "videos" / f"{index:03d}_{outcome}.mp4", episode_panel(episode), PANEL_FPS)

@@ -122,7 +122,7 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
     from vjepa_world.evaluation.open_loop.evaluate import evaluate_open_loop
     from vjepa_world.evaluation.open_loop.training_data import trained_convention
     from vjepa_world.planning.build import load_planner
-    from vjepa_world.reports.open_loop import open_loop_report
+    from vjepa_world.reports.pages.open_loop import open_loop_report
     from vjepa_world.reports.theme import require
     from vjepa_world.system.device import resolve_device, set_threads
 

@@ -181,7 +181,7 @@ def write_picture(dataset: TrajectoryDataset, index: int, convention: Convention
     from PIL import Image
 
     from vjepa_world.files.atomic import atomic_path
-    from vjepa_world.reports.trajectory import trajectory_picture
+    from vjepa_world.reports.plots.trajectory import trajectory_picture
 
     picture = trajectory_picture(
         dataset.episode(index),

@@ -134,7 +134,7 @@ def write_page(
     """Write the page of a plan; `times_s` are those of encoding and of searching."""
     from vjepa_world.config import flatten
     from vjepa_world.files.atomic import write_text_atomic
-    from vjepa_world.reports.plan import plan_page
+    from vjepa_world.reports.pages.plan import plan_page
 
     settings = {
         "checkpoint": config.checkpoint,

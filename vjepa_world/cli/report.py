@@ -36,7 +36,7 @@ def run(config: Config) -> None:
         RunError: If there is no such run, it has logged nothing yet, or the file's folder does not exist.
         ConfigError: If the device is not available, or a library of the extra `reports` is not installed.
     """
-    from vjepa_world.reports.run_report import run_page
+    from vjepa_world.reports.pages.run_report import run_page
     from vjepa_world.reports.theme import require
     from vjepa_world.system.device import resolve_device
 

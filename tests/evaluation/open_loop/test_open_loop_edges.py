@@ -19,8 +19,8 @@ from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.models.context import Context
 from vjepa_world.planning.action_axes import action_space
-from vjepa_world.reports.film_strips import OpenLoopSource
-from vjepa_world.reports.open_loop import open_loop_page
+from vjepa_world.reports.pages.open_loop import open_loop_page
+from vjepa_world.reports.plots.film_strips import OpenLoopSource
 
 CONFIG = OpenLoopConfig(horizon=2, samples=8, points=5, pictures=0)
 JOINTS = EmbodimentConfig(

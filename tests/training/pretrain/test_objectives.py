@@ -30,10 +30,10 @@ from vjepa_world.training.pretrain.objectives.config import (
     PixelsConfig,
 )
 from vjepa_world.training.pretrain.objectives.jepa import JEPA
-from vjepa_world.training.pretrain.objectives.masks import draw_groups
 from vjepa_world.training.pretrain.objectives.pixels import MaskedPixels
 from vjepa_world.training.pretrain.objectives.protocol import Objective
 from vjepa_world.training.pretrain.objectives.registry import build_objective
+from vjepa_world.training.pretrain.objectives.step_masks import draw_groups
 from vjepa_world.training.pretrain.views import colored, draw_pairs, stills
 
 LEVELS = replace(ENCODER, depth=3, levels=(1, 2), positions="interleaved")

@@ -17,7 +17,12 @@ from vjepa_world.models.context import Context
 from vjepa_world.models.inference.cached_predictor import CachedPredictor
 from vjepa_world.models.inference.change_detection import checksums, version
 from vjepa_world.models.inference.micro_batch import samples_that_fit
-from vjepa_world.models.inference.rollout import Prefix, make_prefix, rollout_steps, rollout_with_gradient
+from vjepa_world.models.inference.rollout_loop import (
+    Prefix,
+    make_prefix,
+    rollout_steps,
+    rollout_with_gradient,
+)
 
 
 class CachedRollout:

@@ -1,1 +1,1 @@
-"""Masks of V-JEPA and I-JEPA pretraining: what is sampled, block masks, and the distances between tokens."""
+"""Masks of pretraining: their settings, block masks (V-JEPA, I-JEPA), random masks (MAE), distances between tokens."""

@@ -1,7 +1,7 @@
 """Kinds of Meta files: how to distinguish them, and the prefixes of their tensor names.
 
-Without the wrapper prefixes the names equal those of our modules; I-JEPA's two-dimensional patch kernel is the only
-exception.
+Without the wrapper prefixes the names equal those of our modules, except V-JEPA 2-AC's robot-specific tensors
+(`key_maps.py`); the shapes are equal too, except I-JEPA's two-dimensional patch kernel (`reader.py`).
 """
 
 from __future__ import annotations

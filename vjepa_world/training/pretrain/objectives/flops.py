@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.models.masked_predictor import MaskedPredictor
 from vjepa_world.training.engine.flops import MaskTokens, pretrain_flops
-from vjepa_world.training.pretrain.objectives.masks import Grid, MaskGroup
+from vjepa_world.training.pretrain.objectives.step_masks import Grid, MaskGroup
 
 
 def mask_groups_flops(

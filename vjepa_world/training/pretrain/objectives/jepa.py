@@ -26,14 +26,14 @@ from vjepa_world.training.engine.step_draw import StepDraw
 from vjepa_world.training.pretrain.losses.jepa import context_weights, latent_distance, normalize_levels
 from vjepa_world.training.pretrain.objectives.config import JEPAConfig
 from vjepa_world.training.pretrain.objectives.flops import mask_groups_flops
-from vjepa_world.training.pretrain.objectives.masks import (
+from vjepa_world.training.pretrain.objectives.protocol import ForwardPass
+from vjepa_world.training.pretrain.objectives.regularization import CollapseRegularizers
+from vjepa_world.training.pretrain.objectives.step_masks import (
     MaskFamily,
     MaskGroup,
     draw_groups,
     draw_pair_groups,
 )
-from vjepa_world.training.pretrain.objectives.protocol import ForwardPass
-from vjepa_world.training.pretrain.objectives.regularization import CollapseRegularizers
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from vjepa_world.training.engine.step_draw import StepDraw
 from vjepa_world.training.pretrain.losses.pixels import masked_pixel_l2, pixel_targets
 from vjepa_world.training.pretrain.objectives.config import PixelsConfig
 from vjepa_world.training.pretrain.objectives.flops import mask_groups_flops
-from vjepa_world.training.pretrain.objectives.masks import MaskFamily, draw_groups
 from vjepa_world.training.pretrain.objectives.protocol import ForwardPass
+from vjepa_world.training.pretrain.objectives.step_masks import MaskFamily, draw_groups
 
 
 class MaskedPixels:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from vjepa_world.reports.curves import HEIGHT, MAX_POINTS, WIDTH, Chart
+from vjepa_world.reports.plots.curves import HEIGHT, MAX_POINTS, WIDTH, Chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 

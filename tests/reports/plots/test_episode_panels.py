@@ -8,7 +8,7 @@ import pytest
 from tests.evaluation.box_world import BoxEnv, CentroidPolicy
 from vjepa_world.evaluation.closed_loop.evaluate import draw_seeds
 from vjepa_world.evaluation.closed_loop.rollout import Episode, rollout
-from vjepa_world.reports.episode_panels import GAP, HEADER, TILE, episode_panel
+from vjepa_world.reports.plots.episode_panels import GAP, HEADER, TILE, episode_panel
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch import Tensor
 from planners.protocols import Iteration, Plan
 from vjepa_world.ops.pose import POSE_SIZE
 from vjepa_world.planning.action_axes import POSITION, ActionSpace, action_space
-from vjepa_world.reports.images import evenly_spaced
+from vjepa_world.reports.plots.images import evenly_spaced
 
 #: Iterations that are drawn, samples of each, and numbers in all, at most, so that the page stays small.
 MAX_ITERATIONS, MAX_SAMPLES, MAX_NUMBERS = 40, 256, 60_000

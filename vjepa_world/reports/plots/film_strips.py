@@ -15,8 +15,8 @@ from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
 from vjepa_world.evaluation.open_loop.prediction_error import predict_features
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.ops.token_error import token_change, token_error
-from vjepa_world.reports.images import evenly_spaced, resized
-from vjepa_world.reports.page import Cell, ImageGrid
+from vjepa_world.reports.pages.page import Cell, ImageGrid
+from vjepa_world.reports.plots.images import evenly_spaced, resized
 from vjepa_world.reports.theme import colour_map
 
 #: Height of a frame [pixels], and frames of a strip, at most.

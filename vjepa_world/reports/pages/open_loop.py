@@ -14,15 +14,15 @@ from vjepa_world.evaluation.open_loop.assessment import CANNOT_TELL, assess, for
 from vjepa_world.evaluation.open_loop.energy_landscape import AxisLandscape, WindowEnergy, plane_landscape
 from vjepa_world.evaluation.open_loop.evaluate import OpenLoopResult
 from vjepa_world.evaluation.open_loop.measurements import Measurements
-from vjepa_world.reports.curves import Chart
-from vjepa_world.reports.film_strips import OpenLoopSource, film_strips
-from vjepa_world.reports.open_loop_plots import (
+from vjepa_world.reports.pages.page import render
+from vjepa_world.reports.plots.curves import Chart
+from vjepa_world.reports.plots.film_strips import OpenLoopSource, film_strips
+from vjepa_world.reports.plots.open_loop import (
     EnergyPlane,
     plot_directions,
     plot_energy_planes,
     plot_planned_actions,
 )
-from vjepa_world.reports.page import render
 
 #: Axes of actions that are not pose deltas, of which planned and true ones are drawn, at most.
 MAX_AXES = 12

@@ -27,8 +27,8 @@ from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained.folder import write_folder
 from vjepa_world.pretrained.native import checkpoint_files
-from vjepa_world.reports.images import GAP, TILE
-from vjepa_world.reports.run_report import grouped
+from vjepa_world.reports.pages.run_report import grouped
+from vjepa_world.reports.plots.images import GAP, TILE
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.pretrain.objectives.config import ContrastiveConfig, JEPAConfig
 

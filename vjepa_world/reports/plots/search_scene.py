@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vjepa_world.reports.search_paths import SearchPaths
+from vjepa_world.reports.plots.search_paths import SearchPaths
 from vjepa_world.reports.theme import LIGHT, SCALE_STEPS, css_variables, new_figure, require, style, to_svg
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.reports.test_curves import SVG, group, ticks
+from tests.reports.plots.test_curves import SVG, group, ticks
 from vjepa_world.planning.action_axes import Axis
-from vjepa_world.reports.open_loop_plots import (
+from vjepa_world.reports.plots.open_loop import (
     EnergyPlane,
     plot_directions,
     plot_energy_planes,

@@ -74,7 +74,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("vjepa_world.reports"),
+        loader=PackageLoader("vjepa_world.reports.pages"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

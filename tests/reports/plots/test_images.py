@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vjepa_world.reports.images import (
+from vjepa_world.reports.plots.images import (
     FRAME_SHARE,
     GAP,
     MAX_FRAMES,

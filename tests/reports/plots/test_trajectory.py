@@ -9,8 +9,7 @@ import pytest
 
 from tests.data.arm_motion import arm_episodes, make_trajectory
 from vjepa_world.ops.convention import PLAIN, Convention
-from vjepa_world.reports.theme import SERIES, new_figure, style, to_pixels
-from vjepa_world.reports.trajectory import (
+from vjepa_world.reports.plots.trajectory import (
     FRAMES,
     LEFT,
     PANEL,
@@ -20,6 +19,7 @@ from vjepa_world.reports.trajectory import (
     draw_panel,
     trajectory_picture,
 )
+from vjepa_world.reports.theme import SERIES, new_figure, style, to_pixels
 
 COLOUR = tuple(bytes.fromhex(SERIES[0][1:]))
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from planners.protocols import Iteration
 from vjepa_world.evaluation.imagined_plan import ImaginedPlan
 from vjepa_world.planning.action_axes import ActionSpace
-from vjepa_world.reports.curves import Chart, Point
-from vjepa_world.reports.images import evenly_spaced, resized
-from vjepa_world.reports.page import Cell, ImageGrid, fixed, number, render
-from vjepa_world.reports.search_paths import SearchPaths, search_paths
-from vjepa_world.reports.search_scene import VIEWS, camera, figure_json, library, still
+from vjepa_world.reports.pages.page import Cell, ImageGrid, fixed, number, render
+from vjepa_world.reports.plots.curves import Chart, Point
+from vjepa_world.reports.plots.images import evenly_spaced, resized
+from vjepa_world.reports.plots.search_paths import SearchPaths, search_paths
+from vjepa_world.reports.plots.search_scene import VIEWS, camera, figure_json, library, still
 from vjepa_world.reports.theme import SCALE_STEPS, colour_map
 
 #: Height of an image [pixels], and steps that are drawn, at most.

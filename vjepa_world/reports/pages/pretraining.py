@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vjepa_world.training.pretrain.config import PretrainConfig
-    from vjepa_world.training.pretrain.objectives.masks import MaskFamily
+    from vjepa_world.training.pretrain.objectives.step_masks import MaskFamily
 
 #: Clips whose features are drawn.
 CLIPS = 3
@@ -78,7 +78,7 @@ def draw_masks(config: PretrainConfig, clips: Clips) -> list[MaskFamily]:
 
     from vjepa_world.training.engine.step_draw import StepDraw
     from vjepa_world.training.pretrain.objectives.config import JEPAConfig, MaskedObjectiveConfig
-    from vjepa_world.training.pretrain.objectives.masks import draw_groups, draw_pair_groups
+    from vjepa_world.training.pretrain.objectives.step_masks import draw_groups, draw_pair_groups
 
     objective, model = config.objective, config.model
     if not isinstance(objective, MaskedObjectiveConfig):
@@ -98,7 +98,7 @@ def draw_masks(config: PretrainConfig, clips: Clips) -> list[MaskFamily]:
 
 def mask_images(clips: Clips, masks: Sequence[MaskFamily]) -> list[MaskImage]:
     """Return the first clip, and below it a row for each set of target tokens, for each kind of mask."""
-    from vjepa_world.reports.images import frame_row, mask_row, tile_rows
+    from vjepa_world.reports.plots.images import frame_row, mask_row, tile_rows
 
     clip, images = clips.video[0], []
     for mask in masks:
@@ -121,7 +121,7 @@ def feature_images(
     from vjepa_world.ops.pixels import normalize_video
     from vjepa_world.pretrained import load_encoder
     from vjepa_world.pretrained.native import find_checkpoint
-    from vjepa_world.reports.images import colour_row, frame_row, principal_colours, tile_rows
+    from vjepa_world.reports.plots.images import colour_row, frame_row, principal_colours, tile_rows
 
     try:
         encoder = load_encoder(folder, device=device)

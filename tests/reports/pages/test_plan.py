@@ -19,9 +19,9 @@ from tests.models.test_world_model import CONFIG, context, pictures, tiny_model
 from vjepa_world.evaluation.imagined_plan import ImaginedPlan, imagine_plan
 from vjepa_world.models.config import DecoderConfig, EmbodimentConfig, LatentsConfig
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.reports.plan import plan_page
-from vjepa_world.reports.search_paths import SearchPaths, search_paths
-from vjepa_world.reports.search_scene import AZIMUTH_DEG, ELEVATION_DEG, camera, interactive
+from vjepa_world.reports.pages.plan import plan_page
+from vjepa_world.reports.plots.search_paths import SearchPaths, search_paths
+from vjepa_world.reports.plots.search_scene import AZIMUTH_DEG, ELEVATION_DEG, camera, interactive
 from vjepa_world.reports.theme import SCALE_STEPS, css_variables
 
 REACH = 0.05

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.files.validation import read_json_object
-from vjepa_world.reports.curves import Chart, Point
-from vjepa_world.reports.page import render
-from vjepa_world.reports.pretraining import (
+from vjepa_world.reports.pages.page import render
+from vjepa_world.reports.pages.pretraining import (
     collapse_alarm,
     draw_masks,
     feature_images,
     first_clips,
     mask_images,
 )
+from vjepa_world.reports.plots.curves import Chart, Point
 from vjepa_world.runs import CONFIG_FILE, RESULT_FILE, RunError
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from planners import GoalL1, RandomShooting, make_generators
 from tests.browser import Visit, chromium
 from tests.evaluation.pose_world import PoseModel
 from tests.models.test_world_model import context, pictures
-from tests.reports.test_open_loop import evaluated, source
-from tests.reports.test_plan import model_of, page_of, planned
-from tests.reports.test_run_report import config, write_run
-from tests.reports.test_run_report import home as home  # a fixture
+from tests.reports.pages.test_open_loop import evaluated, source
+from tests.reports.pages.test_plan import model_of, page_of, planned
+from tests.reports.pages.test_run_report import config, write_run
+from tests.reports.pages.test_run_report import home as home  # a fixture
 from vjepa_world.evaluation.imagined_plan import imagine_plan
 from vjepa_world.models.config import EmbodimentConfig
-from vjepa_world.reports.open_loop import open_loop_page
-from vjepa_world.reports.run_report import run_page
+from vjepa_world.reports.pages.open_loop import open_loop_page
+from vjepa_world.reports.pages.run_report import run_page
 from vjepa_world.runs import read_metrics
 
 PAGES = ("run", "plan", "plan_of_one_iteration", "plan_of_two_numbers", "open_loop", "open_loop_decoded")

@@ -15,9 +15,9 @@ from vjepa_world.evaluation.open_loop.assessment import assess, summary_table
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
 from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
-from vjepa_world.reports.film_strips import MAX_FRAMES, OpenLoopSource, nearest_frames
-from vjepa_world.reports.images import evenly_spaced
-from vjepa_world.reports.open_loop import open_loop_page
+from vjepa_world.reports.pages.open_loop import open_loop_page
+from vjepa_world.reports.plots.film_strips import MAX_FRAMES, OpenLoopSource, nearest_frames
+from vjepa_world.reports.plots.images import evenly_spaced
 from vjepa_world.reports.theme import colour_map
 
 CONFIG = OpenLoopConfig(horizon=3, samples=24, points=9, pictures=2)

@@ -1,0 +1,1 @@
+"""HTML pages with everything in them, which open offline."""

@@ -1,0 +1,1 @@
+"""Drawings: curves, pictures and interactive scenes, as SVG, pixels or HTML parts."""
