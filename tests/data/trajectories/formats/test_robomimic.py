@@ -172,7 +172,7 @@ def test_files_of_different_length_are_read(path: Path) -> None:
         (
             "agentview_image",
             lambda rgb: rgb[..., :1].astype(np.uint16),
-            "uint16 .*no 8-bit colours, as depth maps",
+            "uint16 .*not 8-bit colours, as depth maps",
         ),
         (
             "front",
@@ -228,7 +228,7 @@ def test_scalar_arrays_and_masks_are_reported_and_not_read_as_images(path: Path)
     dataset = RobomimicDataset(path)
     assert dataset.cameras == KIND.cameras
     assert dataset.about["left_out"]["obs/nothing"] == "float32 []: not one entry for each of 7 rows"
-    assert "no colours" in dataset.about["left_out"]["obs/front_seg"]
+    assert "are not colours" in dataset.about["left_out"]["obs/front_seg"]
     assert len(dataset.episode(0)) == 7
 
 
