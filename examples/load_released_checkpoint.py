@@ -1,6 +1,6 @@
 """Open a released checkpoint (Meta's V-JEPA 2, 2.1, V-JEPA or I-JEPA file), look at it, and store it as a folder.
 
-Files of Meta do not tell their architecture in full; what is missing is known for the released sizes, or can be given.
+Files of Meta do not contain their complete architecture; the rest is known for the released sizes, or can be given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ parser.add_argument(
 )
 parser.add_argument("destination", type=Path, help="the new checkpoint folder")
 parser.add_argument(
-    "--config", type=json.loads, default={}, help='what the file does not tell: {"image_size": 384}'
+    "--config",
+    type=json.loads,
+    default={},
+    help='settings that the file does not contain: {"image_size": 384}',
 )
 arguments = parser.parse_args()
 

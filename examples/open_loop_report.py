@@ -41,7 +41,7 @@ result = vw.evaluate_open_loop(
     energy,
     config=vw.OpenLoopConfig(horizon=arguments.horizon, samples=arguments.samples, points=9, pictures=2),
     windows=arguments.windows,
-    # The provenance tells which episodes the model was trained on; they are left out.
+    # The provenance records which episodes the model was trained on; they are left out.
     provenance=vw.read_checkpoint(arguments.checkpoint).details.get("provenance"),
     seed=0,
 )

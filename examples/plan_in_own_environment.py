@@ -14,7 +14,7 @@ from planners import CEM, GoalL1
 
 
 class Dot(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
-    """A dot in a square of 1 m moves by at most 10 cm an action; `info` tells the goal image and the distance to it."""
+    """A dot in a square of 1 m moves by at most 10 cm per action; `info` has the goal image and the distance to it."""
 
     action_space = gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float32)
 

@@ -19,7 +19,7 @@ FLAGS = ["--enable-unsafe-swiftshader", *(["--no-sandbox"] if os.geteuid() == 0 
 
 
 def _working(name: str) -> str | None:
-    """Return the path of a program that runs; on some systems it is a stand-in that only says how to install it."""
+    """Return the path of a program that runs; some systems have a placeholder that prints how to install it."""
     path = shutil.which(name)
     if path is None:
         return None

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _SWEEP = ("-m", "--multirun")
 
-#: A job that was begun again, or one process of several, must find the folder of the first.
+#: A restarted job, or one process of several, must find the folder of the first.
 _KEEP_NAME = ("SLURM_JOB_ID", "SUBMITIT_EXECUTOR", "WORLD_SIZE")
 
 

@@ -123,7 +123,7 @@ class RunConfig(Protocol):
 
     @property
     def resume(self) -> bool:
-        """Whether to go on in an existing run."""
+        """Whether to continue an existing run."""
         ...
 
 

@@ -154,7 +154,7 @@ def test_benchmarks_are_listed_and_an_unknown_one_names_the_nearest(tmp_path: Pa
     assert "unknown bench 'machin'; did you mean 'machine'?" in done.stderr
 
 
-# How errors become exit codes, with a command of the tests' own in the place of a real one.
+# How errors become exit codes, with a test command in place of a real one.
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def test_a_killed_recording_resumes_to_the_identical_dataset(tmp_path: Path) -> 
 
 
 def test_resuming_with_more_episodes_records_them(tmp_path: Path) -> None:
-    """A stopped recording of 3 episodes, asked to go on to 5, must not end as 3 or claim what it has not."""
+    """A stopped recording of 3 episodes that is resumed with 5 must have 5, and must not record wrong counts."""
     few = [word for word in WORDS if not word.startswith("episodes")]
     assert run(tmp_path, *few, "episodes=3", "name=grown") == 0
     code = run(tmp_path, *few, "episodes=5", "name=grown", "resume=true")

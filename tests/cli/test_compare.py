@@ -41,7 +41,7 @@ def test_scenes_have_the_declared_properties() -> None:
 
 
 def code(values: Tensor) -> Tensor:
-    """Return tokens `[S, 16, 24]` one of which is marked and holds each scene's numbers."""
+    """Return tokens `[S, 16, 24]`, one of which is marked and contains the scene's numbers."""
     generator = torch.Generator().manual_seed(0)
     noise = 0.1 * torch.randn(len(values), 16, 24, generator=generator)
     noise[:, 5, : values.shape[1]] += values
@@ -69,14 +69,14 @@ def test_probes_predict_only_what_the_features_contain() -> None:
 
 
 def test_the_attentive_probe_predicts_the_position_of_a_mark() -> None:
-    """The mark is the same everywhere: only its place differs, and no token says its place."""
+    """The mark is the same everywhere: only its position differs, which no token contains."""
     rng = torch.Generator().manual_seed(2)
     positions = torch.randint(16, (600,), generator=rng)
     features = torch.zeros(600, 16, 24)
     features[torch.arange(600), positions, 3] = 2
     wanted = torch.stack([positions // 4, positions % 4], dim=1).float()
     question = Question((features[:500].half(), wanted[:500]), (features[500:].half(), wanted[500:]))
-    assert attentive_errors(question, 4, 2, 2, 0).mean() < 0.1  # chance, and without their places, 1.5
+    assert attentive_errors(question, 4, 2, 2, 0).mean() < 0.1  # 1.5 by chance, or without positions
 
 
 def test_tokens_are_layer_normed() -> None:
@@ -101,7 +101,7 @@ def test_encoders_of_the_same_name_are_all_listed() -> None:
 def test_the_command_prints_a_table_and_writes_its_metrics(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scene_probes, "STEPS", 50)  # it is about the table, not the figures
+    monkeypatch.setattr(scene_probes, "STEPS", 50)  # the test is about the table, not the numbers
     save_pretrained(untrained_encoder(SMALL, 5), tmp_path / "mine")
     words = [str(tmp_path / "mine"), "--train-scenes", "100", "--test-scenes", "10", "--threads", "1"]
     assert main(["compare", *words, "--output", str(tmp_path / "figures.json")]) == 0

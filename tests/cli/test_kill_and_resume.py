@@ -53,7 +53,7 @@ def tensors(run: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-def assert_nothing_half(run: Path) -> None:
+def assert_checkpoints_complete(run: Path) -> None:
     """Whatever has the name of a checkpoint is one, and no step before the last interval is lost."""
     folders = checkpoint_steps(run)
     for folder in folders:
@@ -61,13 +61,13 @@ def assert_nothing_half(run: Path) -> None:
         load_modules(folder)
     done = int(folders[-1].name.removeprefix("step_")) if folders else 0
     # The save at hand may be lost, not the one before it: that is waited for. A step's line comes before its save, so
-    # only the next line tells that the save has begun.
+    # only the next line shows that the save has started.
     last_save = (logged(run) - 1) // EVERY * EVERY
     assert done >= last_save - EVERY
 
 
-def live_and_die(home: Path, name: str, draw: random.Random, steps: int) -> bool:
-    """Begin or go on, and be killed after a random step or in the middle of a save; return whether in a save."""
+def run_and_kill(home: Path, name: str, draw: random.Random, steps: int) -> bool:
+    """Start or resume a run and kill it after a random step or during a save; return whether during a save."""
     run = run_of(home, name)
     resume = ["resume=true"] if run.exists() else []
     [process] = started = start_command([*JOB, f"name={name}", f"trainer.steps={steps}", *resume], home)
@@ -87,13 +87,13 @@ def compare(home: Path, kills: int, steps: int, least_in_a_save: int) -> None:
     wait_for_success(start_command([*JOB, "name=straight", f"trainer.steps={steps}"], home))
     draw, in_a_save, count = random.Random(0), 0, 0
     while count < kills or in_a_save < least_in_a_save:
-        in_a_save += live_and_die(home, "killed", draw, steps)
-        assert_nothing_half(run_of(home, "killed"))
+        in_a_save += run_and_kill(home, "killed", draw, steps)
+        assert_checkpoints_complete(run_of(home, "killed"))
         count += 1
     wait_for_success(start_command([*JOB, "name=killed", f"trainer.steps={steps}", "resume=true"], home))
     straight, killed = run_of(home, "straight"), run_of(home, "killed")
     assert [line["step"] for line in metrics(killed)] == list(range(steps))
-    assert metrics(killed) == metrics(straight)  # nine digits, which tell float32 numbers apart
+    assert metrics(killed) == metrics(straight)  # nine digits distinguish float32 numbers
     ours, theirs = tensors(killed), tensors(straight)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []

@@ -190,7 +190,7 @@ def test_impossible_options_are_reported(
 
 
 def test_a_correction_rotates_the_planned_actions(home: Path) -> None:
-    """The fitted angle is what is left to turn: less by what was turned already, where no bound cuts in."""
+    """The fitted angle is the remaining rotation: smaller by the correction, where no bound clips."""
     words = [*OPEN_LOOP, "checkpoint=plain", "data.windows=9"]
     assert run(home, *words, "name=straight") == 0
     assert run(home, *words, "name=turned", "execution.camera_rotation_deg=90") == 0

@@ -44,7 +44,7 @@ def test_the_printed_config_can_be_read(
     assert from_yaml(text, command_module(command).Config) == config_of(command, words)
     (tmp_path / "mine.yaml").write_text(text)
     assert printed(capsys, command, "--config", "mine.yaml") == text
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]  # no run was begun
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]  # no run was started
 
 
 @pytest.mark.parametrize("command", COMMANDS)

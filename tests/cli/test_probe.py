@@ -25,7 +25,7 @@ from vjepa_world.pretrained.probes import load_probe
 
 FPS, FRAMES, SIZE = 8, 6, 32
 
-# Without training, rotary features do not tell where a token is, and a probe alone has no positions either.
+# Untrained rotary features do not contain a token's position, and a probe has no position embedding either.
 ENCODER = dataclasses.replace(tiny.ENCODER, positions="sincos")
 VIDEOS_A_CLASS, EPISODES, ROWS = 20, 40, 8
 
@@ -37,7 +37,7 @@ REGRESS = [*PROBE, "trainer.steps=120", "lrs=[1e-2,3e-2]"]
 
 
 def field_with_square(background: np.ndarray, square: np.ndarray, left: float, top: float) -> np.ndarray:
-    """A uint8 frame with a square of 8 pixels; places go from 0 to 1."""
+    """A uint8 frame with a square of 8 pixels; positions go from 0 to 1."""
     frame = np.empty((SIZE, SIZE, 3), np.uint8)
     frame[:] = background
     x, y = (round(position * (SIZE - 8)) for position in (left, top))
@@ -57,7 +57,7 @@ def movie(label: str, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def record(root: Path) -> None:
-    """Record episodes in which a square walks about; its place is the first two numbers of the state."""
+    """Record episodes of a moving square; its position is the first two numbers of the state."""
     rng = np.random.default_rng(0)
     writer = make_writer(root, image_shape=(SIZE, SIZE, 3))
     with writer.shard(0) as out:
@@ -151,7 +151,7 @@ def test_predict_names_the_class_of_a_new_video(home: Path, capsys: pytest.Captu
 def test_predict_accepts_a_classifier_with_its_own_encoder(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As transformers' are: one checkpoint, which does not tell what its encoder was shown."""
+    """As in transformers: one checkpoint, which does not record its encoder's input."""
     probe, encoder = read_checkpoint(home / "runs" / "probe" / "motion"), read_checkpoint(home / "encoder")
     both = dataclasses.replace(probe, encoder=encoder.encoder, tensors=probe.tensors | encoder.tensors)
     write_native(both, home / "classifier")
@@ -173,7 +173,7 @@ def test_predict_returns_the_position_in_a_new_video(home: Path, capsys: pytest.
 
 
 def test_a_list_of_videos_uses_cached_features(home: Path) -> None:
-    """The same videos in the same order: what is different is only where the labels come from."""
+    """The same videos in the same order: only the source of the labels differs."""
     with open(home / "list.csv", "w", newline="") as stream:
         rows = csv.writer(stream)
         rows.writerow(["path", "label"])
@@ -311,7 +311,7 @@ def test_a_missing_encoder_of_a_probe_is_reported(home: Path, capsys: pytest.Cap
 def test_a_video_that_breaks_while_it_is_read_is_left_out(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its header is whole, its frames are not."""
+    """Its header is intact, its frames are not."""
     shutil.copytree(home / "videos", home / "broken")
     path = home / "broken" / "warm" / "0.mp4"
     content = bytearray(path.read_bytes())

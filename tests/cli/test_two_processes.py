@@ -73,7 +73,7 @@ def test_two_processes_have_the_loss_curve_of_one(short: Path, case: str) -> Non
 
 
 def test_the_curves_of_different_objectives_differ(short: Path) -> None:
-    """What is compared above is not always the same."""
+    """The comparison above can fail."""
     names = [f"{name}_1" for name in (*OBJECTIVES, "slices")]
     for first, second in itertools.combinations(names, 2):
         assert differences(curve(short, first), curve(short, second)) > 1e-4, (first, second)
@@ -88,7 +88,7 @@ def test_two_processes_have_the_loss_curve_of_one_for_fifty_steps(tmp_path: Path
 
 
 def stopped(home: Path, job: list[str], world_size: int, at: int, rank: int) -> None:
-    """Begin or continue a run, and ask one of its processes to end once step `at` is logged."""
+    """Start or resume a run, and signal one of its processes once step `at` is logged."""
     log = home / "runs" / "pretrain" / "moved" / "metrics.jsonl"
     started = start_command(job, home, world_size)
 
@@ -101,7 +101,7 @@ def stopped(home: Path, job: list[str], world_size: int, at: int, rank: int) -> 
 
 
 def test_a_run_can_be_resumed_with_ddp_fsdp_or_one_process(tmp_path: Path) -> None:
-    """Each time it is asked to end in one process, all save the same step, and another number goes on."""
+    """Each time one process gets a signal, all save the same step, and another world size resumes."""
     write_corpus(tmp_path)
     # Checkpoints come from nothing but the requests.
     job = words("moved", "vjepa2_1", "trainer.steps=30", "trainer.checkpoint_every=1000")

@@ -29,7 +29,7 @@ MAYBE: tuple[Any, ...] = (-1, 0, 10**17, None, 1.5, 10**9, 1e18, -0.5, 2**62)
 
 
 def base(command: str) -> tuple[type, dict[str, Any]]:
-    """Return a command's schema, and its defaults with something in the place of what has none."""
+    """Return a command's schema, and its defaults, with a placeholder for keys without one."""
     schema = command_module(command).Config
     tree = defaults_of(schema)
     for key, value in list(leaves(tree, "")):

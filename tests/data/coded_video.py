@@ -103,7 +103,7 @@ def _encode(
 
 def cut_by_edit_list(whole: Path, cut: Path) -> None:
     """Copy a video of ten frames per second with keyframes at 0, 24, ... so that frame 31 is the first displayed."""
-    copy_shifted(whole, cut, -3.05, from_s=2.35)  # the keyframe before it, 24, is kept but not displayed
+    copy_shifted(whole, cut, -3.05, from_s=2.35)  # the keyframe before it, 24, is copied but not displayed
 
 
 def copy_shifted(whole: Path, moved: Path, shift_s: float, *, from_s: float = 0.0) -> None:

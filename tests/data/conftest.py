@@ -16,7 +16,7 @@ from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 
 REAL_VIDEOS = SHARED_DATA / "videos"
 
-# Lengths of the episodes of two shards: frame number = place in the shard's file.
+# Lengths of the episodes of two shards: frame number = position in the shard's file.
 SHARD_LENGTHS = ((12, 7, 9), (8, 11))
 
 

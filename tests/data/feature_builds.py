@@ -76,7 +76,7 @@ class Counting:
 
 
 class TwoCameras:
-    """A dataset seen by a second camera, through a mirror."""
+    """A dataset with a second, mirrored camera."""
 
     format = "two cameras"
 
@@ -135,7 +135,7 @@ def build(
 
 
 def main() -> None:
-    """Build as one of as many processes as the environment says."""
+    """Build as one of the processes that the environment variables declare."""
     import torch.distributed as dist
 
     from vjepa_world.training.engine.distributed import process_group

@@ -36,7 +36,7 @@ def numbers(episode: int, length: int) -> dict[str, np.ndarray]:
 
 
 def write_v21(root: Path, lengths: tuple[int, ...], *, picture: bool = False, **info: Any) -> Path:
-    """Write the dataset; `info` replaces entries of `meta/info.json`, and `picture` adds a camera kept as PNG."""
+    """Write the dataset; `info` replaces entries of `meta/info.json`, and `picture` adds a camera stored as PNG."""
     (root / "meta").mkdir(parents=True)
     for episode, length in enumerate(lengths):
         chunk = f"chunk-{episode // CHUNK:03d}"

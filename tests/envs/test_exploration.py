@@ -11,7 +11,7 @@ SIZE_M = WORKSPACE_HIGH_M - WORKSPACE_LOW_M
 
 @pytest.fixture(scope="module")
 def wandering(env: ReachEnv) -> tuple[np.ndarray, np.ndarray]:
-    """Positions in units of the workspace and actions, of ideal arms that go where they are told."""
+    """Positions in units of the workspace and actions, of ideal arms that reach every commanded position."""
     positions, actions = [], []
     for seed in range(150):
         rng = np.random.default_rng(seed)

@@ -88,7 +88,7 @@ class CentroidPolicy:
 
 
 class BoxModel:
-    """A world model of the box, true to it: features are the picture's brightness at 8 x 8 places."""
+    """An exact world model of the box: features are the image's brightness at 8 x 8 positions."""
 
     def __init__(self, action_size: int = 2, reach_m: float = STEP_M) -> None:
         self.action_low = torch.full((action_size,), -reach_m)

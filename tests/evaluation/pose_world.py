@@ -36,7 +36,7 @@ def features(states: Tensor) -> Tensor:
 
 
 class PoseModel:
-    """Knows the world exactly, but for what is asked for: `gain` of the actions' effect, `turn_deg` about z."""
+    """An exact model of the world except for a `gain` of the actions' effect and a rotation by `turn_deg` about z."""
 
     def __init__(self, gain: float = 1.0, turn_deg: float = 0.0) -> None:
         self.action_low, self.action_high = -REACH, REACH.clone()

@@ -25,7 +25,7 @@ def features(batch: int, seed: int) -> Tensor:
 
 
 def scene(position: Tensor) -> Tensor:
-    """Features `[B, 16, 12]` of a blob at `place [B, 2]` on the grid, mixed over the width by a fixed matrix."""
+    """Features `[B, 16, 12]` of a blob at `position [B, 2]` on the grid, mixed over the width by a fixed matrix."""
     cells = torch.cartesian_prod(torch.arange(SIDE), torch.arange(SIDE)).float()
     away = position.unsqueeze(1) - cells  # B N 2
     weight = torch.exp(-away.square().sum(dim=-1, keepdim=True) / 2)

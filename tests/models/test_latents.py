@@ -59,7 +59,7 @@ def test_queries_attend_to_one_view_each() -> None:
 
 
 def test_queries_are_initialised_with_the_position_of_their_area() -> None:
-    """Of all places of the grid, those of its own quarter are nearest to it."""
+    """Of all positions of the grid, those of its own quarter are nearest to it."""
     model = queries()
     positions = model.places[0].view(FROZEN, FROZEN, -1)
     for row in range(2):
@@ -71,7 +71,7 @@ def test_queries_are_initialised_with_the_position_of_their_area() -> None:
 
 
 def test_the_reconstruction_learns_up_to_the_capacity_of_the_tokens() -> None:
-    """Frames that differ in three numbers: four tokens can tell them, and after training they do."""
+    """Frames that differ in three numbers: four tokens can encode them, and do so after training."""
     generator = torch.Generator().manual_seed(2)
     basis = torch.randn(3, FROZEN * FROZEN, WIDTH, generator=generator)
     model = queries()

@@ -540,7 +540,7 @@ def test_a_replaced_predictor_is_used() -> None:
 
 
 def test_permuted_weights_are_detected_without_the_version_counter() -> None:
-    """The sum of a matrix stays when its rows change places."""
+    """A permutation of its rows does not change the sum of a matrix."""
     model, actions = model_of("one frame"), drawn(1, 3, 2)
     context = context_of(model)
     before = model.rollout(context, actions)

@@ -1,6 +1,6 @@
 """The same weights and input give the same output here and in unmodified transformers.
 
-And what that would not show if the comparison were blind: each mistake that is easily made is made once.
+The comparison can fail: it is also run with each of the likely mistakes, and detects them.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ def test_our_image_encoder_in_transformers(tmp_path: Path) -> None:
 
 # --- each mistake once -------------------------------------------------------------------------------------------
 
-#: A mistake that shows no better than this might not be told from rounding.
+#: A mistake with a smaller effect could not be distinguished from rounding.
 BY_FAR = 100 * TOLERANCE
 
 #: PyTorch's own, and that of the released probes; the models below have 1e-6 (I-JEPA of transformers 1e-12).

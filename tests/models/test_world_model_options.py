@@ -232,7 +232,7 @@ def test_decoded_images_are_uint8() -> None:
 
 
 def test_new_parts_do_not_change_how_the_predictor_starts() -> None:
-    """A run's curve must not depend on which heads are trained beside it."""
+    """A run's loss curve must not depend on the auxiliary heads."""
     models = []
     for changes in ({}, {"inverse": InverseConfig(horizon=0), "decoder": DecoderConfig(image_size=0)}):
         torch.manual_seed(5)

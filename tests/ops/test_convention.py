@@ -53,7 +53,7 @@ def test_our_own_convention_is_the_identity() -> None:
             (0.1, 0.2, 0.3, 0.5**0.5, 0, 0, 0.5**0.5),
             (0.1, 0.2, 0.3, 0, 0, PI / 2, 0),
         ),
-        # Two fingers of 4 cm each, places in any order, numbers between that are not a pose.
+        # Two fingers of 4 cm each, indices in any order, other numbers between those of the pose.
         (
             {
                 "position_at": (5, 4, 3),
@@ -107,7 +107,7 @@ def test_from_pose_and_to_pose_are_inverses(
     )
     poses = random_poses(40, 1)
     if rotation == "none":
-        poses[:, 3:6] = tensor(*frame[3:])  # all that can be told of it
+        poses[:, 3:6] = tensor(*frame[3:])  # the only values that can be recovered
     states = from_pose(poses, convention)
     assert states.shape == (40, 6 + numbers)
     assert not states[:, 3].any()
@@ -248,7 +248,7 @@ def test_axes_that_are_not_joints_are_unchanged() -> None:
         assert resolve_joints(Convention(), names, names) == Convention()
         assert resolve_joints(PLAIN, names, names) == PLAIN
     apart = Convention(position_at=(3, 4, 5), rotation="none", rotation_at=(), gripper_at=())
-    assert resolve_joints(apart, SO100, SO100) == apart  # somebody said where the pose is
+    assert resolve_joints(apart, SO100, SO100) == apart  # the indices of the pose are declared
     none = Convention(
         position_at=(), rotation="none", rotation_at=(), gripper_at=(), joints="none", actions="given"
     )

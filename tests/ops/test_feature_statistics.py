@@ -34,7 +34,7 @@ def test_effective_rank_of_known_singular_values(values: list[float], rank: floa
     assert effective_rank(features) == pytest.approx(rank, rel=1e-4)
     assert effective_rank(0.01 * features + 3.0) == pytest.approx(
         rank, rel=1e-2
-    )  # neither scale nor place count
+    )  # neither scale nor offset matter
 
 
 @pytest.mark.parametrize("samples", [2, 10, 1000])

@@ -69,7 +69,7 @@ def test_a_single_row_is_refused(term: Callable[[Tensor], Tensor]) -> None:
 
 
 def epps_pulley(x: list[float]) -> float:
-    r"""Return n times the whole integral, in closed form (Baringhaus and Henze, 1988, of width 1 in one dimension).
+    r"""Return n times the complete integral, in closed form (Baringhaus and Henze, 1988, of width 1 in one dimension).
 
     The integral of exp(-t^2/2) cos(a t) is sqrt(2 pi) exp(-a^2/2), and so on for each product.
     """

@@ -79,7 +79,7 @@ def test_a_prefix_fixes_the_first_steps_of_its_problem() -> None:
     box = with_prefix(WORLD, make_box(WORLD, 3, {0: 0.05}), prefix, 2)
     assert box.low.shape == box.high.shape == (2, 3, 3)
     for edge, bound in ((box.low, WORLD.action_low), (box.high, WORLD.action_high)):
-        assert torch.equal(edge[:, :1], prefix)  # what is under way counts for more than what is fixed
+        assert torch.equal(edge[:, :1], prefix)  # the prefix has precedence over fixed axes
         assert bool((edge[:, 1:, 0] == torch.tensor(0.05)).all())
         assert torch.equal(edge[:, 1:, 1:], bound[1:].expand(2, 2, 2))
 

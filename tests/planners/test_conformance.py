@@ -20,7 +20,7 @@ HORIZON, SAMPLES, ITERATIONS = (
     3,
     39,
     4,
-)  # an odd number: vector units have left-overs at other places in a batch
+)  # an odd number: the remainders of vectorised loops are at other positions in a batch
 
 Make = Callable[..., Planner]
 
@@ -330,7 +330,7 @@ def test_the_deadline_cuts_an_iteration_short(make: Make) -> None:
     world = WatchedWorld(LOW, HIGH, pause_s)
     planner = make(world, GoalL1(1.0), slice_size=1)
     plan = planner.plan(starts, goals, generators=make_generators([0]), deadline_s=deadline_s)
-    # None is begun that would not end in time, and each takes at least the pause.
+    # No batch is started that would not end in time, and each takes at least the pause.
     assert 1 <= len(world.seen) <= deadline_s / pause_s
     [only] = plan.iterations
     assert torch.equal(only.energies[0].isfinite(), torch.arange(SAMPLES) < len(world.seen))

@@ -93,7 +93,7 @@ def test_only_the_first_slice_runs_after_the_deadline() -> None:
 
 
 class Watch:
-    """A clock that goes on when it is told to."""
+    """A clock that tests advance."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_s = 5.0

@@ -140,7 +140,7 @@ def test_random_search_does_not_solve_lqr(gaps_by_chance: Tensor) -> None:
 
 @BETTER_THAN_CHANCE
 def test_an_optimum_in_a_corner_of_the_box_is_found_exactly(make: Make) -> None:
-    # The minimum of the cost, (2, -3), lies outside; the box's nearest place is a corner, which clipping reaches.
+    # The minimum (2, -3) lies outside; the nearest point of the bounds is a corner, which clipping reaches.
     cost = ActionCost(lambda actions: (actions - torch.tensor([2.0, -3.0])).square().sum((-1, -2)))
     planner = make(PointWorld([-1.0, -2.0], [1.0, 0.5]), cost, 1)
     plan = planner.plan(torch.zeros(1, 2), torch.zeros(1, 3, 2), generators=make_generators([0]))

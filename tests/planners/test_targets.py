@@ -19,7 +19,7 @@ GOAL = [[80.0, -41.0, 90.0], [-10.0, -89.0, 0.0]]
 
 
 class Joints:
-    """An arm that is where it was told to be; features are its joints, one token."""
+    """An arm that reaches its targets; features are its joints, one token."""
 
     action_type = "absolute"
 

@@ -44,11 +44,11 @@ def plan(make: Make, world: Any, energy: Any, count: int = 2) -> Plan:
     return make(world, energy).plan(starts, goals, generators=make_generators(list(range(count))))
 
 
-# Writing into what is given.
+# Modifying arguments.
 
 
 class Writing(PointWorld):
-    """Halves the actions that it was given, after it has used them, as one that normalises in place does."""
+    """Halves the given actions in place after using them, like code that normalises in place."""
 
     def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
         predicted = super().rollout(context, actions)
@@ -200,7 +200,7 @@ def test_energies_of_only_minus_infinity_are_refused(make: Make) -> None:
 
 
 def test_energy_differences_below_float32_precision_count(make: Make) -> None:
-    """Energies in float64 beside a large constant, against the same ones without it."""
+    """Energies in float64 with a large constant added, against the same ones without it."""
 
     def cost(actions: Tensor) -> Tensor:
         return (actions.double() - 0.05).abs().sum((-1, -2))
@@ -397,7 +397,7 @@ def test_wrappers_refuse_objects_that_do_not_plan(wrap: Callable[[Any], Any], pl
 
 
 class Answering:
-    """A planner that returns what it was told to."""
+    """A planner that returns a given value."""
 
     horizon = 4
 
@@ -493,7 +493,7 @@ def test_a_copy_of_a_background_planner_has_a_thread_of_its_own() -> None:
 
 
 class Targets(PointWorld):
-    """A point that goes where it is told, and knows which target leaves it where it is."""
+    """A point that moves to its target, with a known hold action."""
 
     action_type = "absolute"
     action_step = None

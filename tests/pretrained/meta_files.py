@@ -126,7 +126,7 @@ def state(shapes: Shapes, prefix: str, seed: int) -> dict[str, Tensor]:
 
 
 def training(encoder: Shapes, predictor: Shapes, prefix: str, averaged: str = "target_encoder") -> Content:
-    """A training file's entries: an optimizer's state and numbers beside three networks."""
+    """A training file's entries: three networks, an optimizer's state and counters."""
     moments = {"step": torch.tensor(5.0), "exp_avg": torch.ones(3), "exp_avg_sq": torch.ones(3)}
     groups = [{"lr": 1e-4, "betas": (0.9, 0.999), "weight_decay": 0.04, "params": [0]}]
     return {

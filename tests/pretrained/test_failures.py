@@ -156,7 +156,7 @@ def test_at_most_ten_differences_are_named(saved: Path) -> None:
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """Let the system refuse to write any file beyond `size` bytes, as a full disk does."""
+    """Limit files to `size` bytes, which simulates a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -222,7 +222,7 @@ def test_a_folder_with_other_files_is_not_replaced(tmp_path: Path, saved: Path) 
 
 
 class Interrupts:
-    """Something whose saving is interrupted by Ctrl-C."""
+    """An object whose pickling is interrupted by Ctrl-C."""
 
     def __reduce__(self) -> Any:
         os.kill(os.getpid(), signal.SIGINT)

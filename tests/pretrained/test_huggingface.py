@@ -248,13 +248,13 @@ def test_a_saved_encoder_opens_in_transformers_and_gives_the_same_features(tmp_p
 
 
 def test_without_a_predictor_transformers_reports_a_newly_initialised_one(tmp_path: Path) -> None:
-    """And what it then saves is read again without that predictor."""
+    """A model that it then saves is read without that predictor."""
     checkpoint = our_checkpoint()
     write_huggingface(checkpoint, tmp_path / "a")
     model, info = open_in_transformers(tmp_path / "a")
     assert sorted(info["missing_keys"]) == sorted(name for name in model.state_dict() if "predictor." in name)
     assert sum(p.numel() for p in model.predictor.parameters()) < 300
-    model(torch.zeros(1, 4, 3, 24, 24))  # whole, predictor and all
+    model(torch.zeros(1, 4, 3, 24, 24))  # the complete model with its predictor
     again = read_huggingface(save(model, tmp_path / "b"))
     assert again.masked_predictor is None
     assert len(again.ignored) == len(info["missing_keys"])
@@ -529,7 +529,7 @@ def test_a_shard_that_is_missing_or_elsewhere_is_named(tmp_path: Path) -> None:
 
 
 class Trap:
-    """Pickled as an order to write a file."""
+    """Its pickle writes a file when loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -582,7 +582,7 @@ def resolve(source: str, home: Path, **settings: str) -> str:
 
 
 def cached(folder: Path, home: Path) -> Path:
-    """Lay a folder into the cache as huggingface_hub does: contents by their digests, links, and what main is."""
+    """Store a folder in the cache as huggingface_hub does: blobs by digest, links, and the commit of main."""
     repository = home / "hub" / f"models--{HUB_ID.replace('/', '--')}"
     snapshot = repository / "snapshots" / COMMIT
     snapshot.mkdir(parents=True)

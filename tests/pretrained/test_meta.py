@@ -124,7 +124,7 @@ def content(kind: str) -> Content:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One file of each kind, under names that tell nothing."""
+    """One file of each kind, under uninformative names."""
     folder = tmp_path_factory.mktemp("files")
     for number, kind in enumerate(FILES):
         save(content(kind), folder / str(number))
@@ -310,7 +310,7 @@ def test_position_table_next_to_an_action_predictor_is_ignored(tmp_path: Path) -
 
 @pytest.mark.parametrize(("positions", "ignored"), [("tiled", True), ("sincos", False)])
 def test_positions_can_be_given(tmp_path: Path, positions: str, ignored: bool) -> None:
-    mask_tokens = 2 if ignored else 10  # each the other way round than its predictor tells
+    mask_tokens = 2 if ignored else 10  # the opposite of what its predictor implies
     encoder = meta_files.table(16, 72) | meta_files.vjepa2_encoder(16)
     predictor = meta_files.vjepa2_predictor(16, mask_tokens=mask_tokens)
     path = save(meta_files.training(encoder, predictor, BACKBONE), tmp_path / "file")
@@ -332,7 +332,7 @@ def test_table_of_another_clip_needs_its_frames_or_size(tmp_path: Path) -> None:
         assert found is not None and (found.num_frames, found.image_size) == (8, 12)
 
 
-# What the tensors do not tell
+# Settings that the tensors do not determine
 
 
 def test_unknown_width_needs_its_heads(tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ def test_short_work_and_other_processes_show_nothing(
     assert capsys.readouterr().err == "numbers: 1 of 1 episodes in 0:00:00\n"
 
 
-class Gone(io.StringIO):
-    """A stream that nobody reads any more."""
+class ClosedStream(io.StringIO):
+    """A stream whose reader has closed it."""
 
     def write(self, text: str) -> int:
         raise BrokenPipeError(32, "Broken pipe")
@@ -76,7 +76,7 @@ class Gone(io.StringIO):
 
 @pytest.mark.parametrize("kind", ["gone", "closed", "none"])
 def test_a_closed_stream_does_not_stop_the_work(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    stream: io.StringIO | None = {"gone": Gone(), "closed": io.StringIO(), "none": None}[kind]
+    stream: io.StringIO | None = {"gone": ClosedStream(), "closed": io.StringIO(), "none": None}[kind]
     if kind == "closed" and stream is not None:
         stream.close()
     monkeypatch.setattr(sys, "stderr", stream)

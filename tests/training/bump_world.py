@@ -1,4 +1,4 @@
-"""A bump on a grid of tokens that actions push around: frozen features with a known law.
+"""A bump on a grid of tokens that is moved by actions: frozen features with known dynamics.
 
 Legend: E episodes, L frames of an episode, N tokens per frame, D width.
 """
@@ -43,7 +43,7 @@ def render(position: Tensor, background: Tensor) -> Tensor:
 
 
 class BumpWorld:
-    """Episodes in which the bump moves by each action; the state is its place. Features are kept in memory."""
+    """Episodes in which the bump moves by each action; the state is its position. Features are in memory."""
 
     path = Path("bumps")
 

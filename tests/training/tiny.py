@@ -182,7 +182,7 @@ def fit(task: Any, config: TrainerConfig, folder: Path, resume: bool = False) ->
 
 
 def metrics(folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl without what is measured with a clock and never the same twice."""
+    """Return the lines of metrics.jsonl without measured times."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     timed = ("_per_s", "wait_fraction", "matrix_share")
     return [{key: value for key, value in line.items() if not key.endswith(timed)} for line in lines]

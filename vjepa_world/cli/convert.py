@@ -31,7 +31,7 @@ class Config:
         destination: A new folder, or for meta a new .pt file.
         to: Of a checkpoint, the format to write; null for trajectories, which become a LeRobotDataset v3.0.
         weights: Of a Meta file, which encoder; null for the one that the reference uses.
-        encoder: Of a checkpoint, the architecture where the file does not tell it, such as encoder.num_heads=8.
+        encoder: Of a checkpoint, the architecture where the file does not contain it, such as encoder.num_heads=8.
         predictor: The same of the predictor, such as predictor.num_heads=12.
         convention: Of trajectories, how the numbers are written where the dataset does not declare it:
             convention.rotation=XYZ, convention.angle_unit=deg, convention.gripper_at=[6].
@@ -126,7 +126,7 @@ def _read_back(expected: dict[str, str], destination: Path, options: dict[str, A
     from vjepa_world.pretrained import read_checkpoint
 
     try:
-        # What the source's file did not tell, a file of the same format does not tell either.
+        # Settings that the source's file lacks, a file of the same format lacks too.
         written = _described(read_checkpoint(destination, **{**options, "weights": None}))
         wrong = [name for name, words in expected.items() if written.get(name) != words]
         if wrong:

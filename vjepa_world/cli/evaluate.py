@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 #: What an evaluation writes to its folder.
 OUTPUTS = (RESULT_FILE, "videos")
 
-#: Frames a second of the episode videos: slow enough to follow.
+#: Frames per second of the episode videos: slow enough to follow.
 PANEL_FPS = 4
 
 

@@ -41,7 +41,7 @@ class OpenLoopDataConfig:
         path: A trajectory dataset of any known format.
         cameras: Cameras that are shown, as many as the model has views; () takes the first ones.
         convention: How the numbers are written, whole; nothing takes what the dataset declares or its format has.
-        fps: Frames a second; 0 takes what the checkpoint was trained with, else every row.
+        fps: Frames per second; 0 takes what the checkpoint was trained with, else every row.
         windows: Windows that are measured, drawn by the seed.
         split: held_out takes the episodes that the checkpoint was not trained on (all of an unknown dataset), all every
             one.

@@ -25,7 +25,7 @@ class Config:
     Attributes:
         path: A checkpoint or run folder, a dataset, a folder, a glob, a CSV or Parquet list, tar shards.
         weights: Of a Meta file, which encoder; null for the one that the reference uses.
-        encoder: Of a checkpoint, the architecture where the file does not tell it, such as encoder.num_heads=8.
+        encoder: Of a checkpoint, the architecture where the file does not contain it, such as encoder.num_heads=8.
         predictor: The same of the predictor, such as predictor.num_heads=12.
         details: Of a checkpoint, whether to print every setting instead of a summary.
         convention: Of trajectories, how states and actions are written where it is other than the dataset declares.

@@ -23,7 +23,7 @@ THREADS = {"range": (0, 4096)}
 #: Action sequences of an iteration, and steps of each: both are held in memory.
 SAMPLES, HORIZON = {"range": (1, 10**6)}, {"range": (1, 10**4)}
 
-#: Frames a second of a clip; 0 where a key has a meaning for it.
+#: Frames per second of a clip; 0 where a key has a meaning for it.
 FPS = {"range": (0.0, 1e6)}
 
 #: Actions of an episode, and episodes: each of both is held in memory or in a list.

@@ -16,7 +16,7 @@ class SourceConfig:
     Attributes:
         path: As `data.path`.
         weight: How often its clips are drawn, relative to the other sources.
-        fps: Frames a second of its clips; 0 takes `data.fps`.
+        fps: Frames per second of its clips; 0 takes `data.fps`.
         frames_per_clip: Frames of its clips, 1 for images; 0 takes the model's number.
     """
 
@@ -48,7 +48,7 @@ class VideoDataConfig:
         path: A folder (searched recursively), a glob, a CSV or Parquet list, WebDataset shards ({000..009}.tar), a
             video or image file, or a LeRobot dataset.
         sources: Several sources, drawn by weight: data.sources.NAME.path=, .weight=, .fps=, .frames_per_clip=.
-        fps: Frames a second of a clip, independent of the file's rate.
+        fps: Frames per second of a clip, independent of the file's rate.
         crop_scale: Range of the crop's share of the frame's area.
         crop_ratio: Range of the crop's aspect ratio.
         flip: Probability of a horizontal flip.

@@ -80,7 +80,7 @@ class VideoEncoder(nn.Module):
 
     @property
     def head_dim(self) -> int:
-        """Channels a head."""
+        """Channels per head."""
         return self.config.embed_dim // self.config.num_heads
 
     def token_grid(self, video: Tensor) -> tuple[int, int, int]:

@@ -152,7 +152,7 @@ class LatentWorldModel(nn.Module):
     def frozen_features(self, frames: Tensor) -> Tensor:
         """Encode each image alone: `[M, C, H, V*W]` uint8 to `[M, N0, D]`, LayerNormed, and pooled if configured.
 
-        Views are side by side, in pixels as in tokens. Each is resized to the encoder's size by itself.
+        Views are side by side, in pixels as in tokens. Each is resized to the encoder's size separately.
 
         Raises:
             ConfigError: If the frames are not uint8 of these axes, or their width does not divide into the views.

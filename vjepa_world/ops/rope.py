@@ -69,7 +69,7 @@ def rotary_table(
 
     Args:
         positions: Token positions (t, h, w), `[..., N, 3]`.
-        head_dim: Channels a head; even.
+        head_dim: Channels per head; even.
         convention: How the angles of an axis are assigned to its channels. tiled repeats the whole list (V-JEPA 2),
             interleaved gives each angle to the two channels of a pair (V-JEPA 2.1). Only the second is a rotation,
             only the first fits V-JEPA 2's weights.

@@ -21,7 +21,7 @@ from vjepa_world.pretrained.probes import SavedProbe, load_probe, weights_digest
 
 logger = logging.getLogger(__name__)
 
-#: The input of released classifiers, whose files do not tell it: 4 frames per second, the central 224/256.
+#: The input of released classifiers, whose files do not contain it: 4 frames per second, the central 224/256.
 RELEASED_FPS, RELEASED_CROP = 4.0, 0.875
 
 
@@ -100,7 +100,7 @@ def load_classifier(
 
     Args:
         probe: A probe run or checkpoint, a released probe file, or a transformers classifier.
-        encoder: The encoder; empty for the one that the probe was trained on, if its file tells it.
+        encoder: The encoder; empty for the one that the probe was trained on, if its file names it.
         device: Where to.
 
     Raises:

@@ -78,8 +78,8 @@ def test_a_glob_gives_each_match_once_and_terminates(tmp_path: Path) -> None:
     assert matches("nowhere/*") == [] == matches("3.mp4/*")
 
 
-def without_right_to_read_all(check: Callable[[Any], None], *arguments: Any) -> None:
-    """Call in a process that, if it is root's, may not read what is another user's."""
+def without_root_permissions(check: Callable[[Any], None], *arguments: Any) -> None:
+    """Call in a process that, if run by root, may not read files of other users."""
 
     def called() -> None:
         libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
@@ -120,7 +120,7 @@ def check_locked(root: Path) -> None:
 
 
 def test_a_folder_without_permission_is_reported(locked: Path) -> None:
-    without_right_to_read_all(check_locked, locked)
+    without_root_permissions(check_locked, locked)
 
 
 def check_corpus(root: Path) -> None:
@@ -135,4 +135,4 @@ def test_a_corpus_counts_what_may_not_be_read(locked: Path) -> None:
     describe_videos(
         locked.parent / "root" / "a" / "1.mp4"
     )  # imports all: without the right, Python's own files are locked
-    without_right_to_read_all(check_corpus, locked)
+    without_root_permissions(check_corpus, locked)

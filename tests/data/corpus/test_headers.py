@@ -25,7 +25,7 @@ COUNT = 6
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder of videos that are a minute old, for which there is to be an index."""
+    """Return a folder of videos that are a minute old, so that they are indexed."""
     monkeypatch.setenv("VJEPA_WORLD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(headers, "INDEXED_FROM", 2)
     root = tmp_path / "set"
@@ -41,7 +41,7 @@ def aged(path: Path, seconds: float = 60.0) -> Path:
 
 
 class Reads:
-    """Counts what is read: `names` are those of the files since it was last asked."""
+    """Counts reads: `names` returns the files read since the last call."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._names: list[str] = []

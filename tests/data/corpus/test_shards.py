@@ -95,7 +95,7 @@ def test_clips_of_shards_are_those_of_files(folder: Path) -> None:
         ]
         assert len(order) == 3
         batches.append(list(ClipLoader(source, batch_size=6, workers=1).batches(0, 3)))
-    # Files go by name, members by their place in the shard; a clip of the same file and time is the same clip.
+    # Files go by name, members by their position in the shard; a clip of the same file and time is the same clip.
     frames: list[dict[str, torch.Tensor]] = [
         {
             name.rpartition("/")[2]: clip

@@ -48,7 +48,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def whole(path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FeatureStore]:
-    """Built in one go, in one process."""
+    """Built at once, in one process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(feature_shards, "SHARD_FRAMES", SHARD_FRAMES)
         store = build(LeRobotDataset(path), tmp_path_factory.mktemp("whole"))

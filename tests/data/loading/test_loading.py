@@ -155,7 +155,7 @@ def test_too_many_bad_files_end_the_run_with_the_list_written(folder: Path, tmp_
 
 
 def crash_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let reading `path` do what a decoder with a fault does: read where nothing is. Forked processes inherit it."""
+    """Let reading `path` crash with a segmentation fault, like a faulty decoder. Forked processes inherit it."""
 
     def opened(location: Path, **settings: Any) -> VideoFile:
         if location == path:

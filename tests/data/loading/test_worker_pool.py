@@ -22,7 +22,7 @@ from vjepa_world.errors import DataError
 
 
 def double(number: int) -> int | str:
-    """Return twice the number; multiples of 40 read where nothing is, from 7 on."""
+    """Return twice the number; multiples of 40 crash with a segmentation fault, from 7 on."""
     if number % 40 == 7:
         faulthandler.disable()
         ctypes.string_at(0)
@@ -42,12 +42,12 @@ def killed(number: int) -> int | str:
     return number
 
 
-def asleep(number: int) -> int | str:
+def sleeping(number: int) -> int | str:
     time.sleep(60 if number == 5 else 0.01)
     return number
 
 
-def long_asleep(number: int) -> int:
+def sleeping_long(number: int) -> int:
     time.sleep(60)
     return number
 
@@ -78,7 +78,7 @@ def test_a_kill_a_stall_and_an_internal_error_are_raised() -> None:
         crash_safe_map(killed, range(10), str)
     start = time.monotonic()
     with pytest.raises(DataError, match="has been reading 5 for more than 0.8 s"):
-        crash_safe_map(asleep, range(100), str, timeout_s=0.8)
+        crash_safe_map(sleeping, range(100), str, timeout_s=0.8)
     assert time.monotonic() - start < 15
     with pytest.raises(DataError, match="ended with exit code 1 while it was reading 5"):
         crash_safe_map(wrong, range(10), str)
@@ -113,7 +113,7 @@ def test_a_signal_stops_spawned_processes_in_the_middle_of_a_task() -> None:
     start = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            list(spawned(long_asleep, 4))
+            list(spawned(sleeping_long, 4))
     finally:
         signal.signal(signal.SIGALRM, before)
     assert time.monotonic() - start < 5
@@ -176,7 +176,7 @@ if __name__ == "__main__":
 
 
 def test_spawned_processes_detect_at_once_that_their_parent_is_gone(tmp_path: Path) -> None:
-    """A recording that is begun again must not meet what an earlier one still writes."""
+    """A restarted recording must not conflict with files that an earlier one is still writing."""
     program = tmp_path / "parent.py"
     program.write_text(SPAWNING_PARENT)
     environment = {**os.environ, "PYTHONPATH": str(REPO)}

@@ -50,7 +50,7 @@ class Kind:
         make: Writes contents into a folder and returns the dataset's path.
         sizes: Numbers of a state and of an action.
         cameras: Their names, in the reader's order.
-        fps: Rows a second.
+        fps: Rows per second.
         numbers_in: A file that holds numbers of the last episode, relative to the folder.
         declared: Whether there is a pose in its states by default.
     """

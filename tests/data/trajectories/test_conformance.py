@@ -23,7 +23,7 @@ from vjepa_world.ops.convention import PLAIN, Convention
 
 NAMES = [kind.name for kind in KINDS]
 WITH_FRAMES = [kind.name for kind in KINDS if kind.cameras]
-# A LeRobot dataset is made by a writer that refuses bad numbers; what its reader refuses is tested beside it.
+# A LeRobot dataset is made by a writer that refuses bad numbers; what its reader refuses is tested separately.
 FOREIGN = [name for name in NAMES if not name.startswith("lerobot")]
 
 

@@ -23,7 +23,7 @@ ORDER = [3, 1, 0, 5, 4, 2]
 
 
 def write(root: Path, states: tuple[str, ...], order: list[int], *, deltas: bool = False) -> Path:
-    """Write three episodes whose actions are in another order, without a word on what they are."""
+    """Write three episodes whose actions are in another order and undeclared."""
     spec = DatasetSpec(
         fps=FPS,
         state_names=states,

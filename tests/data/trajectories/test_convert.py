@@ -452,16 +452,16 @@ def test_a_conversion_that_does_not_read_back_is_not_finished(
 ) -> None:
     pattern, harm, message = LOST[loss]
 
-    def loses(root: Path, *words: object) -> None:
+    def gather_and_damage(root: Path, *words: object) -> None:
         gather(root, *words)  # type: ignore[arg-type]
         harm(sorted(root.glob(pattern))[0])
 
-    monkeypatch.setattr(lerobot_writer, "gather", loses)
+    monkeypatch.setattr(lerobot_writer, "gather", gather_and_damage)
     with pytest.raises(DataError, match=f"was written, but cannot be read back: .*{message}"):
         convert(old, tmp_path / "new")
     assert not (tmp_path / "new/meta/info.json").exists()
     monkeypatch.undo()
-    assert convert(old, tmp_path / "new").num_episodes == 3  # the shards are there, so it goes on
+    assert convert(old, tmp_path / "new").num_episodes == 3  # the shards exist, so it resumes
 
 
 def test_a_truncated_copy_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

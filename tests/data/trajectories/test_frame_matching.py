@@ -138,7 +138,7 @@ def test_a_video_that_does_not_start_at_zero_is_read_by_either_clock(
 ) -> None:
     root = shutil.copytree(dataset_root, tmp_path / "set")
     for file in root.glob("videos/*/*/*.mp4"):
-        begin_later(file, BEGIN_S)
+        delay_start(file, BEGIN_S)
     if counted_from == "the file's own zero":
         (table_file,) = root.glob("meta/episodes/*/*.parquet")
         table = pq.read_table(table_file)
@@ -158,7 +158,7 @@ def test_a_video_that_does_not_start_at_zero_is_read_by_either_clock(
 BEGIN_S = 0.4  # two frames
 
 
-def begin_later(file: Path, begin_s: float) -> None:
+def delay_start(file: Path, begin_s: float) -> None:
     """Write a video again so that its first frame is displayed at `begin_s`."""
     moved = file.with_suffix(".moved.mp4")
     copy_shifted(file, moved, begin_s)

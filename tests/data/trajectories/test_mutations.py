@@ -66,7 +66,7 @@ MUTATIONS: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (
 
 
 def write_mutations(folder: Path, count: int, seed: int) -> list[Path]:
-    """Write `count` damaged, renamed or whole copies; the name begins with what was done to it."""
+    """Write `count` damaged, renamed or intact copies; names start with the change."""
     rng = np.random.default_rng(seed)
     originals = folder / "originals"
     originals.mkdir()

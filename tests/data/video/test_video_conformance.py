@@ -37,7 +37,7 @@ class Stream:
 
     Attributes:
         codec: The encoder.
-        fps: Frames a second where `times_ms` gives no others.
+        fps: Frames per second where `times_ms` gives no others.
         pix_fmt: The pixels that are encoded.
         size: Height and width.
         gop: Most frames between two keyframes; None for the encoder's own.

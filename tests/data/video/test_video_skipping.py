@@ -87,7 +87,7 @@ def test_every_request_gives_the_frames_of_a_complete_decoding(
 
 @pytest.mark.parametrize("name", [name for name in STREAMS if name.startswith(("h264", "hevc"))])
 def test_skipped_frames_are_those_that_ffmpeg_can_skip(streams: Path, name: str) -> None:
-    """FFmpeg drops the same pictures when it is told to; with sub-layers it would drop more, and inexactly."""
+    """FFmpeg's `skip_frame` drops the same frames; with sub-layers it would drop more, inexactly."""
     with av.open(str(streams / name)) as container:
         stream = container.streams.video[0]
         packets = [packet for packet in container.demux(stream) if packet.size]
@@ -176,7 +176,7 @@ def test_sequential_reads_do_not_restart_at_the_keyframe(streams: Path, kept_byt
     assert [code for index in range(80) for code in read_codes(dense.at_indices([index]))] == list(range(80))
     with av.open(str(streams / "h264_no_b.mp4")) as container:
         keyframes = sum(packet.is_keyframe for packet in container.demux(video=0))
-    assert dense.num_starts == keyframes < 10  # once a group of pictures
+    assert dense.num_starts == keyframes < 10  # once per group of pictures
 
 
 def test_a_decoder_continues_after_an_error(streams: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ JOINTS = EmbodimentConfig(
 
 
 class TargetModel(PoseModel):
-    """Seven joints that are where they were told to be: as many numbers as a pose has, and none."""
+    """Seven joints that reach their targets: as many numbers as a pose, but not a pose."""
 
     robot = JOINTS
     action_type = "absolute"
@@ -108,7 +108,7 @@ def test_the_no_motion_action_of_targets_is_the_current_state() -> None:
     hold = measured.metrics["recovered"]["hold"]["distance"]["median"]
     moved = (windows.states[:, 1] - windows.states[:, 0]).norm(dim=1)
     assert hold == pytest.approx(float(moved.double().quantile(0.5)), rel=1e-5)
-    assert measured.metrics["camera_rotation"] is None  # seven numbers, and no pose
+    assert measured.metrics["camera_rotation"] is None  # seven numbers, but not a pose
     assert measured.metrics["rank_correlation"]["position"] is None
     assert "joint 3 [rad]" in page
     assert "zero action" not in page

@@ -60,7 +60,7 @@ def drawn(problems: int, samples: int, steps: int, seed: int = 4) -> Tensor:
 
 
 def plainly(model: LatentWorldModel, context: Context, problem: int, actions: Tensor) -> Tensor:
-    """One sequence `[K, A]`, everything computed anew at each step by the predictor's own pass: `[K, N, D]`."""
+    """One sequence `[K, A]`, without a cache, with the predictor's forward pass at each step: `[K, N, D]`."""
     predictor, wrap, robot = model.predictor, model.config.predictor.wrap_angles, context.embodiment
     first = context.features.shape[1] - 1 if model.config.predictor.context_frames == 1 else 0
     features = list(context.features[problem, first:])
@@ -338,8 +338,8 @@ def test_bfloat16_rollouts_are_close_and_scored_in_float32() -> None:
 
 
 def test_bfloat16_chooses_the_same_elites_as_often_as_the_plain_pass_in_it_does() -> None:
-    """The shipped model, judged on the samples of a float32 search. Ranks 8 and 9 of 64 are often nearer to each other
-    than any bfloat16 can tell, so the plain pass under autocast is the measure of what can be asked."""
+    """The shipped model on the samples of a float32 search. Ranks 8 and 9 of 64 are often closer to each other than
+    bfloat16 resolves, so the plain pass under autocast is the baseline."""
     exact = vjepa_world.load_world_model(vjepa_world.shipped_checkpoint())
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(6, 1, 16, 192, generator=generator).cumsum(dim=2) / 2
@@ -394,7 +394,7 @@ def test_micro_batches_are_as_large_as_fits() -> None:
     assert fit() > fit(horizon=8) == fit(frames=8)
     assert fit(torch.bfloat16) == pytest.approx(2 * fit(), abs=1)
     assert fit(tokens=10**7) == 1
-    assert fit(problems=16) == fit(), "a slice must not depend on what is planned beside it"
+    assert fit(problems=16) == fit(), "a slice must not depend on the other problems"
 
 
 def test_the_contexts_embodiment_is_used_and_changed_statistics_are_detected() -> None:

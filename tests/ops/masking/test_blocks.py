@@ -106,7 +106,7 @@ def test_the_shape_of_a_block_by_hand(scale: float, aspect: float, expected: tup
 def test_a_frame_that_is_all_hidden_is_drawn_again() -> None:
     """Two tall blocks, 16x11, cover a frame where they lie at its two ends: a 1 in 18 chance a clip.
 
-    Otherwise whole columns are left of it. Such a clip would cut its batch's context to one place.
+    Otherwise whole columns are left of it. Such a clip would cut its batch's context to one position.
     """
     tall = MaskSpec(num_blocks=2, scale=0.7, aspect_low=1.5, aspect_high=1.5)
     covered = 0

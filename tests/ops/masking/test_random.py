@@ -12,7 +12,7 @@ from vjepa_world.ops.masking.random import sample_random_masks
     ("grid", "ratio", "tube", "hidden"),
     [
         ((1, 14, 14), 0.75, True, 147),  # MAE: 49 of 196 are seen
-        ((8, 14, 14), 0.9, True, 8 * 176),  # VideoMAE: 20 of 196 places
+        ((8, 14, 14), 0.9, True, 8 * 176),  # VideoMAE: 20 of 196 positions
         ((8, 14, 14), 0.9, False, 1411),
         ((2, 2, 2), 0.01, True, 2),  # never none
         ((2, 2, 2), 0.99, True, 6),  # never all

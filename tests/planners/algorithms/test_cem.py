@@ -161,7 +161,7 @@ def test_few_finite_samples_are_the_only_elites() -> None:
         answer="mean",
     )
     plan = planner.plan(torch.zeros(1, 1), torch.zeros(1, 3, 1), generators=make_generators([0]))
-    assert plan.actions.item() > 0.85  # the mean of what is left, not its lowest sample
+    assert plan.actions.item() > 0.85  # the mean of the remaining samples, not the lowest one
     assert plan.iterations[0].mean_energy.isfinite().all()
 
 

@@ -15,7 +15,7 @@ ONE = (torch.zeros(1, 1), torch.zeros(1, 3, 1))
 def numpy_adam(
     position: np.ndarray, slope: np.ndarray, bottom: np.ndarray, lr: float, steps: int
 ) -> list[np.ndarray]:
-    """Return the places of Adam (arXiv:1412.6980, algorithm 1) down slope * (u - bottom)^2 in the box [-1, 1]."""
+    """Return the iterates of Adam (arXiv:1412.6980, algorithm 1) down slope * (u - bottom)^2 in the box [-1, 1]."""
     mean, square = np.zeros_like(position), np.zeros_like(position)
     iterates = [position]
     for t in range(1, steps):

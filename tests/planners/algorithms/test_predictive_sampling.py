@@ -18,7 +18,7 @@ def test_each_iteration_draws_around_the_best_of_the_last() -> None:
     nominal = torch.zeros(3, 2)
     for i, t in enumerate(plan.iterations):
         noise = torch.randn(20, 3, 2, generator=generator)
-        first = 1 if i == 0 else 0  # the first sample of all is what the search begins with
+        first = 1 if i == 0 else 0  # the very first sample is the nominal plan
         torch.testing.assert_close(t.samples[0, first:20], nominal + noise[first:])
         assert torch.equal(t.samples[0, 0 if i == 0 else 20], nominal)
         assert t.selected.sum() == 1

@@ -52,7 +52,7 @@ class GatedPlanner:
 
     Attributes:
         horizon: K; action i of search n is 10 n + i, but for the prefix.
-        events: What began and ended, in turn.
+        events: What started and ended, in order.
     """
 
     horizon: int
@@ -94,7 +94,7 @@ class GatedPlanner:
 
 
 class Arm:
-    """Acts with numbered observations, and ends searches when told."""
+    """Acts with numbered observations, and ends searches on request."""
 
     def __init__(self, planner: GatedPlanner, *, batch: int = 1, **options: object) -> None:
         self.planner = planner
@@ -146,7 +146,7 @@ def test_plans_in_time_follow_each_other_without_gaps(arm: MakeArm) -> None:
     done = [brief(acting.act(open_gate=True))]
     for step in range(2, 9):
         done.append(brief(acting.act()))
-        if step in (3, 5, 7):  # a search began, told of this action and the next
+        if step in (3, 5, 7):  # a search started, with this action and the next as its prefix
             acting.finish()
     planned = [10.0, 11.0, 12.0, 13.0, 22.0, 23.0, 32.0, 33.0]
     assert done == [(a, False, age) for a, age in zip(planned, [0, 1, 2, 3, 2, 3, 2, 3], strict=True)]
@@ -229,7 +229,7 @@ def test_a_plan_whose_every_action_is_past_is_dropped(arm: MakeArm) -> None:
 def test_observations_are_not_queued(arm: MakeArm) -> None:
     acting = arm(GatedPlanner(20))
     acting.act(open_gate=True)
-    for _ in range(6):  # the search of step 2 goes on through all of them
+    for _ in range(6):  # the search of step 2 continues during all of them
         acting.act()
     acting.finish()
     acting.act()

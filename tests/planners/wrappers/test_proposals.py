@@ -49,7 +49,7 @@ def distances(planner: ProposalPlanner | CEM | RecedingHorizon, warm_start: Tens
 
 
 def test_a_search_from_a_correct_proposal_returns_it() -> None:
-    """Few samples find little by themselves."""
+    """Without a proposal few samples find little."""
     alone = distances(search())
     assert alone.min() > 0.1
     assert distances(ProposalPlanner(search(), exact)).max() < 1e-6

@@ -119,8 +119,8 @@ def test_a_prefix_is_passed_on_and_plans_without_it_are_refused() -> None:
         return plan.actions[0, 0, 0].item()
 
     assert step([0.0, 0.5]) == 10
-    assert step([11.0, 12.0]) == 11  # the held plan begins so
-    assert step([11.0, 12.0]) == 20  # the held plan begins with 12
+    assert step([11.0, 12.0]) == 11  # the current plan starts with this prefix
+    assert step([11.0, 12.0]) == 20  # the current plan starts with 12
     asked = [prefix.flatten().tolist() for prefix in scripted.prefixes if prefix is not None]
     assert asked == [[0.0, 0.5], [11.0, 12.0]]
     assert step([21.0]) == 21

@@ -74,7 +74,7 @@ def rows(page: str, start: str) -> list[list[str]]:
 
 
 def images(page: str) -> dict[str, np.ndarray]:
-    """Return the pictures of a page by what is written above them."""
+    """Return the images of a page by their captions."""
     found = re.findall(r'alt="([^"]*)" src="data:image/png;base64,([^"]+)"', page)
     return {name: np.array(Image.open(io.BytesIO(base64.b64decode(data)))) for name, data in found}
 
@@ -132,8 +132,8 @@ def test_an_energy_of_states_gets_the_imagined_ones() -> None:
     wanted = torch.full((7,), 0.5)
     shown = planned(model, StateGoal(wanted, weights=torch.tensor([1.0, 1, 1, 0, 0, 0, 0])))
     start = context(model, problems=1).states[0, 0]
-    ways = start[:3] + torch.cat([torch.zeros(1, 3), shown.plan.actions[0, :, :3].cumsum(dim=0)])
-    expected = (ways - 0.5).abs().sum(dim=1) / 3
+    way = start[:3] + torch.cat([torch.zeros(1, 3), shown.plan.actions[0, :, :3].cumsum(dim=0)])
+    expected = (way - 0.5).abs().sum(dim=1) / 3
     ratio = torch.tensor([shown.energy_now, *shown.energies.tolist()]) / expected
     torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=1e-4, atol=0)
 
@@ -229,7 +229,7 @@ def test_learned_tokens_have_no_maps() -> None:
 def test_every_sample_and_the_plan_are_where_their_actions_lead(shown: ImaginedPlan) -> None:
     start = shown.state[:3].numpy()
 
-    def ways(actions: Tensor) -> np.ndarray:
+    def reached(actions: Tensor) -> np.ndarray:
         return np.asarray(start + actions[..., :3].cumsum(dim=-2).numpy())
 
     def close(drawn: np.ndarray, expected: np.ndarray) -> None:
@@ -237,17 +237,17 @@ def test_every_sample_and_the_plan_are_where_their_actions_lead(shown: ImaginedP
         np.testing.assert_allclose(_sorted(drawn), _sorted(expected), atol=1e-6)
 
     [plan] = traces(shown, "the plan")
-    close(np.stack([plan.x, plan.y, plan.z], axis=1)[None, 1:], ways(shown.plan.actions))
+    close(np.stack([plan.x, plan.y, plan.z], axis=1)[None, 1:], reached(shown.plan.actions))
     drawn = np.concatenate([lines(shown, "tried paths"), lines(shown, "chosen paths")])
     np.testing.assert_allclose(drawn[:, 0], np.broadcast_to(start, drawn[:, 0].shape), atol=1e-6)
     tried = torch.cat([iteration.samples[0] for iteration in shown.plan.iterations])
-    close(drawn[:, 1:], ways(tried))
+    close(drawn[:, 1:], reached(tried))
     elites = torch.cat([iteration.samples[0][iteration.selected[0]] for iteration in shown.plan.iterations])
-    close(lines(shown, "chosen ends"), ways(elites)[:, -1:])
-    close(lines(shown, "chosen rings"), ways(elites)[:, -1:])
+    close(lines(shown, "chosen ends"), reached(elites)[:, -1:])
+    close(lines(shown, "chosen rings"), reached(elites)[:, -1:])
     assert len(elites) == 3 * 3
     steps = lines(shown, "steps of the plan")
-    close(steps.swapaxes(0, 1), ways(shown.plan.actions))
+    close(steps.swapaxes(0, 1), reached(shown.plan.actions))
 
 
 def test_the_slider_has_the_samples_of_each_iteration(shown: ImaginedPlan, page: str) -> None:
@@ -416,7 +416,7 @@ def test_a_search_of_one_iteration_has_a_table_and_no_slider() -> None:
 def test_a_plan_without_a_search_has_no_search_section(shown: ImaginedPlan) -> None:
     held = dataclasses.replace(shown, plan=dataclasses.replace(shown.plan, iterations=()))
     page = page_of(held)
-    assert "was not searched for anew" in page and "<script" not in page
+    assert "was not searched for again" in page and "<script" not in page
     assert len(rows(page, "step ")) == 2
 
 

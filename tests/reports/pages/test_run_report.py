@@ -46,7 +46,7 @@ def config(**changes: Any) -> Config:
 
 
 def write_run(home: Path, settings: Config, *, checkpoint: bool = True) -> Path:
-    """Make the folder that a pretraining leaves behind."""
+    """Create the run folder of a pretraining."""
     folder = home / RUN
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -83,7 +83,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(home: Path) -> Path:
-    """A whole run, made anew."""
+    """A complete run, created for each test."""
     return write_run(home, config())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from vjepa_world.training.engine.step_clock import StepClock
 
 
-class Hands:
+class FakeClock:
     """A clock that tests move."""
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Hands:
 
 
 def test_the_clock_distinguishes_waiting_from_working() -> None:
-    hands = Hands()
+    hands = FakeClock()
 
     def batches() -> Iterator[int]:
         for number in range(4):

@@ -84,8 +84,8 @@ def test_a_signal_finishes_the_step_and_saves(tmp_path: Path, number: signal.Sig
     assert_same_state(task.modules, straight.modules)
 
 
-class Stuck(LineTask):
-    """Waits for ever where it is told to, and signals itself once it does."""
+class BlockingTask(LineTask):
+    """Blocks forever at a given point, and signals its own process once it does."""
 
     def __init__(self, config: TrainerConfig, number: signal.Signals, where: str, at: int) -> None:
         super().__init__(config)
@@ -115,7 +115,7 @@ def test_a_signal_interrupts_a_wait_within_a_second_and_saves(
     tmp_path: Path, number: signal.Signals, where: str
 ) -> None:
     config, before = trainer_config(), signal.getsignal(signal.SIGALRM)
-    stuck = Stuck(config, number, where, at=3)
+    stuck = BlockingTask(config, number, where, at=3)
     with pytest.raises(KeyboardInterrupt):
         fit(stuck, config, run_folder(tmp_path))
     assert time.monotonic() - stuck.asked_s < 2  # saving included

@@ -91,7 +91,7 @@ def test_the_first_loss_is_that_of_copy_last_frame() -> None:
 
 @pytest.mark.parametrize("context_frames", [0, 1])
 def test_the_rollout_feeds_its_own_predictions_back(context_frames: int) -> None:
-    """Against the published loop: the whole past again for every step, and true states."""
+    """Against the published loop: the complete past is recomputed for every step, with true states."""
     model = bump_model(predictor={"context_frames": context_frames, "residual": False, "normalize": True})
     task = finetune_task(model=model, source={"frames": 5}, objective=dataclasses.replace(PLAIN, rollout=4))
     batch = next(task.batches(0))
@@ -145,7 +145,7 @@ def test_other_distances(kind: Any, expected: Any) -> None:
 
 
 def test_micro_batches_give_the_gradients_of_the_batch() -> None:
-    """One graph at a time: the gradients and figures of three slices are those of the whole, but for rounding."""
+    """One graph at a time: gradients and metrics of three micro-batches equal those of the batch up to rounding."""
     whole, sliced = (
         finetune_task(trainer_config(batch_size=7, accumulate=pieces), model=everything())
         for pieces in (1, 3)
@@ -171,7 +171,7 @@ def test_micro_batches_give_the_gradients_of_the_batch() -> None:
 
 
 def everything(**changes: Any) -> LatentWorldModel:
-    """A model with all that can be trained beside the predictor."""
+    """A model with all auxiliary modules that can be trained next to the predictor."""
     parts: dict[str, Any] = {
         "predictor": {"predict_state": True, "use_extrinsics": True, "extrinsics_dim": 6},
         "latents": LatentsConfig(kind="queries", side=2, embed_dim=32, num_heads=2),
@@ -195,7 +195,7 @@ def test_auxiliary_modules_learn_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("condition", ["tokens", "adaln"])
 def test_learned_tokens_do_not_collapse(condition: str, tmp_path: Path) -> None:
-    """With a map back they keep what the frames differ in; the prediction is judged in them."""
+    """With a reconstruction they encode what differs between frames; the prediction error is measured in them."""
     model = bump_model(
         latents=LatentsConfig(kind="queries", side=2, embed_dim=32, num_heads=2),
         predictor={"condition": condition},

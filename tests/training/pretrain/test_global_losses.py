@@ -68,7 +68,7 @@ def averaged(x: Tensor) -> Tensor:
 
 
 def gathered(x: Tensor, rank: int) -> Tensor:
-    """Return the rows of all processes: a sum in which each has its own place."""
+    """Return the rows of all processes: a sum in which each has its own position."""
     return Sum.apply(torch.cat([x if other == rank else torch.zeros_like(x) for other in range(WORLD)]))
 
 
@@ -115,7 +115,7 @@ def test_two_processes_find_the_loss_and_gradient_of_the_global_batch(
     torch.testing.assert_close(mean, losses[name], rtol=1e-5, atol=1e-6)
     for _, found in together:
         torch.testing.assert_close(found[name], slopes[name], rtol=1e-4, atol=1e-5)
-    # What each process would find by itself is something else.
+    # Each process alone would compute another value.
     halves = [alone(half)[1][name] for half in problem()[0].chunk(WORLD)]
     assert float((torch.stack(halves).mean(dim=0) - slopes[name]).norm()) > 0.02 * float(slopes[name].norm())
     if name != "nt_xent":  # the statistic is one number, known to every process

@@ -26,7 +26,7 @@ TARGET = "observation.state[0:2]"
 
 
 def picture(rng: np.random.Generator, x: float, y: float) -> np.ndarray:
-    """Return a bright square on a dark field, uint8 [S, S, 3]; places go from 0 to 1."""
+    """Return a bright square on a dark field, uint8 [S, S, 3]; positions go from 0 to 1."""
     frame = np.empty((SIZE, SIZE, 3), np.uint8)
     frame[:] = rng.integers(20, 80)
     left, top = round(x * (SIZE - 8)), round(y * (SIZE - 8))
@@ -36,7 +36,7 @@ def picture(rng: np.random.Generator, x: float, y: float) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def arm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Episodes of a square that jumps about; its place is the first two numbers of the state."""
+    """Episodes of a square that jumps; its position is the first two numbers of the state."""
     rng = np.random.default_rng(0)
     writer = make_writer(tmp_path_factory.mktemp("arm") / "set", image_shape=(SIZE, SIZE, 3))
     with writer.shard(0) as out:
@@ -72,7 +72,7 @@ def open_probe(path: Path, target: str = "", clips: int = 120, **more: object) -
 
 
 def silent(encoder: VideoEncoder) -> VideoEncoder:
-    """Return the encoder without a sense: every picture gets the same features."""
+    """Return an encoder with constant features."""
     with torch.no_grad():
         encoder.patch_embed.proj.weight.zero_()
     return encoder
@@ -139,7 +139,7 @@ def test_bad_clips_are_reported_and_too_many_stop_the_run(
     shutil.copytree(sides, folder)
     broken = folder / "left" / "3.mp4"
     whole = broken.read_bytes()
-    middle = len(whole) // 3  # the header, at the end, stays
+    middle = len(whole) // 3  # the header at the end is intact
     broken.write_bytes(whole[:middle].replace(whole[48:middle], bytes(middle - 48)) + whole[middle:])
     probe = open_probe(folder, max_bad_fraction=0.5)
     assert probe.metrics(untrained_encoder(ENCODER, seed=0))["probe_error"] < 0.3

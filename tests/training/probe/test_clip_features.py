@@ -45,7 +45,7 @@ class Clips:
 
 
 class Counter:
-    """Counts the clips that an encoder sees."""
+    """Counts the clips that an encoder gets."""
 
     def __init__(self, encoder: VideoEncoder) -> None:
         self.clips = 0

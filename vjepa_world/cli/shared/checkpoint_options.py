@@ -1,4 +1,4 @@
-"""Options of commands that read a checkpoint of any format: which weights, and what a file does not tell."""
+"""Options of commands that read a checkpoint of any format: which weights, and settings that a file lacks."""
 
 from __future__ import annotations
 

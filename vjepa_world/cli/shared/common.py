@@ -32,7 +32,7 @@ class EnvConfig:
         camera: jittered (drawn with the scene) or fixed.
         image_size: Height and width of the pictures [pixels].
         max_steps: Actions after which an episode is cut off.
-        fps: Actions a second.
+        fps: Actions per second.
     """
 
     id: str = "vjepa_world/Reach-v0"

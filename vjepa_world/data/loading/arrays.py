@@ -75,7 +75,7 @@ class ArrayClips(Dataset[Clip]):
         return self.shape(0)
 
     def clip(self, step: int, entry: int, watch: Watch | None = None) -> Clip:
-        """Return entry `entry` of step `step`; `watch` is told the video's name before it is read."""
+        """Return entry `entry` of step `step`; `watch` gets the video's name before it is read."""
         rng = np.random.default_rng((self.seed, step, entry))
         number = int(rng.integers(len(self.videos)))
         video, name = self.videos[number], f"videos[{number}]"

@@ -23,7 +23,7 @@ class TrajectorySourceConfig:
         embodiment: Name of its robot; sources of one robot share its weights and statistics. Empty takes the source's
             name.
         cameras: Names of the cameras to use; () takes the first.
-        fps: Frames a second of its windows; 0 takes `data.fps`.
+        fps: Frames per second of its windows; 0 takes `data.fps`.
         convention: How its numbers are written, all keys; unset takes what the dataset declares or its format defines.
         reader: Options of its format's reader: reader.state=, reader.action=, reader.fps=, ...
     """
@@ -59,7 +59,7 @@ class TrajectoryDataConfig:
         views: one: a window shows one of the cameras, drawn at random each time; all: it shows all, side by side.
         convention: How the numbers are written, all keys; unset takes what the dataset declares or its format defines.
         reader: Options of the format's reader: data.reader.state=, data.reader.action=, data.reader.fps=, ...
-        fps: Frames a second of a window; 0 takes every row. V-JEPA 2-AC's is 4.
+        fps: Frames per second of a window; 0 takes every row. V-JEPA 2-AC's is 4.
         frames: Frames of a training window.
         val_fraction: Share of the episodes, drawn by the seed, that is held out.
         max_bad_fraction: Share of unusable episodes above which the run stops.

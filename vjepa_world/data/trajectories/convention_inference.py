@@ -27,7 +27,7 @@ def infer_convention(dataset: TrajectoryDataset, *, given: bool) -> Convention:
     """Return the dataset's convention, completed from its names and its first episodes.
 
     States whose names are all names of joints are joints (see `resolve_joints`). If the dataset declares nothing and
-    its actions have the states' names, the numbers of the first episodes tell whether they are targets or changes.
+    its actions have the states' names, the numbers of the first episodes determine whether they are targets or changes.
 
     Args:
         dataset: The trajectories, with the convention that they declare.

@@ -54,7 +54,7 @@ class DatasetDescription:
         about: Further information from the reader.
         num_episodes: Number of episodes.
         lengths: Number of observations of each usable episode that was read.
-        fps: Observations a second.
+        fps: Observations per second.
         tasks: What the robot did, in words, with the number of episodes.
         successes: Number of episodes with known success, and of those that succeeded.
         cameras: Its cameras.

@@ -32,7 +32,7 @@ def nearest_frames(
         starts_s: Time at which each frame is first displayed [s], `[F]`, increasing.
         span: The episode's span of the video.
         stamps_s: Time of each row from the beginning of the episode [s], `[T]`.
-        fps: Rows a second.
+        fps: Rows per second.
         where: The file and the episode, for messages.
         tolerance_s: Largest distance of a row from its frame [s]; None takes a quarter of the time between two frames
             or two rows, whichever is shorter. (LeRobot's default is 0.0001 s.)
@@ -80,7 +80,7 @@ def on_clock_of_frames(span: VideoSpan, *, begin_s: float, earliest_s: float, fp
         span: The span that the dataset declares.
         begin_s: Time of the first frame on the file's own clock [s].
         earliest_s: Declared begin of the first episode in the file [s].
-        fps: Frames a second.
+        fps: Frames per second.
     """
     near_s = _MOST_SHARE / fps
     if begin_s <= near_s or abs(earliest_s - begin_s) > near_s:

@@ -52,7 +52,7 @@ class InMemoryDataset:
 
     Args:
         episodes: At least one; all with the same S, A and cameras.
-        fps: Observations a second.
+        fps: Observations per second.
         convention: How states and actions are written; None takes them as they are, unless their names are those of
             joints, see `infer_convention`.
         state_names: One name for each entry of a state; empty numbers them.

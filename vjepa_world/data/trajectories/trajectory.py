@@ -43,7 +43,7 @@ class Trajectory:
     Args:
         index: Its index in the dataset.
         name: Its name in messages: the file, and the episode in it.
-        fps: Observations a second.
+        fps: Observations per second.
         states: Floating point `[T, S]`.
         actions: Floating point `[T-1, A]`; `actions[t]` was taken at observation t.
         timestamps_s: Time from the first observation [s], float64 `[T]`.
@@ -126,7 +126,7 @@ class TrajectoryDataset(Protocol):
 
     @property
     def fps(self) -> float:
-        """Observations a second."""
+        """Observations per second."""
         ...
 
     @property

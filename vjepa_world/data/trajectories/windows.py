@@ -131,13 +131,13 @@ class WindowTable:
     Args:
         episodes: From `read_episodes`.
         frames: T, at least 2.
-        fps: Frames a second; 0 takes every row.
+        fps: Frames per second; 0 takes every row.
 
     Attributes:
         rows: Rows in the episode, int64 `[W, T]`.
         episodes: Index of each window's episode in the list of episodes, int64 `[W]`.
         indices: Index of each window's episode in the dataset, int64 `[W]`.
-        fps: Frames a second of the windows.
+        fps: Frames per second of the windows.
         merging: How the actions of skipped rows are merged.
         stride: Largest number of rows between two frames.
 

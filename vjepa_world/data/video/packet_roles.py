@@ -42,7 +42,7 @@ class Role(NamedTuple):
         is_entry_point: Decoding can begin here: the codec says that all pictures displayed later are complete.
         hidden: It holds no displayed picture.
         reorders: Its picture is displayed before an earlier stored one; known for MPEG-4 only.
-        uncertain: It may hold no displayed picture, or two; only decoding tells.
+        uncertain: It may contain no displayed frame, or two; only decoding shows which.
     """
 
     disposable: bool = False
@@ -60,7 +60,7 @@ def packet_roles(codec: str, extradata: bytes | None, packets: Iterable[memoryvi
 
     Args:
         codec: FFmpeg's name of the codec.
-        extradata: The codec's header, which tells how NAL units are separated.
+        extradata: The codec's header, which defines how NAL units are separated.
         packets: All packets of the stream; each is read once.
 
     Source:

@@ -362,7 +362,7 @@ def load_video(
 
     Args:
         path: The file.
-        fps: Frames a second to take; None takes every frame, or with `frames` as many as asked for, evenly spaced.
+        fps: Frames per second to take; None takes every frame, or with `frames` as many as asked for, evenly spaced.
         frames: T; None takes all up to the video's end.
         start_s: Time of the first frame from the video's beginning [s].
 

@@ -34,7 +34,7 @@ class VideoWriter:
 
     Args:
         path: The file to write; its suffix selects the container.
-        fps: Frames a second: frame i is displayed at i / fps seconds.
+        fps: Frames per second: frame i is displayed at i / fps seconds.
         crf: x264 quality, 0 (lossless) to 51 (worst).
         gop: Largest number of frames between two keyframes.
         preset: x264 preset.

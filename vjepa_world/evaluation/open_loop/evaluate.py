@@ -34,7 +34,7 @@ class OpenLoopResult:
         config: What was measured.
         windows: The windows.
         measurements: Metrics and data for the report.
-        fps: Frames a second of the windows.
+        fps: Frames per second of the windows.
         notes: Notes for the reader of the results.
         bad: Episodes that could not be used.
     """
@@ -92,8 +92,8 @@ def evaluate_open_loop(
         config: What is measured.
         windows: Windows that are drawn, at least 2.
         cameras: Names of the cameras that the model sees; empty for the first ones.
-        fps: Frames a second; 0 takes that of the training, if `provenance` tells it, else the dataset's.
-        split: held_out leaves out the episodes that the model was trained on, as far as `provenance` tells them.
+        fps: Frames per second; 0 uses that of the training if `provenance` records it, else the dataset's.
+        split: held_out leaves out the episodes that the model was trained on, as far as `provenance` records them.
         provenance: How the model was trained, see :func:`vjepa_world.pretrained.read_checkpoint`.
         max_bad_fraction: Share of unusable episodes above which to stop.
         seed: Seed of the windows and of each measurement.

@@ -191,7 +191,7 @@ class CachedRollout:
 
 
 class _Copied(NamedTuple):
-    """A frozen copy, and what tells whether the predictor's weights are still the same."""
+    """A frozen copy, and checksums that detect changes of the predictor's weights."""
 
     predictor: CachedPredictor
     versions: tuple[Hashable, ...]

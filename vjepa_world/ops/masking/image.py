@@ -26,7 +26,7 @@ def sample_image_masks(
 ) -> tuple[Tensor, Tensor]:
     """Draw one context and several targets for each image.
 
-    The sizes are drawn once a batch, the positions once an image. The context is a square block without the targets'
+    The sizes are drawn once per batch, the positions once per image. The context is a square block without the targets'
     positions, cut at random to the batch's smallest; targets may overlap. If an image's context has too few positions,
     all its blocks are drawn again.
 

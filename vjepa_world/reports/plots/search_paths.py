@@ -31,7 +31,7 @@ class IterationPaths:
         number: From 1.
         paths: `[S, L, 3]`.
         energies: `[S]`; +inf for samples without one.
-        chosen: Whether the planner chose a sample to go on from, bool `[S]`.
+        chosen: Whether the planner continued from a sample, bool `[S]`.
         summary: Its energies and spread in words.
     """
 

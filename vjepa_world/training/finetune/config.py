@@ -112,7 +112,7 @@ class FinetuneConfig:
         found: dict[str, str] = {}
         if self.encoder not in (UNTRAINED, PIXELS):
             found["model"] = "encoder=CHECKPOINT, which brings its own architecture,"
-        if not self.features.cache:  # that augmentation switches it off is said in a warning
+        if not self.features.cache:  # augmentation disables the cache with a warning
             keys = ("root", "folder", "limit_gb", "batch_frames")
             found |= {f"features.{key}": "features.cache=false" for key in keys}
         for part, size in (("inverse", "horizon"), ("decoder", "image_size")):

@@ -43,7 +43,7 @@ class FeatureArrays:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Tokens a frame and width, (N, D).
+        """Tokens per frame and width, (N, D).
 
         Raises:
             DataError: If there are no features, or they have other axes.

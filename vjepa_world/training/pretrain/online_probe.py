@@ -146,7 +146,7 @@ def open_online_probe(
         config: The data; `every` is left to the caller.
         frames: Frames of a training clip.
         image_size: Of the encoder [pixels].
-        fps: Frames a second that a clip shows.
+        fps: Frames per second that a clip shows.
         seed: Decides the division and the clips.
         untrained: See :class:`OnlineProbe`.
         workers: Worker processes that decode.

@@ -17,7 +17,7 @@ class ProbeTrainerConfig:
 
     Attributes:
         steps: Optimizer steps of the whole run.
-        batch_size: Clips a step.
+        batch_size: Clips per step.
         precision: auto (bfloat16 where the hardware has units for it, else float32), float32 or bfloat16.
         checkpoint_every: Steps between validations, each with a checkpoint.
         warmup: Share of the run in which the learning rates rise.
@@ -90,7 +90,7 @@ class ProbeDataConfig:
 
     Attributes:
         path: A folder with one sub-folder per class, a CSV list with columns path and label, or a LeRobot dataset.
-        fps: Frames a second that a clip shows.
+        fps: Frames per second that a clip shows.
         frames: Frames of a clip; null takes the encoder's number for videos, 1 for a dataset.
         crop: Share of the shorter side that a central square takes, 0 squeezes the whole frame; null takes 1 for
             videos, 0 for a dataset.

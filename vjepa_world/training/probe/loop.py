@@ -38,7 +38,7 @@ def train_sweep(
         run: Run folder: `metrics.jsonl`, and checkpoints of the best probe so far on the validation videos.
         files: Makes the files of a probe's checkpoint.
         seed: Seed of the batches.
-        resume: Whether to go on from the newest checkpoint.
+        resume: Whether to resume from the newest checkpoint.
 
     Returns:
         The final validation result of each setting.

@@ -94,11 +94,11 @@ def test_radians_declared_as_degrees() -> None:
 
 
 def test_a_continuously_turning_wrist_is_not_taken_for_degrees() -> None:
-    def wind_up(states: np.ndarray) -> np.ndarray:
+    def turn_on(states: np.ndarray) -> np.ndarray:
         states[:, 5] = np.linspace(0, 20, len(states))  # 1.7 rad/s
         return states
 
-    assert check_numbers(spoil(arm_episodes(Convention()), wind_up), Convention()) == []
+    assert check_numbers(spoil(arm_episodes(Convention()), turn_on), Convention()) == []
 
 
 @pytest.mark.parametrize("kinds", [("quat_wxyz", "quat_xyzw"), ("quat_xyzw", "quat_wxyz")])

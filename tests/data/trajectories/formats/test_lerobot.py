@@ -154,13 +154,13 @@ def test_gathering_can_be_killed_and_repeated(tmp_path: Path, monkeypatch: pytes
         record_shard(writer, shard)
     replace, moved = os.replace, []
 
-    def dies_at_the_third(source: str, target: str) -> None:
+    def fail_at_the_third(source: str, target: str) -> None:
         moved.append(target)
         if len(moved) == 3:
             raise KeyboardInterrupt
         replace(source, target)
 
-    monkeypatch.setattr(os, "replace", dies_at_the_third)
+    monkeypatch.setattr(os, "replace", fail_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         writer.finalize()
     monkeypatch.undo()
@@ -311,7 +311,7 @@ def edit_info(root: Path, **changes: Any) -> None:
 def edit_table(
     file: Path, column: str, change: Callable[[list[Any]], list[Any]] | None, kind: pa.DataType = None
 ) -> None:
-    """Change a column's values, or take it away."""
+    """Change a column's values, or remove it."""
     table = pq.read_table(file)
     column_index = table.schema.get_field_index(column)
     if change is None:
@@ -407,7 +407,7 @@ def test_missing_episodes_cameras_and_frames_are_reported(dataset_root: Path, tm
 
 
 def test_recording_and_reading_are_not_slow(tmp_path: Path) -> None:
-    """Far below what one core does (2,000 frames/s and more), so that only a blunder fails."""
+    """Far below what one core does (2,000 frames/s and more), so that only a gross slowdown fails."""
     writer = make_writer(tmp_path / "set", image_shape=(128, 128, 3))
     frames = np.stack([coded_frame(t % 256, 128) for t in range(300)])
     numbers = np.zeros((300, 3)), np.zeros((299, 2))

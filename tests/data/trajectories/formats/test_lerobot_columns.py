@@ -100,7 +100,7 @@ def halves(length: int) -> list[int]:
 
 
 def test_the_task_is_each_rows_own(root: Path) -> None:
-    """Several in one episode, numbered with gaps; the list of episodes knows but one of them."""
+    """Several in one episode, numbered with gaps; the episode list has only one of them."""
     set_tasks(root, {3: "place", 7: "pick", 9: "unused"}, halves)
     new, _ = convert(root)
     for dataset in (LeRobotDataset(root), new):
@@ -196,7 +196,11 @@ ONE_CHANNEL = {"dtype": "image", "shape": [64, 64, 1], "names": ["height", "widt
         ("observation.images.aaa", {"info": {"video.is_depth_map": True}}, deep),
         ("observation.images.aaa", {"video_info": {"video.is_depth_map": True}}, shallow),
         ("observation.images.cam_depth", {}, shallow),
-        ("observation.images.cam_d", {}, deep),  # neither said nor named: it is in the pictures
+        (
+            "observation.images.cam_d",
+            {},
+            deep,
+        ),  # neither declared nor named as depth: only the images show it
     ],
 )
 def test_depth_is_a_camera_only_on_request(

@@ -47,7 +47,7 @@ def keep_lines(root: Path, kept: tuple[int, ...]) -> None:
 
 
 def delete(root: Path, episode: int) -> None:
-    """Take an episode's files away."""
+    """Delete an episode's files."""
     for file in root.rglob(f"episode_{episode:06d}.*"):
         file.unlink()
 
@@ -77,7 +77,7 @@ def test_unlisted_episodes_do_not_affect_the_others(
 
 @pytest.mark.parametrize("file", ["data/*/episode_000001.parquet", "videos/*/*wrist/episode_000001.mp4"])
 def test_episodes_with_missing_files_do_not_affect_the_others(root: Path, file: str) -> None:
-    """As after a download of some episodes: the list is whole."""
+    """As after a download of some episodes: the episode list is complete."""
     (path,) = root.glob(file)
     path.unlink()
     dataset = check_holds(root, (0, 2, 3))

@@ -177,7 +177,7 @@ def test_files_of_different_length_are_read(path: Path) -> None:
         (
             "front",
             lambda rgb: rgb[..., :1].astype(np.float32),
-            "one floating-point number a pixel, as depth maps",
+            "one floating-point number per pixel, as depth maps",
         ),
         (
             "agentview_image",
@@ -228,7 +228,7 @@ def test_scalar_arrays_and_masks_are_reported_and_not_read_as_images(path: Path)
     dataset = RobomimicDataset(path)
     assert dataset.cameras == KIND.cameras
     assert dataset.about["left_out"]["obs/nothing"] == "float32 []: not one entry for each of 7 rows"
-    assert "are not colours" in dataset.about["left_out"]["obs/front_seg"]
+    assert "not colours" in dataset.about["left_out"]["obs/front_seg"]
     assert len(dataset.episode(0)) == 7
 
 

@@ -70,7 +70,7 @@ class DROIDDataset:
             column of each line (separated by spaces or commas; paths may be relative to the file's folder).
         convention: How states and actions are written; None takes DROID's.
         cameras: Some of left, right and wrist; None takes all that any of the first trajectories has.
-        fps: Rows a second; None takes 15.
+        fps: Rows per second; None takes 15.
         open_videos: Number of videos that stay open.
 
     Raises:

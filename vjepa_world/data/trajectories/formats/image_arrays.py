@@ -90,7 +90,7 @@ def detect_images(
     """Return the layout of images in an array, or why they are not read; None if the array has no images.
 
     Args:
-        name: The array's name, which often tells depth maps and masks.
+        name: The array's name, which often identifies depth maps and masks.
         array: The array.
         first_rows: Returns some of its first rows, `[n, ...]`.
         stacked: Whether channels may be those of several frames, of which the last is taken.
@@ -111,13 +111,13 @@ def detect_images(
         None,
     )
     if unlike is not None:
-        return f"{what}: {unlike}, by its name, and no colours"
+        return f"{what}: {unlike}, by its name, not colours"
     if dtype == np.uint8:
         return ImageArray(layout)
     if dtype.kind != "f":
         return f"{what}: whole numbers that are not 8-bit colours, as depth maps and masks have"
     if layout == "hw" or (_channels(shape, layout) == 1 and "image" not in name and "rgb" not in name):
-        return f"{what}: one floating-point number a pixel, as depth maps have"
+        return f"{what}: one floating-point number per pixel, as depth maps have"
     return _floating(layout, what, first_rows())
 
 

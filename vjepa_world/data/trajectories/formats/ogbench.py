@@ -50,7 +50,7 @@ class OGBenchDataset:
         path: The file.
         convention: How states and actions are written; None takes PLAIN.
         state: Arrays that form the state; None takes `observations`, or `qpos` and `qvel` if those are images.
-        fps: Observations a second, which the file does not say; None takes 20, that of its manipulation tasks.
+        fps: Observations per second, which the file does not say; None takes 20, that of its manipulation tasks.
 
     Raises:
         DataError: The file is missing or damaged, or arrays are missing or differ in length.

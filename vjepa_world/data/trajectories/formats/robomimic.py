@@ -99,7 +99,7 @@ class RobomimicDataset:
         state: Arrays below `obs` that form the state; None takes the end effector's position, quaternion (x y z w)
             and finger joints.
         cameras: Images to read, as below `obs` without `_image`; None takes all.
-        fps: Observations a second; None takes the file's control frequency, or 20.
+        fps: Observations per second; None takes the file's control frequency, or 20.
 
     Raises:
         DataError: The file or an array is missing, or no demonstration is readable.

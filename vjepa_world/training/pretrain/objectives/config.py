@@ -155,7 +155,7 @@ class PixelsConfig(MaskedObjectiveConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveConfig(ObjectiveConfig):
-    """Tell clips apart by two views of each, as SimCLR does: a control.
+    """Distinguish clips by two views of each, as SimCLR does: a control.
 
     Attributes:
         gray_fraction: Share of the views without colour.

@@ -1,4 +1,4 @@
-"""A control: tell clips apart by two views of each, with the same encoder and data.
+"""A control: distinguish clips by two views of each, with the same encoder and data.
 
 Legend: B clips of this process, V = 2 views, T frames, C channels, H W pixels; D width, E embedding.
 """

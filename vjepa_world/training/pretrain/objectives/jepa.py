@@ -175,7 +175,7 @@ class JEPA:
         return full * ramp(progress, *self.config.context_ramp)
 
     def _targets(self, video: Tensor) -> Tensor:
-        """Return the features of all tokens that are predicted, each level LayerNormed by itself, `[b, N, L*D]`."""
+        """Return the features of all tokens that are predicted, each level LayerNormed separately, `[b, N, L*D]`."""
         with torch.set_grad_enabled(self.config.target == "online" and torch.is_grad_enabled()):
             encoder = self.target if self.teacher is None else self.teacher
             features = encoder(video) if encoder is self.teacher else self._encode(encoder, video)

@@ -144,7 +144,7 @@ class DatasetSpec:
     """What all episodes of a dataset have in common.
 
     Args:
-        fps: Observations a second.
+        fps: Observations per second.
         state_names: One name for each entry of the state.
         action_names: One name for each entry of the action.
         robot_type: Name of the robot.

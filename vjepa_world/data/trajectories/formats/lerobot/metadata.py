@@ -102,7 +102,7 @@ class LeRobotMeta:
 
     @property
     def fps(self) -> float:
-        """Observations a second."""
+        """Observations per second."""
         return float(self.info["fps"])
 
     def episodes(self) -> list[Episode]:

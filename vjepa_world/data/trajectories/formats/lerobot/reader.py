@@ -106,7 +106,7 @@ class LeRobotDataset:
 
     @property
     def fps(self) -> float:
-        """Observations a second."""
+        """Observations per second."""
         return self.meta.fps
 
     @property

@@ -166,7 +166,7 @@ class RLDSEpisode:
 
     @property
     def success(self) -> bool | None:
-        """Whether the episode succeeded; None if its metadata do not tell."""
+        """Whether the episode succeeded; None if its metadata do not say."""
         feature = self.features.get(f"{_METADATA}success")
         return bool(feature[0]) if isinstance(feature, np.ndarray) and len(feature) else None
 

@@ -13,7 +13,7 @@ class KnownDataset:
 
     Attributes:
         name: Beginning of the dataset's name, or of its files' names.
-        fps: Observations a second.
+        fps: Observations per second.
         state: Features that form the state, without `steps/`.
         action: Features that form the action.
         state_size: Size of the state for which `convention` is valid.

@@ -43,7 +43,7 @@ class RLDSDataset:
         state: Names of the features that form the state, without `steps/`; None takes `observation/state`.
         action: Names of those that form the action; None takes `action`.
         cameras: Names of images under `observation/`; None takes all that are neither depth maps nor blank.
-        fps: Observations a second, which the files do not contain; None takes that of a known dataset, or 5.
+        fps: Observations per second, which the files do not contain; None takes that of a known dataset, or 5.
         split: Read only the files of this split (`NAME-SPLIT.tfrecord-...`); None reads all.
 
     Raises:
