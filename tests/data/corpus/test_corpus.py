@@ -179,7 +179,7 @@ def test_files_of_other_types_are_counted_and_reported(
         (tmp_path / name).touch()
     left = find_videos(tmp_path).left_out
     assert left.kinds == {".ts": 2, ".gif": 1}
-    [line] = [record.getMessage() for record in caplog.records if "kinds" in record.getMessage()]
+    [line] = [record.getMessage() for record in caplog.records if "unsupported types" in record.getMessage()]
     assert (
         f"3 files of unsupported types: 2 .ts ({tmp_path}/b.ts, ...), 1 .gif ({tmp_path}/deep/d.gif)" in line
     )

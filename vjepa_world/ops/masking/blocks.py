@@ -76,8 +76,8 @@ def sample_masks(
     """Draw one (context, target) pair of token indices per mask family.
 
     A block's size is drawn once per batch and its position once per clip; blocks extend over all frames. The target is
-    the blocks' union, the context its complement, both cut at random to the smallest of the batch so that they stack. If
-    the union is the entire frame, the blocks' positions are drawn again, since one clip almost without context would
+    the blocks' union, the context its complement, both cut at random to the smallest of the batch so that they stack.
+    If the union is the entire frame, the blocks' positions are drawn again, since one clip almost without context would
     cut the context of the batch. If that never helps, one position at random stays visible.
 
     Args:
