@@ -96,7 +96,7 @@ def test_each_module_is_short_and_has_a_command() -> None:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_what_a_module_adds_is_used_from_the_command_line(home: Path, name: str) -> None:
+def test_registered_extensions_work_on_the_command_line(home: Path, name: str) -> None:
     command = " ".join([COMMANDS[name].strip(), *QUICKER.get(name, [])])
     done = shell(home, command)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -138,7 +138,7 @@ def test_an_installed_package_declares_its_plugin(home: Path, tmp_path: Path) ->
     assert PRINTED["my_format"] in done.stdout
 
 
-def test_a_plugin_that_cannot_be_imported_is_named(home: Path) -> None:
+def test_a_plugin_that_cannot_be_imported_is_reported(home: Path) -> None:
     (home / "broken.py").write_text("import no_such_module_anywhere\n")
     done = shell(home, "VJEPA_WORLD_PLUGINS=broken vjepa-world inspect recorded.mylog")
     assert done.returncode == 2

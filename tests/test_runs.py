@@ -114,7 +114,7 @@ def test_old_results_are_removed_before_new_settings_are_written(
     assert from_yaml((folder / "config.yaml").read_text(), Config).steps == 10
 
 
-def test_a_broken_config_is_named(tmp_path: Path) -> None:
+def test_a_broken_config_is_reported(tmp_path: Path) -> None:
     folder = made(tmp_path)
     for content in (b"a: [", b"- 1", b"\xff"):
         (folder / "config.yaml").write_bytes(content)

@@ -117,7 +117,7 @@ def test_energies_are_those_of_our_rollout(model: LatentWorldModel, horizon: int
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
-def test_the_search_is_ours_given_the_same_noise(model: LatentWorldModel, horizon: int) -> None:
+def test_the_plain_search_equals_ours_with_the_same_noise(model: LatentWorldModel, horizon: int) -> None:
     ours, plain = searched(model, horizon)
     torch.testing.assert_close(plain.mean, ours.actions[0], rtol=1e-4, atol=1e-6)
     for energies, elites, iteration in zip(plain.energies, plain.elites, ours.iterations, strict=True):

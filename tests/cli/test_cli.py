@@ -58,7 +58,7 @@ def test_help_is_instant_and_lists_every_command(tmp_path: Path) -> None:
     assert min(seconds) < 1.0
 
 
-def test_help_loads_no_library_that_takes_long(tmp_path: Path) -> None:
+def test_help_loads_no_slow_library(tmp_path: Path) -> None:
     code = "import sys; from vjepa_world.cli.main import main; main(sys.argv[1:]); print(sys.modules.keys())"
     for words in (["--help"], ["plan", "--help"], ["pretrain", "--help-all"], ["completion", "bash"]):
         loaded = run("-c", code, *words, cwd=tmp_path, program=()).stdout
@@ -126,7 +126,7 @@ def test_a_value_of_the_wrong_type_names_the_key(tmp_path: Path) -> None:
     assert "'trainer.steps' got 'abc', expected a whole number" in done.stderr
 
 
-def test_a_missing_key_is_named(tmp_path: Path) -> None:
+def test_a_missing_key_is_reported(tmp_path: Path) -> None:
     done = run("pretrain", cwd=tmp_path)
     assert done.returncode == 2
     assert "'data.path' is not given and has no default: give data.path=" in done.stderr

@@ -198,7 +198,7 @@ def test_a_checkpoint_with_other_actions_is_refused(home: Path, capsys: pytest.C
     assert not (home / "runs" / "evaluate" / "other").exists()
 
 
-def test_a_missing_or_broken_image_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_or_broken_image_is_reported(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "text.png").write_text("not a picture")
     (home / "cut.png").write_bytes((home / "goal.png").read_bytes()[:-200])
     (home / "empty.png").write_bytes(b"")
@@ -249,7 +249,7 @@ def test_a_state_of_another_size_is_refused(home: Path, capsys: pytest.CaptureFi
         (["inspect", "nowhere"], "nowhere does not exist; give a checkpoint or run folder"),
     ],
 )
-def test_bad_input_is_named_and_leaves_no_run(
+def test_bad_input_is_reported_and_leaves_no_run(
     home: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     (home / "empty").mkdir(exist_ok=True)

@@ -145,7 +145,7 @@ def test_the_next_step_that_is_recommended_works(home: Path, capsys: pytest.Capt
     assert run(home, *words, *small, "planner.num_samples=8", "planner.num_iterations=1", "threads=1") == 0
 
 
-def test_an_episode_that_cannot_be_read_is_skipped_and_named(home: Path) -> None:
+def test_an_episode_that_cannot_be_read_is_skipped_and_reported(home: Path) -> None:
     copy = home / "broken"
     shutil.copytree(home / DATA, copy)
     assert run(home, *COLLECT, "name=more", "episodes=4") == 0

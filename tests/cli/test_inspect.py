@@ -192,7 +192,7 @@ def test_simulated_datasets_have_no_findings(tmp_path: Path, capsys: pytest.Capt
     assert found["bad"] == {}
 
 
-def test_robot_data_in_a_folder_of_videos_is_named(
+def test_robot_data_in_a_folder_of_videos_is_reported(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(home / "a.mp4", tmp_path)

@@ -76,7 +76,7 @@ def test_inspect_reads_the_names_as_joints(home: Path, capsys: pytest.CaptureFix
     assert "the joints to reach" in text
 
 
-def test_the_checkpoint_keeps_names_units_and_what_actions_are(home: Path) -> None:
+def test_the_checkpoint_stores_names_units_and_the_action_type(home: Path) -> None:
     for name, meaning in (("target", "target"), ("delta", "delta")):
         robot = model_of(home, name).robot
         assert (robot.numbers, robot.actions) == ("joints", meaning)
@@ -170,9 +170,7 @@ def test_planned_targets_do_not_jump(home: Path, capsys: pytest.CaptureFixture[s
     assert "joints are not positions in space" in page
 
 
-def test_planned_changes_stay_within_those_of_the_data(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_planned_changes_are_within_those_of_the_data(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = planned(home, capsys, "delta", "--planner.horizon", "2")
     assert found["action_type"] == "delta"
     assert (np.abs(found["actions"]) <= MOST + 1e-3).all()

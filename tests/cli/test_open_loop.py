@@ -131,7 +131,7 @@ def on(path: Path, *words: str) -> list[str]:
     return [word for word in OPEN_LOOP if not word.startswith("data.path")] + [f"data.path={path}", *words]
 
 
-def test_a_bad_episode_is_named_and_left_out(home: Path, tmp_path: Path) -> None:
+def test_a_bad_episode_is_reported_and_left_out(home: Path, tmp_path: Path) -> None:
     shutil.copytree(home / DATA, tmp_path / "broken")
     [file] = (tmp_path / "broken" / "data").rglob("*.parquet")
     table = pq.read_table(file)

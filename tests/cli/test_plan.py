@@ -84,7 +84,7 @@ def test_the_text_ends_with_the_page_and_an_old_one_is_replaced(
 
 
 @pytest.mark.parametrize("kind", PLANNERS)
-def test_every_planner_stays_in_bounds_and_comes_nearer(
+def test_every_planner_stays_in_bounds_and_gets_closer_to_the_goal(
     home: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     result = planned(home, capsys, "--planner", kind, "planner.horizon=2", "--html", f"{kind}.html")

@@ -257,7 +257,7 @@ def test_another_encoder_is_detected(
         (["data.path=videos", "encoder=nowhere"], "nowhere does not exist"),
     ],
 )
-def test_bad_input_is_named_and_leaves_no_run(
+def test_bad_input_is_reported_and_leaves_no_run(
     home: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     for number in range(3):
@@ -287,7 +287,7 @@ def test_bad_input_is_named_and_leaves_no_run(
         ),
     ],
 )
-def test_what_cannot_be_predicted_is_named(
+def test_inputs_that_cannot_be_predicted_are_reported(
     home: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
     assert run(home, "predict", *words) == 2

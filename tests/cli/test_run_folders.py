@@ -60,7 +60,7 @@ def test_resuming_refuses_some_changed_settings_and_accepts_others(
     assert len((home / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_run_in_use_is_refused_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_in_use_is_refused_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*COLLECT, "episodes=1", "steps=1", "name=x"]
     assert run(tmp_path, *words) == 0
     with locked_folder(tmp_path / "runs" / "collect" / "x"):

@@ -306,7 +306,7 @@ def test_a_mistake_is_answered_with_a_correction(folder: Path, word: str, messag
     assert message in refused(folder, word)
 
 
-def test_a_missing_key_is_named_with_an_example_and_its_meaning(folder: Path) -> None:
+def test_a_missing_key_is_reported_with_an_example_and_its_meaning(folder: Path) -> None:
     expected = "'data.path' is not given and has no default: give data.path=clips/ (Folder, glob or CSV list of videos)"
     with pytest.raises(ConfigError, match=re.escape(expected)):
         compose("train", Config, [], folder)
@@ -404,7 +404,7 @@ class Mixture:
     sources: dict[str, Source] = field(default_factory=dict)
 
 
-def test_keys_by_name_hold_dataclasses(tmp_path: Path) -> None:
+def test_dictionaries_of_dataclasses_are_supported(tmp_path: Path) -> None:
     words = ["sources.one.path=a,b", "sources.two.path=c", "sources.two.weight=3"]
     config = compose("mix", Mixture, words, tmp_path)
     assert config == Mixture(sources={"one": Source(path="a,b"), "two": Source(path="c", weight=3.0)})
@@ -436,7 +436,7 @@ def test_keys_by_name_hold_dataclasses(tmp_path: Path) -> None:
         ("- 1", "holds list, expected keys and values"),
     ],
 )
-def test_yaml_from_elsewhere_holds_plain_values_or_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+def test_untrusted_yaml_has_plain_values_or_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ConfigError, match=rf"config.yaml.*({reason})"):
         read_yaml_file(tmp_path / "config.yaml")
@@ -455,6 +455,6 @@ def test_a_path_may_begin_with_a_bracket(path: str) -> None:
     assert compose("pretrain", PretrainConfig, [f"data.path={path}"]).data.path == path
 
 
-def test_the_argument_that_cannot_be_parsed_is_named() -> None:
+def test_the_argument_that_cannot_be_parsed_is_reported() -> None:
     with pytest.raises(ConfigError, match=r"cannot read data.sources=\{a: for 'pretrain'"):
         compose("pretrain", PretrainConfig, ["seed=1", "data.sources={a:", "name=x"])

@@ -139,7 +139,7 @@ def named(folder: Path, owner: Owner) -> None:
 
 
 @pytest.mark.usefixtures("no_locks")
-def test_without_locks_the_file_alone_decides(
+def test_without_lock_support_the_existence_of_the_file_decides(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, logger="vjepa_world")

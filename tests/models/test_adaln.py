@@ -127,7 +127,7 @@ def test_activation_checkpointing_changes_no_gradient() -> None:
         torch.testing.assert_close(plain, again)
 
 
-def test_its_tokens_are_the_patches_alone() -> None:
+def test_adaln_tokens_are_only_the_patches() -> None:
     assert predictor().condition_tokens == 0
     assert predictor(condition="tokens").condition_tokens == 2
     sizes = [

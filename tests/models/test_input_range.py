@@ -48,7 +48,7 @@ def test_states_of_training_are_not_warned_of() -> None:
         ([1] * 6 + [100], ["closure is 50"], "Check its units and the order"),
     ],
 )
-def test_other_units_are_named(factors: list[float], named: list[str], cause: str) -> None:
+def test_other_units_are_reported(factors: list[float], named: list[str], cause: str) -> None:
     [warning] = state_warnings(robot(), (POSE * torch.tensor(factors))[None])
     assert all(word in warning for word in named), warning
     assert cause in warning

@@ -174,7 +174,7 @@ def test_features_are_layer_normed_but_pixels_are_not() -> None:
     torch.testing.assert_close(pixels[0, :, 0], torch.full((16,), (1 - 0.485) / 0.229))
 
 
-def test_each_frame_is_encoded_alone_and_a_goal_like_any_frame() -> None:
+def test_frames_are_encoded_separately_and_goals_like_frames() -> None:
     model, frames = tiny_model(), pictures(4)
     seen = model.encode(frames.unflatten(0, (2, 2)), torch.zeros(2, 2, 7))
     assert seen.features.shape == (2, 2, 4, 16)

@@ -57,7 +57,7 @@ def test_two_views_are_imagined_on_one_grid() -> None:
     assert model.picture(seen.features).shape == (2, 1, 3, 8, 16)
 
 
-def test_learned_tokens_are_made_of_the_frozen_features_alone() -> None:
+def test_learned_tokens_depend_only_on_the_frozen_features() -> None:
     model, frames = tiny_model(latents=QUERIES), pictures(3)
     frozen = model.frozen_features(frames)
     assert frozen.shape == (3, 16, 16)

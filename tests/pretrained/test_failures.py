@@ -44,7 +44,7 @@ def edit_weights(folder: Path, edit: Callable[[dict[str, torch.Tensor]], object]
     save_file(tensors, folder / "model.safetensors")
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere does not exist; expected a run folder"):
         load_encoder(tmp_path / "nowhere")
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
@@ -53,7 +53,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 5, 200, -10])
-def test_truncated_weights_are_named(saved: Path, size: int) -> None:
+def test_truncated_weights_are_reported(saved: Path, size: int) -> None:
     content = (saved / "model.safetensors").read_bytes()
     (saved / "model.safetensors").write_bytes(content[:size])
     with pytest.raises(
@@ -115,7 +115,7 @@ def test_broken_json_is_reported(saved: Path, text: str) -> None:
         ),
     ],
 )
-def test_a_wrong_description_is_named(
+def test_a_wrong_description_is_reported(
     saved: Path, edit: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     edit_config(saved, edit)
@@ -129,7 +129,7 @@ def test_a_description_without_provenance_loads(saved: Path) -> None:
     load_world_model(saved)
 
 
-def test_tensors_that_do_not_fit_are_named_with_their_shapes(saved: Path) -> None:
+def test_tensors_that_do_not_fit_are_reported_with_their_shapes(saved: Path) -> None:
     def edit(tensors: dict[str, torch.Tensor]) -> None:
         del tensors["predictor.embodiments.default.action_low"]
         tensors["extra.weight"] = torch.zeros(2, 3)
@@ -147,7 +147,7 @@ def test_tensors_that_do_not_fit_are_named_with_their_shapes(saved: Path) -> Non
         assert part in str(caught.value)
 
 
-def test_at_most_ten_differences_are_named(saved: Path) -> None:
+def test_at_most_ten_differences_are_reported(saved: Path) -> None:
     edit_config(saved, lambda d: d["config"]["encoder"].update(depth=5))
     with pytest.raises(CheckpointError, match="in 36 tensors") as caught:
         load_encoder(saved)

@@ -200,7 +200,7 @@ def test_a_rounded_down_hidden_width_is_read(tmp_path: Path) -> None:
     assert open_in_transformers(tmp_path / "c")[1]["mismatched_keys"] == set()
 
 
-def test_a_predictor_with_another_eps_is_left_out_and_named(tmp_path: Path) -> None:
+def test_a_predictor_with_another_eps_is_left_out_and_reported(tmp_path: Path) -> None:
     theirs = transformers_model("VJEPA2Model", layer_norm_eps=1e-5)
     checkpoint = read_huggingface(save(theirs, tmp_path / "a"))
     assert checkpoint.name == (
@@ -328,7 +328,7 @@ V21: dict[str, Any] = {"positions": "interleaved", "rope_span": 16, "image_embed
         ({}, {"probe": {"mlp_ratio": 2.0}}, "MLPs of ratio 4.0, not 2.0"),
     ],
 )
-def test_what_transformers_lacks_is_refused(
+def test_features_that_transformers_lacks_are_refused(
     encoder: dict[str, Any], others: dict[str, dict[str, Any]], message: str, tmp_path: Path
 ) -> None:
     bases: dict[str, MaskedPredictorConfig | ProbeConfig] = {"masked_predictor": PREDICTOR, "probe": PROBE}
@@ -421,7 +421,7 @@ def test_another_config_is_refused(text: str, message: str, ours: Path) -> None:
         ({"num_attention_heads": 0}, "num_heads is 0"),
     ],
 )
-def test_a_config_that_gives_no_model_of_ours_is_refused(
+def test_an_unsupported_transformers_config_is_refused(
     words: dict[str, Any], message: str, ours: Path
 ) -> None:
     with pytest.raises(CheckpointError, match=message):
@@ -444,7 +444,7 @@ def test_missing_fields_have_the_defaults_of_transformers(tmp_path: Path) -> Non
         assert {word: defaults[word] for word in FIXED if word in defaults}.items() <= FIXED.items()
 
 
-def test_the_first_ten_differences_are_named(ours: Path) -> None:
+def test_the_first_ten_differences_are_reported(ours: Path) -> None:
     def edit(tensors: dict[str, Tensor]) -> None:
         for layer in (0, 1):
             for part in ("query", "key", "value", "proj"):
@@ -505,7 +505,7 @@ def test_missing_or_broken_weights_are_reported(ours: Path, tmp_path: Path) -> N
         read_huggingface(ours)
 
 
-def test_a_shard_that_is_missing_or_elsewhere_is_named(tmp_path: Path) -> None:
+def test_a_shard_that_is_missing_or_elsewhere_is_reported(tmp_path: Path) -> None:
     folder = save(transformers_model("VJEPA2Model"), tmp_path / "a", max_shard_size="100KB")
     index = folder / "model.safetensors.index.json"
     written = json.loads(index.read_text())

@@ -390,7 +390,7 @@ def test_architecture_can_be_given_as_a_config_or_as_fields(folder: Path, tmp_pa
 # What does not fit
 
 
-def test_missing_tensor_is_named_with_the_shape_it_should_have(tmp_path: Path) -> None:
+def test_missing_tensor_is_reported_with_the_shape_it_should_have(tmp_path: Path) -> None:
     path = small_file(tmp_path / "file", lambda tensors: tensors.pop(f"{BACKBONE}blocks.1.attn.proj.bias"))
     with pytest.raises(CheckpointError) as caught:
         read_meta(path, encoder=SMALL)
@@ -400,7 +400,7 @@ def test_missing_tensor_is_named_with_the_shape_it_should_have(tmp_path: Path) -
     assert "nearest known architecture is tiny (width 192, 12 blocks, 3 heads)" in text
 
 
-def test_extra_tensor_is_named_with_its_shape(tmp_path: Path) -> None:
+def test_extra_tensor_is_reported_with_its_shape(tmp_path: Path) -> None:
     def add(tensors: dict[str, torch.Tensor]) -> None:
         tensors[f"{BACKBONE}blocks.0.mlp.fc3.weight"] = torch.zeros(16, 5)
 
@@ -409,7 +409,7 @@ def test_extra_tensor_is_named_with_its_shape(tmp_path: Path) -> None:
         read_meta(path, encoder=SMALL)
 
 
-def test_tensor_of_another_shape_is_named_with_both(tmp_path: Path) -> None:
+def test_tensor_of_another_shape_is_reported_with_both(tmp_path: Path) -> None:
     def change(tensors: dict[str, torch.Tensor]) -> None:
         tensors[f"{BACKBONE}norm.weight"] = torch.zeros(17)
 
@@ -418,7 +418,7 @@ def test_tensor_of_another_shape_is_named_with_both(tmp_path: Path) -> None:
         read_meta(path, encoder=SMALL)
 
 
-def test_no_more_than_ten_tensors_are_named(tmp_path: Path) -> None:
+def test_no_more_than_ten_tensors_are_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="in 24 tensors: ") as caught:
         read_meta(small_file(tmp_path / "file"), encoder={**SMALL, "depth": 4})
     assert str(caught.value).count("file none") == 10

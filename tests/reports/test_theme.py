@@ -72,7 +72,7 @@ def test_pixels_are_on_white() -> None:
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_missing_library_is_named_with_what_to_install(
+def test_a_missing_library_is_reported_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
     require()

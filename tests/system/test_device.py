@@ -25,7 +25,7 @@ def test_an_unknown_device_is_refused() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_missing_gpu_is_named() -> None:
+def test_a_missing_gpu_is_reported() -> None:
     with pytest.raises(
         ConfigError, match="device 'cuda:1' was requested, but torch finds no GPU; use device=auto"
     ):

@@ -107,12 +107,12 @@ def test_flags_end_at_two_dashes() -> None:
         (["sourse=a"], "unknown key 'sourse'; did you mean 'source'?"),
     ],
 )
-def test_a_wrong_flag_is_named(words: list[str], message: str) -> None:
+def test_a_wrong_flag_is_reported(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         made(*words, positional=("source",))
 
 
-def test_every_kind_of_command_takes_both() -> None:
+def test_every_kind_of_command_accepts_flags_and_key_value() -> None:
     flags = ["--image", "a.png", "--goal", "b.png", "--state", "1", "2", "--json", "--planner.horizon", "2"]
     keys = ["image=[a.png]", "goal=[b.png]", "state=[1,2]", "json=true", "planner.horizon=2"]
     assert config_of("plan", flags) == config_of("plan", keys)

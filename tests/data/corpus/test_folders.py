@@ -130,7 +130,7 @@ def check_corpus(root: Path) -> None:
     assert any(f"Cannot open {root}/b/3.mp4: Permission denied" in reason for reason in bad)
 
 
-def test_a_corpus_counts_what_may_not_be_read(locked: Path) -> None:
+def test_a_corpus_counts_unreadable_files(locked: Path) -> None:
     """1.mp4 is text."""
     describe_videos(
         locked.parent / "root" / "a" / "1.mp4"

@@ -165,7 +165,7 @@ def broken_copy(path: Path) -> Path:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_bad_episodes_are_left_out_and_named(
+def test_bad_episodes_are_left_out_and_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, workers: int
 ) -> None:
     caplog.set_level(logging.WARNING, logger="vjepa_world")
@@ -286,7 +286,7 @@ def test_the_size_is_logged_before_the_build(
     assert size <= stored < size + 3 * 2000  # and three headers
 
 
-def test_a_full_disk_is_named(path: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(path: Path, tmp_path: Path) -> None:
     (finished,) = wait(start([*BUILDS, str(path), str(tmp_path), "0"], tmp_path, file_limit_kb=4))
     assert finished.code == 1
     assert "shard-00000.safetensors: File too large" in finished.error

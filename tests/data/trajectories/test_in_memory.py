@@ -62,7 +62,7 @@ def test_a_dataset_in_memory_returns_the_given_arrays() -> None:
         memory.episode(3)
 
 
-def test_numbers_alone_and_one_camera() -> None:
+def test_datasets_without_cameras_and_with_one() -> None:
     numbers = InMemoryDataset([arrays(0, frames={})], fps=5, state_names=("a", "b", "c", "d"))
     assert numbers.cameras == ()
     assert numbers.state_names == ("a", "b", "c", "d")
@@ -150,7 +150,7 @@ def test_it_can_be_written_as_a_lerobot_dataset(tmp_path: Path) -> None:
         ({"timestamps_s": np.arange(4.0)}, "timestamps_s has 4 rows, and the episode has 5"),
     ],
 )
-def test_arrays_that_do_not_fit_are_named(changed: dict[str, Any], message: str) -> None:
+def test_arrays_that_do_not_fit_are_reported(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         InMemoryDataset([arrays(0), arrays(1, **changed)], fps=5, name="arm")
 

@@ -114,7 +114,7 @@ def test_the_command_line_reads_the_format_of_another_package(package: Path) -> 
     assert open_trajectories(package.parent / "dataset").num_episodes == 4
 
 
-def test_a_format_of_another_package_that_cannot_be_imported_is_named(package: Path) -> None:
+def test_a_format_of_another_package_that_cannot_be_imported_is_reported(package: Path) -> None:
     (package / "mylog_reader.py").write_text("import nothing_of_this_name\n")
     broken = run_command(package, "inspect", "run.mylog")
     assert broken.returncode == 2

@@ -146,7 +146,7 @@ def test_real_files_agree_with_decoding_from_the_start(real_videos: Path) -> Non
 @pytest.mark.parametrize(
     "damage", ["missing", "empty", "text", "audio", "truncated", "truncated_mkv", "folder"]
 )
-def test_bad_files_are_named_with_the_reason(tmp_path: Path, damage: str) -> None:
+def test_bad_files_are_reported_with_the_reason(tmp_path: Path, damage: str) -> None:
     path, expected = make_bad(tmp_path, damage)
     for read in (probe_video, open_video):
         with pytest.raises(VideoError, match=expected) as caught:
@@ -298,7 +298,7 @@ def test_a_variable_selects_the_back_end(
 
 
 @pytest.mark.parametrize("size", [(37, 53), (99, 31), (17, 2)])
-def test_odd_sizes_are_read_whole(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_odd_sizes_are_read_completely(tmp_path: Path, size: tuple[int, int]) -> None:
     width, height = size
     path = tmp_path / "odd.mkv"
     with av.open(str(path), "w") as container:

@@ -25,7 +25,7 @@ def test_a_derangement_has_no_fixed_points(size: int) -> None:
         assert not (permuted == torch.arange(size)).any()
 
 
-def test_derangements_differ_by_seed_alone() -> None:
+def test_derangements_depend_only_on_the_seed() -> None:
     assert torch.equal(derangement(64, generator(1)), derangement(64, generator(1)))
     assert not torch.equal(derangement(64, generator(1)), derangement(64, generator(2)))
 
@@ -111,7 +111,7 @@ def test_neither_batch_nor_order_of_batches_changes_an_error() -> None:
     assert ticks == [10, 10, 4, 10, 10, 4]
 
 
-def test_windows_in_which_nothing_moves_have_no_ratio() -> None:
+def test_windows_without_motion_have_no_error_ratio() -> None:
     windows = pose_windows(share=0.0)
     line = horizon_metrics(
         horizon_errors(PoseModel(), windows, generator=generator()), windows.episodes.numpy(), RNG(0)

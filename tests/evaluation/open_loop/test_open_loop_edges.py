@@ -114,7 +114,7 @@ def test_the_no_motion_action_of_targets_is_the_current_state() -> None:
     assert "zero action" not in page
 
 
-def test_without_an_action_type_the_no_motion_baseline_is_left_out_and_named() -> None:
+def test_without_an_action_type_the_no_motion_baseline_is_left_out_and_reported() -> None:
     unknown = replace(JOINTS, actions="given")
     windows = replace(target_windows(), space=action_space(7, unknown))
     model = TargetModel()

@@ -479,7 +479,7 @@ def test_seven_joints_are_not_a_pose(meaning: str, expected: list[float]) -> Non
     torch.testing.assert_close(actions_between(states, 7, robot)[0], action)
 
 
-def test_a_model_of_targets_holds_where_the_robot_is() -> None:
+def test_the_hold_action_of_a_target_model_is_the_robots_state() -> None:
     robot = EmbodimentConfig(
         action_dim=3, state_dim=3, numbers="joints", actions="target", action_step=(1.0, 2.0, 0.5)
     )

@@ -184,7 +184,7 @@ def test_each_family_has_a_context_and_a_target() -> None:
     assert {t.dtype for t in (short_context, short, long_context, long)} == {torch.int64}
 
 
-def test_masks_are_a_function_of_the_generator_alone() -> None:
+def test_masks_depend_only_on_the_generator() -> None:
     before = torch.random.get_rng_state()
     first, second, other = (draw((2, 8, 8), 4, VJEPA2_MASKS[0], seed) for seed in (5, 5, 6))
     assert torch.equal(torch.random.get_rng_state(), before)

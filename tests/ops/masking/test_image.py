@@ -105,7 +105,7 @@ def test_all_frames_have_the_same_mask() -> None:
         assert torch.equal(frames, image.unsqueeze(-2).expand_as(frames))
 
 
-def test_masks_are_a_function_of_the_generator_alone() -> None:
+def test_masks_depend_only_on_the_generator() -> None:
     before = torch.random.get_rng_state()
     assert all(torch.equal(a, b) for a, b in zip(draw(4, 7), draw(4, 7), strict=True))
     assert torch.equal(torch.random.get_rng_state(), before)

@@ -49,7 +49,7 @@ def test_every_pair_of_tokens_is_hidden_equally_often() -> None:
     assert float((together - expected).abs().max()) < 4 * (0.5 * 0.5 / count) ** 0.5
 
 
-def test_masks_are_a_function_of_the_generator_alone() -> None:
+def test_masks_depend_only_on_the_generator() -> None:
     before = torch.random.get_rng_state()
     one, two = (sample_random_masks((2, 4, 4), 3, 0.5, torch.Generator().manual_seed(4))[1] for _ in range(2))
     assert torch.equal(one, two)

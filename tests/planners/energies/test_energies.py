@@ -122,7 +122,7 @@ def test_the_squared_distance_worked_by_hand(discount: float, expected: list[flo
     ("token", "expected"),
     [([7.0, 0.0], 0.0), ([3.0, 4.0], 0.4), ([0.0, 2.0], 1.0), ([-5.0, 0.0], 2.0), ([0.0, 0.0], 1.0)],
 )
-def test_the_cosine_is_of_directions_alone(token: list[float], expected: float) -> None:
+def test_the_cosine_ignores_lengths(token: list[float], expected: float) -> None:
     energy = GoalCosine()(one([token]), torch.tensor([[[2.0, 0.0]]]), torch.zeros(1, 1, 1, 2))
     assert energy.item() == pytest.approx(expected, abs=1e-6)
 
@@ -432,7 +432,7 @@ def test_planners_minimise_a_sum() -> None:
         assert plan.actions.item() == pytest.approx(least, abs=5e-3)
 
 
-def test_states_are_asked_of_a_world_that_has_them() -> None:
+def test_states_are_requested_from_a_model_that_has_them() -> None:
     planner = CEM(PointWorld([-1.0], [1.0]), energy=GoalL1() + StateGoal([0.0]), num_samples=10, num_elites=2)
     with pytest.raises(
         PlannerError, match="needs the imagined states, and PointWorld has no rollout_with_states"

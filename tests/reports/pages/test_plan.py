@@ -109,7 +109,7 @@ def data_of(page: str, name: str) -> Any:
     return json.loads(text)
 
 
-def test_energies_are_of_each_imagined_step_alone() -> None:
+def test_each_energy_is_that_of_a_single_imagined_step() -> None:
     model = model_of()
     shown = planned(model, GoalL1(discount=1.0), horizon=3)
     imagined = model.rollout(context(model, problems=1), shown.plan.actions[:, None])[0, 0]
@@ -310,7 +310,7 @@ def test_low_energies_stand_out_on_light_and_on_dark_paper() -> None:
         assert contrast == sorted(contrast, reverse=True)
 
 
-def test_axes_have_one_scale_and_hold_everything(shown: ImaginedPlan) -> None:
+def test_axes_have_one_scale_and_contain_everything(shown: ImaginedPlan) -> None:
     figure, limits = interactive(paths_of(shown)), paths_of(shown).limits
     scene = figure.layout.scene
     axes = (scene.xaxis, scene.yaxis, scene.zaxis)

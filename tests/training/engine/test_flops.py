@@ -112,7 +112,7 @@ def test_recompute_adds_a_forward_pass_of_the_blocks_up_to_their_last_product() 
     )
 
 
-def test_the_matrix_rate_is_what_the_machine_reaches() -> None:
+def test_the_matrix_rate_equals_a_timed_product() -> None:
     """A product timed here takes about as long as the rate says; machines that are shared are noisy."""
     rate = matrix_rate(torch.device("cpu"), torch.float32)
     assert rate == 1e9 * matmul_gflops()

@@ -270,7 +270,7 @@ def test_bounds_and_statistics_are_those_of_the_training_windows_actions() -> No
     assert task.provenance["held_out"] == {"bumps": list(held_out)}
 
 
-def test_batches_depend_on_seed_and_step_alone() -> None:
+def test_batches_depend_only_on_seed_and_step() -> None:
     config = trainer_config(steps=5)
     task, other = finetune_task(config), finetune_task(config, seed=1)
     batches = [seen(batch) for batch in task.batches(0)]

@@ -59,7 +59,7 @@ def test_the_drawn_camera_has_its_extrinsics() -> None:
     assert torch.equal(batch.extrinsics, shown.view(-1, 1, 1).expand(20, 3, 6))
 
 
-def test_extrinsics_that_are_missing_are_named() -> None:
+def test_extrinsics_that_are_missing_are_reported() -> None:
     world = BumpWorld(20, seed=0)
     for episode in world.numbers:
         episode.extrinsics.clear()  # type: ignore[attr-defined]

@@ -186,7 +186,7 @@ def test_bad_videos_are_reported_and_recorded(
             encode(Clips(bad=[1, 4]), encoder, cache, max_bad_fraction=0.2)
 
 
-def test_a_full_disk_is_named(encoder: VideoEncoder) -> None:
+def test_a_full_disk_is_reported(encoder: VideoEncoder) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("/dev/full is not here")

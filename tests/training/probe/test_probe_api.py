@@ -42,7 +42,7 @@ def test_numbers_are_regressed_from_features_in_memory(tmp_path: Path) -> None:
     torch.testing.assert_close(saved.probe(features), result.probe(features))
 
 
-def test_classes_are_told_apart_by_features_in_memory(tmp_path: Path) -> None:
+def test_classes_are_predicted_from_features_in_memory(tmp_path: Path) -> None:
     features = tokens()
     classes = ["up" if value > 0 else "down" for value in features[:, :, 0].mean(dim=1).tolist()]
     result = train_probe(CONFIG, data=probe_data(features, classes), folder=tmp_path / "run")

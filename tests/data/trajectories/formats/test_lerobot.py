@@ -280,7 +280,7 @@ def test_wrong_specifications_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the size of a file are Linux's here")
-def test_full_disk_while_recording_is_named(tmp_path: Path) -> None:
+def test_full_disk_while_recording_is_reported(tmp_path: Path) -> None:
     program = (
         "import resource, sys, numpy as np\n"
         "from pathlib import Path\n"
@@ -380,7 +380,7 @@ def test_damaged_datasets_are_reported_with_the_location(
     assert str(root) in str(caught.value)
 
 
-def test_a_video_with_too_few_frames_is_named(dataset_root: Path, tmp_path: Path) -> None:
+def test_a_video_with_too_few_frames_is_reported(dataset_root: Path, tmp_path: Path) -> None:
     root = tmp_path / "copy"
     shutil.copytree(dataset_root, root)
     write_video(root / VIDEO, np.stack([coded_frame(100 + t) for t in range(15)]), 5)

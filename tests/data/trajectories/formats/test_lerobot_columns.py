@@ -146,7 +146,7 @@ def test_a_task_without_a_text_is_reported(root: Path, caplog: pytest.LogCapture
         ("box", lambda length: [{"x": 1}] * length, None),
     ],
 )
-def test_columns_that_are_not_read_are_named(
+def test_columns_that_are_not_read_are_reported(
     root: Path,
     name: str,
     values: Callable[[int], list[Any]],
@@ -244,7 +244,7 @@ def test_a_depth_video_is_not_a_camera(root: Path) -> None:
     assert len(clips) == len(LENGTHS) and all("wrist" in str(clip.path) for clip in clips)
 
 
-def test_cameras_that_give_no_clips_are_named(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_cameras_that_give_no_clips_are_reported(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     add_column(root, "observation.images.top", colour, ONE_CHANNEL | {"shape": [64, 64, 3]})
     assert len(find_videos(str(root)).segments) == 2 * len(LENGTHS)
     assert "observation.images.top: its images are in the data files: convert" in caplog.text
@@ -326,7 +326,7 @@ def test_unrelated_files_in_a_dataset_are_ignored(root: Path) -> None:
         ("action", lambda n: [None] * n, "column action"),
     ],
 )
-def test_columns_of_another_kind_than_declared_are_named(
+def test_columns_of_another_type_than_declared_are_reported(
     root: Path, name: str, values: Callable[[int], list[Any]], message: str
 ) -> None:
     add_column(root, name, values, None)

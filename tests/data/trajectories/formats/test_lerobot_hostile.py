@@ -211,7 +211,7 @@ def test_the_list_of_tasks_is_checked(old: Path, text: str) -> None:
         {"intrinsics_of_episodes": {"0": {"main": [[1, 0, 0], [0, 1, 0], [0, 0, float("nan")]]}}},
     ],
 )
-def test_what_a_dataset_declares_is_checked(new: Path, content: dict[str, Any]) -> None:
+def test_declarations_of_a_dataset_are_checked(new: Path, content: dict[str, Any]) -> None:
     (new / "meta/vjepa_world.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match="vjepa_world.json"):
         LeRobotDataset(new)

@@ -142,7 +142,7 @@ def test_one_bad_episode_does_not_affect_the_others(damage: str, root: Path, tmp
     assert len(dataset.episode(0)) == 7 and len(dataset.episode(2)) == 6
 
 
-def test_a_video_shorter_than_its_rows_is_named(root: Path, tmp_path: Path) -> None:
+def test_a_video_shorter_than_its_rows_is_reported(root: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(root, tmp_path / "copy")
     write_coded(copy / VIDEO, [100 * t for t in range(3)])
     with pytest.raises(

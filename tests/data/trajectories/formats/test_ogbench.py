@@ -84,7 +84,7 @@ def test_the_newest_of_stacked_frames_is_used(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_arrays_that_do_not_fit_are_named(
+def test_arrays_that_do_not_fit_are_reported(
     changes: dict[str, np.ndarray | None], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=f"play.npz.*{message}"):

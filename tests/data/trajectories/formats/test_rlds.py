@@ -103,7 +103,7 @@ def test_states_and_actions_can_be_concatenated_from_features(tmp_path: Path) ->
         RLDSDataset(path, state="observation/joints")
 
 
-def test_a_split_is_read_alone(tmp_path: Path) -> None:
+def test_a_single_split_can_be_read(tmp_path: Path) -> None:
     path = KIND.make(tmp_path / "set", contents(KIND))
     (path / "bridge_dataset-train.tfrecord-00001-of-00002").rename(
         path / "bridge_dataset-val.tfrecord-00000-of-00001"
@@ -137,7 +137,7 @@ def one_record(path: Path, data: bytes) -> RLDSDataset:
     return RLDSDataset(write_records(path / "mine.tfrecord", [data]))
 
 
-def test_an_image_that_does_not_decode_is_named_by_row(tmp_path: Path) -> None:
+def test_an_image_that_does_not_decode_is_reported_with_its_row(tmp_path: Path) -> None:
     content = contents(KIND)[1]
     images = [png(frame) for frame in content.frames["image_0"]]
     images[3] = images[3][:60]
@@ -148,7 +148,7 @@ def test_an_image_that_does_not_decode_is_named_by_row(tmp_path: Path) -> None:
         episode.frames([2, 3])
 
 
-def test_images_of_different_sizes_are_named(tmp_path: Path) -> None:
+def test_images_of_different_sizes_are_reported(tmp_path: Path) -> None:
     content = contents(KIND)[1]
     images = [png(frame) for frame in content.frames["image_0"]]
     images[3] = png(content.frames["image_0"][3][:32])
@@ -192,7 +192,7 @@ def test_only_cameras_without_any_image_are_left_out(tmp_path: Path) -> None:
         ({"steps/is_last": np.array([0, 0, 1])}, "no numbers called 'observation/state'"),
     ],
 )
-def test_features_that_do_not_fit_are_named(
+def test_features_that_do_not_fit_are_reported(
     features: dict[str, np.ndarray], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=f"none is readable. The first: .*mine.tfrecord episode 0.*{message}"):

@@ -74,7 +74,7 @@ def test_a_camera_name_that_leaves_the_folder_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "info", [{"name": 5}, {"name": ["bridge"]}, {"name": "x" * 10**6}, {"version": {"a": 1}}]
 )
-def test_the_description_may_hold_anything(tmp_path: Path, info: dict[str, Any]) -> None:
+def test_any_content_of_the_dataset_description_is_handled(tmp_path: Path, info: dict[str, Any]) -> None:
     path = written(tmp_path)
     (tmp_path / "dataset_info.json").write_text(json.dumps(info))
     dataset = RLDSDataset(path)
