@@ -48,7 +48,7 @@ def replaced(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def mutations(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what was done, and `tree` with one value replaced, for each value and each of `HOSTILE`."""
+    """Yield a description of the change, and `tree` with one value replaced, for each value and each of `HOSTILE`."""
     for path in positions(tree):
         for value in HOSTILE:
             yield f"{'.'.join(map(str, path))}={str(value)[:30]!r}", replaced(tree, path, value)

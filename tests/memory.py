@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def memory_of_at_most(more: int) -> Iterator[None]:
-    """Let the system refuse `more` bytes on top of what this process has."""
+    """Limit this process to `more` bytes on top of its current memory."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + more, hard))

@@ -23,7 +23,7 @@ STEP_M = 0.075
 
 
 def play(env: ReachEnv, seed: int, steps: int = 8) -> list[tuple[bytes, bytes, float]]:
-    """Return the exact course of an episode under seeded actions."""
+    """Return the exact trajectory of an episode with seeded actions."""
     rng = np.random.default_rng(seed)
     observation, info = env.reset(seed=seed)
     course = [(observation["image"].tobytes(), info["goal_image"].tobytes(), info["distance"])]

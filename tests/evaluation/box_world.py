@@ -25,7 +25,7 @@ def draw_dot(position: np.ndarray) -> np.ndarray:
 
 
 class BoxEnv:
-    """Moves a point by actions of at most 10 cm an axis; solved within 4 cm of the goal.
+    """Moves a point by actions of at most 10 cm per axis; solved within 4 cm of the goal.
 
     `near` is the share of goals drawn right at the start.
     """

@@ -61,7 +61,7 @@ class PoseModel:
 
 
 def pose_windows(count: int = 24, horizon: int = 4, seed: int = 0, share: float = 0.9) -> Windows:
-    """Return windows of uniform actions within `share` of the bounds, four an episode."""
+    """Return windows of uniform actions within `share` of the bounds, four per episode."""
     generator = torch.Generator().manual_seed(seed)
     actions = share * REACH * (2 * torch.rand(count, horizon, 7, generator=generator) - 1)
     start = torch.rand(count, 1, 7, generator=generator)

@@ -163,7 +163,7 @@ def test_without_lock_support_the_existence_of_the_file_decides(
 
 
 def test_a_lock_file_removed_meanwhile_is_recreated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The owner removes its file between another one's open and lock: that one must not hold a file without a name."""
+    """The owner removes its file between another one's open and lock: that one must not hold a deleted file."""
     real = fcntl.flock
     calls: list[int] = []
 

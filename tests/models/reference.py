@@ -21,7 +21,7 @@ def float64_weights(module: nn.Module) -> Weights:
 
 
 def randomise(module: nn.Module, seed: int, std: float = 0.2) -> None:
-    """Give every parameter large random values: at the usual start most mistakes would hardly show."""
+    """Give every parameter large random values: with the usual initialisation most mistakes have little effect."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -129,7 +129,7 @@ def encode(
     visible: Sequence[int] | None,
     convention: str = "tiled",
 ) -> Tensor:
-    """Encode `video [T, C, H, W]` to `[N, D]`, or the visible tokens alone, which see only each other."""
+    """Encode `video [T, C, H, W]` to `[N, D]`, or only the visible tokens, which attend only to each other."""
     frames, _, height, width = video.shape
     positions = grid(frames // tubelet, height // patch, width // patch)
     positions = positions if visible is None else [positions[i] for i in visible]
@@ -146,7 +146,7 @@ def encode(
 
 
 def layer_norm_with(x: Tensor, weights: Weights, name: str, eps: float) -> Tensor:
-    """The LayerNorm above adds 1e-6; a probe's adds what its config says."""
+    """The LayerNorm above has an eps of 1e-6; a probe's is in its config."""
     centred = x - x.mean()
     normal = centred / math.sqrt(float((centred**2).mean()) + eps)
     return normal * weights[f"{name}.weight"] + weights[f"{name}.bias"]

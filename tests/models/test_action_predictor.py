@@ -114,7 +114,7 @@ def test_with_the_residual_it_starts_as_copy_last_frame() -> None:
 
 
 def test_statistics_make_the_units_irrelevant() -> None:
-    """The same motion in metres or in millimetres, from here or from there."""
+    """The same motion in metres or millimetres, and with another origin."""
     predictor = tiny_predictor()
     features, actions, states = inputs()
     predictor.robot().set_statistics(actions.flatten(0, 1), states.flatten(0, 1))

@@ -76,7 +76,7 @@ def test_decoder_blocks_depend_on_token_positions() -> None:
 
 
 def test_a_decoder_learns_to_reconstruct_images() -> None:
-    """Held out: less than a twentieth of the pictures' variance is left, far below what their mean explains."""
+    """Held out: less than a twentieth of the images' variance remains, far less than with their mean."""
     generator = torch.Generator().manual_seed(0)
     encoder = PixelEncoder(EncoderConfig(image_size=16, patch_size=4))
     decoder = small_decoder(width=encoder.width)

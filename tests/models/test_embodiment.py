@@ -111,7 +111,7 @@ def test_the_predicted_change_is_of_the_standardised_state(condition: str) -> No
 @CONDITIONS
 @pytest.mark.parametrize("context_frames", [0, 1])
 def test_state_predictions_are_causal(condition: str, context_frames: int) -> None:
-    """Of the frame itself features, action and state count; and step by step they are the same."""
+    """States depend on features, action and state up to the frame, and are the same step by step."""
     model = predictor(condition=condition, context_frames=context_frames, predict_state=True)
     model.requires_grad_(False)
     given = inputs(ARM)

@@ -64,7 +64,7 @@ def test_order_of_frames_steps_and_state_matter() -> None:
 
 
 def test_tokens_have_positions() -> None:
-    """The same patches elsewhere are another scene."""
+    """The same patches at other positions are another scene."""
     model = small_model().eval()
     now, then, state, steps = features(2, 0), features(2, 1), torch.randn(2, 3), torch.tensor([1, 1])
     out, moved = model(now, then, state, steps, "cart"), model(now, then.flip(1), state, steps, "cart")
@@ -80,7 +80,7 @@ def test_only_the_head_of_the_named_embodiment_learns() -> None:
 
 
 def test_it_finds_the_action_that_moved_a_scene() -> None:
-    """Held out: what it leaves unexplained of the actions is less than a tenth, with one step or two."""
+    """Held out: less than a tenth of the actions' variance is unexplained, with one step or two."""
     model, generator = small_model(), torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
 

@@ -92,6 +92,6 @@ def test_the_reconstruction_learns_up_to_the_capacity_of_the_tokens() -> None:
 
 
 def test_untrained_tokens_differ_between_frames() -> None:
-    """Queries must not drown what they gather: how much of the tokens' variance is between frames."""
+    """Queries must not dominate the gathered features: a share of the tokens' variance is between frames."""
     tokens = queries()(frozen(64))
     assert tokens.var(dim=0).mean() / tokens.var() > 0.05

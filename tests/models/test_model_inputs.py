@@ -515,7 +515,7 @@ def test_tensors_that_hold_no_usable_numbers_are_refused() -> None:
 
 
 def test_a_linear_probe_standardises_half_precision_features_in_float32() -> None:
-    """Beside an offset of 8, a spread of 0.05 is lost where the mean token is rounded to bfloat16."""
+    """With an offset of 8, a deviation of 0.05 is lost if the mean token is rounded to bfloat16."""
     probe = build_probe(ProbeConfig(kind="linear", embed_dim=24, num_outputs=3))
     tokens = torch.randn(64, 10, 24, generator=torch.Generator().manual_seed(0)) * 0.05 + 8
     probe.set_statistics(tokens.mean(dim=1))  # type: ignore[operator]

@@ -99,7 +99,7 @@ def test_a_rollout_is_the_predictor_step_by_step(changes: dict[str, Any]) -> Non
 
 
 def test_angles_are_wrapped_only_with_wrap() -> None:
-    """A gripper that points down, turned across pi: V-JEPA 2-AC was shown angles in [-pi, pi] alone."""
+    """A gripper that points down, turned across pi: V-JEPA 2-AC was trained on angles in [-pi, pi]."""
     pose = torch.tensor([0.4, 0.0, 0.3, 3.13, 0.0, 0.0, 0.5])
     action = torch.tensor([0.0, 0.0, 0.0, 0.05, 0.0, 0.0, 0.0])
     assert advance_state(pose, action)[3].item() == pytest.approx(3.18, abs=1e-5)

@@ -175,7 +175,7 @@ def proposing_model(**changes: Any) -> LatentWorldModel:
 
 
 def inverse_words(model: LatentWorldModel, seen: Context, goal: Tensor, steps: int) -> Tensor:
-    """The inverse model's own answer, in the data's units."""
+    """The inverse model's output, in the data's units."""
     robot = model.predictor.robot()
     assert model.inverse is not None
     state = (seen.states[:, -1] - 0.5) / 0.3

@@ -74,7 +74,7 @@ QUIET = 0.02
 
 
 def randomise(module: nn.Module, seed: int = 0) -> None:
-    """Give every tensor random values: all of them are to matter, so is the eps of every LayerNorm.
+    """Give every tensor random values, so that all of them and the eps of every LayerNorm matter.
 
     For the eps, the stream of tokens is quiet (as at the start of a training): its variance is of the order 0.001.
     """
@@ -93,7 +93,7 @@ def randomise(module: nn.Module, seed: int = 0) -> None:
 
 
 def transformers_model(kind: str, seed: int = 0, **changes: Any) -> Any:
-    """Return a model of transformers by the name of its class, with words of its config changed."""
+    """Return a model of transformers by the name of its class, with changed fields of its config."""
     import transformers
 
     family = "IJepa" if kind.startswith("IJepa") else "VJEPA2"

@@ -19,7 +19,7 @@ def sample(rows: int, width: int, seed: int, dtype: torch.dtype = torch.float64)
 
 
 def mixed(rows: int, width: int, seed: int) -> Tensor:
-    """Return rows with spreads of 0.2 to 2 a channel, that go together, around a mean that is not 0."""
+    """Return rows with correlated channels of standard deviations 0.2 to 2 and a mean other than 0."""
     spread = torch.linspace(0.2, 2.0, width, dtype=torch.float64)
     return (sample(rows, width, seed) @ (torch.eye(width, dtype=torch.float64) + 0.3)) * spread + 0.7
 

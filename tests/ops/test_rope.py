@@ -13,19 +13,19 @@ from vjepa_world.ops.rope import apply_rotary, axis_channels, grid_positions, ro
 
 
 def rotation_matrix(
-    position: tuple[int, int, int], head_dim: int, channels_an_axis: int, convention: str
+    position: tuple[int, int, int], head_dim: int, channels_per_axis: int, convention: str
 ) -> Tensor:
-    """Return the `[head_dim, head_dim]` block-diagonal matrix of one token, float64; what is left is the identity.
+    """Return the `[head_dim, head_dim]` block-diagonal matrix of one token, float64; the identity for other channels.
 
     Row c of an axis turns by position * 10000^(-2n / d). Interleaved: n = c // 2, so that each 2x2 block is a
     rotation. Tiled: n = c mod d/2, as the released V-JEPA 2 weights need it.
     """
     matrix = torch.eye(head_dim, dtype=torch.float64)
     for axis in range(3):
-        for c in range(channels_an_axis):
-            number = c // 2 if convention == "interleaved" else c % (channels_an_axis // 2)
-            angle = position[axis] * 10000.0 ** (-2 * number / channels_an_axis)
-            at = axis * channels_an_axis + c
+        for c in range(channels_per_axis):
+            number = c // 2 if convention == "interleaved" else c % (channels_per_axis // 2)
+            angle = position[axis] * 10000.0 ** (-2 * number / channels_per_axis)
+            at = axis * channels_per_axis + c
             matrix[at, at] = math.cos(angle)
             matrix[at, at + 1 if c % 2 == 0 else at - 1] = math.sin(angle) * (-1 if c % 2 == 0 else 1)
     return matrix

@@ -97,7 +97,7 @@ class MidwayConfig(SearchConfig):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Midway(MidwayConfig, Search[None]):
-    """A planner of someone else, with one sample between the bounds."""
+    """A third-party planner with one sample, the centre of the bounds."""
 
     def _initial_state(self, box: Any, starts: Any, generators: Any) -> None:
         return None

@@ -17,7 +17,7 @@ START = torch.zeros(1, 1)
 
 
 class Sliced(WatchedWorld):
-    """Knows how much it imagines best at once."""
+    """Declares the number of samples that it prefers at once."""
 
     best = 4
 

@@ -112,7 +112,7 @@ STARTS = 2 * torch.rand(4, 4, generator=torch.Generator().manual_seed(1)) - 1
 
 
 def lqr_gaps(make: Make) -> tuple[Tensor, Tensor]:
-    """Return how far above the optimum four plans are, as a share of it, `[4]`, and their actions."""
+    """Return the relative gap of four plans to the optimum, `[4]`, and their actions."""
     planner = make(LQR, QuadraticCost(Q, R), STEPS)
     plan = planner.plan(STARTS, torch.zeros(4, 1, 4), generators=make_generators([0, 1, 2, 3]))
     assert sum(t.samples.shape[1] for t in plan.iterations) <= EVALUATIONS

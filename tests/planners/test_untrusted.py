@@ -58,7 +58,7 @@ class Writing(PointWorld):
 
 
 class WritingEnergy:
-    """The distance to a goal, and actions that are zeros afterwards."""
+    """The distance to a goal; sets the actions to zero afterwards."""
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
         energy = GoalL1(1.0)(predicted, goal, actions) + 0.1 * ActionPenalty()(predicted, goal, actions)
@@ -106,7 +106,7 @@ def test_a_term_that_modifies_the_actions_does_not_affect_the_others() -> None:
 
 
 def test_predictions_that_alias_the_actions_are_scored_correctly(make: Make) -> None:
-    """The answer is a view of what it was given, and the energy writes into that."""
+    """The predictions are a view of the actions, and the energy modifies the actions."""
 
     class Echo(PointWorld):
         def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
@@ -408,7 +408,7 @@ class Answering:
         return self.answer
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """There is no state to reset."""
 
 
 @pytest.mark.parametrize(
@@ -577,7 +577,7 @@ def test_the_hold_action_is_a_copy_of_what_was_given() -> None:
 
 def test_bounds_are_those_of_the_contexts_robot(make: Make) -> None:
     class Shared(PointWorld):
-        """Its selected robot is not the one that the context is of."""
+        """A model whose selected robot differs from the context's."""
 
         def for_context(self, context: Tensor) -> PointWorld:
             return PointWorld(LOW, HIGH)

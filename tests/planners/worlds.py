@@ -72,7 +72,7 @@ class PointWorld:
 
 
 class WatchedWorld(PointWorld):
-    """Keeps what it was asked to imagine, and may take its time for it."""
+    """Records the actions that it rolls out, and can be slow."""
 
     def __init__(self, low: list[float], high: list[float], pause_s: float = 0.0) -> None:
         super().__init__(low, high)
@@ -87,7 +87,7 @@ class WatchedWorld(PointWorld):
 
 
 class ActionCost:
-    """An energy that looks at the actions only: `cost([..., K, A]) -> [...]`."""
+    """An energy of the actions only: `cost([..., K, A]) -> [...]`."""
 
     def __init__(self, cost: Callable[[Tensor], Tensor]) -> None:
         self.cost = cost

@@ -104,7 +104,7 @@ def test_v3_with_shared_files_becomes_v3(dataset_root: Path, tmp_path: Path) -> 
 
 
 def test_the_features_are_those_that_lerobot_expects(old: Path, tmp_path: Path) -> None:
-    """Single numbers are not lists, vectors have a fixed length, and a declared type is the stored one."""
+    """Scalars are not lists, vectors have a fixed length, and the stored dtype is the declared one."""
     new = convert(old, tmp_path / "new")
     schema = pq.read_schema(next(new.path.glob("data/*/*.parquet")))
     stats = json.loads((new.path / "meta/stats.json").read_text())
@@ -175,12 +175,12 @@ def test_every_format_can_be_converted(kind: Kind, tmp_path: Path) -> None:
 
 
 def _with_clock(trajectory: Trajectory, other: Trajectory) -> Trajectory:
-    """Formats without a clock count rows in float64, LeRobot's column is float32: compared apart."""
+    """Formats without a clock count rows in float64, LeRobot's column is float32: compared separately."""
     return dataclasses.replace(trajectory, timestamps_s=other.timestamps_s)
 
 
 def recorded(root: Path, clock_s: np.ndarray, **changes: object) -> LeRobotDataset:
-    """Write one episode whose rows were taken at these times, and whose frames are a video file of ten a second."""
+    """Write one episode whose rows were taken at these times, with a video file of ten frames per second."""
     length = len(clock_s)
     path = write_coded(root.parent / "clip.mp4", [100 * t for t in range(length)])
     span = VideoSpan(path=path, from_s=0.0, to_s=length / 10, times_s=np.arange(length) / 10)

@@ -68,7 +68,7 @@ def test_jitter_of_the_clock_loses_no_window() -> None:
 
 
 def test_skipped_rows_compose_their_actions() -> None:
-    """What the composed action says is what the poses at both ends say, whatever lies between."""
+    """The composed action equals the delta of the poses at both ends."""
     table = WindowTable(
         [episode(np.arange(40) / 15), episode(np.arange(30) / 15, index=1)], frames=3, fps=4.0
     )

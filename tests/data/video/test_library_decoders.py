@@ -45,7 +45,7 @@ def _decord(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decoded_from_the_start(path: Path) -> Tensor:
-    """Return all frames, uint8 [T,C,H,W], by nothing but PyAV."""
+    """Return all frames, uint8 [T,C,H,W], with PyAV alone."""
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
@@ -83,7 +83,7 @@ def test_decord_decodes_every_request_exactly(tmp_path: Path, name: str, times_m
 
 @pytest.mark.parametrize("width", [96, 320])
 def test_decord_gives_the_same_frames(tmp_path: Path, width: int) -> None:
-    """Those of 96 pixels it cannot copy itself: PyAV reads them."""
+    """Frames of 96 pixels cannot be copied by decord; PyAV reads them."""
     path = write_noise(
         tmp_path / "wide.mkv", "libvpx-vp9", width, 64, "yuv420p", deadline="realtime", **{"cpu-used": "8"}
     )

@@ -14,7 +14,7 @@ from vjepa_world.errors import ConfigError
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a video of 40 frames at 10 a second; each shows its number."""
+    """Return a video of 40 frames at 10 per second; each shows its number."""
     path = tmp_path_factory.mktemp("load") / "a.mp4"
     write_coded(path, range(0, 4000, 100))
     return path

@@ -252,7 +252,7 @@ def test_the_header_has_the_written_properties(streams: Path) -> None:
 
 
 def hide_torchcodec(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make it as if torchcodec found no FFmpeg."""
+    """Simulate a torchcodec that finds no FFmpeg."""
     monkeypatch.setitem(sys.modules, "torchcodec.decoders", None)
     video_backends._load_torchcodec.cache_clear()
 

@@ -171,7 +171,7 @@ STREAMS: dict[str, Stream] = {
 
 
 class Unseekable(io.RawIOBase):
-    """A pipe, as far as FFmpeg can tell."""
+    """A stream that FFmpeg cannot seek, like a pipe."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "wb")  # noqa: SIM115 (closed by close)
@@ -328,7 +328,7 @@ def decoded_by_ffmpeg(path: Path) -> list[int]:
 def test_frames_that_lost_their_references_are_not_counted(
     tmp_path: Path, encoded: Callable[[str], Path], backend: str, codec: str, suffix: str
 ) -> None:
-    """Behind a keyframe within an open group lie pictures that are displayed before it and need what was cut off."""
+    """After a keyframe in an open group come frames that are displayed before it and need frames that were cut off."""
     if PYAV < 17 and suffix == ".flv":
         pytest.skip("PyAV 17 is the first that opens FLV")
     whole, cut = encoded(f"{codec}_open.mp4"), tmp_path / f"cut{suffix}"
@@ -353,7 +353,7 @@ def test_frames_that_lost_their_references_are_not_counted(
 
 
 def test_a_packet_with_two_frames_counts_twice(tmp_path: Path, backend: str) -> None:
-    """DivX and XviD pack a B-frame to the picture that it needs, and put a stand-in into the next packet."""
+    """DivX and XviD pack a B-frame with the frame that it needs, and put a placeholder into the next packet."""
     program = shutil.which("ffmpeg")
     if (
         program is None
@@ -379,7 +379,7 @@ def test_a_packet_with_two_frames_counts_twice(tmp_path: Path, backend: str) -> 
 
 
 def test_empty_packets_are_not_frames(tmp_path: Path, backend: str) -> None:
-    """Theora and AVI say "as before" by a packet without a byte."""
+    """Theora and AVI repeat a frame with an empty packet."""
     program = shutil.which("ffmpeg")
     if program is None:
         pytest.skip("there is no system FFmpeg to encode it")
@@ -430,7 +430,7 @@ def test_a_container_that_flags_every_frame_as_a_keyframe_is_not_trusted(
 
 
 def test_keyframes_of_codecs_whose_headers_are_not_read(tmp_path: Path, backend: str) -> None:
-    """FFmpeg's Matroska calls every H.263 picture a keyframe."""
+    """FFmpeg's Matroska flags every H.263 frame as a keyframe."""
     how = Stream("h263p", program=("-q:v", "2", "-g", "12"))
     path = encode_with_program(tmp_path / "flags.mkv", how)
     with open_video(path) as video:
@@ -443,7 +443,7 @@ def test_keyframes_of_codecs_whose_headers_are_not_read(tmp_path: Path, backend:
 def test_decoding_times_are_not_display_times(
     tmp_path: Path, encoded: Callable[[str], Path], backend: str
 ) -> None:
-    """XviD's MP4 and AVI put into Matroska store pictures under the times at which they are decoded."""
+    """XviD's MP4 and AVI put into Matroska store frames with their decoding times."""
     path = tmp_path / "stored.mkv"
     with av.open(str(encoded("mpeg4.mkv"))) as source, av.open(str(path), "w") as out:
         copy = out.add_stream_from_template(source.streams.video[0])

@@ -54,7 +54,7 @@ def disposable(codec: str, header: bytes | None, packets: list[memoryview]) -> l
 
 
 def decoded_from_the_start(path: Path) -> Tensor:
-    """Return all frames, uint8 [T,C,H,W], by nothing but PyAV."""
+    """Return all frames, uint8 [T,C,H,W], with PyAV alone."""
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)

@@ -98,7 +98,7 @@ def test_wrong_names_and_rates_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of the size of a file are Linux's here")
 @pytest.mark.parametrize("limit", [0, 20_000])
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path, limit: int) -> None:
-    """A limit on the size of files stands in for the disk: writes fail with an operating system error likewise."""
+    """A limit on file sizes simulates a full disk: writes fail with an operating system error."""
     program = (
         "import resource, sys, numpy as np\n"
         "from vjepa_world.data.video.writer import write_video\n"
@@ -124,7 +124,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path, limi
 def test_a_file_with_fewer_frames_than_were_written_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a disk or a muxer loses some without an error."""
+    """As if a disk or a muxer silently lost some."""
     writer = VideoWriter(tmp_path / "a.mp4", 5)
     for number in range(4):
         writer.write(coded_frame(number))

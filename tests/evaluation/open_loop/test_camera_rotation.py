@@ -90,7 +90,7 @@ def cem(model: PoseModel) -> CEM:
 
 
 def test_a_turned_world_is_found_and_corrected() -> None:
-    """The model believes that actions come out turned by 30 degrees, so its plans are turned by as much back."""
+    """The model rotates actions by 30 degrees, so its plans are rotated by -30 degrees."""
     windows, model = pose_windows(count=32, horizon=1, share=0.6), PoseModel(turn_deg=30.0)
     generator = torch.Generator().manual_seed(0)
     found = recover_actions(model, cem(model), windows, generator=generator)

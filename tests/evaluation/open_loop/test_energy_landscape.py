@@ -82,7 +82,7 @@ def test_the_energy_minimum_along_each_axis_is_at_the_true_action() -> None:
 
 
 def test_a_bias_of_the_model_shifts_its_energy_minimum() -> None:
-    """Half the effect: the action is to be twice the true one, where the bounds allow that."""
+    """With half the effect the best action is twice the true one, where the bounds allow it."""
     windows = pose_windows(share=0.4)
     found = axis_landscapes(WindowEnergy(PoseModel(gain=0.5), GoalL1()), windows, points=41)[0]
     expected = windows.actions[:, 0, 0]

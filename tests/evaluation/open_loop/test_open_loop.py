@@ -95,7 +95,7 @@ def test_errors_by_hand() -> None:
 
 
 def test_predictions_are_fed_back() -> None:
-    """Nine tenths of each motion: what is missing adds up over the steps."""
+    """A model with 0.9 of each motion: its error adds up over the steps."""
     windows = pose_windows(horizon=3)
     errors = horizon_errors(PoseModel(gain=0.9), windows, generator=generator())
     np.testing.assert_allclose(errors.plain.model, 0.1 * errors.plain.copy, rtol=1e-3)

@@ -315,7 +315,7 @@ def test_a_past_whose_actions_cannot_be_derived_is_refused() -> None:
 
 
 def bfloat16_pair() -> tuple[LatentWorldModel, LatentWorldModel]:
-    """The same weights, as they are trained: of usual size, not those that show every mistake."""
+    """The same model in float32 and bfloat16, with weights of the usual size."""
     torch.manual_seed(0)
     predictor = ActionPredictorConfig(embed_dim=96, depth=4, num_heads=3, **AC)
     config = dataclasses.replace(CONFIG, predictor=predictor, latents=LatentsConfig(kind="none"))

@@ -104,7 +104,7 @@ def test_the_shape_of_a_block_by_hand(scale: float, aspect: float, expected: tup
 
 
 def test_a_frame_that_is_all_hidden_is_drawn_again() -> None:
-    """Two tall blocks, 16x11, cover a frame where they lie at its two ends: a 1 in 18 chance a clip.
+    """Two tall blocks, 16x11, cover a frame where they lie at its two ends: a chance of 1 in 18 per clip.
 
     Otherwise whole columns are left of it. Such a clip would cut its batch's context to one position.
     """
@@ -164,7 +164,7 @@ def test_block_positions_reach_every_cell() -> None:
 
 
 def test_masks_of_a_batch_are_cut_to_the_smallest() -> None:
-    """The smallest union sets the target's size, the largest the context's; what was cut off is in neither."""
+    """The smallest union sets the target's size, the largest the context's; tokens that were cut off are in neither."""
     grid = (2, 16, 16)
     cut = False
     for seed in range(10):

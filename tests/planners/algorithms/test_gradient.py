@@ -137,7 +137,7 @@ class WithoutGraph(PointWorld):
 
 
 class Detaching(PointWorld):
-    """Its weights have a gradient, its actions none."""
+    """A model whose weights have a gradient, but whose actions have none."""
 
     def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
         return super().rollout(context, actions.detach()) * torch.ones((), requires_grad=True)

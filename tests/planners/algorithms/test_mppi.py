@@ -18,7 +18,7 @@ ONE = (torch.zeros(1, 1), torch.zeros(1, 3, 1))
 def slow_published_mppi(
     world: PointWorld, start: Tensor, goal: Tensor, noise: np.ndarray, temperature: float, std: float
 ) -> np.ndarray:
-    """Algorithm 2 of the paper without a cost of control, one number at a time, in float64, noise `[I, S, K, A]`.
+    """Algorithm 2 of the paper without a control cost, one number at a time, in float64, noise `[I, S, K, A]`.
 
     Controls v = u + eps are clipped, and eps is what is left of it: u <- u + sum_s w_s eps_s.
     """

@@ -181,7 +181,7 @@ def test_double_precision_predictions_give_a_double_precision_energy() -> None:
 
 
 class LargestFloat(TorchDispatchMode):
-    """Notes the largest float32 tensor that any operation returns."""
+    """Records the largest float32 tensor that any operation returns."""
 
     numel = 0
 

@@ -36,7 +36,7 @@ LONG_S = 60.0
 
 @dataclass
 class Asked:
-    """What a search was given."""
+    """The arguments of a search."""
 
     context: float
     deadline_s: float | None
@@ -110,7 +110,7 @@ class Arm:
         return self.background.act(float(self.step), self.goal, generators=self.generators)
 
     def finish(self) -> None:
-        """Let the search under way end."""
+        """Let the running search end."""
         self.planner.gate.release()
         assert self.background.wait(LONG_S)
 
@@ -349,7 +349,7 @@ def cem(world: PointWorld = WORLD, horizon: int = 4) -> CEM:
 
 
 def proposing() -> Planner:
-    """Its proposals are the way straight to the goal, in equal steps."""
+    """Its proposals are a straight path to the goal, in equal steps."""
 
     def propose(context: Tensor, goal: Tensor) -> Tensor:
         assert not torch.is_grad_enabled()
@@ -372,7 +372,7 @@ REACHING: dict[str, Callable[[], Planner]] = {
 
 
 def closed_loop(background: BackgroundPlanner, steps: int, *, pushed_at: int = -1) -> tuple[Tensor, Tensor]:
-    """Return where 3 points got to and where they should, `[3, 3]`; searches end before the next step."""
+    """Return the positions that 3 points reached and their goals, `[3, 3]`; searches end before the next step."""
     position = torch.zeros(3, 3)
     target = 0.4 * torch.rand(3, 3, generator=torch.Generator().manual_seed(1)) - 0.2
     goal, generators = WORLD.features(target), make_generators([0, 1, 2])

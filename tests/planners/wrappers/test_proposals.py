@@ -34,7 +34,7 @@ def search(samples: int = 4, horizon: int = 1) -> CEM:
 
 
 def exact(context: Tensor, goal: Tensor) -> Tensor:
-    """What an inverse model that knows the world would say."""
+    """The proposal of an exact inverse model."""
     return (goal[:, 0] / WORLD.weights[0] - context)[:, None]
 
 
@@ -156,7 +156,7 @@ def test_a_warm_start_that_is_not_a_tensor_is_refused() -> None:
 
 @dataclass
 class RecordingPlanner:
-    """Keeps the deadlines that its planner is given."""
+    """Records the deadlines that its planner gets."""
 
     planner: CEM
     deadlines_s: list[float | None] = field(default_factory=list)

@@ -13,7 +13,7 @@ from tests.planners.worlds import PointWorld
 
 
 class ScriptedPlanner:
-    """Returns a new plan of numbered actions at each call, and keeps what it was asked.
+    """Returns a new plan of numbered actions at each call, and records its arguments.
 
     It keeps `kept` further sequences, whose numbers are larger by 100, 200, and so on.
     """

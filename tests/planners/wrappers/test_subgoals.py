@@ -20,7 +20,7 @@ GOALS = [WORLD.features(corner) for corner in CORNERS]
 
 
 class Watched:
-    """A planner that notes what it is asked, and passes it on."""
+    """A planner that records its arguments and passes them on."""
 
     def __init__(self, planner: Planner) -> None:
         self.planner = planner
