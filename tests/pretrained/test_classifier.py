@@ -76,7 +76,7 @@ def test_a_probe_without_a_recorded_encoder_needs_one(tmp_path: Path) -> None:
         trainer=vw.ProbeTrainerConfig(steps=1, batch_size=2, threads=1),
     )
     folder = vw.train_probe(config, data=data, folder=tmp_path / "probe").folder
-    with pytest.raises(CheckpointError, match="does not tell its encoder"):
+    with pytest.raises(CheckpointError, match="does not record its encoder"):
         vw.load_classifier(folder)
     wider = vw.EncoderConfig(image_size=32, patch_size=16, num_frames=2, embed_dim=48, depth=1, num_heads=2)
     vw.save_pretrained(vw.build_encoder(wider, seed=0), tmp_path / "wide")

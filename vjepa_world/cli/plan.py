@@ -85,7 +85,7 @@ def run(config: Config) -> None:
     warnings += [w for w in model.input_warnings(goal_image, state, "the goal picture") if w not in warnings]
     for warning in warnings:
         logger.warning("warning: %s", warning)
-    context.features.flatten()[0].item()  # an accelerator is handed work, and answers before it is done
+    context.features.flatten()[0].item()  # wait for the accelerator, which runs asynchronously
     clock.append(time.perf_counter())
     plan = loaded.planner.plan(
         context,

@@ -1,4 +1,4 @@
-"""Metrics of a trained probe on test videos, with intervals, compared with a constant answer.
+"""Metrics of a trained probe on test videos, with intervals, compared with a constant prediction.
 
 Legend: m clips, K target numbers, G videos.
 """

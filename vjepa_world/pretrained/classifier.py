@@ -109,16 +109,16 @@ def load_classifier(
     saved = load_probe(probe)
     source = str(encoder) or saved.encoder
     if not source:
-        raise CheckpointError("the probe does not tell its encoder; name it with --encoder.")
+        raise CheckpointError("the probe does not record its encoder; name it with --encoder.")
     try:
         model = load_encoder(source, device=device)
     except CheckpointError as error:
-        hint = "" if encoder else " The probe was trained on it; where it lies elsewhere now, give --encoder."
+        hint = "" if encoder else " The probe was trained on it; if it was moved, give --encoder."
         raise CheckpointError(f"{error}{hint}") from error
     saved.check_fit(model.config.embed_dim, source)
     if saved.encoder_digest and weights_digest(model) != saved.encoder_digest:
         logger.warning(
-            "the weights of %s are not bit by bit those that the probe was trained on; its answers may mean nothing",
+            "the weights of %s differ from those that the probe was trained on; its predictions may be meaningless",
             source,
         )
     shown = saved.shown or ClipInput(

@@ -309,7 +309,7 @@ def test_a_past_whose_actions_cannot_be_derived_is_refused() -> None:
     model = model_of("residual", embodiments=(EmbodimentConfig(action_dim=2, state_dim=5),))
     context = Context(torch.zeros(1, 2, 4, 16), torch.zeros(1, 2, 5))
     with pytest.raises(
-        ConfigError, match=r"states of size 5 do not tell what actions of size 2 .* \[B, T-1, A\]"
+        ConfigError, match=r"states of size 5 do not determine which actions of size 2 .* \[B, T-1, A\]"
     ):
         model.rollout(context, torch.zeros(1, 2, 1, 2))
 

@@ -19,7 +19,7 @@ class Command:
 
     Attributes:
         description: One line for the table of `--help`.
-        kind: A `job` has a run folder and can be launched on a cluster; a `file` command answers about files.
+        kind: A `job` has a run folder and can be launched on a cluster; a `file` command prints facts about files.
         example: What may follow the command.
         positional: Keys that words without `=` are given to, in this order; a key that holds a list takes all of them.
         common: The keys and sections that `--help` lists; `--help-all` lists the others as well.

@@ -84,8 +84,8 @@ def build_features(
         barrier()
         plan = Plan.read(folder)
         account = _account(dataset, plan.bad, max_bad_fraction)
-        mine = range(rank, len(plan.shards), world_size)
-        missing = [number for number in mine if not is_whole(shard_path(folder, number), plan, number)]
+        own = range(rank, len(plan.shards), world_size)
+        missing = [number for number in own if not is_whole(shard_path(folder, number), plan, number)]
         if missing:
             encoder = ShardEncoder(
                 dataset=dataset,

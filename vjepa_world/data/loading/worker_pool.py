@@ -160,9 +160,9 @@ class WorkerPool(Generic[T, R]):
 
     def submit(self, worker: int, task: T) -> None:
         """Give a task to worker number `worker`."""
-        mine = self._workers[worker]
-        mine.pending.append(task)
-        self._send(mine, task)
+        receiver = self._workers[worker]
+        receiver.pending.append(task)
+        self._send(receiver, task)
 
     def receive(self) -> R:
         """Wait for the next result of any worker.

@@ -57,7 +57,7 @@ def find_backend() -> str:
     """Return the back end that reads videos in this process: 'torchcodec', 'decord' or 'pyav'.
 
     The environment variable `VJEPA_WORLD_VIDEO_BACKEND` selects it. `auto`, the default, takes torchcodec if it loads,
-    but on the CPU not for the codecs that our decoder is faster for (`SKIPPING_CODECS`). The answer is cached in the
+    but on the CPU not for the codecs that our decoder is faster for (`SKIPPING_CODECS`). The choice is cached in the
     process; if torchcodec does not load, one line is logged.
 
     Raises:

@@ -90,6 +90,6 @@ def actions_between(states: Tensor, action_dim: int, robot: EmbodimentConfig | N
     if rule == "replace":
         return states[..., 1:, :]
     raise ConfigError(
-        f"states of size {states.shape[-1]} do not tell what actions of size {action_dim} were taken between them, and "
-        "this predictor sees the past; give the context's actions [B, T-1, A], or its last frame alone."
+        f"states of size {states.shape[-1]} do not determine which actions of size {action_dim} were taken between "
+        "them, and this predictor sees the past; give the context's actions [B, T-1, A], or its last frame alone."
     )

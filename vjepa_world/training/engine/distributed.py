@@ -136,7 +136,7 @@ def all_rows(x: Tensor) -> Tensor:
 
 
 def any_process(flag_here: bool) -> bool:
-    """Return whether the flag is set in any process, the same answer in all of them."""
+    """Return whether the flag is set in any process, the same result in all of them."""
     if not dist.is_initialized():
         return flag_here
     flag = torch.tensor(int(flag_here))

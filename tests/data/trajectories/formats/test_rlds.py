@@ -184,7 +184,7 @@ def test_only_cameras_without_any_image_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("features", "message"),
     [
-        ({"steps/observation/state": np.zeros(21, np.float32)}, "does not tell its number of steps"),
+        ({"steps/observation/state": np.zeros(21, np.float32)}, "does not contain its number of steps"),
         (
             {"steps/is_last": np.array([0, 0, 1]), "steps/observation/state": np.zeros(20, np.float32)},
             "observation/state has 20 numbers, which are not as many for each of 3 steps",

@@ -30,7 +30,7 @@ def pixel_targets(
     Returns:
         `[B, Np, P]` float32.
 
-    Source: MAE (arXiv:2111.06377, section 3). VideoMAE (arXiv:2203.12602) does so for each colour apart.
+    Source: MAE (arXiv:2111.06377, section 3). VideoMAE (arXiv:2203.12602) does so for each colour separately.
     """
     pixels = gather_tokens(patchify(video, patch_size, tubelet_size), hidden).float()
     if not normalize:

@@ -108,7 +108,7 @@ class RLDSEpisode:
             if feature is not None and len(feature):
                 return len(feature)
         raise DataError(
-            f"{self.record} does not tell its number of steps: it has neither {', '.join(_FLAGS)} nor images. "
+            f"{self.record} does not contain its number of steps: it has neither {', '.join(_FLAGS)} nor images. "
             f"Its features: {', '.join(sorted(self.features)) or 'none'}."
         )
 
