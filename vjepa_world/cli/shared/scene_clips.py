@@ -97,8 +97,8 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
 def _reset_in_sight(env: ReachEnv, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     for _ in range(_MOST_RESETS):
         observation, info = env.reset(seed=int(rng.integers(2**31)))
-        place = np.array(info["scene"].clutter[0].position_m)
-        if (place >= IN_SIGHT[0]).all() and (place <= IN_SIGHT[1]).all():
+        position = np.array(info["scene"].clutter[0].position_m)
+        if (position >= IN_SIGHT[0]).all() and (position <= IN_SIGHT[1]).all():
             return observation, info
     raise DataError(
         f"{_MOST_RESETS} scenes in a row have no object from {IN_SIGHT[0]} to {IN_SIGHT[1]} m. Compare with scenes "

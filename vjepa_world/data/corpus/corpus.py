@@ -353,13 +353,13 @@ def _unique(segments: Segments, states: FileStats) -> tuple[np.ndarray, int, tup
     for number in np.flatnonzero(counts > 1).tolist():
         same = rows[order[ends[number] - counts[number] : ends[number]]].tolist()
         names = [str(segments.files[int(file[row])]) for row in same]
-        kept = next((place for place, name in enumerate(names) if not os.path.islink(name)), 0)
-        for place, row in enumerate(same):
-            if place != kept:
+        kept = next((index for index, name in enumerate(names) if not os.path.islink(name)), 0)
+        for index, row in enumerate(same):
+            if index != kept:
                 unique[row] = False
-                if names[place] != names[kept]:  # otherwise a glob matched the file and its folder
+                if names[index] != names[kept]:  # otherwise a glob matched the file and its folder
                     repeated += 1
-                    repeats += [(names[place], names[kept])] if repeated <= _MOST_REPEATS else []
+                    repeats += [(names[index], names[kept])] if repeated <= _MOST_REPEATS else []
     return np.flatnonzero(unique), repeated, tuple(repeats)
 
 
@@ -381,16 +381,16 @@ def _index(path: Path) -> list[ShardSample] | DataError:
 
 
 def _search(text: str, found: _Found) -> None:
-    place = Path(text)
-    if place.is_dir():
+    location = Path(text)
+    if location.is_dir():
         _search_folder(text, found)
-    elif place.suffix.lower() in LIST_SUFFIXES and (place.is_file() or not glob.has_magic(text)):
+    elif location.suffix.lower() in LIST_SUFFIXES and (location.is_file() or not glob.has_magic(text)):
         found.is_list = True
-        found.builder.add_list(place.parent, read_list(place, (*EXTENSIONS, *IMAGE_EXTENSIONS)))
-    elif place.is_file():
-        if place.suffix.lower() == SHARD:
+        found.builder.add_list(location.parent, read_list(location, (*EXTENSIONS, *IMAGE_EXTENSIONS)))
+    elif location.is_file():
+        if location.suffix.lower() == SHARD:
             found.shards[text] = None
-        elif place.name.lower().endswith(_OTHER_LISTS):
+        elif location.name.lower().endswith(_OTHER_LISTS):
             raise DataError(f"{text} is neither a video nor a supported list. Give a list as CSV or Parquet.")
         else:
             found.named(*os.path.split(text))

@@ -426,10 +426,10 @@ class _SelectedFiles(Sequence[Any]):
         return self.files[int(self.rows[index])]
 
 
-def _probe(place: Location) -> tuple[Any, ...] | str:
+def _probe(location: Location) -> tuple[Any, ...] | str:
     """Return the fields of a file's header, or why it cannot be read."""
     try:
-        info = probe_image(place) if is_image(place) else probe_video(place)
+        info = probe_image(location) if is_image(location) else probe_video(location)
     except VideoError as error:
         return str(error)
     return tuple(getattr(info, name) for name in _FIELDS)
@@ -438,8 +438,8 @@ def _probe(place: Location) -> tuple[Any, ...] | str:
 def _table(rows: list[Any]) -> pa.Table:
     """Return headers by column; a text is an error, and None an unknown header."""
     columns: dict[str, Any] = {}
-    for place, (name, kind) in enumerate(_FIELDS.items()):
-        values = [row[place] if isinstance(row, tuple) else None for row in rows]
+    for column, (name, kind) in enumerate(_FIELDS.items()):
+        values = [row[column] if isinstance(row, tuple) else None for row in rows]
         columns[name] = pa.array(values, kind)
     columns["error"] = pa.array([row if isinstance(row, str) else None for row in rows], pa.string())
     return pa.table(columns)

@@ -92,8 +92,8 @@ class _ChunkDecoder:
                 pool.submit(index % workers, index)
             for index in range(len(self.chunks)):
                 while index not in waiting:
-                    place, found = pool.receive()
-                    waiting[place] = found
+                    finished, found = pool.receive()
+                    waiting[finished] = found
                 if index + ahead < len(self.chunks):
                     pool.submit(index % workers, index + ahead)
                 sent = waiting.pop(index)

@@ -182,10 +182,10 @@ def caches(root: Path) -> list[Path]:
 def size_bytes(folder: Path) -> int:
     """Return the size of a folder's files [bytes]; files that vanish meanwhile do not count."""
     total = 0
-    for place, _, names in os.walk(folder):
+    for directory, _, names in os.walk(folder):
         for name in names:
             try:
-                total += os.stat(os.path.join(place, name)).st_size
+                total += os.stat(os.path.join(directory, name)).st_size
             except FileNotFoundError:
                 continue
     return total

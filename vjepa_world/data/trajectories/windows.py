@@ -230,9 +230,9 @@ class WindowTable:
             found.append(torch.from_numpy(episode.extrinsics[camera])[self.rows[window]])
         return torch.stack(found)
 
-    def of_episodes(self, places: Sequence[int]) -> Tensor:
+    def of_episodes(self, episodes: Sequence[int]) -> Tensor:
         """Return the windows of the episodes at these indices of the list, int64 `[number of windows]`."""
-        return torch.isin(self.episodes, torch.tensor(list(places), dtype=torch.long)).nonzero().squeeze(1)
+        return torch.isin(self.episodes, torch.tensor(list(episodes), dtype=torch.long)).nonzero().squeeze(1)
 
     def _stride(self) -> int:
         """Return the largest number of rows between two frames.

@@ -73,8 +73,8 @@ def _header(episode: Episode, t: int, width: int, words: tuple[str, str, str, st
     if t == episode.steps:
         outcome, colour = ("success", _GREEN) if episode.success else ("not reached", _RED)
         draw.text((width - 8, 16), outcome, fill=colour, font=_font(15), anchor="rm")
-    for place, caption in enumerate(captions):
-        draw.text((8 + place * (width + GAP) // 3, 38), caption, fill=_DIM, font=_font(12), anchor="lm")
+    for index, caption in enumerate(captions):
+        draw.text((8 + index * (width + GAP) // 3, 38), caption, fill=_DIM, font=_font(12), anchor="lm")
     return np.asarray(image)
 
 
@@ -92,9 +92,9 @@ def _chart(values: Sequence[float], t: int, length: int, size: int) -> np.ndarra
         )
     draw.text((right, 14), f"{values[t]:.4f}", fill=_DOT, font=_font(13), anchor="rm")
     last = max(1, length - 1)
-    for place, anchor in ((0, "lm"), (last, "rm")):
-        x = left + (right - left) * place / last
-        draw.text((x, size - 12), str(place), fill=_DIM, font=_font(11), anchor=anchor)
+    for tick, anchor in ((0, "lm"), (last, "rm")):
+        x = left + (right - left) * tick / last
+        draw.text((x, size - 12), str(tick), fill=_DIM, font=_font(11), anchor=anchor)
     points = [
         (
             left + (right - left) * k / last,

@@ -304,9 +304,7 @@ def _panels(
         ]
     firsts = range(0, min(values.shape[1], MAX_CURVES * MAX_PANELS), MAX_CURVES)
     omitted = max(0, values.shape[1] - MAX_CURVES * MAX_PANELS)
-    named = (
-        names if len(names) == values.shape[1] else [f"{what} {place}" for place in range(values.shape[1])]
-    )
+    named = names if len(names) == values.shape[1] else [f"{what} {axis}" for axis in range(values.shape[1])]
     return [
         Panel(
             title=f"{what} {first} to {min(first + MAX_CURVES, values.shape[1]) - 1}, {_origin(what, convention)}"

@@ -91,8 +91,10 @@ class TrajectorySource:
         """Return a name for each window of int64 `[B]`."""
         rows = self.table.rows[windows]
         return [
-            f"{self.table.source[int(place)].name}, rows {int(first)} to {int(last)}"
-            for place, first, last in zip(self.table.episodes[windows], rows[:, 0], rows[:, -1], strict=True)
+            f"{self.table.source[int(episode)].name}, rows {int(first)} to {int(last)}"
+            for episode, first, last in zip(
+                self.table.episodes[windows], rows[:, 0], rows[:, -1], strict=True
+            )
         ]
 
 
@@ -218,7 +220,7 @@ def make_source(
         table=table,
         train=windows[1],
         held_out=windows[0],
-        held_out_episodes=tuple(episodes[place].index for place in held_out),
+        held_out_episodes=tuple(episodes[number].index for number in held_out),
         bad=bad,
     )
 

@@ -349,7 +349,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda r: edit_table(r / DATA, "action", None),
         "no column action. Its columns: observ",
     ),
-    "place missing": (lambda r: edit_table(r / EPISODES, "length", None), "no column length"),
+    "length column missing": (lambda r: edit_table(r / EPISODES, "length", None), "no column length"),
     "rows disagree": (
         lambda r: edit_table(r / EPISODES, "length", lambda v: [12, 7, 9, 9, 10]),
         "file-001.parquet, episode 3: 8 rows, but the list of episodes has 9",

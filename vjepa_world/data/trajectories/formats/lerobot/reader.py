@@ -191,7 +191,7 @@ class LeRobotDataset:
             )
         default = episode.task if len(once) == 1 else ""
         texts = [self._tasks.get(number, default) for number in once.tolist()]
-        return tuple(texts[place] for place in back)
+        return tuple(texts[number] for number in back)
 
     def _find_depth(self, listed: Sequence[Episode]) -> dict[str, str]:
         """Return the depth cameras, each with the reason."""
