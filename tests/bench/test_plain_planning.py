@@ -124,7 +124,8 @@ def test_the_plain_search_equals_ours_with_the_same_noise(model: LatentWorldMode
         torch.testing.assert_close(energies, iteration.energies[0], rtol=1e-5, atol=0.0)
         assert sorted(elites.tolist()) == iteration.selected[0].nonzero().flatten().tolist()
     assert plain.energies.shape == (ITERATIONS, SAMPLES)
-    assert (plain.mean[:, [0, 1, 2, 6]].abs() > 1e-3).any(dim=0).all()
+    searched_axes = plain.mean[:, [0, 1, 2, 6]]
+    assert (searched_axes != 0).any(dim=0).all() and searched_axes.abs().max() > 0.1
 
 
 def test_the_last_features_are_those_of_the_last_energies(model: LatentWorldModel) -> None:

@@ -150,10 +150,13 @@ def test_plan_prints_actions_inside_the_bounds(home: Path, capsys: pytest.Captur
     ("path", "words"),
     [
         (DATA, ["LeRobotDataset of 2 episodes, 14 frames", "64x64", "delta_x"]),
-        (f"{DATA}/videos", ["1 videos", "h264", "64x64"]),
-        (ENCODER, ["encoder, 0.0", "embed_dim", "config.data.path"]),
-        (WORLD_MODEL, ["world_model, 0.", "predictor.embed_dim", "action_dim", "config.encoder"]),
-        (f"{WORLD_MODEL}/checkpoints/step_00000002", ["world_model"]),
+        (f"{DATA}/videos", ["1 video, ", "h264", "64x64"]),
+        (ENCODER, ["encoder, 0.0", "embed_dim=", "made by: pretrain", "data.path="]),
+        (
+            WORLD_MODEL,
+            ["world model, 0.", "predictor ", "actions of 7", "made by: finetune", "encoder=runs/"],
+        ),
+        (f"{WORLD_MODEL}/checkpoints/step_00000002", ["world model"]),
     ],
 )
 def test_inspect_describes_what_each_command_wrote(

@@ -273,7 +273,10 @@ def test_the_image_processor_normalises_as_we_do(tmp_path: Path) -> None:
     import transformers
 
     write_huggingface(our_checkpoint(IJEPA), tmp_path / "a")
-    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "a")
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(tmp_path / "a")
+    except ImportError:
+        pytest.skip("this release of transformers builds its image processors on torchvision")
     image = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seen = processor(image.permute(1, 2, 0).numpy(), return_tensors="pt").pixel_values[0]
     assert torch.allclose(seen, normalize_video(image), atol=1e-6)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -62,12 +63,16 @@ class Replicas:
     """A copy of the weights in each process; gradients are averaged with the last pass."""
 
     def __init__(self, modules: nn.Module, device: torch.device) -> None:
+        # Torch 2.13 renamed the option.
+        parameters = inspect.signature(DistributedDataParallel).parameters
+        sync = "forward_sync_buffers" if "forward_sync_buffers" in parameters else "broadcast_buffers"
+        no_sync: dict[str, Any] = {sync: False}
         # A pass may leave weights unused (the mask token of another family); DDP must not wait for them.
         self.model = DistributedDataParallel(
             _Runner(modules),
             device_ids=[device] if device.type == "cuda" else None,
-            forward_sync_buffers=False,
             find_unused_parameters=True,
+            **no_sync,
         )
 
     def run(self, forward_pass: ForwardPass, last: bool) -> dict[str, Tensor]:
