@@ -15,7 +15,6 @@ from vjepa_world.config.schema import (
     dataclasses_in,
     fields_of,
     help_of,
-    keys_of,
     kinds_of,
     selected_dataclass,
     type_at,
@@ -108,12 +107,6 @@ def _wrapped(start: str, text: str, width: int | None) -> str:
         return (start + text).rstrip()
     lines = textwrap.wrap(text, width - len(start), break_long_words=False, break_on_hyphens=False)
     return (start + f"\n{' ' * len(start)}".join(lines)).rstrip()
-
-
-def check_listed(schema: type, keys: Sequence[str]) -> list[str]:
-    """Return those of the keys and sections of a short help that the schema does not have."""
-    known = list(keys_of(schema, ""))
-    return [name for name in keys if not any(_is_listed(key, [name]) for key in known)]
 
 
 def _is_listed(key: str, names: Sequence[str]) -> bool:
