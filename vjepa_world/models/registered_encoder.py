@@ -108,7 +108,13 @@ class RegisteredEncoder(VideoEncoder):
         return sizes_of_features(image.shape[1], image.shape[2], size // side, frames, frames // tubelets)
 
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Return features `[B, N, D]` of `video [B, T, 3, S, S]`, float, ImageNet-normalised; `visible` is not used."""
+        """Return features `[B, N, D]` of `video [B, T, 3, S, S]`, float, ImageNet-normalised.
+
+        Raises:
+            ConfigError: If `visible` is given: only complete videos are encoded.
+        """
+        if visible is not None:
+            self._refuse("features of a part of the tokens")
         features: Tensor = self.module(video)
         return features
 

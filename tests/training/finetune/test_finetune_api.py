@@ -141,6 +141,8 @@ def test_a_registered_encoder_is_used_by_its_name(patches: None, tmp_path: Path,
     model = load_world_model(result.folder)
     assert_same_state(model, result.model)
     assert (model.config.encoder_kind, model.config.encoder_name) == ("registered", "patches")
+    with pytest.raises(ConfigError, match="'patches' has no features of a part of the tokens"):
+        model.encoder(torch.zeros(1, 2, 3, 32, 32), torch.tensor([[0, 1]]))
     frames = torch.randint(0, 256, (2, 1, 3, 32, 32), dtype=torch.uint8)
     context = model.encode(frames, torch.zeros(2, 1, 2))
     tokens = load_encoder("patches")((frames.float() / 255 - MEAN) / STD)
