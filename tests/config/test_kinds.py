@@ -117,6 +117,13 @@ def test_a_group_of_yaml_holds_presets(tmp_path: Path) -> None:
     text = describe("draw", Config, tmp_path, words=["shape=stop_sign", "shape.unknown=1"])
     assert "shape=stop_sign  of circle, polygon, stop_sign" in text
     assert re.search(r"shape\.corners +8", text)
+    assert composed(tmp_path, "shape=stop_sign", "shape.kind=polygon").shape == PolygonConfig(
+        corners=8, colour="red"
+    )
+    assert refused(tmp_path, "shape=stop_sign", "shape.kind=circle") == (
+        "shape=stop_sign has settings of the shape 'polygon', and shape.kind=circle selects another one; leave out "
+        "either."
+    )
     message = refused(tmp_path, "shape=stop")
     assert message == "unknown shape 'stop'; did you mean 'stop_sign'? Allowed: circle, polygon, stop_sign."
 

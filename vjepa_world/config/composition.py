@@ -118,6 +118,7 @@ def composed_tree(
     words = [_checked(word, schema, groups, folder) for word in overrides]
     chosen = [word for word in words if not word.startswith("++")]
     keys = [word for word in words if word.startswith("++")]
+    _refuse_two_kinds(chosen, keys, folder)
     given = {} if file is None else _file_tree(file, schema, [word.split("=")[0] for word in chosen])
     _offer_kinds(groups, folder, schema)
     try:
@@ -135,6 +136,22 @@ def composed_tree(
         reason = unescape_dollar(str(error.__cause__ or error))
         raise ConfigError(_unreadable(command, overrides, words, reason)) from error
     return typing.cast(dict[str, Any], unescape_dollar(resolved))
+
+
+def _refuse_two_kinds(chosen: Sequence[str], keys: Sequence[str], folder: Path) -> None:
+    """Refuse an option of a group together with another kind, which would drop the option's settings."""
+    for word in chosen:
+        group, option = word.split("=", 1)
+        preset = option_tree(group, folder / group.split("@")[0] / f"{option}.yaml").get(group)
+        selected = preset.get(KIND) if isinstance(preset, dict) else None
+        for key in keys:
+            name, _, quoted = key.removeprefix("++").partition("=")
+            kind = quoted.strip("'\"")
+            if selected and name == f"{group}.{KIND}" and kind != selected:
+                raise ConfigError(
+                    f"{group}={option} has settings of the {group} '{selected}', and {name}={kind} selects another "
+                    "one; leave out either."
+                )
 
 
 def _plain(composed: Any, schema: type, source: str) -> dict[str, Any]:
