@@ -36,12 +36,12 @@ class SearchConfig:
     """The options that all planners have.
 
     Attributes:
-        kind: Name of the planner, a key of `planners.registry.PLANNERS`.
+        kind: Name of the planner; planner=NAME selects another.
         horizon: K, steps planned ahead, at least 1.
         num_samples: S, action sequences evaluated in an iteration, at least 1.
         num_iterations: Iterations of the search, at least 1.
-        slice_size: Samples imagined in one call of the world model; None uses the model's `samples_at_once`, or all
-            samples if the model has no such method.
+        slice_size: Samples imagined in one call of the world model; null (None) takes as many as the model rolls out
+            best at once, or all samples if it declares no such number.
 
     Raises:
         PlannerError: If an option has a value that is not allowed.
@@ -216,7 +216,7 @@ class EnergyConfig:
     """The options that all energies have.
 
     Attributes:
-        kind: Name of the energy, a key of `planners.registry.ENERGIES`.
+        kind: Name of the energy; energy=NAME selects another.
     """
 
     kind: str

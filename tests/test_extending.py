@@ -33,7 +33,7 @@ QUICKER = {
 }
 #: What they print.
 PRINTED = {
-    "my_format": "of 1 episodes, 8 frames at 10/s",
+    "my_format": "of 1 episode, 8 frames at 10/s",
     "my_task": "2 episodes",
     "my_planner": "2 episodes",
     "my_search": "2 episodes",

@@ -1,4 +1,4 @@
-"""Base classes of all errors that vjepa-world raises deliberately, and nearest-name hints."""
+"""Base classes of all errors that vjepa-world raises deliberately, and helpers for the text of messages."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ def nearest(
     close = difflib.get_close_matches(word, words, n=1, cutoff=0.4)
     text = with_hint(close[0] if close else None, ", ".join(words) or "none")
     return text[0].upper() + text[1:] if begins_sentence else text
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: `1 episode`, `2 episodes`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def with_hint(closest: str | None, allowed: str) -> str:

@@ -191,6 +191,7 @@ def test_a_model_of_two_views_needs_two_images(
     assert run(home, *words) == code
     printed = capsys.readouterr()
     if code:
-        assert f"this model has 2 views, and {count} pictures came" in printed.err + caplog.text
+        given = "1 picture was" if count == 1 else f"{count} pictures were"
+        assert f"this model has 2 views, and {given} given" in printed.err + caplog.text
         return
     assert len(json.loads(printed.out)["actions"]) == 1

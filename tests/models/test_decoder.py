@@ -117,5 +117,7 @@ def test_an_image_size_not_divisible_by_the_rows_is_decoded_larger_and_resized()
 def test_mismatched_inputs_are_refused() -> None:
     with pytest.raises(ConfigError, match="image_size is 0, which means that there is none"):
         FrameDecoder(DecoderConfig(image_size=0), 12, (4, 4))
-    with pytest.raises(ConfigError, match=r"shape \[1, 9, 12\] came to a decoder of \[B, 16, 12\]"):
+    with pytest.raises(
+        ConfigError, match=r"got features of shape \[1, 9, 12\] for a decoder of \[B, 16, 12\]"
+    ):
         small_decoder()(torch.zeros(1, 9, 12))

@@ -113,12 +113,14 @@ def test_mismatched_inputs_are_refused() -> None:
     model, frame, state, steps = small_model(), features(2, 0), torch.zeros(2, 3), torch.tensor([1, 2])
     with pytest.raises(ConfigError, match=r"embodiment 'kart' has no inverse model; did you mean 'cart'\?"):
         model(frame, frame, state, steps, "kart")
-    with pytest.raises(ConfigError, match=r"shape \[2, 9, 12\] came to an inverse model of \[B, 16, 12\]"):
+    with pytest.raises(
+        ConfigError, match=r"got features of shape \[2, 9, 12\] for an inverse model of \[B, 16, 12\]"
+    ):
         model(frame, frame[:, :9], state, steps, "cart")
-    with pytest.raises(ConfigError, match=r"states of size 3 came to an inverse model of size 6"):
+    with pytest.raises(ConfigError, match=r"got states of size 3 for an inverse model of size 6"):
         model(frame, frame, state, steps, "arm")
     for wrong in (0, 3):
-        with pytest.raises(ConfigError, match="came to an inverse model of horizon 2; allowed: 1 to 2"):
+        with pytest.raises(ConfigError, match="for an inverse model of horizon 2; allowed: 1 to 2"):
             model(frame, frame, state, torch.tensor([1, wrong]), "cart")
 
 

@@ -44,11 +44,11 @@ WRONG_FRAMES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "half": (lambda f: f.half() / 255, r"float16 .*\* 255\)"),
     "normalised": (lambda f: normalize_video(f), "float32 .*are not pixels: undo what normalised them"),
     "NaN": (lambda f: f.float() * torch.nan, "They have NaN or infinite entries"),
-    "int8": (lambda f: f.to(torch.int8), "came as int8 .*scale .* to 0..255"),
-    "int16": (lambda f: f.to(torch.int16) * 257, "came as int16 .*scale"),
-    "int64": (lambda f: f.long(), "came as int64 .*scale"),
-    "bool": (lambda f: f > 100, r"came as bool .*\* 255, if true is white"),
-    "complex": (lambda f: f.to(torch.complex64), "came as complex64"),
+    "int8": (lambda f: f.to(torch.int8), "got frames as int8 .*scale .* to 0..255"),
+    "int16": (lambda f: f.to(torch.int16) * 257, "got frames as int16 .*scale"),
+    "int64": (lambda f: f.long(), "got frames as int64 .*scale"),
+    "bool": (lambda f: f > 100, r"got frames as bool .*\* 255, if true is white"),
+    "complex": (lambda f: f.to(torch.complex64), "got frames as complex64"),
     "grey": (lambda f: f[..., :1, :, :], r"has 1 channels; .*seems to be grey: .*\.expand\("),
     "RGBA": (
         lambda f: torch.cat([f, f[..., :1, :, :]], dim=-3),
@@ -59,9 +59,9 @@ WRONG_FRAMES: dict[str, tuple[Callable[[Tensor], Any], str]] = {
     "no batch": (lambda f: f[0], r"dimensions\): add the batch axis in front"),
     "an axis more": (lambda f: f[None], "dimensions"),
     "no pixels": (lambda f: f[..., :0], "hold no picture"),
-    "an array": (lambda f: f.numpy(), r"came as numpy.ndarray; give a tensor .*: torch.from_numpy\("),
-    "a list": (lambda f: f.tolist(), r"came as builtins.list; .*torch.as_tensor\("),
-    "nothing": (lambda f: None, "came as builtins.NoneType"),
+    "an array": (lambda f: f.numpy(), r"got frames as numpy.ndarray; give a tensor .*: torch.from_numpy\("),
+    "a list": (lambda f: f.tolist(), r"got frames as builtins.list; .*torch.as_tensor\("),
+    "nothing": (lambda f: None, "got frames as builtins.NoneType"),
     "sparse": (lambda f: f.to_sparse(), r"torch.sparse_coo .*\.to_dense"),
     "no numbers": (lambda f: f.to("meta"), "on the meta device"),
 }
@@ -117,18 +117,18 @@ def test_one_cameras_picture_is_not_cut_into_two_views(size: tuple[int, int]) ->
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"states": STATES.tolist()}, "states came as builtins.list; give a tensor"),
-        ({"states": STATES.numpy()}, r"states came as numpy.ndarray; .*torch.from_numpy\(states\)"),
-        ({"states": STATES[0]}, r"states of shape \[2, 7\] came; give \[B, T, size\] .*add the batch axis"),
-        ({"states": STATES > 0}, "states came as bool"),
+        ({"states": STATES.tolist()}, "got states as builtins.list; give a tensor"),
+        ({"states": STATES.numpy()}, r"got states as numpy.ndarray; .*torch.from_numpy\(states\)"),
+        ({"states": STATES[0]}, r"got states of shape \[2, 7\]; give \[B, T, size\] .*add the batch axis"),
+        ({"states": STATES > 0}, "got states as bool"),
         ({"states": STATES * torch.nan}, "states has NaN or infinite entries"),
-        ({"states": STATES[:, :1]}, r"states of shape \[1, 1, 7\] came with 2 frames of 1 problems"),
+        ({"states": STATES[:, :1]}, r"got states of shape \[1, 1, 7\] with 2 frames of 1 problems"),
         (
             {"states": STATES.expand(2, -1, -1)},
-            r"states of shape \[2, 2, 7\] came with 2 frames of 1 problems",
+            r"got states of shape \[2, 2, 7\] with 2 frames of 1 problems",
         ),
-        ({"actions": np.zeros((1, 1, 7))}, "actions came as numpy.ndarray"),
-        ({"actions": torch.zeros(1, 2, 7)}, r"actions of shape \[1, 2, 7\] came with 2 frames"),
+        ({"actions": np.zeros((1, 1, 7))}, "got actions as numpy.ndarray"),
+        ({"actions": torch.zeros(1, 2, 7)}, r"got actions of shape \[1, 2, 7\] with 2 frames"),
         ({"actions": torch.zeros(1, 1, 6)}, "got actions of size 6"),
         ({"extrinsics": torch.zeros(1, 2, 6)}, "takes no extrinsics"),
     ],
@@ -153,15 +153,15 @@ def test_states_and_actions_may_have_any_format(dtype: torch.dtype) -> None:
     [
         (torch.zeros(1, 0, 1, 7), "at least one sequence of at least one action"),
         (torch.zeros(1, 2, 0, 7), "at least one sequence of at least one action"),
-        (torch.zeros(0, 2, 1, 7), "came with a context of 1 problems"),
-        (torch.zeros(1, 1, 7), r"actions of shape \[1, 1, 7\] came; give \[B, S, K, A\]"),
+        (torch.zeros(0, 2, 1, 7), "with a context of 1 problems"),
+        (torch.zeros(1, 1, 7), r"got actions of shape \[1, 1, 7\]; give \[B, S, K, A\]"),
         (torch.zeros(1, 1, 1, 6), "got actions of size 6"),
-        (torch.zeros(1, 1, 1, 7, dtype=torch.bool), "actions came as bool"),
-        (torch.zeros(1, 1, 1, 7, dtype=torch.complex64), "actions came as complex64"),
+        (torch.zeros(1, 1, 1, 7, dtype=torch.bool), "got actions as bool"),
+        (torch.zeros(1, 1, 1, 7, dtype=torch.complex64), "got actions as complex64"),
         (torch.zeros(1, 1, 1, 7, device="meta"), "actions is on the meta device"),
         (torch.full((1, 1, 1, 7), torch.nan), "actions has NaN"),
-        (np.zeros((1, 1, 1, 7)), "actions came as numpy.ndarray"),
-        ([[[[0.0] * 7]]], "actions came as builtins.list"),
+        (np.zeros((1, 1, 1, 7)), "got actions as numpy.ndarray"),
+        ([[[[0.0] * 7]]], "got actions as builtins.list"),
     ],
 )
 def test_invalid_actions_are_refused(actions: Any, message: str) -> None:
@@ -238,7 +238,7 @@ ENCODER = EncoderConfig(image_size=32, patch_size=8, num_frames=2, embed_dim=16,
 VIDEO = normalize_video(FRAMES)
 
 WRONG_VIDEOS: dict[str, tuple[Callable[[], Any], str]] = {
-    "bytes": (lambda: FRAMES, "video came as uint8 .*normalize_video"),
+    "bytes": (lambda: FRAMES, "got video as uint8 .*normalize_video"),
     "not normalised": (
         lambda: FRAMES.float(),
         "goes from 0 to 255, which is not normalised; .*normalize_video",
@@ -252,9 +252,9 @@ WRONG_VIDEOS: dict[str, tuple[Callable[[], Any], str]] = {
     "grey": (lambda: VIDEO[:, :, :1], "seems to be grey"),
     "NaN": (lambda: VIDEO * torch.nan, "video has NaN or infinite entries"),
     "no frame": (lambda: VIDEO[:, :0], "holds no frame"),
-    "an array": (lambda: VIDEO.numpy(), "video came as numpy.ndarray"),
-    "integers": (lambda: VIDEO.long(), "video came as int64"),
-    "complex": (lambda: VIDEO.to(torch.complex64), "video came as complex64"),
+    "an array": (lambda: VIDEO.numpy(), "got video as numpy.ndarray"),
+    "integers": (lambda: VIDEO.long(), "got video as int64"),
+    "complex": (lambda: VIDEO.to(torch.complex64), "got video as complex64"),
 }
 
 
@@ -284,10 +284,10 @@ def test_pixels_that_were_scaled_and_not_normalised_are_warned_of(caplog: pytest
             "visible go from 0 to 16, and there are 16 tokens; give indices from 0 to 15",
         ),
         (torch.tensor([[-1, 3]]), "visible go from -1 to 3"),
-        (torch.tensor([0, 1]), r"visible came as int64 \[2\] for a batch of 1"),
+        (torch.tensor([0, 1]), r"got visible as int64 \[2\] for a batch of 1"),
         (torch.zeros(2, 3, dtype=torch.int64), "for a batch of 1"),
-        (torch.ones(1, 16, dtype=torch.bool), "visible came as bool"),
-        ([[0]], "visible came as builtins.list"),
+        (torch.ones(1, 16, dtype=torch.bool), "got visible as bool"),
+        ([[0]], "got visible as builtins.list"),
     ],
 )
 def test_invalid_visible_tokens_are_refused(visible: Any, message: str) -> None:
@@ -330,13 +330,13 @@ def test_masked_predictors_and_probes_refuse_features_of_another_encoder() -> No
         torch.arange(3, 5).expand(2, -1),
     )
     for given, message in (
-        ((torch.zeros(2, 3, 8), context, target), r"features came as float32 \[2, 3, 8\]; .* D=16"),
-        ((good.long(), context, target), "features came as int64"),
-        ((good[0], context, target), r"features came as float32 \[3, 16\]"),
+        ((torch.zeros(2, 3, 8), context, target), r"got features as float32 \[2, 3, 8\]; .* D=16"),
+        ((good.long(), context, target), "got features as int64"),
+        ((good[0], context, target), r"got features as float32 \[3, 16\]"),
         ((good, context + 14, target), "context go from 14 to 16, and there are 16 tokens"),
         ((good, context, target - 9), "target go from -6"),
-        ((good, context[:, :2], target), "3 features came with 2 context indices"),
-        ((good, context.float(), target), "context came as float32"),
+        ((good, context[:, :2], target), "got 3 features with 2 context indices"),
+        ((good, context.float(), target), "got context as float32"),
     ):
         with pytest.raises(ConfigError, match=message):
             predictor(*given, (1, 4, 4), 0)
@@ -350,7 +350,7 @@ def test_masked_predictors_and_probes_refuse_features_of_another_encoder() -> No
             torch.zeros(2, 3, 16).long(),
             np.zeros((2, 3, 16)),
         ):
-            with pytest.raises(ConfigError, match="features came as"):
+            with pytest.raises(ConfigError, match="got features as"):
                 probe(wrong)
 
 
@@ -501,13 +501,13 @@ def test_a_wide_picture_of_one_camera_is_not_cut_into_two_views(size: tuple[int,
 def test_tensors_that_hold_no_usable_numbers_are_refused() -> None:
     model = tiny_model()
     nested = torch.nested.nested_tensor([FRAMES[0]])
-    with pytest.raises(ConfigError, match="came as a nested tensor"):
+    with pytest.raises(ConfigError, match=r"got \w+ as a nested tensor"):
         model.encode(nested, STATES)
-    with pytest.raises(ConfigError, match="came as float8"):
+    with pytest.raises(ConfigError, match=r"got \w+ as float8"):
         model.encode(FRAMES, STATES.to(torch.float8_e4m3fn))
     with pytest.raises(ConfigError, match="up to 1e\\+300, and float32"):
         model.encode(FRAMES, torch.full((1, 2, 7), 1e300, dtype=torch.float64))
-    with pytest.raises(ConfigError, match="features came as numpy.ndarray"):
+    with pytest.raises(ConfigError, match="got features as numpy.ndarray"):
         Context(np.zeros((1, 1, 4, 16)), STATES[:, :1])  # type: ignore[arg-type]
     seen = model.encode(FRAMES, STATES)
     with pytest.raises(ConfigError, match="have .2, 16. tokens and channels, and this model's .4, 16."):

@@ -32,9 +32,9 @@ def test_a_file_gets_a_line_every_half_minute_and_the_last_one(
             bar.set_postfix({"loss": "0.5"})
             bar.update()
     assert capsys.readouterr().err.splitlines() == [
-        "pretrain: 400 of 1000 steps in 0:00:30, 10 a second, 0:01:00 to go, loss 0.5",
-        "pretrain: 700 of 1000 steps in 0:01:00, 10 a second, 0:00:30 to go, loss 0.5",
-        "pretrain: 1000 of 1000 steps in 0:01:30, 10 a second, loss 0.5",
+        "pretrain: 400 of 1000 steps in 0:00:30, 10 per second, 0:01:00 to go, loss 0.5",
+        "pretrain: 700 of 1000 steps in 0:01:00, 10 per second, 0:00:30 to go, loss 0.5",
+        "pretrain: 1000 of 1000 steps in 0:01:30, 10 per second, loss 0.5",
     ]
 
 
@@ -50,8 +50,8 @@ def test_without_a_total_no_remaining_time_is_shown(
     bar.close()
     bar.close()
     assert capsys.readouterr().err.splitlines() == [
-        "convert: 90 episodes in 0:00:45, 2 a second",
-        "convert: 2 of 4 episodes in 1:00:55, 0.000547 a second, 1:00:55 to go",
+        "convert: 90 episodes in 0:00:45, 2 per second",
+        "convert: 2 of 4 episodes in 1:00:55, 0.000547 per second, 1:00:55 to go",
     ]
 
 
@@ -64,7 +64,7 @@ def test_short_work_and_other_processes_show_nothing(
         bar.update(2)
     assert capsys.readouterr().err == ""
     assert list(track([5], "numbers", unit="episode")) == [5]
-    assert capsys.readouterr().err == "numbers: 1 of 1 episodes in 0:00:00\n"
+    assert capsys.readouterr().err == "numbers: 1 of 1 episode in 0:00:00\n"
 
 
 class ClosedStream(io.StringIO):

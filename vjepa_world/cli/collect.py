@@ -12,7 +12,7 @@ import numpy as np
 
 from vjepa_world.cli.shared.common import SIMULATED_ROBOT, EnvConfig
 from vjepa_world.config.ranges import EPISODES, SEED, STEPS, WORKERS
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.errors import ConfigError, DataError, counted
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.runs import RESULT_FILE, open_run
 from vjepa_world.system.cpu import available_cores
@@ -72,7 +72,7 @@ def run(config: Config) -> None:
     workers = min(config.workers or available_cores(), -(-config.episodes // SHARD_EPISODES))
     refuse_beyond_memory(
         2 * workers * (config.steps + 1) * 3 * config.env.image_size**2,
-        f"the pictures of {workers} episodes of {config.steps} actions",
+        f"the pictures of {counted(workers, 'episode')} of {counted(config.steps, 'action')}",
         "lower steps, workers or env.image_size",
     )
     config.env.make().close()
@@ -100,7 +100,7 @@ def _record(config: Config, folder: Path) -> None:
         for episodes in spawned_map(work, missing, workers, "shard {} of the recording".format, words):
             bar.update(episodes)
             rate = (bar.n - recorded) * (config.steps + 1) / (time.perf_counter() - begin)
-            bar.set_postfix({"frames/s": f"{rate:.0f}"})
+            bar.set_postfix({"recorded frames/s": f"{rate:.0f}"})
         bar.close()
         _check_recorded(config, *writer.num_recorded(), folder)
         writer.finalize()
@@ -116,7 +116,8 @@ def _record(config: Config, folder: Path) -> None:
             },
         )
         print(
-            f"{config.episodes} episodes in {folder} (recorded at {frames / seconds:.0f} frames per second)"
+            f"{counted(config.episodes, 'episode')} at {config.env.fps} frames/s in {folder} (recording speed: "
+            f"{frames / seconds:.0f} frames/s)"
         )
     else:
         from vjepa_world.data.trajectories.formats.lerobot.verify import check_complete

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vjepa_world.cli.shared.checkpoint_options import MetaWeights, reading_options
 from vjepa_world.config.ranges import SHARE, WORKERS
-from vjepa_world.errors import CheckpointError, ConfigError
+from vjepa_world.errors import CheckpointError, ConfigError, counted
 from vjepa_world.files.folder_lock import locked_output
 from vjepa_world.system.progress import progress
 
@@ -189,9 +189,11 @@ def _convert_trajectories(config: Config) -> None:
             workers=config.workers,
             progress=show,
         )
-    print(f"{converted.episodes} episodes, {converted.frames} frames in {config.destination}")
+    print(
+        f"{counted(converted.episodes, 'episode')}, {counted(converted.frames, 'frame')} in {config.destination}"
+    )
     if converted.bad:
-        print(f"{len(converted.bad)} episodes left out: {config.destination / BAD_FILE}")
+        print(f"{counted(len(converted.bad), 'episode')} left out: {config.destination / BAD_FILE}")
     if converted.left_out:
         print(f"also left out ({len(converted.left_out)}):")
         for name, reason in converted.left_out.items():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from vjepa_world.cli.shared.common import EnvConfig
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.errors import ConfigError, DataError, counted
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
 from vjepa_world.runs import RESULT_FILE, open_run
@@ -197,8 +197,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [header, _line("world model", result), _random_line(result)]
     lines += [_line(name, metrics) for name, metrics in result["controls"].items()]
     lines.append(
-        f"{result['episodes']} episodes, {result['variation']} scenes, {result['solved_at_reset']} redrawn because "
-        f"solved at reset; final distance: median (start {100 * result['initial_distance_m']['median']:.1f} cm)"
+        f"{counted(result['episodes'], 'episode')}, {result['variation']} scenes, {result['solved_at_reset']} redrawn "
+        f"because solved at reset; final distance: median (start {100 * result['initial_distance_m']['median']:.1f} cm)"
     )
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from vjepa_world.config.ranges import FPS, SEED, THREADS
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, counted
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.files.atomic import write_json_atomic, write_text_atomic
 from vjepa_world.ops.convention import Convention
@@ -39,7 +39,7 @@ class OpenLoopDataConfig:
 
     Attributes:
         path: A trajectory dataset of any known format.
-        cameras: Cameras that are shown, as many as the model has views; () takes the first ones.
+        cameras: Cameras that are shown, as many as the model has views; [] takes the first ones.
         convention: How the numbers are written, whole; nothing takes what the dataset declares or its format has.
         fps: Frames per second; 0 takes what the checkpoint was trained with, else every row.
         windows: Windows that are measured, drawn by the seed.
@@ -179,7 +179,8 @@ def table_of(result: dict[str, Any]) -> str:
 
     lines = [summary_table(result)]
     lines.append(
-        f"{result['windows']} windows of {result['episodes']} episodes at {result['fps']:g} frames per second; "
+        f"{counted(result['windows'], 'window')} of {counted(result['episodes'], 'episode')} at {result['fps']:g} "
+        "frames per second; "
         "in brackets: 95 % intervals over episodes"
     )
     return "\n".join([*lines, *remarks_on(result), *result["notes"]])

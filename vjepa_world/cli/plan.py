@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_world.config.ranges import SEED
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.errors import ConfigError, DataError, counted
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
 
 if TYPE_CHECKING:
@@ -190,8 +190,9 @@ def join_views(pictures: Sequence[Tensor], config: WorldModelConfig) -> Tensor:
     if len(pictures) != views:
         sizes = ", ".join(f"{p.shape[-1]} x {p.shape[-2]}" for p in pictures)
         raise ConfigError(
-            f"this model has {views} {'view' if views == 1 else 'views'}, and {len(pictures)} pictures came ({sizes} "
-            f"pixels); give {'one' if views == 1 else f'{views} files'} to --image and to --goal, a camera each, in "
+            f"this model has {counted(views, 'view')}, and {counted(len(pictures), 'picture')} "
+            f"{'was' if len(pictures) == 1 else 'were'} given ({sizes} pixels); "
+            f"give {'one' if views == 1 else f'{views} files'} to --image and to --goal, a camera each, in "
             "the order of training."
         )
     return torch.cat([resize_frames(p[None], config.encoder.image_size)[0] for p in pictures], dim=-1)

@@ -1,10 +1,11 @@
-"""`probe`: what can be read off a frozen encoder's features, measured on held-out videos or episodes."""
+"""`probe`: how much a frozen encoder's features reveal, measured on held-out videos or episodes."""
 
 from __future__ import annotations
 
 import shlex
 from typing import Any
 
+from vjepa_world.errors import counted
 from vjepa_world.training.probe.config import ProbeRunConfig
 
 Config = ProbeRunConfig
@@ -25,12 +26,13 @@ def _sentence(metrics: dict[str, Any]) -> str:
     test, baseline, chosen = metrics["test"], metrics["test"]["baseline"], metrics["chosen"]
     word = "accuracy" if "accuracy" in test else "euclidean_error"
     what = "videos" if word == "accuracy" else "episodes"
+    noun = f"test {what[:-1]}"
 
     def figure(values: dict[str, Any]) -> str:
         low, high = values["interval"]
         return f"{values[word]:.4g} [{low:.4g}, {high:.4g}]"
 
     return (
-        f"{word.replace('_', ' ')} {figure(test)} on {test[what]} test {what}; {baseline['what']}: "
+        f"{word.replace('_', ' ')} {figure(test)} on {counted(test[what], noun)}; {baseline['what']}: "
         f"{figure(baseline)}; lr {chosen['lr']:g}, weight decay {chosen['weight_decay']:g}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vjepa_world.errors import nearest
+from vjepa_world.errors import counted, nearest
 from vjepa_world.files.atomic import write_text_atomic
 from vjepa_world.runs import METRICS_FILE, RunError, read_metrics
 
@@ -46,7 +46,7 @@ def run(config: Config) -> None:
     if not output.parent.is_dir():
         raise RunError(f"output={output} is in no folder that exists; make {output.parent}, or leave it out.")
     write_text_atomic(output, run_page(folder, lines, device))
-    print(f"report in {output}: {len(lines)} logged steps, the last one {lines[-1]['step']}")
+    print(f"report in {output}: {counted(len(lines), 'logged step')}, the last at step {lines[-1]['step']}")
 
 
 def metrics_of(folder: Path) -> list[dict[str, float]]:

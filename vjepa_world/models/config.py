@@ -113,7 +113,7 @@ class EncoderConfig:
         positions: tiled (rotary, V-JEPA 2), interleaved (rotary, V-JEPA 2.1) or sincos (added; V-JEPA 1, I-JEPA).
         rope_span: 0, or the rows and columns that rotary positions are stretched to (V-JEPA 2.1: 16).
         image_embed: Own patch embedding for single images, and modality embeddings (V-JEPA 2.1).
-        levels: Blocks, from 0, with an output norm each, the last one last (V-JEPA 2.1); () has one norm at the end.
+        levels: Blocks, from 0, with an output norm each, the last one last (V-JEPA 2.1); [] has one norm at the end.
         norm_eps: Of every LayerNorm.
     """
 
@@ -173,7 +173,7 @@ class MaskedPredictorConfig:
         num_heads: Attention heads.
         mlp_ratio: Hidden width of the MLP over the width.
         positions: Rotary convention, tiled or interleaved.
-        num_mask_tokens: Mask tokens that are learned; mask family i takes number i, counted round.
+        num_mask_tokens: Mask tokens that are learned; mask family i takes token i modulo their number.
         input_levels: Encoder levels that come in side by side (V-JEPA 2.1: 4, or 1 when distilled).
         output_dim: Width of a prediction; 0 for the input's (all levels).
         context_output: A second projection that predicts the context tokens too (V-JEPA 2.1).

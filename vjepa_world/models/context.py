@@ -111,7 +111,7 @@ def check_same_frames(given: Mapping[str, Tensor | None], problems: int, frames:
         count = frames - 1 if name == "actions" else frames
         if part is not None and (part.ndim != 3 or part.shape[:2] != (problems, count)):
             raise ConfigError(
-                f"{name} of shape {list(part.shape)} came with {frames} frames of {problems} problems; give "
+                f"got {name} of shape {list(part.shape)} with {frames} frames of {problems} problems; give "
                 f"[{problems}, {count}, size]: one row for each "
                 + ("step between frames." if count < frames else "frame.")
             )

@@ -65,7 +65,7 @@ class FrameDecoder(nn.Module):
         (rows, columns), p = self.grid, self.patch_size
         if features.shape[1:] != (rows * columns, self.width):
             raise ConfigError(
-                f"features of shape {list(features.shape)} came to a decoder of [B, {rows * columns}, {self.width}]; "
+                f"got features of shape {list(features.shape)} for a decoder of [B, {rows * columns}, {self.width}]; "
                 "give features as the world model's encode_frames returns them."
             )
         positions = grid_positions(1, rows, columns, features.device)

@@ -112,12 +112,12 @@ class InverseModel(nn.Module):
         for features in (now, then):
             if features.shape[1:] != (self.tokens, self.width):
                 raise ConfigError(
-                    f"features of shape {list(features.shape)} came to an inverse model of [B, {self.tokens}, "
+                    f"got features of shape {list(features.shape)} for an inverse model of [B, {self.tokens}, "
                     f"{self.width}]; give both frames' features as the world model's encode_frames returns them."
                 )
         if state.shape[-1] != state_dim:
             raise ConfigError(
-                f"states of size {state.shape[-1]} came to an inverse model of size {state_dim}; choose the "
+                f"got states of size {state.shape[-1]} for an inverse model of size {state_dim}; choose the "
                 "embodiment that the states are from."
             )
         if steps.device.type != "cpu":  # looking at values would wait for the accelerator
@@ -125,6 +125,6 @@ class InverseModel(nn.Module):
         least, most = int(steps.min()), int(steps.max())
         if least < 1 or most > self.config.horizon:
             raise ConfigError(
-                f"steps from {least} to {most} came to an inverse model of horizon {self.config.horizon}; "
+                f"got steps from {least} to {most} for an inverse model of horizon {self.config.horizon}; "
                 f"allowed: 1 to {self.config.horizon}."
             )

@@ -112,7 +112,7 @@ class MaskedPredictor(nn.Module):
             check_indices(name, indices, math.prod(grid), len(features))
         if features.shape[1] != context.shape[1]:
             raise ConfigError(
-                f"{features.shape[1]} features came with {context.shape[1]} context indices; give one index for each "
+                f"got {features.shape[1]} features with {context.shape[1]} context indices; give one index for each "
                 "feature."
             )
 

@@ -20,9 +20,10 @@ from typing import NoReturn, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import VideoEncoder
+from vjepa_world.plugins import GROUP, VARIABLE
 from vjepa_world.registry import Registry
 
 F = TypeVar("F", bound="Callable[[], nn.Module]")
@@ -70,6 +71,12 @@ class RegisteredEncoder(VideoEncoder):
 
     def __init__(self, name: str, config: EncoderConfig | None = None) -> None:
         nn.Module.__init__(self)
+        if name not in ENCODERS:
+            raise ConfigError(
+                f"unknown encoder '{name}'; {nearest(name, ENCODERS)} Encoders are registered by plugins: name the "
+                f"module that registers it in {VARIABLE}, or install the package that declares it in the entry point "
+                f"group {GROUP}."
+            )
         self.name, self.recompute = name, False
         with torch.device(
             "cpu"

@@ -407,7 +407,7 @@ class LatentWorldModel(nn.Module):
         check_numbers("actions", actions, axes)
         if len(actions) != len(context.features) or not all(actions.shape):
             raise ConfigError(
-                f"actions of shape {list(actions.shape)} came with a context of {len(context.features)} problems; give "
+                f"got actions of shape {list(actions.shape)} with a context of {len(context.features)} problems; give "
                 f"{axes}: at least one sequence of at least one action for each problem."
             )
         if context.features.device != self._filled_device():

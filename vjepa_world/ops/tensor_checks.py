@@ -43,12 +43,12 @@ def check_dense(name: str, got: object, axes: str) -> Tensor:
     if not isinstance(got, Tensor):
         way = "torch.from_numpy" if type(got).__module__ == "numpy" else "torch.as_tensor"
         raise ConfigError(
-            f"{name} came as {type(got).__module__}.{type(got).__qualname__}; give a tensor {axes}: {way}({name})."
+            f"got {name} as {type(got).__module__}.{type(got).__qualname__}; give a tensor {axes}: {way}({name})."
         )
     if got.layout != torch.strided or got.is_quantized or got.is_nested:
         kind = "a nested tensor" if got.is_nested else str(got.layout)
         way = "torch.stack(parts)" if got.is_nested else ".to_dense()"
-        raise ConfigError(f"{name} came as {kind} of {got.dtype}; give a dense tensor {axes}: {way}.")
+        raise ConfigError(f"got {name} as {kind} of {got.dtype}; give a dense tensor {axes}: {way}.")
     if got.is_meta:
         raise ConfigError(
             f"{name} is on the meta device, where tensors hold no numbers; give it on cpu or cuda."
@@ -75,7 +75,7 @@ def check_frames(
     tensor = check_dense(name, frames, f"uint8 {axes}")
     wanted = f"give uint8 {axes}, 0 to 255 in red, green, blue"
     if tensor.dtype != torch.uint8:
-        raise ConfigError(f"{name} came as {_kind(tensor)}; {wanted}{_to_bytes(tensor, name)}.")
+        raise ConfigError(f"got {name} as {_kind(tensor)}; {wanted}{_to_bytes(tensor, name)}.")
     _check_axes(tensor, axes, name, wanted)
     if not empty and not all(tensor.shape):
         raise ConfigError(f"{name} of shape {list(tensor.shape)} hold no picture; {wanted}.")
@@ -105,7 +105,7 @@ def check_video(video: object, axes: str = "[B, T, C, H, W]") -> Tensor:
     tensor = check_dense("video", video, f"float {axes}")
     wanted = f"give float {axes}, ImageNet-normalised by vjepa_world.ops.pixels.normalize_video(uint8 frames)"
     if not tensor.is_floating_point() or _is_float8(tensor):
-        raise ConfigError(f"video came as {_kind(tensor)}; {wanted}.")
+        raise ConfigError(f"got video as {_kind(tensor)}; {wanted}.")
     _check_axes(tensor, axes, "video", wanted)
     if not all(tensor.shape[1:]):
         raise ConfigError(f"video of shape {list(tensor.shape)} holds no frame; {wanted}.")
@@ -125,10 +125,10 @@ def check_numbers(name: str, got: object, axes: str) -> Tensor:
     tensor = check_dense(name, got, axes)
     if tensor.dtype == torch.bool or tensor.is_complex() or _is_float8(tensor):
         raise ConfigError(
-            f"{name} came as {_kind(tensor)}; give real numbers, {axes}, in float32 or the like."
+            f"got {name} as {_kind(tensor)}; give real numbers, {axes}, in float32 or the like."
         )
     if tensor.ndim != _count(axes):
-        raise ConfigError(f"{name} of shape {list(tensor.shape)} came; give {axes}{_missing(tensor, axes)}.")
+        raise ConfigError(f"got {name} of shape {list(tensor.shape)}; give {axes}{_missing(tensor, axes)}.")
     check_finite(name, tensor)
     return tensor
 
@@ -161,7 +161,7 @@ def check_tokens(name: str, got: object, width: int, axes: str = "[B, N, D]") ->
     usable = tensor.is_floating_point() and not _is_float8(tensor)
     if not usable or tensor.ndim != _count(axes) or tensor.shape[-1] != width:
         raise ConfigError(
-            f"{name} came as {_kind(tensor)}; give float {axes} with D={width}, as the encoder that this was made for "
+            f"got {name} as {_kind(tensor)}; give float {axes} with D={width}, as the encoder that this was made for "
             "returns them."
         )
     return tensor
@@ -175,7 +175,7 @@ def check_indices(name: str, got: object, count: int, batch: int, axes: str = "[
     """
     tensor = check_dense(name, got, f"int64 {axes}")
     if tensor.dtype != torch.int64 or tensor.ndim != 2 or len(tensor) != batch:
-        raise ConfigError(f"{name} came as {_kind(tensor)} for a batch of {batch}; give int64 {axes}.")
+        raise ConfigError(f"got {name} as {_kind(tensor)} for a batch of {batch}; give int64 {axes}.")
     if tensor.device.type == "cpu" and tensor.numel() and not torch.compiler.is_compiling():
         lowest, highest = (int(edge) for edge in tensor.aminmax())
         if lowest < 0 or highest >= count:
@@ -239,7 +239,7 @@ def _missing(tensor: Tensor, axes: str) -> str:
 
 def _check_axes(tensor: Tensor, axes: str, name: str, wanted: str) -> None:
     if tensor.ndim != _count(axes):
-        raise ConfigError(f"{name} of shape {list(tensor.shape)} came; {wanted}{_missing(tensor, axes)}.")
+        raise ConfigError(f"got {name} of shape {list(tensor.shape)}; {wanted}{_missing(tensor, axes)}.")
     channels = tensor.shape[-3]
     if channels == COLOURS:
         return

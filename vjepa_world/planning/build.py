@@ -46,7 +46,8 @@ def load_planner(
 
     Raises:
         CheckpointError: If the checkpoint is missing or broken.
-        ConfigError: If proposals are requested and it has no inverse model, or a penalty of actions that are targets.
+        ConfigError: If proposals are requested and it has no inverse model, a penalty of actions that are targets, or
+            an axis of the action that it does not have.
         PlannerError: If an option does not fit the model.
     """
     if device.type == "cpu":
@@ -60,6 +61,13 @@ def load_planner(
             f"penalties.actions is {config.penalties.actions:g}, and the actions of {checkpoint} are targets, "
             "whose size is not a motion; leave it at 0, or use penalties.smoothness."
         )
+    size = len(model.action_low)
+    for axis in config.execution.frozen:
+        if not 0 <= axis < size:
+            raise ConfigError(
+                f"execution.frozen names axis {axis}, and an action of {checkpoint} has {size} numbers; allowed: 0 to "
+                f"{size - 1}."
+            )
     energy = build_energy(config)
     fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)
     planner = planners.build_planner(config.planner, model, energy=energy, fixed=fixed)

@@ -35,7 +35,8 @@ class ExecutionConfig:
     """How plans are made and executed in a closed loop.
 
     Attributes:
-        frozen: Axes of the action that are held at zero, as 3,4,5 for no rotation; targets are held where they are.
+        frozen: Axes of the action that are held at zero, counted from 0: [3,4,5] for no rotation; targets are held
+            where they are.
         replan_every: Actions executed from one plan.
         warm_start: Whether a search starts from the last plan, shifted.
         propose: Whether a search starts from the proposal of the checkpoint's inverse model too.

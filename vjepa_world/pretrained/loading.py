@@ -203,7 +203,9 @@ def load_world_model(
     if architecture is None:
         raise CheckpointError(
             f"{checkpoint.source} is of kind {checkpoint.name}, but a world model (encoder and action-conditioned "
-            "predictor) is required; allowed: world_model."
+            "predictor) is required; allowed: world_model. Train one with "
+            f"`vjepa-world finetune encoder={'PATH' if checkpoint.encoder is None else checkpoint.source} "
+            "data.path=DATASET`."
         )
     _check_embodiments(checkpoint)
     tensors = dict(checkpoint.tensors.get(STRAY, {}))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 from vjepa_world.config import flatten
+from vjepa_world.errors import counted
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.pretrained.checkpoint import Checkpoint
 
@@ -78,9 +80,15 @@ def checkpoint_details(checkpoint: Checkpoint) -> str:
             lines += [f"architecture of the {part.replace('_', ' ')}:", *_rows(flatten(asdict(config)))]
     for name, values in checkpoint.details.items():
         if values:
-            lines += ["made by:" if name == "provenance" else f"{name}:", *_rows(_flat(values))]
+            rows = provenance_rows(values) if name == "provenance" else _flat(values)
+            lines += ["made by:" if name == "provenance" else f"{name}:", *_rows(rows)]
     lines.append(_unused(checkpoint))
     return "\n".join(lines)
+
+
+def provenance_rows(values: Any) -> dict[str, Any]:
+    """Return the settings of the run that made a checkpoint as they are shown; the file's key `verb` is the command."""
+    return {re.sub(r"(^|\.)verb$", r"\1command", key): value for key, value in _flat(values).items()}
 
 
 def _head(checkpoint: Checkpoint) -> str:
@@ -125,7 +133,7 @@ def _origin(provenance: dict[str, Any]) -> Iterator[str]:
     elif encoder:
         yield f"encoder: {encoder}"
     for path, episodes in provenance.get("held_out", {}).items():
-        yield f"held out from training: {len(episodes)} episodes of {path}"
+        yield f"held out from training: {counted(len(episodes), 'episode')} of {path}"
 
 
 def _some_rows(name: str, values: Any) -> list[str]:

@@ -149,13 +149,19 @@ class _Lines:
 
     def _line(self, seconds: float) -> str:
         count = f"{self.n:.0f}" if self.total is None else f"{self.n:.0f} of {self.total:.0f}"
-        parts = [f"{self.what}: {count} {self.unit}s in {_clock(seconds)}"]
+        plural = "" if (self.n if self.total is None else self.total) == 1 else "s"
+        parts = [f"{self.what}: {count} {self.unit}{plural} in {_clock(seconds)}"]
         done = self.n - self._initial
         if done > 0 and seconds > 0:
-            parts.append(f"{done / seconds:.3g} a second")
+            parts.append(f"{_rate(done / seconds)} per second")
             if self.total is not None and self.n < self.total:
                 parts.append(f"{_clock((self.total - self.n) * seconds / done)} to go")
         return ", ".join([*parts, *(f"{name} {value}" for name, value in self._values.items())])
+
+
+def _rate(number: float) -> str:
+    """Return a number with three digits and no exponent where it is large: `31,900`."""
+    return f"{float(f'{number:.3g}'):,.12g}"
 
 
 def _clock(seconds: float) -> str:

@@ -431,7 +431,7 @@ def test_threads_with_separate_contexts_do_not_interfere() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"states": torch.zeros(2, 2, 7)}, r"states of shape \[2, 2, 7\] came with 3 frames of 2 problems"),
+        ({"states": torch.zeros(2, 2, 7)}, r"got states of shape \[2, 2, 7\] with 3 frames of 2 problems"),
         (
             {"actions": torch.zeros(2, 1, 7)},
             r"actions of shape \[2, 1, 7\] .* give \[2, 2, size\].*between frames",
@@ -450,7 +450,7 @@ def test_a_context_whose_parts_do_not_belong_together_is_refused(
 def test_actions_for_another_number_of_problems_are_refused() -> None:
     model = model_of("one frame")
     with pytest.raises(
-        ConfigError, match=r"actions of shape \[3, 1, 1, 7\] came with a context of 2 problems"
+        ConfigError, match=r"got actions of shape \[3, 1, 1, 7\] with a context of 2 problems"
     ):
         model.rollout(context_of(model, problems=2), torch.zeros(3, 1, 1, 7))
 

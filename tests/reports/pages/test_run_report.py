@@ -172,7 +172,7 @@ def test_a_whole_run_is_drawn_into_one_file(
     assert "No collapse" in page and "200 of 200 steps" not in page and "191 of 200 steps" in page
     assert "data.path" in page and "step_00000200" in page and "versions.torch" in page
     assert (
-        "report in runs/pretrain/first/report.html: 20 logged steps, the last one 190"
+        "report in runs/pretrain/first/report.html: 20 logged steps, the last at step 190"
         in capsys.readouterr().out
     )
 

@@ -60,7 +60,7 @@ def test_images_in_memory_are_accepted_as_clips(tmp_path: Path) -> None:
     [
         ([], DataError, "videos is empty"),
         ([moving_dot(0)[:2]], DataError, r"videos\[0\] has 2 frames, and a clip takes 4"),
-        ([moving_dot(0).float()], ConfigError, r"videos\[0\] came as"),
+        ([moving_dot(0).float()], ConfigError, r"got videos\[0\] as"),
     ],
 )
 def test_videos_that_cannot_be_used_are_refused(

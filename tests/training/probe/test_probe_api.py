@@ -63,7 +63,7 @@ def test_splits_share_no_video() -> None:
 
 def test_targets_of_another_number_are_refused() -> None:
     with pytest.raises(
-        DataError, match=r"features of shape \[120, 3, 8\] came with 119 targets and 120 groups"
+        DataError, match=r"got features of shape \[120, 3, 8\] with 119 targets and 120 groups"
     ):
         probe_data(tokens(), tokens()[:119, 0])
 

@@ -89,7 +89,7 @@ COMMANDS = {
         ),
     ),
     "probe": Command(
-        "measure what can be read off a frozen encoder's features on labelled videos",
+        "measure a frozen encoder's features with a probe on labelled videos or episodes",
         "job",
         "encoder=FOLDER data.path=FOLDER name=first",
         common=(
@@ -98,11 +98,11 @@ COMMANDS = {
     ),
     "predict": Command("print the classes of a video, or its numbers", "file", "VIDEO --probe FOLDER", ("video",)),
     "inspect": Command(
-        "describe videos, trajectories or a checkpoint, and list their faults", "file", "PATH", ("path",)
+        "describe videos, trajectories or a checkpoint, and list problems found", "file", "PATH", ("path",)
     ),
     "report": Command("draw a run's curves, masks and features into one HTML file", "file", "RUN", ("run",)),
     "compare": Command(
-        "measure what can be read off several encoders' features of test scenes, and compare",
+        "measure several encoders' features on test scenes with probes, and compare them",
         "file",
         "RUN RUN ...",
         ("encoders",),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import gymnasium
+    from gymnasium.envs.registration import EnvSpec
 
     from vjepa_world.runs import RunConfig
 
@@ -55,13 +56,20 @@ class EnvConfig:
         import envs  # noqa: F401  (registers the ids)
 
         if self.id not in gymnasium.registry:
-            known = [name for name in gymnasium.registry if "/" in name]  # Gymnasium's own have no namespace
+            known = [name for name, spec in gymnasium.registry.items() if not _is_of_gymnasium(spec)]
             raise ConfigError(f"env.id '{self.id}' is not registered; {nearest(self.id, known)}")
         creator = gymnasium.spec(self.id).entry_point
         maker = load_env_creator(creator) if isinstance(creator, str) else creator
         taken = inspect.signature(cast("Callable[..., Any]", maker)).parameters
         options = ("variation", "camera", "image_size", "max_steps")
         return gymnasium.make(self.id, **{name: getattr(self, name) for name in options if name in taken})
+
+
+def _is_of_gymnasium(spec: EnvSpec) -> bool:
+    """Return whether an environment comes with Gymnasium; those have no arm and no goal image."""
+    maker = spec.entry_point
+    module = maker.partition(":")[0] if isinstance(maker, str) else getattr(maker, "__module__", "")
+    return module.partition(".")[0] == "gymnasium"
 
 
 def refuse_taken_run(command: str, config: RunConfig) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vjepa_world.data.corpus.corpus import find_videos
 from vjepa_world.data.video.reader import VideoInfo
+from vjepa_world.errors import counted
 
 _BAR = 30  # characters of the longest bar of a histogram
 
@@ -33,12 +34,12 @@ class VideosDescription:
 
     def render(self, most: int = 20) -> str:
         """Return the description as text; at most `most` files are listed."""
-        videos = f"{_number(len(self.videos), 'video')}, {self.duration_s:.1f} s in all"
-        images = _number(len(self.images), "image")
+        videos = f"{counted(len(self.videos), 'video')}, {self.duration_s:.1f} s in all"
+        images = counted(len(self.images), "image")
         found = [images] if self.images and not self.videos else [videos, images][: 1 + bool(self.images)]
         lines = [
             f"{self.source}: {', '.join(found)}, {len(self.bad)} bad",
-            f"segments to cut clips from: {self.num_segments}",
+            f"video segments: {self.num_segments}",
         ]
         files = self.videos + self.images
         if files:
@@ -89,10 +90,6 @@ def describe_videos(path: str | os.PathLike[str]) -> VideosDescription:
         num_segments=int(headers.good[corpus.segments.file].sum()),
         left_out=tuple(corpus.left_out.messages()),
     )
-
-
-def _number(count: int, unit: str) -> str:
-    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _counts(counter: Counter[str]) -> str:

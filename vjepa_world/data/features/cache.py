@@ -30,7 +30,7 @@ from vjepa_world.data.features.shards import (
 )
 from vjepa_world.data.features.store import FeatureStore, open_features
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.errors import ConfigError, DataError, counted
 from vjepa_world.system.progress import track
 
 __all__ = ["FeatureKey", "FeatureStore", "build_features", "open_features"]
@@ -144,12 +144,12 @@ def _prepare(
         (folder / ABOUT).unlink()
     missing = sum(n for n, there in zip(frames, whole, strict=True) if not there)
     logger.info(
-        "features of %s: %d frames x %d cameras x %d tokens x %d numbers%s take %s in %s; %d frames are to be computed",
+        "features of %s: %s x %s x %s x %s%s take %s in %s; frames to compute: %d",
         dataset.path,
-        sum(frames),
-        len(key.cameras),
-        key.tokens,
-        key.width,
+        counted(sum(frames), "frame"),
+        counted(len(key.cameras), "camera"),
+        counted(key.tokens, "token"),
+        counted(key.width, "number"),
         f" and thumbnails of {key.thumbnail} pixels" if key.thumbnail else "",
         format_bytes(total),
         folder,

@@ -25,7 +25,7 @@ from vjepa_world.data.corpus.bad_files import BadFiles
 from vjepa_world.data.loading.batches import ClipBatch
 from vjepa_world.data.loading.mixture import BadClip, Clip, Watch
 from vjepa_world.data.loading.worker_pool import CurrentItem, ItemKey, WorkerPool
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, counted
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,13 @@ class ClipLoader:
         """
         if self.bad_files is not None and len(self.bad):
             self.bad.write(self.bad_files)
-            logger.warning("%d bad files are listed in %s", len(self.bad.reasons), self.bad_files)
+            count = len(self.bad.reasons)
+            logger.warning(
+                "%s %s listed in %s",
+                counted(count, "bad file"),
+                "is" if count == 1 else "are",
+                self.bad_files,
+            )
         made = (
             self._in_workers(start_step, steps) if self.workers else self._in_this_process(start_step, steps)
         )

@@ -116,9 +116,7 @@ class ClipMixture(Dataset[Clip]):
         segments, good, bad = corpus.fitted(span_s, self.config.max_bad_fraction, self.config.timeout_s)
         self.bad.include(bad)  # logged already
         self.total += corpus.total
-        logger.info(
-            "%d segments to cut clips from in %s%s", good.sum(), config.path, f" ({name})" if name else ""
-        )
+        logger.info("video segments: %d in %s%s", good.sum(), config.path, f" ({name})" if name else "")
         if not good.any():
             raise DataError(f"{config.path} has no segment that a clip of {span_s:.2f} s can be cut from.")
         if not segments.image[good].all():

@@ -22,7 +22,7 @@ class TrajectorySourceConfig:
         weight: How often its windows are drawn, relative to the other sources.
         embodiment: Name of its robot; sources of one robot share its weights and statistics. Empty takes the source's
             name.
-        cameras: Names of the cameras to use; () takes the first.
+        cameras: Names of the cameras to use; [] takes the first.
         fps: Frames per second of its windows; 0 takes `data.fps`.
         convention: How its numbers are written, all keys; unset takes what the dataset declares or its format defines.
         reader: Options of its format's reader: reader.state=, reader.action=, reader.fps=, ...
@@ -55,7 +55,7 @@ class TrajectoryDataConfig:
     Attributes:
         path: A dataset: LeRobot v3.0 or v2.1, DROID, robomimic, OGBench, RLDS, or a registered format.
         sources: Several datasets, drawn by weight: data.sources.NAME.path=, .weight=, .embodiment=, .cameras=, ...
-        cameras: Names of the cameras to use; () takes the first.
+        cameras: Names of the cameras to use; [] takes the first.
         views: one: a window shows one of the cameras, drawn at random each time; all: it shows all, side by side.
         convention: How the numbers are written, all keys; unset takes what the dataset declares or its format defines.
         reader: Options of the format's reader: data.reader.state=, data.reader.action=, data.reader.fps=, ...

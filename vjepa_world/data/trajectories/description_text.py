@@ -10,6 +10,7 @@ import numpy as np
 from vjepa_world.data.corpus.describe import text_table
 from vjepa_world.data.trajectories.checks.run import Finding
 from vjepa_world.data.trajectories.description import DatasetDescription
+from vjepa_world.errors import counted
 from vjepa_world.ops.convention import Convention
 
 _ACTIONS = {
@@ -104,7 +105,7 @@ def _joint_words(convention: Convention, state_names: Sequence[str]) -> dict[str
     if not any(units):
         words["units"] = "not declared (name them with --convention joint_units=...)"
     if convention.joint_speeds:
-        words["speeds"] = f"at most {', '.join(f'{speed:g}' for speed in speeds)} a second"
+        words["speeds"] = f"at most {', '.join(f'{speed:g}' for speed in speeds)} per second"
     return words
 
 
@@ -116,9 +117,9 @@ def _head(description: DatasetDescription, most: int) -> list[str]:
     looked = len(lengths) + len(description.bad)
     part = "" if looked == description.num_episodes else f" ({looked} of them read)"
     lines = [
-        f"{description.path}: {description.format} of {description.num_episodes} episodes{part}, "
-        f"{description.num_frames} frames at {description.fps:g}/s ({description.num_frames / description.fps:.1f} "
-        f"s), robot {robot}"
+        f"{description.path}: {description.format} of {counted(description.num_episodes, 'episode')}{part}, "
+        f"{counted(description.num_frames, 'frame')} at {description.fps:g}/s "
+        f"({description.num_frames / description.fps:.1f} s), robot {robot}"
     ]
     if lengths:
         lines.append(f"episode lengths: {min(lengths)} to {max(lengths)}, median {np.median(lengths):g}")
@@ -126,7 +127,7 @@ def _head(description: DatasetDescription, most: int) -> list[str]:
     more = f" and {len(tasks) - most} more" if len(tasks) > most else ""
     lines.append(f"tasks: {', '.join(tasks[:most]) or 'unknown'}{more}")
     known, succeeded = description.successes
-    lines.append(f"success: {f'{succeeded} of {known} episodes' if known else 'unknown'}")
+    lines.append(f"success: {succeeded} of {counted(known, 'episode')}" if known else "success: unknown")
     lines += [f"camera: {c.name}, {c.width}x{c.height}, {c.codec}" for c in description.cameras] or [
         "cameras: none"
     ]
@@ -139,7 +140,10 @@ def _head(description: DatasetDescription, most: int) -> list[str]:
 
 
 def _findings(description: DatasetDescription, most: int) -> list[str]:
-    looked = f"{len(description.lengths)} episodes' numbers, {description.frame_episodes} episodes' frames"
+    looked = (
+        f"numbers of {counted(len(description.lengths), 'episode')}, frames of "
+        f"{counted(description.frame_episodes, 'episode')}"
+    )
     if not description.findings:
         return [f"findings: none ({looked} checked)"]
     counts = Counter(finding.severity for finding in description.findings)

@@ -95,7 +95,10 @@ def _load_torchcodec(choice: str) -> str:
             "(pip install 'vjepa-world[torchcodec]'), or set it to auto or pyav."
         )
     if is_installed:
-        logger.warning("Videos are read with PyAV, since torchcodec did not load: %s", reason)
+        logger.warning(
+            "Videos are read with PyAV, which reads all formats; torchcodec is optional and did not load: %s",
+            reason,
+        )
     return "pyav"
 
 

@@ -43,7 +43,10 @@ def assess(metrics: dict[str, Any]) -> list[Assessment]:
     """Answer the questions that decide whether one can plan with a model, from `Measurements.metrics`."""
     found = [
         _ratios(
-            metrics["horizons"], "ratio_to_copy", "Does it foresee more than that nothing moves?", "copy"
+            metrics["horizons"],
+            "ratio_to_copy",
+            "Does it predict better than copying the last frame?",
+            "copy",
         ),
         _ratios(
             metrics["horizons"], "ratio_to_shuffled", "Do its predictions depend on the actions?", "shuffled"
@@ -69,7 +72,7 @@ def remarks_on(metrics: dict[str, Any]) -> list[str]:
         axes = ", ".join(f"{name} {share:.0%}" for name, share in metrics["outside_bounds_by_axis"].items())
         found.append(
             f"{metrics['outside_bounds']:.0%} of the true actions are outside of the model's bounds, those of its "
-            f"training actions, where no planner searches (by axis: {axes})."
+            f"training actions, which planners do not leave (by axis: {axes})."
         )
     found += [f"Baseline '{name}' is {why}." for name, why in metrics["left_out"].items()]
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vjepa_world.errors import counted
 from vjepa_world.evaluation.open_loop.assessment import CANNOT_TELL, assess, format_estimate, remarks_on
 from vjepa_world.evaluation.open_loop.energy_landscape import AxisLandscape, WindowEnergy, plane_landscape
 from vjepa_world.evaluation.open_loop.evaluate import OpenLoopResult
@@ -63,7 +64,8 @@ def open_loop_report(result: OpenLoopResult, subject: str = "") -> str:
         seconds=1 / result.fps,
     )
     subtitle = (
-        f"{len(windows)} windows of {len(windows.episodes.unique())} episodes, {windows.horizon} steps at "
+        f"{counted(len(windows), 'window')} of {counted(len(windows.episodes.unique()), 'episode')}, "
+        f"{counted(windows.horizon, 'step')} at "
         f"{result.fps:g} frames per second"
     )
     subtitle = f"{subject}: {subtitle}" if subject else subtitle

@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vjepa_world.errors import CheckpointError, ConfigError
+from vjepa_world.errors import CheckpointError, ConfigError, counted
 from vjepa_world.files.validation import read_json_object
+from vjepa_world.reports.checkpoint_text import provenance_rows
 from vjepa_world.reports.pages.page import render
 from vjepa_world.reports.pages.pretraining import (
     collapse_alarm,
@@ -69,11 +70,10 @@ def run_page(folder: Path, lines: Sequence[Mapping[str, float]], device: torch.d
     if config is not None and clips is not None:
         masks = draw_masks(config, clips)
         features = feature_images(folder, config, clips, device, notes)
-    of_steps = "" if config is None else f" of {config.trainer.steps}"
     return render(
         "run",
         title=f"{folder.resolve().parent.name} / {folder.resolve().name}",
-        subtitle=f"{folder}, {int(lines[-1]['step']) + 1}{of_steps} steps",
+        subtitle=f"{folder}, {_steps_done(lines, config)}",
         collapse=collapse_alarm(lines, config, masks),
         curves=grouped(lines),
         clip_names=() if clips is None else clips.names,
@@ -83,6 +83,11 @@ def run_page(folder: Path, lines: Sequence[Mapping[str, float]], device: torch.d
         bad_files=_bad_files(folder),
         settings=_settings(folder),
     )
+
+
+def _steps_done(lines: Sequence[Mapping[str, float]], config: PretrainConfig | None) -> str:
+    done = int(lines[-1]["step"]) + 1
+    return counted(done, "step") if config is None else f"{done} of {counted(config.trainer.steps, 'step')}"
 
 
 def _pretrain_config(folder: Path, notes: list[str]) -> PretrainConfig | None:
@@ -168,7 +173,9 @@ def _provenance(folder: Path) -> dict[str, Any]:
         found = {"checkpoint": find_checkpoint(folder).name, "kind": description["kind"]}
     except CheckpointError:
         return {}
-    return found | {name: value for name, value in description["provenance"].items() if name != "config"}
+    return found | provenance_rows(
+        {name: value for name, value in description["provenance"].items() if name != "config"}
+    )
 
 
 def _result(folder: Path) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class TrainerConfig:
         precision: auto (bfloat16 where the hardware has units for it, else float32), float32 or bfloat16.
         checkpoint_every: Steps between checkpoints.
         keep_last: Checkpoints that stay, the newest ones.
-        keep_every: Checkpoints of multiples of this many steps stay too; 0 keeps none.
+        keep_every: Checkpoints at multiples of this many steps are kept too; 0: only the last ones.
         lr: Peak learning rate.
         lr_start: Learning rate that the warm-up starts from.
         lr_end: Learning rate at the end.

@@ -77,7 +77,7 @@ def probe_data(
     groups = torch.arange(count) if groups is None else groups
     if features.ndim != 3 or len(targets) != count or len(groups) != count:
         raise DataError(
-            f"features of shape {list(features.shape)} came with {len(targets)} targets and {len(groups)} groups; give "
+            f"got features of shape {list(features.shape)} with {len(targets)} targets and {len(groups)} groups; give "
             "features [M, N, D] or [M, D], M targets and M groups."
         )
     if isinstance(targets, Tensor):

@@ -101,6 +101,6 @@ def constant_columns(data: CheckInput) -> Iterator[Finding]:
             yield Finding(
                 check="constant columns",
                 severity="note" if len(constant) < low.size else "warning",
-                message=f"{what} {listed} in every row, expected to change where it matters: check that the column "
-                "was recorded.",
+                message=f"{what} {listed} in every row, expected to vary if it is used: check that the column was "
+                "recorded.",
             )

@@ -55,7 +55,7 @@ class MaskedObjectiveConfig(ObjectiveConfig):
         masking: blocks (V-JEPA, all frames alike), image (I-JEPA: several small targets, one large context) or tube
             (random positions, all frames alike; VideoMAE).
         masks: Families of blocks; each gives a context and a target for every clip.
-        image_masks: The same for single images; none given takes `masks`.
+        image_masks: The same for single images; [] uses `masks`.
         mask_group: Clips that are masked together, cut to one number of visible tokens; each group is its own pass.
         mask_ratio: Share of the positions that tube masking hides.
     """
