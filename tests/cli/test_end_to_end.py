@@ -167,6 +167,16 @@ def test_inspect_describes_what_each_command_wrote(
     assert [word for word in words if word not in described] == []
 
 
+def test_details_name_the_commands_that_made_a_checkpoint(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(home, "inspect", WORLD_MODEL, "--details") == 0
+    described = capsys.readouterr().out
+    assert re.search(r"^  command +finetune$", described, re.M)
+    assert re.search(r"^  encoder\.command +pretrain$", described, re.M)
+    assert "verb" not in described
+
+
 @pytest.mark.parametrize("encoder", ["untrained", "pixels"])
 def test_finetune_trains_the_controls(home: Path, encoder: str) -> None:
     words = [f"name={encoder}", f"data.path={DATA}", f"encoder={encoder}", *MODEL]
@@ -242,10 +252,13 @@ def test_a_state_of_another_size_is_refused(home: Path, capsys: pytest.CaptureFi
             [*FINETUNE, f"data.path={DATA}", f"encoder={ENCODER}", "latents.side=3"],
             "latents.side 3 does not divide the 4 tokens",
         ),
-        ([*EVALUATE, "name=kind", f"checkpoint={ENCODER}"], "is of kind encoder, but a world model"),
+        (
+            [*EVALUATE, "name=kind", f"checkpoint={ENCODER}"],
+            "is of kind encoder, but a world model .* Train one with `vjepa-world finetune encoder=.*runs/",
+        ),
         (
             [*EVALUATE, "name=id", f"checkpoint={WORLD_MODEL}", "env.id=Push-v0"],
-            "env.id 'Push-v0' is not registered",
+            r"env.id 'Push-v0' is not registered; allowed: vjepa_world/Reach-v0\.$",
         ),
         ([*COLLECT, "name=id", "env.id=Push-v0"], "env.id 'Push-v0' is not registered"),
         ([*COLLECT, "env.variation=tests"], r"'env.variation' got 'tests'; did you mean 'test'\?"),

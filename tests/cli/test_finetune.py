@@ -50,7 +50,7 @@ def decoded(home: Path) -> list[float]:
 def test_features_are_computed_once_and_reused(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert run(home, *WORDS, f"data.path={DATA}", "name=first") == 0
-        assert "14 frames are to be computed" in caplog.text
+        assert "frames to compute: 14" in caplog.text
         caplog.clear()
         assert run(home, *WORDS, f"data.path={DATA}", "name=second") == 0
     assert "features of runs/collect/arm are in" in caplog.text

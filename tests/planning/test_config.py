@@ -149,3 +149,11 @@ def test_proposals_need_an_inverse_model_and_no_penalty_is_of_targets() -> None:
     loaded = load_planner(SHIPPED, config, torch.device("cpu"))
     names = [type(layer).__name__ for layer in unwrap(loaded.planner)]
     assert names == ["RotatedPlanner", "RecedingHorizon", "ProposalPlanner", "CEM"]
+
+
+def test_a_frozen_axis_that_the_action_does_not_have_is_refused_by_its_key() -> None:
+    config = PlanningConfig(execution=ExecutionConfig(frozen=(9,)))
+    with pytest.raises(
+        ConfigError, match=r"execution\.frozen names axis 9, .* has 7 numbers; allowed: 0 to 6\."
+    ):
+        load_planner(SHIPPED, config, torch.device("cpu"))

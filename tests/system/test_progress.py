@@ -49,9 +49,14 @@ def test_without_a_total_no_remaining_time_is_shown(
     bar.update(2)
     bar.close()
     bar.close()
+    bar = progress("scan", unit="file")
+    clock[0] += 10
+    bar.update(318_612)
+    bar.close()
     assert capsys.readouterr().err.splitlines() == [
         "convert: 90 episodes in 0:00:45, 2 per second",
         "convert: 2 of 4 episodes in 1:00:55, 0.000547 per second, 1:00:55 to go",
+        "scan: 318612 files in 0:00:10, 31,900 per second",
     ]
 
 

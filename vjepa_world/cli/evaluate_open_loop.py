@@ -180,8 +180,7 @@ def table_of(result: dict[str, Any]) -> str:
     lines = [summary_table(result)]
     lines.append(
         f"{counted(result['windows'], 'window')} of {counted(result['episodes'], 'episode')} at {result['fps']:g} "
-        "frames per second; "
-        "in brackets: 95 % intervals over episodes"
+        "frames per second; in brackets: 95 % intervals over episodes"
     )
     return "\n".join([*lines, *remarks_on(result), *result["notes"]])
 

@@ -265,7 +265,7 @@ def test_the_fallback_is_logged_in_one_line_once(
     with caplog.at_level(logging.WARNING):
         assert [video_backends.find_backend() for _ in range(2)] == ["pyav", "pyav"]
     (line,) = [record.getMessage() for record in caplog.records]
-    assert "torchcodec did not load" in line and "\n" not in line
+    assert "which reads all formats; torchcodec is optional and did not load" in line and "\n" not in line
     video_backends._load_torchcodec.cache_clear()
 
 

@@ -170,6 +170,7 @@ def test_a_whole_run_is_drawn_into_one_file(
     assert parser.open == []
     assert parser.loaded and all(address.startswith("data:image/png") for address in parser.loaded)
     assert "No collapse" in page and "200 of 200 steps" not in page and "191 of 200 steps" in page
+    assert re.search(r"<t[dh][^>]*>\s*command\s*</t[dh]>", page) and not re.search(r">\s*verb\s*<", page)
     assert "data.path" in page and "step_00000200" in page and "versions.torch" in page
     assert (
         "report in runs/pretrain/first/report.html: 20 logged steps, the last at step 190"

@@ -16,7 +16,7 @@ from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataC
 from vjepa_world.data.trajectories.in_memory import EpisodeArrays, InMemoryDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.models.config import ActionPredictorConfig, LatentsConfig
-from vjepa_world.models.registered_encoder import ENCODERS, register_encoder
+from vjepa_world.models.registered_encoder import ENCODERS, RegisteredEncoder, register_encoder
 from vjepa_world.pretrained import load_encoder, load_world_model
 from vjepa_world.training.finetune.config import FinetuneConfig
 from vjepa_world.training.finetune.finetune import finetune
@@ -167,3 +167,9 @@ def test_an_encoder_without_the_expected_features_is_refused(monkeypatch: pytest
     register_encoder("nothing")(nn.Identity)
     with pytest.raises(ConfigError, match="the encoder 'nothing' is not a module with weights"):
         load_encoder("nothing")
+    with pytest.raises(
+        ConfigError,
+        match="unknown encoder 'projections'; allowed: nothing, pooled. Encoders are registered by plugins: .* in "
+        "VJEPA_WORLD_PLUGINS, or .* entry point group vjepa_world.plugins",
+    ):
+        RegisteredEncoder("projections")
