@@ -40,7 +40,7 @@ class SearchConfig:
         horizon: K, steps planned ahead, at least 1.
         num_samples: S, action sequences evaluated in an iteration, at least 1.
         num_iterations: Iterations of the search, at least 1.
-        slice_size: Samples imagined in one call of the world model; null (None) takes as many as the model rolls out
+        slice_size: Samples imagined in one call of the world model; null takes as many as the model rolls out
             best at once, or all samples if it declares no such number.
 
     Raises:

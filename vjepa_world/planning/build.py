@@ -65,8 +65,8 @@ def load_planner(
     for axis in config.execution.frozen:
         if not 0 <= axis < size:
             raise ConfigError(
-                f"execution.frozen names axis {axis}, and an action of {checkpoint} has {size} numbers; allowed: 0 to "
-                f"{size - 1}."
+                f"execution.frozen names axis {axis}, and an action of the checkpoint {checkpoint} has {size} numbers; "
+                f"allowed: 0 to {size - 1}."
             )
     energy = build_energy(config)
     fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)
