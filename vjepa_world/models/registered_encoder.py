@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import VideoEncoder
-from vjepa_world.plugins import GROUP, VARIABLE
 from vjepa_world.registry import Registry
 
 F = TypeVar("F", bound="Callable[[], nn.Module]")
@@ -74,8 +73,8 @@ class RegisteredEncoder(VideoEncoder):
         if name not in ENCODERS:
             raise ConfigError(
                 f"unknown encoder '{name}'; {nearest(name, ENCODERS)} Encoders are registered by plugins: name the "
-                f"module that registers it in {VARIABLE}, or install the package that declares it in the entry point "
-                f"group {GROUP}."
+                "module that registers it in VJEPA_WORLD_PLUGINS, or install the package that declares it in the entry "
+                "point group vjepa_world.plugins."
             )
         self.name, self.recompute = name, False
         with torch.device(
