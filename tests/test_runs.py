@@ -79,7 +79,9 @@ def test_a_resumed_run_refuses_other_settings_and_names_them(tmp_path: Path) -> 
     (folder / "result.json").write_text("old")
     other = Config(name="first", data=Data(path="b"), resume=True)
     for allowed in ([], ["steps", "data"], ["data.paths"]):
-        with pytest.raises(RunError, match=r"begun with other settings: data\.path was a, is now b\. Resume"):
+        with pytest.raises(
+            RunError, match=r"started with other settings: data\.path was a, is now b\. Resume"
+        ):
             made(tmp_path, other, may_change=allowed, outputs=["result.json"])
     assert from_yaml((folder / "config.yaml").read_text(), Config) == Config(name="first")
     assert (folder / "result.json").read_text() == "old"

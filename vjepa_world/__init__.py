@@ -6,6 +6,7 @@ Importing this package imports neither torch nor anything else that is heavy. Th
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import re
@@ -32,8 +33,9 @@ def __getattr__(name: str) -> Any:
     if name == "__all__":
         return [*_modules(), "__version__"]
     if name not in _modules():
+        close = [f"did you mean '{word}'? " for word in difflib.get_close_matches(name, _modules(), n=1)]
         raise AttributeError(
-            f"module 'vjepa_world' has no attribute '{name}'; it has: {', '.join(_modules())}"
+            f"module 'vjepa_world' has no attribute '{name}'; {''.join(close)}it has: {', '.join(sorted(_modules()))}"
         )
     try:
         value = getattr(importlib.import_module(_modules()[name]), name)
@@ -45,4 +47,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_modules()})
+    return sorted({*(name for name in globals() if name.startswith("__")), *_modules()})

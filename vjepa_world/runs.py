@@ -216,8 +216,8 @@ def _log_changes(folder: Path, config: object, may_change: Sequence[str] | None)
     refused = [text for key, text in changes.items() if not _may_change(key, may_change)]
     if refused:
         raise RunError(
-            f"{folder} was begun with other settings: {'; '.join(refused)}. Resume with the same ones, or give another "
-            f"name=; where the data only moved, change its path in {path} as well."
+            f"{folder} was started with other settings: {'; '.join(refused)}. Resume with the same ones, or give "
+            f"another name=; where the data only moved, change its path in {path} as well."
         )
     for text in changes.values():
         logger.info("resume: %s", text)

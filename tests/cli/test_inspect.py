@@ -223,3 +223,27 @@ def test_pretraining_on_robot_data_without_videos_points_to_convert(
         "got 'arm.npz', expected key=value. If it is a path, give data.path=arm.npz."
         in capsys.readouterr().err
     )
+
+
+def test_runs_without_a_checkpoint_and_folders_of_runs_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs/pretrain/a").mkdir(parents=True)
+    (tmp_path / "runs/pretrain/a/config.yaml").touch()
+    assert run(tmp_path, "inspect", "runs/pretrain/a") == 2
+    assert "runs/pretrain/a is a run without a checkpoint; it has config.yaml" in capsys.readouterr().err
+    assert run(tmp_path, "inspect", "runs/pretrain") == 2
+    assert "runs/pretrain is a folder of runs; inspect one of them: a" in capsys.readouterr().err
+
+
+def test_a_file_of_no_known_kind_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.md").write_text("text")
+    assert run(tmp_path, "inspect", "notes.md") == 2
+    assert "notes.md is not a checkpoint, robot data, a video, an image" in capsys.readouterr().err
+
+
+def test_the_shipped_model_is_described_by_its_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "inspect", "shipped") == 0
+    assert "world model, 5.77 M parameters" in capsys.readouterr().out

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.cli.commands import COLLECT, EVALUATE, run
 from tests.training.corpora import SMALL, write_corpus
-from vjepa_world.config import read_yaml
+from vjepa_world.cli.shared.commands import config_of
+from vjepa_world.config import read_yaml, to_yaml
 from vjepa_world.evaluation.closed_loop import evaluate as closed_loop
 from vjepa_world.files.folder_lock import locked_folder
 
@@ -54,7 +56,7 @@ def test_resuming_refuses_some_changed_settings_and_accepts_others(
         ("objective.mask_ratio=0.5", "objective.mask_ratio was 0.9, is now 0.5"),
     ):
         assert run(tmp_path, *PRETRAIN, "name=x", "resume=true", word) == 2
-        assert f"begun with other settings: {message}. Resume with the same" in capsys.readouterr().err
+        assert f"started with other settings: {message}. Resume with the same" in capsys.readouterr().err
         assert (home / "config.yaml").read_text() == before
     assert run(tmp_path, *PRETRAIN, "name=x", "resume=true", "trainer.steps=2", "trainer.lr=1e-4") == 0
     assert len((home / "metrics.jsonl").read_text().splitlines()) == 2
@@ -79,3 +81,18 @@ def test_training_works_outside_of_the_main_thread(tmp_path: Path) -> None:
     thread.join()
     assert codes == [0]
     assert (tmp_path / "runs" / "pretrain" / "x" / "checkpoints" / "step_00000001").is_dir()
+
+
+def test_a_resumed_run_keeps_the_settings_that_are_not_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["name=x", "data.path=videos", "model=vit_nano", "trainer.steps=7", "model.depth=3"]
+    before = config_of("pretrain", words)
+    (tmp_path / "runs/pretrain/x").mkdir(parents=True)
+    (tmp_path / "runs/pretrain/x/config.yaml").write_text(to_yaml(before))
+    assert config_of("pretrain", ["name=x", "resume=true"]) == replace(before, resume=True)
+    longer = config_of("pretrain", ["name=x", "resume=true", "trainer.steps=9"])
+    assert longer == replace(before, resume=True, trainer=replace(before.trainer, steps=9))
+    assert config_of("pretrain", [*words, "resume=true"]) == replace(before, resume=True)
+    assert config_of("pretrain", ["name=y", "resume=true", "data.path=videos"]).trainer.steps != 7

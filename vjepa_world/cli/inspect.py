@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from vjepa_world.cli.shared.checkpoint_options import MetaWeights, reading_optio
 from vjepa_world.cli.shared.conventions import convention_over
 from vjepa_world.config.ranges import AT_LEAST_ONE, LARGEST
 from vjepa_world.errors import ConfigError, DataError, VJEPAWorldError
+from vjepa_world.planning.config import SHIPPED
 
 if TYPE_CHECKING:
     from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
@@ -105,9 +107,9 @@ def describe(config: Config) -> str:
     from vjepa_world.pretrained.native import checkpoint_steps
     from vjepa_world.reports.checkpoint_text import checkpoint_details, checkpoint_summary
 
-    path = config.path
+    path = _shipped_path(config.path)
     is_folder = path.is_dir() and ((path / CONFIG).is_file() or checkpoint_steps(path))
-    if is_folder or (path.is_file() and is_meta(path)):
+    if is_folder or (path.is_file() and is_meta(path)) or _is_hub_id(path):
         _refuse(config.given(*TRAJECTORIES), path, "trajectories")
         checkpoint = read_checkpoint(path, **reading_options(config))
         return checkpoint_details(checkpoint) if config.details else checkpoint_summary(checkpoint)
@@ -124,9 +126,63 @@ def describe(config: Config) -> str:
         f"\n\nrobot data, not described here; inspect it by its own path: {', '.join(logs)}" if logs else ""
     )
     try:
-        return describe_videos(path).render() + note
+        description = describe_videos(path)
     except DataError as error:
+        _refuse_run_folders(path)
         raise DataError(f"{error}{note}") from error
+    if path.is_file() and not (description.videos or description.images) and not _has_media_suffix(path):
+        raise DataError(
+            f"{path} is not a checkpoint, robot data, a video, an image or a list of them. Give a run or "
+            "checkpoint folder, a released .pt file, a dataset, a folder of videos, or one of its files."
+        )
+    return description.render() + note
+
+
+def _shipped_path(path: Path) -> Path:
+    """Return the folder of the shipped model for the word that stands for it elsewhere."""
+    from vjepa_world.pretrained.shipped import shipped_checkpoint
+
+    return shipped_checkpoint() if str(path) == SHIPPED and not path.exists() else path
+
+
+def _is_hub_id(path: Path) -> bool:
+    """Say whether a path that does not exist is `org/name` on the Hugging Face hub, not a mistyped file."""
+    if _has_media_suffix(path) or path.suffix.lower() in (
+        ".csv",
+        ".parquet",
+        ".tar",
+        ".pt",
+        ".pth",
+        ".npz",
+        ".h5",
+        ".hdf5",
+    ):
+        return False
+    return (
+        len(path.parts) == 2
+        and not path.parent.exists()
+        and re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None
+    )
+
+
+def _has_media_suffix(path: Path) -> bool:
+    from vjepa_world.data.corpus.corpus import EXTENSIONS, IMAGE_EXTENSIONS
+
+    return path.suffix.lower() in (*EXTENSIONS, *IMAGE_EXTENSIONS)
+
+
+def _refuse_run_folders(path: Path) -> None:
+    """Refuse a run without a checkpoint, and a folder of runs, and say what they are."""
+    from vjepa_world.runs import CONFIG_FILE
+
+    if (path / CONFIG_FILE).is_file():
+        files = ", ".join(sorted(inside.name for inside in path.iterdir() if not inside.name.startswith(".")))
+        raise DataError(
+            f"{path} is a run without a checkpoint; it has {files}. `vjepa-world report` shows its curves."
+        )
+    runs = sorted(config.parent.name for config in path.glob(f"*/{CONFIG_FILE}"))
+    if runs:
+        raise DataError(f"{path} is a folder of runs; inspect one of them: {', '.join(runs[:20])}")
 
 
 def describe_trajectories(config: Config) -> str:

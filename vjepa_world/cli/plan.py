@@ -239,6 +239,11 @@ def _text(result: dict[str, Any]) -> str:
     lines.append(
         f"energy: {result['energy_now']:.4f} now, {result['energy']:.4f} imagined after these actions"
     )
+    if result["energy"] >= result["energy_now"]:
+        lines.append(
+            "no action that was tried is imagined to end nearer to the goal than the current image: the goal may be "
+            "reached, out of reach within this horizon, or the model too weak"
+        )
     if "page" in result:
         lines.append(f"page: {result['page']}")
     return "\n".join(lines)

@@ -92,6 +92,8 @@ def _cause(config: EmbodimentConfig, index: int, value: float, mean: float, spre
         candidates = LENGTHS if index < 3 else ANGLES if index < 6 else ()
     elif config.state_units and config.state_units[index] in ("rad", "m"):
         candidates = ANGLES if config.state_units[index] == "rad" else LENGTHS
+    if abs(value) <= 2 * math.pi:
+        candidates = [candidate for candidate in candidates if candidate not in ANGLES]  # surely radians
     distances = [(abs(factor * value - mean) / spread, mistake) for factor, mistake in candidates]
     distance, mistake = min(distances, default=(math.inf, ""))
     return mistake if distance <= FITTING_STATE else None

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vjepa_world.errors import CheckpointError
+from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.ops.pixels import normalize_video
@@ -40,6 +40,12 @@ def embed(encoder: VideoEncoder, frames: Tensor, *, crop: float = 1.0) -> Tensor
     Raises:
         ConfigError: If the frames are not bytes, or their number does not divide into tubelets.
     """
+    if not isinstance(frames, Tensor) or frames.ndim not in (3, 4) or frames.shape[-3] != 3:
+        shape = f" of shape {tuple(frames.shape)}" if hasattr(frames, "shape") else ""
+        raise ConfigError(
+            f"frames got a {type(frames).__name__}{shape}, expected a uint8 tensor [3, H, W] or [T, 3, H, W]; from an "
+            "array with the channels last: torch.from_numpy(array).permute(0, 3, 1, 2)."
+        )
     video = frames[None] if frames.ndim == 3 else frames
     clip = ClipInput(frames=len(video), fps=1.0, crop=crop, image_size=encoder.config.image_size)
     pixels = clip.pixels(video).to(next(encoder.parameters()).device)

@@ -169,6 +169,15 @@ def test_a_finished_run_has_nothing_left_to_do(tmp_path: Path) -> None:
     assert metrics(tmp_path / "run") == before
 
 
+def test_fewer_steps_than_are_done_are_refused(tmp_path: Path) -> None:
+    config, fewer = trainer_config(), trainer_config(steps=4)
+    fit(LineTask(config), config, run_folder(tmp_path))
+    with pytest.raises(
+        TrainingError, match=r"trainer\.steps=4, but .*run has 6 steps already; give at least 6"
+    ):
+        fit(LineTask(fewer), fewer, tmp_path / "run", resume=True)
+
+
 def test_resuming_before_the_first_checkpoint_starts_from_step_zero(tmp_path: Path) -> None:
     config = trainer_config()
     task = LineTask(config)

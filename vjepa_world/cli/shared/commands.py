@@ -138,7 +138,8 @@ def config_of(command: str, words: Sequence[str], *, file: Path | None = None) -
 
     Args:
         command: The command.
-        words: What follows it on the command line.
+        words: What follows it on the command line. Of a run that is resumed, the settings that are not given are those
+            that it was started with.
         file: A YAML file with keys of the configuration.
 
     Raises:
@@ -148,9 +149,33 @@ def config_of(command: str, words: Sequence[str], *, file: Path | None = None) -
     from vjepa_world.config import compose
 
     schema = command_module(command).Config
+    overrides = key_values(words, schema, COMMANDS[command].positional)
     return compose(
-        file_name(command), schema, key_values(words, schema, COMMANDS[command].positional), file=file
+        file_name(command), schema, overrides, file=file or _settings_of_run(command, overrides, schema)
     )
+
+
+def _settings_of_run(command: str, overrides: Sequence[str], schema: type) -> Path | None:
+    """Return the settings of the run that is resumed; None where there are none that can be taken over."""
+    from vjepa_world.config import from_yaml
+    from vjepa_world.config.groups import groups_of
+    from vjepa_world.config.location import config_root
+    from vjepa_world.config.schema import type_at
+
+    given = dict(word.split("=", 1) for word in overrides if "=" in word)
+    path = Path("runs", file_name(command), given.get("name", ""), "config.yaml")
+    if given.get("resume") != "true" or not given.get("name") or not path.is_file():
+        return None
+    if any(
+        group in given and type_at(schema, group) is None
+        for group in groups_of(file_name(command), config_root())
+    ):
+        return None  # a group such as recipe= sets keys of several sections
+    try:
+        from_yaml(path.read_text(encoding="utf-8"), schema)
+    except (ConfigError, UnicodeDecodeError):
+        return None  # of another release: the run folder, once it is opened, names the keys that differ
+    return path
 
 
 def help_of_command(

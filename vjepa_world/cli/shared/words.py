@@ -62,6 +62,8 @@ def _positional(words: list[str], schema: type, keys: Sequence[str]) -> list[str
         elif words:
             text = words.pop(0)
             found.append(f"{key}={text_of(text) if is_text(type_at(schema, key)) else text}")
+    if words and keys:
+        raise ConfigError(f"got '{words[0]}', expected key=value. Given already: {', '.join(keys)}.")
     return [*found, *words]  # one too many is refused as a word without a key
 
 

@@ -14,6 +14,9 @@ CANNOT_TELL: Final = "cannot tell"
 #: A rotation of planned motions must reduce their error by this share to count.
 LEAST_REDUCTION = 0.1
 
+#: Widest 95 % interval of the rotation for which a correction is proposed [deg].
+MOST_TO_CORRECT_DEG = 45.0
+
 #: Up to this angle, directions count as the same [degrees].
 SAME_DEG = 15.0
 
@@ -167,8 +170,10 @@ def _rotation(rotation: dict[str, Any]) -> Assessment:
         f"distance to the true ones {100 * rotation['rms_before_m']:.2f} cm rms, after the "
         f"rotation {100 * rotation['rms_after_m']:.2f} cm"
     )
-    if answer == "no":
+    if answer == "no" and high - low <= MOST_TO_CORRECT_DEG:
         words += f"; correct with execution.camera_rotation_deg={rotation['angle_deg']:.1f}"
+    elif answer == "no":
+        words += "; the interval is too wide for a correction: evaluate more windows (data.windows)"
     return Assessment("Are planned and true directions the same?", answer, words)
 
 

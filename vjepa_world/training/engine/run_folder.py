@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch.distributed as dist
 
 from vjepa_world.errors import VJEPAWorldError
+from vjepa_world.pretrained.native import checkpoint_steps
 from vjepa_world.runs import RunConfig, RunError, open_run
 from vjepa_world.training.engine.distributed import Ranks
 
@@ -50,4 +52,13 @@ def shared_run(
             raise RunError(shared[0])
         if ranks.is_main:
             logger.info("run folder: %s", shared[0])
-        yield shared[0]
+        try:
+            yield shared[0]
+        except KeyboardInterrupt:
+            if ranks.is_main and not checkpoint_steps(shared[0]):
+                logger.info(
+                    "no checkpoint is written yet; start again with %s resume=true (the run is in %s)",
+                    shlex.quote(f"name={shared[0].name}"),
+                    shared[0],
+                )
+            raise

@@ -104,11 +104,16 @@ class Trainer:
         that the others take; a wait for data of more than ten seconds is given up without saving.
 
         Raises:
-            TrainingError: If the loss or a gradient is not finite; the step is not taken.
+            TrainingError: If the loss or a gradient is not finite; the step is not taken. If more steps than
+                `config.steps` are done already.
             CheckpointError: If a checkpoint cannot be written or read.
             KeyboardInterrupt: If a signal stopped the run.
         """
         start = restore_training(self.run, self.task.modules, self.optimizer) if resume else 0
+        if start > self.config.steps:
+            raise TrainingError(
+                f"trainer.steps={self.config.steps}, but {self.run} has {start} steps already; give at least {start}."
+            )
         report = _Report(self, start)
         try:
             with StopSignal() as stop:
