@@ -49,7 +49,7 @@ def features() -> list[Tensor]:
 def test_a_model_learns_from_features_in_memory_and_plans_from_them(tmp_path: Path) -> None:
     before = torch.random.get_rng_state()
     trainer = trainer_config(
-        steps=400, batch_size=24, lr=5e-3, cooldown=0.5, log_every=50, checkpoint_every=400, threads=1
+        steps=600, batch_size=24, lr=2e-3, cooldown=0.5, log_every=50, checkpoint_every=600, threads=1
     )
     config = replace(CONFIG, trainer=trainer, data=TrajectoryDataConfig(frames=3, val_fraction=0.1))
     result = finetune(config, dataset=dataset(), features=features(), folder=tmp_path / "run")
