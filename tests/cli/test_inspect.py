@@ -44,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (
             "list.csv",
-            ["list.csv: 2 videos, 4.0 s in all, 1 bad", "clips from: 3", "No such video file: gone.mp4"],
+            ["list.csv: 2 videos, 4.0 s in all, 1 bad", "video segments: 3", "No such video file: gone.mp4"],
         ),
         ("{a,b}.tar", ["{a,b}.tar: 2 videos, 4.0 s in all, 0 bad", "inside.mp4", "h264 at 10.00/s  ####"]),
         ("*.mp4", ["*.mp4: 2 videos", "rates: 10.00 to 10.00 frames/s", "##### 2"]),
