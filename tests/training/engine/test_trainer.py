@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import pickle
@@ -9,7 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ from tests.training.tiny import (
 )
 from vjepa_world.errors import CheckpointError, ConfigError, TrainingError
 from vjepa_world.ops.schedules import warmup_constant_cooldown
-from vjepa_world.training.engine.checkpoint import Checkpoints, load_modules, load_tensors
+from vjepa_world.training.engine.checkpoint import Checkpoints, _IndexUnpickler, load_modules, load_tensors
 from vjepa_world.training.engine.config import TrainerConfig
 from vjepa_world.training.engine.trainer import Trainer
 from vjepa_world.training.finetune.config import FinetuneObjective
@@ -245,6 +246,12 @@ def test_an_index_of_more_data_than_the_files_contain_is_refused(tmp_path: Path)
         CheckpointError, match="its index declares tensors of 40000000000000 bytes, and its files"
     ):
         load_modules(folder)
+
+
+@pytest.mark.parametrize("module", ["pathlib", "pathlib._local"])
+def test_an_index_names_paths_as_each_python_does(module: str) -> None:
+    pickled = f"c{module}\nPosixPath\n(Va\ntR.".encode()
+    assert _IndexUnpickler(io.BytesIO(pickled)).load() == PosixPath("a")
 
 
 # What `pickle` would run: a function of its own, and one that an allowed module happens to import.
