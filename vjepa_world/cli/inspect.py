@@ -109,7 +109,7 @@ def describe(config: Config) -> str:
 
     path = _shipped_path(config.path)
     is_folder = path.is_dir() and ((path / CONFIG).is_file() or checkpoint_steps(path))
-    if is_folder or (path.is_file() and is_meta(path)) or _is_hub_id(path):
+    if is_folder or (path.is_file() and is_meta(path)) or _is_on_hub(path):
         _refuse(config.given(*TRAJECTORIES), path, "trajectories")
         checkpoint = read_checkpoint(path, **reading_options(config))
         return checkpoint_details(checkpoint) if config.details else checkpoint_summary(checkpoint)
@@ -145,24 +145,15 @@ def _shipped_path(path: Path) -> Path:
     return shipped_checkpoint() if str(path) == SHIPPED and not path.exists() else path
 
 
-def _is_hub_id(path: Path) -> bool:
+def _is_on_hub(path: Path) -> bool:
     """Say whether a path that does not exist is `org/name` on the Hugging Face hub, not a mistyped file."""
-    if _has_media_suffix(path) or path.suffix.lower() in (
-        ".csv",
-        ".parquet",
-        ".tar",
-        ".pt",
-        ".pth",
-        ".npz",
-        ".h5",
-        ".hdf5",
-    ):
+    from vjepa_world.data.trajectories.registry import ROBOT_DATA_SUFFIXES
+    from vjepa_world.pretrained.loading import is_hub_id
+
+    is_file_name = path.suffix.lower() in (".csv", ".parquet", ".tar", ".pt", ".pth", *ROBOT_DATA_SUFFIXES)
+    if is_file_name or _has_media_suffix(path) or path.parent.exists():
         return False
-    return (
-        len(path.parts) == 2
-        and not path.parent.exists()
-        and re.fullmatch(r"[\w.-]+/[\w.-]+", str(path)) is not None
-    )
+    return is_hub_id(path) and re.fullmatch(r"[\w./-]+", str(path)) is not None
 
 
 def _has_media_suffix(path: Path) -> bool:

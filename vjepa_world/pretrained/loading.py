@@ -59,7 +59,7 @@ def read_checkpoint(
             f"{source} holds one encoder; weights='{weights}' chooses among those of a Meta file. "
             f"Leave it out, or give '{ONE_ENCODER}'."
         )
-    if not path.exists() and _is_hub_id(source):
+    if not path.exists() and is_hub_id(source):
         path = resolve_hub(str(source))
     if path.is_file():
         raise CheckpointError(
@@ -71,7 +71,7 @@ def read_checkpoint(
     return _overridden(checkpoint, encoder or {}, predictor or {})
 
 
-def _is_hub_id(source: str | Path) -> bool:
+def is_hub_id(source: str | Path) -> bool:
     """Return whether a source looks like a hub id: one slash, and no dot at the start (`./NAME` is a path)."""
     owner, _, name = str(source).partition("/")
     return bool(owner and name) and "/" not in name and not owner.startswith((".", "~")) and owner != "runs"

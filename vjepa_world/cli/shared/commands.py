@@ -161,9 +161,10 @@ def _settings_of_run(command: str, overrides: Sequence[str], schema: type) -> Pa
     from vjepa_world.config.groups import groups_of
     from vjepa_world.config.location import config_root
     from vjepa_world.config.schema import type_at
+    from vjepa_world.runs import CONFIG_FILE
 
     given = dict(word.split("=", 1) for word in overrides if "=" in word)
-    path = Path("runs", file_name(command), given.get("name", ""), "config.yaml")
+    path = Path("runs", file_name(command), given.get("name", ""), CONFIG_FILE)
     if given.get("resume") != "true" or not given.get("name") or not path.is_file():
         return None
     if any(

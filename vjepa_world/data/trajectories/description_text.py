@@ -147,7 +147,7 @@ def _findings(description: DatasetDescription, most: int) -> list[str]:
     if not description.findings:
         return [f"findings: none ({looked} checked)"]
     counts = Counter(finding.severity for finding in description.findings)
-    total = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in counts.items())
+    total = ", ".join(counted(count, name) for name, count in counts.items())
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in description.findings:
         groups.setdefault((finding.severity, finding.check), []).append(finding)
