@@ -6,12 +6,17 @@ Gymnasium 1.x loads no plugins from entry points: an environment is available on
 
 from __future__ import annotations
 
+from typing import Final
+
 import gymnasium
 
-REACH_ID = "vjepa_world/Reach-v0"
+REACH_ID: Final = "vjepa_world/Reach-v0"
+#: The Gymnasium id of each task.
+ENV_IDS: Final = {"reach": REACH_ID}
 
 
 def register_envs() -> None:
     """Register every environment of this package; calling it again has no effect."""
-    if REACH_ID not in gymnasium.registry:
-        gymnasium.register(id=REACH_ID, entry_point="envs.tasks.reach:ReachEnv")
+    for task, env_id in ENV_IDS.items():
+        if env_id not in gymnasium.registry:
+            gymnasium.register(id=env_id, entry_point="envs.arm_env:ArmEnv", kwargs={"task": task})

@@ -39,7 +39,7 @@ class SceneEditor:
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
-        self._camera = model.camera("view").id
+        self._camera = model.camera("main").id
         self._light = model.light("sun").id
         texture = model.texture("table").id
         start = int(model.tex_adr[texture])

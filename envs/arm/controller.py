@@ -17,8 +17,7 @@ from envs.arm.limits import (
     FINGER_TRAVEL_M,
     MAX_JOINT_STEP_RAD,
     MAX_TILT_RAD,
-    WORKSPACE_HIGH_M,
-    WORKSPACE_LOW_M,
+    Workspace,
 )
 from envs.arm.model import NUM_JOINTS, TIMESTEP_S
 
@@ -56,10 +55,11 @@ class ArmController:
     Args:
         model: The compiled arm.
         data: Its state, which this class advances.
+        workspace: Where the TCP may be sent.
     """
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        self._model, self._data = model, data
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, workspace: Workspace) -> None:
+        self._model, self._data, self._workspace = model, data, workspace
         self._kinematics = Kinematics(model)
         self._site = model.site("tcp").id
         self._rotation = _DOWN
@@ -67,6 +67,15 @@ class ArmController:
         share = np.minimum(np.arange(1, SUBSTEPS + 1) / (TRAVEL_SHARE * SUBSTEPS), 1.0)
         # Minimum jerk: no speed and no acceleration at either end.
         self._profile = share**3 * (10 - 15 * share + 6 * share**2)
+
+    @property
+    def commanded(self) -> tuple[np.ndarray, float]:
+        """The commanded rotation `[3, 3]` and closure: what it remembers besides the state of the physics."""
+        return self._rotation, self._closure
+
+    @commanded.setter
+    def commanded(self, value: tuple[np.ndarray, float]) -> None:
+        self._rotation, self._closure = value
 
     def pose(self) -> np.ndarray:
         """Return the measured pose `[7]`, float64."""
@@ -111,7 +120,7 @@ class ArmController:
         """
         measured = self._data.site_xpos[self._site]
         requested = measured + action[:3]
-        position = np.clip(requested, WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+        position = np.clip(requested, self._workspace.command_low_m, self._workspace.command_high_m)
         turned = (
             _limited(euler_to_matrix(action[3:6]) @ self._rotation) if action[3:6].any() else self._rotation
         )

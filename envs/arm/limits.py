@@ -5,6 +5,7 @@ Source: joints and torques are the Franka Emika Panda's, as published in the rob
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,9 +18,41 @@ TORQUE_LIMIT_NM: Final = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
 FINGER_FORCE_N: Final = 40.0
 FINGER_TRAVEL_M: Final = 0.04
 
-#: The box that the TCP stays in, robot base frame [m].
+#: Servos overshoot: the TCP may leave the box of its commands by this much.
+OVERSHOOT_M: Final = 0.007
+
+
+@dataclass(frozen=True, eq=False)
+class Workspace:
+    """The box that commands are clipped to, and the larger one that the TCP never leaves; robot base frame [m].
+
+    Attributes:
+        command_low_m: Lower corner `[3]` of the commands.
+        command_high_m: Upper corner `[3]` of the commands.
+    """
+
+    command_low_m: np.ndarray
+    command_high_m: np.ndarray
+
+    @property
+    def low_m(self) -> np.ndarray:
+        """Lower corner `[3]` of the box that the TCP never leaves."""
+        return self.command_low_m - OVERSHOOT_M
+
+    @property
+    def high_m(self) -> np.ndarray:
+        """Upper corner `[3]` of the box that the TCP never leaves."""
+        return self.command_high_m + OVERSHOOT_M
+
+    def contains(self, position_m: np.ndarray) -> bool:
+        """Return whether a TCP position `[3]` is one that the arm may have."""
+        return bool((position_m >= self.low_m).all() and (position_m <= self.high_m).all())
+
+
+#: The box of Reach's commands; its fingers stay above the low clutter.
 WORKSPACE_LOW_M: Final = np.array([0.32, -0.30, 0.05])
 WORKSPACE_HIGH_M: Final = np.array([0.62, 0.30, 0.42])
+REACH_WORKSPACE: Final = Workspace(WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
 #: Largest angle between the hand and pointing straight down.
 MAX_TILT_RAD: Final = 0.4
 #: A solution of inverse kinematics that turns a joint further than this in one step is another configuration

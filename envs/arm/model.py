@@ -73,20 +73,21 @@ _LINK_SHAPES: Final = (
 )
 
 
-def build_model(image_size: int) -> mujoco.MjModel:
+def build_model(height: int, width: int) -> mujoco.MjModel:
     """Compile the arm in its scene.
 
     Args:
-        image_size: Height and width in pixels of the largest picture to be rendered.
+        height: Height of the largest picture to be rendered [pixels].
+        width: Width of the largest picture to be rendered [pixels].
 
     Returns:
         The model: joints `joint1..7`, `finger_left`, `finger_right` and a free joint for each of
-        `clutter0..3`; actuators in the joints' order; site `tcp`; camera `view`.
+        `clutter0..3`; actuators in the joints' order; site `tcp`; camera `main`.
 
     Source:
         Kinematics: Franka Emika Panda, published in the robot's control documentation.
     """
-    return mujoco.MjModel.from_xml_string(_scene_xml(image_size))
+    return mujoco.MjModel.from_xml_string(_scene_xml(height, width))
 
 
 def dh_transform(a_m: float, d_m: float, alpha_rad: float) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +100,7 @@ def dh_transform(a_m: float, d_m: float, alpha_rad: float) -> tuple[np.ndarray, 
     return position, quaternion
 
 
-def _scene_xml(image_size: int) -> str:
+def _scene_xml(height: int, width: int) -> str:
     return f"""
 <mujoco model="vjepa_world_arm">
   <compiler angle="radian" autolimits="true"/>
@@ -108,7 +109,7 @@ def _scene_xml(image_size: int) -> str:
   </option>
   <visual>
     <quality shadowsize="0" offsamples="0" numslices="10" numstacks="4"/>
-    <global offwidth="{image_size}" offheight="{image_size}"/>
+    <global offwidth="{width}" offheight="{height}"/>
     <map znear="0.1" zfar="6"/>
     <headlight ambient="0.35 0.35 0.35" diffuse="0.2 0.2 0.2" specular="0 0 0"/>
   </visual>
@@ -130,7 +131,7 @@ def _scene_xml(image_size: int) -> str:
   <worldbody>
     <light name="sun" directional="true" pos="0 0 2" dir="0 0 -1" diffuse="0.6 0.6 0.6" specular="0.1 0.1 0.1"
       castshadow="false"/>
-    <camera name="view" pos="1.2 -0.8 0.9" fovy="45"/>
+    <camera name="main" pos="1.2 -0.8 0.9" fovy="45"/>
     <geom name="wall_back" type="box" pos="-0.75 0 0.6" size="0.01 2.5 1.4" material="wall"/>
     <geom name="wall_side" type="box" pos="0.3 1.15 0.6" size="2.5 0.01 1.4" material="wall"/>
     <geom name="table" class="solid" type="box" pos="0.50 -0.05 -0.02" size="0.75 0.85 0.02" material="table"/>

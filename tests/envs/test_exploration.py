@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from envs import Explorer, ReachEnv
+from envs import ArmEnv, Explorer
 from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 
 SIZE_M = WORKSPACE_HIGH_M - WORKSPACE_LOW_M
 
 
 @pytest.fixture(scope="module")
-def wandering(env: ReachEnv) -> tuple[np.ndarray, np.ndarray]:
+def wandering(env: ArmEnv) -> tuple[np.ndarray, np.ndarray]:
     """Positions in units of the workspace and actions, of ideal arms that reach every commanded position."""
     positions, actions = [], []
     for seed in range(150):
@@ -45,9 +45,7 @@ def test_exploration_actions_use_their_range_and_persist(wandering: tuple[np.nda
     assert 0.3 < np.corrcoef(now, following)[0, 1] < 0.8
 
 
-def test_exploration_moves_only_xyz_by_default(
-    env: ReachEnv, wandering: tuple[np.ndarray, np.ndarray]
-) -> None:
+def test_exploration_moves_only_xyz_by_default(env: ArmEnv, wandering: tuple[np.ndarray, np.ndarray]) -> None:
     _, actions = wandering
     assert not actions[:, 3:].any()
     explorer = Explorer(np.random.default_rng(0), env.action_space, rotation_scale=0.5, closure_scale=1.0)
@@ -57,7 +55,7 @@ def test_exploration_moves_only_xyz_by_default(
     assert np.abs(turned[:, 6]).max() > 0.8
 
 
-def test_same_seed_same_actions_within_bounds(env: ReachEnv) -> None:
+def test_same_seed_same_actions_within_bounds(env: ArmEnv) -> None:
     def episode(explorer: Explorer) -> np.ndarray:
         observation, _ = env.reset(seed=4)
         actions = []

@@ -14,7 +14,7 @@ LOW, HIGH = np.array(JOINT_LOW_RAD), np.array(JOINT_HIGH_RAD)
 
 @pytest.fixture(scope="module")
 def kinematics() -> Kinematics:
-    return Kinematics(build_model(64))
+    return Kinematics(build_model(64, 64))
 
 
 def published_tcp(joints: np.ndarray) -> np.ndarray:

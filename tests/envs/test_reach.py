@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from envs import REACH_ID, EnvError, ReachEnv
+from envs import REACH_ID, ArmEnv, EnvError
 from envs.arm.limits import JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 
 STEP_M = 0.075
 
 
-def play(env: ReachEnv, seed: int, steps: int = 8) -> list[tuple[bytes, bytes, float]]:
+def play(env: ArmEnv, seed: int, steps: int = 8) -> list[tuple[bytes, bytes, float]]:
     """Return the exact trajectory of an episode with seeded actions."""
     rng = np.random.default_rng(seed)
     observation, info = env.reset(seed=seed)
@@ -34,7 +34,7 @@ def play(env: ReachEnv, seed: int, steps: int = 8) -> list[tuple[bytes, bytes, f
     return course
 
 
-def towards(env: ReachEnv, position: np.ndarray, target: np.ndarray) -> np.ndarray:
+def towards(env: ArmEnv, position: np.ndarray, target: np.ndarray) -> np.ndarray:
     delta = np.clip(target - position, -STEP_M, STEP_M)
     return np.concatenate([delta, np.zeros(4)]).astype(np.float32)
 
@@ -51,18 +51,18 @@ def test_gymnasiums_environment_checker_passes(variation: str) -> None:
     made.close()
 
 
-def test_the_same_seed_gives_the_same_trajectory_after_any_history(env: ReachEnv) -> None:
+def test_the_same_seed_gives_the_same_trajectory_after_any_history(env: ArmEnv) -> None:
     first = play(env, 5)
     for other in (6, 7, 8):
         play(env, other, steps=3)
     assert play(env, 5) == first
-    fresh = ReachEnv()
+    fresh = ArmEnv("reach")
     assert play(fresh, 5) == first
     fresh.close()
     assert play(env, 6) != first
 
 
-def test_unseeded_resets_continue_the_same_generator(env: ReachEnv) -> None:
+def test_unseeded_resets_continue_the_same_generator(env: ArmEnv) -> None:
     def three() -> list[float]:
         return [env.reset(seed=11)[1]["distance"]] + [env.reset()[1]["distance"] for _ in range(2)]
 
@@ -71,7 +71,7 @@ def test_unseeded_resets_continue_the_same_generator(env: ReachEnv) -> None:
     assert len(set(first)) == 3
 
 
-def test_nothing_returned_shares_memory_with_the_environment(env: ReachEnv) -> None:
+def test_nothing_returned_shares_memory_with_the_environment(env: ArmEnv) -> None:
     observation, info = env.reset(seed=1)
     kept = {
         name: value.copy() for name, value in (observation | info).items() if isinstance(value, np.ndarray)
@@ -85,7 +85,7 @@ def test_nothing_returned_shares_memory_with_the_environment(env: ReachEnv) -> N
 
 
 def test_two_environments_in_one_process_are_independent() -> None:
-    first, second = ReachEnv(), ReachEnv(variation="test", image_size=64)
+    first, second = ArmEnv("reach"), ArmEnv("reach", variation="test", image_size=64)
     alone = play(first, 3, steps=2)
     play(second, 3, steps=2)
     assert play(first, 3, steps=2) == alone
@@ -96,7 +96,7 @@ def test_two_environments_in_one_process_are_independent() -> None:
 
 
 @pytest.mark.parametrize("kind", ["random", "corners", "constant"])
-def test_limits_hold_under_random_and_adversarial_actions(env: ReachEnv, kind: str) -> None:
+def test_limits_hold_under_random_and_adversarial_actions(env: ArmEnv, kind: str) -> None:
     high = env.action_space.high
     low_joints, high_joints = np.array(JOINT_LOW_RAD), np.array(JOINT_HIGH_RAD)
     for seed in range(4):
@@ -106,7 +106,7 @@ def test_limits_hold_under_random_and_adversarial_actions(env: ReachEnv, kind: s
         for _ in range(25):
             draws = {"random": rng.uniform(-high, high), "corners": rng.choice([-1, 1], 7) * high}
             observation, *_ = env.step(draws.get(kind, constant).astype(np.float32))
-            data = env._data
+            data = env.simulation.data
             assert (data.qpos[:7] >= low_joints).all()
             assert (data.qpos[:7] <= high_joints).all()
             assert (np.abs(data.qfrc_actuator[:7]) <= np.array(TORQUE_LIMIT_NM) + 1e-9).all()
@@ -115,7 +115,7 @@ def test_limits_hold_under_random_and_adversarial_actions(env: ReachEnv, kind: s
             assert env.observation_space.contains(observation)
 
 
-def test_the_end_effector_reaches_the_commanded_pose(env: ReachEnv) -> None:
+def test_the_end_effector_reaches_the_commanded_pose(env: ArmEnv) -> None:
     errors = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
@@ -129,7 +129,7 @@ def test_the_end_effector_reaches_the_commanded_pose(env: ReachEnv) -> None:
     assert np.median(errors) < 0.004
 
 
-def test_commanded_position_is_start_plus_delta_within_the_workspace(env: ReachEnv) -> None:
+def test_commanded_position_is_start_plus_delta_within_the_workspace(env: ArmEnv) -> None:
     centre = np.array([0.47, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
     observation, _ = env.reset(seed=0, options={"start_state": centre})
     start = observation["state"][:3].copy()
@@ -142,7 +142,7 @@ def test_commanded_position_is_start_plus_delta_within_the_workspace(env: ReachE
     assert info["commanded_position"][2] == WORKSPACE_LOW_M[2]
 
 
-def test_zero_actions_hold_the_arm_still(env: ReachEnv) -> None:
+def test_zero_actions_hold_the_arm_still(env: ArmEnv) -> None:
     for seed in range(4):
         observation, _ = env.reset(seed=seed)
         start = observation["state"].copy()
@@ -152,7 +152,7 @@ def test_zero_actions_hold_the_arm_still(env: ReachEnv) -> None:
         np.testing.assert_allclose(observation["state"][3:], start[3:], atol=0.01)
 
 
-def test_rotation_and_closure_follow_the_convention(env: ReachEnv) -> None:
+def test_rotation_and_closure_follow_the_convention(env: ArmEnv) -> None:
     centre = np.array([0.47, 0.0, 0.25, np.pi, 0.0, 0.0, 0.2])
     env.reset(seed=0, options={"start_state": centre})
     observation, *_ = env.step(np.array([0, 0, 0, 0, 0, 0.25, 0.5], np.float32))
@@ -161,7 +161,7 @@ def test_rotation_and_closure_follow_the_convention(env: ReachEnv) -> None:
     assert observation["state"][6] == pytest.approx(0.7, abs=0.03)
 
 
-def test_goal_image_is_what_the_camera_sees_at_the_goal(env: ReachEnv) -> None:
+def test_goal_image_is_what_the_camera_sees_at_the_goal(env: ArmEnv) -> None:
     for seed in range(5):
         observation, info = env.reset(seed=seed)
         goal = info["goal_state"]
@@ -178,7 +178,7 @@ def test_goal_image_is_what_the_camera_sees_at_the_goal(env: ReachEnv) -> None:
         assert difference < 0.15 * away
 
 
-def test_reset_uses_given_states(env: ReachEnv) -> None:
+def test_reset_uses_given_states(env: ArmEnv) -> None:
     goal = np.array([0.4, 0.2, 0.1, np.pi, 0.0, 0.1, 0.5])
     start = np.array([0.6, -0.2, 0.3, np.pi, 0.0, -0.1, 0.1])
     observation, info = env.reset(seed=0, options={"goal_state": goal, "start_state": start})
@@ -190,7 +190,7 @@ def test_reset_uses_given_states(env: ReachEnv) -> None:
     assert info["solved_at_reset"]
 
 
-def test_reset_accepts_a_measured_state(env: ReachEnv) -> None:
+def test_reset_accepts_a_measured_state(env: ArmEnv) -> None:
     for seed in range(10):
         _, info = env.reset(seed=seed)
         _, again = env.reset(seed=seed + 100, options={"goal_state": info["goal_state"]})
@@ -198,7 +198,7 @@ def test_reset_accepts_a_measured_state(env: ReachEnv) -> None:
 
 
 def test_reward_success_and_truncation() -> None:
-    env = ReachEnv(variation="none", max_steps=3)
+    env = ArmEnv("reach", variation="none", max_steps=3)
     start = np.array([0.47, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])
     env.reset(seed=0, options={"goal_state": start + [0.1, 0, 0, 0, 0, 0, 0], "start_state": start})
     _, reward, terminated, truncated, info = env.step(np.zeros(7, np.float32))
@@ -210,7 +210,7 @@ def test_reward_success_and_truncation() -> None:
     env.close()
 
 
-def test_actions_out_of_bounds_are_clipped_and_reported(env: ReachEnv) -> None:
+def test_actions_out_of_bounds_are_clipped_and_reported(env: ArmEnv) -> None:
     wide, narrow = np.array([9.0, 0, 0, 0, 0, 0, 0]), np.array([STEP_M, 0, 0, 0, 0, 0, 0])
     start = {"start_state": np.array([0.4, 0.0, 0.25, np.pi, 0.0, 0.0, 0.0])}
     env.reset(seed=0, options=start)
@@ -238,12 +238,12 @@ def test_actions_out_of_bounds_are_clipped_and_reported(env: ReachEnv) -> None:
         ([10**400] + [0] * 6, "action .* is not an array of real numbers"),
     ],
 )
-def test_bad_actions_are_refused_and_change_nothing(env: ReachEnv, action: Any, message: str) -> None:
+def test_bad_actions_are_refused_and_change_nothing(env: ArmEnv, action: Any, message: str) -> None:
     env.reset(seed=0)
-    before = env._data.qpos.copy()
+    before = env.simulation.data.qpos.copy()
     with pytest.raises(EnvError, match=message):
         env.step(action)
-    np.testing.assert_array_equal(env._data.qpos, before)
+    np.testing.assert_array_equal(env.simulation.data.qpos, before)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_bad_actions_are_refused_and_change_nothing(env: ReachEnv, action: Any, 
         ),
     ],
 )
-def test_bad_options_are_refused(env: ReachEnv, options: Any, message: str) -> None:
+def test_bad_options_are_refused(env: ArmEnv, options: Any, message: str) -> None:
     with pytest.raises(EnvError, match=message):
         env.reset(seed=0, options=options)
 
@@ -286,7 +286,6 @@ def test_bad_options_are_refused(env: ReachEnv, options: Any, message: str) -> N
         ({"max_steps": 0}, "max_steps 0 is out of range: use 1 to"),
         ({"max_steps": 1.5}, "max_steps 1.5 is not a whole number"),
         ({"max_steps": "x"}, "max_steps 'x' is not a whole number"),
-        ({"max_steps": None}, "max_steps None is not a whole number"),
         ({"variation": None}, "variation None is unknown"),
         ({"camera": np.zeros(2)}, "camera .* is unknown"),
         ({"render_mode": np.zeros(2)}, "render_mode .* is unknown"),
@@ -296,11 +295,11 @@ def test_bad_options_are_refused(env: ReachEnv, options: Any, message: str) -> N
 )
 def test_bad_arguments_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(EnvError, match=message):
-        ReachEnv(**arguments)
+        ArmEnv("reach", **arguments)
 
 
 def test_stepping_before_reset_and_rendering_after_close_are_refused() -> None:
-    env = ReachEnv(image_size=32)
+    env = ArmEnv("reach", image_size=32)
     with pytest.raises(EnvError, match="call reset first"):
         env.step(np.zeros(7))
     env.close()
@@ -310,13 +309,13 @@ def test_stepping_before_reset_and_rendering_after_close_are_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "x", np.float64(1), [1]])
-def test_a_seed_is_a_whole_number(env: ReachEnv, seed: Any) -> None:
+def test_a_seed_is_a_whole_number(env: ArmEnv, seed: Any) -> None:
     with pytest.raises(EnvError, match="seed .* is (not a whole number|out of range)"):
         env.reset(seed=seed)
 
 
 def test_numpy_numbers_are_numbers() -> None:
-    env = ReachEnv(image_size=np.int64(32), max_steps=np.int32(1))  # type: ignore[arg-type]
+    env = ArmEnv("reach", image_size=np.int64(32), max_steps=np.int32(1))  # type: ignore[arg-type]
     first = env.reset(seed=np.int64(3))[1]["goal_state"]  # type: ignore[arg-type]
     np.testing.assert_array_equal(first, env.reset(seed=3)[1]["goal_state"])
     assert env.step(np.zeros(7, np.int8))[3] is True  # truncated after one step
@@ -324,7 +323,7 @@ def test_numpy_numbers_are_numbers() -> None:
 
 
 def test_any_thread_may_use_an_environment_and_sees_the_same() -> None:
-    env = ReachEnv(image_size=32)
+    env = ArmEnv("reach", image_size=32)
     action = np.full(7, 0.02)
 
     def course() -> list[bytes]:
@@ -334,7 +333,7 @@ def test_any_thread_may_use_an_environment_and_sees_the_same() -> None:
     expected = course()
     with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
         assert first.submit(course).result() == expected
-        made_there = second.submit(ReachEnv, image_size=32).result()
+        made_there = second.submit(ArmEnv, "reach", image_size=32).result()
         assert second.submit(course).result() == expected
     assert course() == expected
     assert made_there.reset(seed=1)[0]["image"].tobytes() == expected[0]
@@ -347,7 +346,7 @@ def test_any_thread_may_use_an_environment_and_sees_the_same() -> None:
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_a_copy_is_refused_and_leaves_the_environment_as_it_was(
-    env: ReachEnv, copied: Callable[[object], object]
+    env: ArmEnv, copied: Callable[[object], object]
 ) -> None:
     image = env.reset(seed=2)[0]["image"]
     with pytest.raises(EnvError, match="cannot be copied or pickled: make another one"):
@@ -357,11 +356,11 @@ def test_a_copy_is_refused_and_leaves_the_environment_as_it_was(
 
 def test_fixed_camera_stays_while_the_jittered_one_moves() -> None:
     def cameras(camera: str) -> set[bytes]:
-        env = ReachEnv(camera=camera, image_size=32)  # type: ignore[arg-type]
+        env = ArmEnv("reach", camera=camera, image_size=32)  # type: ignore[arg-type]
         seen = set()
         for seed in range(4):
             env.reset(seed=seed)
-            seen.add(env._model.cam_pos.tobytes() + env._model.cam_quat.tobytes())
+            seen.add(env.simulation.model.cam_pos.tobytes() + env.simulation.model.cam_quat.tobytes())
         env.close()
         return seen
 
@@ -370,7 +369,7 @@ def test_fixed_camera_stays_while_the_jittered_one_moves() -> None:
 
 
 def test_the_scene_of_a_seed_does_not_depend_on_the_camera() -> None:
-    fixed, jittered = ReachEnv(camera="fixed"), ReachEnv(camera="jittered")
+    fixed, jittered = ArmEnv("reach", camera="fixed"), ArmEnv("reach", camera="jittered")
     (_, first), (_, second) = fixed.reset(seed=3), jittered.reset(seed=3)
     np.testing.assert_array_equal(first["goal_state"], second["goal_state"])
     assert first["scene"].clutter == second["scene"].clutter
@@ -381,7 +380,7 @@ def test_the_scene_of_a_seed_does_not_depend_on_the_camera() -> None:
 
 def test_the_hand_stays_in_the_picture() -> None:
     """The dark hand and the orange fingers are seen at every corner of the workspace."""
-    plain = ReachEnv(variation="none", camera="fixed")
+    plain = ArmEnv("reach", variation="none", camera="fixed")
     corners = np.stack(np.meshgrid(*zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)), -1).reshape(-1, 3)
     for corner in corners:
         start = np.array([*corner, np.pi, 0.0, 0.0, 0.0])
@@ -413,7 +412,7 @@ def test_gymnasium_makes_it_by_module_and_id() -> None:
 
 
 def test_missing_opengl_is_a_clear_error() -> None:
-    code = "import envs\ntry: envs.ReachEnv()\nexcept envs.EnvError as error: print(error)"
+    code = "import envs\ntry: envs.ArmEnv('reach')\nexcept envs.EnvError as error: print(error)"
     done = run_python(code, MUJOCO_GL="disable")
     assert done.returncode == 0, done.stderr
     assert "OpenGL did not start with MUJOCO_GL='disable'" in done.stdout
@@ -426,7 +425,7 @@ def test_an_unknown_or_missing_opengl_back_end_is_a_clear_error(backend: str) ->
     """A machine that has OSMesa, or a display that glfw finds, renders instead."""
     code = (
         "import importlib, sys\n"
-        "try: importlib.import_module('envs').ReachEnv(image_size=32).reset(seed=0); print('rendered')\n"
+        "try: importlib.import_module('envs').ArmEnv('reach', image_size=32).reset(seed=0); print('rendered')\n"
         "except Exception as error: print(type(error).__name__, error)"
     )
     done = run_python(code, MUJOCO_GL=backend)
@@ -450,13 +449,60 @@ def test_an_invalid_back_end_is_one_line_and_exit_code_2() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
 def test_an_empty_back_end_variable_counts_as_unset() -> None:
-    done = run_python("import envs; envs.ReachEnv(image_size=32).reset(seed=0); print('ok')", MUJOCO_GL="")
+    done = run_python(
+        "import envs; envs.ArmEnv('reach', image_size=32).reset(seed=0); print('ok')", MUJOCO_GL=""
+    )
     assert done.stdout.strip() == "ok", done.stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="EGL is chosen on Linux only")
 def test_headless_linux_renders_with_egl_by_default() -> None:
-    code = "import mujoco, os, envs; envs.ReachEnv().reset(seed=0); print(os.environ['MUJOCO_GL'])"
+    code = "import mujoco, os, envs; envs.ArmEnv('reach').reset(seed=0); print(os.environ['MUJOCO_GL'])"
     done = run_python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "egl"
+
+
+def test_a_saved_state_continues_bit_for_bit_also_in_another_environment(env: ArmEnv) -> None:
+    rng = np.random.default_rng(0)
+    actions = rng.uniform(env.action_space.low, env.action_space.high, (6, 7)).astype(np.float32)
+
+    def rest(made: ArmEnv) -> list[tuple[bytes, bytes, float]]:
+        steps = [made.step(action) for action in actions[3:]]
+        return [(o["image"].tobytes(), o["state"].tobytes(), float(reward)) for o, reward, *_ in steps]
+
+    env.reset(seed=12)
+    for action in actions[:3]:
+        env.step(action)
+    state = env.get_state()
+    expected = rest(env)
+    env.set_state(state)
+    assert rest(env) == expected
+    env.reset(seed=13)
+    env.set_state(state)
+    assert rest(env) == expected
+    other = ArmEnv("reach", max_steps=10_000)
+    other.set_state(state)
+    assert rest(other) == expected
+    other.close()
+
+
+def test_saved_states_need_an_episode_and_their_own_type() -> None:
+    made = ArmEnv("reach", image_size=32)
+    for method in (made.get_state, made.expert):
+        with pytest.raises(EnvError, match="was called before reset"):
+            method()
+    with pytest.raises(EnvError, match="set_state got a int: give what get_state returned"):
+        made.set_state(5)  # type: ignore[arg-type]
+    made.close()
+
+
+def test_the_expert_reaches_the_goal(env: ArmEnv) -> None:
+    for seed in range(5):
+        observation, _ = env.reset(seed=seed)
+        expert = env.expert()
+        done = False
+        for _ in range(14):
+            observation, _, terminated, _, _ = env.step(expert.act(observation))
+            done = done or terminated
+        assert done

@@ -15,11 +15,11 @@ def run(config: object) -> list[Row]:
 
     import mujoco  # isort: skip
 
-    model = build_model(SIZE)
+    model = build_model(SIZE, SIZE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    ours = SceneRenderer(model, "view", SIZE)
-    detailed = build_model(SIZE)
+    ours = SceneRenderer(model, "main", SIZE)
+    detailed = build_model(SIZE, SIZE)
     quality = detailed.vis.quality
     quality.shadowsize, quality.offsamples = DEFAULT_SHADOWS, DEFAULT_SAMPLES
     quality.numslices, quality.numstacks = DEFAULT_SLICES, DEFAULT_STACKS
@@ -27,7 +27,7 @@ def run(config: object) -> list[Row]:
     baseline = mujoco.Renderer(detailed, SIZE, SIZE)
 
     def default_frame() -> None:
-        baseline.update_scene(data, "view")
+        baseline.update_scene(data, "main")
         baseline.render()
 
     pair = time_pair(lambda: ours.render(data), default_frame)

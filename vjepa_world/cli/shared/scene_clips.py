@@ -16,7 +16,7 @@ from vjepa_world.system.progress import track
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from envs.tasks.reach import ReachEnv
+    from envs import ArmEnv
 
 #: The ways that the gripper is moved, one a scene.
 DIRECTIONS = ("forward", "back", "left", "right", "up", "down")
@@ -59,8 +59,7 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
     """
     import torch
 
-    from envs.tasks.reach import ReachEnv
-    from envs.variation import Variation
+    from envs import ArmEnv, Variation
 
     margin = FRAMES * _STEP_M / 2
     plain = Variation.named(variation)
@@ -71,7 +70,7 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
         start_low_m=tuple(np.minimum(low, high)),
         start_high_m=tuple(np.maximum(low, high)),
     )
-    env = ReachEnv(variation=shifted, image_size=image_size, max_steps=FRAMES)
+    env = ArmEnv("reach", variation=shifted, image_size=image_size, max_steps=FRAMES)
     rng = np.random.default_rng(seed)
     clips, gripper, objects, directions = [], [], [], []
     for _ in track(range(count), f"{variation} scenes", unit="scene"):
@@ -94,7 +93,7 @@ def record_scenes(variation: str, count: int, seed: int, image_size: int) -> Sce
     )
 
 
-def _reset_in_sight(env: ReachEnv, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _reset_in_sight(env: ArmEnv, rng: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     for _ in range(_MOST_RESETS):
         observation, info = env.reset(seed=int(rng.integers(2**31)))
         position = np.array(info["scene"].clutter[0].position_m)

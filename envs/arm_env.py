@@ -1,0 +1,266 @@
+"""The arm as a Gymnasium environment: cameras, clock and one task."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NoReturn, SupportsIndex
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from envs.arm.action import ACTION_HIGH, STATE_HIGH, STATE_LOW, check_action
+from envs.arm.controller import CONTROL_HZ, Command
+from envs.arm.model import MAX_IMAGE_SIZE
+from envs.checks import whole_number
+from envs.errors import EnvError
+from envs.rendering import SceneRenderer
+from envs.simulation import Physics, Simulation
+from envs.tasks import TASKS, Goal, Policy, Task
+from envs.variation import Scene, Variation
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """The exact state of a running episode; `ArmEnv.set_state` goes back to it.
+
+    Attributes:
+        scene: The scene that it belongs to.
+        goal: The goal of the episode.
+        physics: The state of the simulation.
+        steps: Actions so far.
+    """
+
+    scene: Scene
+    goal: Goal
+    physics: Physics
+    steps: int
+
+
+class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
+    """A seven-joint arm over a table, with a task whose goal is an image.
+
+    Observation: `image`, uint8 `[image_size, image_size, 3]`, and `state`, float32 `[7]`: measured x y z
+    [m], extrinsic xyz Euler angles [rad] (the first in [0, 2 pi)), gripper closure [0 open, 1 closed].
+
+    Action, float32 `[7]`: delta x y z [m], Euler angles of R[t+1] R[t]^T [rad], delta closure. An action
+    outside the bounds is clipped to them and `info["action_clipped"]` is set. The position that results is
+    clipped to the task's workspace (`info["workspace_clipped"]`). The hand turns at most 0.4 rad away from
+    pointing straight down; a rotation that the joint limits forbid is left out, and in the rare case of a position that
+    they forbid the arm does not move (`info["reached"]` False).
+
+    Reward: minus the distance [m] that is left to the goal. An episode terminates at success and is
+    truncated after `max_steps`.
+
+    `info` always has `distance` [m], `success`, `action_clipped`, `workspace_clipped`, `reached`,
+    `commanded_position` [m] and the flags of the task; after `reset` also `goal_image`, `goal_state`,
+    `solved_at_reset` and `scene`.
+
+    Args:
+        task: Name of a task, or a `Task`.
+        variation: What differs between episodes: "train", "test", "none" or a `Variation`.
+        camera: "jittered" draws the camera with the scene; "fixed" keeps the nominal one.
+        image_size: Height and width of the images [pixels].
+        max_steps: Actions in an episode; None takes the task's.
+        render_mode: None or "rgb_array".
+
+    Raises:
+        EnvError: If an argument is not allowed, or OpenGL does not start.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
+    action_space: spaces.Box[Any]
+
+    def __init__(
+        self,
+        task: str | Task,
+        variation: str | Variation = "train",
+        camera: Literal["jittered", "fixed"] = "jittered",
+        image_size: int = 128,
+        max_steps: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self.task = _named_task(task)
+        image_size = whole_number("image_size", image_size, 16, MAX_IMAGE_SIZE)
+        self.max_steps = self.task.max_steps if max_steps is None else whole_number("max_steps", max_steps, 1)
+        _check_choices(camera, render_mode)
+        self.variation = _named_variation(variation)
+        self.camera, self.render_mode = camera, render_mode
+        self.action_space = spaces.Box(-ACTION_HIGH, ACTION_HIGH, dtype=np.float32)
+        self.observation_space = spaces.Dict(
+            {
+                "image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+                "state": spaces.Box(STATE_LOW, STATE_HIGH, dtype=np.float32),
+            }
+        )
+        self.simulation = Simulation(image_size, image_size, self.task.workspace)
+        self._renderer = SceneRenderer(self.simulation.model, "main", image_size)
+        self._scene: Scene | None = None
+        self._goal: Goal | None = None
+        self._steps = 0
+        self._in_use = threading.RLock()
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Draw an episode, make its goal in the simulation, and go to its start.
+
+        Args:
+            seed: Seed of all randomness; None continues the current random sequence.
+            options: What replaces the drawn values; the task says what is allowed.
+
+        Returns:
+            The first observation, shapes as in the class, and `info`.
+
+        Raises:
+            EnvError: If an option is unknown, malformed or out of reach, or the seed is not valid.
+        """
+        given = self.task.check_options(options)
+        super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
+        with self._in_use:
+            return self._begin(given)
+
+    def _begin(self, given: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        draw = self.task.draw(self.variation, self.np_random, given)
+        self._show(draw.scene)
+        goal = self.task.stage(self.simulation, draw, self._photograph)
+        if goal is None:
+            raise EnvError("the expert does not achieve the goal of this scene.")
+        self._goal, self._steps = goal, 0
+        at_start = Command(position_m=self.simulation.arm.pose()[:3], workspace_clipped=False, reached=True)
+        info = self._info(at_start)
+        info |= {
+            "goal_image": goal.image,
+            "goal_state": goal.state,
+            "solved_at_reset": info["success"],
+            "scene": draw.scene,
+        }
+        return self._observe(), info
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Execute one action `[7]`: a quarter of a second of physics. Observations as in the class.
+
+        Raises:
+            EnvError: If the action's shape is not `[7]`, an entry is not finite, or `reset` was not called.
+        """
+        self._running("step")
+        requested = check_action(action)
+        clipped = np.clip(requested, -ACTION_HIGH, ACTION_HIGH).astype(np.float64)
+        with self._in_use:
+            command = self.simulation.step(clipped)
+            self._steps += 1
+            info = self._info(command, action_clipped=bool((clipped != requested).any()))
+            return self._observe(), -info["distance"], info["success"], self._steps >= self.max_steps, info
+
+    def expert(self) -> Policy:
+        """Return a scripted policy that achieves the goal of the running episode.
+
+        Raises:
+            EnvError: If `reset` was not called.
+        """
+        return self.task.expert(self.simulation, self._running("expert"))
+
+    def get_state(self) -> Snapshot:
+        """Return an exact copy of the running episode, which `set_state` goes back to.
+
+        Raises:
+            EnvError: If `reset` was not called.
+        """
+        goal = self._running("get_state")
+        with self._in_use:
+            assert self._scene is not None
+            return Snapshot(scene=self._scene, goal=goal, physics=self.simulation.save(), steps=self._steps)
+
+    def set_state(self, state: Snapshot) -> None:
+        """Go back to a state, of this episode or of another one of an environment made with the same arguments.
+
+        Raises:
+            EnvError: If it is not a state of `get_state`.
+        """
+        if not isinstance(state, Snapshot):
+            raise EnvError(f"set_state got a {type(state).__name__}: give what get_state returned.")
+        with self._in_use:
+            if state.scene is not self._scene:
+                self._show(state.scene)
+            self._goal, self._steps = state.goal, state.steps
+            self.simulation.restore(state.physics)
+
+    def render(self) -> np.ndarray | None:
+        """Return the current image, uint8 `[H, W, 3]`; None without a render mode."""
+        if self.render_mode != "rgb_array":
+            return None
+        with self._in_use:
+            return self._photograph()
+
+    def close(self) -> None:
+        """Free the renderer."""
+        with self._in_use:
+            self._renderer.close()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse to be copied or pickled.
+
+        Raises:
+            EnvError: Always.
+        """
+        raise EnvError(
+            "an environment holds a simulation and OpenGL, and cannot be copied or pickled: make another one with the "
+            "same arguments, and reset it with the same seed and options."
+        )
+
+    def _running(self, method: str) -> Goal:
+        if self._goal is None:
+            raise EnvError(f"{method} was called before reset: call reset first.")
+        return self._goal
+
+    def _show(self, scene: Scene) -> None:
+        self.simulation.show(scene if self.camera == "jittered" else _with_nominal_camera(scene))
+        self._renderer.upload_texture(self.simulation.texture_id)
+        self._scene = scene
+
+    def _photograph(self) -> np.ndarray:
+        return self._renderer.render(self.simulation.data)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        return {"image": self._photograph(), "state": self.simulation.state()}
+
+    def _info(self, command: Command, *, action_clipped: bool = False) -> dict[str, Any]:
+        status = self.task.status(self.simulation, self._running("step"))
+        return {
+            "distance": status.distance_m,
+            "success": status.success,
+            "action_clipped": action_clipped,
+            "workspace_clipped": command.workspace_clipped,
+            "reached": command.reached,
+            "commanded_position": command.position_m,
+            **status.flags,
+        }
+
+
+def _with_nominal_camera(scene: Scene) -> Scene:
+    return replace(scene, camera_offset=(0.0, 0.0, 0.0), look_at_offset_m=(0.0, 0.0, 0.0))
+
+
+def _named_task(task: object) -> Task:
+    if isinstance(task, Task):
+        return task
+    if not isinstance(task, str) or task not in TASKS:
+        raise EnvError(f"task {task!r} is unknown: use one of {sorted(TASKS)} or a Task.")
+    return TASKS[task]()
+
+
+def _check_choices(camera: object, render_mode: object) -> None:
+    if not isinstance(camera, str) or camera not in ("jittered", "fixed"):
+        raise EnvError(f"camera {camera!r} is unknown: use 'jittered' or 'fixed'.")
+    if render_mode is not None and (not isinstance(render_mode, str) or render_mode != "rgb_array"):
+        raise EnvError(f"render_mode {render_mode!r} is unknown: use None or 'rgb_array'.")
+
+
+def _named_variation(variation: object) -> Variation:
+    if isinstance(variation, Variation):
+        return variation
+    if not isinstance(variation, str):
+        raise EnvError(f"variation {variation!r} is unknown: use 'train', 'test', 'none' or a Variation.")
+    return Variation.named(variation)

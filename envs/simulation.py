@@ -1,0 +1,89 @@
+"""The physics of an episode: the arm, the table and what lies on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from envs.arm.action import measured_state
+from envs.arm.controller import ArmController, Command
+from envs.arm.limits import Workspace
+from envs.arm.model import build_model
+from envs.errors import EnvError
+from envs.scene_editor import SceneEditor
+from envs.variation import Scene
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Physics:
+    """An exact copy of the state of a simulation.
+
+    Attributes:
+        data: MuJoCo's state.
+        commanded: What the controller remembers.
+    """
+
+    data: mujoco.MjData
+    commanded: tuple[np.ndarray, float]
+
+
+class Simulation:
+    """Arm, table and objects; it has no randomness and draws no pictures.
+
+    Args:
+        height: Height of the largest picture to be rendered [pixels].
+        width: Width of the largest picture to be rendered [pixels].
+        workspace: Where the TCP may be sent.
+    """
+
+    def __init__(self, height: int, width: int, workspace: Workspace) -> None:
+        self.model = build_model(height, width)
+        self.data = mujoco.MjData(self.model)
+        self.arm = ArmController(self.model, self.data, workspace)
+        self.workspace = workspace
+        self._editor = SceneEditor(self.model)
+
+    @property
+    def texture_id(self) -> int:
+        """The texture that `show` changes."""
+        return self._editor.texture_id
+
+    def show(self, scene: Scene) -> None:
+        """Edit the model to be `scene`; `place` puts its objects at their positions."""
+        self._editor.apply(scene)
+
+    def place(self, pose: np.ndarray, name: str) -> None:
+        """Put the arm at rest at a pose `[7]` and the objects at their positions.
+
+        Raises:
+            EnvError: If the arm cannot reach the pose, which the message calls `name`.
+        """
+        joints, reached = self.arm.joints_for(pose)
+        if not reached:
+            raise EnvError(
+                f"{name} {pose.tolist()} is out of the arm's reach: give a pose the arm has been in."
+            )
+        mujoco.mj_resetData(self.model, self.data)
+        self.arm.place(joints, pose[3:6], float(pose[6]))
+        self.arm.settle()
+
+    def step(self, action: np.ndarray) -> Command:
+        """Carry out one action `[7]`, within its bounds, for one control interval."""
+        return self.arm.step(action)
+
+    def state(self) -> np.ndarray:
+        """Return the measured pose, float32 `[7]`."""
+        return measured_state(self.arm.pose())
+
+    def save(self) -> Physics:
+        """Return a copy of the state."""
+        data = mujoco.MjData(self.model)
+        mujoco.mj_copyData(data, self.model, self.data)
+        return Physics(data=data, commanded=self.arm.commanded)
+
+    def restore(self, physics: Physics) -> None:
+        """Go back to a saved state of the same scene."""
+        mujoco.mj_copyData(self.data, self.model, physics.data)
+        self.arm.commanded = physics.commanded

@@ -1,0 +1,149 @@
+"""What a task is: the part of an environment that says what an episode asks of the arm.
+
+`envs.ArmEnv` owns the arm, the pictures and the clock. A task draws an episode, makes its goal in the simulation,
+goes to its start, measures how far the goal is, and has an expert that achieves it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from envs.arm.action import check_pose
+from envs.arm.controller import DOWN_EULER_RAD
+from envs.arm.limits import Workspace
+from envs.errors import EnvError
+from envs.simulation import Simulation
+from envs.variation import Scene, Variation
+
+#: Takes a picture, uint8 `[H, W, 3]`, with the first camera.
+Photograph = Callable[[], np.ndarray]
+
+
+class Policy(Protocol):
+    """Chooses actions."""
+
+    def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the next action, float32 `[7]`, within the bounds."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Draw:
+    """What is drawn for an episode.
+
+    Attributes:
+        scene: Its looks and its objects.
+        start: The arm's pose at the start, `[7]`.
+        target: What is to be reached; its meaning is the task's.
+    """
+
+    scene: Scene
+    start: np.ndarray
+    target: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Goal:
+    """What an episode is to end in, as it was achieved in the simulation.
+
+    Attributes:
+        image: The first camera's picture of it, uint8 `[H, W, 3]`.
+        state: The arm's measured pose in it, float32 `[7]`.
+        subgoal_images: Pictures on the way to it, uint8 `[G, H, W, 3]`; the last is the goal's.
+    """
+
+    image: np.ndarray
+    state: np.ndarray
+    subgoal_images: np.ndarray | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Status:
+    """How far an episode is.
+
+    Attributes:
+        distance_m: What is left to the goal.
+        success: Whether the goal is achieved.
+        flags: What else is true, by its name in `info`.
+        subgoals: Which sub-goals are achieved at present, bool `[G]`.
+    """
+
+    distance_m: float
+    success: bool
+    flags: Mapping[str, bool] = field(default_factory=dict)
+    subgoals: np.ndarray | None = None
+
+
+class Task(ABC):
+    """Base class of tasks. An instance has no state: an episode's is in its `Goal` and in the simulation.
+
+    Attributes:
+        name: Its short name.
+        summary: One line for listings.
+        max_steps: Actions after which an episode is cut off, unless the environment is told otherwise.
+        workspace: Where the TCP may be sent.
+        poses: The poses that the options of a reset may give.
+        subgoals: Names of the sub-goals; the last is the goal.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    max_steps: ClassVar[int]
+    workspace: ClassVar[Workspace]
+    poses: ClassVar[tuple[str, ...]] = ()
+    subgoals: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def draw(self, variation: Variation, rng: np.random.Generator, given: Mapping[str, Any]) -> Draw:
+        """Draw an episode.
+
+        Args:
+            variation: The ranges.
+            rng: Source of all randomness.
+            given: Options of the reset, already checked: they replace what is drawn.
+        """
+
+    @abstractmethod
+    def stage(self, simulation: Simulation, draw: Draw, photograph: Photograph) -> Goal | None:
+        """Make the goal in the simulation, which shows the scene already, and leave it at the start of the episode.
+
+        Returns:
+            The goal; None if the expert does not achieve it.
+
+        Raises:
+            EnvError: If a pose is out of the arm's reach.
+        """
+
+    @abstractmethod
+    def status(self, simulation: Simulation, goal: Goal) -> Status:
+        """Return how far the present state of the simulation is from the goal."""
+
+    @abstractmethod
+    def expert(self, simulation: Simulation, goal: Goal) -> Policy:
+        """Return a policy that achieves the goal from any state; it reads the simulation, not the images."""
+
+    def check_options(self, options: object) -> dict[str, Any]:
+        """Return the options of a reset after a check.
+
+        Raises:
+            EnvError: If one is unknown or malformed.
+        """
+        if options is not None and not isinstance(options, Mapping):
+            raise EnvError(
+                f"reset options {options!r} are not a mapping: give some of {list(self.poses)} with poses."
+            )
+        given = dict(options or {})
+        unknown = [name for name in given if name not in self.poses]
+        if unknown:
+            raise EnvError(f"reset options {unknown} are unknown: allowed are {list(self.poses)}.")
+        return {name: check_pose(name, pose, self.workspace) for name, pose in given.items()}
+
+
+def downward_pose(position_m: Any, closure: float) -> np.ndarray:
+    """Return the pose `[7]` of a hand at a position `[3]` that points straight down."""
+    return np.array([*position_m, *DOWN_EULER_RAD, closure], dtype=np.float64)
