@@ -75,10 +75,10 @@ energy = GoalL1()
 planner = CEM(model, energy=energy, horizon=1, num_samples=64, num_iterations=4, num_elites=8)
 low, high = env.action_space.low, env.action_space.high
 policy = vw.PlannerPolicy(model, planner, energy=energy, action_low=low, action_high=high)
-print(f"one episode: {vw.rollout(env, policy, seed=0, max_actions=20).distances_m}")
+print(f"one episode: {vw.rollout(env, policy, seed=0, max_actions=20).episode.distances}")
 result = vw.evaluate(env, policy, episodes=arguments.episodes, seed=1, max_actions=20)
 metrics = result.metrics()
 print(
     f"success {result.success_rate:.0%}, 95 % interval {result.interval[0]:.0%} to {result.interval[1]:.0%}; "
-    f"random actions {metrics['random_success_rate']:.0%}"
+    f"random actions {metrics['controls']['random actions']['success_rate']:.0%}"
 )

@@ -14,9 +14,10 @@ from vjepa_world.data.trajectories.registry import register_format as register_f
 from vjepa_world.data.video.reader import load_video as load_video
 from vjepa_world.data.video.writer import write_video as write_video
 from vjepa_world.errors import VJEPAWorldError as VJEPAWorldError
+from vjepa_world.evaluation.closed_loop.episode import Episode as Episode
+from vjepa_world.evaluation.closed_loop.episode import Recording as Recording
 from vjepa_world.evaluation.closed_loop.evaluate import EvaluationResult as EvaluationResult
 from vjepa_world.evaluation.closed_loop.evaluate import evaluate as evaluate
-from vjepa_world.evaluation.closed_loop.rollout import Episode as Episode
 from vjepa_world.evaluation.closed_loop.rollout import rollout as rollout
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig as OpenLoopConfig
 from vjepa_world.evaluation.open_loop.evaluate import OpenLoopResult as OpenLoopResult
@@ -39,7 +40,8 @@ from vjepa_world.ops.convention import Convention as Convention
 from vjepa_world.planning.build import load_planner as load_planner
 from vjepa_world.planning.build import load_policy as load_policy
 from vjepa_world.planning.config import PlanningConfig as PlanningConfig
-from vjepa_world.planning.policy import PlannerPolicy as PlannerPolicy
+from vjepa_world.planning.planner_policy import PlannerPolicy as PlannerPolicy
+from vjepa_world.planning.policy import Problem as Problem
 from vjepa_world.planning.policy import RandomPolicy as RandomPolicy
 from vjepa_world.pretrained.classifier import Classifier as Classifier
 from vjepa_world.pretrained.classifier import embed as embed

@@ -51,7 +51,8 @@ class RecedingHorizon:
     It is a planner itself: call `plan` at every step and execute `actions[:, 0]`. Between searches the current plan is
     returned, shifted, with its energy and without iterations. The next search starts from the shifted plan and from the
     shifted `Plan.warm_starts`. `latencies_s` holds the duration of each call since `reset`, `latency` the percentiles
-    of the calls that searched. Call `reset` when the episode, the goal or the batch changes.
+    of the calls that searched. Call `reset` when the episode, the goal or the batch changes, and `select` when some
+    problems of the batch have ended.
 
     `plan` returns when the plan is complete. For an arm that cannot wait, see `BackgroundPlanner`.
 
@@ -88,6 +89,11 @@ class RecedingHorizon:
         self._searched: list[bool] = []
         self._current: Plan | None = None
         self._age = 0
+
+    def select(self, problems: Sequence[int]) -> None:
+        """Continue with some problems of the batch alone, by their indices; the plans of the others are deleted."""
+        if self._current is not None:
+            self._current = _selected(self._current, list(problems))
 
     def plan(
         self,
@@ -159,6 +165,11 @@ def copy_without_iterations(plan: Plan) -> Plan:
     """Return a copy of a plan without its iterations."""
     starts = None if plan.warm_starts is None else plan.warm_starts.clone()
     return Plan(plan.actions.clone(), plan.energy.clone(), (), starts)
+
+
+def _selected(plan: Plan, problems: list[int]) -> Plan:
+    starts = None if plan.warm_starts is None else plan.warm_starts[problems]
+    return Plan(plan.actions[problems], plan.energy[problems], (), starts)
 
 
 def shift(actions: Tensor, steps: int = 1) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 
@@ -17,3 +17,10 @@ def unwrap(planner: object) -> Iterator[object]:
 def find_attribute(planner: object, name: str) -> Any:
     """Return an attribute of the outermost wrapped planner that has it; None if none has it."""
     return next((getattr(layer, name) for layer in unwrap(planner) if hasattr(layer, name)), None)
+
+
+def select_problems(planner: object, problems: Sequence[int]) -> None:
+    """Continue with some problems of the batch alone, in every wrapper that remembers the batch (it has `select`)."""
+    for layer in unwrap(planner):
+        if hasattr(layer, "select"):
+            layer.select(problems)

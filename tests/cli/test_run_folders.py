@@ -12,7 +12,7 @@ from tests.cli.commands import COLLECT, EVALUATE, run
 from tests.training.corpora import SMALL, write_corpus
 from vjepa_world.cli.shared.commands import config_of
 from vjepa_world.config import read_yaml, to_yaml
-from vjepa_world.evaluation.closed_loop import evaluate as closed_loop
+from vjepa_world.evaluation.closed_loop import pairs
 from vjepa_world.files.folder_lock import locked_folder
 
 PRETRAIN = ["pretrain", *SMALL, "trainer.batch_size=4", "trainer.steps=1"]
@@ -22,7 +22,7 @@ def settings(folder: Path) -> dict[str, object]:
     return read_yaml((folder / "config.yaml").read_text())
 
 
-def killed(*words: object) -> None:
+def killed(*words: object, **keys: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -36,7 +36,7 @@ def test_a_stopped_evaluation_leaves_no_result_of_other_settings(
     home = tmp_path / "runs" / folder
     assert (home / "result.json").is_file()
     assert list((home / "videos").iterdir())
-    monkeypatch.setattr(closed_loop, "draw_seeds", killed)
+    monkeypatch.setattr(pairs, "draw_pairs", killed)
     assert run(tmp_path, *words, "seed=7", *resume) == 130
     assert [path.name for path in home.iterdir()] == (["config.yaml"] if command == "evaluate" else [])
     if command == "evaluate":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vjepa_world.planning.policy import Observation
+from vjepa_world.planning.policy import Observation, Problem
 
 SIZE = 32
 STEP_M = 0.1
@@ -27,30 +28,36 @@ def draw_dot(position: np.ndarray) -> np.ndarray:
 class BoxEnv:
     """Moves a point by actions of at most 10 cm per axis; solved within 4 cm of the goal.
 
-    `near` is the share of goals drawn right at the start.
+    `near` is the share of goals drawn right at the start; `ends_at_success` forbids steps after a success.
     """
 
     action_low = np.full(2, -STEP_M, dtype=np.float32)
     action_high = np.full(2, STEP_M, dtype=np.float32)
     action_space = gymnasium.spaces.Box(action_low, action_high)
 
-    def __init__(self, near: float = 0.0, time_limit: int = 20) -> None:
+    def __init__(self, near: float = 0.0, time_limit: int = 20, ends_at_success: bool = False) -> None:
+        self.metadata = {"ends_at_success": ends_at_success}
         self.near = near
         self.time_limit = time_limit
         self.seeds: list[int | None] = []
         self.actions: list[np.ndarray] = []
+        self.actions_of: dict[int | None, list[list[float]]] = {}
 
-    def reset(self, *, seed: int | None = None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         self.seeds.append(seed)
         rng = np.random.default_rng(seed)
         self.position, self.goal = rng.uniform(0.1, 0.9, 2), rng.uniform(0.1, 0.9, 2)
         if rng.uniform() < self.near:
             self.goal = self.position + 0.01
         self.taken = 0
+        self.actions_of[seed] = []
         return self._observation(), self._info() | {"goal_image": draw_dot(self.goal)}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         self.actions.append(action)
+        self.actions_of[self.seeds[-1]].append(action.tolist())
         self.position = np.clip(self.position + action, 0.0, 1.0)
         self.taken += 1
         info = self._info()
@@ -67,18 +74,25 @@ class BoxEnv:
 class CentroidPolicy:
     """Solves the box world: finds both dots' centroids in the pictures and steps from one to the other."""
 
-    def __init__(self) -> None:
-        self.plan_energy: float | None = None
+    plan_energies: Sequence[float] | None = None
 
-    def reset(self, goal_image: np.ndarray, rng: np.random.Generator) -> None:
-        self.goal = self._centroid(goal_image)
+    def reset(self, problems: Sequence[Problem]) -> None:
+        self.goals = [self._centroid(problem.goal_image) for problem in problems]
 
-    def act(self, observation: Observation) -> np.ndarray:
-        way = self.goal - self._centroid(observation["image"])
-        return np.clip(way, -STEP_M, STEP_M).astype(np.float32)
+    def act(self, observations: Sequence[Observation]) -> np.ndarray:
+        return np.clip(np.stack(self._ways(observations)), -STEP_M, STEP_M).astype(np.float32)
 
-    def energy(self, observation: Observation) -> float | None:
-        return float(np.abs(self.goal - self._centroid(observation["image"])).mean())
+    def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
+        return [float(np.abs(way).mean()) for way in self._ways(observations)]
+
+    def select(self, problems: Sequence[int]) -> None:
+        self.goals = [self.goals[index] for index in problems]
+
+    def _ways(self, observations: Sequence[Observation]) -> list[np.ndarray]:
+        """Return the ways from the dots to the goals, `[2]` each."""
+        return [
+            goal - self._centroid(seen["image"]) for goal, seen in zip(self.goals, observations, strict=True)
+        ]
 
     def _centroid(self, image: np.ndarray) -> np.ndarray:
         # The brightest part only: the hill is cut off by the picture's edge.

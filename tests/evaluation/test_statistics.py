@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vjepa_world.evaluation.statistics import EvaluationError, mean, median, percentiles, wilson_interval
+from vjepa_world.evaluation.statistics import (
+    EvaluationError,
+    mean,
+    median,
+    paired_difference,
+    percentiles,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +99,39 @@ def test_no_values_have_no_interval() -> None:
         median(np.zeros(0), np.zeros(0), np.random.default_rng(0))
     with pytest.raises(EvaluationError, match="got confidence 1.0; it must be between 0 and 1"):
         mean(np.ones(3), np.arange(3), np.random.default_rng(0), confidence=1.0)
+
+
+def outcomes(both: int, first: int, second: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
+    counts = (both, first, second, neither)
+    return np.repeat([True, True, False, False], counts), np.repeat([True, False, True, False], counts)
+
+
+def test_a_paired_difference_covers_the_true_one_in_95_of_100_samples() -> None:
+    rng = np.random.default_rng(0)
+    shares = np.array([0.5, 0.25, 0.1, 0.15])  # solved by both, the first alone, the second alone, neither
+    draws = rng.multinomial(60, shares, size=2000)
+    found = [paired_difference(*outcomes(*map(int, counts))) for counts in draws]
+    covered = np.mean([e.low <= 0.15 <= e.high for e in found if e.low is not None and e.high is not None])
+    assert 0.94 <= covered <= 0.975
+    assert np.mean([e.value for e in found if e.value is not None]) == pytest.approx(0.15, abs=0.01)
+
+
+def test_pairing_narrows_the_interval_where_outcomes_agree() -> None:
+    agreeing, opposed = paired_difference(*outcomes(30, 6, 2, 30)), paired_difference(*outcomes(4, 32, 28, 4))
+    assert agreeing.value == opposed.value == pytest.approx(4 / 68)
+    assert agreeing.high - agreeing.low < 0.5 * (opposed.high - opposed.low)  # type: ignore[operator]
+
+
+def test_a_paired_difference_is_antisymmetric_inside_its_range_and_wide_without_discordant_pairs() -> None:
+    first, second = outcomes(10, 5, 1, 4)
+    ours, theirs = paired_difference(first, second), paired_difference(second, first)
+    assert (ours.low, ours.high) == pytest.approx((-theirs.high, -theirs.low))  # type: ignore[operator]
+    same = paired_difference(*outcomes(20, 0, 0, 0))
+    # Both rates are 1 with lower limits of 0.8389 (Wilson, 20 of 20), and no correlation is known.
+    assert (same.value, same.low, same.high) == pytest.approx((0.0, -0.1611, 0.1611), abs=1e-4)
+    assert paired_difference(*outcomes(0, 20, 0, 0)).high == pytest.approx(1.0)
+
+
+def test_a_paired_difference_needs_as_many_of_both() -> None:
+    with pytest.raises(EvaluationError, match="got 2 and 3 episodes; allowed is at least one, and as many"):
+        paired_difference(np.ones(2, bool), np.ones(3, bool))

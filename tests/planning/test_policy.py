@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +10,10 @@ import pytest
 from planners import CEM, GoalL1, RecedingHorizon
 from tests.evaluation.box_world import BoxEnv, BoxModel
 from vjepa_world.errors import CheckpointError
-from vjepa_world.evaluation.closed_loop.evaluate import draw_seeds
-from vjepa_world.evaluation.closed_loop.rollout import rollout
-from vjepa_world.planning.policy import PlannerPolicy
+from vjepa_world.evaluation.closed_loop.environment import Pair
+from vjepa_world.evaluation.closed_loop.pairs import draw_pairs
+from vjepa_world.evaluation.closed_loop.rollout import rollouts
+from vjepa_world.planning.planner_policy import PlannerPolicy
 
 
 def planner_policy(model: BoxModel | None = None) -> PlannerPolicy:
@@ -29,7 +32,7 @@ def planner_policy(model: BoxModel | None = None) -> PlannerPolicy:
 
 def test_planning_in_a_true_model_reaches_every_goal() -> None:
     env, policy = BoxEnv(), planner_policy()
-    episodes = [rollout(env, policy, seed=seed) for seed in draw_seeds(env, seed=0, n=8)[0]]
+    episodes = [found.episode for found in rollouts([env], policy, draw_pairs(env, seed=0, n=8).pairs)]
     assert all(e.success for e in episodes)
     for episode in episodes:
         assert len(episode.energies) == episode.steps + 1
@@ -40,14 +43,22 @@ def test_planning_in_a_true_model_reaches_every_goal() -> None:
     assert all(a.dtype == np.float32 and np.abs(a).max() <= np.float32(0.1) for a in env.actions)
 
 
-def test_an_episode_does_not_depend_on_those_before_it() -> None:
-    env = BoxEnv()
-    seeds, _ = draw_seeds(env, seed=0, n=3)
+def record(together: int, policy: PlannerPolicy, pairs: Sequence[Pair]) -> dict[int, Any]:
+    """Return the actions and energies of each episode by its seed, run `together` at a time."""
+    envs = [BoxEnv(ends_at_success=True) for _ in range(together)]
+    episodes = [found.episode for found in rollouts(envs, policy, pairs)]
+    actions = {seed: taken for env in envs for seed, taken in env.actions_of.items()}
+    return {e.pair.seed: (actions[e.pair.seed], e.energies, e.plan_energies) for e in episodes}
+
+
+def test_actions_do_not_depend_on_the_batch_the_order_or_the_history() -> None:
+    pairs = draw_pairs(BoxEnv(), seed=0, n=5).pairs
+    alone = {seed: found for pair in pairs for seed, found in record(1, planner_policy(), [pair]).items()}
+    assert len({len(actions) for actions, *_ in alone.values()}) > 1  # they leave the batch one by one
     policy = planner_policy()
-    in_a_row = [rollout(env, policy, seed=seed) for seed in seeds]
-    alone = [rollout(env, planner_policy(), seed=seed) for seed in seeds]
-    assert [e.distances_m for e in in_a_row] == [e.distances_m for e in alone]
-    assert [e.plan_energies for e in in_a_row] == [e.plan_energies for e in alone]
+    for together in (1, 2, 5):
+        assert record(together, policy, pairs) == alone
+        assert record(together, policy, pairs[::-1]) == alone
 
 
 def test_a_checkpoint_of_another_action_size_is_refused_before_any_episode() -> None:
@@ -62,5 +73,5 @@ def test_a_checkpoint_with_a_larger_box_is_warned_about_and_clipped(caplog: pyte
     with caplog.at_level(logging.WARNING):
         policy = planner_policy(BoxModel(reach_m=0.5))
     assert "exceed the environment's on axes [0, 1]" in caplog.text
-    [rollout(env, policy, seed=seed) for seed in draw_seeds(env, seed=0, n=2)[0]]
+    list(rollouts([env], policy, draw_pairs(env, seed=0, n=2).pairs))
     assert np.abs(np.stack(env.actions)).max() == np.float32(0.1)

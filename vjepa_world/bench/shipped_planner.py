@@ -16,6 +16,7 @@ from vjepa_world.cli.shared.common import EnvConfig
 from vjepa_world.evaluation.statistics import percentiles
 from vjepa_world.planning.build import load_policy
 from vjepa_world.planning.config import SHIPPED, ExecutionConfig, InferenceConfig, PlanningConfig
+from vjepa_world.planning.policy import Problem
 
 if TYPE_CHECKING:
     import gymnasium
@@ -43,8 +44,8 @@ def shipped_rows(config: BenchConfig, device: torch.device) -> list[Row]:
 
     def actor(planning: PlanningConfig) -> Callable[[], Any]:
         policy = load_policy(SHIPPED, planning, device, action_low=box.low, action_high=box.high)
-        policy.reset(info["goal_image"], np.random.default_rng(config.seed))
-        return lambda: policy.act(observation)
+        policy.reset([Problem(info["goal_image"], np.random.default_rng(config.seed))])
+        return lambda: policy.act([observation])
 
     default, published, quick = (actor(planning) for planning in (PlanningConfig(), PUBLISHED, QUICK))
     exact = actor(PlanningConfig(inference=InferenceConfig(precision="float32")))

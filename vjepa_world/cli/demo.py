@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vjepa_world.cli.evaluate import OUTPUTS, evaluate_into
 from vjepa_world.cli.evaluate import Config as EvaluateConfig
+from vjepa_world.cli.shared.closed_loop_controls import ControlsConfig
 from vjepa_world.files.folder_lock import locked_folder
 from vjepa_world.runs import open_run, remove_outputs
 
@@ -18,10 +19,14 @@ class Config(EvaluateConfig):
 
     Attributes:
         name: The run goes to runs/demo/NAME; empty for runs/demo itself, which each run replaces.
-        episodes: Episodes to run.
+        episodes: Pairs to draw.
+        controls: Policies to compare with, on the same pairs; only random actions unless others are requested.
     """
 
     episodes: int = 20
+    controls: ControlsConfig = field(
+        default_factory=lambda: ControlsConfig(hold=False, expert=False, inverse=False)
+    )
 
     def unused(self) -> dict[str, str]:
         """Return what a demo without a name does not use: it replaces the one before."""

@@ -1,17 +1,20 @@
-"""`evaluate`: drive the arm to goal images in test scenes and count successes, with control models for comparison."""
+"""`evaluate`: drive the arm to goal images in test scenes and count successes, with controls for comparison."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from vjepa_world.cli.shared.closed_loop_controls import ControlsConfig, build_controls
+from vjepa_world.cli.shared.closed_loop_table import table
 from vjepa_world.cli.shared.common import EnvConfig
+from vjepa_world.config import flatten
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
-from vjepa_world.errors import ConfigError, DataError, counted
+from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
 from vjepa_world.runs import RESULT_FILE, open_run
@@ -20,31 +23,23 @@ from vjepa_world.system.progress import progress
 if TYPE_CHECKING:
     from typing import Self
 
-    import gymnasium
+    import torch
 
-    from vjepa_world.evaluation.closed_loop.rollout import Episode
+    from vjepa_world.evaluation.closed_loop.environment import Environment
+    from vjepa_world.evaluation.closed_loop.episode import Recording
+    from vjepa_world.evaluation.closed_loop.manifest import Manifest
     from vjepa_world.system.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 #: What an evaluation writes to its folder.
-OUTPUTS = (RESULT_FILE, "videos")
+OUTPUTS = (RESULT_FILE, "manifest.json", "episodes.jsonl", "report.html", "videos")
 
 #: Frames per second of the episode videos: slow enough to follow.
 PANEL_FPS = 4
 
-
-@dataclass(frozen=True, kw_only=True)
-class ControlsConfig:
-    """World models to compare with, on the same episodes.
-
-    Attributes:
-        untrained: Checkpoint of a predictor trained in the same way on an untrained encoder; empty for none.
-        pixels: Checkpoint of a predictor trained in the same way on raw pixels; empty for none.
-    """
-
-    untrained: str = ""
-    pixels: str = ""
+#: Episodes that run together on a GPU, where the search for several is about as fast as for one.
+GPU_BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +48,15 @@ class Config(PlanningConfig):
 
     Attributes:
         name: The run goes to runs/evaluate/NAME.
-        seed: Where the episodes come from.
+        seed: Where the pairs of start and goal come from.
         resume: Run again in the same folder; the evaluation starts over.
         device: auto, cpu, cuda or cuda:N.
         checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
-        episodes: Episodes to run; those solved at reset are redrawn and counted.
+        episodes: Pairs to draw; those solved at reset are left out and counted.
+        manifest: A manifest.json, or the run that wrote it, whose pairs are evaluated again; null draws new ones.
+        batch: Episodes that run together, each in an environment of its own; 0 takes 1 on a CPU and 16 on a GPU.
         env: The environment; test scenes differ from those of training.
-        controls: World models to compare with, on the same episodes.
+        controls: Policies to compare with, on the same pairs.
         videos: Episodes that become a video.
         threads: Threads of torch; 0 takes one a core.
     """
@@ -74,7 +71,9 @@ class Config(PlanningConfig):
     resume: bool = False
     device: str = "auto"
     checkpoint: str = SHIPPED
-    episodes: int = field(default=50, metadata=EPISODES)
+    episodes: int = field(default=100, metadata=EPISODES)
+    manifest: Path | None = None
+    batch: int = field(default=0, metadata={"range": (0, 1024)})
     env: EnvConfig = field(default_factory=lambda: EnvConfig(variation="test"))
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     videos: int = field(default=1000, metadata={"range": (0, LARGEST)})
@@ -87,11 +86,12 @@ class Config(PlanningConfig):
 
     def unused(self) -> dict[str, str]:
         """Return what a closed loop does not use."""
-        return {"env.fps": "a closed loop, which has no clock,"}
+        taken = dict.fromkeys(("episodes", "seed"), "a given manifest") if self.manifest else {}
+        return {"env.fps": "a closed loop, which has no clock,"} | taken
 
 
 def run(config: Config) -> None:
-    """Evaluate, write `result.json` and the videos, and print the table."""
+    """Evaluate, write the results, and print the table."""
     with ExitStack() as held:
         evaluate_into(lambda: held.enter_context(open_run("evaluate", config, outputs=OUTPUTS)), config)
 
@@ -99,69 +99,139 @@ def run(config: Config) -> None:
 def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
     from vjepa_world.evaluation.closed_loop.evaluate import evaluate
+    from vjepa_world.evaluation.closed_loop.manifest import MANIFEST_FILE
     from vjepa_world.planning.build import load_policy
-    from vjepa_world.planning.policy import PlannerPolicy, RandomPolicy
+    from vjepa_world.planning.planner_policy import PlannerPolicy
+    from vjepa_world.planning.policy import RandomPolicy
     from vjepa_world.system.device import resolve_device, set_threads
 
     device = resolve_device(config.device)
     set_threads(config.threads)
-    env = config.env.make()
-    box = cast("gymnasium.spaces.Box", env.action_space)
+    given = _given_manifest(config)
+    with ExitStack() as open_environments:
+        envs = [_open(config.env, open_environments)]
+        box = envs[0].action_space
 
-    def load(checkpoint: str) -> PlannerPolicy:
-        return load_policy(checkpoint, config, device, action_low=box.low, action_high=box.high)
+        def load(checkpoint: str) -> PlannerPolicy:
+            return load_policy(checkpoint, config, device, action_low=box.low, action_high=box.high)
 
-    policy = load(config.checkpoint)
-    named = {"untrained encoder": config.controls.untrained, "raw pixels": config.controls.pixels}
-    controls = {name: load(path) for name, path in named.items() if path}
-    folder = make_folder()
-    bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
-    with _Record(folder, config.episodes, config.videos) as record:
-        found = evaluate(
-            env,
-            policy,
-            episodes=config.episodes,
-            seed=config.seed,
-            max_actions=config.env.max_steps,
-            random_policy=RandomPolicy(*bounds),
-            controls=controls,
-            on_episode=record.add,
-        )
-    result = found.metrics()
-    result |= {"checkpoint": config.checkpoint, "seed": config.seed, "variation": config.env.variation}
-    result["max_steps"] = config.env.max_steps
-    env.close()
+        policy = load(config.checkpoint)
+        controls = build_controls(config.controls, envs[0], policy, config, load)
+        folder = make_folder()
+        manifest = _manifest(given, config, envs[0])
+        manifest.write(folder / MANIFEST_FILE)
+        pairs = manifest.pairs
+        together = min(_batch(config, device), len(pairs.pairs))
+        envs += [_open(config.env, open_environments) for _ in range(together - 1)]
+        bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
+        with _Record(folder, len(pairs.pairs), config.videos) as record:
+            found = evaluate(
+                envs,
+                policy,
+                pairs=pairs,
+                max_actions=config.env.max_steps,
+                random_policy=RandomPolicy(*bounds),
+                controls=controls.policies,
+                on_episode=record.add,
+            )
+    result = found.metrics() | {
+        "checkpoint": config.checkpoint,
+        "seed": manifest.seed,
+        "environment": dict(manifest.environment),
+        "batch": together,
+        "left_out": controls.left_out,
+    }
     write_json_atomic(folder / RESULT_FILE, result)
     print(table(result))
-    print(f"{folder / RESULT_FILE}{_videos_written(folder, min(config.videos, config.episodes))}")
+    print(f"{folder / RESULT_FILE}{_videos_written(folder, min(config.videos, len(pairs.pairs)))}")
     return result
 
 
+def _open(config: EnvConfig, stack: ExitStack) -> Environment:
+    """Return a new environment, which is closed when the stack is."""
+    env: Environment = stack.enter_context(closing(config.make()))
+    return env
+
+
+def _batch(config: Config, device: torch.device) -> int:
+    return config.batch or (1 if device.type == "cpu" else GPU_BATCH)
+
+
+def _environment(config: EnvConfig) -> dict[str, Any]:
+    """Return what decides the pairs of an environment and the length of its episodes, with dotted keys."""
+    return {key: value for key, value in flatten(config).items() if key != "fps"}
+
+
+def _given_manifest(config: Config) -> Manifest | None:
+    """Return the manifest that was given, of the same environment.
+
+    Raises:
+        EvaluationError: If it is missing, broken, or of another environment.
+    """
+    from vjepa_world.evaluation.closed_loop.manifest import read_manifest
+
+    if config.manifest is None:
+        return None
+    given = read_manifest(config.manifest)
+    given.check_environment(_environment(config.env))
+    return given
+
+
+def _manifest(given: Manifest | None, config: Config, env: Environment) -> Manifest:
+    """Return the given manifest, once its pairs are reproduced, or a new one.
+
+    Raises:
+        EvaluationError: If the environment has changed since it was written, or nearly all pairs begin solved.
+    """
+    from vjepa_world.evaluation.closed_loop.manifest import Manifest
+    from vjepa_world.evaluation.closed_loop.pairs import check_reproduced, draw_pairs
+
+    total = config.episodes if given is None else len(given.pairs.pairs)
+    with progress("pairs", unit="pair", total=total) as bar:
+        if given is None:
+            drawn = draw_pairs(env, config.seed, config.episodes, on_reset=bar.update)
+            return Manifest(_environment(config.env), drawn, seed=config.seed)
+        if not check_reproduced(env, given.pairs, on_reset=bar.update):
+            logger.warning(
+                "the manifest's images are reproduced up to small differences, such as those between graphics drivers"
+            )
+    return given
+
+
 class _Record:
-    """Shows the progress of each policy, and writes the videos of the evaluated one."""
+    """Shows the progress of each policy, and writes the episodes' numbers and the videos of the evaluated one."""
 
     def __init__(self, folder: Path, episodes: int, videos: int) -> None:
+        from vjepa_world.evaluation.closed_loop.episode_log import EpisodeLog
+
         self.folder, self.episodes, self.videos = folder, episodes, videos
         self.name, self.done, self.successes = "", 0, 0
         self.bar: Progress | None = None
+        self.log = EpisodeLog(folder)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._close_bar()
+        self.log.close()
+
+    def _close_bar(self) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def add(self, name: str, episode: Episode) -> None:
-        """Count an episode of a policy; its first one opens a new bar."""
+    def add(self, name: str, recording: Recording) -> None:
+        """Write an episode of a policy; its first one opens a new bar."""
         from vjepa_world.evaluation.closed_loop.evaluate import POLICY
 
         if name != self.name or self.bar is None:
-            self.__exit__()
+            self._close_bar()
             self.bar = progress(name, unit="episode", total=self.episodes)
             self.name, self.done, self.successes = name, 0, 0
-        if name == POLICY and self.done < self.videos:
-            _write_video(self.folder, self.done, episode)
+        episode, video = recording.episode, ""
+        if name == POLICY and episode.index < self.videos:
+            video = _write_video(self.folder, recording)
+        self.log.add(name, episode, video)
         self.done += 1
         self.successes += episode.success
         self.bar.update()
@@ -182,37 +252,12 @@ def _videos_written(folder: Path, expected: int) -> str:
     return f"; videos in {folder / 'videos'}" if expected else ""
 
 
-def _write_video(folder: Path, index: int, episode: Episode) -> None:
+def _write_video(folder: Path, recording: Recording) -> str:
+    """Write the video of an episode, and return its path in the run folder."""
     from vjepa_world.data.video.writer import write_video
     from vjepa_world.reports.plots.episode_panels import episode_panel
 
-    outcome = "reached" if episode.success else "missed"
-    write_video(folder / "videos" / f"{index:03d}_{outcome}.mp4", episode_panel(episode), PANEL_FPS)
-
-
-def table(result: dict[str, Any]) -> str:
-    """Return the metrics as a table: the world model, random actions, and the controls that were run."""
-    header = f"{'':18}  {'success':>8}  {'95 % interval':>15}  {'final distance':>14}"
-    header += f"  {'s/action':>8}  {'p95':>5}  {'p99':>5}"
-    lines = [header, _line("world model", result), _random_line(result)]
-    lines += [_line(name, metrics) for name, metrics in result["controls"].items()]
-    lines.append(
-        f"{counted(result['episodes'], 'episode')}, {result['variation']} scenes, {result['solved_at_reset']} redrawn "
-        f"because solved at reset; final distance: median (start {100 * result['initial_distance_m']['median']:.1f} cm)"
-    )
-    return "\n".join(lines)
-
-
-def _line(name: str, metrics: dict[str, Any]) -> str:
-    interval = f"{100 * metrics['wilson_low']:.0f} - {100 * metrics['wilson_high']:.0f} %"
-    distance = f"{100 * metrics['final_distance_m']['median']:.1f} cm"
-    p50, p95, p99 = (metrics["seconds_per_action"][percent] for percent in ("p50", "p95", "p99"))
-    seconds = f"{p50:>8.2f}  {p95:>5.2f}  {p99:>5.2f}"
-    return f"{name:18}  {100 * metrics['success_rate']:6.0f} %  {interval:>15}  {distance:>14}  {seconds}"
-
-
-def _random_line(result: dict[str, Any]) -> str:
-    interval = f"{100 * result['random_wilson_low']:.0f} - {100 * result['random_wilson_high']:.0f} %"
-    distance = f"{100 * result['random_final_distance_m']['median']:.1f} cm"
-    rate = 100 * result["random_success_rate"]
-    return f"{'random actions':18}  {rate:6.0f} %  {interval:>15}  {distance:>14}  {'-':>8}"
+    episode = recording.episode
+    path = f"videos/{episode.index:03d}_{'reached' if episode.success else 'missed'}.mp4"
+    write_video(folder / path, episode_panel(recording), PANEL_FPS)
+    return path

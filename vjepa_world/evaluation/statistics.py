@@ -77,6 +77,56 @@ def wilson_interval(successes: int, n: int, confidence: float = 0.95) -> tuple[f
     return max(0.0, (centre - half_width) / scale), min(1.0, (centre + half_width) / scale)
 
 
+def paired_difference(first: np.ndarray, second: np.ndarray, confidence: float = 0.95) -> Estimate:
+    r"""Return the difference of two success rates on the same n episodes, with its interval.
+
+    With :math:`e, f, g, h` episodes solved by both, the first alone, the second alone and neither, Wilson limits
+    :math:`l_i, u_i` of both rates :math:`p_i`, and their correlation :math:`\phi`,
+
+    .. math:: \frac{f - g}{n} - \sqrt{a^2 - 2 \phi a b + b^2}, \quad a = p_1 - l_1, \ b = u_2 - p_2
+
+    is the lower limit, and the upper one likewise, with both rates exchanged. It stays inside [-1, 1].
+
+    Args:
+        first: Successes of the first policy, bool `[n]`.
+        second: Of the second one on the same episodes, bool `[n]`.
+        confidence: Coverage, between 0 and 1.
+
+    Raises:
+        EvaluationError: If there are no episodes, or not as many of both.
+
+    Source:
+        Newcombe, Statistics in Medicine 17 (1998) 2635, method 10.
+    """
+    n = len(first)
+    if not n or len(second) != n:
+        raise EvaluationError(
+            f"a paired difference got {n} and {len(second)} episodes; allowed is at least one, and as many of both. "
+            "Run both policies on the same episodes."
+        )
+    rates = [success_rate(int(np.sum(outcomes)), n, confidence) for outcomes in (first, second)]
+    phi = _correlation(np.asarray(first, dtype=bool), np.asarray(second, dtype=bool))
+    (p1, l1, u1), (p2, l2, u2) = rates
+
+    def reach(a: float, b: float) -> float:
+        return math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0))
+
+    value = p1 - p2
+    return Estimate(value, value - reach(p1 - l1, u2 - p2), value + reach(u1 - p1, p2 - l2))
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the correlation of two outcomes, bool `[n]`, less a continuity correction where it is positive."""
+    n = len(first)
+    both, neither = int((first & second).sum()), int((~first & ~second).sum())
+    one, other = int((first & ~second).sum()), int((~first & second).sum())
+    margins = (both + one) * (other + neither) * (both + other) * (one + neither)
+    if not margins:
+        return 0.0
+    excess = both * neither - one * other
+    return (max(excess - n / 2, 0.0) if excess > 0 else excess) / math.sqrt(margins)
+
+
 def percentiles(values: Sequence[float], at: Sequence[float]) -> list[float]:
     """Return the percentiles `at` (from 0 to 100) of `values`, interpolated linearly.
 

@@ -443,6 +443,8 @@ class LatentWorldModel(nn.Module):
     def propose(self, context: Context, goal: Tensor, horizon: int) -> Tensor:
         """Return the inverse model's actions from the last frame of the context to goals.
 
+        On a CPU the problems are computed one at a time, so that no result depends on the batch.
+
         Args:
             context: B problems.
             goal: From :meth:`encode_goal`, `[B, N, D]`.
@@ -466,9 +468,12 @@ class LatentWorldModel(nn.Module):
         known = min(horizon, self.config.inverse.horizon)
         steps = torch.full((len(goal),), known, device=goal.device)
         state = robot.standard_states(context.states[:, -1])
-        proposed = self.inverse(context.features[:, -1], goal, state, steps, robot.config.name)[
-            :, :known
-        ].float()
+        inputs = (context.features[:, -1], goal, state, steps)
+        # On a CPU one problem at a time: rounding in a batch would depend on its size.
+        parts = (
+            zip(*(part.split(1) for part in inputs), strict=True) if goal.device.type == "cpu" else [inputs]
+        )
+        proposed = torch.cat([self.inverse(*part, robot.config.name) for part in parts])[:, :known].float()
         actions = proposed * robot.action_std + robot.action_mean
         if robot.action_type == "absolute":
             rest = actions[:, -1:].expand(-1, horizon - known, -1)  # the robot stays at the last target

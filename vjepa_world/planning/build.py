@@ -15,7 +15,7 @@ from planners.protocols import Energy, Planner, action_type
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
-from vjepa_world.planning.policy import PlannerPolicy
+from vjepa_world.planning.planner_policy import PlannerPolicy
 from vjepa_world.planning.rotated_planner import RotatedPlanner
 from vjepa_world.pretrained.loading import load_world_model
 from vjepa_world.pretrained.shipped import shipped_checkpoint

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -209,3 +211,36 @@ def test_point_masses_reach_their_goals(replan_every: int, improved: bool) -> No
         plan = planner.plan(context, world.features(target), generators=generators)
         position = position + plan.actions[:, 0]
     assert (position - target).norm(dim=1).max() < 0.02
+
+
+def test_a_part_of_the_batch_continues_with_its_own_plans() -> None:
+    class Distinct(ScriptedPlanner):
+        """Adds the number of the problem to its actions."""
+
+        def plan(self, context: object, goal: Tensor, **given: Any) -> Plan:
+            plan = super().plan(context, goal, **given)
+            own = 1000.0 * goal[:, 0, 0]
+            kept = plan.warm_starts
+            return replace(
+                plan,
+                actions=plan.actions + own.reshape(-1, 1, 1),
+                energy=plan.energy + own,
+                warm_starts=None if kept is None else kept + own.reshape(-1, 1, 1, 1),
+            )
+
+    goal = torch.tensor([1.0, 2.0, 3.0, 4.0]).reshape(-1, 1, 1)
+    scripted = Distinct(4, kept=1)
+    planner = RecedingHorizon(scripted, replan_every=2)
+    generators = make_generators([1, 2, 3, 4])
+    planner.plan(None, goal, generators=generators)
+    planner.select([3, 1])
+    left = {"goal": goal[[3, 1]], "generators": [generators[3], generators[1]]}
+    plan = planner.plan(None, **left)
+    assert plan.actions[:, 0, 0].tolist() == [4011, 2011]
+    assert plan.energy.tolist() == [4000, 2000]
+    planner.plan(None, **left)
+    start = scripted.warm_starts[-1]
+    assert start is not None
+    assert start[:, :, 0, 0].tolist() == [[4012, 4112], [2012, 2112]]
+    planner.reset()
+    planner.select([0])  # nothing is held after a reset

@@ -1,163 +1,172 @@
-"""One episode: a policy acts in an environment until the environment ends the episode.
+"""Episodes, several at once: a policy acts in copies of an environment until each episode ends.
 
-Nothing of `envs`, MuJoCo or Gymnasium is imported. Shapes: T actions of the episode, H W pixels.
+Shapes: B episodes that run together, T actions of an episode, H W pixels.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, SupportsFloat
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
+from vjepa_world.evaluation.closed_loop.environment import Environment, Pair
+from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.statistics import EvaluationError
-from vjepa_world.planning.policy import Observation, Policy
+from vjepa_world.planning.policy import Observation, Policy, Problem
 
 MAX_ACTIONS = 1000
 """Actions after which an episode is cut off if the environment does not end it."""
 
+HELD_ACTIONS = 3
+"""Actions in a row after which a goal that stays reached counts as held."""
+
 _POLICY_STREAM = 1
 """Separates the random numbers of the policy from those of the environment, which uses the bare seed."""
 
-
-class Environment(Protocol):
-    """A Gymnasium environment with goals.
-
-    Observations are dictionaries with `image`, uint8 `[H, W, 3]`, and `state`, float32 `[S]`. `info` has `success` and
-    `distance` [m] after each reset and step, and `goal_image`, uint8 `[H, W, 3]`, after a reset.
-    """
-
-    action_space: Any
-    """A box with `low` and `high`, `[A]` each."""
-
-    def reset(self, *, seed: int | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode and return observation and info."""
-
-    def step(self, action: Any, /) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Execute an action and return observation, reward, terminated, truncated and info."""
+_EVENTS = ("contact", "object_moving", "object_lifted")
 
 
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """The record of an episode.
-
-    Attributes:
-        seed: Seed of the environment and of the policy.
-        success: Whether the goal was reached after any action.
-        initial_distance_m: Distance to the goal after the reset.
-        distances_m: Distance to the goal after each action, T.
-        seconds_per_action: Time that the policy took for each action, encoding included, T.
-        frames: Frames of the camera from the reset on, uint8 `[T + 1, H, W, 3]`.
-        goal_image: uint8 `[H, W, 3]`.
-        energies: The policy's energy of each frame, T + 1; empty if it has none.
-        plan_energies: The energy predicted for the plan of each action, T; empty if nothing was planned.
-    """
-
-    seed: int
-    success: bool
-    initial_distance_m: float
-    distances_m: tuple[float, ...]
-    seconds_per_action: tuple[float, ...]
-    frames: np.ndarray
-    goal_image: np.ndarray
-    energies: tuple[float, ...]
-    plan_energies: tuple[float, ...]
-
-    @property
-    def steps(self) -> int:
-        """T, the number of actions."""
-        return len(self.distances_m)
-
-    @property
-    def final_distance_m(self) -> float:
-        """Distance to the goal at the end of the episode."""
-        return self.distances_m[-1]
+def rollout(env: Environment, policy: Policy, *, seed: int, max_actions: int = MAX_ACTIONS) -> Recording:
+    """Run one episode; see :func:`rollouts`."""
+    [recording] = rollouts([env], policy, [Pair(seed)], max_actions=max_actions)
+    return recording
 
 
-@torch.no_grad()
-def rollout(env: Environment, policy: Policy, *, seed: int, max_actions: int = MAX_ACTIONS) -> Episode:
-    """Run one episode, until the environment ends it or after `max_actions`.
+def rollouts(
+    envs: Sequence[Environment],
+    policy: Policy,
+    pairs: Sequence[Pair],
+    *,
+    max_actions: int = MAX_ACTIONS,
+) -> Iterator[Recording]:
+    """Run an episode of each pair, as many together as there are environments, and yield each when it has ended.
 
-    All randomness of the environment comes from `seed`, that of the policy from a generator seeded with `seed` and a
-    constant, so that the two never use the same numbers.
+    An episode ends once the goal was held for three actions, after `max_actions`, or when the environment truncates it
+    or terminates it without a success. It goes on after a success, unless `metadata["ends_at_success"]` forbids it.
+
+    All randomness of the environment comes from the pair, that of the policy from a generator seeded with the pair's
+    seed and a constant, so that the two never use the same numbers, and no episode depends on another one.
 
     Args:
-        env: The environment.
-        policy: The policy; it gets the goal image and the generator at the reset.
-        seed: Seed of the episode.
-        max_actions: Actions after which the episode is cut off, at least 1.
+        envs: Copies of one environment.
+        policy: The policy.
+        pairs: Starts and goals.
+        max_actions: Actions after which an episode is cut off, at least 1.
 
     Raises:
         EvaluationError: If `max_actions` is below 1, or `info` lacks a key.
     """
     if max_actions < 1:
         raise EvaluationError(f"max_actions is {max_actions}; allowed is at least 1. Raise it.")
-    observation, info = env.reset(seed=seed)
-    check_info(info, "success", "distance", "goal_image")
-    goal_image = np.array(info["goal_image"])
-    policy.reset(goal_image, np.random.default_rng([seed, _POLICY_STREAM]))
-    recorder = _Recorder(policy)
-    recorder.add_frame(observation)
-    initial_distance_m = float(info["distance"])
-    success, ended = False, False
-    while not ended and len(recorder.distances_m) < max_actions:
-        action = recorder.act(observation)
-        observation, _, terminated, truncated, info = env.step(action)
-        recorder.add_frame(observation)
-        recorder.distances_m.append(float(info["distance"]))
-        success = success or bool(info["success"])
-        ended = terminated or truncated
-    return Episode(
-        seed=seed,
-        success=success,
-        initial_distance_m=initial_distance_m,
-        distances_m=tuple(recorder.distances_m),
-        seconds_per_action=tuple(recorder.seconds),
-        frames=np.stack(recorder.frames),
-        goal_image=goal_image,
-        energies=tuple(recorder.energies),
-        plan_energies=tuple(recorder.plan_energies),
-    )
+    for first in range(0, len(pairs), len(envs)):
+        together = enumerate(pairs[first : first + len(envs)], start=first)
+        running = [_Running(env, *entry) for env, entry in zip(envs, together, strict=False)]
+        yield from _run_together(running, policy, max_actions)
 
 
-def check_info(info: Mapping[str, Any], *needed: str) -> None:
-    """Check the keys of an environment's `info` after a reset.
+@torch.no_grad()
+def _run_together(running: list[_Running], policy: Policy, max_actions: int) -> Iterator[Recording]:
+    policy.reset([episode.problem for episode in running])
+    _add_energies(running, policy)
+    while running:
+        started = time.perf_counter()
+        actions = policy.act([episode.observation for episode in running])
+        seconds = (time.perf_counter() - started) / len(running)
+        plan_energies: Sequence[float | None] = policy.plan_energies or [None] * len(running)
+        for episode, action, plan_energy in zip(running, actions, plan_energies, strict=True):
+            episode.step(action, seconds, plan_energy)
+        _add_energies(running, policy)
+        left = [index for index, episode in enumerate(running) if not episode.has_ended(max_actions)]
+        if len(left) < len(running):
+            yield from (episode.recording() for episode in running if episode.has_ended(max_actions))
+            running = [running[index] for index in left]
+            if running:
+                policy.select(left)
 
-    Raises:
-        EvaluationError: If one is missing.
-    """
-    missing = [key for key in needed if key not in info]
-    if missing:
-        raise EvaluationError(
-            f"the environment's info has no {', '.join(missing)} after reset, only {', '.join(info) or 'nothing'}; a "
-            "task for goal images reports success, distance [m] and goal_image. Add them to info."
+
+def _add_energies(running: Sequence[_Running], policy: Policy) -> None:
+    """Measure the energies of the newest observations; their time is not part of an action's."""
+    energies = policy.energies([episode.observation for episode in running])
+    if energies is not None:
+        for episode, energy in zip(running, energies, strict=True):
+            episode.energies.append(float(energy))
+
+
+class _Running:
+    """An episode that is running in an environment."""
+
+    def __init__(self, env: Environment, index: int, pair: Pair) -> None:
+        self.env, self.index, self.pair = env, index, pair
+        self.observation: Observation
+        self.observation, info = pair.reset(env, "success", "distance", "goal_image")
+        self.info: Mapping[str, Any] = info
+        self.steps_on = not getattr(env, "metadata", {}).get("ends_at_success", False)
+        self.problem = Problem(
+            np.array(info["goal_image"]), np.random.default_rng([pair.seed, _POLICY_STREAM]), env
         )
-
-
-class _Recorder:
-    """Records an episode. The time of an action excludes that of measuring the energy."""
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self.frames: list[np.ndarray] = []
-        self.distances_m: list[float] = []
+        self.initial_distance = float(info["distance"])
+        self.frames = [np.array(self.observation["image"])]
+        self.distances: list[float] = []
         self.seconds: list[float] = []
         self.energies: list[float] = []
         self.plan_energies: list[float] = []
+        self.subgoals: tuple[bool, ...] = ()
+        self.events: set[str] = set()
+        self.success, self.streak, self.ended = False, 0, False
+        self._note(info)
 
-    def add_frame(self, observation: Observation) -> None:
-        self.frames.append(np.array(observation["image"]))
-        energy = self.policy.energy(observation)
-        if energy is not None:
-            self.energies.append(energy)
+    def step(self, action: np.ndarray, seconds: float, plan_energy: float | None) -> None:
+        """Execute an action and record what follows."""
+        self.observation, _, terminated, truncated, info = self.env.step(action)
+        self.frames.append(np.array(self.observation["image"]))
+        self.distances.append(float(info["distance"]))
+        self.seconds.append(seconds)
+        if plan_energy is not None:
+            self.plan_energies.append(plan_energy)
+        self.streak = self.streak + 1 if info["success"] else 0
+        self.success = self.success or bool(info["success"])
+        self.ended = truncated or (terminated and not (self.success and self.steps_on))
+        self._note(info)
 
-    def act(self, observation: Observation) -> np.ndarray:
-        started = time.perf_counter()
-        action = self.policy.act(observation)
-        self.seconds.append(time.perf_counter() - started)
-        if self.policy.plan_energy is not None:
-            self.plan_energies.append(self.policy.plan_energy)
-        return action
+    def has_ended(self, max_actions: int) -> bool:
+        return self.ended or self.streak == HELD_ACTIONS or len(self.distances) >= max_actions
+
+    def _note(self, info: Mapping[str, Any]) -> None:
+        """Record which sub-goals are reached, and which events occur."""
+        reached = tuple(bool(entry) for entry in info.get("subgoals_reached", ()))
+        self.subgoals = tuple(
+            now or before for now, before in zip(reached, self.subgoals or reached, strict=True)
+        )
+        self.events.update(name for name in _EVENTS if info.get(name))
+
+    def recording(self) -> Recording:
+        return Recording(
+            Episode(
+                index=self.index,
+                pair=self.pair,
+                success=self.success,
+                held=self.streak == HELD_ACTIONS if self.steps_on else None,
+                initial_distance=self.initial_distance,
+                distances=tuple(self.distances),
+                seconds_per_action=tuple(self.seconds),
+                energies=tuple(self.energies),
+                plan_energies=tuple(self.plan_energies),
+                factors={name: _plain(value) for name, value in self.info.get("factors", {}).items()},
+                subgoals=self.subgoals,
+                subgoal_names=tuple(self.info.get("subgoal_names", ())),
+                events=tuple(name for name in _EVENTS if name in self.events),
+                redrawn_scenes=int(self.info.get("redrawn_scenes", 0)),
+            ),
+            frames=np.stack(self.frames),
+            goal_image=self.problem.goal_image,
+        )
+
+
+def _plain(value: Any) -> bool | str | float:
+    """Return a factor as JSON has it, also where NumPy made it."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    return value if isinstance(value, str) else float(value)

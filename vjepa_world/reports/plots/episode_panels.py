@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vjepa_world.evaluation.closed_loop.rollout import Episode
+from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 
 TILE = 256
 """Least side of one picture in a panel [pixels]; smaller frames are enlarged by a whole factor."""
@@ -32,23 +32,24 @@ _GREEN = (70, 200, 140)
 _RED = (225, 105, 90)
 
 
-def episode_panel(episode: Episode, title: str = "") -> np.ndarray:
+def episode_panel(recording: Recording, title: str = "") -> np.ndarray:
     """Return a video of an episode, `[T, H, W, 3]`: what the camera sees, the goal, the energy so far.
 
     One frame for each observation, from reset on. Where the policy has no energy the distance to the
-    goal [m] is drawn instead. Height and width are even, as video encoders want.
+    goal is drawn instead. Height and width are even, as video encoders want.
 
     Args:
-        episode: What to show.
+        recording: What to show.
         title: Written at the left of the top line, such as the policy's name.
     """
-    factor = max(1, math.ceil(TILE / episode.goal_image.shape[0]))
-    goal = _enlarge(episode.goal_image, factor)
+    episode = recording.episode
+    factor = max(1, math.ceil(TILE / recording.goal_image.shape[0]))
+    goal = _enlarge(recording.goal_image, factor)
     values, name = _curve(episode)
     frames = []
-    for t, frame in enumerate(episode.frames):
+    for t, frame in enumerate(recording.frames):
         picture = _enlarge(frame, factor)
-        chart = _chart(values, t, len(episode.frames), size=goal.shape[0])
+        chart = _chart(values, t, len(recording.frames), size=goal.shape[0])
         row = _side_by_side([picture, goal, chart])
         header = _header(episode, t, row.shape[1], (title, "camera", "goal", name))
         frames.append(_even(np.concatenate([header, row], axis=0)))
@@ -58,17 +59,17 @@ def episode_panel(episode: Episode, title: str = "") -> np.ndarray:
 def _curve(episode: Episode) -> tuple[tuple[float, ...], str]:
     if episode.energies:
         return episode.energies, "energy"
-    return (episode.initial_distance_m, *episode.distances_m), "distance [m]"
+    return (episode.initial_distance, *episode.distances), "distance"
 
 
 def _header(episode: Episode, t: int, width: int, words: tuple[str, str, str, str]) -> np.ndarray:
     """Title, step, distance to the goal and how it ended; below, a caption for each of three pictures."""
     title, *captions = words
-    distance_m = (episode.initial_distance_m, *episode.distances_m)[t]
+    distance = (episode.initial_distance, *episode.distances)[t]
     image = Image.new("RGB", (width, HEADER), _BACKGROUND)
     draw = ImageDraw.Draw(image)
     parts = [title] if title else []
-    parts += [f"step {t}/{episode.steps}", f"distance {100 * distance_m:.1f} cm"]
+    parts += [f"step {t}/{episode.steps}", f"distance {distance:.3f}"]
     draw.text((8, 16), "   ".join(parts), fill=_TEXT, font=_font(15), anchor="lm")
     if t == episode.steps:
         outcome, colour = ("success", _GREEN) if episode.success else ("not reached", _RED)

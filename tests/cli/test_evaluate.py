@@ -1,0 +1,79 @@
+"""`evaluate` with the shipped model: pairs, manifests, controls and batches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.commands import EVALUATE, run
+from vjepa_world.evaluation.closed_loop.episode_log import read_episodes
+from vjepa_world.evaluation.closed_loop.manifest import read_manifest
+
+WORDS = [*EVALUATE, "inference.precision=float32", "episodes=3"]
+
+
+def result_of(home: Path, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((home / "runs" / "evaluate" / name / "result.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an evaluation of three pairs."""
+    home = tmp_path_factory.mktemp("evaluate")
+    assert run(home, *WORDS, "name=first") == 0
+    return home
+
+
+def outcomes(home: Path, name: str) -> list[tuple[Any, ...]]:
+    lines = read_episodes(home / "runs" / "evaluate" / name)
+    return [
+        (line.policy, e.pair, e.distances, e.energies, e.plan_energies)
+        for line in lines
+        if (e := line.episode)
+    ]
+
+
+def test_every_episode_of_every_policy_is_written_with_its_video(home: Path) -> None:
+    folder = home / "runs" / "evaluate" / "first"
+    lines = read_episodes(folder)
+    policies = ("world model", "random actions", "no motion", "inverse model alone")
+    assert [(line.policy, line.episode.index) for line in lines] == [
+        (name, k) for name in policies for k in range(3)
+    ]
+    assert all(
+        (folder / line.video).is_file() == (line.policy == "world model") for line in lines if line.video
+    )
+    assert sum(bool(line.video) for line in lines) == 3
+    result = result_of(home, "first")
+    assert [*result["controls"]] == list(policies[1:])
+    assert result["controls"]["no motion"]["successes"] == 0
+    still = [line.episode for line in lines if line.policy == "no motion"]
+    assert all(abs(d - e.initial_distance) < 0.01 for e in still for d in e.distances)
+    assert result["left_out"] == {"scripted expert": "left out: the environment has none"}
+
+
+def test_a_manifest_runs_the_same_pairs_again_and_batches_give_the_same(home: Path) -> None:
+    manifest = "manifest=runs/evaluate/first/manifest.json"
+    words = [word for word in WORDS if not word.startswith("episodes=")]
+    assert run(home, *words, manifest, "batch=2", "name=again") == 0
+    assert outcomes(home, "again") == outcomes(home, "first")
+    first, again = (read_manifest(home / "runs" / "evaluate" / name) for name in ("first", "again"))
+    assert first == again
+    assert (result_of(home, "again")["seed"], result_of(home, "again")["batch"]) == (20_000, 2)
+
+
+def test_a_manifest_of_another_environment_is_refused_before_the_run_is_made(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in WORDS if not word.startswith("episodes=")]
+    assert run(home, *words, "manifest=runs/evaluate/first", "env.variation=train", "name=other") == 2
+    message = capsys.readouterr().err
+    assert "another task or environment: env.variation is 'train', the manifest's 'test'. " in message
+    assert "with env.variation=test" in message
+    assert not (home / "runs" / "evaluate" / "other").exists()
+    assert run(home, *words, "manifest=runs/evaluate/first", "episodes=9") == 2
+    assert "episodes" in capsys.readouterr().err

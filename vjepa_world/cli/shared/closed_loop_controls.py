@@ -1,0 +1,91 @@
+"""The controls of a closed-loop evaluation: which there are, and the policies that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vjepa_world.evaluation.closed_loop.environment import Environment
+    from vjepa_world.planning.config import PlanningConfig
+    from vjepa_world.planning.planner_policy import PlannerPolicy
+    from vjepa_world.planning.policy import Policy
+
+HOLD, EXPERT, INVERSE = "no motion", "scripted expert", "inverse model alone"
+UNTRAINED, PIXELS = "untrained encoder", "raw pixels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlsConfig:
+    """Policies to compare with, on the same pairs; random actions always run.
+
+    Attributes:
+        hold: Whether to run the action that holds the robot still.
+        expert: Whether to run the environment's scripted expert, if it has one.
+        inverse: Whether to run the checkpoint's inverse model without any search, if it has one.
+        untrained: Checkpoint of a predictor trained in the same way on an untrained encoder; empty for none.
+        pixels: Checkpoint of a predictor trained in the same way on raw pixels; empty for none.
+    """
+
+    hold: bool = True
+    expert: bool = True
+    inverse: bool = True
+    untrained: str = ""
+    pixels: str = ""
+
+
+@dataclass
+class Controls:
+    """The policies of the controls by name, and the reasons for those that are left out."""
+
+    policies: dict[str, Policy] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def build_controls(
+    controls: ControlsConfig,
+    env: Environment,
+    policy: PlannerPolicy,
+    planning: PlanningConfig,
+    load: Callable[[str], PlannerPolicy],
+) -> Controls:
+    """Return the controls of a policy.
+
+    Args:
+        controls: Which ones.
+        env: The environment.
+        policy: The policy that is evaluated.
+        planning: Its options.
+        load: Returns the policy of a checkpoint, with the same options.
+    """
+    from vjepa_world.evaluation.closed_loop.expert_policy import ExpertPolicy, has_expert
+    from vjepa_world.models.world_model import LatentWorldModel
+    from vjepa_world.planning.action_axes import space_of
+    from vjepa_world.planning.planner_policy import ProposalPolicy
+    from vjepa_world.planning.policy import HoldPolicy
+
+    found = Controls()
+    model, bounds = policy.model, {"action_low": policy.action_low, "action_high": policy.action_high}
+    if controls.hold:
+        space = space_of(model)
+        if space.meaning == "given":
+            found.left_out[HOLD] = space.why_no_hold
+        else:
+            found.policies[HOLD] = HoldPolicy(space, **bounds)
+    if controls.inverse:
+        if isinstance(model, LatentWorldModel) and model.inverse is not None:
+            propose = partial(model.propose, horizon=planning.planner.horizon)
+            found.policies[INVERSE] = ProposalPolicy(model, propose, energy=policy.energy, **bounds)
+        else:
+            found.left_out[INVERSE] = "left out: the checkpoint has none (inverse.horizon of finetune)"
+    if controls.expert:
+        if has_expert(env):
+            found.policies[EXPERT] = ExpertPolicy()
+        else:
+            found.left_out[EXPERT] = "left out: the environment has none"
+    for name, checkpoint in ((UNTRAINED, controls.untrained), (PIXELS, controls.pixels)):
+        if checkpoint:
+            found.policies[name] = load(checkpoint)
+    return found

@@ -1,0 +1,64 @@
+"""The table that an evaluation in closed loop prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vjepa_world.errors import counted
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Return the metrics as text: a line for the world model and for each control, then the breakdowns."""
+    named = {"world model": result, **result["controls"]}
+    width = max(map(len, named))
+    header = (
+        f"{'':{width}}  {'success':>7}  {'95 % interval':>13}  {'held':>6}  {'final distance':>14}"
+        f"  {'s/action':>8}  {'p95':>5}  {'p99':>5}"
+    )
+    lines = [header, *(_line(name, metrics, width, result["episodes"]) for name, metrics in named.items())]
+    lines += [f"{name:{width}}  {reason}" for name, reason in result["left_out"].items()]
+    lines += _breakdown(result)
+    start = result["initial_distance"]["median"]
+    lines.append(
+        f"{counted(result['episodes'], 'episode')} of {_scenes(result['environment'])}, "
+        f"{result['solved_at_reset']} left out because solved at reset; "
+        f"held: for 3 actions; final distance: median (start {_number(start)})"
+    )
+    return "\n".join(lines)
+
+
+def _line(name: str, metrics: Mapping[str, Any], width: int, episodes: int) -> str:
+    interval = f"{100 * metrics['wilson_low']:.0f} - {100 * metrics['wilson_high']:.0f} %"
+    held = "-" if metrics["held"] is None else f"{100 * metrics['held']['success_rate']:.0f} %"
+    p50, p95, p99 = (metrics["seconds_per_action"][percent] for percent in ("p50", "p95", "p99"))
+    return (
+        f"{name:{width}}  {100 * metrics['success_rate']:5.0f} %  {interval:>13}  {held:>6}"
+        f"  {_number(metrics['final_distance']['median']):>14}  {p50:>8.3f}  {p95:>5.3f}  {p99:>5.3f}"
+        + ("" if metrics["episodes"] == episodes else f"  (first {counted(metrics['episodes'], 'episode')})")
+    )
+
+
+def _breakdown(result: Mapping[str, Any]) -> list[str]:
+    """Return a line for each value of each factor, and for each sub-goal."""
+    groups = {
+        f"{name}: {value}": group
+        for name, values in result["factors"].items()
+        for value, group in values.items()
+    }
+    groups |= {f"sub-goal: {subgoal['name']}": subgoal for subgoal in result["subgoals"]}
+    width = max(map(len, groups), default=0)
+    return [
+        f"  {name:{width}}  {100 * group['success_rate']:3.0f} %  "
+        f"({100 * group['wilson_low']:.0f} - {100 * group['wilson_high']:.0f} %, {group['episodes']})"
+        for name, group in groups.items()
+    ]
+
+
+def _scenes(environment: Mapping[str, Any]) -> str:
+    variation = environment.get("variation")
+    return f"{environment.get('id')}" + (f", {variation} scenes" if variation else "")
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:.3f}"

@@ -1,0 +1,136 @@
+"""Manifests: the environment and the pairs of an evaluation in a file, with which others run the same one again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from vjepa_world.evaluation.closed_loop.appearance import Appearance
+from vjepa_world.evaluation.closed_loop.environment import Pair
+from vjepa_world.evaluation.closed_loop.pairs import Pairs
+from vjepa_world.evaluation.statistics import EvaluationError
+from vjepa_world.files.atomic import write_json_atomic
+from vjepa_world.files.validation import mapping, read_json_object
+
+MANIFEST_FILE = "manifest.json"
+
+FORMAT, VERSION = "vjepa-world evaluation pairs", 1
+
+#: Packages whose versions a manifest records, to explain differences.
+_PACKAGES = ("vjepa-world", "gymnasium", "mujoco", "numpy")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The pairs of an evaluation.
+
+    Attributes:
+        environment: Id, arguments, variation, image size and the like, with dotted keys; all decide what a pair looks
+            like or how long an episode lasts.
+        pairs: Starts and goals.
+        seed: Seed of the list, of pairs that were drawn.
+        recorded: The dataset of recorded episodes, of pairs that are from one; empty otherwise.
+        versions: Versions of the packages.
+    """
+
+    environment: Mapping[str, Any]
+    pairs: Pairs
+    seed: int | None = None
+    recorded: str = ""
+    versions: Mapping[str, str] = field(default_factory=lambda: _versions())
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        pairs = [
+            {name: value for name, value in asdict(pair).items() if value or name == "seed"} | asdict(looks)
+            for pair, looks in zip(self.pairs.pairs, self.pairs.appearances, strict=True)
+        ]
+        write_json_atomic(
+            path,
+            {
+                "format": FORMAT,
+                "version": VERSION,
+                "environment": dict(self.environment),
+                "seed": self.seed,
+                "recorded": self.recorded,
+                "solved_at_reset": self.pairs.solved_at_reset,
+                "versions": dict(self.versions),
+                "pairs": pairs,
+            },
+        )
+
+    def check_environment(self, environment: Mapping[str, Any]) -> None:
+        """Check that an evaluation is of the manifest's environment.
+
+        Raises:
+            EvaluationError: If it is not; the message has the words that make it so.
+        """
+        keys = sorted(self.environment.keys() | environment.keys())
+        different = [key for key in keys if self.environment.get(key) != environment.get(key)]
+        if different:
+            listed = "; ".join(
+                f"env.{key} is {environment.get(key)!r}, the manifest's {self.environment.get(key)!r}"
+                for key in different
+            )
+            words = " ".join(
+                f"env.{key}={_word(self.environment[key])}" for key in different if key in self.environment
+            )
+            raise EvaluationError(
+                f"the manifest is of another task or environment: {listed}. Evaluate in the manifest's with {words}, "
+                "or draw new pairs without manifest=."
+            )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest at a path: a file, or the run folder of an evaluation.
+
+    Raises:
+        EvaluationError: If there is none, or it is of another format or version, or malformed.
+    """
+    path = path / MANIFEST_FILE if path.is_dir() else path
+    if not path.is_file():
+        raise EvaluationError(
+            f"there is no manifest {path}; give a {MANIFEST_FILE} that evaluate wrote, or the folder of its run."
+        )
+    found = read_json_object(path, again="Evaluate again to write it.", error=EvaluationError)
+    if found.get("format") != FORMAT or found.get("version") != VERSION:
+        raise EvaluationError(
+            f"{path} has format {found.get('format')!r} and version {found.get('version')!r}; allowed is {FORMAT!r}, "
+            f"version {VERSION}. Give a {MANIFEST_FILE} that this release of evaluate wrote."
+        )
+    try:
+        rows = [mapping(row, f"{path}: pairs", error=EvaluationError) for row in found["pairs"]]
+        pairs = [
+            Pair(int(row["seed"]), dict(row.get("options", {})), str(row.get("episode", ""))) for row in rows
+        ]
+        looks = [Appearance.from_json(row) for row in rows]
+        solved = int(found["solved_at_reset"])
+        environment = mapping(found["environment"], f"{path}: environment", error=EvaluationError)
+    except (KeyError, TypeError, ValueError) as error:
+        raise EvaluationError(f"{path} is malformed ({error!r}); evaluate again to write it.") from error
+    if not pairs:
+        raise EvaluationError(f"{path} has no pairs; evaluate again to write it.")
+    return Manifest(
+        environment,
+        Pairs(pairs, looks, solved),
+        seed=found.get("seed"),
+        recorded=str(found.get("recorded", "")),
+        versions=mapping(found.get("versions", {}), f"{path}: versions", error=EvaluationError),
+    )
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

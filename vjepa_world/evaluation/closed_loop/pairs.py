@@ -1,0 +1,114 @@
+"""Draws pairs of start and goal, and checks that an environment still reproduces given ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vjepa_world.errors import counted
+from vjepa_world.evaluation.closed_loop.appearance import Appearance
+from vjepa_world.evaluation.closed_loop.environment import Environment, Pair
+from vjepa_world.evaluation.statistics import EvaluationError
+
+MAX_DRAWS_PER_EPISODE = 10
+"""Candidates tried per pair before a task counts as solved from the start."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of start and goal that are not solved at the reset.
+
+    Attributes:
+        pairs: Starts and goals.
+        appearances: What each looks like.
+        solved_at_reset: Candidates that were left out because they are solved at the reset.
+    """
+
+    pairs: Sequence[Pair]
+    appearances: Sequence[Appearance]
+    solved_at_reset: int = 0
+
+
+def draw_pairs(
+    env: Environment, seed: int, n: int, *, on_reset: Callable[[], object] = lambda: None
+) -> Pairs:
+    """Return `n` pairs that are not solved at the reset.
+
+    Candidates are the words of `np.random.SeedSequence(seed).generate_state`, in order: a longer list begins with the
+    shorter one.
+
+    Args:
+        env: The environment.
+        seed: Seed of the list.
+        n: Number of pairs, at least 1.
+        on_reset: Called for each pair that is found.
+
+    Raises:
+        EvaluationError: If `n` is below 1, or nearly all candidates begin solved.
+    """
+    if n < 1:
+        raise EvaluationError(f"{n} episodes were requested; allowed is at least 1. Request more episodes.")
+    candidates = np.random.SeedSequence(seed).generate_state(MAX_DRAWS_PER_EPISODE * n).tolist()
+    found = unsolved(env, [Pair(candidate) for candidate in candidates], n, on_reset=on_reset)
+    if len(found.pairs) < n:
+        raise EvaluationError(
+            f"only {len(found.pairs)} of {len(candidates)} seeds drawn from seed {seed} begin unsolved, {n} were "
+            "requested; a task has to be unsolved at reset. Place its goals farther away."
+        )
+    return found
+
+
+def unsolved(
+    env: Environment,
+    candidates: Sequence[Pair],
+    n: int,
+    *,
+    on_reset: Callable[[], object] = lambda: None,
+) -> Pairs:
+    """Return the first `n` candidates that are not solved at the reset, or fewer if there are not so many.
+
+    Raises:
+        EvaluationError: If the environment's `info` lacks a key.
+    """
+    pairs, appearances, solved = [], [], 0
+    for pair in candidates:
+        observation, info = pair.reset(env, "success", "goal_image")
+        if info["success"]:
+            solved += 1
+            continue
+        pairs.append(pair)
+        appearances.append(Appearance.of(observation, info["goal_image"]))
+        on_reset()
+        if len(pairs) == n:
+            break
+    return Pairs(pairs, appearances, solved)
+
+
+def check_reproduced(
+    env: Environment, pairs: Pairs, *, on_reset: Callable[[], object] = lambda: None
+) -> bool:
+    """Check that an environment reproduces pairs, and return whether it does bit for bit.
+
+    Differences as small as those between graphics drivers are accepted.
+
+    Raises:
+        EvaluationError: If a start or goal looks different, or begins solved.
+    """
+    exact = True
+    for index, (pair, expected) in enumerate(zip(pairs.pairs, pairs.appearances, strict=True)):
+        observation, info = pair.reset(env, "success", "goal_image")
+        found = Appearance.of(observation, info["goal_image"])
+        differences = expected.differences(found)
+        if info["success"]:
+            differences.append("it is solved at the reset")
+        if differences:
+            raise EvaluationError(
+                f"pair {index} of {counted(len(pairs.pairs), 'pair')} (seed {pair.seed}) is not reproduced: "
+                f"{'; '.join(differences)}. The environment has changed since the manifest was written: evaluate with "
+                "its earlier version, or draw new pairs without manifest=."
+            )
+        exact = exact and found.digest == expected.digest
+        on_reset()
+    return exact
