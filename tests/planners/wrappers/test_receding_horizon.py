@@ -234,7 +234,7 @@ def test_a_part_of_the_batch_continues_with_its_own_plans() -> None:
     generators = make_generators([1, 2, 3, 4])
     planner.plan(None, goal, generators=generators)
     planner.select([3, 1])
-    left = {"goal": goal[[3, 1]], "generators": [generators[3], generators[1]]}
+    left: dict[str, Any] = {"goal": goal[[3, 1]], "generators": [generators[3], generators[1]]}
     plan = planner.plan(None, **left)
     assert plan.actions[:, 0, 0].tolist() == [4011, 2011]
     assert plan.energy.tolist() == [4000, 2000]
