@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NoReturn, SupportsIndex
+from typing import Any, Final, Literal, NoReturn, SupportsIndex
 
 import gymnasium
 import numpy as np
@@ -16,9 +16,10 @@ from envs.arm.controller import CONTROL_HZ, Command
 from envs.arm.model import MAX_IMAGE_SIZE
 from envs.checks import whole_number
 from envs.errors import EnvError
+from envs.labels import labels
 from envs.rendering import SceneRenderer
 from envs.simulation import Physics, Simulation
-from envs.tasks import TASKS, Goal, Policy, Task
+from envs.tasks import TASKS, Draw, Goal, Policy, Task
 from envs.variation import Scene, Variation
 
 
@@ -31,12 +32,18 @@ class Snapshot:
         goal: The goal of the episode.
         physics: The state of the simulation.
         steps: Actions so far.
+        reached: The sub-goals that were achieved so far.
     """
 
     scene: Scene
     goal: Goal
     physics: Physics
     steps: int
+    reached: np.ndarray
+
+
+#: Episodes that are drawn until the expert achieves the goal of one.
+_MAX_REDRAWN: Final = 20
 
 
 class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
@@ -54,9 +61,12 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     Reward: minus the distance [m] that is left to the goal. An episode terminates at success and is
     truncated after `max_steps`.
 
-    `info` always has `distance` [m], `success`, `action_clipped`, `workspace_clipped`, `reached`,
-    `commanded_position` [m] and the flags of the task; after `reset` also `goal_image`, `goal_state`,
-    `solved_at_reset` and `scene`.
+    `info` always has `distance` [m], `success`, `action_clipped`, `workspace_clipped`, `reached` and
+    `commanded_position` [m]; in tasks with an object also `contact`, `object_moving` and `object_lifted`, which are
+    about the last control interval, and `subgoals_reached`, bool `[G]`: which were achieved so far. After `reset` also
+    `goal_image`, `goal_state`, `solved_at_reset`, `scene`, `factors` (labels of the scene, `envs.labels`),
+    `redrawn_scenes` (scenes that the expert could not solve, and that were drawn again), and where the task has
+    sub-goals `subgoal_images`, uint8 `[G, H, W, 3]`, and `subgoal_names`; the last sub-goal is the goal.
 
     Args:
         task: Name of a task, or a `Task`.
@@ -95,11 +105,18 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
                 "state": spaces.Box(STATE_LOW, STATE_HIGH, dtype=np.float32),
             }
         )
-        self.simulation = Simulation(image_size, image_size, self.task.workspace)
+        self.simulation = Simulation(
+            image_size,
+            image_size,
+            self.task.workspace,
+            self.task.mounts,
+            with_object=self.task.with_object,
+        )
         self._renderer = SceneRenderer(self.simulation.model, "main", image_size)
         self._scene: Scene | None = None
         self._goal: Goal | None = None
         self._steps = 0
+        self._reached = np.zeros(0, bool)
         self._in_use = threading.RLock()
 
     def reset(
@@ -123,12 +140,9 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             return self._begin(given)
 
     def _begin(self, given: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        draw = self.task.draw(self.variation, self.np_random, given)
-        self._show(draw.scene)
-        goal = self.task.stage(self.simulation, draw, self._photograph)
-        if goal is None:
-            raise EnvError("the expert does not achieve the goal of this scene.")
+        draw, goal, redrawn = self._solvable(given)
         self._goal, self._steps = goal, 0
+        self._reached = np.zeros(len(self.task.subgoals), bool)
         at_start = Command(position_m=self.simulation.arm.pose()[:3], workspace_clipped=False, reached=True)
         info = self._info(at_start)
         info |= {
@@ -136,8 +150,27 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "goal_state": goal.state,
             "solved_at_reset": info["success"],
             "scene": draw.scene,
+            "factors": labels(draw.scene),
+            "redrawn_scenes": redrawn,
         }
+        if goal.subgoal_images is not None:
+            info |= {"subgoal_images": goal.subgoal_images, "subgoal_names": self.task.subgoals}
         return self._observe(), info
+
+    def _solvable(self, given: Mapping[str, Any]) -> tuple[Draw, Goal, int]:
+        """Draw episodes until the expert achieves the goal of one; return it, and how many it did not."""
+        for redrawn in range(_MAX_REDRAWN):
+            draw = self.task.draw(self.variation, self.np_random, given)
+            if self.camera == "fixed":
+                draw = replace(draw, scene=_with_nominal_camera(draw.scene))
+            self._show(draw.scene)
+            goal = self.task.stage(self.simulation, draw, self._photograph)
+            if goal is not None:
+                return draw, goal, redrawn
+        raise EnvError(
+            f"the expert of {self.task.name!r} achieved none of {_MAX_REDRAWN} drawn goals: widen the variation, or "
+            "leave more of it to be drawn."
+        )
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Execute one action `[7]`: a quarter of a second of physics. Observations as in the class.
@@ -171,7 +204,13 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         goal = self._running("get_state")
         with self._in_use:
             assert self._scene is not None
-            return Snapshot(scene=self._scene, goal=goal, physics=self.simulation.save(), steps=self._steps)
+            return Snapshot(
+                scene=self._scene,
+                goal=goal,
+                physics=self.simulation.save(),
+                steps=self._steps,
+                reached=self._reached,
+            )
 
     def set_state(self, state: Snapshot) -> None:
         """Go back to a state, of this episode or of another one of an environment made with the same arguments.
@@ -184,7 +223,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         with self._in_use:
             if state.scene is not self._scene:
                 self._show(state.scene)
-            self._goal, self._steps = state.goal, state.steps
+            self._goal, self._steps, self._reached = state.goal, state.steps, state.reached
             self.simulation.restore(state.physics)
 
     def render(self) -> np.ndarray | None:
@@ -216,7 +255,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self._goal
 
     def _show(self, scene: Scene) -> None:
-        self.simulation.show(scene if self.camera == "jittered" else _with_nominal_camera(scene))
+        self.simulation.show(scene)
         self._renderer.upload_texture(self.simulation.texture_id)
         self._scene = scene
 
@@ -228,6 +267,10 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     def _info(self, command: Command, *, action_clipped: bool = False) -> dict[str, Any]:
         status = self.task.status(self.simulation, self._running("step"))
+        reached = {}
+        if status.subgoals is not None:
+            self._reached = self._reached | status.subgoals
+            reached = {"subgoals_reached": self._reached.copy()}
         return {
             "distance": status.distance_m,
             "success": status.success,
@@ -236,6 +279,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "reached": command.reached,
             "commanded_position": command.position_m,
             **status.flags,
+            **reached,
         }
 
 

@@ -12,7 +12,13 @@ import gymnasium
 
 REACH_ID: Final = "vjepa_world/Reach-v0"
 #: The Gymnasium id of each task.
-ENV_IDS: Final = {"reach": REACH_ID}
+ENV_IDS: Final = {
+    "reach": REACH_ID,
+    "push": "vjepa_world/Push-v0",
+    "grasp": "vjepa_world/Grasp-v0",
+    "reach_with_object": "vjepa_world/ReachWithObject-v0",
+    "pick_place": "vjepa_world/PickPlace-v0",
+}
 
 
 def register_envs() -> None:

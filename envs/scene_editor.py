@@ -5,22 +5,19 @@ Every scene sets every field, so nothing of an earlier episode remains.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import mujoco
 import numpy as np
 
 from envs.arm.model import MAX_CLUTTER_HALF_SIZE_M, NUM_CLUTTER, PARKING_POSITION, TEXTURE_SIZE
+from envs.cameras import FIXED_CAMERAS, Mount, direction
+from envs.objects import MAX_PARTS, ObjectSpec, Part, mass_properties, parts_of
 from envs.variation import ClutterSpec, Scene, TextureKind
 
-#: The nominal camera: from a front corner, looking down on the workspace.
-CAMERA_AZIMUTH_RAD: Final = np.deg2rad(-38.0)
-CAMERA_ELEVATION_RAD: Final = np.deg2rad(34.0)
-CAMERA_DISTANCE_M: Final = 1.24
-CAMERA_LOOK_AT_M: Final = np.array([0.45, 0.0, 0.27])
-CAMERA_FOVY_DEG: Final = 45.0
-
 _DENSITY_KG_M3: Final = 500.0
+_HIDDEN_PART: Final = Part(kind="sphere", size_m=(0.001, 0.0, 0.0))
 _PARKED_MASS_KG: Final = 0.2
 _PARKED_INERTIA: Final = np.full(3, 1e-4)
 _GEOM_TYPES: Final = {
@@ -35,11 +32,12 @@ class SceneEditor:
 
     Args:
         model: The compiled arm in its scene.
+        mounts: The nominal place of each fixed camera.
     """
 
-    def __init__(self, model: mujoco.MjModel) -> None:
+    def __init__(self, model: mujoco.MjModel, mounts: Mapping[str, Mount]) -> None:
         self._model = model
-        self._camera = model.camera("main").id
+        self._cameras = {model.camera(name).id: mounts[name] for name in FIXED_CAMERAS}
         self._light = model.light("sun").id
         texture = model.texture("table").id
         start = int(model.tex_adr[texture])
@@ -57,7 +55,8 @@ class SceneEditor:
     def apply(self, scene: Scene) -> None:
         """Edit the model to show `scene`; a state that is reset afterwards has the objects at their positions."""
         model = self._model
-        self._place_camera(scene)
+        for camera, mount in self._cameras.items():
+            self._place_camera(camera, mount, scene)
         self._place_light(scene)
         model.mat_rgba[self._walls, :3] = scene.wall_rgb
         model.mat_rgba[self._arm, :3] = scene.arm_rgb
@@ -67,26 +66,21 @@ class SceneEditor:
                 self._place_clutter(index, scene.clutter[index])
             else:
                 self._park_clutter(index)
+        if scene.object is not None:
+            self._place_object(scene.object)
         # Masses changed: the constants derived from them follow.
         mujoco.mj_setConst(model, self._scratch)
 
-    def _place_camera(self, scene: Scene) -> None:
-        azimuth = CAMERA_AZIMUTH_RAD + scene.camera_offset[0]
-        elevation = CAMERA_ELEVATION_RAD + scene.camera_offset[1]
-        distance = CAMERA_DISTANCE_M * (1.0 + scene.camera_offset[2])
-        look_at = CAMERA_LOOK_AT_M + scene.look_at_offset_m
-        backward = _direction(azimuth, elevation)
-        right = np.cross([0.0, 0.0, 1.0], backward)
-        right /= np.linalg.norm(right)
-        frame = np.stack([right, np.cross(backward, right), backward], axis=1)
+    def _place_camera(self, camera: int, mount: Mount, scene: Scene) -> None:
+        position, frame = mount.moved(scene.camera_offset, scene.look_at_offset_m)
         quaternion = np.empty(4)
         mujoco.mju_mat2Quat(quaternion, frame.ravel())
-        self._model.cam_pos[self._camera] = look_at + distance * backward
-        self._model.cam_quat[self._camera] = quaternion
-        self._model.cam_fovy[self._camera] = CAMERA_FOVY_DEG
+        self._model.cam_pos[camera] = position
+        self._model.cam_quat[camera] = quaternion
+        self._model.cam_fovy[camera] = mount.fovy_deg
 
     def _place_light(self, scene: Scene) -> None:
-        self._model.light_dir[self._light] = -_direction(scene.light_azimuth_rad, scene.light_elevation_rad)
+        self._model.light_dir[self._light] = -direction(scene.light_azimuth_rad, scene.light_elevation_rad)
         self._model.light_diffuse[self._light] = scene.light_intensity
 
     def _place_clutter(self, index: int, spec: ClutterSpec) -> None:
@@ -97,8 +91,27 @@ class SceneEditor:
         model.geom_rgba[geom] = (*spec.rgb, 1.0)
         model.body_gravcomp[body] = 0.0
         model.body_mass[body], model.body_inertia[body] = _inertia(spec)
-        turn = (np.cos(spec.yaw_rad / 2), 0.0, 0.0, np.sin(spec.yaw_rad / 2))
-        model.qpos0[self._coordinates[index]] = (*spec.position_m, spec.half_size_m[2], *turn)
+        centre = (*spec.position_m, spec.half_size_m[2])
+        model.qpos0[self._coordinates[index]] = (*centre, *_about_z(spec.yaw_rad))
+
+    def _place_object(self, spec: ObjectSpec) -> None:
+        model, body = self._model, self._model.body("object").id
+        parts = parts_of(spec)
+        for index in range(MAX_PARTS):
+            geom = model.geom(f"object{index}").id
+            here = index < len(parts)
+            part = parts[index] if here else _HIDDEN_PART  # nothing of an earlier object remains
+            model.geom_contype[geom] = model.geom_conaffinity[geom] = int(here)
+            model.geom_rgba[geom] = (*spec.rgb, float(here))
+            model.geom_type[geom] = _GEOM_TYPES[part.kind]
+            model.geom_size[geom] = part.size_m
+            model.geom_pos[geom] = part.position_m
+            model.geom_quat[geom] = _about_z(part.yaw_rad)
+        model.body_mass[body], model.body_ipos[body], model.body_inertia[body] = mass_properties(spec)
+        model.body_iquat[body] = (1.0, 0.0, 0.0, 0.0)
+        start = int(model.joint("object").qposadr[0])
+        centre = (*spec.position_m, spec.height_m / 2)
+        model.qpos0[start : start + 7] = (*centre, *_about_z(spec.yaw_rad))
 
     def _park_clutter(self, index: int) -> None:
         """Let an absent object float out of sight, touching nothing."""
@@ -146,10 +159,9 @@ def _pattern(kind: TextureKind, rng: np.random.Generator) -> np.ndarray:
     return np.cos(2 * np.pi * 2 * cycles * radius + phase) * np.clip(2 - 4 * radius, 0.0, 1.0)
 
 
-def _direction(azimuth_rad: float, elevation_rad: float) -> np.ndarray:
-    """Return the unit vector `[3]` towards an azimuth about z (from x) and an elevation."""
-    level = np.cos(elevation_rad)
-    return np.array([level * np.cos(azimuth_rad), level * np.sin(azimuth_rad), np.sin(elevation_rad)])
+def _about_z(angle_rad: float) -> tuple[float, float, float, float]:
+    """Return the quaternion (wxyz) of a rotation about z."""
+    return float(np.cos(angle_rad / 2)), 0.0, 0.0, float(np.sin(angle_rad / 2))
 
 
 def _geom_size(spec: ClutterSpec) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import mujoco
@@ -11,7 +12,9 @@ from envs.arm.action import measured_state
 from envs.arm.controller import ArmController, Command
 from envs.arm.limits import Workspace
 from envs.arm.model import build_model
+from envs.cameras import Mount
 from envs.errors import EnvError
+from envs.object_probe import ObjectProbe
 from envs.scene_editor import SceneEditor
 from envs.variation import Scene
 
@@ -36,23 +39,43 @@ class Simulation:
         height: Height of the largest picture to be rendered [pixels].
         width: Width of the largest picture to be rendered [pixels].
         workspace: Where the TCP may be sent.
+        mounts: The nominal place of each fixed camera.
+        with_object: Whether scenes have an object to be handled.
     """
 
-    def __init__(self, height: int, width: int, workspace: Workspace) -> None:
-        self.model = build_model(height, width)
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        workspace: Workspace,
+        mounts: Mapping[str, Mount],
+        *,
+        with_object: bool = False,
+    ) -> None:
+        self.model = build_model(height, width, with_object=with_object)
         self.data = mujoco.MjData(self.model)
         self.arm = ArmController(self.model, self.data, workspace)
         self.workspace = workspace
-        self._editor = SceneEditor(self.model)
+        self._editor = SceneEditor(self.model, mounts)
+        self._object = ObjectProbe(self.model, self.data) if with_object else None
 
     @property
     def texture_id(self) -> int:
         """The texture that `show` changes."""
         return self._editor.texture_id
 
+    @property
+    def object(self) -> ObjectProbe:
+        """The object to be handled."""
+        if self._object is None:
+            raise EnvError("this task has no object: use one that has, such as 'grasp'.")
+        return self._object
+
     def show(self, scene: Scene) -> None:
         """Edit the model to be `scene`; `place` puts its objects at their positions."""
         self._editor.apply(scene)
+        if self._object is not None and scene.object is not None:
+            self._object.spec = scene.object
 
     def place(self, pose: np.ndarray, name: str) -> None:
         """Put the arm at rest at a pose `[7]` and the objects at their positions.
@@ -68,10 +91,15 @@ class Simulation:
         mujoco.mj_resetData(self.model, self.data)
         self.arm.place(joints, pose[3:6], float(pose[6]))
         self.arm.settle()
+        if self._object is not None:
+            self._object.remember()
 
     def step(self, action: np.ndarray) -> Command:
         """Carry out one action `[7]`, within its bounds, for one control interval."""
-        return self.arm.step(action)
+        if self._object is None:
+            return self.arm.step(action)
+        self._object.remember()
+        return self.arm.step(action, self._object.watch)
 
     def state(self) -> np.ndarray:
         """Return the measured pose, float32 `[7]`."""
@@ -87,3 +115,5 @@ class Simulation:
         """Go back to a saved state of the same scene."""
         mujoco.mj_copyData(self.data, self.model, physics.data)
         self.arm.commanded = physics.commanded
+        if self._object is not None:
+            self._object.remember()

@@ -17,6 +17,7 @@ from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import NUM_CLUTTER
 from envs.checks import are_finite, is_finite, whole_number
 from envs.errors import EnvError
+from envs.objects import OBJECT_SHAPES, ObjectShape, ObjectSpec
 
 TextureKind = Literal["plain", "checker", "stripes", "speckle", "diagonal", "dots", "waves", "rings"]
 ClutterShape = Literal["box", "cylinder", "sphere"]
@@ -34,6 +35,13 @@ _LOW_ZONE: Final = ((0.30, 0.66), (-0.30, 0.30))
 _TALL_ZONES: Final = (((0.25, 0.65), (0.46, 0.62)), ((0.05, 0.20), (-0.55, -0.30)), ((0.0, 0.2), (0.30, 0.6)))
 _CLUTTER_GAP_M: Final = 0.14
 _MAX_DRAWS: Final = 10_000  # of rejection sampling, before the ranges are reported as impossible
+
+
+#: Sizes of objects in training; those between them occur in tests only.
+_TRAIN_WIDTHS_M: Final = ((0.040, 0.046), (0.052, 0.058))
+_TEST_WIDTHS_M: Final = ((0.047, 0.051),)
+_TRAIN_ASPECTS: Final = ((0.8, 1.0), (1.2, 1.4))
+_TEST_ASPECTS: Final = ((1.05, 1.15),)
 
 
 def _triple(values: np.ndarray) -> tuple[float, float, float]:
@@ -87,6 +95,7 @@ class Scene:
         clutter: The objects on the table.
         start_position_m: Start position of the TCP.
         closure: Gripper closure [0 open, 1 closed].
+        object: The object to be handled, in tasks that have one.
     """
 
     camera_offset: tuple[float, float, float]
@@ -103,6 +112,7 @@ class Scene:
     clutter: tuple[ClutterSpec, ...]
     start_position_m: tuple[float, float, float]
     closure: float
+    object: ObjectSpec | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +142,15 @@ class Variation:
         start_low_m: Lower corner of the box that the TCP starts in.
         start_high_m: Upper corner of it.
         closure: Range of the gripper's closure.
+        object_shapes: Shapes of the object to be handled.
+        object_width_m: Ranges of its width; one is chosen by its width.
+        object_aspect: Ranges of its height over its width.
+        object_hue_bands: Bands of its hue in [0, 1].
+        object_saturation: Range of its saturation.
+        object_brightness: Range of its HSV value.
+        object_yaw_rad: Range of its rotation about z.
+        object_low_m: Lower corner, x and y, of where its centre may be.
+        object_high_m: Upper corner of it.
     """
 
     name: str = "train"
@@ -155,6 +174,15 @@ class Variation:
     start_low_m: tuple[float, float, float] = _triple(WORKSPACE_LOW_M)
     start_high_m: tuple[float, float, float] = _triple(WORKSPACE_HIGH_M)
     closure: Range = (0.0, 1.0)
+    object_shapes: tuple[ObjectShape, ...] = OBJECT_SHAPES
+    object_width_m: tuple[Range, ...] = _TRAIN_WIDTHS_M
+    object_aspect: tuple[Range, ...] = _TRAIN_ASPECTS
+    object_hue_bands: tuple[Range, ...] = field(default_factory=lambda: _sectors(0))
+    object_saturation: Range = (0.65, 0.95)
+    object_brightness: Range = (0.6, 0.95)
+    object_yaw_rad: Range = (-0.35, 0.35)
+    object_low_m: tuple[float, float] = (0.41, -0.18)
+    object_high_m: tuple[float, float] = (0.57, 0.18)
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -175,6 +203,8 @@ class Variation:
         unknown = sorted(set(self.texture_kinds) - set(get_args(TextureKind)))
         if unknown or not self.texture_kinds:
             raise EnvError(f"texture_kinds {self.texture_kinds} must be some of {get_args(TextureKind)}.")
+        if not self.object_shapes or set(self.object_shapes) - set(OBJECT_SHAPES):
+            raise EnvError(f"object_shapes {self.object_shapes} must be some of {OBJECT_SHAPES}.")
         if self.texture_seeds[0] >= self.texture_seeds[1]:
             raise EnvError(f"texture_seeds {self.texture_seeds} is empty: the second must be the larger.")
         low, high = np.array(self.start_low_m), np.array(self.start_high_m)
@@ -188,12 +218,12 @@ class Variation:
         """Check that every number is one, and each tuple of the length that its default has."""
         for item in fields(self):
             value, default = getattr(self, item.name), _DEFAULTS[item.name]
-            if item.name in ("hue_bands", "light_azimuth_rad"):
+            if item.name in _BANDS:
                 good, allowed = (
                     isinstance(value, tuple | list) and all(are_finite(band, 2) for band in value),
                     "pairs of finite numbers",
                 )
-            elif item.name == "texture_kinds":
+            elif item.name in ("texture_kinds", "object_shapes"):
                 good, allowed = (
                     isinstance(value, tuple | list) and all(isinstance(kind, str) for kind in value),
                     "a tuple of names",
@@ -213,10 +243,12 @@ class Variation:
         unit = (
             *("hue_bands", "saturation", "brightness", "wall_saturation", "wall_brightness"),
             *("arm_saturation", "arm_brightness", "texture_contrast", "closure"),
+            *("object_hue_bands", "object_saturation", "object_brightness"),
         )
-        for name in (*unit, "camera_shell", "light_azimuth_rad", "light_elevation_rad", "light_intensity"):
+        other = ("camera_shell", "light_azimuth_rad", "light_elevation_rad", "light_intensity")
+        for name in (*unit, *other, "object_width_m", "object_aspect", "object_yaw_rad"):
             value = getattr(self, name)
-            bands = value if name in ("hue_bands", "light_azimuth_rad") else (value,)
+            bands = value if name in _BANDS else (value,)
             if not bands or any(low > high for low, high in bands):
                 raise EnvError(f"{name} {value} is empty or reversed: give (low, high) with low <= high.")
             if name in unit and any(low < 0.0 or high > 1.0 for low, high in bands):
@@ -229,7 +261,11 @@ class Variation:
 
     @classmethod
     def test(cls) -> Variation:
-        """Return the ranges of evaluation scenes; hues, textures, lights and cameras are disjoint from `train()`."""
+        """Return the ranges of evaluation scenes.
+
+        Hues, textures, lights and cameras are disjoint from `train()`. The handled object has training's sizes and hues
+        in some episodes and others in the rest, so that a result can be split by them.
+        """
         return cls(
             name="test",
             camera_shell=(1.05, 1.5),
@@ -237,11 +273,14 @@ class Variation:
             hue_bands=_sectors(1),
             texture_kinds=("diagonal", "dots", "waves", "rings"),
             texture_seeds=(1 << 20, 1 << 21),
+            object_width_m=_TRAIN_WIDTHS_M + _TEST_WIDTHS_M,
+            object_aspect=_TRAIN_ASPECTS + _TEST_ASPECTS,
+            object_hue_bands=_sectors(0) + _sectors(1),
         )
 
     @classmethod
     def none(cls) -> Variation:
-        """Return ranges of zero width: one scene and one start; only goals differ."""
+        """Return ranges of zero width: one scene and one start; only goals, and where an object stands, differ."""
         centre = (0.47, 0.0, 0.25)
         return cls(
             name="none",
@@ -264,6 +303,13 @@ class Variation:
             start_low_m=centre,
             start_high_m=centre,
             closure=(0.0, 0.0),
+            object_shapes=("box",),
+            object_width_m=((0.045, 0.045),),
+            object_aspect=((1.0, 1.0),),
+            object_hue_bands=((0.6, 0.6),),
+            object_saturation=(0.85, 0.85),
+            object_brightness=(0.85, 0.85),
+            object_yaw_rad=(0.0, 0.0),
         )
 
     @classmethod
@@ -279,6 +325,8 @@ class Variation:
         return known[name]()
 
 
+#: Fields that are several ranges.
+_BANDS: Final = ("hue_bands", "light_azimuth_rad", "object_width_m", "object_aspect", "object_hue_bands")
 #: Default values of the fields, which their types are checked against.
 _DEFAULTS: Final = {
     item.name: item.default if item.default_factory is MISSING else item.default_factory()
@@ -314,6 +362,23 @@ def sample(variation: Variation, rng: np.random.Generator) -> Scene:
     )
 
 
+def sample_object(variation: Variation, rng: np.random.Generator) -> ObjectSpec:
+    """Draw an object to be handled."""
+    shape = variation.object_shapes[int(rng.integers(len(variation.object_shapes)))]
+    hue = _of_bands(variation.object_hue_bands, rng)
+    x, y = rng.uniform(variation.object_low_m, variation.object_high_m).tolist()
+    return ObjectSpec(
+        shape=shape,
+        width_m=_of_bands(variation.object_width_m, rng),
+        aspect=_of_bands(variation.object_aspect, rng),
+        position_m=(x, y),
+        yaw_rad=_uniform(variation.object_yaw_rad, rng),
+        rgb=colorsys.hsv_to_rgb(
+            hue, _uniform(variation.object_saturation, rng), _uniform(variation.object_brightness, rng)
+        ),
+    )
+
+
 def _uniform(bounds: Range, rng: np.random.Generator) -> float:
     return float(rng.uniform(*bounds))
 
@@ -337,12 +402,12 @@ def _camera_offset(variation: Variation, rng: np.random.Generator) -> tuple[floa
     )
 
 
-def _hue(variation: Variation, rng: np.random.Generator) -> float:
-    return _uniform(variation.hue_bands[_weighted(variation.hue_bands, rng)], rng)
+def _of_bands(bands: tuple[Range, ...], rng: np.random.Generator) -> float:
+    return _uniform(bands[_weighted(bands, rng)], rng)
 
 
 def _colour(variation: Variation, rng: np.random.Generator, saturation: Range, brightness: Range) -> RGB:
-    hue = _hue(variation, rng)
+    hue = _of_bands(variation.hue_bands, rng)
     return colorsys.hsv_to_rgb(hue, _uniform(saturation, rng), _uniform(brightness, rng))
 
 

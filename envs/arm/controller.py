@@ -6,6 +6,7 @@ part of what the joints' torque limits bound.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,8 @@ CONTROL_HZ: Final = 4
 SUBSTEPS: Final = round(1 / (CONTROL_HZ * TIMESTEP_S))
 #: The joint targets move during this share of the control interval and are constant for the rest of it.
 TRAVEL_SHARE: Final = 0.72
+
+_WATCH_EVERY: Final = SUBSTEPS // 10
 
 #: Extrinsic xyz Euler angles of the hand pointing straight down.
 DOWN_EULER_RAD: Final = (np.pi, 0.0, 0.0)
@@ -111,12 +114,12 @@ class ArmController:
         mujoco.mj_step(self._model, self._data, SUBSTEPS)
         mujoco.mj_forward(self._model, self._data)
 
-    def step(self, action: np.ndarray) -> Command:
+    def step(self, action: np.ndarray, watch: Callable[[], None] | None = None) -> Command:
         """Carry out one action `[7]` (already within its bounds) for one control interval.
 
         The position delta applies to the measured position. Rotation and closure apply to the last
         command, so that deltas of zero hold them; relative to the measured pose, the small errors of each step
-        would add up.
+        would add up. `watch` is called ten times on the way.
         """
         measured = self._data.site_xpos[self._site]
         requested = measured + action[:3]
@@ -133,7 +136,7 @@ class ArmController:
             if reached:
                 joints, self._rotation = result.joints_rad, rotation
                 break
-        self._travel(np.concatenate([joints, np.full(2, (1 - self._closure) * FINGER_TRAVEL_M)]))
+        self._travel(np.concatenate([joints, np.full(2, (1 - self._closure) * FINGER_TRAVEL_M)]), watch)
         return Command(
             position_m=position,
             workspace_clipped=bool((position != requested).any()),
@@ -143,12 +146,14 @@ class ArmController:
     def _nearby(self, joints_rad: np.ndarray) -> bool:
         return bool(np.abs(joints_rad - self._data.qpos[:NUM_JOINTS]).max() <= MAX_JOINT_STEP_RAD)
 
-    def _travel(self, target: np.ndarray) -> None:
+    def _travel(self, target: np.ndarray, watch: Callable[[], None] | None) -> None:
         model, data = self._model, self._data
         start = data.ctrl.copy()
-        for ctrl in start + self._profile[:, None] * (target - start):
+        for index, ctrl in enumerate(start + self._profile[:, None] * (target - start)):
             data.ctrl[:] = ctrl
             mujoco.mj_step(model, data)
+            if watch is not None and index % _WATCH_EVERY == 0:
+                watch()
         # Positions of sites lag one step behind the joints without this.
         mujoco.mj_forward(model, data)
 

@@ -53,6 +53,8 @@ class Workspace:
 WORKSPACE_LOW_M: Final = np.array([0.32, -0.30, 0.05])
 WORKSPACE_HIGH_M: Final = np.array([0.62, 0.30, 0.42])
 REACH_WORKSPACE: Final = Workspace(WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+#: Of tasks with objects: smaller, for a camera that is nearer, and down to where the fingers almost touch the table.
+TABLE_WORKSPACE: Final = Workspace(np.array([0.34, -0.25, 0.025]), np.array([0.61, 0.25, 0.30]))
 #: Largest angle between the hand and pointing straight down.
 MAX_TILT_RAD: Final = 0.4
 #: A solution of inverse kinematics that turns a joint further than this in one step is another configuration

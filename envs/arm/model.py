@@ -11,12 +11,15 @@ rad, N m.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Final
 
 import mujoco
 import numpy as np
 
 from envs.arm.limits import FINGER_FORCE_N, FINGER_TRAVEL_M, JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM
+from envs.cameras import FIXED_CAMERAS
+from envs.objects import MAX_HALF_EXTENT_M, MAX_PARTS
 
 TIMESTEP_S: Final = 0.005
 NUM_JOINTS: Final = 7
@@ -41,6 +44,9 @@ DH_PARAMETERS: Final = (
 FLANGE_M: Final = 0.107
 HAND_YAW_RAD: Final = -math.pi / 4
 TCP_FROM_FLANGE_M: Final = 0.1034
+
+#: On the side of the hand that looks forward, turned towards the tips of the fingers.
+_WRIST_CAMERA: Final = 'pos="0.075 0 0.0" xyaxes="0 1 0 0.85 0 0.53" fovy="75"'
 
 #: Stiffness [N m/rad] and damping [N m s/rad] of the joint position servos.
 JOINT_KP: Final = (4500.0, 4500.0, 3500.0, 3500.0, 1200.0, 1200.0, 800.0)
@@ -73,21 +79,44 @@ _LINK_SHAPES: Final = (
 )
 
 
-def build_model(height: int, width: int) -> mujoco.MjModel:
+@dataclass(frozen=True, kw_only=True)
+class _Contacts:
+    """MuJoCo's attributes of contacts: of the solver, of table and objects, of hand and fingers."""
+
+    options: str
+    solid: str
+    touching: str
+
+
+_PLAIN_CONTACTS: Final = _Contacts(
+    options="", solid='friction="0.8 0.005 0.0005"', touching='friction="0.8 0.005 0.0005"'
+)
+#: Rubber fingers on smooth objects. Of two surfaces the larger friction counts, so objects slide on the table before
+#: they tip, and do not slip from the fingers. Elliptic cones with a high impedance ratio stop the creep of pyramids.
+_HOLDING_CONTACTS: Final = _Contacts(
+    options='cone="elliptic" impratio="100"',
+    solid='friction="0.35 0.003 0.006" solref="0.01 1" solimp="0.97 0.995 0.001"',
+    touching='friction="1.2 0.02 0.006" solref="0.01 1" solimp="0.97 0.995 0.001"',
+)
+
+
+def build_model(height: int, width: int, *, with_object: bool = False) -> mujoco.MjModel:
     """Compile the arm in its scene.
 
     Args:
         height: Height of the largest picture to be rendered [pixels].
         width: Width of the largest picture to be rendered [pixels].
+        with_object: Whether there is an object to be handled, and contacts that can hold it.
 
     Returns:
-        The model: joints `joint1..7`, `finger_left`, `finger_right` and a free joint for each of
-        `clutter0..3`; actuators in the joints' order; site `tcp`; camera `main`.
+        The model: joints `joint1..7`, `finger_left`, `finger_right`, a free joint for each of
+        `clutter0..3` and maybe one for `object`; actuators in the joints' order; site `tcp`; a camera for each of
+        `envs.cameras.CAMERAS`.
 
     Source:
         Kinematics: Franka Emika Panda, published in the robot's control documentation.
     """
-    return mujoco.MjModel.from_xml_string(_scene_xml(height, width))
+    return mujoco.MjModel.from_xml_string(_scene_xml(height, width, with_object))
 
 
 def dh_transform(a_m: float, d_m: float, alpha_rad: float) -> tuple[np.ndarray, np.ndarray]:
@@ -100,11 +129,12 @@ def dh_transform(a_m: float, d_m: float, alpha_rad: float) -> tuple[np.ndarray, 
     return position, quaternion
 
 
-def _scene_xml(height: int, width: int) -> str:
+def _scene_xml(height: int, width: int, with_object: bool) -> str:
+    contacts = _HOLDING_CONTACTS if with_object else _PLAIN_CONTACTS
     return f"""
 <mujoco model="vjepa_world_arm">
   <compiler angle="radian" autolimits="true"/>
-  <option timestep="{TIMESTEP_S}" integrator="implicitfast" sleep_tolerance="0.005">
+  <option timestep="{TIMESTEP_S}" integrator="implicitfast" sleep_tolerance="0.005" {contacts.options}>
     <flag sleep="enable"/>
   </option>
   <visual>
@@ -125,19 +155,20 @@ def _scene_xml(height: int, width: int) -> str:
   </asset>
   <default>
     <geom contype="0" conaffinity="0"/>
-    <default class="solid"><geom contype="1" conaffinity="1" friction="0.8 0.005 0.0005"/></default>
-    <default class="touching"><geom contype="2" conaffinity="1" friction="0.8 0.005 0.0005"/></default>
+    <default class="solid"><geom contype="1" conaffinity="1" {contacts.solid}/></default>
+    <default class="touching"><geom contype="2" conaffinity="1" {contacts.touching}/></default>
   </default>
   <worldbody>
     <light name="sun" directional="true" pos="0 0 2" dir="0 0 -1" diffuse="0.6 0.6 0.6" specular="0.1 0.1 0.1"
       castshadow="false"/>
-    <camera name="main" pos="1.2 -0.8 0.9" fovy="45"/>
+    {"".join(f'<camera name="{name}" pos="1.2 -0.8 0.9" fovy="45"/>' for name in FIXED_CAMERAS)}
     <geom name="wall_back" type="box" pos="-0.75 0 0.6" size="0.01 2.5 1.4" material="wall"/>
     <geom name="wall_side" type="box" pos="0.3 1.15 0.6" size="2.5 0.01 1.4" material="wall"/>
     <geom name="table" class="solid" type="box" pos="0.50 -0.05 -0.02" size="0.75 0.85 0.02" material="table"/>
     <geom name="base" type="cylinder" fromto="0 0 0 0 0 0.14" size="0.085" material="arm"/>
     {_link_xml(0)}
     {"".join(_clutter_xml(index) for index in range(NUM_CLUTTER))}
+    {_object_xml() if with_object else ""}
   </worldbody>
   <actuator>{_actuator_xml()}</actuator>
 </mujoco>"""
@@ -168,6 +199,7 @@ def _hand_xml() -> str:
 <body name="hand" pos="0 0 {FLANGE_M}" quat="{_numbers(quaternion)}" gravcomp="1">
   <geom type="box" pos="0 0 0.033" size="0.032 0.102 0.033" mass="0.73" material="hand" class="touching"/>
   <site name="tcp" pos="0 0 {TCP_FROM_FLANGE_M}" group="5"/>
+  <camera name="wrist" {_WRIST_CAMERA}/>
   {_finger_xml("left", 1)}
   {_finger_xml("right", -1)}
 </body>"""
@@ -190,6 +222,26 @@ def _clutter_xml(index: int) -> str:
   <freejoint name="clutter{index}"/>
   <geom name="clutter{index}" class="solid" type="box" size="{half} {half} {half}" mass="0.2" condim="4"
     rgba="0.5 0.5 0.5 0"/>
+</body>"""
+
+
+def _object_xml() -> str:
+    """Return the body of the object: shapes of which a scene edits some and hides the others.
+
+    All are compiled off the body's centre and as large as any can be, so that MuJoCo derives neither frames that
+    coincide nor bounding volumes that are too small.
+    """
+    half = MAX_HALF_EXTENT_M
+    geoms = "".join(
+        f'<geom name="object{index}" class="solid" type="box" pos="0.001 0.002 0.003" size="{half} {half} {half}" '
+        f'condim="6" rgba="0.5 0.5 0.5 0"/>'
+        for index in range(MAX_PARTS)
+    )
+    return f"""
+<body name="object" pos="{_numbers(PARKING_POSITION)}">
+  <freejoint name="object"/>
+  <inertial pos="0.001 0.002 0.003" mass="0.1" diaginertia="1e-4 1.1e-4 1.2e-4"/>
+  {geoms}
 </body>"""
 
 

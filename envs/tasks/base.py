@@ -16,6 +16,7 @@ import numpy as np
 from envs.arm.action import check_pose
 from envs.arm.controller import DOWN_EULER_RAD
 from envs.arm.limits import Workspace
+from envs.cameras import Mount
 from envs.errors import EnvError
 from envs.simulation import Simulation
 from envs.variation import Scene, Variation
@@ -54,11 +55,13 @@ class Goal:
     Attributes:
         image: The first camera's picture of it, uint8 `[H, W, 3]`.
         state: The arm's measured pose in it, float32 `[7]`.
+        object_m: Where the object's centre is in it, `[3]`, in tasks that have one.
         subgoal_images: Pictures on the way to it, uint8 `[G, H, W, 3]`; the last is the goal's.
     """
 
     image: np.ndarray
     state: np.ndarray
+    object_m: np.ndarray | None = None
     subgoal_images: np.ndarray | None = None
 
 
@@ -87,6 +90,8 @@ class Task(ABC):
         summary: One line for listings.
         max_steps: Actions after which an episode is cut off, unless the environment is told otherwise.
         workspace: Where the TCP may be sent.
+        mounts: The nominal place of each fixed camera.
+        with_object: Whether scenes have an object to be handled.
         poses: The poses that the options of a reset may give.
         subgoals: Names of the sub-goals; the last is the goal.
     """
@@ -95,6 +100,8 @@ class Task(ABC):
     summary: ClassVar[str]
     max_steps: ClassVar[int]
     workspace: ClassVar[Workspace]
+    mounts: ClassVar[Mapping[str, Mount]]
+    with_object: ClassVar[bool] = False
     poses: ClassVar[tuple[str, ...]] = ()
     subgoals: ClassVar[tuple[str, ...]] = ()
 

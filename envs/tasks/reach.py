@@ -9,6 +9,7 @@ import numpy as np
 
 from envs.arm.action import ACTION_HIGH
 from envs.arm.limits import REACH_WORKSPACE, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.cameras import REACH_MOUNTS
 from envs.simulation import Simulation
 from envs.tasks.base import Draw, Goal, Photograph, Status, Task, downward_pose
 from envs.variation import Variation, sample
@@ -28,6 +29,7 @@ class Reach(Task):
     summary = "move the gripper to the pose of the goal image"
     max_steps = 20
     workspace = REACH_WORKSPACE
+    mounts = REACH_MOUNTS
     poses = ("goal_state", "start_state")
     success_distance_m: ClassVar[float] = SUCCESS_DISTANCE_M
 

@@ -1,0 +1,1 @@
+"""Scripted policies that handle objects by contact; they read the simulation, not the images."""

@@ -1,0 +1,103 @@
+"""What the simulation knows of the object to be handled: where it is, whether it moves, what touches it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import mujoco
+import numpy as np
+
+from envs.objects import ObjectSpec
+
+#: An object whose centre moves further than this, or that turns further, in one control interval is moving.
+_MOVED_M: Final = 0.002
+_TURNED_RAD: Final = 0.03
+#: An object whose centre is this much higher than at rest is lifted.
+_LIFTED_M: Final = 0.01
+
+
+class ObjectProbe:
+    """Reads the object of one model and data.
+
+    Args:
+        model: A model with an object.
+        data: Its state.
+    """
+
+    spec: ObjectSpec
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        self._data = data
+        start = int(model.joint("object").qposadr[0])
+        self._position, self._turn = slice(start, start + 3), slice(start + 3, start + 7)
+        names = ("object", "finger_left", "finger_right", "hand")
+        self._body, self._left, self._right, self._hand = (model.body(name).id for name in names)
+        self._body_of_geom = model.geom_bodyid
+        self._before = (np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]))
+        self._touched = False
+
+    @property
+    def position_m(self) -> np.ndarray:
+        """Its centre `[3]`."""
+        return self._data.qpos[self._position].copy()
+
+    @property
+    def yaw_rad(self) -> float:
+        """Its rotation about z."""
+        w, x, y, z = self._data.qpos[self._turn]
+        return float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+
+    @property
+    def tilt_rad(self) -> float:
+        """The angle between its axis and the vertical."""
+        _, x, y, _ = self._data.qpos[self._turn]
+        return float(np.arccos(np.clip(1 - 2 * (x * x + y * y), -1.0, 1.0)))
+
+    @property
+    def lift_m(self) -> float:
+        """How much higher its centre is than when it stands on the table."""
+        return float(self._data.qpos[self._position][2]) - self.spec.height_m / 2
+
+    @property
+    def is_lifted(self) -> bool:
+        """Whether it is visibly off the table."""
+        return self.lift_m > _LIFTED_M
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether it moved during the last control interval."""
+        position, turn = self._before
+        turned = 2 * np.arccos(min(1.0, abs(float(turn @ self._data.qpos[self._turn]))))
+        return bool(
+            np.linalg.norm(self._data.qpos[self._position] - position) > _MOVED_M or turned > _TURNED_RAD
+        )
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether hand or fingers touch it now."""
+        return bool(self._touching() & {self._left, self._right, self._hand})
+
+    @property
+    def was_touched(self) -> bool:
+        """Whether hand or fingers touched it during the last control interval: a push leaves a gap at its end."""
+        return self._touched or self.is_touched
+
+    def watch(self) -> None:
+        """Note whether it is touched; called several times in a control interval."""
+        self._touched = self._touched or self.is_touched
+
+    @property
+    def is_grasped(self) -> bool:
+        """Whether both fingers touch it."""
+        return {self._left, self._right} <= self._touching()
+
+    def remember(self) -> None:
+        """Begin a control interval: `is_moving` and `was_touched` are about what comes after."""
+        self._before = self.position_m, self._data.qpos[self._turn].copy()
+        self._touched = False
+
+    def _touching(self) -> set[int]:
+        """Return the bodies in contact with it."""
+        bodies = self._body_of_geom[self._data.contact.geom]
+        mine = bodies[(bodies == self._body).any(axis=1)]
+        return set(mine.ravel().tolist()) - {self._body}
