@@ -80,17 +80,18 @@ def model_for_context(model: WorldModel, context: Context) -> WorldModel:
     return model.for_context(context) if isinstance(model, MultiRobotWorldModel) else model
 
 
-ActionType: TypeAlias = Literal["delta", "absolute"]
-"""The meaning of an action: "delta" is a change, where zeros mean no motion; "absolute" is a target position."""
+ActionType: TypeAlias = Literal["delta", "absolute", "choice"]
+"""The meaning of an action: "delta" is a change, where zeros mean no motion; "absolute" is a target position; "choice"
+is one of A choices, a vector that is 1 at the choice and 0 elsewhere."""
 
 
 def action_type(model: object) -> ActionType | None:
     """Return the optional attribute `action_type` of a model; None if it has none."""
     declared: ActionType | None = getattr(model, "action_type", None)
-    if declared not in (None, "delta", "absolute"):
+    if declared not in (None, "delta", "absolute", "choice"):
         raise PlannerError(
             f"The world model's action_type is {declared!r}; allowed are 'delta' (zeros mean no motion), 'absolute' "
-            "(targets) and None (not known). Change it."
+            "(targets), 'choice' (one of some choices) and None (not known). Change it."
         )
     return declared
 

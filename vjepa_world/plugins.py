@@ -15,6 +15,7 @@ import functools
 import importlib
 import os
 import sys
+from types import ModuleType
 
 from vjepa_world.errors import InstallationError
 
@@ -35,8 +36,8 @@ def load_plugins() -> tuple[str, ...]:
     from importlib.metadata import entry_points
 
     named = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
-    if named and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    if named:
+        _search_here()
     declared = [point.value for point in entry_points(group=GROUP)]
     for source, names in ((f"{VARIABLE} names", named), ("an installed package declares", declared)):
         for name in names:
@@ -52,3 +53,14 @@ def _load(name: str, source: str) -> None:
             f"{source} the plugin '{name}', which cannot be imported ({type(error).__name__}: {error}); correct the "
             "name, install the package, or repair it."
         ) from error
+
+
+def import_module_here(name: str) -> ModuleType:
+    """Import a module that a user named, also from the current folder, which is searched last."""
+    _search_here()
+    return importlib.import_module(name)
+
+
+def _search_here() -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())

@@ -42,7 +42,7 @@ def test_a_killed_recording_resumes_to_the_identical_dataset(tmp_path: Path) -> 
     folder = record_and_kill(tmp_path)
     finished = finished_shards(folder)
     # A busy machine may let a further shard be finished before the kill arrives, but not all four.
-    assert finished == list(range(len(finished)))
+    assert finished == [0, 25, 50, 75][: len(finished)]  # numbered by their first episodes
     assert 0 < len(finished) < 4
     assert not (folder / "meta" / "info.json").exists()
     first_shard = {path: path.stat().st_mtime_ns for path in folder.rglob("shard-00000/*")}

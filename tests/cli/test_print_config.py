@@ -128,4 +128,10 @@ def test_presets_of_planners_are_those_of_the_papers() -> None:
     assert (config.planner.kind, config.planner.num_samples, config.execution.propose) == ("icem", 20, True)
     config = config_of("finetune", [*REQUIRED["finetune"], "predictor=vjepa2_ac"])
     assert (config.predictor.depth, config.predictor.residual, config.latents.kind) == (24, False, "none")
-    assert config_of("collect", ["env=reach_plain"]).env.camera == "fixed"
+    config = config_of("collect", ["env=gym", "env.id=mine:Mine-v0", "env.kwargs.a=1"])
+    assert (config.env.id, config.env.kwargs, config.env.max_steps) == ("mine:Mine-v0", {"a": 1}, 50)
+    assert [config_of(name, ["env=reach"]).env.variation for name in ("collect", "evaluate", "demo")] == [
+        "train",
+        "test",
+        "test",
+    ]

@@ -142,7 +142,7 @@ def record(size: Size, scratch: Path, seed: int) -> None:
     """Record episodes of the simulated arm into `scratch/runs/collect/bench`."""
     from vjepa_world.cli.collect import Config
     from vjepa_world.cli.collect import run as collect
-    from vjepa_world.cli.shared.common import EnvConfig
+    from vjepa_world.environments.config import EnvConfig
 
     env = EnvConfig(image_size=size.model.encoder.image_size)
     with contextlib.chdir(scratch), contextlib.redirect_stdout(io.StringIO()):

@@ -42,7 +42,7 @@ def run(config: BenchConfig) -> list[Row]:
 
 def _frames(variation: Literal["train", "test"], count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Return frames `[M, 3, H, W]` uint8 and positions `[M, 3]` [m], each of a different scene."""
-    from vjepa_world.cli.shared.common import EnvConfig
+    from vjepa_world.environments.config import EnvConfig
 
     env = EnvConfig(variation=variation).make()
     images, positions = [], []

@@ -12,7 +12,7 @@ import torch
 from planners.config import CEMConfig, ICEMConfig
 from vjepa_world.bench import BenchConfig
 from vjepa_world.bench.harness import Row, row, time_pair
-from vjepa_world.cli.shared.common import EnvConfig
+from vjepa_world.environments.config import EnvConfig
 from vjepa_world.evaluation.statistics import percentiles
 from vjepa_world.planning.build import load_policy
 from vjepa_world.planning.config import SHIPPED, ExecutionConfig, InferenceConfig, PlanningConfig

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vjepa_world.cli.shared.closed_loop_controls import ControlsConfig, build_controls
 from vjepa_world.cli.shared.closed_loop_table import table
-from vjepa_world.cli.shared.common import EnvConfig
 from vjepa_world.config import flatten
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
+from vjepa_world.environments.config import EnvConfig
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.planning.config import SHIPPED, PlanningConfig

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vjepa_world.cli.shared.common import SIMULATED_ROBOT, refuse_taken_run
+from vjepa_world.cli.shared.common import refuse_taken_run
+from vjepa_world.environments.config import words_of
 from vjepa_world.training.finetune.config import FinetuneConfig
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ def run(config: FinetuneConfig) -> None:
 
 
 def _evaluation(config: FinetuneConfig, sources: Sequence[TrajectorySource]) -> tuple[str, list[str]]:
-    """Return the command that evaluates the first robot, and its words: `evaluate` for the simulated arm alone."""
+    """Return the command that evaluates the first robot, and its words: `evaluate` for a recorded environment."""
     first = sources[0]
-    if first.dataset.about.get("robot") == SIMULATED_ROBOT and (
-        config.data.views == "one" or len(first.cameras) == 1
-    ):
-        return "evaluate", []
+    environment = first.dataset.about.get("environment")
+    if environment and (config.data.views == "one" or len(first.cameras) == 1):
+        words = [shlex.quote(word) for word in words_of(environment)]
+        return "evaluate", words if environment.get("id", "").startswith("vjepa_world/") else [
+            "env=gym",
+            *words,
+        ]
     words = [shlex.quote(f"data.path={first.dataset.path}")]
     if len(sources) > 1:
         words.append(shlex.quote(f"data.embodiment={first.embodiment}"))

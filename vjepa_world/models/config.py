@@ -19,7 +19,7 @@ LatentKind = Literal["none", "pool", "queries"]
 ConditionKind = Literal["tokens", "adaln"]
 
 #: Options for which 0 means none, or the default.
-_MAY_BE_ZERO = ("rope_span", "extrinsics_dim", "output_dim")
+_MAY_BE_ZERO = ("rope_span", "extrinsics_dim", "output_dim", "state_dim")
 
 
 #: Upper bounds: a hundred times the largest of any model of the family, and small enough that no single one fills a
@@ -253,7 +253,7 @@ class ActionPredictorConfig:
 
 #: What the numbers of a state may mean, and those of an action.
 STATE_MEANINGS = ("pose", "joints", "given")
-ACTION_MEANINGS = ("delta", "target", "given")
+ACTION_MEANINGS = ("delta", "target", "given", "choice")
 
 #: Numbers of a pose, and of the change of one.
 POSE_SIZE = 7
@@ -266,10 +266,11 @@ class EmbodimentConfig:
     Attributes:
         name: Letters, digits, `_` and `-`; it is part of the weights' names.
         action_dim: Size of an action.
-        state_dim: Size of a state.
+        state_dim: Size of a state; 0 for a robot without one.
         numbers: What a state is: pose (x y z [m], Euler angles [rad], closure), joints, or given (not known). Empty, as
             in older checkpoints, is a pose if state and action have 7 numbers, else given.
-        actions: What an action is: delta, target, or given (not known). Empty is delta for poses, else given.
+        actions: What an action is: delta, target, choice (one of `action_dim`, one-hot), or given (not known). Empty is
+            delta for poses, else given.
         state_names: Names of a state's numbers; () if they are not known.
         state_units: Their units; an empty one is not known.
         action_names: Names of an action's numbers.
@@ -327,7 +328,7 @@ class EmbodimentConfig:
 
     @property
     def action_meaning(self) -> str:
-        """What an action is: delta, target or given."""
+        """What an action is: delta, target, choice or given."""
         return self.actions or ("delta" if self.state_meaning == "pose" else "given")
 
 

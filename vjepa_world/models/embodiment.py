@@ -14,8 +14,22 @@ from torch import Tensor, nn
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig
 
+ActionType = Literal["delta", "absolute", "choice"]
+"""What an action is, as planners need to know it: a change, a target, or one of some choices as a one-hot vector."""
+
 #: Standard deviation below which an entry (5 mm, 0.3 degrees) is measurement noise and not rescaled.
 LEAST_SPREAD = 5e-3
+
+
+class NumbersLinear(nn.Linear):
+    """A linear map from or to a robot's numbers, of which there may be none: a robot without a state."""
+
+    def reset_parameters(self) -> None:
+        """Initialise as `nn.Linear` does, where there is something to initialise."""
+        if self.weight.numel():
+            super().reset_parameters()
+        else:
+            nn.init.zeros_(self.bias)
 
 
 class Embodiment(nn.Module):
@@ -53,9 +67,9 @@ class Embodiment(nn.Module):
         super().__init__()
         self.config = config
         self.action_encoder = nn.Linear(config.action_dim, width)
-        self.state_encoder = nn.Linear(config.state_dim, width)
+        self.state_encoder = NumbersLinear(config.state_dim, width)
         if predict_state:
-            self.state_head = nn.Linear(width, config.state_dim)
+            self.state_head = NumbersLinear(width, config.state_dim)
         for name, size in (("action", config.action_dim), ("state", config.state_dim)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
             self.register_buffer(f"{name}_std", torch.ones(size))
@@ -73,9 +87,9 @@ class Embodiment(nn.Module):
         return self
 
     @property
-    def action_type(self) -> Literal["delta", "absolute"] | None:
-        """Whether actions are changes or targets; None if the data does not declare it."""
-        types: dict[str, Literal["delta", "absolute"]] = {"delta": "delta", "target": "absolute"}
+    def action_type(self) -> ActionType | None:
+        """Whether actions are changes, targets or choices; None if the data does not declare it."""
+        types: dict[str, ActionType] = {"delta": "delta", "target": "absolute", "choice": "choice"}
         return types.get(self.config.action_meaning)
 
     @property
@@ -102,7 +116,7 @@ class Embodiment(nn.Module):
     def init_weights(self) -> None:
         """Initialise after the predictor: the encoders keep their inputs' variance, states do not change."""
         for encoder in (self.action_encoder, self.state_encoder):
-            nn.init.trunc_normal_(encoder.weight, std=encoder.in_features**-0.5)
+            nn.init.trunc_normal_(encoder.weight, std=max(encoder.in_features, 1) ** -0.5)
             nn.init.zeros_(encoder.bias)
         if hasattr(self, "state_head"):
             nn.init.zeros_(self.state_head.weight)

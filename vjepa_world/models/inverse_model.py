@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import InverseConfig
+from vjepa_world.models.embodiment import NumbersLinear
 from vjepa_world.models.transformer import NORM_EPS, build_blocks, init_weights, run_block
 
 MLP_RATIO = 4.0
@@ -24,7 +25,7 @@ class InverseHead(nn.Module):
     def __init__(self, dim: int, horizon: int, action_dim: int, state_dim: int) -> None:
         super().__init__()
         self.horizon, self.state_dim = horizon, state_dim
-        self.state_encoder = nn.Linear(state_dim, dim)
+        self.state_encoder = NumbersLinear(state_dim, dim)
         self.actions = nn.Linear(dim, horizon * action_dim)
 
     def read(self, token: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from vjepa_world.models.action_predictor import ActionPredictor
 from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.context import Context, check_same_frames
 from vjepa_world.models.decoder import FrameDecoder
-from vjepa_world.models.embodiment import Embodiment
+from vjepa_world.models.embodiment import ActionType, Embodiment
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
 from vjepa_world.models.inference.cached_rollout import CachedRollout
 from vjepa_world.models.input_range import image_warnings, state_warnings
@@ -94,8 +94,8 @@ class LatentWorldModel(nn.Module):
         return self.predictor.robot().config
 
     @property
-    def action_type(self) -> Literal["delta", "absolute"] | None:
-        """Whether the default robot's actions are changes or targets; None if its data does not declare it."""
+    def action_type(self) -> ActionType | None:
+        """Whether the default robot's actions are changes, targets or choices; None if its data does not declare it."""
         return self.predictor.robot().action_type
 
     @property
@@ -226,7 +226,7 @@ class LatentWorldModel(nn.Module):
 
         Args:
             frames: `[B, T, C, H, V*W]` uint8, red green blue; floats are refused, since their scale is ambiguous.
-            states: `[B, T, S]`, in the data's units.
+            states: `[B, T, S]`, in the data's units; None for a robot without a state.
             extrinsics: Of the camera at each frame, `[B, T, X]`.
             actions: Taken between the frames, `[B, T-1, A]`; None derives them from the states if the predictor needs
                 them.
@@ -286,7 +286,8 @@ class LatentWorldModel(nn.Module):
             if part is not None:
                 check_numbers(name, part, f"[B, T{'-1' if name == 'actions' else ''}, size]")
         robot = self.predictor.robot(embodiment)
-        _check_states(robot.config, states)
+        if states is not None or robot.config.state_dim:
+            _check_states(robot.config, states)
         self.predictor.check_extrinsics(extrinsics)
         robot.check(actions, None)
         check_same_frames(given, *shape)
@@ -300,7 +301,8 @@ class LatentWorldModel(nn.Module):
         actions: Tensor | None,
         robot: Embodiment,
     ) -> Context:
-        assert states is not None
+        if states is None:  # of a robot without a state
+            states = features.new_zeros(*features.shape[:2], 0)
         cameras, taken = (
             None if part is None else part.to(self.device).float() for part in (extrinsics, actions)
         )
@@ -528,7 +530,7 @@ class RobotModel:
         return self.robot.action_high
 
     @property
-    def action_type(self) -> Literal["delta", "absolute"] | None:
+    def action_type(self) -> ActionType | None:
         """Whether its actions are changes or targets; None if its data does not declare it."""
         return self.robot.action_type
 

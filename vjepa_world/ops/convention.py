@@ -73,6 +73,8 @@ class Convention:
         actions: derived (from consecutive states, as V-JEPA 2-AC does), delta (of poses in the default convention),
             target (the pose or the joints to be reached, represented as in the states) or given (used as they are). For
             joints, derived are the changes and derived_target the next positions.
+        choices: Number of choices of discrete actions, which files have as an index from 0, and models as a one-hot
+            vector; 0 for numbers.
     """
 
     position_at: tuple[int, ...] = (0, 1, 2)
@@ -89,6 +91,7 @@ class Convention:
     joint_units: str | tuple[str, ...] = ()
     joint_speeds: float | tuple[float, ...] = ()
     actions: ActionMeaning = "derived"
+    choices: int = 0
 
     def __post_init__(self) -> None:
         for name in (
@@ -112,6 +115,11 @@ class Convention:
         if self.gripper_open == self.gripper_closed:
             raise ConfigError(
                 f"gripper_open and gripper_closed are both {self.gripper_open:g}; give what it reads open and closed."
+            )
+        if self.choices < 0 or (self.choices and self.actions != "given"):
+            raise ConfigError(
+                f"choices is {self.choices} and actions '{self.actions}'; discrete actions are choices=N of at least 1 "
+                "with actions=given."
             )
         made = ("derived", "target") if self.joints == "auto" else ("derived", "derived_target", "target")
         if not (self.has_pose or self.has_joints) and self.actions in made:

@@ -343,6 +343,7 @@ def spawned_map(
     workers: int,
     describe: Callable[[T], str],
     words: ProcessWording,
+    is_last: Callable[[R], bool] = lambda result: False,
 ) -> Iterator[R]:
     """Yield `function(item)` for every item as they complete, called in spawned processes that share nothing.
 
@@ -354,6 +355,7 @@ def spawned_map(
         workers: Number of processes.
         describe: Names an item in errors.
         words: Names a process in errors.
+        is_last: After a result for which this is true no further item is begun; those that were are still yielded.
 
     Raises:
         DataError: A process died; its item is named.
@@ -363,14 +365,21 @@ def spawned_map(
     serve = _Mapper(function, items, [describe(item) for item in items])
     tasks = [range(number, number + 1) for number in range(len(items))]
     with WorkerPool[tuple[int, range], tuple[int, list[R]]](serve, count, math.inf, "spawn", words) as pool:
-        for _, (result,) in _as_completed(pool, tasks, per_worker=1):
+        for _, (result,) in _as_completed(pool, tasks, per_worker=1, is_last=lambda found: is_last(found[0])):
             yield result
 
 
 def _as_completed(
-    pool: WorkerPool[tuple[int, range], tuple[int, R]], tasks: Sequence[range], *, per_worker: int
+    pool: WorkerPool[tuple[int, range], tuple[int, R]],
+    tasks: Sequence[range],
+    *,
+    per_worker: int,
+    is_last: Callable[[R], bool] = lambda result: False,
 ) -> Iterator[tuple[int, R]]:
-    """Yield the number and the result of each task as it completes; each worker has `per_worker` tasks at a time."""
+    """Yield the number and the result of each task as it completes; each worker has `per_worker` tasks at a time.
+
+    After a result for which `is_last` is true no further task is begun.
+    """
     left, owners = deque(enumerate(tasks)), dict[int, int]()
 
     def submit(worker: int) -> None:
@@ -380,8 +389,10 @@ def _as_completed(
 
     for worker in [*range(len(pool))] * per_worker:
         submit(worker)
-    for _ in tasks:
+    while owners:
         number, result = pool.receive()
+        if is_last(result):
+            left.clear()
         submit(owners.pop(number))
         yield number, result
 

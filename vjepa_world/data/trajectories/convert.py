@@ -151,6 +151,7 @@ def spec_of(dataset: TrajectoryDataset, first: Trajectory, reencode: bool) -> Da
             name: ColumnSpec.of(values) for name, values in numbers.items() if name not in (STATE, ACTION)
         },
         convention=dataset.convention,
+        environment=dict(dataset.about.get("environment", {})),
     )
 
 

@@ -32,12 +32,15 @@ def standardise(trajectory: Trajectory, convention: Convention) -> Trajectory:
         (`derived`), from the state to the action's pose (`target`), or the file's (`delta`). If it has joints: states
         `[T, J]` and actions `[T-1, J]` in the joints' units: their changes (`derived`), the next joints
         (`derived_target`), or the file's (`delta`, `target`). `given` actions, and all numbers if there is neither, are
-        only converted to float32. `last_action` is converted too if possible.
+        only converted to float32; indices of choices become one-hot `[T-1, n]`. `last_action` is converted too if
+        possible.
 
     Raises:
         DataError: The states lack indices of the convention, an entry is not a pose, or actions have another size than
             the convention requires; the trajectory is named.
     """
+    if convention.choices:
+        trajectory = _with_one_hot(trajectory, convention.choices)
     last = trajectory.last_action
     if convention.has_joints:
         return _standard_joints(trajectory, convention)
@@ -53,6 +56,24 @@ def standardise(trajectory: Trajectory, convention: Convention) -> Trajectory:
         states=np.ascontiguousarray(states, dtype=np.float32),
         actions=np.ascontiguousarray(actions, dtype=np.float32),
         last_action=None if last is None else last.astype(np.float32),
+    )
+
+
+def _with_one_hot(trajectory: Trajectory, choices: int) -> Trajectory:
+    """Return the trajectory with one-hot actions [T-1,n] instead of indices [T-1,1]."""
+    index = trajectory.actions[:, 0] if trajectory.actions.shape[1] == 1 else np.array([-1.0])
+    wrong = np.flatnonzero((index != np.floor(index)) | (index < 0) | (index >= choices))
+    if wrong.size:
+        raise DataError(
+            f"{trajectory.name}: its action at row {wrong[0]} is {trajectory.actions[wrong[0]].tolist()}; expected the "
+            f"index of one of {choices} choices (convention.choices), counted from 0."
+        )
+    one_hot = np.eye(choices, dtype=np.float32)
+    last = trajectory.last_action
+    return replace(
+        trajectory,
+        actions=one_hot[index.astype(np.int64)],
+        last_action=None if last is None else one_hot[int(last[0]) % choices],
     )
 
 

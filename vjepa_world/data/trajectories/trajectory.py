@@ -57,6 +57,7 @@ class Trajectory:
         columns: All other columns by name: numbers `[T, ...]` in their own type, or texts, an object array `[T]`.
         last_action: The file's action `[A]` for the last observation, which led to no other; None if there is none.
         videos: By camera, the video file of its frames; empty if frames are images or arrays.
+        seed: The seed that the environment was reset with; None if there was no environment, or it is not known.
     """
 
     index: int
@@ -75,6 +76,7 @@ class Trajectory:
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     last_action: np.ndarray | None = None
     videos: Mapping[str, VideoSpan] = field(default_factory=dict)
+    seed: int | None = None
 
     def __len__(self) -> int:
         return len(self.states)
@@ -154,6 +156,7 @@ class TrajectoryDataset(Protocol):
         """Further information, for reports.
 
         `robot` is the robot's name. `left_out` gives the reason for each part of the files that is not read, by name.
+        Recordings of an environment have `environment`, which describes it, and `episode_seeds`.
         """
         ...
 

@@ -127,8 +127,10 @@ def rollout_with_gradient(
 
 
 def predicts_state(config: ActionPredictorConfig, robot: EmbodimentConfig) -> bool:
-    """Return whether the predictor predicts the state after an action, since no rule gives it."""
-    return config.predict_state and transition_rule(robot.state_dim, robot.action_dim, robot) == "none"
+    """Return whether the predictor predicts the state after an action: it can, and no rule is known to give it."""
+    rule = transition_rule(robot.state_dim, robot.action_dim, robot)
+    is_guess = rule == "add" and robot.action_meaning == "given"  # by the sizes alone
+    return config.predict_state and (rule == "none" or is_guess)
 
 
 def _for_samples(newest: StepInput, rows: int) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -13,7 +13,7 @@ from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.ops.pose import POSE_SIZE, apply_action, pose_delta
 
-TransitionRule = Literal["pose", "add", "replace", "none"]
+TransitionRule = Literal["pose", "add", "replace", "empty", "none"]
 
 
 def transition_rule(state_dim: int, action_dim: int, robot: EmbodimentConfig | None = None) -> TransitionRule:
@@ -25,9 +25,11 @@ def transition_rule(state_dim: int, action_dim: int, robot: EmbodimentConfig | N
         robot: What the numbers mean. None goes by the sizes: poses where both are 7, addition for other equal sizes.
 
     Returns:
-        pose (the action is a pose delta), add (a change of the state), replace (the next state itself) or none (not
-        known). Joints and numbers of unknown meaning are never composed as poses.
+        pose (the action is a pose delta), add (a change of the state), replace (the next state itself), empty (there is
+        no state) or none (not known). Joints and numbers of unknown meaning are never composed as poses.
     """
+    if not state_dim:
+        return "empty"
     if state_dim != action_dim:
         return "none"
     if robot is None:
@@ -61,6 +63,8 @@ def advance_state(
         return state + action
     if rule == "replace":
         return action
+    if rule == "empty":
+        return state.expand(*action.shape[:-1], 0)
     raise ConfigError(
         f"states of size {state.shape[-1]} cannot be advanced by actions of size {action.shape[-1]}; "
         "a rollout of several steps needs equal sizes (or poses and pose deltas of size 7), or a predictor that "

@@ -43,6 +43,8 @@ def prediction_losses(predicted: Predictions, batch: MicroBatch, kind: str = "l1
 
 def state_loss(model: LatentWorldModel, predicted: Tensor, batch: MicroBatch) -> Tensor:
     r"""Return :math:`\mathrm{mean}\,|\hat s - s| / \sigma_s` for predicted states of frames 1.., `[B, T-1, S]`."""
+    if not predicted.numel():  # a robot without a state
+        return predicted.sum()
     spread = model.predictor.robot(batch.embodiment).state_std
     return ((predicted.float() - batch.states[:, 1:]).abs() / spread).mean()
 

@@ -30,6 +30,8 @@ def robot_of(source: TrajectorySource) -> EmbodimentConfig:
         return _with_joints(robot, source, convention)
     if len(names) != robot.state_dim:
         names = ()
+    if convention.choices == robot.action_dim:
+        return replace(robot, numbers="given", actions="choice", state_names=names)
     return replace(
         robot,
         numbers="given",

@@ -82,7 +82,7 @@ def state_range(episodes: Sequence[Trajectory]) -> np.ndarray:
 
 
 def _moves(states: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return whether the state moves from each row to the next, bool [T-1]."""
+    """Return whether the state moves from each row to the next, bool [T-1]; never without a state."""
     steps = np.abs(np.diff(states.astype(np.float64), axis=0))
     return np.asarray((steps > 0.01 * scale).any(axis=1))
 

@@ -23,7 +23,7 @@ def dataset_columns(trajectory: Trajectory) -> dict[str, np.ndarray]:
     if last is None:
         last = np.zeros(trajectory.actions.shape[1], trajectory.actions.dtype)
     numbers = {
-        STATE: trajectory.states,
+        **({STATE: trajectory.states} if trajectory.states.shape[1] else {}),
         ACTION: np.concatenate([trajectory.actions, last[None]]),
         **{layout.EXTRINSICS + camera: pose for camera, pose in trajectory.extrinsics.items()},
     }
@@ -72,7 +72,7 @@ def checked_numbers(
                 f"{where}: {name} is {kind} {list(shape)} a row, expected {expected[name].dtype} "
                 f"{list(expected[name].shape)}."
             )
-    for name in (STATE, ACTION):
+    for name in numbers.keys() & {STATE, ACTION}:
         bad = np.flatnonzero(~np.isfinite(numbers[name]).all(axis=1))
         if bad.size:
             raise DataError(

@@ -1,7 +1,8 @@
-"""`meta/vjepa_world.json`, our addition to a LeRobotDataset: its convention, and the cameras' intrinsics.
+"""`meta/vjepa_world.json`, our addition to a LeRobotDataset: convention, cameras' intrinsics, recorded environment.
 
 It is {"convention": {...}, "intrinsics": {camera: 3x3}, "intrinsics_of_episodes": {index: {camera: 3x3}}}; the last has
-the episodes that differ from the first. Other readers ignore the file.
+the episodes that differ from the first. Recordings of an environment also have {"environment": {"id": ...,
+"kwargs": ..., ...}, "episode_seeds": [...]}, from which its episodes can be repeated. Other readers ignore the file.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from vjepa_world.data.trajectories.formats.lerobot.layout import DECLARED_PATH
 from vjepa_world.data.trajectories.reader_helpers import read_json
 from vjepa_world.data.trajectories.safe_paths import ContainedFolder
 from vjepa_world.errors import ConfigError, DataError, nearest
+from vjepa_world.files.validation import whole_number
 from vjepa_world.ops.convention import Convention
 
 _MOST_VALUE = 1e12
+_MOST_SEED = 2**63 - 1
 
 Matrices = Mapping[str, Sequence[Sequence[float]]]
 
@@ -33,11 +36,19 @@ class Declared:
         convention: How its numbers are written; None if not declared.
         common: Intrinsics by camera [pixels], 3x3.
         special: Intrinsics by episode, if they differ.
+        environment: The environment that was recorded, as `EnvConfig.identity` describes it; empty if none was.
+        seeds: The seed of each episode's reset; () if they are not known.
     """
 
     convention: Convention | None = None
     common: Matrices = field(default_factory=dict)
     special: Mapping[int, Matrices] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+
+    def seed(self, episode: int) -> int | None:
+        """Return the seed of an episode's reset; None if it is not known."""
+        return self.seeds[episode] if episode < len(self.seeds) else None
 
     def intrinsics(self, episode: int) -> dict[str, np.ndarray]:
         """Return the intrinsics of an episode by camera [pixels], float64 `[3, 3]`."""
@@ -65,6 +76,20 @@ def read_declared(folder: ContainedFolder) -> Declared:
         _convention(file, found.get("convention")),
         _matrices(file, found.get("intrinsics")),
         {int(index): _matrices(file, matrices) for index, matrices in special.items()},
+        _mapping(file, found.get("environment"), "environment"),
+        _seeds(file, found.get("episode_seeds")),
+    )
+
+
+def _seeds(file: Path, found: object) -> tuple[int, ...]:
+    if found is None:
+        return ()
+    if not isinstance(found, list):
+        raise DataError(
+            f"{file}: episode_seeds is a {type(found).__name__}, expected a list. Copy the file again."
+        )
+    return tuple(
+        whole_number(seed, f"{file}: a seed of episode_seeds", least=0, most=_MOST_SEED) for seed in found
     )
 
 
@@ -131,9 +156,21 @@ def _mapping(file: Path, found: object, what: str) -> dict[str, Any]:
     return found
 
 
-def declaration(convention: Convention, intrinsics: Sequence[Matrices]) -> dict[str, Any]:
-    """Return the file's content, given the intrinsics of all episodes in order."""
+def declaration(
+    convention: Convention,
+    intrinsics: Sequence[Matrices],
+    *,
+    environment: Mapping[str, Any],
+    seeds: Sequence[int | None],
+) -> dict[str, Any]:
+    """Return the file's content, given the intrinsics and seeds of all episodes in order."""
     first = intrinsics[0] if intrinsics else {}
     special = {str(index): matrices for index, matrices in enumerate(intrinsics) if matrices != first}
-    content = {"convention": dataclasses.asdict(convention), "intrinsics": first}
-    return {**content, "intrinsics_of_episodes": special} if special else content
+    content: dict[str, Any] = {"convention": dataclasses.asdict(convention), "intrinsics": first}
+    if special:
+        content["intrinsics_of_episodes"] = special
+    if environment:
+        content["environment"] = dict(environment)
+    if seeds and None not in seeds:
+        content["episode_seeds"] = list(seeds)
+    return content

@@ -70,7 +70,9 @@ def gather(root: Path, spec: DatasetSpec, shards: Sequence[Shard]) -> None:
     for camera, histogram in zip(spec.cameras, histograms, strict=True):
         stats[layout.CAMERA + camera] = image_stats(histogram, _end(rows))
     intrinsics = [episode["intrinsics"] for shard in shards for episode in shard.episodes]
-    _write_json(root / layout.DECLARED_PATH, declaration(spec.convention, intrinsics))
+    seeds = [episode.get("seed") for shard in shards for episode in shard.episodes]
+    declared = declaration(spec.convention, intrinsics, environment=spec.environment, seeds=seeds)
+    _write_json(root / layout.DECLARED_PATH, declared)
     features = {layout.CAMERA + camera: video.feature() for camera, video in spec.cameras.items()}
     features |= {name: kind.feature() for name, kind in numbers.items()}
     _write_meta(root, spec, features, list(tasks), rows, stats)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -145,7 +146,7 @@ class DatasetSpec:
 
     Args:
         fps: Observations per second.
-        state_names: One name for each entry of the state.
+        state_names: One name for each entry of the state; () if there is no state.
         action_names: One name for each entry of the action.
         robot_type: Name of the robot.
         cameras: By name; their features are `observation.images.NAME`.
@@ -153,9 +154,10 @@ class DatasetSpec:
         action_dtype: Type of the actions' numbers.
         columns: All other numeric columns.
         convention: How states and actions are written.
+        environment: The environment that was recorded, as JSON: id, kwargs, variation, ...; empty if there was none.
 
     Raises:
-        DataError: There is no positive rate, or there are no names.
+        DataError: There is no positive rate, or no name of an action.
     """
 
     fps: float
@@ -167,17 +169,18 @@ class DatasetSpec:
     action_dtype: str = "float32"
     columns: dict[str, ColumnSpec] = field(default_factory=dict)
     convention: Convention = PLAIN
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.fps <= 0 or not self.state_names or not self.action_names:
+        if self.fps <= 0 or not self.action_names:
             raise DataError(
-                f"A dataset needs a positive fps and names for state and action; got fps {self.fps:g}, "
-                f"{len(self.state_names)} state and {len(self.action_names)} action names."
+                f"A dataset needs a positive fps and names for its actions; got fps {self.fps:g} and "
+                f"{len(self.action_names)} action names."
             )
 
     @property
     def numbers(self) -> dict[str, ColumnSpec]:
-        """The columns by name: state, action and the others."""
+        """The columns by name: state if there is one, action and the others."""
         vectors = (
             (STATE, self.state_dtype, self.state_names),
             (ACTION, self.action_dtype, self.action_names),
@@ -186,6 +189,7 @@ class DatasetSpec:
             **{
                 name: ColumnSpec(dtype=kind, shape=(len(names),), names=names)
                 for name, kind, names in vectors
+                if names
             },
             **self.columns,
         }

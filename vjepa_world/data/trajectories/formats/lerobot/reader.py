@@ -41,6 +41,9 @@ from vjepa_world.ops.convention import PLAIN, Convention
 
 logger = logging.getLogger(__name__)
 
+#: Instead of the state's feature: there is no state.
+NO_STATE = "none"
+
 
 class LeRobotDataset:
     """The trajectories of a LeRobotDataset folder, read on request.
@@ -49,7 +52,7 @@ class LeRobotDataset:
         path: The folder that has `meta/info.json`.
         convention: How states and actions are written; None takes what `meta/vjepa_world.json` declares, else PLAIN.
         cameras: Names of the cameras, the default first; None takes all except depth cameras.
-        state: The feature that is the state.
+        state: The feature that is the state; none for a robot without one.
         action: The feature that is the action.
         open_videos: Number of videos that stay open.
         tolerance_s: Largest distance of a row's timestamp from its frame [s]; None takes a quarter of the time between
@@ -81,9 +84,11 @@ class LeRobotDataset:
         self._tolerance_s = tolerance_s
         if tolerance_s is not None:
             finite_number(tolerance_s, "tolerance_s [s]", least=0.0, error=ConfigError)
-        self.state_names = self._names(state)
+        recorded_without = bool(self._declared.environment) and STATE not in self.meta.features
+        self._has_state = state != NO_STATE and not (state == STATE and recorded_without)
+        self.state_names = self._names(state) if self._has_state else ()
         self.action_names = self._names(action)
-        self._reader = RowReader(self.meta.features, (state, action))
+        self._reader = RowReader(self.meta.features, (state, action) if self._has_state else (action,))
         self._tasks = self.meta.tasks()
         listed = self.meta.episodes()
         self._features = _by_camera([*self.meta.video_keys, *self.meta.image_keys], self.meta.features)
@@ -111,12 +116,16 @@ class LeRobotDataset:
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """The robot, the format's version, each feature's type and shape, and the parts that are not read."""
+        """The robot, the version, each feature's type and shape, the environment with seeds, and what is not read."""
         features = {
             name: f"{entry['dtype']} {tuple(entry['shape'])}" for name, entry in self.meta.features.items()
         }
         robot = str(self.meta.info.get("robot_type") or "")[:200]
-        found = {"robot": robot, "version": self.meta.version, "features": features}
+        found: dict[str, Any] = {"robot": robot, "version": self.meta.version, "features": features}
+        if self._declared.environment:
+            found["environment"] = self._declared.environment
+        if self._declared.seeds:
+            found["episode_seeds"] = [self._declared.seed(episode.index) for episode in self.episodes]
         left_out = self._left_out()
         return {**found, "left_out": left_out} if left_out else found
 
@@ -141,7 +150,12 @@ class LeRobotDataset:
         where = f"{episode.data_path}, episode {episode.index}"
         check_length(episode.length, where)
         rows = self._reader.rows(episode)
-        states, actions = (self._vectors(rows, name, where) for name in (self._state, self._action))
+        actions = self._vectors(rows, self._action, where)
+        states = (
+            self._vectors(rows, self._state, where)
+            if self._has_state
+            else np.empty((len(actions), 0), np.float32)
+        )
         stamps_s = rows["timestamp"].astype(np.float64)
         _check_finite(stamps_s, where, "timestamp")
         texts = self._row_tasks(rows, episode)
@@ -168,6 +182,7 @@ class LeRobotDataset:
             },
             last_action=actions[-1],
             videos=self._videos(episode, stamps_s, where),
+            seed=self._declared.seed(episode.index),
         )
 
     def _is_other(self, name: str) -> bool:
@@ -317,7 +332,7 @@ class LeRobotDataset:
         if feature is None or len(feature["shape"]) != 1 or not feature["dtype"].startswith(("float", "int")):
             raise DataError(
                 f"{self.path} has no vector feature '{key}'; its features: {', '.join(self.meta.features)}. Choose "
-                "the state and the action among them."
+                "the state and the action among them; state=none is a robot without a state."
             )
         names, size = _flat_names(feature.get("names")), int(feature["shape"][0])
         return tuple(names) if len(names) == size else tuple(f"{key}_{i}" for i in range(size))

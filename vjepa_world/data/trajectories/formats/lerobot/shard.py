@@ -129,6 +129,7 @@ class ShardWriter:
             record["videos"][camera] = location
             histograms.append(histogram)
         record["intrinsics"] = {camera: np.asarray(k).tolist() for camera, k in trajectory.intrinsics.items()}
+        record["seed"] = trajectory.seed
         record["clock"] = needs_clock(trajectory, stamps_s)
         self._tables.append(self._table(numbers, stamps_s, trajectory.timestamps_s, task_of_rows))
         self._histograms.append(np.array(histograms, np.int64).reshape(len(histograms), 3, 256))

@@ -34,8 +34,8 @@ def verify_written(root: Path, num_episodes: int, num_frames: int) -> None:
         ) from error
 
 
-def check_complete(root: Path, num_episodes: int, num_frames: int) -> None:
-    """Check that a finished dataset has these numbers of episodes and frames, and all of its files.
+def check_complete(root: Path, num_episodes: int, num_frames: int | None = None) -> None:
+    """Check that a finished dataset has these numbers of episodes and frames (None: any), and all of its files.
 
     Raises:
         DataError: Something is missing, a link, or incomplete.
@@ -43,9 +43,10 @@ def check_complete(root: Path, num_episodes: int, num_frames: int) -> None:
     meta = LeRobotMeta(root)
     episodes = meta.episodes()
     found = (len(episodes), sum(episode.length for episode in episodes))
-    if found != (num_episodes, num_frames) or meta.left_out:
+    wanted = (num_episodes, found[1] if num_frames is None else num_frames)
+    if found != wanted or meta.left_out:
         raise DataError(
-            f"it lists {found[0]} episodes and {found[1]} frames, not {num_episodes} and {num_frames}."
+            f"it lists {found[0]} episodes and {found[1]} frames, not {wanted[0]} and {wanted[1]}."
         )
     rows = Counter[Path]()
     for episode in episodes:

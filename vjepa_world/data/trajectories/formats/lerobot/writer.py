@@ -80,6 +80,10 @@ class LeRobotWriter:
             self._load(index)
         return indices
 
+    def recorded(self) -> dict[int, int]:
+        """Return the number of episodes of each complete shard."""
+        return {index: len(self._load(index).episodes) for index in finished_shards(self.root)}
+
     def num_recorded(self) -> tuple[int, int]:
         """Return the numbers of episodes and frames in the complete shards."""
         lengths = [

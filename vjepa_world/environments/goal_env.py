@@ -1,0 +1,168 @@
+"""An environment with goal images: the form that evaluations drive.
+
+Legend: S state size, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from vjepa_world.environments.errors import EnvironmentFailure, described
+from vjepa_world.environments.functions import is_function_name, load_function
+from vjepa_world.environments.goals import goal_source
+from vjepa_world.environments.observed import ObservedEnv
+from vjepa_world.errors import ConfigError
+
+#: Keys of an info that say whether the goal is reached.
+SUCCESS_KEYS = ("success", "is_success")
+#: Flags and labels of an info that are passed on.
+PASSED = ("contact", "object_moving", "object_lifted", "subgoals_reached")
+PASSED_AT_RESET = ("subgoal_images", "subgoal_names", "redrawn_scenes")
+
+
+class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
+    """Adds a goal image to each episode, and `success` and `distance` to each step.
+
+    `info` has `success`, and `distance`: the environment's, else that of the states from the goal's, else NaN. After a
+    reset also `goal_image`, uint8 `[H, W, 3]`, `goal_state` `[S]` where it is known, `solved_at_reset`, `factors`, and
+    `options`, which repeat a drawn goal. An episode ends with the environment's, or after `max_steps`.
+
+    Args:
+        env: The environment.
+
+    Raises:
+        ConfigError: If it is not known where goals come from, or what success is; the key to give is named.
+        EnvironmentFailure: If its first reset or step fails.
+    """
+
+    env: ObservedEnv
+
+    def __init__(self, env: ObservedEnv) -> None:
+        super().__init__(env)
+        self.config = env.config
+        self._goals = goal_source(self.config)
+        self._function = (
+            load_function(self.config.success, "env.success")
+            if is_function_name(self.config.success)
+            else None
+        )
+        self._goal_image = np.empty(0)
+        self._goal_state: np.ndarray | None = None
+        self._steps = 0
+        # What cannot be inferred is asked for before anything is run.
+        self.reset(seed=0)
+        self.action_space.seed(0)
+        self.step(self.action_space.sample())
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begin an episode with a goal; `options` are those of the goal's source, and the environment's.
+
+        Raises:
+            ConfigError: If an option is not allowed.
+            EnvironmentFailure: If the environment fails.
+        """
+        begun = self._goals.begin(self.env, seed, options or {})
+        self._goal_image, self._goal_state, self._steps = begun.goal_image, begun.goal_state, 0
+        if begun.goal_image.shape != begun.observation["image"].shape:
+            raise EnvironmentFailure(
+                f"the goal image has shape {list(begun.goal_image.shape)}, and the environment's image "
+                f"{list(begun.observation['image'].shape)}; give env.image_size, to which both are resized."
+            )
+        found = self._outcome(begun.observation, begun.info, terminated=False, at_reset=True)
+        found |= {key: begun.info[key] for key in PASSED_AT_RESET if key in begun.info}
+        found |= {
+            "goal_image": begun.goal_image,
+            "solved_at_reset": found["success"],
+            "factors": dict(begun.info.get("factors", {})),
+            "options": dict(begun.chosen),
+        }
+        if begun.goal_state is not None:
+            found["goal_state"] = begun.goal_state
+        return begun.observation, found
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Execute an action.
+
+        Raises:
+            ConfigError: If it is not known what success is.
+            EnvironmentFailure: If the environment fails.
+        """
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._steps += 1
+        found = self._outcome(observation, info, terminated=terminated, at_reset=False)
+        return observation, reward, terminated, truncated or self._steps >= self.config.max_steps, found
+
+    def _outcome(
+        self,
+        observation: Mapping[str, np.ndarray],
+        info: Mapping[str, Any],
+        *,
+        terminated: bool,
+        at_reset: bool,
+    ) -> dict[str, Any]:
+        """Return success, distance and flags of an observation."""
+        distance = self._distance(observation, info)
+        if self._function is not None:
+            success = self._called(self._function, observation)
+        elif self.config.success_distance and self.config.success == "auto":
+            success = self._within(distance)
+        elif self.config.success == "terminated":
+            success = terminated
+        else:
+            success = self._reported(info, at_reset=at_reset)
+        return {
+            "success": success,
+            "distance": distance,
+            **{key: info[key] for key in PASSED if key in info},
+        }
+
+    def _distance(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> float:
+        """Return the distance to the goal; NaN if it is not known."""
+        own = info.get("distance")
+        if own is not None and self._goals.of_the_environment:
+            return float(own)
+        state = observation.get("state")
+        if state is None or self._goal_state is None or state.shape != self._goal_state.shape:
+            return float("nan")
+        return float(np.linalg.norm(state - self._goal_state))
+
+    def _within(self, distance: float) -> bool:
+        if np.isnan(distance):
+            raise ConfigError(
+                f"env.success_distance is {self.config.success_distance:g}, and the distance to the goal is not known: "
+                f"neither info['distance'] nor states of the goal are there; give env.success=module:function."
+            )
+        return distance <= self.config.success_distance
+
+    def _reported(self, info: Mapping[str, Any], *, at_reset: bool) -> bool:
+        known = [key for key in SUCCESS_KEYS if key in info]
+        about_goal = self._goals.of_the_environment or self.config.success == "info"
+        if known and about_goal:
+            return bool(info[known[0]])
+        if at_reset and about_goal:
+            return False  # many environments report success only after an action
+        reason = (
+            f"the environment's info has no success or is_success, only {', '.join(map(str, info)) or 'nothing'}"
+            if about_goal
+            else f"goals are from recorded episodes (env.goal={self.config.goal}), unknown to the environment"
+        )
+        raise ConfigError(
+            f"what is success? {reason[0].upper()}{reason[1:]}. Give env.success=module:function, a function of (env, "
+            "observation, goal), env.success_distance=D for states within D of the goal's, env.success=info for the "
+            "environment's own, or env.success=terminated if its episodes end with success."
+        )
+
+    def _called(self, function: Callable[..., Any], observation: Mapping[str, np.ndarray]) -> bool:
+        goal = {"image": self._goal_image, "state": self._goal_state}
+        try:
+            return bool(function(self.env.unwrapped, observation, goal))
+        except Exception as error:  # of a user's function: any
+            raise EnvironmentFailure(
+                f"env.success={self.config.success} raised {described(error)}"
+            ) from error

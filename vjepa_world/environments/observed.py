@@ -1,0 +1,164 @@
+"""An environment of any origin with observations and actions in the form that world models use.
+
+Legend: A action size, S state size, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from vjepa_world.environments.config import EnvConfig
+from vjepa_world.environments.errors import EnvironmentFailure
+from vjepa_world.environments.errors import described as error_in_words
+from vjepa_world.environments.spaces import (
+    ActionMap,
+    described,
+    entries_of,
+    entry_at,
+    find_image,
+    find_states,
+    is_image,
+    to_image,
+)
+from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+
+RENDER = "render"
+
+
+class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
+    """Gives images and a state as observations, takes flat actions, repeats them, and checks what comes back.
+
+    Observation: `image`, uint8 `[H, W, 3]`, `image_<camera>` of further cameras, and `state`, float32 `[S]`, which is
+    missing where the environment has none. Action: `Box` float32 `[A]`, or `Discrete(n)`.
+
+    Args:
+        env: The environment; rendering it needs `render_mode="rgb_array"`.
+        config: Where its image and state are, and how actions are executed.
+
+    Raises:
+        ConfigError: If something about it cannot be inferred; the key to give is named.
+        EnvironmentFailure: If its first reset fails.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], config: EnvConfig) -> None:
+        super().__init__(env)
+        self.config = config
+        self.steps = 0
+        self.actions = ActionMap.of(env.action_space, config.action_low, config.action_high)
+        self.action_space = self.actions.space
+        self._images = _image_sources(env.observation_space, config)
+        self._states = find_states(env.observation_space, config.state)
+        self._sizes: dict[str, tuple[int, ...]] = {}
+        observation, _ = self.reset(seed=0)
+        self.observation_space: spaces.Space[Any] = spaces.Dict(
+            {name: _space_of(value) for name, value in observation.items()}
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Begin an episode; see :class:`gymnasium.Env`.
+
+        Raises:
+            EnvironmentFailure: If the environment raises an error, or returns something that cannot be used.
+        """
+        self.steps = 0
+        observation, info = self._call("reset", lambda: self.env.reset(seed=seed, options=options))
+        return self.observe(observation), self._checked_info(info)
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Execute an action `frame_skip` times, or until the episode ends; the rewards are summed.
+
+        Raises:
+            EnvironmentFailure: As :meth:`reset`; or if the action is not allowed.
+        """
+        inner = self.actions.to_env(self.actions.checked(action))
+        self.steps += 1
+        total = 0.0
+        for _ in range(self.config.frame_skip):
+            observation, reward, terminated, truncated, info = self._call(
+                "step", lambda: self.env.step(inner)
+            )
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return self.observe(observation), total, bool(terminated), bool(truncated), self._checked_info(info)
+
+    def observe(self, observation: Any) -> dict[str, np.ndarray]:
+        """Return an observation of the environment in the form here.
+
+        Raises:
+            EnvironmentFailure: If an image has another size than before, or a number is not finite.
+        """
+        found = {}
+        for name, key in self._images.items():
+            value = self._rendered() if key == RENDER else entry_at(observation, key)
+            shape = np.shape(value)
+            if self._sizes.setdefault(name, shape) != shape:
+                raise EnvironmentFailure(
+                    f"{self._when()}: the image has shape {list(shape)}, and had {list(self._sizes[name])} before; "
+                    "images of one size are needed."
+                )
+            found[name] = to_image(value, f"{self._when()}: the image", self.config.image_size)
+        if self._states:
+            parts = [np.asarray(entry_at(observation, key), np.float32).reshape(-1) for key in self._states]
+            found["state"] = state = np.concatenate(parts)
+            if not np.isfinite(state).all():
+                raise EnvironmentFailure(
+                    f"{self._when()}: the state is not finite: {np.array2string(state, threshold=20)}."
+                )
+        return found
+
+    def _rendered(self) -> Any:
+        image = self._call("render", self.env.render)
+        if not isinstance(image, np.ndarray):
+            raise EnvironmentFailure(
+                f"{self._when()}: render() returned {type(image).__name__}; allowed is an array [H, W, 3], which "
+                "environments return with render_mode=rgb_array."
+            )
+        return image
+
+    def _call(self, what: str, function: Any) -> Any:
+        try:
+            return function()
+        except VJEPAWorldError:
+            raise
+        except Exception as error:  # of a foreign environment: any
+            raise EnvironmentFailure(f"{self._when()}: {what} raised {error_in_words(error)}") from error
+
+    def _checked_info(self, info: Any) -> dict[str, Any]:
+        if not isinstance(info, Mapping):
+            raise EnvironmentFailure(
+                f"{self._when()}: info is a {type(info).__name__}; allowed is a dictionary."
+            )
+        return dict(info)
+
+    def _when(self) -> str:
+        where = f"step {self.steps}" if self.steps else "reset"
+        return f"the environment {self.config.id} at {where}"
+
+
+def _image_sources(space: spaces.Space[Any], config: EnvConfig) -> dict[str, str]:
+    """Return where each image is, by its name in the observations here: a key, or `render`."""
+    first = config.image if config.image != "auto" else find_image(space) or RENDER
+    sources = {"image": first} | {f"image_{name.replace('.', '_')}": name for name in config.cameras}
+    entries = entries_of(space)
+    for key in sources.values():
+        if key != RENDER and (key not in entries or not is_image(entries[key])):
+            images = [name for name, entry in entries.items() if is_image(entry)]
+            raise ConfigError(
+                f"'{key}' is no image of the environment's observations ({described(space)}); "
+                f"{nearest(key, [*images, RENDER])} The first one is env.image, further ones are env.cameras."
+            )
+    return sources
+
+
+def _space_of(value: np.ndarray) -> spaces.Box[Any]:
+    if value.dtype == np.uint8:
+        return spaces.Box(0, 255, value.shape, np.uint8)
+    return spaces.Box(-np.inf, np.inf, value.shape, np.float32)
