@@ -95,6 +95,30 @@ def test_evaluate_writes_metrics_and_a_video(home: Path, capsys: pytest.CaptureF
         assert row in table
 
 
+def test_evaluating_on_the_training_data_is_noticed_and_marked(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*EVALUATE, f"checkpoint={WORLD_MODEL}", "env.variation=train"]
+    leaking = ["name=leaking", f"pairs_from={DATA}", "episodes=2"]
+    assert run(home, *words, *leaking) == 0
+    result = json.loads((home / "runs" / "evaluate" / "leaking" / "result.json").read_text())
+    assert result["leakage"]["leaks"] is True
+    assert result["leakage"]["pairs"] == [0, 1]
+    assert {(part["command"], part["use"]) for part in result["leakage"]["seen"]} == {
+        ("finetune", "trained"),
+        ("finetune", "held_out"),
+        ("pretrain", "trained"),
+    }
+    assert "LEAKAGE: 2 of 2 pairs are known to the checkpoint" in capsys.readouterr().out
+    assert run(home, *words, "name=clean") == 0
+    result = json.loads((home / "runs" / "evaluate" / "clean" / "result.json").read_text())
+    assert (result["leakage"]["leaks"], result["leakage"]["pairs"]) == (False, [])
+    assert result["leakage"]["checked"] == {"finetune": 2, "pretrain": 2}
+    assert (
+        "No pair was seen in training (recorded: finetune 2 episodes, pretrain 2" in capsys.readouterr().out
+    )
+
+
 def test_an_evaluation_is_reproducible_and_resume_runs_it_again(home: Path) -> None:
     words = [*EVALUATE, "name=again", f"checkpoint={WORLD_MODEL}", "seed=5"]
     results = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ class BumpWorld:
     """Episodes in which the bump moves by each action; the state is its position. Features are in memory."""
 
     path = Path("bumps")
+    about: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self, episodes: int, seed: int, *, action_scale: float = 0.9, cameras: int = 1, clutter: float = 1.0

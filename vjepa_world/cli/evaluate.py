@@ -14,7 +14,7 @@ from vjepa_world.cli.shared.closed_loop_table import table
 from vjepa_world.config import flatten
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.environments.config import EnvConfig
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.errors import ConfigError, DataError, counted
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
 from vjepa_world.runs import RESULT_FILE, open_run
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.closed_loop.environment import Environment
     from vjepa_world.evaluation.closed_loop.episode import Recording
     from vjepa_world.evaluation.closed_loop.manifest import Manifest
+    from vjepa_world.evaluation.closed_loop.pairs import Pairs
     from vjepa_world.system.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class Config(PlanningConfig):
         checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
         episodes: Pairs to draw; those solved at reset are left out and counted.
         manifest: A manifest.json, or the run that wrote it, whose pairs are evaluated again; null draws new ones.
+        pairs_from: A dataset of recorded episodes of the arm, whose states become starts and goals; empty draws them.
+        goal_steps: Rows from start to goal in a recorded episode; 0 takes its first and last.
         batch: Episodes that run together, each in an environment of its own; 0 takes 1 on a CPU and 16 on a GPU.
         env: The environment; test scenes differ from those of training.
         controls: Policies to compare with, on the same pairs.
@@ -73,6 +76,8 @@ class Config(PlanningConfig):
     checkpoint: str = SHIPPED
     episodes: int = field(default=100, metadata=EPISODES)
     manifest: Path | None = None
+    pairs_from: str = ""
+    goal_steps: int = field(default=0, metadata={"range": (0, LARGEST)})
     batch: int = field(default=0, metadata={"range": (0, 1024)})
     env: EnvConfig = field(default_factory=lambda: EnvConfig(variation="test"))
     controls: ControlsConfig = field(default_factory=ControlsConfig)
@@ -86,8 +91,10 @@ class Config(PlanningConfig):
 
     def unused(self) -> dict[str, str]:
         """Return what a closed loop does not use."""
-        taken = dict.fromkeys(("episodes", "seed"), "a given manifest") if self.manifest else {}
-        return {"env.fps": "a closed loop, which has no clock,"} | taken
+        taken = {"env.fps": "a closed loop, which has no clock,"}
+        if self.manifest:
+            taken |= dict.fromkeys(("episodes", "seed", "pairs_from", "goal_steps"), "a given manifest")
+        return taken if self.pairs_from else {"goal_steps": "an evaluation without pairs_from"} | taken
 
 
 def run(config: Config) -> None:
@@ -99,8 +106,9 @@ def run(config: Config) -> None:
 def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
     from vjepa_world.evaluation.closed_loop.evaluate import evaluate
+    from vjepa_world.evaluation.closed_loop.leakage import find_leakage
     from vjepa_world.evaluation.closed_loop.manifest import MANIFEST_FILE
-    from vjepa_world.planning.build import load_policy
+    from vjepa_world.planning.build import checkpoint_provenance, load_policy
     from vjepa_world.planning.planner_policy import PlannerPolicy
     from vjepa_world.planning.policy import RandomPolicy
     from vjepa_world.system.device import resolve_device, set_threads
@@ -121,6 +129,9 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
         manifest = _manifest(given, config, envs[0])
         manifest.write(folder / MANIFEST_FILE)
         pairs = manifest.pairs
+        leakage = find_leakage(checkpoint_provenance(config.checkpoint), config.env.id, pairs.pairs)
+        if leakage.seen:
+            logger.warning("%s", leakage.text)
         together = min(_batch(config, device), len(pairs.pairs))
         envs += [_open(config.env, open_environments) for _ in range(together - 1)]
         bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
@@ -140,6 +151,7 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
         "environment": dict(manifest.environment),
         "batch": together,
         "left_out": controls.left_out,
+        "leakage": leakage.as_json(),
     }
     write_json_atomic(folder / RESULT_FILE, result)
     print(table(result))
@@ -189,13 +201,45 @@ def _manifest(given: Manifest | None, config: Config, env: Environment) -> Manif
     total = config.episodes if given is None else len(given.pairs.pairs)
     with progress("pairs", unit="pair", total=total) as bar:
         if given is None:
-            drawn = draw_pairs(env, config.seed, config.episodes, on_reset=bar.update)
-            return Manifest(_environment(config.env), drawn, seed=config.seed)
+            found = (
+                _recorded_pairs(config, env, bar.update)
+                if config.pairs_from
+                else draw_pairs(env, config.seed, config.episodes, on_reset=bar.update)
+            )
+            return Manifest(_environment(config.env), found, seed=config.seed, recorded=config.pairs_from)
         if not check_reproduced(env, given.pairs, on_reset=bar.update):
             logger.warning(
                 "the manifest's images are reproduced up to small differences, such as those between graphics drivers"
             )
     return given
+
+
+def _recorded_pairs(config: Config, env: Environment, on_reset: Callable[[], object]) -> Pairs:
+    """Return pairs from recorded episodes; those that the arm cannot be put into are left out and counted.
+
+    Raises:
+        EvaluationError: If the environment refuses all of them, or they are solved at the reset.
+    """
+    from envs import EnvError
+    from vjepa_world.data.trajectories.registry import open_trajectories
+    from vjepa_world.evaluation.closed_loop.pairs import unsolved
+    from vjepa_world.evaluation.closed_loop.recorded_pairs import recorded_pairs
+    from vjepa_world.evaluation.statistics import EvaluationError
+
+    dataset = open_trajectories(config.pairs_from)
+    candidates = recorded_pairs(
+        dataset, seed=config.seed, goal_steps=config.goal_steps, n=2 * config.episodes
+    )
+    found = unsolved(env, candidates, config.episodes, skips=(EnvError,), on_reset=on_reset)
+    if not found.pairs:
+        raise EvaluationError(
+            f"all {len(candidates)} pairs from {config.pairs_from} are solved at the reset; raise goal_steps."
+        )
+    if found.refused:
+        logger.warning(
+            "%s of recorded episodes left out, out of the arm's reach", counted(found.refused, "pair")
+        )
+    return found
 
 
 class _Record:

@@ -121,7 +121,7 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
     from vjepa_world.data.trajectories.registry import open_trajectories
     from vjepa_world.evaluation.open_loop.evaluate import evaluate_open_loop
     from vjepa_world.evaluation.open_loop.training_data import trained_convention
-    from vjepa_world.planning.build import load_planner
+    from vjepa_world.planning.build import checkpoint_provenance, load_planner
     from vjepa_world.reports.pages.open_loop import open_loop_report
     from vjepa_world.reports.theme import require
     from vjepa_world.system.device import resolve_device, set_threads
@@ -133,7 +133,7 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
         )
     require()
     set_threads(config.threads)
-    known = _provenance(config.checkpoint)
+    known = checkpoint_provenance(config.checkpoint)
     convention, notes = data.convention, list[str]()
     if convention is None:
         convention, notes = trained_convention(data.path, known, data.embodiment)
@@ -183,14 +183,6 @@ def table_of(result: dict[str, Any]) -> str:
         "frames per second; in brackets: 95 % intervals over episodes"
     )
     return "\n".join([*lines, *remarks_on(result), *result["notes"]])
-
-
-def _provenance(checkpoint: str) -> dict[str, Any]:
-    from vjepa_world.pretrained import read_checkpoint, shipped_checkpoint
-
-    details = read_checkpoint(shipped_checkpoint() if checkpoint == SHIPPED else checkpoint).details
-    known = details.get("provenance")
-    return known if isinstance(known, dict) else {}
 
 
 class _Bars:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
 from vjepa_world.planning.planner_policy import PlannerPolicy
 from vjepa_world.planning.rotated_planner import RotatedPlanner
-from vjepa_world.pretrained.loading import load_world_model
+from vjepa_world.pretrained.loading import load_world_model, read_checkpoint
 from vjepa_world.pretrained.shipped import shipped_checkpoint
 from vjepa_world.system.device import keep_freed_memory, resolve_precision
 
@@ -72,6 +73,20 @@ def load_planner(
     fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)
     planner = planners.build_planner(config.planner, model, energy=energy, fixed=fixed)
     return CheckpointPlanner(model, _for_execution(planner, model, config, checkpoint), energy)
+
+
+def checkpoint_provenance(checkpoint: str | Path) -> dict[str, Any]:
+    """Return what a checkpoint records of how it was made; empty if it records nothing.
+
+    Args:
+        checkpoint: A finetune run or a world model's checkpoint; "shipped" for the one of this package.
+
+    Raises:
+        CheckpointError: If the checkpoint is missing or broken.
+    """
+    source = shipped_checkpoint() if checkpoint == SHIPPED else checkpoint
+    known = read_checkpoint(source).details.get("provenance")
+    return known if isinstance(known, dict) else {}
 
 
 def load_policy(

@@ -41,6 +41,9 @@ PROVENANCE = (
 #: Entries of a list that are printed, at most: a checkpoint records the fingerprints of all its episodes.
 MOST_ENTRIES = 64
 
+#: Letters of a text that are printed, at most: the fingerprints are packed into one.
+MOST_LETTERS = 1000
+
 #: Rows of other content of the file in the summary, at most.
 _MOST_ROWS = 8
 
@@ -160,4 +163,6 @@ def _shortened(value: Any) -> Any:
     if isinstance(value, list | tuple) and len(value) > MOST_ENTRIES:
         first = ", ".join(map(repr, value[:3]))
         return f"[{first}, ...] ({len(value)} entries)"
+    if isinstance(value, str) and len(value) > MOST_LETTERS:
+        return f"{value[:40]}... ({len(value)} letters)"
     return value

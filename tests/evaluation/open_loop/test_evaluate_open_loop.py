@@ -11,6 +11,7 @@ import torch
 
 import vjepa_world as vw
 from planners import GoalL1, RandomShooting
+from vjepa_world.data.training_record import pack
 from vjepa_world.data.trajectories.windows import read_episodes
 from vjepa_world.errors import CheckpointError, DataError
 from vjepa_world.evaluation.open_loop.training_data import held_out_episodes, trained_convention, trained_fps
@@ -81,10 +82,15 @@ def test_data_of_other_sizes_is_refused_at_once() -> None:
     assert started == []
 
 
-def test_episodes_are_identified_by_their_content() -> None:
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_episodes_are_identified_by_their_content(is_packed: bool) -> None:
     data = dataset()
     prints = [episode.fingerprint for episode in read_episodes(data, max_bad_fraction=0.0)[0]]
-    known = {"episodes": {"trained": prints[:2], "held_out": prints[2:3]}}
+
+    def stored(fingerprints: list[str]) -> object:  # older checkpoints have lists
+        return pack(int(text, 16) for text in fingerprints) if is_packed else fingerprints
+
+    known = {"episodes": {"trained": stored(prints[:2]), "held_out": stored(prints[2:3])}}
     found, bad, notes = held_out_episodes(data, known, max_bad_fraction=0.0)
     assert [episode.index for episode in found] == [2, 3]
     assert len(bad) == 0
@@ -93,8 +99,10 @@ def test_episodes_are_identified_by_their_content() -> None:
         "others were trained on."
     ]
     with pytest.raises(DataError, match="all 4 episodes of .* were trained on"):
-        held_out_episodes(data, {"episodes": {"trained": prints}}, max_bad_fraction=0.0)
-    _, _, [note] = held_out_episodes(data, {"episodes": {"trained": ["other"]}}, max_bad_fraction=0.0)
+        held_out_episodes(data, {"episodes": {"trained": stored(prints)}}, max_bad_fraction=0.0)
+    _, _, [note] = held_out_episodes(
+        data, {"episodes": {"trained": stored(["0123456789abcdef"])}}, max_bad_fraction=0.0
+    )
     assert note.startswith("All episodes were taken: the checkpoint was trained on none of those of")
 
 

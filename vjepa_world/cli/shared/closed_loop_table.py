@@ -25,6 +25,7 @@ def table(result: Mapping[str, Any]) -> str:
         f"{result['solved_at_reset']} left out because solved at reset; "
         f"held: for 3 actions; final distance: median (start {_number(start)})"
     )
+    lines.append(result["leakage"]["text"])
     return "\n".join(lines)
 
 

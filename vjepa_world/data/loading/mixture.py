@@ -23,6 +23,7 @@ from vjepa_world.data.corpus.corpus import Corpus, clip_span_s, find_videos
 from vjepa_world.data.corpus.images import load_image
 from vjepa_world.data.corpus.segments import Segment, Segments
 from vjepa_world.data.loading.transforms import crop_views
+from vjepa_world.data.trajectories.formats.lerobot.metadata import is_lerobot
 from vjepa_world.data.trajectories.registry import ROBOT_DATA_SUFFIXES, is_trajectories
 from vjepa_world.data.video.backends import check_decode_device, find_backend
 from vjepa_world.data.video.pool import VideoPool
@@ -131,6 +132,13 @@ class ClipMixture(Dataset[Clip]):
             span_s=span_s,
             offsets_s=np.arange(config.frames_per_clip) / config.fps,
         )
+
+    def datasets(self) -> list[Path]:
+        """Return the folders of the LeRobot datasets whose videos are among the clips."""
+        tables = [source.segments for group in self._groups for source in group.sources]
+        files = {table[int(row)].path for table in tables for row in _first_of_each(table)}
+        folders = {next(filter(is_lerobot, file.parents), None) for file in files}
+        return sorted(folder for folder in folders if folder is not None)
 
     def __len__(self) -> int:
         """Return the number of usable segments; any step and entry can be drawn."""
@@ -252,6 +260,12 @@ class _Group:
         self.shares = _shares([source.weight for source in sources])
         good = sum(source.weight * source.good.mean() for source in sources) / self.weight
         self.most_draws = math.ceil(_MOST_DRAWS / good)
+
+
+def _first_of_each(table: Segments) -> np.ndarray:
+    """Return the first segment of each file whose segments are episodes of a dataset."""
+    rows = np.flatnonzero(table.episode >= 0)
+    return rows[np.unique(table.file[rows], return_index=True)[1]]
 
 
 def _find_videos(path: str) -> Corpus:

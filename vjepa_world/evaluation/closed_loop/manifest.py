@@ -57,6 +57,7 @@ class Manifest:
                 "seed": self.seed,
                 "recorded": self.recorded,
                 "solved_at_reset": self.pairs.solved_at_reset,
+                "refused": self.pairs.refused,
                 "versions": dict(self.versions),
                 "pairs": pairs,
             },
@@ -107,7 +108,7 @@ def read_manifest(path: Path) -> Manifest:
             Pair(int(row["seed"]), dict(row.get("options", {})), str(row.get("episode", ""))) for row in rows
         ]
         looks = [Appearance.from_json(row) for row in rows]
-        solved = int(found["solved_at_reset"])
+        solved, refused = int(found["solved_at_reset"]), int(found["refused"])
         environment = mapping(found["environment"], f"{path}: environment", error=EvaluationError)
     except (KeyError, TypeError, ValueError) as error:
         raise EvaluationError(f"{path} is malformed ({error!r}); evaluate again to write it.") from error
@@ -115,7 +116,7 @@ def read_manifest(path: Path) -> Manifest:
         raise EvaluationError(f"{path} has no pairs; evaluate again to write it.")
     return Manifest(
         environment,
-        Pairs(pairs, looks, solved),
+        Pairs(pairs, looks, solved, refused),
         seed=found.get("seed"),
         recorded=str(found.get("recorded", "")),
         versions=mapping(found.get("versions", {}), f"{path}: versions", error=EvaluationError),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,11 +24,13 @@ class Pairs:
         pairs: Starts and goals.
         appearances: What each looks like.
         solved_at_reset: Candidates that were left out because they are solved at the reset.
+        refused: Candidates that were left out because the environment refuses their start or goal.
     """
 
     pairs: Sequence[Pair]
     appearances: Sequence[Appearance]
     solved_at_reset: int = 0
+    refused: int = 0
 
 
 def draw_pairs(
@@ -65,25 +67,42 @@ def unsolved(
     candidates: Sequence[Pair],
     n: int,
     *,
+    skips: tuple[type[Exception], ...] = (),
     on_reset: Callable[[], object] = lambda: None,
 ) -> Pairs:
     """Return the first `n` candidates that are not solved at the reset, or fewer if there are not so many.
 
+    Args:
+        env: The environment. If it reports `info["options"]` after a reset, which repeat what was drawn, these become
+            part of the pair.
+        candidates: Pairs.
+        n: Number of pairs.
+        skips: Errors of a reset for which a candidate is left out and counted, such as of a pose out of reach.
+        on_reset: Called for each pair that is found.
+
     Raises:
-        EvaluationError: If the environment's `info` lacks a key.
+        EvaluationError: If the environment's `info` lacks a key, or it refuses all candidates.
     """
-    pairs, appearances, solved = [], [], 0
+    pairs, appearances, solved, refused = [], [], 0, 0
     for pair in candidates:
-        observation, info = pair.reset(env, "success", "goal_image")
+        try:
+            observation, info = pair.reset(env, "success", "goal_image")
+        except skips as error:
+            refused += 1
+            if refused == len(candidates):
+                raise EvaluationError(
+                    f"all {refused} pairs were refused, the last because: {error}"
+                ) from error
+            continue
         if info["success"]:
             solved += 1
             continue
-        pairs.append(pair)
+        pairs.append(replace(pair, options={**pair.options, **info.get("options", {})}))
         appearances.append(Appearance.of(observation, info["goal_image"]))
         on_reset()
         if len(pairs) == n:
             break
-    return Pairs(pairs, appearances, solved)
+    return Pairs(pairs, appearances, solved, refused)
 
 
 def check_reproduced(

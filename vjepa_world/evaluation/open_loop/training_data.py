@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_world.data.corpus.bad_files import BadFiles
+from vjepa_world.data.training_record import USES, hash_number, unpack
 from vjepa_world.data.trajectories.formats.lerobot.layout import DECLARED_PATH
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import EpisodeNumbers, read_episodes
@@ -91,12 +92,12 @@ def held_out_episodes(
 
 
 def _by_content(
-    dataset: TrajectoryDataset, episodes: list[EpisodeNumbers], known: Mapping[str, Sequence[str]]
+    dataset: TrajectoryDataset, episodes: list[EpisodeNumbers], known: Mapping[str, str | Sequence[str]]
 ) -> tuple[list[EpisodeNumbers], list[str]]:
     """Return the episodes whose fingerprints are not among those trained on, and notes."""
-    trained, held_out = set(known.get("trained", ())), set(known.get("held_out", ()))
-    left = [episode for episode in episodes if episode.fingerprint not in trained]
-    found = sum(episode.fingerprint in held_out for episode in left)
+    trained, held_out = (unpack(known.get(use, ())) for use in USES)
+    left = [episode for episode in episodes if hash_number(episode.fingerprint) not in trained]
+    found = sum(hash_number(episode.fingerprint) in held_out for episode in left)
     if not left and episodes:
         raise DataError(
             f"all {len(episodes)} episodes of {dataset.path} were trained on; give the held-out ones or other "

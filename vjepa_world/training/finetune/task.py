@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vjepa_world.data.training_record import training_record
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.native import checkpoint_files
 from vjepa_world.system.device import in_precision, resolve_precision
@@ -35,8 +36,8 @@ from vjepa_world.training.finetune.trajectory_sources import (
     WindowDraw,
     draw_held_out,
     draw_step,
-    episodes_by_use,
     held_out_by_path,
+    used_episodes,
 )
 from vjepa_world.training.finetune.window_batches import WindowBatch, WindowReader
 
@@ -86,7 +87,7 @@ class FinetuneTask:
         self.objective, self.trainer, self.seed, self.device = objective, trainer, seed, device
         self.provenance = provenance | {
             "held_out": held_out_by_path(sources),
-            "episodes": episodes_by_use(sources),
+            **training_record([used_episodes(source) for source in sources]),
         }
         self.bad_episodes, self.ranks = bad_episodes, ranks()
         self.dtype = resolve_precision(trainer.precision, device)

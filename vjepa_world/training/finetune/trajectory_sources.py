@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.corpus.bad_files import BadFiles
+from vjepa_world.data.training_record import UsedEpisodes
 from vjepa_world.data.trajectories.config import TrajectoryDataConfig, TrajectorySourceConfig
 from vjepa_world.data.trajectories.registry import open_trajectories
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
@@ -269,18 +270,15 @@ def _draw_cameras(
     return tuple((source.cameras[camera],) for camera in drawn)
 
 
-def episodes_by_use(sources: Sequence[TrajectorySource]) -> Mapping[str, list[str]]:
-    """Return the fingerprints of the episodes that were held out and of those trained on, for a checkpoint to record.
-
-    They identify an episode also after the dataset was moved, copied or converted. One that is among both counts as
-    trained on.
-    """
-    held_out: set[str] = set()
-    trained: set[str] = set()
-    for source in sources:
-        for episode in source.table.source:
-            (held_out if episode.index in source.held_out_episodes else trained).add(episode.fingerprint)
-    return {"held_out": sorted(held_out - trained - {""}), "trained": sorted(trained - {""})}
+def used_episodes(source: TrajectorySource) -> UsedEpisodes:
+    """Return which episodes of a source are trained on and which are held out, for a checkpoint to record."""
+    held_out = set(source.held_out_episodes)
+    prints = {episode.index: episode.fingerprint for episode in source.table.source}
+    return UsedEpisodes(
+        source.dataset,
+        trained={index: text for index, text in prints.items() if index not in held_out},
+        held_out={index: text for index, text in prints.items() if index in held_out},
+    )
 
 
 def held_out_by_path(sources: Sequence[TrajectorySource]) -> Mapping[str, list[int]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +15,9 @@ from torch import Tensor
 from vjepa_world.data.loading.arrays import ArrayClips
 from vjepa_world.data.loading.loader import ClipLoader, ClipSource
 from vjepa_world.data.loading.mixture import ClipMixture
-from vjepa_world.errors import CheckpointError
+from vjepa_world.data.training_record import all_episodes, training_record
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
+from vjepa_world.errors import CheckpointError, DataError
 from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
 from vjepa_world.runs import provenance, read_metrics
 from vjepa_world.system.device import set_threads, training_device
@@ -28,6 +32,8 @@ from vjepa_world.training.pretrain.objectives.protocol import Objective
 from vjepa_world.training.pretrain.objectives.registry import build_objective
 from vjepa_world.training.pretrain.online_probe import OnlineProbe, open_online_probe
 from vjepa_world.training.pretrain.task import PretrainTask
+
+logger = logging.getLogger(__name__)
 
 #: Settings that may differ when a pretraining is resumed; how clips are loaded changes none of them.
 _MAY_CHANGE = (*MAY_CHANGE, "init", "data.memory_gb", "data.open_videos", "data.decode_device")
@@ -91,7 +97,7 @@ def pretrain(
                 config.trainer,
                 seed=config.seed,
                 device=device,
-                provenance=provenance("pretrain", config),
+                provenance=provenance("pretrain", config) | _episodes_of(clips),
                 probe=probe,
                 probe_every=config.probe.every,
                 alarm=CollapseAlarm(Recipe.of(config.objective), read_metrics(run)),
@@ -99,6 +105,17 @@ def pretrain(
             Trainer(task, config.trainer, run, device).fit(config.resume)
     encoder = objective.frozen.requires_grad_(False).eval()
     return PretrainResult(folder=run, encoder=encoder, is_main=ranks.is_main)
+
+
+def _episodes_of(clips: ClipSource) -> dict[str, Any]:
+    """Return what a checkpoint records of the episodes whose videos it is trained on; nothing of other videos."""
+    used = []
+    for path in clips.datasets() if isinstance(clips, ClipMixture) else ():
+        try:
+            used.append(all_episodes(LeRobotDataset(path)))
+        except DataError as error:  # videos without usable states and actions
+            logger.info("no record of the episodes of %s: %s", path, error)
+    return training_record(used) if used else {}
 
 
 def open_clips(

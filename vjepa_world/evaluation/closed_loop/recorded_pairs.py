@@ -1,0 +1,61 @@
+"""Pairs of start and goal from recorded episodes: the arm is put into the recorded states.
+
+Shapes: T rows of an episode, S state size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
+from vjepa_world.data.trajectories.windows import fingerprint
+from vjepa_world.evaluation.closed_loop.environment import Pair
+from vjepa_world.evaluation.statistics import EvaluationError
+
+
+def recorded_pairs(dataset: TrajectoryDataset, *, seed: int, goal_steps: int, n: int) -> list[Pair]:
+    """Return up to `n` candidates for pairs, whose start and goal are states of a recorded episode.
+
+    Episodes are taken in a random order; with `goal_steps` each several times, if `n` is larger than their number, from
+    different starts. An episode's scene is that of its recorded seed, or where this is not known of a drawn one.
+
+    Args:
+        dataset: The episodes.
+        seed: Draws their order and the starts.
+        goal_steps: Rows from the start to the goal; 0 takes the first and the last row of each episode.
+        n: Number of candidates.
+
+    Raises:
+        EvaluationError: If no episode has so many rows.
+    """
+    rng = np.random.default_rng(seed)
+    seeds: Sequence[Any] = dataset.about.get("episode_seeds") or [None] * dataset.num_episodes
+    found: list[Pair] = []
+    for _ in range(-(-n // dataset.num_episodes) if goal_steps else 1):
+        for index in rng.permutation(dataset.num_episodes).tolist():
+            episode = dataset.episode(index)
+            drawn = int(rng.integers(2**32))
+            last = len(episode) - 1 - goal_steps
+            start = int(rng.integers(last + 1)) if goal_steps and last >= 0 else 0
+            goal = start + goal_steps if goal_steps else len(episode) - 1
+            if start < goal <= len(episode) - 1 and len(found) < n:
+                scene = drawn if seeds[index] is None else int(seeds[index])
+                found.append(_pair(episode, scene, start, goal))
+    if not found:
+        raise EvaluationError(
+            f"no episode of {dataset.path} has {goal_steps + 1} rows, from a start to a goal goal_steps={goal_steps} "
+            "later; lower goal_steps, or give longer episodes."
+        )
+    return found
+
+
+def _pair(episode: Trajectory, seed: int, start: int, goal: int) -> Pair:
+    states = np.asarray(episode.states, dtype=np.float64)
+    return Pair(
+        seed,
+        {"start_state": states[start].tolist(), "goal_state": states[goal].tolist()},
+        episode=fingerprint(episode),
+    )
