@@ -278,7 +278,7 @@ def test_a_state_of_another_size_is_refused(home: Path, capsys: pytest.CaptureFi
         ),
         (
             [*EVALUATE, "name=id", f"checkpoint={WORLD_MODEL}", "env.id=Push-v0"],
-            r"env.id 'Push-v0' is not registered; allowed: vjepa_world/Reach-v0\. One of your own is given as mod",
+            r"env.id 'Push-v0' is not registered; did you mean 'vjepa_world/Push-v0'\? .* One of your own",
         ),
         ([*COLLECT, "name=id", "env.id=Push-v0"], "env.id 'Push-v0' is not registered"),
         ([*COLLECT, "env.variation=tests"], r"'env.variation' got 'tests'; did you mean 'test'\?"),
