@@ -35,6 +35,12 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.plugins": ("vjepa_world.errors",),
     "vjepa_world.ops": ("vjepa_world.errors",),
     "vjepa_world.models": (*_BASE, "vjepa_world.ops", "vjepa_world.registry"),
+    "vjepa_world.models.encoders": (
+        *_BASE,
+        "vjepa_world.ops",
+        "vjepa_world.models.config",
+        "vjepa_world.models.encoder",
+    ),
     "vjepa_world.data": (*_BASE, "vjepa_world.config.ranges", "vjepa_world.ops"),
     "vjepa_world.pretrained": (*_BASE, "vjepa_world.models", "vjepa_world.ops"),
     "vjepa_world.planning": (
@@ -130,6 +136,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "vjepa_world.system": ("tqdm", "torch"),
     "vjepa_world.ops": ("torch", "numpy"),
     "vjepa_world.models": ("torch", "numpy", "xxhash"),
+    "vjepa_world.models.encoders": ("torch", "transformers"),
     "vjepa_world.cli.main": (),
     "vjepa_world.config.ranges": (),
     "vjepa_world.config": ("hydra", "omegaconf", "pydantic", "pydantic_core", "yaml"),

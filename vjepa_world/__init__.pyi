@@ -33,8 +33,8 @@ from vjepa_world.models.config import LatentsConfig as LatentsConfig
 from vjepa_world.models.config import MaskedPredictorConfig as MaskedPredictorConfig
 from vjepa_world.models.config import WorldModelConfig as WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder as VideoEncoder
-from vjepa_world.models.registered_encoder import FrozenEncoder as FrozenEncoder
-from vjepa_world.models.registered_encoder import register_encoder as register_encoder
+from vjepa_world.models.encoders.registered import FrozenEncoder as FrozenEncoder
+from vjepa_world.models.encoders.registered import register_encoder as register_encoder
 from vjepa_world.models.world_model import LatentWorldModel as LatentWorldModel
 from vjepa_world.ops.convention import Convention as Convention
 from vjepa_world.planning.build import load_planner as load_planner

@@ -115,7 +115,8 @@ def test_the_command_prints_a_table_and_writes_its_metrics(
     save_pretrained(
         untrained_encoder(EncoderConfig(**{**SMALL.__dict__, "image_size": 64}), 5), tmp_path / "large"
     )
-    assert main(["compare", str(tmp_path / "mine"), str(tmp_path / "large")]) == 2
-    assert "the encoders see pictures of [32, 64] pixels" in capsys.readouterr().err
+    assert main(["compare", str(tmp_path / "large"), *words, "--output", str(tmp_path / "both.json")]) == 0
+    both = json.loads((tmp_path / "both.json").read_text())["rows"]
+    assert {row["encoder"] for row in both} == {"large", "mine", "untrained", "chance"}
     assert main(["compare", str(tmp_path / "mine"), "--test-scenes", "3"]) == 2
     assert "'test_scenes' got 3, expected a number from 10 to" in capsys.readouterr().err

@@ -77,7 +77,7 @@ class CacheAndDecoder:
         self.cached = self._cached(scratch / "features", device)
         self.decoded = DecodedWindows(
             self.sources,
-            image_size=size.model.encoder.image_size,
+            preprocessing=self.model.preprocessing,
             small_size=size.model.decoder.image_size,
             augmentation=Augmentation(),
             extrinsics=False,

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_world.config.ranges import LARGEST, SEED, THREADS
-from vjepa_world.errors import ConfigError
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class Config:
     and by an attentive probe, in scenes unlike those of training in colours, textures, light and camera.
 
     Attributes:
-        encoders: Runs of pretrain, or checkpoints, of one image size.
+        encoders: Runs of pretrain, checkpoints, or other frozen encoders.
         train_scenes: Scenes that probes are fitted to.
         test_scenes: Test scenes that they are measured on.
         seed: Draws the scenes.
@@ -52,23 +51,21 @@ def run(config: Config) -> None:
     """Print a table, and write the metrics.
 
     Raises:
-        ConfigError: If the encoders see images of different sizes.
         CheckpointError: If an encoder cannot be read.
     """
     from vjepa_world.cli.shared.scene_clips import record_scenes
     from vjepa_world.files.atomic import write_json_atomic
     from vjepa_world.models.encoder import untrained_encoder
+    from vjepa_world.models.encoders.registered import RegisteredEncoder
     from vjepa_world.pretrained import load_encoder
     from vjepa_world.system.device import set_threads
 
     set_threads(config.threads)
     encoders = {name: load_encoder(source) for name, source in _named(config.encoders).items()}
-    first = next(iter(encoders.values()))
-    sizes = {encoder.config.image_size for encoder in encoders.values()}
-    if len(sizes) > 1:
-        raise ConfigError(f"the encoders see pictures of {sorted(sizes)} pixels; compare those of one size.")
-    encoders[UNTRAINED] = untrained_encoder(first.config, config.seed)
-    size = first.config.image_size
+    size = max(encoder.preprocessing.size for encoder in encoders.values())
+    own = [encoder for encoder in encoders.values() if not isinstance(encoder, RegisteredEncoder)]
+    if own:  # the architecture of a foreign encoder is not known
+        encoders[UNTRAINED] = untrained_encoder(own[0].config, config.seed)
     train = record_scenes("train", config.train_scenes, config.seed, size)
     test = record_scenes("test", config.test_scenes, config.seed + 1, size)
     rows = _chance(train, test)

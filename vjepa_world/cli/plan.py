@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from vjepa_world.evaluation.imagined_plan import ImaginedPlan
     from vjepa_world.models.config import WorldModelConfig
+    from vjepa_world.models.encoders.preprocessing import Preprocessing
     from vjepa_world.models.world_model import LatentWorldModel
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def run(config: Config) -> None:
     images, goals = ([read_image(path) for path in paths] for paths in (config.image, config.goal))
     loaded = load_planner(config.checkpoint, config, resolve_device(config.device))
     model, energy = loaded.model, loaded.energy
-    image, goal_image = (join_views(views, model.config) for views in (images, goals))
+    image, goal_image = (join_views(views, model.config, model.preprocessing) for views in (images, goals))
     state = torch.tensor(config.state)[None, None]
     clock = [time.perf_counter()]
     goal = model.encode_goal(goal_image[None])
@@ -172,15 +173,13 @@ def read_image(path: Path) -> Tensor:
     return load_image(path)
 
 
-def join_views(pictures: Sequence[Tensor], config: WorldModelConfig) -> Tensor:
+def join_views(pictures: Sequence[Tensor], config: WorldModelConfig, preprocessing: Preprocessing) -> Tensor:
     """Return the pictures of a model's views `[3, H, W]` side by side, uint8 `[3, s, V*s]`; a single one as it is.
 
     Raises:
         ConfigError: If there are not as many as views. One picture may hold all views, if it is as wide as they are.
     """
     import torch
-
-    from vjepa_world.ops.pixels import resize_frames
 
     views = config.views
     if len(pictures) == 1:
@@ -195,7 +194,7 @@ def join_views(pictures: Sequence[Tensor], config: WorldModelConfig) -> Tensor:
             f"give {'one' if views == 1 else f'{views} files'} to --image and to --goal, a camera each, in "
             "the order of training."
         )
-    return torch.cat([resize_frames(p[None], config.encoder.image_size)[0] for p in pictures], dim=-1)
+    return torch.cat([preprocessing.fit(picture[None])[0] for picture in pictures], dim=-1)
 
 
 def _names(paths: Sequence[Path]) -> str:

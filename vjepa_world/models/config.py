@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.files.validation import short
@@ -464,9 +464,10 @@ class WorldModelConfig:
     Attributes:
         encoder: The frozen encoder.
         predictor: The action-conditioned predictor.
-        encoder_kind: vjepa; pixels for the raw-pixel control; registered for one of another package; features for none:
-            the features were computed elsewhere.
-        encoder_name: Name of the registered encoder.
+        encoder_kind: vjepa; pixels for the raw-pixel control; registered for one of others; features for none: the
+            features were computed elsewhere.
+        encoder_name: Name of the registered encoder: `transformers`, `module:function`, ...
+        encoder_options: What the registered encoder is made with, as JSON has it.
         latents: How the encoder's tokens are reduced before the predictor.
         embodiments: The robots, each with its own sizes, statistics and bounds; the first is the default.
         views: Camera images in a frame, side by side, all of one size.
@@ -479,6 +480,7 @@ class WorldModelConfig:
     predictor: ActionPredictorConfig = field(default_factory=ActionPredictorConfig)
     encoder_kind: str = "vjepa"
     encoder_name: str = ""
+    encoder_options: dict[str, Any] = field(default_factory=dict)
     latents: LatentsConfig = field(default_factory=LatentsConfig)
     embodiments: tuple[EmbodimentConfig, ...] = (EmbodimentConfig(),)
     views: int = 1
@@ -496,6 +498,10 @@ class WorldModelConfig:
             raise ConfigError(
                 f"encoder_kind is {self.encoder_kind} and encoder_name is '{self.encoder_name}'; a registered encoder "
                 "needs both, others have no name."
+            )
+        if not isinstance(self.encoder_options, dict) or (self.encoder_options and not self.encoder_name):
+            raise ConfigError(
+                f"encoder_options are {short(self.encoder_options)}; give names and values for a registered encoder."
             )
         for name, kind in _PARTS.items():
             if not isinstance(getattr(self, name), kind):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EncoderConfig
+from vjepa_world.models.encoders.preprocessing import Preprocessing
 from vjepa_world.models.transformer import build_blocks, init_weights, run_block
 from vjepa_world.ops.masking.blocks import gather_tokens
 from vjepa_world.ops.rope import RotaryTable, grid_positions, rotary_table
@@ -77,6 +78,11 @@ class VideoEncoder(nn.Module):
         else:
             self.norm = nn.LayerNorm(dim, eps=config.norm_eps)
         init_weights(self, self.blocks)
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How frames become its input."""
+        return Preprocessing(size=self.config.image_size)
 
     @property
     def head_dim(self) -> int:
@@ -201,6 +207,11 @@ class PixelEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How frames become its input."""
+        return Preprocessing(size=self.config.image_size)
 
     @property
     def width(self) -> int:

@@ -21,12 +21,12 @@ from vjepa_world.models.context import Context, check_same_frames
 from vjepa_world.models.decoder import FrameDecoder
 from vjepa_world.models.embodiment import ActionType, Embodiment
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
+from vjepa_world.models.encoders.preprocessing import Preprocessing
+from vjepa_world.models.encoders.registered import NoEncoder, RegisteredEncoder
 from vjepa_world.models.inference.cached_rollout import CachedRollout
 from vjepa_world.models.input_range import image_warnings, state_warnings
 from vjepa_world.models.inverse_model import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
-from vjepa_world.models.registered_encoder import NoEncoder, RegisteredEncoder
-from vjepa_world.ops.pixels import normalize_video, resize_frames
 from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers, check_tokens
 
 
@@ -67,6 +67,11 @@ class LatentWorldModel(nn.Module):
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.action_low.device
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How one view's frames become the encoder's input."""
+        return self.encoder.preprocessing
 
     @property
     def feature_dim(self) -> int:
@@ -152,7 +157,7 @@ class LatentWorldModel(nn.Module):
     def frozen_features(self, frames: Tensor) -> Tensor:
         """Encode each image alone: `[M, C, H, V*W]` uint8 to `[M, N0, D]`, LayerNormed, and pooled if configured.
 
-        Views are side by side, in pixels as in tokens. Each is resized to the encoder's size separately.
+        Views are side by side, in pixels as in tokens. Each is fitted to the encoder's input separately.
 
         Raises:
             ConfigError: If the frames are not uint8 of these axes, or their width does not divide into the views.
@@ -168,8 +173,8 @@ class LatentWorldModel(nn.Module):
     def view_features(self, images: Tensor) -> Tensor:
         """Encode images of one view each: `[M, C, H, W]` uint8 to `[M, n, D]`; see :meth:`frozen_features`."""
         images = check_frames(images, "[M, C, H, W]", name="images")
-        images = resize_frames(images.to(self._filled_device()), self.config.encoder.image_size)
-        return self.frozen_tokens(self.encoder(normalize_video(images).unsqueeze(1)))
+        video = self.preprocessing(images.to(self._filled_device())).unsqueeze(1)
+        return self.frozen_tokens(self.encoder(video))
 
     def frozen_tokens(self, encoded: Tensor) -> Tensor:
         """Return an encoder's tokens of one view `[M, n, D]`, LayerNormed (but for pixels), pooled if so configured."""
@@ -503,7 +508,7 @@ def _encoder_of(config: WorldModelConfig) -> VideoEncoder | PixelEncoder | NoEnc
     if config.encoder_kind == "pixels":
         return PixelEncoder(config.encoder)
     if config.encoder_kind == "registered":
-        return RegisteredEncoder(config.encoder_name, config.encoder)
+        return RegisteredEncoder(config.encoder_name, config.encoder, config.encoder_options)
     return NoEncoder(config.encoder) if config.encoder_kind == "features" else VideoEncoder(config.encoder)
 
 

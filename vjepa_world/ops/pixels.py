@@ -5,6 +5,9 @@ Legend: B clips, T frames, C channels, H W pixels; N tokens.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,27 +17,44 @@ from vjepa_world.ops.tensor_checks import check_frames
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+Interpolation = Literal["nearest", "bilinear", "bicubic"]
 
-def normalize_video(video: Tensor) -> Tensor:
-    """Return `video [..., C, H, W]` uint8 as float32 of the same shape, with ImageNet mean and standard deviation.
+
+def normalize_video(
+    video: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> Tensor:
+    """Return `video [..., C, H, W]` uint8 as float32 of the same shape, less `mean` and over `std` by colour (0 to 1).
 
     Raises:
         ConfigError: If it is something else, such as floats in [0, 1], which would come out almost black.
     """
     axes = [*(f"D{axis}" for axis in range(1, getattr(video, "ndim", 3) - 2)), "C", "H", "W"]
     check_frames(video, f"[{', '.join(axes)}]", name="video", empty=True)
-    mean = torch.tensor(IMAGENET_MEAN, dtype=torch.float32, device=video.device).view(3, 1, 1) * 255
-    scale = 1 / (torch.tensor(IMAGENET_STD, dtype=torch.float32, device=video.device).view(3, 1, 1) * 255)
-    return (video.float() - mean) * scale
+    mean_255, std_255 = (
+        torch.tensor(values, dtype=torch.float32, device=video.device).view(3, 1, 1) * 255
+        for values in (mean, std)
+    )
+    return (video.float() - mean_255) * (1 / std_255)
 
 
-def resize_frames(frames: Tensor, size: int) -> Tensor:
-    """Resize uint8 `frames [M, C, H, W]` to `size` x `size` (antialiased); a no-op if they have that size."""
-    if frames.shape[-2:] == (size, size):
+def resize_frames(
+    frames: Tensor, size: int | tuple[int, int], interpolation: Interpolation = "bilinear"
+) -> Tensor:
+    """Resize uint8 `frames [M, C, H, W]` to `size`, antialiased but for nearest; a no-op if they have that size.
+
+    Args:
+        frames: The frames.
+        size: Height and width, or both as one number [pixels].
+        interpolation: nearest, bilinear or bicubic.
+    """
+    size = (size, size) if isinstance(size, int) else size
+    if frames.shape[-2:] == size:
         return frames
-    # Only the CPU has an antialiased kernel for bytes.
+    if interpolation == "nearest":
+        return F.interpolate(frames, size=size, mode="nearest-exact")
+    # Only the CPU has antialiased kernels for bytes.
     pixels = frames if frames.device.type == "cpu" else frames.float()
-    resized = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    resized = F.interpolate(pixels, size=size, mode=interpolation, antialias=True, align_corners=False)
     return resized if resized.dtype == frames.dtype else resized.round().clamp(0, 255).to(frames.dtype)
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.clip_input import ClipInput
-from vjepa_world.ops.pixels import normalize_video
 from vjepa_world.pretrained.loading import load_encoder
 from vjepa_world.pretrained.probes import SavedProbe, load_probe, weights_digest
 
@@ -47,9 +46,9 @@ def embed(encoder: VideoEncoder, frames: Tensor, *, crop: float = 1.0) -> Tensor
             "array with the channels last: torch.from_numpy(array).permute(0, 3, 1, 2)."
         )
     video = frames[None] if frames.ndim == 3 else frames
-    clip = ClipInput(frames=len(video), fps=1.0, crop=crop, image_size=encoder.config.image_size)
+    clip = ClipInput(frames=len(video), fps=1.0, crop=crop, image_size=encoder.preprocessing.size)
     pixels = clip.pixels(video).to(next(encoder.parameters()).device)
-    return encoder(normalize_video(pixels).unsqueeze(0))[0]
+    return encoder(encoder.preprocessing.normalize(pixels).unsqueeze(0))[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,8 @@ class Classifier:
         """
         device = next(self.encoder.parameters()).device
         probe = self.saved.probe.to(device)
-        found = [probe(self.encoder(normalize_video(clip.to(device)).unsqueeze(0))) for clip in clips]
+        read = self.encoder.preprocessing.normalize
+        found = [probe(self.encoder(read(clip.to(device)).unsqueeze(0))) for clip in clips]
         return torch.cat(found).cpu()
 
     def best(self, logits: Tensor, top: int = 5) -> list[tuple[str, float]]:
@@ -131,6 +131,6 @@ def load_classifier(
         frames=model.config.num_frames,
         fps=RELEASED_FPS,
         crop=RELEASED_CROP,
-        image_size=model.config.image_size,
+        image_size=model.preprocessing.size,
     )
     return Classifier(model, saved, shown)

@@ -13,13 +13,19 @@ from torch import Tensor, nn
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import EncoderConfig, WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder
+from vjepa_world.models.encoders.registered import RegisteredEncoder, is_registered, register_path
+from vjepa_world.models.encoders.user_function import is_path_of_code
 from vjepa_world.models.masked_predictor import MaskedPredictor
-from vjepa_world.models.registered_encoder import ENCODERS, RegisteredEncoder
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.tensor_checks import check_device, check_format
 from vjepa_world.pretrained.checkpoint import Checkpoint
 from vjepa_world.pretrained.folder import CONFIG
-from vjepa_world.pretrained.huggingface.reader import is_huggingface, read_huggingface, resolve_hub
+from vjepa_world.pretrained.huggingface.reader import (
+    is_foreign,
+    is_huggingface,
+    read_huggingface,
+    resolve_hub,
+)
 from vjepa_world.pretrained.meta.reader import is_meta, read_meta
 from vjepa_world.pretrained.native import PARTS, STRAY, find_checkpoint, read_native
 from vjepa_world.pretrained.overrides import Overrides, as_overrides, check_overrides
@@ -67,6 +73,11 @@ def read_checkpoint(
         )
     if not (path / CONFIG).is_file():
         path = find_checkpoint(path)
+    if is_foreign(path):
+        raise CheckpointError(
+            f"{path} is a model of transformers that serves as a frozen encoder only: encoder={source} of finetune, "
+            "probe and compare, or load_encoder."
+        )
     checkpoint = read_huggingface(path) if is_huggingface(path) else read_native(path)
     return _overridden(checkpoint, encoder or {}, predictor or {})
 
@@ -111,10 +122,11 @@ def load_encoder(
     """Load a frozen encoder.
 
     Args:
-        source: As in :func:`read_checkpoint`; of a world model, its encoder is loaded. Or the name of an encoder that
-            another package registered.
+        source: As in :func:`read_checkpoint`; of a world model, its encoder is loaded. Or an encoder of another
+            architecture: a folder or hub id of transformers with an image or video backbone, the name of a registered
+            encoder, or `module:function` (:mod:`vjepa_world.models.encoders.user_function`).
         config: An architecture, or a mapping with some of its fields (`image_size patch_size num_frames tubelet_size
-            embed_dim depth num_heads` ...), which override the values of the file.
+            embed_dim depth num_heads` ...), which override the values of the file. For our encoders only.
         weights: Which encoder of a Meta file; None for the reference implementation's default.
         device: Device of the model.
         dtype: Type of the weights; float32 by default, also if the file holds float16.
@@ -126,8 +138,9 @@ def load_encoder(
         CheckpointError: If there is none, it is broken, or it does not fit its description.
         ConfigError: If `config` has an unknown field.
     """
-    if str(source) in ENCODERS and not Path(source).exists():
-        return RegisteredEncoder(str(source)).to(check_device("device", device), check_format("dtype", dtype))
+    foreign = _foreign_encoder(source)
+    if foreign is not None:
+        return foreign.to(check_device("device", device), check_format("dtype", dtype))
     checkpoint = read_checkpoint(source, weights=weights, encoder=as_overrides(config))
     if checkpoint.world_model is not None and checkpoint.world_model.encoder_kind != "vjepa":
         name = checkpoint.world_model.encoder_name
@@ -145,6 +158,25 @@ def load_encoder(
     return build_loaded(
         lambda: VideoEncoder(architecture), checkpoint.tensors["encoder"], checkpoint, device, dtype
     )
+
+
+def _foreign_encoder(source: str | Path) -> RegisteredEncoder | None:
+    """Return the encoder, if a source names one of another architecture than ours."""
+    name, path = str(source), Path(source)
+    if is_registered(name) and not path.exists():
+        if is_path_of_code(name):
+            register_path(name)  # the user named it, so it may be imported
+        return RegisteredEncoder(name)
+    if not path.exists() and is_hub_id(source):
+        path = resolve_hub(name)
+    if not is_foreign(path):
+        return None
+    from vjepa_world.models.encoders.transformers_backbone import read_backbone
+
+    options, weights = read_backbone(path)
+    encoder = RegisteredEncoder("transformers", options=options)
+    encoder.module.model.load_state_dict(weights)  # type: ignore[union-attr]
+    return encoder
 
 
 def load_masked_predictor(

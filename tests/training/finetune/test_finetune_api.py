@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.models.encoders.backbones import images, save_backbone
 from tests.training.bump_world import FPS, LENGTH, SIDE, WIDTH, BumpWorld
 from tests.training.tiny import assert_same_state, trainer_config
 from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataConfig
 from vjepa_world.data.trajectories.in_memory import EpisodeArrays, InMemoryDataset
 from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.models.config import ActionPredictorConfig, LatentsConfig
-from vjepa_world.models.registered_encoder import ENCODERS, RegisteredEncoder, register_encoder
+from vjepa_world.models.encoders.preprocessing import Preprocessing
+from vjepa_world.models.encoders.registered import ENCODERS, RegisteredEncoder, register_encoder
 from vjepa_world.pretrained import load_encoder, load_world_model
 from vjepa_world.training.finetune.config import FinetuneConfig
 from vjepa_world.training.finetune.finetune import finetune
+from vjepa_world.training.finetune.frozen_features import feature_key
 
 CONFIG = FinetuneConfig(
     data=TrajectoryDataConfig(frames=3),
@@ -169,7 +175,57 @@ def test_an_encoder_without_the_expected_features_is_refused(monkeypatch: pytest
         load_encoder("nothing")
     with pytest.raises(
         ConfigError,
-        match="unknown encoder 'projections'; allowed: nothing, pooled. Encoders are registered by plugins: .* in "
+        match="unknown encoder 'projections'; allowed: .*nothing, pooled.* Encoders are registered by plugins: .* in "
         "VJEPA_WORLD_PLUGINS, or .* entry point group vjepa_world.plugins",
     ):
         RegisteredEncoder("projections")
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_backbone_of_transformers_is_a_frozen_encoder(tmp_path: Path, cache: bool) -> None:
+    """The checkpoint holds all that the model needs: the folder of the backbone is gone when it is loaded."""
+    pytest.importorskip("transformers")
+    folder = save_backbone("dinov2", tmp_path / "backbone")
+    expected = load_encoder(folder)
+    config = replace(
+        CONFIG, encoder=str(folder), features=FeaturesConfig(cache=cache, root=str(tmp_path / "cache"))
+    )
+    result = finetune(config, dataset=dataset(images=True), folder=tmp_path / "run")
+    shutil.rmtree(folder)
+    model = load_world_model(result.folder)
+    assert_same_state(model, result.model)
+    assert model.preprocessing == expected.preprocessing == Preprocessing(**BACKBONE_INPUT)
+    frames = images(2, 90, 131)
+    with torch.no_grad():
+        tokens = expected(expected.preprocessing(frames).unsqueeze(1))
+    context = model.encode(frames[:, None], torch.zeros(2, 1, 2))
+    torch.testing.assert_close(
+        context.features[:, 0], nn.functional.layer_norm(tokens, (32,)), atol=1e-4, rtol=1e-4
+    )
+
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+BACKBONE_INPUT: dict[str, Any] = {
+    "size": 64,
+    "resize": 73,
+    "keep_aspect": True,
+    "interpolation": "bicubic",
+    "mean": CLIP_MEAN,
+    "std": CLIP_STD,
+}
+
+
+def test_the_preprocessing_is_part_of_the_cache_key(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    data, keys = dataset(images=True), []
+    for scale in (1.0, 2.0):
+        folder = save_backbone("vit", tmp_path / f"backbone{scale}")
+        file = folder / "preprocessor_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"image_std": [0.5 * scale] * 3}))
+        config = replace(CONFIG, encoder=str(folder), features=FeaturesConfig(root=str(tmp_path / "cache")))
+        result = finetune(config, dataset=data, folder=tmp_path / f"run{scale}")
+        keys.append(feature_key(result.model, data, ("camera0",), dtype=torch.float32))
+    assert keys[0].encoder == keys[1].encoder  # the same weights
+    assert keys[0] != keys[1]
+    caches = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert len(caches) == 2

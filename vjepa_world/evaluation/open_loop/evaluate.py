@@ -118,7 +118,7 @@ def evaluate_open_loop(
     chosen = draw_windows(table, windows, seed)
     encoding = FrameEncoding(
         model.encode_frames,
-        model.config.encoder.image_size,
+        model.preprocessing,
         choose_cameras(dataset, cameras, model.config.views),
         extrinsics=model.config.predictor.use_extrinsics,
         space=space_of(model),

@@ -20,6 +20,7 @@ from vjepa_world.errors import DataError
 from vjepa_world.evaluation.open_loop.protocols import Progress, no_progress
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.models.context import Context
+from vjepa_world.models.encoders.preprocessing import Preprocessing
 from vjepa_world.ops.pixels import resize_frames
 from vjepa_world.planning.action_axes import ActionSpace, action_space
 
@@ -97,14 +98,14 @@ class FrameEncoding:
 
     Attributes:
         encode: Maps uint8 frames `[M, C, H, V*W]` to features `[M, N, D]`.
-        size: Height and width to which each view is resized [pixels].
+        preprocessing: How the frames of a view become the encoder's input.
         cameras: The V cameras that are put side by side.
         extrinsics: Whether the pose of the first camera is read too.
         space: The action space.
     """
 
     encode: Callable[[Tensor], Tensor]
-    size: int
+    preprocessing: Preprocessing
     cameras: Sequence[str]
     extrinsics: bool = False
     space: ActionSpace | None = None
@@ -182,9 +183,9 @@ def read_windows(
 
 
 def _frames(dataset: TrajectoryDataset, index: int, rows: np.ndarray, encoding: FrameEncoding) -> Tensor:
-    """Return the frames at some rows, the cameras side by side, uint8 `[M, C, size, V*size]`."""
+    """Return the frames at some rows in the encoder's size S, the cameras side by side, uint8 `[M, C, S, V*S]`."""
     episode = dataset.episode(index)
-    views = [resize_frames(episode.frames(rows, camera), encoding.size) for camera in encoding.cameras]
+    views = [encoding.preprocessing.fit(episode.frames(rows, camera)) for camera in encoding.cameras]
     return torch.cat(views, dim=-1)
 
 

@@ -62,12 +62,22 @@ VJEPA2_IGNORED = r"(vjepa2\.)?predictor\..+"
 
 
 def is_huggingface(path: Path) -> bool:
-    """Return whether `path` is a folder whose `config.json` has a supported `model_type`."""
+    """Return whether `path` is a folder whose `config.json` has a `model_type` that is read as our architecture."""
+    return _model_type(path) in tuple(MODEL_TYPES)
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether `path` is a transformers folder of another architecture than ours."""
+    found = _model_type(path)
+    return isinstance(found, str) and found not in MODEL_TYPES
+
+
+def _model_type(path: Path) -> object:
     try:
         values = json.loads((path / CONFIG).read_text())
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(values, dict) and values.get("model_type") in tuple(MODEL_TYPES)
+        return None
+    return values.get("model_type") if isinstance(values, dict) else None
 
 
 def read_huggingface(path: Path) -> Checkpoint:

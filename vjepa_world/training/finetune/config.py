@@ -69,7 +69,8 @@ class FinetuneConfig:
         seed: Seed of all randomness.
         resume: Go on with a run that was stopped.
         device: auto, cpu, cuda or cuda:N.
-        encoder: A pretrain run, a checkpoint, a registered encoder; or a control, untrained or pixels.
+        encoder: A pretrain run, a checkpoint, a hub id or folder of transformers, a registered encoder,
+            module:function; or a control, untrained or pixels.
         data: The trajectories.
         features: The cache of the frozen encoder's features.
         model: The encoder's architecture, for the controls only; a checkpoint brings its own.

@@ -15,7 +15,7 @@ from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
-from vjepa_world.models.registered_encoder import ENCODERS, RegisteredEncoder, sizes_of_features
+from vjepa_world.models.encoders.registered import RegisteredEncoder, sizes_of_features
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import load_encoder, read_checkpoint
 from vjepa_world.runs import provenance, read_metrics, recorded_config
@@ -130,7 +130,7 @@ def finetune(
                 views=config.data.views,
                 seed=config.seed,
                 device=device,
-                provenance=provenance("finetune", config) | _origins(config),
+                provenance=provenance("finetune", config) | _origins(config, model),
                 bad_episodes=run / "bad_episodes.csv",
             )
             Trainer(task, config.trainer, run, device).fit(config.resume)
@@ -142,7 +142,8 @@ def _check_features(config: FinetuneConfig, features: Sequence[Tensor] | None) -
     if features is None and not config.encoder:
         raise ConfigError(
             f"encoder is not given; give encoder=runs/pretrain/first (a run, a checkpoint file, org/name on the "
-            f"Hugging Face hub, a registered encoder, {UNTRAINED} or {PIXELS}); in Python, features in memory will do."
+            f"Hugging Face hub, a registered encoder, module:function, {UNTRAINED} or {PIXELS}); in Python, features "
+            "in memory will do."
         )
     if features is not None and config.encoder:
         raise ConfigError(
@@ -200,6 +201,7 @@ def _build_model(
                 predictor=config.predictor,
                 encoder_kind=kind,
                 encoder_name=encoder.name if isinstance(encoder, RegisteredEncoder) else "",
+                encoder_options=encoder.options if isinstance(encoder, RegisteredEncoder) else {},
                 latents=config.latents,
                 embodiments=embodiments,
                 views=views,
@@ -287,7 +289,7 @@ def _reader(
         )
     return DecodedWindows(
         sources,
-        image_size=model.config.encoder.image_size,
+        preprocessing=model.preprocessing,
         small_size=config.decoder.image_size,
         augmentation=Augmentation(config.data.crop_scale, config.data.color_jitter),
         extrinsics=config.predictor.use_extrinsics,
@@ -296,10 +298,12 @@ def _reader(
     )
 
 
-def _origins(config: FinetuneConfig) -> dict[str, Any]:
+def _origins(config: FinetuneConfig, model: LatentWorldModel) -> dict[str, Any]:
     """Return how the encoder and the data were made, as far as their folders record it."""
     origins: dict[str, Any] = {}
-    if config.encoder and config.encoder not in (UNTRAINED, PIXELS, *ENCODERS):
+    if model.config.encoder_kind == "registered":
+        origins["encoder"] = f"{model.config.encoder_name}: {config.encoder}"
+    elif config.encoder and config.encoder not in (UNTRAINED, PIXELS):
         checkpoint = read_checkpoint(config.encoder)
         origins["encoder"] = checkpoint.details.get("provenance", f"{checkpoint.name}: {config.encoder}")
     if config.data.path or config.data.sources:

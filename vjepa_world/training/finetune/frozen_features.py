@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from vjepa_world.data.features.cache import FeatureKey, build_features, open_fea
 from vjepa_world.data.features.store import FeatureStore
 from vjepa_world.data.trajectories.config import FeaturesConfig
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
+from vjepa_world.models.encoders.registered import description_of
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained.probes import weights_digest
 from vjepa_world.system.device import in_precision
@@ -25,9 +25,8 @@ def feature_key(
     """Return what the features of a dataset's frames depend on, one view at a time."""
     config = model.config
     how = {
-        "encoder": asdict(config.encoder),
+        "encoder": description_of(model.encoder),
         "kind": config.encoder_kind,
-        **({"name": config.encoder_name} if config.encoder_name else {}),
         "tokens": "mean over areas" if config.latents.kind == "pool" else "all",
         "computed in": str(dtype),
     }

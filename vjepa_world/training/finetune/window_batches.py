@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vjepa_world.data.loading.transforms import crop_resize, sample_crop
 from vjepa_world.errors import DataError
+from vjepa_world.models.encoders.preprocessing import Preprocessing
 from vjepa_world.ops.pixels import resize_frames
 from vjepa_world.training.finetune.trajectory_sources import FeatureSource, TrajectorySource, WindowDraw
 
@@ -128,15 +129,15 @@ class Augmentation:
     crop_scale: tuple[float, float] = (1.0, 1.0)
     color_jitter: float = 0.0
 
-    def __call__(self, frames: Tensor, size: int, rng: np.random.Generator) -> Tensor:
-        """Return uint8 `[T, C, H, W]` as `[T, C, size, size]`."""
+    def __call__(self, frames: Tensor, preprocessing: Preprocessing, rng: np.random.Generator) -> Tensor:
+        """Return uint8 `[T, C, H, W]` in the encoder's size, `[T, C, S, S]`."""
         if self.crop_scale != (1.0, 1.0):
             height, width = frames.shape[-2:]
             aspect = width / height
             crop = sample_crop(height, width, rng, scale=self.crop_scale, ratio=(aspect, aspect), flip=0.0)
-            frames = crop_resize(frames, crop, size)
+            frames = crop_resize(frames, crop, preprocessing.size)
         else:
-            frames = resize_frames(frames, size)
+            frames = preprocessing.fit(frames)
         if self.color_jitter:
             gain = torch.from_numpy(rng.uniform(1 - self.color_jitter, 1 + self.color_jitter, (3, 1, 1)))
             frames = (frames * gain).round().clamp(0, 255).byte()
@@ -150,7 +151,7 @@ class DecodedWindows:
 
     Args:
         sources: The datasets.
-        image_size: Size of a view [pixels].
+        preprocessing: How the frames of a view become the encoder's input.
         small_size: Size of the small images for the decoder [pixels]; 0 for none.
         augmentation: Augmentation of the training images.
         extrinsics: Whether to read the cameras' poses.
@@ -162,19 +163,19 @@ class DecodedWindows:
         self,
         sources: Sequence[TrajectorySource],
         *,
-        image_size: int,
+        preprocessing: Preprocessing,
         small_size: int,
         augmentation: Augmentation,
         extrinsics: bool,
         seed: int,
         workers: int,
     ) -> None:
-        self.sources, self.image_size, self.small_size = sources, image_size, small_size
+        self.sources, self.preprocessing, self.small_size = sources, preprocessing, small_size
         self.augmentation, self.extrinsics, self.seed, self.workers = augmentation, extrinsics, seed, workers
 
     def read(self, draw: WindowDraw) -> WindowBatch:
         """See :class:`WindowReader`; nothing is augmented."""
-        windows = _Windows(self.sources, self.image_size, Augmentation(), self.seed)
+        windows = _Windows(self.sources, self.preprocessing, Augmentation(), self.seed)
         return self._batch(draw, [windows.load(*entry) for entry in _entries(draw)])
 
     def stream(self, draws: Iterator[WindowDraw]) -> Iterator[WindowBatch]:
@@ -187,7 +188,7 @@ class DecodedWindows:
                 yield _entries(draw)
 
         loader = DataLoader(
-            _Windows(self.sources, self.image_size, self.augmentation, self.seed),
+            _Windows(self.sources, self.preprocessing, self.augmentation, self.seed),
             batch_sampler=entries(),
             collate_fn=list,
             num_workers=self.workers,
@@ -210,7 +211,7 @@ class DecodedWindows:
         frames = torch.stack([frames for frames in loaded if isinstance(frames, Tensor)])
         images = None
         if self.small_size:
-            views = frames.flatten(0, 1).split(self.image_size, dim=-1)
+            views = frames.flatten(0, 1).split(self.preprocessing.size, dim=-1)
             small = [resize_frames(view, self.small_size) for view in views]
             images = torch.cat(small, dim=-1).unflatten(0, frames.shape[:2])
         return WindowBatch(
@@ -234,12 +235,16 @@ class _Windows(Dataset[Tensor | str]):
     """Decodes windows; one that cannot be decoded becomes the reason, a text."""
 
     def __init__(
-        self, sources: Sequence[TrajectorySource], image_size: int, augmentation: Augmentation, seed: int
+        self,
+        sources: Sequence[TrajectorySource],
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        seed: int,
     ) -> None:
         self.datasets = [source.dataset for source in sources]
         self.rows = [source.table.rows for source in sources]
         self.indices = [source.table.indices for source in sources]
-        self.image_size, self.augmentation, self.seed = image_size, augmentation, seed
+        self.preprocessing, self.augmentation, self.seed = preprocessing, augmentation, seed
 
     def __getitem__(self, entry: _Entry) -> Tensor | str:
         return self.load(*entry)
@@ -253,4 +258,4 @@ class _Windows(Dataset[Tensor | str]):
             views = [trajectory.frames(rows, camera) for camera in cameras]
         except DataError as error:
             return str(error)
-        return torch.cat([self.augmentation(view, self.image_size, rng) for view in views], dim=-1)
+        return torch.cat([self.augmentation(view, self.preprocessing, rng) for view in views], dim=-1)

@@ -30,7 +30,7 @@ from vjepa_world.files.atomic import atomic_folder
 from vjepa_world.files.checksums import file_checksum
 from vjepa_world.files.validation import mapping, read_json_object
 from vjepa_world.models.encoder import VideoEncoder
-from vjepa_world.ops.pixels import normalize_video
+from vjepa_world.models.encoders.registered import description_of
 from vjepa_world.pretrained.probes import weights_digest
 from vjepa_world.system.device import in_precision
 from vjepa_world.system.progress import track
@@ -92,9 +92,7 @@ def encode_clips(
     video = torch.empty(1, clips.shown.frames, 3, *2 * (clips.shown.image_size,), device="meta")
     tokens = 1 if pooled else int(np.prod(encoder.token_grid(video)))
     shape = (len(clips), tokens, encoder.config.embed_dim)
-    key = json.dumps(
-        [_LAYOUT, weights_digest(encoder), dataclasses.asdict(encoder.config), shape, str(dtype)]
-    )
+    key = json.dumps([_LAYOUT, weights_digest(encoder), description_of(encoder), shape, str(dtype)])
     what = json.dumps([dataclasses.asdict(clips.shown), clips.fingerprint()])
     folder = cache / hashlib.blake2b((key + what).encode(), digest_size=16).hexdigest()
     account = BadFiles(max_bad_fraction)
@@ -155,7 +153,7 @@ def _encode_batch(
         device = next(encoder.parameters()).device
         video = torch.stack([clip for clip in clips if isinstance(clip, Tensor)]).to(device)
         with in_precision(device, dtype):
-            features = encoder(normalize_video(video)).float()
+            features = encoder(encoder.preprocessing.normalize(video)).float()
         if shape[1] == 1:
             features = features.mean(dim=1, keepdim=True)
         block[readable] = features.half().cpu()

@@ -5,7 +5,6 @@ Legend: S scenes, T frames, N tokens, D width, K numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vjepa_world.models.config import ProbeConfig
-from vjepa_world.ops.pixels import normalize_video
+from vjepa_world.models.encoder import VideoEncoder
 from vjepa_world.ops.ridge import linear_classifier, linear_probe
 from vjepa_world.ops.schedules import warmup_constant_cooldown
 from vjepa_world.ops.sincos import sincos_positions
@@ -45,11 +44,12 @@ class Question:
 
 
 @torch.no_grad()
-def tokens(encode: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+def tokens(encoder: VideoEncoder, clips: Tensor) -> Tensor:
     """Return the LayerNormed tokens of uint8 clips `[S, T, C, H, W]`, `[S, N, D]` float16."""
     parts = []
     for chunk in clips.split(_AT_ONCE):
-        features = encode(normalize_video(chunk)).float()
+        fitted = encoder.preprocessing(chunk.flatten(0, 1)).unflatten(0, chunk.shape[:2])
+        features = encoder(fitted).float()
         parts.append(F.layer_norm(features, features.shape[-1:]).half())
     return torch.cat(parts)
 

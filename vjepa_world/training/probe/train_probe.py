@@ -14,8 +14,8 @@ import torch
 from vjepa_world.errors import ConfigError
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.models.encoder import VideoEncoder
+from vjepa_world.models.encoders.registered import RegisteredEncoder
 from vjepa_world.models.probe import Probe
-from vjepa_world.models.registered_encoder import ENCODERS
 from vjepa_world.ops.clip_input import ClipInput
 from vjepa_world.pretrained import load_encoder, read_checkpoint
 from vjepa_world.pretrained.probes import CLASSIFICATION, REGRESSION, SavedProbe, probe_files, weights_digest
@@ -143,12 +143,14 @@ def open_labelled_clips(config: ProbeRunConfig, encoder: VideoEncoder) -> Labell
     """
     data = config.data
     episodes = check_target(data.path, config.target)
-    defaults = (1, 0.0, EPISODE_CLIPS) if episodes else (encoder.config.num_frames, 1.0, 1)
+    defaults = (
+        (1, 0.0, EPISODE_CLIPS) if episodes else (encoder.config.num_frames, encoder.preprocessing.crop, 1)
+    )
     given = (data.frames, data.crop, data.clips)
     frames, crop, clips = (
         default if value is None else value for value, default in zip(given, defaults, strict=True)
     )
-    shown = ClipInput(frames=int(frames), fps=data.fps, crop=crop, image_size=encoder.config.image_size)
+    shown = ClipInput(frames=int(frames), fps=data.fps, crop=crop, image_size=encoder.preprocessing.size)
     encoder.token_grid(torch.empty(1, shown.frames, 3, *2 * (shown.image_size,), device="meta"))
     sampling = Sampling(shown, int(clips), data.val_fraction, data.test_fraction, config.seed)
     if episodes:
@@ -196,7 +198,7 @@ class _ProbeFiles:
         }
         if encoder is None or labelled is None:
             return
-        if config.encoder not in ENCODERS:
+        if not isinstance(encoder, RegisteredEncoder):
             self.provenance["encoder"] = read_checkpoint(config.encoder).details.get("provenance", {})
         self.about |= {
             "encoder": config.encoder,

@@ -1,0 +1,1 @@
+"""Frozen encoders other than ours: registered ones, backbones of transformers, functions of users, controls."""
