@@ -12,7 +12,7 @@ from tests.cli.commands import EVALUATE, run
 from vjepa_world.evaluation.closed_loop.episode_log import read_episodes
 from vjepa_world.evaluation.closed_loop.manifest import read_manifest
 
-WORDS = [*EVALUATE, "inference.precision=float32", "episodes=3"]
+WORDS = [*EVALUATE, "inference.precision=float32", "controls.simulator=1", "episodes=3"]
 
 
 def result_of(home: Path, name: str) -> dict[str, Any]:
@@ -43,13 +43,14 @@ def test_every_episode_of_every_policy_is_written_with_its_video(home: Path) -> 
     policies = ("world model", "random actions", "no motion", "inverse model alone", "scripted expert")
     assert [(line.policy, line.episode.index) for line in lines] == [
         (name, k) for name in policies for k in range(3)
-    ]
+    ] + [("true simulator", 0)]
     assert all(
         (folder / line.video).is_file() == (line.policy == "world model") for line in lines if line.video
     )
     assert sum(bool(line.video) for line in lines) == 3
     result = result_of(home, "first")
-    assert [*result["controls"]] == list(policies[1:])
+    assert [*result["controls"]] == [*policies[1:], "true simulator"]
+    assert result["controls"]["true simulator"]["episodes"] == 1
     assert result["controls"]["no motion"]["successes"] == 0
     still = [line.episode for line in lines if line.policy == "no motion"]
     assert all(abs(d - e.initial_distance) < 0.01 for e in still for d in e.distances)

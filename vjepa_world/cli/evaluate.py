@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,8 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
         together = min(_batch(config, device), len(pairs.pairs))
         envs += [_open(config.env, open_environments) for _ in range(together - 1)]
         bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
-        with _Record(folder, len(pairs.pairs), config.videos) as record:
+        totals = defaultdict(lambda: len(pairs.pairs), controls.only_first)
+        with _Record(folder, totals, config.videos) as record:
             found = evaluate(
                 envs,
                 policy,
@@ -143,6 +145,7 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
                 max_actions=config.env.max_steps,
                 random_policy=RandomPolicy(*bounds),
                 controls=controls.policies,
+                only_first=controls.only_first,
                 on_episode=record.add,
             )
     result = found.metrics() | {
@@ -245,10 +248,10 @@ def _recorded_pairs(config: Config, env: Environment, on_reset: Callable[[], obj
 class _Record:
     """Shows the progress of each policy, and writes the episodes' numbers and the videos of the evaluated one."""
 
-    def __init__(self, folder: Path, episodes: int, videos: int) -> None:
+    def __init__(self, folder: Path, totals: Mapping[str, int], videos: int) -> None:
         from vjepa_world.evaluation.closed_loop.episode_log import EpisodeLog
 
-        self.folder, self.episodes, self.videos = folder, episodes, videos
+        self.folder, self.totals, self.videos = folder, totals, videos
         self.name, self.done, self.successes = "", 0, 0
         self.bar: Progress | None = None
         self.log = EpisodeLog(folder)
@@ -270,7 +273,7 @@ class _Record:
 
         if name != self.name or self.bar is None:
             self._close_bar()
-            self.bar = progress(name, unit="episode", total=self.episodes)
+            self.bar = progress(name, unit="episode", total=self.totals[name])
             self.name, self.done, self.successes = name, 0, 0
         episode, video = recording.episode, ""
         if name == POLICY and episode.index < self.videos:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import planners
 from planners.bounds import HOLD
-from planners.protocols import Energy, Planner, action_type
+from planners.protocols import Context, Energy, Planner, WorldModel, action_type
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
@@ -30,6 +31,17 @@ class CheckpointPlanner:
     model: LatentWorldModel
     planner: Planner
     energy: Energy
+
+
+class PlannedModel(WorldModel, Protocol):
+    """A world model that may propose actions."""
+
+    @property
+    def inverse(self) -> object:
+        """The inverse model; None if there is none."""
+
+    def propose(self, context: Context, goal: Tensor, horizon: int) -> Tensor:
+        """Return the inverse model's actions, `[B, K, A]`."""
 
 
 def load_planner(
@@ -56,6 +68,23 @@ def load_planner(
     source = shipped_checkpoint() if checkpoint == SHIPPED else checkpoint
     model = load_world_model(source, device=device, embodiment=embodiment)
     model.prepare(resolve_precision(config.inference.precision, device), compiled=config.inference.compile)
+    planner, energy = build_planner(model, config, checkpoint)
+    return CheckpointPlanner(model, planner, energy)
+
+
+def build_planner(
+    model: PlannedModel, config: PlanningConfig, checkpoint: str | Path
+) -> tuple[Planner, Energy]:
+    """Return the planner over a model, with the wrappers that its execution needs, and the energy that it minimises.
+
+    Args:
+        model: The world model.
+        config: The options.
+        checkpoint: Where the model is from, for messages.
+
+    Raises:
+        ConfigError, PlannerError: As in :func:`load_planner`.
+    """
     targets = action_type(model) == "absolute"
     if config.penalties.actions and targets:
         raise ConfigError(
@@ -72,7 +101,7 @@ def load_planner(
     energy = build_energy(config)
     fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)
     planner = planners.build_planner(config.planner, model, energy=energy, fixed=fixed)
-    return CheckpointPlanner(model, _for_execution(planner, model, config, checkpoint), energy)
+    return _for_execution(planner, model, config, checkpoint), energy
 
 
 def checkpoint_provenance(checkpoint: str | Path) -> dict[str, Any]:
@@ -132,7 +161,7 @@ def build_energy(config: PlanningConfig) -> Energy:
 
 
 def _for_execution(
-    planner: Planner, model: LatentWorldModel, config: PlanningConfig, checkpoint: str | Path
+    planner: Planner, model: PlannedModel, config: PlanningConfig, checkpoint: str | Path
 ) -> Planner:
     """Return a planner with the wrappers that its execution needs."""
     execution = config.execution

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vjepa_world.config.ranges import LARGEST
+
 if TYPE_CHECKING:
     from vjepa_world.evaluation.closed_loop.environment import Environment
+    from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.planning.config import PlanningConfig
     from vjepa_world.planning.planner_policy import PlannerPolicy
     from vjepa_world.planning.policy import Policy
 
 HOLD, EXPERT, INVERSE = "no motion", "scripted expert", "inverse model alone"
+SIMULATOR = "true simulator"
 UNTRAINED, PIXELS = "untrained encoder", "raw pixels"
 
 
@@ -25,6 +29,7 @@ class ControlsConfig:
         hold: Whether to run the action that holds the robot still.
         expert: Whether to run the environment's scripted expert, if it has one.
         inverse: Whether to run the checkpoint's inverse model without any search, if it has one.
+        simulator: Pairs, the first ones, on which to plan in the true simulator instead of the model; slow.
         untrained: Checkpoint of a predictor trained in the same way on an untrained encoder; empty for none.
         pixels: Checkpoint of a predictor trained in the same way on raw pixels; empty for none.
     """
@@ -32,15 +37,23 @@ class ControlsConfig:
     hold: bool = True
     expert: bool = True
     inverse: bool = True
+    simulator: int = field(default=0, metadata={"range": (0, LARGEST)})
     untrained: str = ""
     pixels: str = ""
 
 
 @dataclass
 class Controls:
-    """The policies of the controls by name, and the reasons for those that are left out."""
+    """The policies of the controls by name.
+
+    Attributes:
+        policies: The policies.
+        only_first: The number of pairs of those that run on the first ones only.
+        left_out: The reasons for those that are left out.
+    """
 
     policies: dict[str, Policy] = field(default_factory=dict)
+    only_first: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
@@ -61,6 +74,7 @@ def build_controls(
         load: Returns the policy of a checkpoint, with the same options.
     """
     from vjepa_world.evaluation.closed_loop.expert_policy import ExpertPolicy, has_expert
+    from vjepa_world.evaluation.closed_loop.simulator_model import can_imagine
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.planning.action_axes import space_of
     from vjepa_world.planning.planner_policy import ProposalPolicy
@@ -85,7 +99,25 @@ def build_controls(
             found.policies[EXPERT] = ExpertPolicy()
         else:
             found.left_out[EXPERT] = "left out: the environment has none"
+    if controls.simulator:
+        if isinstance(model, LatentWorldModel) and can_imagine(env):
+            found.policies[SIMULATOR] = _in_simulator(model, policy, planning)
+            found.only_first[SIMULATOR] = controls.simulator
+        else:
+            found.left_out[SIMULATOR] = "left out: the environment has no get_state and set_state"
     for name, checkpoint in ((UNTRAINED, controls.untrained), (PIXELS, controls.pixels)):
         if checkpoint:
             found.policies[name] = load(checkpoint)
     return found
+
+
+def _in_simulator(model: LatentWorldModel, policy: PlannerPolicy, planning: PlanningConfig) -> Policy:
+    """Return the policy that plans in the true simulator, with the same planner, energy and encoder."""
+    from vjepa_world.evaluation.closed_loop.simulator_model import SimulatorModel, SimulatorPolicy
+    from vjepa_world.planning.build import build_planner
+
+    true = SimulatorModel(model, policy.action_low, policy.action_high)
+    planner, energy = build_planner(true, planning, "the true simulator")
+    return SimulatorPolicy(
+        true, planner, energy=energy, action_low=policy.action_low, action_high=policy.action_high
+    )
