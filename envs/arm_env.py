@@ -11,9 +11,10 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from envs.arm.action import ACTION_HIGH, STATE_HIGH, STATE_LOW, check_action
+from envs.arm.action import STATE_HIGH, STATE_LOW, check_action
 from envs.arm.controller import CONTROL_HZ, Command
 from envs.arm.model import MAX_IMAGE_SIZE
+from envs.arm.robots import Robot, named_robot
 from envs.checks import whole_number
 from envs.errors import EnvError
 from envs.labels import labels
@@ -47,7 +48,7 @@ _MAX_REDRAWN: Final = 20
 
 
 class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
-    """A seven-joint arm over a table, with a task whose goal is an image.
+    """An arm over a table, with a task whose goal is an image.
 
     Observation: `image`, uint8 `[image_size, image_size, 3]`, and `state`, float32 `[7]`: measured x y z
     [m], extrinsic xyz Euler angles [rad] (the first in [0, 2 pi)), gripper closure [0 open, 1 closed].
@@ -70,6 +71,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
 
     Args:
         task: Name of a task, or a `Task`.
+        robot: Name of a robot, or a `Robot`.
         variation: What differs between episodes: "train", "test", "none" or a `Variation`.
         camera: "jittered" draws the camera with the scene; "fixed" keeps the nominal one.
         image_size: Height and width of the images [pixels].
@@ -86,19 +88,22 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     def __init__(
         self,
         task: str | Task,
+        robot: str | Robot = "panda",
         variation: str | Variation = "train",
         camera: Literal["jittered", "fixed"] = "jittered",
         image_size: int = 128,
         max_steps: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self.task = _named_task(task)
+        self.task, self.robot = _named_task(task), named_robot(robot)
+        if isinstance(task, str):
+            self.robot.check_task(task)
         image_size = whole_number("image_size", image_size, 16, MAX_IMAGE_SIZE)
         self.max_steps = self.task.max_steps if max_steps is None else whole_number("max_steps", max_steps, 1)
         _check_choices(camera, render_mode)
         self.variation = _named_variation(variation)
         self.camera, self.render_mode = camera, render_mode
-        self.action_space = spaces.Box(-ACTION_HIGH, ACTION_HIGH, dtype=np.float32)
+        self.action_space = spaces.Box(-self.robot.action_high, self.robot.action_high, dtype=np.float32)
         self.observation_space = spaces.Dict(
             {
                 "image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
@@ -110,6 +115,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             image_size,
             self.task.workspace,
             self.task.mounts,
+            self.robot,
             with_object=self.task.with_object,
         )
         self._renderer = SceneRenderer(self.simulation.model, "main", image_size)
@@ -134,7 +140,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         Raises:
             EnvError: If an option is unknown, malformed or out of reach, or the seed is not valid.
         """
-        given = self.task.check_options(options)
+        given = self.task.check_options(options, self.robot)
         super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
         with self._in_use:
             return self._begin(given)
@@ -180,7 +186,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         """
         self._running("step")
         requested = check_action(action)
-        clipped = np.clip(requested, -ACTION_HIGH, ACTION_HIGH).astype(np.float64)
+        clipped = np.clip(requested, self.action_space.low, self.action_space.high).astype(np.float64)
         with self._in_use:
             command = self.simulation.step(clipped)
             self._steps += 1
@@ -272,7 +278,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             self._reached = self._reached | status.subgoals
             reached = {"subgoals_reached": self._reached.copy()}
         return {
-            "distance": status.distance_m,
+            "distance": status.distance_m * self.robot.scale,
             "success": status.success,
             "action_clipped": action_clipped,
             "workspace_clipped": command.workspace_clipped,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -45,6 +45,13 @@ class Mount:
         right /= np.linalg.norm(right)
         frame = np.stack([right, np.cross(backward, right), backward], axis=1)
         return look_at + self.distance_m * (1.0 + offset[2]) * backward, frame
+
+    def scaled(self, scale: float) -> Mount:
+        """Return the place in a scene of another size; all that is in metres is multiplied."""
+        x, y, z = self.look_at_m
+        return replace(
+            self, look_at_m=(x * scale, y * scale, z * scale), distance_m=self.distance_m * scale
+        )
 
 
 def direction(azimuth_rad: float, elevation_rad: float) -> np.ndarray:

@@ -22,15 +22,16 @@ class ObjectProbe:
     Args:
         model: A model with an object.
         data: Its state.
+        scale: Size of the scenes; lengths are converted to scale 1.
     """
 
     spec: ObjectSpec
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        self._data = data
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, scale: float = 1.0) -> None:
+        self._data, self._scale = data, scale
         start = int(model.joint("object").qposadr[0])
         self._position, self._turn = slice(start, start + 3), slice(start + 3, start + 7)
-        names = ("object", "finger_left", "finger_right", "hand")
+        names = ("object", "robot/finger_left", "robot/finger_right", "robot/hand")
         self._body, self._left, self._right, self._hand = (model.body(name).id for name in names)
         self._body_of_geom = model.geom_bodyid
         self._before = (np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]))
@@ -39,7 +40,7 @@ class ObjectProbe:
     @property
     def position_m(self) -> np.ndarray:
         """Its centre `[3]`."""
-        return self._data.qpos[self._position].copy()
+        return self._data.qpos[self._position] / self._scale
 
     @property
     def yaw_rad(self) -> float:
@@ -56,7 +57,7 @@ class ObjectProbe:
     @property
     def lift_m(self) -> float:
         """How much higher its centre is than when it stands on the table."""
-        return float(self._data.qpos[self._position][2]) - self.spec.height_m / 2
+        return float(self.position_m[2]) - self.spec.height_m / 2
 
     @property
     def is_lifted(self) -> bool:
@@ -69,7 +70,7 @@ class ObjectProbe:
         position, turn = self._before
         turned = 2 * np.arccos(min(1.0, abs(float(turn @ self._data.qpos[self._turn]))))
         return bool(
-            np.linalg.norm(self._data.qpos[self._position] - position) > _MOVED_M or turned > _TURNED_RAD
+            np.linalg.norm(self.position_m - position) > _MOVED_M or turned > _TURNED_RAD
         )
 
     @property

@@ -6,7 +6,7 @@ The body's frame lies at the centre of the object's height, z up; fingers close 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -45,6 +45,11 @@ class ObjectSpec:
     position_m: tuple[float, float]
     yaw_rad: float
     rgb: tuple[float, float, float]
+
+    def scaled(self, scale: float) -> ObjectSpec:
+        """Return the object in a scene of another size."""
+        x, y = self.position_m
+        return replace(self, width_m=self.width_m * scale, position_m=(x * scale, y * scale))
 
     @property
     def height_m(self) -> float:

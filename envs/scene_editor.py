@@ -42,7 +42,7 @@ class SceneEditor:
         texture = model.texture("table").id
         start = int(model.tex_adr[texture])
         self._texels = slice(start, start + TEXTURE_SIZE * TEXTURE_SIZE * 3)
-        self._walls, self._arm = model.material("wall").id, model.material("arm").id
+        self._walls, self._arm = model.material("wall").id, model.material("robot/arm").id
         self._bodies = [model.body(f"clutter{index}").id for index in range(NUM_CLUTTER)]
         self._geoms = [model.geom(f"clutter{index}").id for index in range(NUM_CLUTTER)]
         self._coordinates = [

@@ -13,6 +13,7 @@ from envs.arm.controller import ArmController, Command
 from envs.arm.limits import Workspace
 from envs.arm.model import build_model
 from envs.cameras import Mount
+from envs.arm.robots import Robot
 from envs.errors import EnvError
 from envs.object_probe import ObjectProbe
 from envs.scene_editor import SceneEditor
@@ -38,9 +39,14 @@ class Simulation:
     Args:
         height: Height of the largest picture to be rendered [pixels].
         width: Width of the largest picture to be rendered [pixels].
-        workspace: Where the TCP may be sent.
-        mounts: The nominal place of each fixed camera.
+        workspace: Where the TCP may be sent, at scale 1.
+        mounts: The nominal place of each fixed camera, at scale 1.
+        robot: The robot.
         with_object: Whether scenes have an object to be handled.
+
+    Attributes:
+        workspace: Where the TCP may be sent.
+        scale: Size of this robot's scenes: lengths in scenes and tasks, which are for scale 1, are multiplied by it.
     """
 
     def __init__(
@@ -49,15 +55,19 @@ class Simulation:
         width: int,
         workspace: Workspace,
         mounts: Mapping[str, Mount],
+        robot: Robot,
         *,
         with_object: bool = False,
     ) -> None:
-        self.model = build_model(height, width, with_object=with_object)
+        self.robot, self.scale = robot, robot.scale
+        self.model = build_model(height, width, robot, with_object=with_object)
         self.data = mujoco.MjData(self.model)
-        self.arm = ArmController(self.model, self.data, workspace)
-        self.workspace = workspace
-        self._editor = SceneEditor(self.model, mounts)
-        self._object = ObjectProbe(self.model, self.data) if with_object else None
+        self.workspace = robot.workspace(workspace)
+        self.arm = ArmController(self.model, self.data, self.workspace, robot)
+        self._editor = SceneEditor(
+            self.model, {name: mount.scaled(robot.scale) for name, mount in mounts.items()}
+        )
+        self._object = ObjectProbe(self.model, self.data, self.scale) if with_object else None
 
     @property
     def texture_id(self) -> int:
@@ -73,16 +83,17 @@ class Simulation:
 
     def show(self, scene: Scene) -> None:
         """Edit the model to be `scene`; `place` puts its objects at their positions."""
-        self._editor.apply(scene)
+        self._editor.apply(scene.scaled(self.scale))
         if self._object is not None and scene.object is not None:
             self._object.spec = scene.object
 
     def place(self, pose: np.ndarray, name: str) -> None:
-        """Put the arm at rest at a pose `[7]` and the objects at their positions.
+        """Put the arm at rest at a pose `[7]`, at scale 1, and the objects at their positions.
 
         Raises:
             EnvError: If the arm cannot reach the pose, which the message calls `name`.
         """
+        pose = scaled_position(pose, self.scale)
         joints, reached = self.arm.joints_for(pose)
         if not reached:
             raise EnvError(
@@ -101,6 +112,11 @@ class Simulation:
         self._object.remember()
         return self.arm.step(action, self._object.watch)
 
+    @property
+    def tcp_m(self) -> np.ndarray:
+        """The TCP's position `[3]` at scale 1."""
+        return self.arm.pose()[:3] / self.scale
+
     def state(self) -> np.ndarray:
         """Return the measured pose, float32 `[7]`."""
         return measured_state(self.arm.pose())
@@ -117,3 +133,8 @@ class Simulation:
         self.arm.commanded = physics.commanded
         if self._object is not None:
             self._object.remember()
+
+
+def scaled_position(pose: np.ndarray, scale: float) -> np.ndarray:
+    """Return a pose or an action `[7]` with its first three entries multiplied."""
+    return np.concatenate([pose[:3] * scale, pose[3:]])

@@ -8,7 +8,7 @@ number and shapes of the objects come from the same ranges in both.
 from __future__ import annotations
 
 import colorsys
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -75,6 +75,12 @@ class ClutterSpec:
     half_size_m: tuple[float, float, float]
     rgb: RGB
 
+    def scaled(self, scale: float) -> ClutterSpec:
+        """Return the object in a scene of another size."""
+        x, y = self.position_m
+        a, b, c = self.half_size_m
+        return replace(self, position_m=(x * scale, y * scale), half_size_m=(a * scale, b * scale, c * scale))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
@@ -113,6 +119,16 @@ class Scene:
     start_position_m: tuple[float, float, float]
     closure: float
     object: ObjectSpec | None = None
+
+    def scaled(self, scale: float) -> Scene:
+        """Return the scene at another size, as a smaller robot has it; all that is in metres is multiplied."""
+        return replace(
+            self,
+            look_at_offset_m=_triple(scale * np.array(self.look_at_offset_m)),
+            clutter=tuple(item.scaled(scale) for item in self.clutter),
+            start_position_m=_triple(scale * np.array(self.start_position_m)),
+            object=None if self.object is None else self.object.scaled(scale),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

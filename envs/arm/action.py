@@ -7,11 +7,10 @@ from typing import Any, Final
 import numpy as np
 
 from envs.arm.controller import tilt_from_down
-from envs.arm.limits import MAX_TILT_RAD, Workspace
+from envs.arm.limits import ACTION_HIGH, MAX_TILT_RAD, Workspace
+from envs.arm.robots.base import Robot
 from envs.errors import EnvError
 
-#: Largest action: delta x y z [m], Euler angles [rad], delta closure.
-ACTION_HIGH: Final = np.array([0.075] * 3 + [0.3] * 3 + [1.0], np.float32)
 #: Bounds of the pose: wider than the workspace, since a state is measured, not commanded.
 STATE_LOW: Final = np.array([-1.0, -1.0, -0.5, 0.0, -np.pi / 2, -np.pi, 0.0], np.float32)
 STATE_HIGH: Final = np.array([1.0, 1.0, 1.5, 2 * np.pi, np.pi / 2, np.pi, 1.0], np.float32)
@@ -36,7 +35,7 @@ def check_action(action: Any) -> np.ndarray:
     return array
 
 
-def check_pose(name: str, pose: Any, workspace: Workspace) -> np.ndarray:
+def check_pose(name: str, pose: Any, workspace: Workspace, robot: Robot) -> np.ndarray:
     """Return a given pose `[7]` as float64.
 
     Raises:
@@ -55,7 +54,7 @@ def check_pose(name: str, pose: Any, workspace: Workspace) -> np.ndarray:
             f"{high.tolist()} m, closure within 0 to 1."
         )
     tilt = tilt_from_down(array[3:6])
-    if tilt > MAX_TILT_RAD + _TILT_SLACK_RAD:
+    if robot.holds_rotation and tilt > MAX_TILT_RAD + _TILT_SLACK_RAD:
         raise EnvError(
             f"{name} {array.tolist()} turns the hand {tilt:.2f} rad away from pointing down, Euler angles "
             f"(pi, 0, 0): at most {MAX_TILT_RAD} rad is allowed."

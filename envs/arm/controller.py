@@ -14,13 +14,9 @@ import mujoco
 import numpy as np
 
 from envs.arm.kinematics import Kinematics, euler_to_matrix, matrix_to_euler, rotation_error
-from envs.arm.limits import (
-    FINGER_TRAVEL_M,
-    MAX_JOINT_STEP_RAD,
-    MAX_TILT_RAD,
-    Workspace,
-)
-from envs.arm.model import NUM_JOINTS, TIMESTEP_S
+from envs.arm.limits import MAX_JOINT_STEP_RAD, MAX_TILT_RAD, Workspace
+from envs.arm.model import TIMESTEP_S
+from envs.arm.robots.base import Robot
 
 CONTROL_HZ: Final = 4
 SUBSTEPS: Final = round(1 / (CONTROL_HZ * TIMESTEP_S))
@@ -33,8 +29,6 @@ _WATCH_EVERY: Final = SUBSTEPS // 10
 DOWN_EULER_RAD: Final = (np.pi, 0.0, 0.0)
 
 _DOWN: Final = euler_to_matrix(np.array(DOWN_EULER_RAD))
-_FINGERS: Final = slice(NUM_JOINTS, NUM_JOINTS + 2)
-_ACTUATED: Final = slice(0, NUM_JOINTS + 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +53,15 @@ class ArmController:
         model: The compiled arm.
         data: Its state, which this class advances.
         workspace: Where the TCP may be sent.
+        robot: What the arm is.
     """
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, workspace: Workspace) -> None:
-        self._model, self._data, self._workspace = model, data, workspace
-        self._kinematics = Kinematics(model)
-        self._site = model.site("tcp").id
+    def __init__(
+        self, model: mujoco.MjModel, data: mujoco.MjData, workspace: Workspace, robot: Robot
+    ) -> None:
+        self._model, self._data, self._workspace, self._robot = model, data, workspace, robot
+        self._kinematics = Kinematics(model, robot)
+        self._site = model.site("robot/tcp").id
         self._rotation = _DOWN
         self._closure = 0.0
         share = np.minimum(np.arange(1, SUBSTEPS + 1) / (TRAVEL_SHARE * SUBSTEPS), 1.0)
@@ -84,27 +81,23 @@ class ArmController:
         """Return the measured pose `[7]`, float64."""
         data = self._data
         rotation = data.site_xmat[self._site].reshape(3, 3)
-        closure = 1.0 - data.qpos[_FINGERS].sum() / (2 * FINGER_TRAVEL_M)
-        return np.concatenate(
-            [data.site_xpos[self._site], matrix_to_euler(rotation), [min(1.0, max(0.0, closure))]]
-        )
+        closure = self._robot.gripper.closure(data.qpos[self._robot.fingers])
+        return np.concatenate([data.site_xpos[self._site], matrix_to_euler(rotation), [closure]])
 
     def joints_for(self, pose: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Return the joint angles `[7]` of pose `[7]`, solved from the home posture, and if it converged."""
+        """Return the joint angles `[J]` of pose `[7]`, solved from the home posture, and if it converged."""
         result = self._kinematics.solve(pose[:3], euler_to_matrix(pose[3:6]))
         return result.joints_rad, result.converged
 
     def place(self, joints_rad: np.ndarray, rotation_euler_rad: np.ndarray, closure: float) -> None:
-        """Put the arm at rest at joint angles `[7]` and hold them; Euler angles `[3]` are its commanded rotation.
+        """Put the arm at rest at joint angles `[J]` and hold them; Euler angles `[3]` are its commanded rotation.
 
         The rest of the state is unchanged.
         """
-        fingers = (1.0 - closure) * FINGER_TRAVEL_M
-        self._data.qpos[:NUM_JOINTS] = joints_rad
-        self._data.qpos[_FINGERS] = fingers
-        self._data.qvel[_ACTUATED] = 0.0
-        self._data.ctrl[:NUM_JOINTS] = joints_rad
-        self._data.ctrl[_FINGERS] = fingers
+        target = np.concatenate([joints_rad, self._robot.gripper.joints(closure)])
+        self._data.qpos[: target.size] = target
+        self._data.qvel[: target.size] = 0.0
+        self._data.ctrl[:] = target
         self._rotation = _limited(euler_to_matrix(rotation_euler_rad))
         self._closure = closure
         mujoco.mj_forward(self._model, self._data)
@@ -128,15 +121,15 @@ class ArmController:
             _limited(euler_to_matrix(action[3:6]) @ self._rotation) if action[3:6].any() else self._rotation
         )
         self._closure = min(1.0, max(0.0, self._closure + float(action[6])))
-        joints = self._data.ctrl[:NUM_JOINTS].copy()
+        joints = self._data.ctrl[self._robot.arm].copy()
         # A position that the joint limits forbid with the rotation may be reachable without it, or pointing down.
         for rotation in (turned, self._rotation, _DOWN):
-            result = self._kinematics.solve(position, rotation, self._data.qpos[:NUM_JOINTS])
+            result = self._kinematics.solve(position, rotation, self._data.qpos[self._robot.arm])
             reached = result.converged and self._nearby(result.joints_rad)
             if reached:
                 joints, self._rotation = result.joints_rad, rotation
                 break
-        self._travel(np.concatenate([joints, np.full(2, (1 - self._closure) * FINGER_TRAVEL_M)]), watch)
+        self._travel(np.concatenate([joints, self._robot.gripper.joints(self._closure)]), watch)
         return Command(
             position_m=position,
             workspace_clipped=bool((position != requested).any()),
@@ -144,7 +137,7 @@ class ArmController:
         )
 
     def _nearby(self, joints_rad: np.ndarray) -> bool:
-        return bool(np.abs(joints_rad - self._data.qpos[:NUM_JOINTS]).max() <= MAX_JOINT_STEP_RAD)
+        return bool(np.abs(joints_rad - self._data.qpos[self._robot.arm]).max() <= MAX_JOINT_STEP_RAD)
 
     def _travel(self, target: np.ndarray, watch: Callable[[], None] | None) -> None:
         model, data = self._model, self._data

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
 
 import mujoco
 import numpy as np
 
-from envs.arm.limits import JOINT_HIGH_RAD, JOINT_LOW_RAD, JOINT_MARGIN_RAD
-from envs.arm.model import NUM_JOINTS
+from envs.arm.limits import JOINT_MARGIN_RAD
+from envs.arm.robots.base import Robot
 from envs.errors import EnvError
-
-#: Gripper pointing straight down over the workspace; the null space is pulled towards it.
-HOME_JOINTS_RAD: Final = (0.0, -0.10, 0.0, -2.25, 0.0, 2.15, math.pi / 4)
 
 
 def euler_to_matrix(euler_rad: np.ndarray) -> np.ndarray:
@@ -60,7 +56,7 @@ class IKResult:
     """The result of one inverse kinematics solve.
 
     Attributes:
-        joints_rad: Joint angles `[7]`, within the limits.
+        joints_rad: Joint angles `[J]`, within the limits.
         position_error_m: Distance left between the TCP and its target.
         rotation_error_rad: Angle left between the hand and its target.
         converged: Whether the errors are below the solver's tolerances.
@@ -75,7 +71,8 @@ class IKResult:
 class Kinematics:
     r"""Forward kinematics and damped least squares on a scratch copy of the state.
 
-    One update, with the task error :math:`e`, the Jacobian :math:`J` and the home posture :math:`q_h`:
+    One update, with the task error :math:`e`, the Jacobian :math:`J` and the home posture :math:`q_h`; in :math:`e` and
+    :math:`J`, rotations are multiplied by the robot's `rotation_weight`:
 
     .. math::
         \Delta q = J^\top (J J^\top + \lambda^2 I)^{-1} (e - J\,(q_h - q)) + (q_h - q)
@@ -83,14 +80,15 @@ class Kinematics:
     which moves towards the home posture in the null space of the task. The damping
     :math:`\lambda^2 = \lambda_0^2 + \kappa \lVert e \rVert^2` vanishes with the error, so that the solution
     found is exact where one exists. Started from home or from nearby, the solver ends in the same
-    configuration: the arm's shape is a function of the hand's pose.
+    configuration: the arm's shape is a function of the hand's pose. A robot that cannot turn the hand at any position
+    reaches the position, as its weight is much the larger, and comes as near to the rotation as it can.
 
     Args:
         model: The compiled arm.
+        robot: What the arm is.
         damping: :math:`\lambda_0`.
         error_damping: :math:`\kappa`.
         max_iterations: Updates at most.
-        position_tolerance_m: Largest position error that counts as converged.
         rotation_tolerance_rad: Largest rotation error that counts as converged.
 
     Source:
@@ -100,28 +98,28 @@ class Kinematics:
     def __init__(
         self,
         model: mujoco.MjModel,
+        robot: Robot,
         *,
         damping: float = 1e-3,
         error_damping: float = 0.05,
         max_iterations: int = 40,
-        position_tolerance_m: float = 2e-4,
         rotation_tolerance_rad: float = 1e-3,
     ) -> None:
-        self._model = model
+        self._model, self._robot = model, robot
         self._data = mujoco.MjData(model)
-        self._site = model.site("tcp").id
+        self._site = model.site("robot/tcp").id
         self._damping, self._error_damping = damping, error_damping
         self._max_iterations = max_iterations
-        self._position_tolerance_m = position_tolerance_m
         self._rotation_tolerance_rad = rotation_tolerance_rad
-        self._home = np.array(HOME_JOINTS_RAD)
-        self._low = np.array(JOINT_LOW_RAD) + JOINT_MARGIN_RAD
-        self._high = np.array(JOINT_HIGH_RAD) - JOINT_MARGIN_RAD
+        self._home = np.array(robot.home_rad)
+        self._low = np.array(robot.joint_low_rad) + JOINT_MARGIN_RAD
+        self._high = np.array(robot.joint_high_rad) - JOINT_MARGIN_RAD
+        self._weights = np.array([1.0] * 3 + [robot.rotation_weight] * 3)
         self._jacobian = np.zeros((6, model.nv))
 
     def forward(self, joints_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the TCP's position `[3]` [m] and rotation `[3, 3]` at joint angles `[7]`."""
-        self._data.qpos[:NUM_JOINTS] = joints_rad
+        """Return the TCP's position `[3]` [m] and rotation `[3, 3]` at joint angles `[J]`."""
+        self._data.qpos[self._robot.arm] = joints_rad
         mujoco.mj_kinematics(self._model, self._data)
         return self._data.site_xpos[self._site].copy(), self._data.site_xmat[self._site].reshape(3, 3).copy()
 
@@ -133,7 +131,7 @@ class Kinematics:
         Args:
             position_m: Target position `[3]`, base frame.
             rotation: Target rotation `[3, 3]`, base frame.
-            seed_rad: Joint angles `[7]` to start from; the home posture if None.
+            seed_rad: Joint angles `[J]` to start from; the home posture if None.
 
         Returns:
             The best angles found. An unreachable pose gives the nearest ones and `converged` False.
@@ -169,7 +167,8 @@ class Kinematics:
     def _update(self, error: np.ndarray, home_pull: np.ndarray) -> np.ndarray:
         mujoco.mj_comPos(self._model, self._data)
         mujoco.mj_jacSite(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._site)
-        jacobian = self._jacobian[:, :NUM_JOINTS]
+        jacobian = self._weights[:, None] * self._jacobian[:, self._robot.arm]
+        error = self._weights * error
         squared_damping = self._damping**2 + self._error_damping * float(error @ error)
         gram = jacobian @ jacobian.T
         gram.flat[::7] += squared_damping
@@ -178,7 +177,8 @@ class Kinematics:
 
     def _within(self, error: np.ndarray) -> bool:
         position_error, angle_error = _norms(error)
-        return position_error <= self._position_tolerance_m and angle_error <= self._rotation_tolerance_rad
+        turned = angle_error <= self._rotation_tolerance_rad or not self._robot.holds_rotation
+        return position_error <= self._robot.position_tolerance_m and turned
 
 
 def _norms(error: np.ndarray) -> tuple[float, float]:

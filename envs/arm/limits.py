@@ -1,7 +1,4 @@
-"""The limits of the arm: joints, torques, workspace and tilt of the hand.
-
-Source: joints and torques are the Franka Emika Panda's, as published in the robot's control documentation.
-"""
+"""Limits that all robots share: workspace, actions, tilt of the hand. Those of a robot's joints are the robot's."""
 
 from __future__ import annotations
 
@@ -10,16 +7,11 @@ from typing import Final
 
 import numpy as np
 
-JOINT_LOW_RAD: Final = (-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973)
-JOINT_HIGH_RAD: Final = (2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973)
 #: Distance that inverse kinematics keeps from the hard stops, so that a servo's overshoot stays inside the limits.
 JOINT_MARGIN_RAD: Final = 0.03
-TORQUE_LIMIT_NM: Final = (87.0, 87.0, 87.0, 87.0, 12.0, 12.0, 12.0)
-FINGER_FORCE_N: Final = 40.0
-FINGER_TRAVEL_M: Final = 0.04
 
-#: Servos overshoot: the TCP may leave the box of its commands by this much.
-OVERSHOOT_M: Final = 0.007
+#: Largest action at scale 1: delta x y z [m], Euler angles [rad], delta closure.
+ACTION_HIGH: Final = np.array([0.075] * 3 + [0.3] * 3 + [1.0], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +21,22 @@ class Workspace:
     Attributes:
         command_low_m: Lower corner `[3]` of the commands.
         command_high_m: Upper corner `[3]` of the commands.
+        overshoot_m: Servos overshoot: the TCP may leave the box of its commands by this much.
     """
 
     command_low_m: np.ndarray
     command_high_m: np.ndarray
+    overshoot_m: float = 0.007
 
     @property
     def low_m(self) -> np.ndarray:
         """Lower corner `[3]` of the box that the TCP never leaves."""
-        return self.command_low_m - OVERSHOOT_M
+        return self.command_low_m - self.overshoot_m
 
     @property
     def high_m(self) -> np.ndarray:
         """Upper corner `[3]` of the box that the TCP never leaves."""
-        return self.command_high_m + OVERSHOOT_M
+        return self.command_high_m + self.overshoot_m
 
     def contains(self, position_m: np.ndarray) -> bool:
         """Return whether a TCP position `[3]` is one that the arm may have."""

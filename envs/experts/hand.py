@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from envs.arm.action import ACTION_HIGH
-from envs.simulation import Simulation
+from envs.arm.limits import ACTION_HIGH
+from envs.simulation import Simulation, scaled_position
 
 OPEN: Final = -1.0
 CLOSE: Final = 1.0
@@ -20,7 +20,7 @@ _LOWEST_TCP_M: Final = 0.025
 
 
 class Hand:
-    """Reads the hand's pose and makes actions.
+    """Reads the hand's pose and makes actions; positions are those of a scene of scale 1.
 
     Args:
         simulation: The running simulation.
@@ -32,7 +32,7 @@ class Hand:
     @property
     def position_m(self) -> np.ndarray:
         """The TCP's position `[3]`."""
-        return self._simulation.arm.pose()[:3]
+        return self._simulation.tcp_m
 
     @property
     def closure(self) -> float:
@@ -66,7 +66,8 @@ class Hand:
             way = way * (fastest_m / length)
         turn = 0.0 if yaw_rad is None else yaw_rad - self.yaw_rad
         action = np.array([*way, 0.0, 0.0, turn, closing])
-        return np.clip(action, -ACTION_HIGH, ACTION_HIGH).astype(np.float32)
+        clipped = np.clip(action, -ACTION_HIGH, ACTION_HIGH)
+        return scaled_position(clipped, self._simulation.scale).astype(np.float32)
 
     def stay(self, closing: float = 0.0) -> np.ndarray:
         """Return the action that moves the fingers only."""

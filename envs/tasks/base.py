@@ -17,8 +17,9 @@ from envs.arm.action import check_pose
 from envs.arm.controller import DOWN_EULER_RAD
 from envs.arm.limits import Workspace
 from envs.cameras import Mount
+from envs.arm.robots import Robot
 from envs.errors import EnvError
-from envs.simulation import Simulation
+from envs.simulation import Simulation, scaled_position
 from envs.variation import Scene, Variation
 
 #: Takes a picture, uint8 `[H, W, 3]`, with the first camera.
@@ -85,6 +86,9 @@ class Status:
 class Task(ABC):
     """Base class of tasks. An instance has no state: an episode's is in its `Goal` and in the simulation.
 
+    What a task states, draws and reads in metres is for scenes of scale 1: the simulation converts it for a robot whose
+    scenes have another size.
+
     Attributes:
         name: Its short name.
         summary: One line for listings.
@@ -112,7 +116,7 @@ class Task(ABC):
         Args:
             variation: The ranges.
             rng: Source of all randomness.
-            given: Options of the reset, already checked: they replace what is drawn.
+            given: Options of the reset, already checked, and at scale 1: they replace what is drawn.
         """
 
     @abstractmethod
@@ -134,8 +138,8 @@ class Task(ABC):
     def expert(self, simulation: Simulation, goal: Goal) -> Policy:
         """Return a policy that achieves the goal from any state; it reads the simulation, not the images."""
 
-    def check_options(self, options: object) -> dict[str, Any]:
-        """Return the options of a reset after a check.
+    def check_options(self, options: object, robot: Robot) -> dict[str, Any]:
+        """Return the options of a reset after a check, at scale 1.
 
         Raises:
             EnvError: If one is unknown or malformed.
@@ -148,7 +152,9 @@ class Task(ABC):
         unknown = [name for name in given if name not in self.poses]
         if unknown:
             raise EnvError(f"reset options {unknown} are unknown: allowed are {list(self.poses)}.")
-        return {name: check_pose(name, pose, self.workspace) for name, pose in given.items()}
+        workspace = robot.workspace(self.workspace)
+        poses = {name: check_pose(name, pose, workspace, robot) for name, pose in given.items()}
+        return {name: scaled_position(pose, 1 / robot.scale) for name, pose in poses.items()}
 
 
 def downward_pose(position_m: Any, closure: float) -> np.ndarray:

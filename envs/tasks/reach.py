@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from envs.arm.action import ACTION_HIGH
 from envs.arm.limits import REACH_WORKSPACE, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.cameras import REACH_MOUNTS
 from envs.simulation import Simulation
@@ -54,12 +53,13 @@ class Reach(Task):
     def status(self, simulation: Simulation, goal: Goal) -> Status:
         """Return the distance of the TCP."""
         # In double precision: the goal is what a float32 observation said.
-        distance = float(np.linalg.norm(simulation.arm.pose()[:3] - goal.state[:3].astype(np.float64)))
+        goal_m = goal.state[:3].astype(np.float64) / simulation.scale
+        distance = float(np.linalg.norm(simulation.tcp_m - goal_m))
         return Status(distance_m=distance, success=distance < self.success_distance_m)
 
     def expert(self, simulation: Simulation, goal: Goal) -> ReachExpert:
         """Return a policy that moves straight to the goal."""
-        return ReachExpert(goal.state)
+        return ReachExpert(goal.state, simulation.robot.action_high)
 
 
 class ReachExpert:
@@ -67,12 +67,13 @@ class ReachExpert:
 
     Args:
         goal: The pose `[7]`; only its position counts.
+        action_high: The largest action `[7]`.
     """
 
-    def __init__(self, goal: np.ndarray) -> None:
-        self._goal_m = goal[:3]
+    def __init__(self, goal: np.ndarray, action_high: np.ndarray) -> None:
+        self._goal_m, self._high = goal[:3], action_high[:3]
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the next action, float32 `[7]`, from `state`."""
-        delta = np.clip(self._goal_m - observation["state"][:3], -ACTION_HIGH[:3], ACTION_HIGH[:3])
+        delta = np.clip(self._goal_m - observation["state"][:3], -self._high, self._high)
         return np.concatenate([delta, np.zeros(4)]).astype(np.float32)

@@ -6,15 +6,17 @@ import pytest
 from envs import EnvError
 from envs.arm.controller import DOWN_EULER_RAD
 from envs.arm.kinematics import Kinematics, euler_to_matrix, matrix_to_euler, rotation_error
-from envs.arm.limits import JOINT_HIGH_RAD, JOINT_LOW_RAD, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import build_model
+from envs.arm.robots import PANDA
+from envs.arm.robots.panda import JOINT_HIGH_RAD, JOINT_LOW_RAD
 
 LOW, HIGH = np.array(JOINT_LOW_RAD), np.array(JOINT_HIGH_RAD)
 
 
 @pytest.fixture(scope="module")
 def kinematics() -> Kinematics:
-    return Kinematics(build_model(64, 64))
+    return Kinematics(build_model(64, 64), PANDA)
 
 
 def published_tcp(joints: np.ndarray) -> np.ndarray:

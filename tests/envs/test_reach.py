@@ -17,7 +17,8 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from envs import REACH_ID, ArmEnv, EnvError
-from envs.arm.limits import JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.robots.panda import JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM
 
 STEP_M = 0.075
 
