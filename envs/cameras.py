@@ -49,9 +49,7 @@ class Mount:
     def scaled(self, scale: float) -> Mount:
         """Return the place in a scene of another size; all that is in metres is multiplied."""
         x, y, z = self.look_at_m
-        return replace(
-            self, look_at_m=(x * scale, y * scale, z * scale), distance_m=self.distance_m * scale
-        )
+        return replace(self, look_at_m=(x * scale, y * scale, z * scale), distance_m=self.distance_m * scale)
 
 
 def direction(azimuth_rad: float, elevation_rad: float) -> np.ndarray:

@@ -69,9 +69,7 @@ class ObjectProbe:
         """Whether it moved during the last control interval."""
         position, turn = self._before
         turned = 2 * np.arccos(min(1.0, abs(float(turn @ self._data.qpos[self._turn]))))
-        return bool(
-            np.linalg.norm(self.position_m - position) > _MOVED_M or turned > _TURNED_RAD
-        )
+        return bool(np.linalg.norm(self.position_m - position) > _MOVED_M or turned > _TURNED_RAD)
 
     @property
     def is_touched(self) -> bool:

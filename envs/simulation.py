@@ -12,8 +12,8 @@ from envs.arm.action import measured_state
 from envs.arm.controller import ArmController, Command
 from envs.arm.limits import Workspace
 from envs.arm.model import build_model
-from envs.cameras import Mount
 from envs.arm.robots import Robot
+from envs.cameras import Mount
 from envs.errors import EnvError
 from envs.object_probe import ObjectProbe
 from envs.scene_editor import SceneEditor

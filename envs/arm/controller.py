@@ -13,10 +13,12 @@ from typing import Final
 import mujoco
 import numpy as np
 
-from envs.arm.kinematics import Kinematics, euler_to_matrix, matrix_to_euler, rotation_error
+from envs.arm.kinematics import Kinematics, RedundantKinematics
 from envs.arm.limits import MAX_JOINT_STEP_RAD, MAX_TILT_RAD, Workspace
 from envs.arm.model import TIMESTEP_S
+from envs.arm.position_first import PositionFirstKinematics
 from envs.arm.robots.base import Robot
+from envs.arm.rotations import euler_to_matrix, matrix_to_euler, rotation_error
 
 CONTROL_HZ: Final = 4
 SUBSTEPS: Final = round(1 / (CONTROL_HZ * TIMESTEP_S))
@@ -60,7 +62,7 @@ class ArmController:
         self, model: mujoco.MjModel, data: mujoco.MjData, workspace: Workspace, robot: Robot
     ) -> None:
         self._model, self._data, self._workspace, self._robot = model, data, workspace, robot
-        self._kinematics = Kinematics(model, robot)
+        self._kinematics = kinematics_of(model, robot)
         self._site = model.site("robot/tcp").id
         self._rotation = _DOWN
         self._closure = 0.0
@@ -149,6 +151,12 @@ class ArmController:
                 watch()
         # Positions of sites lag one step behind the joints without this.
         mujoco.mj_forward(model, data)
+
+
+def kinematics_of(model: mujoco.MjModel, robot: Robot) -> Kinematics:
+    """Return the kinematics that fit a robot."""
+    kind = RedundantKinematics if robot.holds_rotation else PositionFirstKinematics
+    return kind(model, robot)
 
 
 def tilt_from_down(euler_rad: np.ndarray) -> float:

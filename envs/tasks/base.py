@@ -16,8 +16,8 @@ import numpy as np
 from envs.arm.action import check_pose
 from envs.arm.controller import DOWN_EULER_RAD
 from envs.arm.limits import Workspace
-from envs.cameras import Mount
 from envs.arm.robots import Robot
+from envs.cameras import Mount
 from envs.errors import EnvError
 from envs.simulation import Simulation, scaled_position
 from envs.variation import Scene, Variation

@@ -5,18 +5,19 @@ import pytest
 
 from envs import EnvError
 from envs.arm.controller import DOWN_EULER_RAD
-from envs.arm.kinematics import Kinematics, euler_to_matrix, matrix_to_euler, rotation_error
+from envs.arm.kinematics import RedundantKinematics
 from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import build_model
 from envs.arm.robots import PANDA
 from envs.arm.robots.panda import JOINT_HIGH_RAD, JOINT_LOW_RAD
+from envs.arm.rotations import euler_to_matrix, matrix_to_euler, rotation_error
 
 LOW, HIGH = np.array(JOINT_LOW_RAD), np.array(JOINT_HIGH_RAD)
 
 
 @pytest.fixture(scope="module")
-def kinematics() -> Kinematics:
-    return Kinematics(build_model(64, 64), PANDA)
+def kinematics() -> RedundantKinematics:
+    return RedundantKinematics(build_model(64, 64), PANDA)
 
 
 def published_tcp(joints: np.ndarray) -> np.ndarray:
@@ -47,7 +48,7 @@ def published_tcp(joints: np.ndarray) -> np.ndarray:
     return pose
 
 
-def test_forward_kinematics_is_the_published_one(kinematics: Kinematics) -> None:
+def test_forward_kinematics_is_the_published_one(kinematics: RedundantKinematics) -> None:
     rng = np.random.default_rng(0)
     for joints in rng.uniform(LOW, HIGH, (50, 7)):
         position, rotation = kinematics.forward(joints)
@@ -89,7 +90,7 @@ def test_rotation_error_carries_one_rotation_to_the_other() -> None:
 
 
 def test_inverse_kinematics_inverts_forward_kinematics_in_the_complete_workspace(
-    kinematics: Kinematics,
+    kinematics: RedundantKinematics,
 ) -> None:
     rng = np.random.default_rng(2)
     corners = np.stack(np.meshgrid(*zip(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, strict=True)), -1).reshape(-1, 3)
@@ -105,7 +106,7 @@ def test_inverse_kinematics_inverts_forward_kinematics_in_the_complete_workspace
         np.testing.assert_allclose(pose[:3, :3], down, atol=2e-3)
 
 
-def test_configuration_depends_on_the_pose_not_on_the_seed(kinematics: Kinematics) -> None:
+def test_configuration_depends_on_the_pose_not_on_the_seed(kinematics: RedundantKinematics) -> None:
     rng = np.random.default_rng(3)
     down = euler_to_matrix(np.array(DOWN_EULER_RAD))
     for target in rng.uniform(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, (20, 3)):
@@ -114,7 +115,7 @@ def test_configuration_depends_on_the_pose_not_on_the_seed(kinematics: Kinematic
         np.testing.assert_allclose(kinematics.solve(target, down, elsewhere).joints_rad, from_home, atol=5e-3)
 
 
-def test_unreachable_pose_is_reported_and_stays_within_limits(kinematics: Kinematics) -> None:
+def test_unreachable_pose_is_reported_and_stays_within_limits(kinematics: RedundantKinematics) -> None:
     result = kinematics.solve(np.array([1.5, 0.0, 0.5]), np.eye(3))
     assert not result.converged
     assert result.position_error_m > 0.3
@@ -122,6 +123,6 @@ def test_unreachable_pose_is_reported_and_stays_within_limits(kinematics: Kinema
     assert (result.joints_rad <= HIGH).all()
 
 
-def test_non_finite_target_is_refused(kinematics: Kinematics) -> None:
+def test_non_finite_target_is_refused(kinematics: RedundantKinematics) -> None:
     with pytest.raises(EnvError, match="every entry must be finite"):
         kinematics.solve(np.array([np.nan, 0.0, 0.0]), np.eye(3))

@@ -1,11 +1,13 @@
 """The robots that an environment can have."""
 
 from envs.arm.robots.base import Gripper, Robot, WristCamera
+from envs.arm.robots.fr3 import FR3
 from envs.arm.robots.panda import PANDA
+from envs.arm.robots.so101 import SO101
 from envs.errors import EnvError
 
 #: The robots of this package by their short names.
-ROBOTS: dict[str, Robot] = {robot.name: robot for robot in (PANDA,)}
+ROBOTS: dict[str, Robot] = {robot.name: robot for robot in (PANDA, FR3, SO101)}
 
 
 def named_robot(robot: object) -> Robot:
@@ -21,4 +23,4 @@ def named_robot(robot: object) -> Robot:
     return ROBOTS[robot]
 
 
-__all__ = ["PANDA", "ROBOTS", "Gripper", "Robot", "WristCamera", "named_robot"]
+__all__ = ["FR3", "PANDA", "ROBOTS", "SO101", "Gripper", "Robot", "WristCamera", "named_robot"]

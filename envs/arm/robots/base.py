@@ -76,10 +76,8 @@ class Robot:
         wrist_camera: The camera on its hand.
         scale: Size of its scenes and actions, relative to those of an arm with a reach of 0.85 m. Tasks are defined at
             scale 1: workspace, objects, distances and cameras are multiplied by it.
-        rotation_weight: Error of the position [m] that counts as much as an error of the rotation of 1 rad.
         holds_rotation: Whether it can turn the hand at any position of the workspace. If not, the position is reached
             and the rotation is as near as it gets.
-        position_tolerance_m: Largest error of the position for which a pose counts as reached.
         overshoot_m: How far the TCP may leave the box of its commands.
         tasks: Names of the tasks that it is known to achieve; None for all.
     """
@@ -95,9 +93,7 @@ class Robot:
     gripper: Gripper
     wrist_camera: WristCamera
     scale: float = 1.0
-    rotation_weight: float = 1.0
     holds_rotation: bool = True
-    position_tolerance_m: float = 2e-4
     overshoot_m: float = 0.007
     tasks: tuple[str, ...] | None = None
 
