@@ -78,3 +78,17 @@ def test_a_manifest_of_another_environment_is_refused_before_the_run_is_made(
     assert not (home / "runs" / "evaluate" / "other").exists()
     assert run(home, *words, "manifest=runs/evaluate/first", "episodes=9") == 2
     assert "episodes" in capsys.readouterr().err
+
+
+def test_compare_takes_evaluations_on_the_same_pairs_and_refuses_a_mixture(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [word for word in WORDS if not word.startswith("episodes=")]
+    assert run(home, *words, "manifest=runs/evaluate/first", "planner.num_samples=4", "name=less") == 0
+    capsys.readouterr()
+    assert run(home, "compare", "runs/evaluate/first", "runs/evaluate/less", "output=both.json") == 0
+    assert "3 pairs; difference of success to the first in points" in capsys.readouterr().out
+    first, second = json.loads((home / "both.json").read_text())["evaluations"]
+    assert "difference" in second and "difference" not in first
+    assert run(home, "compare", "runs/evaluate/first", "elsewhere") == 2
+    assert "runs/evaluate/first is an evaluation, and elsewhere is not" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`compare`: probe the frozen features of several encoders on test scenes of the simulated arm."""
+"""`compare`: evaluations pair by pair; or encoders, with probes of their features on scenes of the simulated arm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vjepa_world.config.ranges import LARGEST, SEED, THREADS
+from vjepa_world.errors import ConfigError
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ QUESTIONS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Which encoders, and on how many scenes.
+    """Which evaluations; or which encoders, and on how many scenes.
 
-    The positions of the gripper and an object and the direction of movement are read off frozen features, by a linear
-    and by an attentive probe, in scenes unlike those of training in colours, textures, light and camera.
+    Evaluations on the same pairs of start and goal are compared with the first one, pair by pair. Of encoders, the
+    positions of the gripper and an object and the direction of movement are read off frozen features, by a linear and
+    by an attentive probe, in scenes unlike those of training in colours, textures, light and camera.
 
     Attributes:
-        encoders: Runs of pretrain, checkpoints, or other frozen encoders.
+        runs: Runs of evaluate on the same pairs; or runs of pretrain, checkpoints, or other frozen encoders.
         train_scenes: Scenes that probes are fitted to.
         test_scenes: Test scenes that they are measured on.
         seed: Draws the scenes.
@@ -39,7 +41,7 @@ class Config:
         output: A JSON file for the metrics; null for none.
     """
 
-    encoders: tuple[str, ...] = field(metadata={"example": "[RUN,RUN]"})
+    runs: tuple[str, ...] = field(metadata={"example": "[RUN,RUN]"})
     train_scenes: int = field(default=3000, metadata={"range": (100, LARGEST)})
     test_scenes: int = field(default=500, metadata={"range": (10, LARGEST)})
     seed: int = field(default=0, metadata=SEED)
@@ -51,8 +53,40 @@ def run(config: Config) -> None:
     """Print a table, and write the metrics.
 
     Raises:
+        EvaluationError: If evaluations are of different environments or pairs, or only one is given.
+        ConfigError: If both evaluations and encoders are given.
         CheckpointError: If an encoder cannot be read.
     """
+    from vjepa_world.evaluation.closed_loop.comparison import is_evaluation
+
+    evaluated = [run for run in config.runs if is_evaluation(Path(run))]
+    if not evaluated:
+        _compare_encoders(config)
+    elif len(evaluated) == len(config.runs):
+        _compare_evaluations(config)
+    else:
+        others = [run for run in config.runs if run not in evaluated]
+        raise ConfigError(
+            f"{', '.join(evaluated)} is an evaluation, and {', '.join(others)} is not; give evaluations alone, or "
+            "encoders alone."
+        )
+
+
+def _compare_evaluations(config: Config) -> None:
+    from vjepa_world.evaluation.closed_loop.comparison import (
+        compare_evaluations,
+        comparison_table,
+        read_evaluation,
+    )
+    from vjepa_world.files.atomic import write_json_atomic
+
+    rows = compare_evaluations([read_evaluation(Path(run)) for run in config.runs])
+    if config.output is not None:
+        write_json_atomic(config.output, {"evaluations": rows})
+    print(comparison_table(rows))
+
+
+def _compare_encoders(config: Config) -> None:
     from vjepa_world.cli.shared.scene_clips import record_scenes
     from vjepa_world.files.atomic import write_json_atomic
     from vjepa_world.models.encoder import untrained_encoder
@@ -61,7 +95,7 @@ def run(config: Config) -> None:
     from vjepa_world.system.device import set_threads
 
     set_threads(config.threads)
-    encoders = {name: load_encoder(source) for name, source in _named(config.encoders).items()}
+    encoders = {name: load_encoder(source) for name, source in _named(config.runs).items()}
     size = max(encoder.preprocessing.size for encoder in encoders.values())
     own = [encoder for encoder in encoders.values() if not isinstance(encoder, RegisteredEncoder)]
     if own:  # the architecture of a foreign encoder is not known

@@ -102,10 +102,10 @@ COMMANDS = {
     ),
     "report": Command("draw a run's curves, masks and features into one HTML file", "file", "RUN", ("run",)),
     "compare": Command(
-        "measure several encoders' features on test scenes with probes, and compare them",
+        "compare evaluations pair by pair, or encoders' features with probes on test scenes",
         "file",
         "RUN RUN ...",
-        ("encoders",),
+        ("runs",),
     ),
     "convert": Command(
         "convert a checkpoint between formats, or trajectories to LeRobot v3.0",
