@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NoReturn, SupportsIndex
 
@@ -13,8 +13,8 @@ from gymnasium import spaces
 
 from envs.arm.action import STATE_HIGH, STATE_LOW, check_action
 from envs.arm.controller import CONTROL_HZ, Command
-from envs.arm.model import MAX_IMAGE_SIZE
 from envs.arm.robots import Robot, named_robot
+from envs.cameras import View, views_of
 from envs.checks import whole_number
 from envs.errors import EnvError
 from envs.labels import labels
@@ -43,6 +43,7 @@ class Snapshot:
     reached: np.ndarray
 
 
+Crop = tuple[float, float, float, float]
 #: Episodes that are drawn until the expert achieves the goal of one.
 _MAX_REDRAWN: Final = 20
 
@@ -50,8 +51,9 @@ _MAX_REDRAWN: Final = 20
 class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     """An arm over a table, with a task whose goal is an image.
 
-    Observation: `image`, uint8 `[image_size, image_size, 3]`, and `state`, float32 `[7]`: measured x y z
-    [m], extrinsic xyz Euler angles [rad] (the first in [0, 2 pi)), gripper closure [0 open, 1 closed].
+    Observation: `image`, uint8 `[H, W, 3]`, of the first camera, `image_NAME` of further ones, and `state`,
+    float32 `[7]`: measured x y z [m], extrinsic xyz Euler angles [rad] (the first in [0, 2 pi)), gripper closure
+    [0 open, 1 closed].
 
     Action, float32 `[7]`: delta x y z [m], Euler angles of R[t+1] R[t]^T [rad], delta closure. An action
     outside the bounds is clipped to them and `info["action_clipped"]` is set. The position that results is
@@ -74,9 +76,12 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         robot: Name of a robot, or a `Robot`.
         variation: What differs between episodes: "train", "test", "none" or a `Variation`.
         camera: "jittered" draws the camera with the scene; "fixed" keeps the nominal one.
-        image_size: Height and width of the images [pixels].
+        image_size: Height and width of the images, or (height, width), or these by the name of the camera [pixels].
         max_steps: Actions in an episode; None takes the task's.
-        render_mode: None or "rgb_array".
+        render_mode: None or "rgb_array"; the first camera's picture.
+        cameras: Names of `envs.cameras.CAMERAS`: "main", "side", "top" next to the table, "wrist" on the hand.
+        crop: Left, top, right and bottom of the part of the picture that is shown, from 0 to 1, or these by the name of
+            the camera.
 
     Raises:
         EnvError: If an argument is not allowed, or OpenGL does not start.
@@ -91,14 +96,16 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         robot: str | Robot = "panda",
         variation: str | Variation = "train",
         camera: Literal["jittered", "fixed"] = "jittered",
-        image_size: int = 128,
+        image_size: int | tuple[int, int] | Mapping[str, int | tuple[int, int]] = 128,
         max_steps: int | None = None,
         render_mode: str | None = None,
+        cameras: Sequence[str] = ("main",),
+        crop: Crop | Mapping[str, Crop] | None = None,
     ) -> None:
         self.task, self.robot = _named_task(task), named_robot(robot)
         if isinstance(task, str):
             self.robot.check_task(task)
-        image_size = whole_number("image_size", image_size, 16, MAX_IMAGE_SIZE)
+        self.views = views_of(cameras, image_size, crop)
         self.max_steps = self.task.max_steps if max_steps is None else whole_number("max_steps", max_steps, 1)
         _check_choices(camera, render_mode)
         self.variation = _named_variation(variation)
@@ -106,19 +113,22 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.action_space = spaces.Box(-self.robot.action_high, self.robot.action_high, dtype=np.float32)
         self.observation_space = spaces.Dict(
             {
-                "image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+                **{
+                    name: spaces.Box(0, 255, (view.height, view.width, 3), np.uint8)
+                    for name, view in self._named_views()
+                },
                 "state": spaces.Box(STATE_LOW, STATE_HIGH, dtype=np.float32),
             }
         )
         self.simulation = Simulation(
-            image_size,
-            image_size,
+            max(view.height for view in self.views),
+            max(view.width for view in self.views),
             self.task.workspace,
             self.task.mounts,
             self.robot,
             with_object=self.task.with_object,
         )
-        self._renderer = SceneRenderer(self.simulation.model, "main", image_size)
+        self._renderer = SceneRenderer(self.simulation.model)
         self._scene: Scene | None = None
         self._goal: Goal | None = None
         self._steps = 0
@@ -266,10 +276,18 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._scene = scene
 
     def _photograph(self) -> np.ndarray:
-        return self._renderer.render(self.simulation.data)
+        return self._renderer.render(self.simulation.data, self.views[0])
 
     def _observe(self) -> dict[str, np.ndarray]:
-        return {"image": self._photograph(), "state": self.simulation.state()}
+        images = {
+            name: self._renderer.render(self.simulation.data, view) for name, view in self._named_views()
+        }
+        return images | {"state": self.simulation.state()}
+
+    def _named_views(self) -> list[tuple[str, View]]:
+        """Return each view with the name of its picture in observations."""
+        first, *others = self.views
+        return [("image", first), *((f"image_{view.camera}", view) for view in others)]
 
     def _info(self, command: Command, *, action_clipped: bool = False) -> dict[str, Any]:
         status = self.task.status(self.simulation, self._running("step"))

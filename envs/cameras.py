@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+
+from envs.checks import are_finite, whole_number
+from envs.errors import EnvError
 
 #: Cameras that stand next to the table, and all of them.
 FIXED_CAMERAS: Final = ("main", "side", "top")
 CAMERAS: Final = (*FIXED_CAMERAS, "wrist")
+
+
+MIN_IMAGE_SIZE: Final = 16
+MAX_IMAGE_SIZE: Final = 1024
+_WHOLE: Final = (0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """One camera's picture.
+
+    Attributes:
+        camera: Name of the camera.
+        height: Height of the picture [pixels].
+        width: Width of the picture [pixels].
+        crop: Left, top, right and bottom of the part that is shown, as shares of the complete picture. The part fills
+            all pixels; the complete picture has the camera's vertical field of view and square pixels.
+    """
+
+    camera: str
+    height: int
+    width: int
+    crop: tuple[float, float, float, float] = _WHOLE
+
+    @property
+    def is_cropped(self) -> bool:
+        """Whether a part of the picture is left out."""
+        return self.crop != _WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +94,7 @@ _SIDE: Final = Mount(
     look_at_m=(0.47, 0.0, 0.14), azimuth_rad=np.deg2rad(-90.0), elevation_rad=np.deg2rad(18.0), distance_m=1.0
 )
 _TOP: Final = Mount(
-    look_at_m=(0.49, 0.0, 0.05), azimuth_rad=np.deg2rad(0.0), elevation_rad=np.deg2rad(75.0), distance_m=1.0
+    look_at_m=(0.49, 0.0, 0.05), azimuth_rad=np.deg2rad(0.0), elevation_rad=np.deg2rad(62.0), distance_m=0.95
 )
 #: From a front corner, looking down on the complete workspace.
 REACH_MOUNTS: Final = {
@@ -86,3 +118,41 @@ TABLE_MOUNTS: Final = {
     "side": _SIDE,
     "top": _TOP,
 }
+
+
+def views_of(cameras: Any, image_size: Any, crop: Any) -> tuple[View, ...]:
+    """Return the views that an environment is asked for.
+
+    Args:
+        cameras: Names of cameras, each once.
+        image_size: Height and width, or (height, width), or these by the name of the camera [pixels].
+        crop: Left, top, right, bottom as shares of the picture, or these by the name of the camera; None shows all.
+
+    Raises:
+        EnvError: If one of them is not allowed.
+    """
+    names = tuple(cameras) if isinstance(cameras, tuple | list) else ()
+    if not names or not all(name in CAMERAS for name in names) or len(set(names)) < len(names):
+        raise EnvError(f"cameras {cameras!r} are not allowed: give one or several of {CAMERAS}, each once.")
+    for name, given in (("image_size", image_size), ("crop", crop)):
+        if isinstance(given, Mapping) and set(given) - set(names):
+            raise EnvError(f"{name} {dict(given)} names cameras that are not used: cameras are {names}.")
+    return tuple(_view(name, _of(image_size, name, 128), _of(crop, name, _WHOLE)) for name in names)
+
+
+def _of(given: Any, camera: str, default: Any) -> Any:
+    """Return what is given for one camera."""
+    if isinstance(given, Mapping):
+        return given.get(camera, default)
+    return default if given is None else given
+
+
+def _view(camera: str, size: Any, crop: Any) -> View:
+    sides = size if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2:
+        raise EnvError(f"image_size {size!r} is not allowed: give one number, or (height, width).")
+    height, width = (whole_number("image_size", side, MIN_IMAGE_SIZE, MAX_IMAGE_SIZE) for side in sides)
+    if not are_finite(crop, 4) or not (0 <= crop[0] < crop[2] <= 1 and 0 <= crop[1] < crop[3] <= 1):
+        raise EnvError(f"crop {crop!r} is not allowed: give left < right and top < bottom, from 0 to 1.")
+    left, top, right, bottom = (float(share) for share in crop)
+    return View(camera=camera, height=height, width=width, crop=(left, top, right, bottom))

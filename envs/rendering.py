@@ -43,7 +43,12 @@ except (RuntimeError, AttributeError) as problem:
     ) from problem
 import numpy as np  # noqa: E402
 
+from envs.cameras import View  # noqa: E402
+
 _MAX_GEOMS: Final = 100
+#: What is on the hand sees things that are nearer than the near plane of the others.
+_NEAR_CAMERAS: Final = ("wrist",)
+_NEAR_M: Final = 0.01
 #: Slow or of no use in a small image.
 _FLAGS_OFF: Final = (
     mujoco.mjtRndFlag.mjRND_SHADOW,
@@ -55,7 +60,7 @@ _FLAGS_OFF: Final = (
 
 
 class SceneRenderer:
-    """Renders one camera of one model.
+    """Renders the cameras of one model.
 
     `mujoco.Renderer` does not expose the context that a changed texture has to be uploaded to.
 
@@ -63,17 +68,16 @@ class SceneRenderer:
     any thread may draw, one at a time.
 
     Args:
-        model: The compiled model.
-        camera: The name of the camera.
-        size: Height and width of the image [pixels].
+        model: The compiled model; its `vis.global_` says how large a picture may be.
 
     Raises:
         EnvError: If OpenGL does not start.
     """
 
-    def __init__(self, model: mujoco.MjModel, camera: str, size: int) -> None:
+    def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model
-        self._gl = _gl_context(size)
+        screen = model.vis.global_
+        self._gl = _gl_context(screen.offwidth, screen.offheight)
         with self._gl.as_current():
             self._context = _render_context(model)
             mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
@@ -87,9 +91,6 @@ class SceneRenderer:
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED.value
-        self._camera.fixedcamid = model.camera(camera).id
-        self._rectangle = mujoco.MjrRect(0, 0, size, size)
-        self._pixels = np.empty((size, size, 3), np.uint8)
 
     def upload_texture(self, texture_id: int) -> None:
         """Upload a texture that was edited in the model."""
@@ -97,9 +98,10 @@ class SceneRenderer:
         with self._gl.as_current():
             mujoco.mjr_uploadTexture(self._model, self._context, texture_id)
 
-    def render(self, data: mujoco.MjData) -> np.ndarray:
-        """Return a new image, uint8 `[size, size, 3]`."""
+    def render(self, data: mujoco.MjData, view: View) -> np.ndarray:
+        """Return a new image, uint8 `[height, width, 3]`."""
         self._check_open()
+        self._camera.fixedcamid = self._model.camera(view.camera).id
         mujoco.mjv_updateScene(
             self._model,
             data,
@@ -109,11 +111,18 @@ class SceneRenderer:
             mujoco.mjtCatBit.mjCAT_ALL.value,
             self._scene,
         )
+        for eye in self._scene.camera:
+            if view.camera in _NEAR_CAMERAS:
+                _move_near_plane(eye, _NEAR_M)
+            if view.is_cropped:
+                _crop(eye, view)
+        rectangle = mujoco.MjrRect(0, 0, view.width, view.height)
+        pixels = np.empty((view.height, view.width, 3), np.uint8)
         with self._gl.as_current():
-            mujoco.mjr_render(self._rectangle, self._scene, self._context)
-            mujoco.mjr_readPixels(self._pixels, None, self._rectangle, self._context)
+            mujoco.mjr_render(rectangle, self._scene, self._context)
+            mujoco.mjr_readPixels(pixels, None, rectangle, self._context)
         # OpenGL's first row is the bottom row.
-        return self._pixels[::-1].copy()
+        return pixels[::-1].copy()
 
     def close(self) -> None:
         """Free the OpenGL context; calling it again has no effect."""
@@ -122,6 +131,28 @@ class SceneRenderer:
     def _check_open(self) -> None:
         if not self._free.alive:
             raise EnvError("the environment was closed and cannot render any more: make a new one.")
+
+
+def _move_near_plane(eye: mujoco.MjvGLCamera, near_m: float) -> None:
+    """Show what is nearer than the model's near plane."""
+    share = near_m / eye.frustum_near
+    eye.frustum_near = near_m
+    eye.frustum_top, eye.frustum_bottom = eye.frustum_top * share, eye.frustum_bottom * share
+    eye.frustum_center, eye.frustum_width = eye.frustum_center * share, eye.frustum_width * share
+
+
+def _crop(eye: mujoco.MjvGLCamera, view: View) -> None:
+    """Let a part of the picture fill it: the frustum becomes that part's."""
+    left, top, right, bottom = view.crop
+    height = eye.frustum_top - eye.frustum_bottom
+    shown = height * (bottom - top)
+    eye.frustum_top, eye.frustum_bottom = (
+        eye.frustum_top - top * height,
+        eye.frustum_top - bottom * height,
+    )
+    width = shown * view.width / view.height / (right - left)  # of the complete picture
+    eye.frustum_center += width * ((left + right) / 2 - 0.5)
+    eye.frustum_width = width * (right - left) / 2  # MuJoCo's is half of the width
 
 
 def _free_contexts(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
@@ -139,7 +170,7 @@ def _load_triton_before_opengl() -> None:
         import triton  # noqa: F401
 
 
-def _gl_context(size: int) -> mujoco.GLContext:
+def _gl_context(width: int, height: int) -> mujoco.GLContext:
     _load_triton_before_opengl()
     backend = os.environ.get("MUJOCO_GL", "")
     try:
@@ -147,8 +178,8 @@ def _gl_context(size: int) -> mujoco.GLContext:
             # Not `mujoco.GLContext`: it was selected when mujoco was first imported, maybe before this module.
             from mujoco.egl import GLContext
 
-            return GLContext(size, size)
-        return mujoco.GLContext(size, size)
+            return GLContext(width, height)
+        return mujoco.GLContext(width, height)
     except (ImportError, RuntimeError, AttributeError, TypeError, mujoco.FatalError) as error:
         raise _not_started(error) from error
 

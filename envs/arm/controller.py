@@ -6,6 +6,7 @@ part of what the joints' torque limits bound.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -17,7 +18,7 @@ from envs.arm.kinematics import Kinematics, RedundantKinematics
 from envs.arm.limits import MAX_JOINT_STEP_RAD, MAX_TILT_RAD, Workspace
 from envs.arm.model import TIMESTEP_S
 from envs.arm.position_first import PositionFirstKinematics
-from envs.arm.robots.base import Robot
+from envs.arm.robots.base import ROBOT_PREFIX, TOUCHING_CONTYPE, Robot
 from envs.arm.rotations import euler_to_matrix, matrix_to_euler, rotation_error
 
 CONTROL_HZ: Final = 4
@@ -30,6 +31,11 @@ _WATCH_EVERY: Final = SUBSTEPS // 10
 #: Extrinsic xyz Euler angles of the hand pointing straight down.
 DOWN_EULER_RAD: Final = (np.pi, 0.0, 0.0)
 
+#: Shares of an action that are tried, the largest first, until no joint has to exceed its speed.
+_SHARES: Final = (1.0, 0.8, 0.6, 0.45, 0.3, 0.15, 0.0)
+#: A minimum-jerk move is 15/8 times as fast in its middle as on average; servos overshoot that a little.
+_STEP_PER_SPEED_S: Final = 0.9 * (TRAVEL_SHARE / CONTROL_HZ) * 8 / 15
+
 _DOWN: Final = euler_to_matrix(np.array(DOWN_EULER_RAD))
 
 
@@ -39,7 +45,7 @@ class Command:
 
     Attributes:
         position_m: Commanded TCP position `[3]`, after clipping to the workspace.
-        workspace_clipped: Whether the clipping changed it.
+        workspace_clipped: Whether the clipping, or the height that the hand keeps above the table, changed it.
         reached: Whether the joints can reach it; if not, the arm does not move.
     """
 
@@ -64,6 +70,7 @@ class ArmController:
         self._model, self._data, self._workspace, self._robot = model, data, workspace, robot
         self._kinematics = kinematics_of(model, robot)
         self._site = model.site("robot/tcp").id
+        self._corners_m = hand_corners(model, robot)
         self._rotation = _DOWN
         self._closure = 0.0
         share = np.minimum(np.arange(1, SUBSTEPS + 1) / (TRAVEL_SHARE * SUBSTEPS), 1.0)
@@ -116,27 +123,48 @@ class ArmController:
         command, so that deltas of zero hold them; relative to the measured pose, the small errors of each step
         would add up. `watch` is called ten times on the way.
         """
-        measured = self._data.site_xpos[self._site]
-        requested = measured + action[:3]
-        position = np.clip(requested, self._workspace.command_low_m, self._workspace.command_high_m)
-        turned = (
-            _limited(euler_to_matrix(action[3:6]) @ self._rotation) if action[3:6].any() else self._rotation
-        )
         self._closure = min(1.0, max(0.0, self._closure + float(action[6])))
-        joints = self._data.ctrl[self._robot.arm].copy()
+        for share in _SHARES:
+            joints, rotation, command = self._aim(share * action[:3], share * action[3:6])
+            if not self._workspace.keeps_speeds or self._is_slow(joints):
+                break
+        self._rotation = rotation
+        self._travel(np.concatenate([joints, self._robot.gripper.joints(self._closure)]), watch)
+        return command
+
+    def _aim(self, delta_m: np.ndarray, turn_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray, Command]:
+        """Return the joint targets `[J]` and the commanded rotation after a move, and what became of the command."""
+        measured = self._data.site_xpos[self._site]
+        requested = measured + delta_m
+        position = np.clip(requested, self._workspace.command_low_m, self._workspace.command_high_m)
+        turned = _limited(euler_to_matrix(turn_rad) @ self._rotation) if turn_rad.any() else self._rotation
         # A position that the joint limits forbid with the rotation may be reachable without it, or pointing down.
         for rotation in (turned, self._rotation, _DOWN):
-            result = self._kinematics.solve(position, rotation, self._data.qpos[self._robot.arm])
-            reached = result.converged and self._nearby(result.joints_rad)
-            if reached:
-                joints, self._rotation = result.joints_rad, rotation
-                break
-        self._travel(np.concatenate([joints, self._robot.gripper.joints(self._closure)]), watch)
-        return Command(
-            position_m=position,
-            workspace_clipped=bool((position != requested).any()),
-            reached=reached,
-        )
+            raised = self._above_table(position, rotation)
+            result = self._kinematics.solve(raised, rotation, self._data.qpos[self._robot.arm])
+            if result.converged and self._nearby(result.joints_rad):
+                clipped = bool((raised != requested).any())
+                return (
+                    result.joints_rad,
+                    rotation,
+                    Command(position_m=raised, workspace_clipped=clipped, reached=True),
+                )
+        clipped = bool((position != requested).any())
+        held = self._data.ctrl[self._robot.arm].copy()
+        return held, self._rotation, Command(position_m=position, workspace_clipped=clipped, reached=False)
+
+    def _above_table(self, position_m: np.ndarray, rotation: np.ndarray) -> np.ndarray:
+        """Return the position, raised so that the lowest corner of a hand with this rotation stays above the table."""
+        clearance = self._workspace.clearance_m
+        if clearance is None:
+            return position_m
+        lowest = float((self._corners_m @ rotation[2]).min())
+        return np.array([*position_m[:2], max(position_m[2], clearance - lowest)])
+
+    def _is_slow(self, joints_rad: np.ndarray) -> bool:
+        """Return whether no joint exceeds its speed on the way to targets `[J]`."""
+        longest = _STEP_PER_SPEED_S * np.array(self._robot.speed_limit_rad_s)
+        return bool((np.abs(joints_rad - self._data.ctrl[self._robot.arm]) <= longest).all())
 
     def _nearby(self, joints_rad: np.ndarray) -> bool:
         return bool(np.abs(joints_rad - self._data.qpos[self._robot.arm]).max() <= MAX_JOINT_STEP_RAD)
@@ -151,6 +179,20 @@ class ArmController:
                 watch()
         # Positions of sites lag one step behind the joints without this.
         mujoco.mj_forward(model, data)
+
+
+def hand_corners(model: mujoco.MjModel, robot: Robot) -> np.ndarray:
+    """Return corners `[N, 3]` that enclose the hand and its open fingers, in the TCP's frame."""
+    data = mujoco.MjData(model)
+    data.qpos[robot.arm], data.qpos[robot.fingers] = robot.home_rad, robot.gripper.open
+    mujoco.mj_kinematics(model, data)
+    signs = np.array(list(itertools.product((-1, 1), repeat=3)))
+    geoms = np.flatnonzero(model.geom_contype == TOUCHING_CONTYPE)
+    boxes = model.geom_aabb[geoms]
+    inside = boxes[:, None, :3] + signs * boxes[:, None, 3:]
+    world = inside @ data.geom_xmat[geoms].reshape(-1, 3, 3).transpose(0, 2, 1) + data.geom_xpos[geoms, None]
+    tcp = model.site(f"{ROBOT_PREFIX}tcp").id
+    return (world.reshape(-1, 3) - data.site_xpos[tcp]) @ data.site_xmat[tcp].reshape(3, 3)
 
 
 def kinematics_of(model: mujoco.MjModel, robot: Robot) -> Kinematics:

@@ -21,12 +21,16 @@ class Workspace:
     Attributes:
         command_low_m: Lower corner `[3]` of the commands.
         command_high_m: Upper corner `[3]` of the commands.
-        overshoot_m: Servos overshoot: the TCP may leave the box of its commands by this much.
+        overshoot_m: How far the TCP may leave the box of its commands: servos overshoot, what is pressed pushes back.
+        clearance_m: The lowest corner of hand and fingers is never sent below this height; None sends it anywhere.
+        keeps_speeds: Whether an action is made smaller if a joint would exceed its speed.
     """
 
     command_low_m: np.ndarray
     command_high_m: np.ndarray
-    overshoot_m: float = 0.007
+    overshoot_m: float
+    clearance_m: float | None = None
+    keeps_speeds: bool = False
 
     @property
     def low_m(self) -> np.ndarray:
@@ -46,9 +50,11 @@ class Workspace:
 #: The box of Reach's commands; its fingers stay above the low clutter.
 WORKSPACE_LOW_M: Final = np.array([0.32, -0.30, 0.05])
 WORKSPACE_HIGH_M: Final = np.array([0.62, 0.30, 0.42])
-REACH_WORKSPACE: Final = Workspace(WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+REACH_WORKSPACE: Final = Workspace(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, 0.008)
 #: Of tasks with objects: smaller, for a camera that is nearer, and down to where the fingers almost touch the table.
-TABLE_WORKSPACE: Final = Workspace(np.array([0.34, -0.25, 0.025]), np.array([0.61, 0.25, 0.30]))
+TABLE_WORKSPACE: Final = Workspace(
+    np.array([0.34, -0.25, 0.025]), np.array([0.61, 0.25, 0.30]), 0.025, clearance_m=0.004, keeps_speeds=True
+)
 #: Largest angle between the hand and pointing straight down.
 MAX_TILT_RAD: Final = 0.4
 #: A solution of inverse kinematics that turns a joint further than this in one step is another configuration

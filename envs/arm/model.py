@@ -25,7 +25,6 @@ MAX_CLUTTER_HALF_SIZE_M: Final = 0.08
 TEXTURE_SIZE: Final = 64
 #: Absent clutter floats here, out of sight and out of reach.
 PARKING_POSITION: Final = (0.0, 0.0, -2.0)
-MAX_IMAGE_SIZE: Final = 1024
 
 _SOLID_CONTYPE: Final = 1
 

@@ -136,6 +136,45 @@ def test_a_saved_state_continues_bit_for_bit(env: ArmEnv) -> None:
     assert follow(actions) == first
 
 
+def limits_of_episodes(env: ArmEnv, seeds: range, steps: int) -> None:
+    """Check joints, speeds and workspace in episodes of random actions, uniform or at the corners of the bounds."""
+    high, arm, data = env.action_space.high, env.simulation.arm, env.simulation.data
+    robot, bodies = env.robot, ("hand", "finger_left", "finger_right")
+    hand = [env.simulation.model.body(f"robot/{name}").id for name in bodies]
+    speeds: list[np.ndarray] = []
+    contacts: list[bool] = []
+
+    def watch() -> None:
+        assert (data.qpos[robot.arm] >= robot.joint_low_rad).all()
+        assert (data.qpos[robot.arm] <= robot.joint_high_rad).all()
+        speeds.append(np.abs(data.qvel[robot.arm]))
+        touching = env.simulation.model.geom_bodyid[data.contact.geom]
+        contacts.append(bool(np.isin(touching, hand).any()))
+
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        env.reset(seed=seed)
+        for _ in range(steps):
+            draw = rng.uniform(-high, high) if seed % 2 else rng.choice([-1.0, 1.0], 7) * high
+            speeds.clear()
+            contacts.clear()
+            arm.step(draw.astype(np.float64), watch)
+            position = arm.pose()[:3]
+            assert env.simulation.workspace.contains(position), (seed, position)
+            # A hand that presses on something springs off faster.
+            if env.simulation.workspace.keeps_speeds and not any(contacts):
+                assert (np.max(speeds, axis=0) <= robot.speed_limit_rad_s).all(), seed
+
+
+def test_limits_hold_in_random_episodes(env: ArmEnv) -> None:
+    limits_of_episodes(env, range(4), 15)
+
+
+@pytest.mark.slow
+def test_limits_hold_in_many_random_episodes(env: ArmEnv) -> None:
+    limits_of_episodes(env, range(1000), 20)
+
+
 def solved(env: ArmEnv, seed: int) -> bool:
     observation, _ = env.reset(seed=seed)
     expert = env.expert()

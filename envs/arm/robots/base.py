@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import mujoco
@@ -119,8 +119,12 @@ class Robot:
 
     def workspace(self, nominal: Workspace) -> Workspace:
         """Return a task's workspace for this robot."""
-        return Workspace(
-            nominal.command_low_m * self.scale, nominal.command_high_m * self.scale, self.overshoot_m
+        return replace(
+            nominal,
+            command_low_m=nominal.command_low_m * self.scale,
+            command_high_m=nominal.command_high_m * self.scale,
+            overshoot_m=max(nominal.overshoot_m, self.overshoot_m),
+            clearance_m=None if nominal.clearance_m is None else nominal.clearance_m * self.scale,
         )
 
     def check_task(self, task: str) -> None:

@@ -25,7 +25,9 @@ FINGER_TRAVEL_M: Final = 0.04
 #: The hand points straight down over the workspace.
 HOME_JOINTS_RAD: Final = (0.0, -0.10, 0.0, -2.25, 0.0, 2.15, math.pi / 4)
 #: On the side of the hand that looks forward, turned towards the tips of the fingers.
-WRIST_CAMERA: Final = WristCamera(position_m=(0.075, 0.0, 0.0), right_and_up=(0.0, 1.0, 0.0, 0.85, 0.0, 0.53))
+WRIST_CAMERA: Final = WristCamera(
+    position_m=(0.09, 0.0, 0.02), right_and_up=(0.0, 1.0, 0.0, 0.883, 0.0, 0.469)
+)
 
 #: Modified (Craig) Denavit-Hartenberg rows a [m], d [m], alpha [rad] of the seven joints.
 DH_PARAMETERS: Final = (
