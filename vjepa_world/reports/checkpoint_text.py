@@ -109,8 +109,9 @@ def _part_configs(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     """Return the settings of each part, by its name in the file."""
     if checkpoint.world_model is not None:
         settings = asdict(checkpoint.world_model)
+        others = ("images", "encoder_options")
         return {
-            name: value for name, value in settings.items() if isinstance(value, dict) and name != "images"
+            name: value for name, value in settings.items() if isinstance(value, dict) and name not in others
         }
     parts = {name: getattr(checkpoint, name) for name in ("encoder", "masked_predictor", "probe")}
     return {name: asdict(config) for name, config in parts.items() if config is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 import vjepa_world as vw
 from planners import GoalL1, RandomShooting
 from vjepa_world.data.training_record import pack
+from vjepa_world.data.trajectories.trajectory import Trajectory
 from vjepa_world.data.trajectories.windows import read_episodes
 from vjepa_world.errors import CheckpointError, DataError
 from vjepa_world.evaluation.open_loop.training_data import held_out_episodes, trained_convention, trained_fps
 
 
-def dataset(numbers: int = 2) -> vw.InMemoryDataset:
+def dataset(numbers: int = 2, kind: type[vw.InMemoryDataset] = vw.InMemoryDataset) -> vw.InMemoryDataset:
     rng = np.random.default_rng(0)
     episodes = [
         vw.EpisodeArrays(
@@ -27,7 +29,7 @@ def dataset(numbers: int = 2) -> vw.InMemoryDataset:
         )
         for _ in range(4)
     ]
-    return vw.InMemoryDataset(episodes, fps=4.0)
+    return kind(episodes, fps=4.0)
 
 
 def world_model() -> vw.LatentWorldModel:
@@ -68,7 +70,7 @@ def test_the_same_seed_gives_the_same_metrics_and_a_report() -> None:
     assert json.loads(json.dumps(metrics)) == metrics
     assert metrics == evaluated(model, dataset(), started).metrics()
     assert started == [True, True]
-    assert len(result.assessments()) == 4
+    assert len(result.assessments()) == 7
     assert any("counts as unseen" in note for note in metrics["notes"])
     assert "<html" in vw.open_loop_report(result, "a model on arrays")
 
@@ -127,3 +129,22 @@ def test_the_convention_of_the_training_is_used_where_the_data_declares_none(tmp
     assert trained_convention(tmp_path, {"config": {"data.convention.no_such_key": 1}}) == (None, [])
     assert trained_convention(tmp_path, {}) == (None, [])
     assert (trained_fps({"config": settings}), trained_fps({})) == (5.0, 0.0)
+
+
+def test_what_moves_is_read_from_the_columns_of_a_dataset() -> None:
+    class Labelled(vw.InMemoryDataset):
+        def episode(self, index: int) -> Trajectory:
+            recorded = super().episode(index)
+            contact = np.arange(len(recorded)) >= (3 if index % 2 else len(recorded))
+            return replace(recorded, columns={"contact": contact, "object_moving": contact.reshape(-1, 1)})
+
+    result = evaluated(world_model(), dataset(kind=Labelled), [])
+    contact = result.windows.labels["contact"]
+    assert contact.shape == (6, 3)
+    assert torch.equal(contact, result.windows.labels["object_moving"])
+    groups = result.metrics()["worth"]["groups"]
+    expected = int(contact.any(dim=1).sum())
+    assert 0 < expected < 6
+    assert (groups["object moves"]["windows"], groups["arm alone"]["windows"]) == (expected, 6 - expected)
+    page = vw.open_loop_report(result)
+    assert "object moves" in page and "Is this model worth planning with?" in page

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from vjepa_world.evaluation.open_loop.worth import ALL, LEAST_VARIATION, MOST_RANK, MOST_RATIO, SOURCES
+
 Answer = Literal["yes", "no", "cannot tell"]
 
 #: The 95 % interval contains both answers.
@@ -45,6 +47,7 @@ class Assessment:
 def assess(metrics: dict[str, Any]) -> list[Assessment]:
     """Answer the questions that decide whether one can plan with a model, from `Measurements.metrics`."""
     found = [
+        *_worth(metrics["worth"]),
         _ratios(
             metrics["horizons"],
             "ratio_to_copy",
@@ -94,6 +97,57 @@ def format_estimate(estimate: dict[str, Any], digits: str = ".2f", unit: str = "
         return "undefined"
     low, high = estimate["interval"]
     return f"{estimate['value']:{digits}}{unit} ({low:{digits}} to {high:{digits}})"
+
+
+def _worth(worth: dict[str, Any]) -> list[Assessment]:
+    """Answer whether to plan with the model, in all windows and by group, and two criteria that are not asked below."""
+    groups, steps = worth["groups"], worth["steps"]
+    criteria = _criteria(groups[ALL], steps)
+    questions = {
+        "squared_variation": "Does the energy tell random action sequences apart?",
+        "rank": "Is the true action sequence better than most random ones?",
+    }
+    asked = [
+        Assessment(question, *criteria[name]) for name, question in questions.items() if name in criteria
+    ]
+    whole, *parts = (_worth_of(name, group, steps) for name, group in groups.items())
+    return [whole, *asked, *parts]
+
+
+def _worth_of(name: str, group: dict[str, Any], steps: int) -> Assessment:
+    """Answer yes if all criteria are met, no if one is not."""
+    criteria = _criteria(group, steps)
+    answers = [answer for answer, _ in criteria.values()]
+    answer: Answer = "no" if "no" in answers else CANNOT_TELL if CANNOT_TELL in answers else "yes"
+    if len(criteria) < len(SOURCES) or group["episodes"] < LEAST_EPISODES:
+        answer = CANNOT_TELL
+    where = "" if name == ALL else f", {name}"
+    number = f"{group['windows']} windows of {group['episodes']} episodes" if where else ""
+    words = "; ".join([number] * bool(number) + [words for _, words in criteria.values()])
+    return Assessment(f"Is this model worth planning with{where}?", answer, words)
+
+
+def _criteria(group: dict[str, Any], steps: int) -> dict[str, tuple[Answer, str]]:
+    """Return each criterion's answer and its evidence; those that were not measured are left out."""
+    found: dict[str, tuple[Answer, str]] = {}
+    variation, rank = group["squared_variation"], group["rank"]
+    if variation is not None:
+        words = (
+            f"coefficient of variation of the squared distance after {steps} random actions "
+            f"{format_estimate(variation)}, needs {LEAST_VARIATION:.2f} (of the planner's energy "
+            f"{_plain(group['variation']['value'])})"
+        )
+        found["squared_variation"] = (_opposite(_below(variation, LEAST_VARIATION)), words)
+    if rank is not None:
+        words = (
+            f"rank of the true actions among random ones {format_estimate(rank)}, needs less than {MOST_RANK}"
+        )
+        found["rank"] = (_below(rank, MOST_RANK), words)
+    ratio = group["ratio_to_copy"][steps - 1]
+    if ratio["value"] is not None:
+        words = f"error / copy at step {steps} {format_estimate(ratio)}, needs less than {MOST_RATIO:g}"
+        found["ratio_to_copy"] = (_below(ratio, MOST_RATIO), words)
+    return found
 
 
 def _ratios(horizons: Sequence[dict[str, Any]], key: str, question: str, name: str) -> Assessment:

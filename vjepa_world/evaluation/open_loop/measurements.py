@@ -24,12 +24,14 @@ from vjepa_world.evaluation.open_loop.energy_landscape import (
 )
 from vjepa_world.evaluation.open_loop.prediction_error import HorizonErrors, horizon_errors, horizon_metrics
 from vjepa_world.evaluation.open_loop.protocols import ProgressBar, RolloutModel, no_progress
+from vjepa_world.evaluation.open_loop.random_plans import random_plans
 from vjepa_world.evaluation.open_loop.recovered_actions import (
     RecoveredActions,
     recover_actions,
     recovered_metrics,
 )
 from vjepa_world.evaluation.open_loop.windows import Windows
+from vjepa_world.evaluation.open_loop.worth import worth_metrics
 from vjepa_world.evaluation.statistics import mean, median
 from vjepa_world.planning.action_axes import POSITION
 
@@ -40,7 +42,7 @@ class Measurements:
 
     Attributes:
         metrics: Ready for JSON: horizons, rank_correlation, valley_offset, recovered, left_out (missing baselines with
-            the reason), camera_rotation, outside_bounds, outside_bounds_by_axis, episodes.
+            the reason), camera_rotation, outside_bounds, outside_bounds_by_axis, worth, episodes.
         errors: Prediction errors by window and horizon.
         ranks: Rank correlations by window.
         landscapes: Energy landscapes along each axis that varies.
@@ -79,7 +81,7 @@ def measure(
 
     What cannot be measured, for example because no true action lies within the bounds, is None in the metrics.
     """
-    generators = [torch.Generator().manual_seed(seed + k) for k in range(3)]
+    generators = [torch.Generator().manual_seed(seed + k) for k in range(4)]
     count = len(windows)
     energies = WindowEnergy(model, energy, config.rollouts)
     axes = int(free_axes(energies, windows)[0].sum())
@@ -98,6 +100,14 @@ def measure(
         generator=generators[1],
         progress=progress_bar("ranking actions", count * (2 if windows.action_space.is_pose else 1)),
     )
+    plans = random_plans(
+        energies,
+        windows,
+        steps=min(config.sequence, windows.horizon),
+        samples=config.samples,
+        generator=generators[3],
+        progress=progress_bar("comparing with random plans", count),
+    )
     landscapes = axis_landscapes(
         energies, windows, points=config.points, progress=progress_bar("landscapes", count * (1 + axes))
     )
@@ -114,6 +124,7 @@ def measure(
     metrics = _metrics(errors, ranks, landscapes, recovered, windows, rng)
     metrics["camera_rotation"] = None if rotation is None else rotation.as_json()
     metrics |= _outside(energies, windows)
+    metrics["worth"] = worth_metrics(plans, errors, windows, np.random.default_rng(seed))
     metrics["episodes"] = len(windows.episodes.unique())
     return Measurements(metrics, errors, ranks, landscapes, recovered, rotation)
 

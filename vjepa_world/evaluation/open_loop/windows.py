@@ -6,15 +6,15 @@ A action size, X extrinsics size, C = 3 channels, H W pixels, V views, M frames.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
+from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable
 from vjepa_world.errors import DataError
 from vjepa_world.evaluation.open_loop.protocols import Progress, no_progress
@@ -26,6 +26,9 @@ from vjepa_world.planning.action_axes import ActionSpace, action_space
 
 #: Height of the frames that are stored for the report [pixels].
 STORED_HEIGHT = 128
+
+#: Columns of a dataset that say what happens at each frame, if it has them.
+LABELS = ("contact", "object_moving", "object_lifted")
 
 #: Frames encoded in one batch.
 ENCODER_BATCH = 64
@@ -43,6 +46,7 @@ class Windows:
         frames: Small frames for the report, uint8 `[W, T, 3, H, W]`.
         extrinsics: Pose of the camera at each frame, `[W, T, X]`, for predictors that use it.
         space: The action space; None derives it from the number of axes.
+        labels: What happens at each frame, by name, bool `[W, T]`: those of :data:`LABELS` that the data has.
     """
 
     features: Tensor
@@ -52,6 +56,7 @@ class Windows:
     frames: Tensor
     extrinsics: Tensor | None = None
     space: ActionSpace | None = None
+    labels: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.features.shape[:2]
@@ -147,13 +152,14 @@ def read_windows(
     Raises:
         DataError: If too many episodes, or all that were drawn, cannot be decoded.
     """
-    features, frames, usable = [], [], []
+    features, frames, usable, labels = [], [], [], list[dict[str, Tensor]]()
     episodes = table.episodes[chosen]
     for number in episodes.unique().tolist():
         episode, windows = table.source[number], chosen[episodes == number]
         rows, inverse = table.rows[windows].unique(return_inverse=True)
         try:
-            decoded = _frames(dataset, episode.index, rows.numpy(), encoding)
+            recorded = dataset.episode(episode.index)
+            decoded = _frames(recorded, rows.numpy(), encoding)
         except DataError as error:
             bad.add(f"{dataset.path} episode {episode.index}", str(error))
             bad.check(len(table.source))
@@ -162,6 +168,7 @@ def read_windows(
         features.append(encoded[inverse])
         frames.append(_small(decoded, len(encoding.cameras))[inverse])
         usable.append(windows)
+        labels.append(_labels(recorded, table.rows[windows]))
         progress(len(windows))
     if not usable:
         raise DataError(
@@ -179,12 +186,26 @@ def read_windows(
         frames=torch.cat(frames),
         extrinsics=table.extrinsics(found, cameras) if encoding.extrinsics else None,
         space=encoding.space,
+        labels={
+            name: torch.cat([of[name] for of in labels])
+            for name in LABELS
+            if all(name in of for of in labels)
+        },
     )
 
 
-def _frames(dataset: TrajectoryDataset, index: int, rows: np.ndarray, encoding: FrameEncoding) -> Tensor:
+def _labels(episode: Trajectory, rows: Tensor) -> dict[str, Tensor]:
+    """Return the labels of an episode at some rows `[w, T]`, bool `[w, T]`, those that are one flag a row."""
+    columns = {name: episode.columns.get(name) for name in LABELS}
+    return {
+        name: torch.from_numpy(values.reshape(len(episode)).astype(bool))[rows]
+        for name, values in columns.items()
+        if values is not None and values.dtype.kind in "bui" and values.size == len(episode)
+    }
+
+
+def _frames(episode: Trajectory, rows: np.ndarray, encoding: FrameEncoding) -> Tensor:
     """Return the frames at some rows in the encoder's size S, the cameras side by side, uint8 `[M, C, S, V*S]`."""
-    episode = dataset.episode(index)
     views = [encoding.preprocessing.fit(episode.frames(rows, camera)) for camera in encoding.cameras]
     return torch.cat(views, dim=-1)
 

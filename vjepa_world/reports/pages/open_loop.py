@@ -100,12 +100,51 @@ def open_loop_page(
         strips=film_strips(source),
         has_decoder=source.decode is not None,
         is_spatial=source.is_spatial,
+        worth=_worth(metrics["worth"]),
         horizons=_horizons(metrics["horizons"], source.seconds),
         energy=_energy(measured, source),
         recovered=_recovered(measured),
         rotation=_rotation(measured),
         is_pose=measured.recovered.space.is_pose,
     )
+
+
+def _worth(worth: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides whether to plan with the model: a table by what moves, and the error over copying."""
+    groups = worth["groups"]
+    names = ("squared_variation", "variation", "rank")
+    rows = []
+    for name, group in groups.items():
+        measured = ["" if group[key] is None else format_estimate(group[key]) for key in names]
+        ratios = [
+            format_estimate(group[key][worth["steps"] - 1])
+            for key in ("ratio_to_copy", "moving_ratio_to_copy")
+        ]
+        rows.append([name, group["windows"], group["episodes"], *measured, *ratios])
+    charts = []
+    if all(ratio["value"] is not None for group in groups.values() for ratio in group["ratio_to_copy"]):
+        lines = {name: list(enumerate(group["ratio_to_copy"], start=1)) for name, group in groups.items()}
+        series = {name: [(float(k), ratio["value"]) for k, ratio in line] for name, line in lines.items()}
+        bands = {name: [(float(k), *ratio["interval"]) for k, ratio in line] for name, line in lines.items()}
+        charts = [Chart("error / copy of the first frame by what moves, over steps imagined", series, bands)]
+    head = [
+        "what moves",
+        "windows",
+        "episodes",
+        "variation of the squared distance",
+        "variation of the energy",
+        "rank of the true actions",
+        "error / copy",
+        "error / copy, what moves",
+    ]
+    return {
+        "steps": worth["steps"],
+        "head": head,
+        "rows": rows,
+        "charts": charts,
+        "thresholds": worth["thresholds"],
+        "is_split": len(groups) > 1,
+    }
 
 
 def _horizons(lines: Sequence[dict[str, Any]], seconds: float) -> dict[str, Any]:
