@@ -1,5 +1,5 @@
 # Every target sets up .venv first when it is missing or older than what it is made from.
-.PHONY: venv lock demo test coverage lint docs bench gpu-check quickstart controls animation clean
+.PHONY: venv lock demo test test-adapters coverage lint docs bench gpu-check quickstart controls animation clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,9 +14,10 @@ $(READY): pyproject.toml requirements.lock scripts/setup_venv.sh
 	@bash scripts/setup_venv.sh $(VENV)
 	@touch $@
 
+# The extras of docs/adapters.md need another MuJoCo than `sim`, and are left out.
 # make lock UPGRADE=--upgrade takes newer versions than those that the lock has
 lock:
-	@uv pip compile --quiet --universal --python-version 3.11 --all-extras pyproject.toml --constraint constraints.txt \
+	@uv pip compile --quiet --universal --python-version 3.11 --extra dev --extra browser pyproject.toml --constraint constraints.txt \
 		--no-annotate --custom-compile-command "make lock" $(UPGRADE) --output-file requirements.lock
 
 # The tests are many small programs: threads inside each of them would only fight over the cores.
@@ -33,6 +34,10 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# the environments of other packages, in a virtual environment of their own below build/
+test-adapters:
+	@bash scripts/test_adapters.sh
 
 # the documentation site, in build/site; fails on any warning
 docs: $(READY)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a virtual environment with vjepa-world and its developer tools: scripts/setup_venv.sh [FOLDER]
-# Versions come from requirements.lock; LOCK=0 installs the newest ones that pyproject.toml allows.
+# Versions come from requirements.lock; LOCK=0 installs the newest ones that pyproject.toml allows. EXTRAS=a,b installs
+# other extras than `dev`.
 # Where there is no NVIDIA GPU, torch comes from a CPU wheel, so that nobody downloads CUDA.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -53,7 +54,7 @@ if [[ "$(uname -s)" == Linux ]] && ! has_nvidia_gpu; then
     install_cpu_torch
 fi
 say "installing vjepa-world and its tools (one to three minutes)"
-pip_install ${constraints[@]+"${constraints[@]}"} --editable ".[dev]"
+pip_install ${constraints[@]+"${constraints[@]}"} --editable ".[${EXTRAS:-dev}]"
 
 if ! "$venv/bin/python" -c 'import torchcodec.decoders' >/dev/null 2>&1; then
     say "torchcodec finds no system FFmpeg it can load: videos are decoded with PyAV or decord"

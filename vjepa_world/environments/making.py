@@ -26,9 +26,6 @@ _RENDER_MODE = "rgb_array"
 
 def make(config: EnvConfig, *, goals: bool) -> gymnasium.Env[Any, Any]:
     """Make the environment; see :meth:`EnvConfig.make`."""
-    check_siblings("envs")
-    import envs  # noqa: F401  (registers the ids)
-
     spec = _spec_of(config.id)
     maker = _maker_of(spec)
     if is_of_the_arm(maker):
@@ -105,11 +102,17 @@ def _constructed(config: EnvConfig, spec: EnvSpec, options: Mapping[str, Any]) -
 def _spec_of(name: str) -> EnvSpec:
     """Return the registration of an id, after importing the module before its colon.
 
+    The simulated arm is imported for its own ids alone: it needs a version of MuJoCo that other environments may not
+    work with.
+
     Raises:
         ConfigError: If it is not registered.
     """
     module, colon, plain = name.rpartition(":")
-    if colon:
+    if module == "envs" or (not colon and plain not in gymnasium.registry):
+        check_siblings("envs")
+        import envs  # noqa: F401  (registers the ids)
+    elif colon:
         import_user_module(module, "env.id", name)
     try:
         return gymnasium.spec(plain)

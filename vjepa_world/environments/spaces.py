@@ -118,7 +118,7 @@ def _bound(given: Sequence[float], own: np.ndarray, key: str) -> np.ndarray:
         )
     values = np.broadcast_to(np.asarray(given, np.float64), own.size) if given else own.reshape(-1)
     # Some environments state "no bound" as the largest number of their type.
-    return np.where(np.abs(values) > 1e30, np.inf * np.sign(values), values).astype(np.float32)
+    return np.where(np.abs(values) > 1e30, np.copysign(np.inf, values), values).astype(np.float32)
 
 
 def entries_of(space: spaces.Space[Any]) -> dict[str, spaces.Space[Any]]:
