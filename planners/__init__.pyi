@@ -1,5 +1,6 @@
 """The public names, for editors and type checkers; `__init__.py` imports each at its first use."""
 
+from planners.algorithms.categorical_cem import CategoricalCEM as CategoricalCEM
 from planners.algorithms.cem import CEM as CEM
 from planners.algorithms.gaussian_base import GaussianSearch as GaussianSearch
 from planners.algorithms.gradient import GradientDescent as GradientDescent

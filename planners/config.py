@@ -115,6 +115,29 @@ class CEMConfig(EliteSearchConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CategoricalCEMConfig(SearchConfig):
+    """Options of the cross-entropy method for discrete actions, `CategoricalCEM`.
+
+    Attributes:
+        num_elites: E, best samples that the probabilities are fitted to, from 1 to `num_samples`.
+        momentum: Weight of the old probabilities in the update, in [0, 1].
+        exploration: Share of each step's probability that all choices have alike, in [0, 1].
+    """
+
+    kind: Literal["categorical_cem"] = "categorical_cem"
+    horizon: int = field(default=3, metadata={"range": (1, 10**4)})
+    num_elites: int = field(default=8, metadata=_COUNT)
+    momentum: float = field(default=0.1, metadata=_FRACTION)
+    exploration: float = field(default=0.1, metadata=_FRACTION)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("num_elites", self.num_elites, most=self.num_samples, most_name="num_samples")
+        check_fraction("momentum", self.momentum)
+        check_fraction("exploration", self.exploration)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ICEMConfig(EliteSearchConfig):
     """Options of the improved cross-entropy method, `ICEM`.
 

@@ -50,6 +50,9 @@ class Entry:
 
 PLANNERS: dict[str, Entry] = {
     "cem": Entry("planners.algorithms.cem:CEM", options.CEMConfig),
+    "categorical_cem": Entry(
+        "planners.algorithms.categorical_cem:CategoricalCEM", options.CategoricalCEMConfig
+    ),
     "icem": Entry("planners.algorithms.icem:ICEM", options.ICEMConfig),
     "mppi": Entry("planners.algorithms.mppi:MPPI", options.MPPIConfig),
     "gradient": Entry("planners.algorithms.gradient:GradientDescent", options.GradientDescentConfig),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Generator, Tensor
@@ -18,7 +18,15 @@ from planners.bounds import Box, Fixed, FixedValues, limit_steps, make_box, read
 from planners.checks import check_energy, check_model, check_problems, check_warm_start
 from planners.config import SearchConfig
 from planners.errors import PlannerError
-from planners.protocols import Context, Energy, Iteration, Plan, WorldModel, model_for_context
+from planners.protocols import (
+    Context,
+    Energy,
+    Iteration,
+    Plan,
+    WorldModel,
+    action_type,
+    model_for_context,
+)
 from planners.sampling import check_any_finite
 from planners.scoring import Deadline, Scorer
 
@@ -69,6 +77,9 @@ class Search(SearchConfig, ABC, Generic[SearchState]):
         PlannerError: If an argument is not allowed or the model's action bounds are not valid.
     """
 
+    plans_choices: ClassVar[bool] = False
+    """Whether it plans for models whose actions are choices, and for these alone."""
+
     model: WorldModel = field(kw_only=False, repr=False)
     energy: Energy
     fixed: Fixed | None = None
@@ -78,9 +89,24 @@ class Search(SearchConfig, ABC, Generic[SearchState]):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_model(self.model)
+        self._check_actions()
         check_energy(self.energy)
         object.__setattr__(self, "_fixed", read_fixed(self.fixed))
         object.__setattr__(self, "_action_size", make_box(self.model, self.horizon, self._fixed).low.shape[1])
+
+    def _check_actions(self) -> None:
+        if (action_type(self.model) == "choice") == self.plans_choices:
+            return
+        kind, got = type(self).__name__, action_type(self.model)
+        raise PlannerError(
+            f"{kind} plans {'choices' if self.plans_choices else 'numbers'}, and the world model's action_type is "
+            f"{got!r}. "
+            + (
+                "Choose another planner, such as CEM (planner=cem)."
+                if self.plans_choices
+                else "Choose CategoricalCEM (planner=categorical_cem)."
+            )
+        )
 
     @abstractmethod
     def _initial_state(self, box: Box, starts: Tensor | None, generators: Sequence[Generator]) -> SearchState:
