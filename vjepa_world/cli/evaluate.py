@@ -15,7 +15,7 @@ from vjepa_world.cli.shared.closed_loop_table import table
 from vjepa_world.config import flatten
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.environments.config import EnvConfig
-from vjepa_world.errors import ConfigError, DataError, counted
+from vjepa_world.errors import CheckpointError, ConfigError, DataError, counted
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
 from vjepa_world.runs import RESULT_FILE, open_run
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.closed_loop.episode import Recording
     from vjepa_world.evaluation.closed_loop.manifest import Manifest
     from vjepa_world.evaluation.closed_loop.pairs import Pairs
+    from vjepa_world.planning.planner_policy import PlannerPolicy
     from vjepa_world.system.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -106,11 +107,11 @@ def run(config: Config) -> None:
 
 def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
-    from vjepa_world.evaluation.closed_loop.evaluate import evaluate
+    from vjepa_world.environments.spaces import action_bounds
+    from vjepa_world.evaluation.closed_loop.evaluate import POLICY, RANDOM, evaluate
     from vjepa_world.evaluation.closed_loop.leakage import find_leakage
     from vjepa_world.evaluation.closed_loop.manifest import MANIFEST_FILE
     from vjepa_world.planning.build import checkpoint_provenance, load_policy
-    from vjepa_world.planning.planner_policy import PlannerPolicy
     from vjepa_world.planning.policy import RandomPolicy
     from vjepa_world.system.device import resolve_device, set_threads
 
@@ -119,37 +120,44 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
     given = _given_manifest(config)
     with ExitStack() as open_environments:
         envs = [_open(config.env, open_environments)]
-        box = envs[0].action_space
+        low, high = action_bounds(envs[0].action_space)
 
         def load(checkpoint: str) -> PlannerPolicy:
-            return load_policy(checkpoint, config, device, action_low=box.low, action_high=box.high)
+            return load_policy(checkpoint, config, device, action_low=low, action_high=high)
 
-        policy = load(config.checkpoint)
+        policy = _policy_or_none(config.checkpoint, load)
         controls = build_controls(config.controls, envs[0], policy, config, load)
         folder = make_folder()
         manifest = _manifest(given, config, envs[0])
         manifest.write(folder / MANIFEST_FILE)
         pairs = manifest.pairs
-        leakage = find_leakage(checkpoint_provenance(config.checkpoint), config.env.id, pairs.pairs)
+        made_from = {} if policy is None else checkpoint_provenance(config.checkpoint)
+        leakage = find_leakage(made_from, config.env.id, pairs.pairs)
         if leakage.seen:
             logger.warning("%s", leakage.text)
         together = min(_batch(config, device), len(pairs.pairs))
         envs += [_open(config.env, open_environments) for _ in range(together - 1)]
-        bounds = (tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high))
+        if policy is not None:
+            low, high = (
+                tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high)
+            )
+        name = POLICY if policy is not None else RANDOM
         totals = defaultdict(lambda: len(pairs.pairs), controls.only_first)
-        with _Record(folder, totals, config.videos) as record:
+        with _Record(folder, totals, config.videos, name) as record:
             found = evaluate(
                 envs,
-                policy,
+                policy or RandomPolicy(low, high),
+                name=name,
                 pairs=pairs,
                 max_actions=config.env.max_steps,
-                random_policy=RandomPolicy(*bounds),
+                random_policy=RandomPolicy(low, high),
                 controls=controls.policies,
                 only_first=controls.only_first,
                 on_episode=record.add,
             )
     result = found.metrics() | {
-        "checkpoint": config.checkpoint,
+        "checkpoint": config.checkpoint if policy is not None else "",
+        "policy": name,
         "seed": manifest.seed,
         "environment": dict(manifest.environment),
         "batch": together,
@@ -160,6 +168,25 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
     print(table(result))
     print(f"{folder / RESULT_FILE}{_videos_written(folder, min(config.videos, len(pairs.pairs)))}")
     return result
+
+
+def _policy_or_none(checkpoint: str, load: Callable[[str], PlannerPolicy]) -> PlannerPolicy | None:
+    """Return a checkpoint's policy; None if none was given, and the shipped one does not fit the environment.
+
+    Raises:
+        CheckpointError: If a given checkpoint does not fit, or cannot be loaded.
+    """
+    try:
+        return load(checkpoint)
+    except CheckpointError as error:
+        if checkpoint != SHIPPED:
+            raise
+        logger.warning(
+            "no checkpoint is given, and the shipped one does not fit (%s) Only policies without a model are "
+            "evaluated; give checkpoint=runs/finetune/NAME.",
+            error,
+        )
+        return None
 
 
 def _open(config: EnvConfig, stack: ExitStack) -> Environment:
@@ -248,10 +275,10 @@ def _recorded_pairs(config: Config, env: Environment, on_reset: Callable[[], obj
 class _Record:
     """Shows the progress of each policy, and writes the episodes' numbers and the videos of the evaluated one."""
 
-    def __init__(self, folder: Path, totals: Mapping[str, int], videos: int) -> None:
+    def __init__(self, folder: Path, totals: Mapping[str, int], videos: int, evaluated: str) -> None:
         from vjepa_world.evaluation.closed_loop.episode_log import EpisodeLog
 
-        self.folder, self.totals, self.videos = folder, totals, videos
+        self.folder, self.totals, self.videos, self.evaluated = folder, totals, videos, evaluated
         self.name, self.done, self.successes = "", 0, 0
         self.bar: Progress | None = None
         self.log = EpisodeLog(folder)
@@ -269,14 +296,12 @@ class _Record:
 
     def add(self, name: str, recording: Recording) -> None:
         """Write an episode of a policy; its first one opens a new bar."""
-        from vjepa_world.evaluation.closed_loop.evaluate import POLICY
-
         if name != self.name or self.bar is None:
             self._close_bar()
             self.bar = progress(name, unit="episode", total=self.totals[name])
             self.name, self.done, self.successes = name, 0, 0
         episode, video = recording.episode, ""
-        if name == POLICY and episode.index < self.videos:
+        if name == self.evaluated and episode.index < self.videos:
             video = _write_video(self.folder, recording)
         self.log.add(name, episode, video)
         self.done += 1

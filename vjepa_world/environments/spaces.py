@@ -79,11 +79,15 @@ class ActionMap:
     def checked(self, action: Any) -> np.ndarray | int:
         """Return an action in the form here, clipped to its bounds: float32 `[A]`, or the index of a choice.
 
+        A choice may be given as a vector `[n]` too, as models have it: the entry that is largest is taken.
+
         Raises:
             EnvironmentFailure: If it has another shape, is not finite, or is no choice.
         """
         values = np.asarray(action)
         if isinstance(self.space, spaces.Discrete):
+            if values.shape == (self.space.n,) and np.isfinite(values).all():
+                return int(values.argmax())
             if (
                 values.size != 1
                 or values.dtype.kind not in "iu"
@@ -109,6 +113,14 @@ class ActionMap:
         if isinstance(self.inner, spaces.Discrete):
             return self.inner.dtype.type(self.inner.start + action)
         return np.asarray(action).reshape(self.inner.shape).astype(self.inner.dtype)
+
+
+def action_bounds(space: spaces.Space[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest action of a space of the form here, `[A]` each; choices are one-hot vectors."""
+    if isinstance(space, spaces.Discrete):
+        return np.zeros(space.n, np.float32), np.ones(space.n, np.float32)
+    assert isinstance(space, spaces.Box)
+    return space.low, space.high
 
 
 def _bound(given: Sequence[float], own: np.ndarray, key: str) -> np.ndarray:

@@ -73,6 +73,8 @@ class ActionSpace:
     @property
     def why_no_hold(self) -> str:
         """The reason why the baseline of no motion is left out, if :meth:`hold` gives None."""
+        if self.meaning == "choice":
+            return "left out: actions are choices, and none is known to be one of no motion"
         if self.meaning == "target":
             return "left out: actions are targets, and the state does not have their numbers"
         return "left out: the data does not say what an action is (declare data.convention.actions)"

@@ -19,7 +19,7 @@ MOVES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.
 class GridWorld(PointWorld):
     """A point on a grid that moves by one of the choices."""
 
-    action_type = "choice"  # type: ignore[assignment]
+    action_type = "choice"
 
     def __init__(self, moves: Tensor = MOVES) -> None:
         super().__init__([0.0] * len(moves), [1.0] * len(moves))
@@ -130,11 +130,15 @@ def test_planners_of_numbers_and_of_choices_refuse_the_other_kind_of_model() -> 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("num_elites", 65, "num_elites is 65; allowed is a whole number of at least 1 and at most num_samples=64"),
+        (
+            "num_elites",
+            65,
+            "num_elites is 65; allowed is a whole number of at least 1 and at most num_samples=64",
+        ),
         ("momentum", 1.5, "momentum is 1.5"),
         ("exploration", -0.1, "exploration is -0.1"),
     ],
 )
-def test_options_are_checked(option: str, value: float, message: str) -> None:
+def test_options_are_checked(option: str, value: Any, message: str) -> None:
     with pytest.raises(PlannerError, match=message):
         CategoricalCEM(GridWorld(), energy=GoalL1(), num_samples=64, **{option: value})

@@ -60,31 +60,53 @@ class Controls:
 def build_controls(
     controls: ControlsConfig,
     env: Environment,
-    policy: PlannerPolicy,
+    policy: PlannerPolicy | None,
     planning: PlanningConfig,
     load: Callable[[str], PlannerPolicy],
 ) -> Controls:
-    """Return the controls of a policy.
+    """Return the controls of a policy; without one those that need no model.
 
     Args:
         controls: Which ones.
         env: The environment.
-        policy: The policy that is evaluated.
+        policy: The policy that is evaluated; None if random actions are.
         planning: Its options.
         load: Returns the policy of a checkpoint, with the same options.
     """
     from vjepa_world.evaluation.closed_loop.expert_policy import ExpertPolicy, has_expert
+
+    found = Controls()
+    if policy is not None:
+        _add_those_of_model(found, controls, env, policy, planning)
+    if controls.expert:
+        if has_expert(env):
+            found.policies[EXPERT] = ExpertPolicy()
+        else:
+            found.left_out[EXPERT] = "left out: the environment has none"
+    for name, checkpoint in ((UNTRAINED, controls.untrained), (PIXELS, controls.pixels)):
+        if checkpoint:
+            found.policies[name] = load(checkpoint)
+    return found
+
+
+def _add_those_of_model(
+    found: Controls,
+    controls: ControlsConfig,
+    env: Environment,
+    policy: PlannerPolicy,
+    planning: PlanningConfig,
+) -> None:
+    """Add the controls that need the policy's model."""
     from vjepa_world.evaluation.closed_loop.simulator_model import can_imagine
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.planning.action_axes import space_of
     from vjepa_world.planning.planner_policy import ProposalPolicy
     from vjepa_world.planning.policy import HoldPolicy
 
-    found = Controls()
     model, bounds = policy.model, {"action_low": policy.action_low, "action_high": policy.action_high}
     if controls.hold:
         space = space_of(model)
-        if space.meaning == "given":
+        if space.meaning in ("given", "choice"):
             found.left_out[HOLD] = space.why_no_hold
         else:
             found.policies[HOLD] = HoldPolicy(space, **bounds)
@@ -94,21 +116,12 @@ def build_controls(
             found.policies[INVERSE] = ProposalPolicy(model, propose, energy=policy.energy, **bounds)
         else:
             found.left_out[INVERSE] = "left out: the checkpoint has none (inverse.horizon of finetune)"
-    if controls.expert:
-        if has_expert(env):
-            found.policies[EXPERT] = ExpertPolicy()
-        else:
-            found.left_out[EXPERT] = "left out: the environment has none"
     if controls.simulator:
         if isinstance(model, LatentWorldModel) and can_imagine(env):
             found.policies[SIMULATOR] = _in_simulator(model, policy, planning)
             found.only_first[SIMULATOR] = controls.simulator
         else:
             found.left_out[SIMULATOR] = "left out: the environment has no get_state and set_state"
-    for name, checkpoint in ((UNTRAINED, controls.untrained), (PIXELS, controls.pixels)):
-        if checkpoint:
-            found.policies[name] = load(checkpoint)
-    return found
 
 
 def _in_simulator(model: LatentWorldModel, policy: PlannerPolicy, planning: PlanningConfig) -> Policy:

@@ -10,7 +10,7 @@ from vjepa_world.errors import counted
 
 def table(result: Mapping[str, Any]) -> str:
     """Return the metrics as text: a line for the world model and for each control, then the breakdowns."""
-    named = {"world model": result, **result["controls"]}
+    named = {result["policy"]: result, **result["controls"]}
     width = max(map(len, named))
     header = (
         f"{'':{width}}  {'success':>7}  {'95 % interval':>13}  {'held':>6}  {'final distance':>14}"

@@ -65,6 +65,7 @@ def evaluate(
     env: Environment | Sequence[Environment],
     policy: Policy,
     *,
+    name: str = POLICY,
     episodes: int = EPISODES,
     seed: int = 0,
     pairs: Pairs | None = None,
@@ -81,6 +82,7 @@ def evaluate(
     Args:
         env: The environment, or several copies, whose episodes run together. Results do not depend on their number.
         policy: The policy that is evaluated.
+        name: What it is called. `RANDOM` is the random baseline itself, which is then not run again.
         episodes: Pairs to draw; those solved at the reset are left out and counted.
         seed: Seed of the list of pairs.
         pairs: Given pairs; the two arguments above are then not used.
@@ -99,6 +101,8 @@ def evaluate(
     found = draw_pairs(envs[0], seed, episodes) if pairs is None else pairs
     limits = only_first or {}
 
+    others = {RANDOM: random_policy, **(controls or {})}
+
     def run(name: str, actor: Policy) -> list[Episode]:
         done = []
         taken = found.pairs[: limits.get(name, len(found.pairs))]
@@ -108,9 +112,7 @@ def evaluate(
         return sorted(done, key=lambda episode: episode.index)
 
     return EvaluationResult(
-        episodes=run(POLICY, policy),
-        controls={
-            name: run(name, actor) for name, actor in {RANDOM: random_policy, **(controls or {})}.items()
-        },
+        episodes=run(name, policy),
+        controls={other: run(other, actor) for other, actor in others.items() if other != name},
         solved_at_reset=found.solved_at_reset,
     )
