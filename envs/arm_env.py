@@ -17,11 +17,13 @@ from envs.arm.robots import Robot, named_robot
 from envs.cameras import View, views_of
 from envs.checks import whole_number
 from envs.errors import EnvError
-from envs.labels import labels
 from envs.rendering import SceneRenderer
+from envs.scenes.factors import vary_scene
+from envs.scenes.labels import labels
+from envs.scenes.scene import Scene
+from envs.scenes.variation import Variation
 from envs.simulation import Physics, Simulation
 from envs.tasks import TASKS, Draw, Goal, Policy, Task
-from envs.variation import Scene, Variation
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +69,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     `info` always has `distance` [m], `success`, `action_clipped`, `workspace_clipped`, `reached` and
     `commanded_position` [m]; in tasks with an object also `contact`, `object_moving` and `object_lifted`, which are
     about the last control interval, and `subgoals_reached`, bool `[G]`: which were achieved so far. After `reset` also
-    `goal_image`, `goal_state`, `solved_at_reset`, `scene`, `factors` (labels of the scene, `envs.labels`),
+    `goal_image`, `goal_state`, `solved_at_reset`, `scene`, `factors` (labels of the scene, `envs.scenes.labels`),
     `redrawn_scenes` (scenes that the expert could not solve, and that were drawn again), and where the task has
     sub-goals `subgoal_images`, uint8 `[G, H, W, 3]`, and `subgoal_names`; the last sub-goal is the goal.
 
@@ -178,7 +180,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         for redrawn in range(_MAX_REDRAWN):
             draw = self.task.draw(self.variation, self.np_random, given)
             if self.camera == "fixed":
-                draw = replace(draw, scene=_with_nominal_camera(draw.scene))
+                draw = replace(draw, scene=self._with_nominal_camera(draw.scene, given["variation"]))
             self._show(draw.scene)
             goal = self.task.stage(self.simulation, draw, self._photograph)
             if goal is not None:
@@ -275,6 +277,12 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self._renderer.upload_texture(self.simulation.texture_id)
         self._scene = scene
 
+    def _with_nominal_camera(self, scene: Scene, factors: Mapping[str, Any]) -> Scene:
+        """Return the scene with its cameras where they are by default, but for the factors that are given."""
+        nominal = replace(scene, camera_offset=(0.0, 0.0, 0.0), look_at_offset_m=(0.0, 0.0, 0.0))
+        given = {name: value for name, value in factors.items() if name.startswith("camera.")}
+        return vary_scene(nominal, given, self.variation)
+
     def _photograph(self) -> np.ndarray:
         return self._renderer.render(self.simulation.data, self.views[0])
 
@@ -305,10 +313,6 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             **status.flags,
             **reached,
         }
-
-
-def _with_nominal_camera(scene: Scene) -> Scene:
-    return replace(scene, camera_offset=(0.0, 0.0, 0.0), look_at_offset_m=(0.0, 0.0, 0.0))
 
 
 def _named_task(task: object) -> Task:

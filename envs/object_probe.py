@@ -7,7 +7,7 @@ from typing import Final
 import mujoco
 import numpy as np
 
-from envs.objects import ObjectSpec
+from envs.scenes.objects import ObjectSpec
 
 #: An object whose centre moves further than this, or that turns further, in one control interval is moving.
 _MOVED_M: Final = 0.002

@@ -16,8 +16,8 @@ from envs.arm.robots import Robot
 from envs.cameras import Mount
 from envs.errors import EnvError
 from envs.object_probe import ObjectProbe
-from envs.scene_editor import SceneEditor
-from envs.variation import Scene
+from envs.scenes.editor import SceneEditor
+from envs.scenes.scene import Scene
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,7 +16,7 @@ import mujoco
 from envs.arm.robots.base import ROBOT_PREFIX, TOUCHING_CONTYPE, Robot, WristCamera
 from envs.arm.robots.panda import PANDA
 from envs.cameras import FIXED_CAMERAS
-from envs.objects import MAX_HALF_EXTENT_M, MAX_PARTS
+from envs.scenes.objects import MAX_HALF_EXTENT_M, MAX_PARTS
 
 TIMESTEP_S: Final = 0.005
 NUM_CLUTTER: Final = 4

@@ -19,8 +19,10 @@ from envs.arm.limits import Workspace
 from envs.arm.robots import Robot
 from envs.cameras import Mount
 from envs.errors import EnvError
+from envs.scenes.factors import FactorPart, check_factors
+from envs.scenes.scene import Scene
+from envs.scenes.variation import Variation
 from envs.simulation import Simulation, scaled_position
-from envs.variation import Scene, Variation
 
 #: Takes a picture, uint8 `[H, W, 3]`, with the first camera.
 Photograph = Callable[[], np.ndarray]
@@ -98,6 +100,7 @@ class Task(ABC):
         with_object: Whether scenes have an object to be handled.
         poses: The poses that the options of a reset may give.
         subgoals: Names of the sub-goals; the last is the goal.
+        factor_parts: Which factors of variation the task has.
     """
 
     name: ClassVar[str]
@@ -108,6 +111,7 @@ class Task(ABC):
     with_object: ClassVar[bool] = False
     poses: ClassVar[tuple[str, ...]] = ()
     subgoals: ClassVar[tuple[str, ...]] = ()
+    factor_parts: ClassVar[tuple[FactorPart, ...]] = ("scene",)
 
     @abstractmethod
     def draw(self, variation: Variation, rng: np.random.Generator, given: Mapping[str, Any]) -> Draw:
@@ -139,22 +143,24 @@ class Task(ABC):
         """Return a policy that achieves the goal from any state; it reads the simulation, not the images."""
 
     def check_options(self, options: object, robot: Robot) -> dict[str, Any]:
-        """Return the options of a reset after a check, at scale 1.
+        """Return the options of a reset after a check: poses at scale 1, and `variation`, the given factors.
 
         Raises:
             EnvError: If one is unknown or malformed.
         """
+        allowed = [*self.poses, "variation"]
         if options is not None and not isinstance(options, Mapping):
-            raise EnvError(
-                f"reset options {options!r} are not a mapping: give some of {list(self.poses)} with poses."
-            )
+            raise EnvError(f"reset options {options!r} are not a mapping: give some of {allowed}.")
         given = dict(options or {})
-        unknown = [name for name in given if name not in self.poses]
+        unknown = [name for name in given if name not in allowed]
         if unknown:
-            raise EnvError(f"reset options {unknown} are unknown: allowed are {list(self.poses)}.")
+            raise EnvError(f"reset options {unknown} are unknown: allowed are {allowed}.")
+        factors = check_factors(given.pop("variation", {}), self.factor_parts)
         workspace = robot.workspace(self.workspace)
         poses = {name: check_pose(name, pose, workspace, robot) for name, pose in given.items()}
-        return {name: scaled_position(pose, 1 / robot.scale) for name, pose in poses.items()}
+        return {name: scaled_position(pose, 1 / robot.scale) for name, pose in poses.items()} | {
+            "variation": factors
+        }
 
 
 def downward_pose(position_m: Any, closure: float) -> np.ndarray:

@@ -8,9 +8,10 @@ import numpy as np
 
 from envs.experts.hand import Hand, grasp_height_m
 from envs.experts.picking import LIFT_M, GraspExpert
+from envs.scenes.scene import Scene
+from envs.scenes.variation import Variation
 from envs.simulation import Simulation
 from envs.tasks.object_task import ObjectTask
-from envs.variation import Scene, Variation
 
 #: The object is lifted when its centre is this much higher than at rest.
 LIFTED_M: Final = 0.05

@@ -11,15 +11,20 @@ import numpy as np
 
 from envs.arm.limits import TABLE_WORKSPACE, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.cameras import TABLE_MOUNTS
-from envs.objects import ObjectSpec
+from envs.errors import EnvError
+from envs.scenes.factors import vary_goal, vary_object, vary_scene
+from envs.scenes.objects import ObjectSpec
+from envs.scenes.sampling import sample, sample_object
+from envs.scenes.scene import Scene
+from envs.scenes.variation import Variation
 from envs.simulation import Simulation
 from envs.tasks.base import Draw, Goal, Photograph, Policy, Status, Task, downward_pose
-from envs.variation import Scene, Variation, sample, sample_object
 
 #: Heights of the TCP at the start: the fingers are above every object.
 _START_Z_M: Final = (0.14, 0.24)
 #: What open fingers need around the centre of an object.
 FINGER_ROOM_M: Final = 0.065
+_SCENES: Final = 30
 _LAYOUTS: Final = 100  # drawn for one scene, before another one is drawn
 _SETTLE_STEPS: Final = 2
 #: Control intervals that a goal is held, without an action, before its picture is taken.
@@ -37,18 +42,24 @@ class ObjectTask(Task):
     workspace = TABLE_WORKSPACE
     mounts = TABLE_MOUNTS
     with_object = True
+    factor_parts = ("scene", "object", "goal")
     start_closure: ClassVar[float] = 0.0
     expert_steps: ClassVar[int]
 
     def draw(self, variation: Variation, rng: np.random.Generator, given: Mapping[str, Any]) -> Draw:
         """Draw a scene with room for the fingers around the object and the target."""
-        while True:
-            scene = sample(variation, rng)
+        factors = given["variation"]
+        for _ in range(_SCENES):
+            scene = vary_scene(sample(variation, rng), factors, variation)
             for _ in range(_LAYOUTS):
-                laid = replace(scene, object=sample_object(variation, rng))
-                target = self.draw_target(laid, variation, rng)
+                laid = replace(scene, object=vary_object(sample_object(variation, rng), factors))
+                target = vary_goal(self.draw_target(laid, variation, rng), factors)
                 if self.has_room(laid, target):
                     return Draw(scene=laid, start=self._start(laid), target=target)
+        raise EnvError(
+            f"no room for the object and its goal in {_SCENES} scenes with the factors {dict(factors)}: leave more of "
+            "clutter.count, object.x, object.y and goal.* to be drawn."
+        )
 
     def stage(self, simulation: Simulation, draw: Draw, photograph: Photograph) -> Goal | None:
         """Let the expert achieve the goal, taking pictures, and go back to the start."""

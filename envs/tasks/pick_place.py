@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 
 from envs.experts.picking import PlaceExpert
+from envs.scenes.scene import Scene
+from envs.scenes.variation import Variation
 from envs.simulation import Simulation
 from envs.tasks.object_task import ObjectTask
-from envs.variation import Scene, Variation
 
 #: The object is at the place within this distance, and near it within that.
 AT_PLACE_M: Final = 0.04

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 
 from envs.experts.pushing import PushExpert
+from envs.scenes.scene import Scene
+from envs.scenes.variation import Variation
 from envs.simulation import Simulation
 from envs.tasks.object_task import ObjectTask, is_clear
-from envs.variation import Scene, Variation
 
 #: The object is at the place within this distance.
 AT_PLACE_M: Final = 0.04

@@ -9,9 +9,11 @@ import numpy as np
 
 from envs.arm.limits import REACH_WORKSPACE, WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.cameras import REACH_MOUNTS
+from envs.scenes.factors import vary_scene
+from envs.scenes.sampling import sample
+from envs.scenes.variation import Variation
 from envs.simulation import Simulation
 from envs.tasks.base import Draw, Goal, Photograph, Status, Task, downward_pose
-from envs.variation import Variation, sample
 
 #: Below this distance of the TCP the goal is reached.
 SUCCESS_DISTANCE_M: Final = 0.04
@@ -38,7 +40,7 @@ class Reach(Task):
         position = rng.uniform(WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
         start = given.get("start_state", downward_pose(scene.start_position_m, scene.closure))
         return Draw(
-            scene=scene,
+            scene=vary_scene(scene, given["variation"], variation),
             start=start,
             target=given.get("goal_state", downward_pose(position, start[6])),
         )

@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 
 from envs.experts.picking import CarryExpert
+from envs.scenes.scene import Scene
+from envs.scenes.variation import Variation
 from envs.simulation import Simulation
 from envs.tasks.base import Draw
 from envs.tasks.object_task import ObjectTask
-from envs.variation import Scene, Variation
 
 #: The object is at its goal within this distance.
 AT_GOAL_M: Final = 0.04

@@ -252,7 +252,7 @@ def test_bad_actions_are_refused_and_change_nothing(env: ArmEnv, action: Any, me
     [
         (
             {"goal": np.zeros(7)},
-            r"reset options \['goal'\] are unknown: allowed are \['goal_state', 'start_state'\]",
+            r"reset options \['goal'\] are unknown: allowed are \['goal_state', 'start_state', 'variation'\]",
         ),
         (5, "reset options 5 are not a mapping"),
         ("goal_state", "reset options 'goal_state' are not a mapping"),

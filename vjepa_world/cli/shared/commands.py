@@ -100,6 +100,7 @@ COMMANDS = {
     "inspect": Command(
         "describe videos, trajectories or a checkpoint, and list problems found", "file", "PATH", ("path",)
     ),
+    "envs": Command("list the tasks of the simulated arm, the robots and the factors of variation", "file", ""),
     "report": Command("draw a run's curves, masks and features into one HTML file", "file", "RUN", ("run",)),
     "compare": Command(
         "compare evaluations pair by pair, or encoders' features with probes on test scenes",

@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from envs.objects import ObjectSpec
-from envs.variation import Range, Scene, Variation
+from envs.scenes.objects import ObjectSpec
+from envs.scenes.scene import Scene
+from envs.scenes.variation import Range, Variation
 
 _TRAIN: Final = Variation.train()
 

@@ -10,7 +10,7 @@ import pytest
 from envs import EnvError, Scene, Variation, sample
 from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import MAX_CLUTTER_HALF_SIZE_M
-from envs.scene_editor import table_texture
+from envs.scenes.editor import table_texture
 
 SCENES = 1000
 

@@ -1,4 +1,4 @@
-"""What differs between episodes: ranges, and scenes that are sampled from them.
+"""Ranges that scenes are drawn from.
 
 `Variation.train()` and `Variation.test()` share no hue, no texture, no light direction and no camera pose,
 so that a test episode shows a scene that training never showed. The arm's start, the distance of its goal, and the
@@ -7,9 +7,8 @@ number and shapes of the objects come from the same ranges in both.
 
 from __future__ import annotations
 
-import colorsys
-from dataclasses import MISSING, dataclass, field, fields, replace
-from typing import Final, Literal, get_args
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Final, get_args
 
 import numpy as np
 
@@ -17,36 +16,19 @@ from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.model import NUM_CLUTTER
 from envs.checks import are_finite, is_finite, whole_number
 from envs.errors import EnvError
-from envs.objects import OBJECT_SHAPES, ObjectShape, ObjectSpec
+from envs.scenes.objects import OBJECT_SHAPES, ObjectShape
+from envs.scenes.scene import TextureKind, triple
 
-TextureKind = Literal["plain", "checker", "stripes", "speckle", "diagonal", "dots", "waves", "rings"]
-ClutterShape = Literal["box", "cylinder", "sphere"]
-RGB = tuple[float, float, float]
 Range = tuple[float, float]
 
-CLUTTER_SHAPES: Final[tuple[ClutterShape, ...]] = ("box", "cylinder", "sphere")
-#: Clutter on the floor of the workspace stays below the fingers; around it it may be taller.
-LOW_CLUTTER_HEIGHT_M: Final = 0.034
 _HUE_SECTORS: Final = 12
 #: Share of a hue sector left unused at each of its ends, between train's hues and test's.
 _HUE_GUARD: Final = 0.15
-#: Where low clutter may stand (x, y ranges), and where taller clutter may.
-_LOW_ZONE: Final = ((0.30, 0.66), (-0.30, 0.30))
-_TALL_ZONES: Final = (((0.25, 0.65), (0.46, 0.62)), ((0.05, 0.20), (-0.55, -0.30)), ((0.0, 0.2), (0.30, 0.6)))
-_CLUTTER_GAP_M: Final = 0.14
-_MAX_DRAWS: Final = 10_000  # of rejection sampling, before the ranges are reported as impossible
-
-
 #: Sizes of objects in training; those between them occur in tests only.
 _TRAIN_WIDTHS_M: Final = ((0.040, 0.046), (0.052, 0.058))
 _TEST_WIDTHS_M: Final = ((0.047, 0.051),)
 _TRAIN_ASPECTS: Final = ((0.8, 1.0), (1.2, 1.4))
 _TEST_ASPECTS: Final = ((1.05, 1.15),)
-
-
-def _triple(values: np.ndarray) -> tuple[float, float, float]:
-    x, y, z = values.tolist()
-    return x, y, z
 
 
 def _sectors(parity: int) -> tuple[Range, ...]:
@@ -55,80 +37,6 @@ def _sectors(parity: int) -> tuple[Range, ...]:
         ((index + _HUE_GUARD) / _HUE_SECTORS, (index + 1 - _HUE_GUARD) / _HUE_SECTORS)
         for index in range(parity, _HUE_SECTORS, 2)
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClutterSpec:
-    """One object on the table.
-
-    Attributes:
-        shape: Its shape.
-        position_m: x, y of its centre.
-        yaw_rad: Its rotation about z.
-        half_size_m: Half extents x, y, z; a cylinder takes x as radius, a sphere z.
-        rgb: Its colour, each in [0, 1].
-    """
-
-    shape: ClutterShape
-    position_m: tuple[float, float]
-    yaw_rad: float
-    half_size_m: tuple[float, float, float]
-    rgb: RGB
-
-    def scaled(self, scale: float) -> ClutterSpec:
-        """Return the object in a scene of another size."""
-        x, y = self.position_m
-        a, b, c = self.half_size_m
-        return replace(self, position_m=(x * scale, y * scale), half_size_m=(a * scale, b * scale, c * scale))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """The sampled values of one episode.
-
-    Attributes:
-        camera_offset: Azimuth [rad], elevation [rad] and relative distance, added to the nominal camera.
-        look_at_offset_m: Added to the point that the camera looks at.
-        light_azimuth_rad: Direction of the light about z.
-        light_elevation_rad: Elevation of the light.
-        light_intensity: Its diffuse strength.
-        table_rgb: The table's colour.
-        texture_kind: The table's pattern.
-        texture_seed: Seed of the pattern's details.
-        texture_contrast: Contrast of the pattern.
-        wall_rgb: The walls' colour.
-        arm_rgb: The arm's colour.
-        clutter: The objects on the table.
-        start_position_m: Start position of the TCP.
-        closure: Gripper closure [0 open, 1 closed].
-        object: The object to be handled, in tasks that have one.
-    """
-
-    camera_offset: tuple[float, float, float]
-    look_at_offset_m: tuple[float, float, float]
-    light_azimuth_rad: float
-    light_elevation_rad: float
-    light_intensity: float
-    table_rgb: RGB
-    texture_kind: TextureKind
-    texture_seed: int
-    texture_contrast: float
-    wall_rgb: RGB
-    arm_rgb: RGB
-    clutter: tuple[ClutterSpec, ...]
-    start_position_m: tuple[float, float, float]
-    closure: float
-    object: ObjectSpec | None = None
-
-    def scaled(self, scale: float) -> Scene:
-        """Return the scene at another size, as a smaller robot has it; all that is in metres is multiplied."""
-        return replace(
-            self,
-            look_at_offset_m=_triple(scale * np.array(self.look_at_offset_m)),
-            clutter=tuple(item.scaled(scale) for item in self.clutter),
-            start_position_m=_triple(scale * np.array(self.start_position_m)),
-            object=None if self.object is None else self.object.scaled(scale),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,8 +95,8 @@ class Variation:
     wall_brightness: Range = (0.55, 0.85)
     arm_saturation: Range = (0.0, 0.06)
     arm_brightness: Range = (0.88, 0.95)
-    start_low_m: tuple[float, float, float] = _triple(WORKSPACE_LOW_M)
-    start_high_m: tuple[float, float, float] = _triple(WORKSPACE_HIGH_M)
+    start_low_m: tuple[float, float, float] = triple(WORKSPACE_LOW_M)
+    start_high_m: tuple[float, float, float] = triple(WORKSPACE_HIGH_M)
     closure: Range = (0.0, 1.0)
     object_shapes: tuple[ObjectShape, ...] = OBJECT_SHAPES
     object_width_m: tuple[Range, ...] = _TRAIN_WIDTHS_M
@@ -348,111 +256,3 @@ _DEFAULTS: Final = {
     item.name: item.default if item.default_factory is MISSING else item.default_factory()
     for item in fields(Variation)
 }
-
-
-def sample(variation: Variation, rng: np.random.Generator) -> Scene:
-    """Draw one scene.
-
-    Args:
-        variation: The ranges.
-        rng: Source of all randomness.
-    """
-    low, high = variation.texture_seeds
-    clutter_low, clutter_high = variation.clutter_count
-    light = variation.light_azimuth_rad
-    return Scene(
-        camera_offset=_camera_offset(variation, rng),
-        look_at_offset_m=_triple(rng.uniform(-variation.look_at_m, variation.look_at_m, 3)),
-        light_azimuth_rad=_uniform(light[_weighted(light, rng)], rng),
-        light_elevation_rad=_uniform(variation.light_elevation_rad, rng),
-        light_intensity=_uniform(variation.light_intensity, rng),
-        table_rgb=_colour(variation, rng, variation.saturation, variation.brightness),
-        texture_kind=variation.texture_kinds[int(rng.integers(len(variation.texture_kinds)))],
-        texture_seed=int(rng.integers(low, high)),
-        texture_contrast=_uniform(variation.texture_contrast, rng),
-        wall_rgb=_colour(variation, rng, variation.wall_saturation, variation.wall_brightness),
-        arm_rgb=_colour(variation, rng, variation.arm_saturation, variation.arm_brightness),
-        clutter=_clutter(variation, int(rng.integers(clutter_low, clutter_high + 1)), rng),
-        start_position_m=_triple(rng.uniform(variation.start_low_m, variation.start_high_m)),
-        closure=_uniform(variation.closure, rng),
-    )
-
-
-def sample_object(variation: Variation, rng: np.random.Generator) -> ObjectSpec:
-    """Draw an object to be handled."""
-    shape = variation.object_shapes[int(rng.integers(len(variation.object_shapes)))]
-    hue = _of_bands(variation.object_hue_bands, rng)
-    x, y = rng.uniform(variation.object_low_m, variation.object_high_m).tolist()
-    return ObjectSpec(
-        shape=shape,
-        width_m=_of_bands(variation.object_width_m, rng),
-        aspect=_of_bands(variation.object_aspect, rng),
-        position_m=(x, y),
-        yaw_rad=_uniform(variation.object_yaw_rad, rng),
-        rgb=colorsys.hsv_to_rgb(
-            hue, _uniform(variation.object_saturation, rng), _uniform(variation.object_brightness, rng)
-        ),
-    )
-
-
-def _uniform(bounds: Range, rng: np.random.Generator) -> float:
-    return float(rng.uniform(*bounds))
-
-
-def _weighted(ranges: tuple[Range, ...], rng: np.random.Generator) -> int:
-    """Choose one of several ranges in proportion to its width; evenly if all widths are zero."""
-    widths = np.array([high - low for low, high in ranges])
-    if not widths.any():
-        return int(rng.integers(len(ranges)))
-    return int(rng.choice(len(ranges), p=widths / widths.sum()))
-
-
-def _camera_offset(variation: Variation, rng: np.random.Generator) -> tuple[float, float, float]:
-    inner, outer = variation.camera_shell
-    for _ in range(_MAX_DRAWS):
-        offset = rng.uniform(-outer, outer, 3)
-        if np.abs(offset).max() >= inner:
-            return _triple(offset * variation.camera_scale)
-    raise EnvError(
-        f"camera_shell {variation.camera_shell} is too thin: {_MAX_DRAWS} draws missed it. Widen it."
-    )
-
-
-def _of_bands(bands: tuple[Range, ...], rng: np.random.Generator) -> float:
-    return _uniform(bands[_weighted(bands, rng)], rng)
-
-
-def _colour(variation: Variation, rng: np.random.Generator, saturation: Range, brightness: Range) -> RGB:
-    hue = _of_bands(variation.hue_bands, rng)
-    return colorsys.hsv_to_rgb(hue, _uniform(saturation, rng), _uniform(brightness, rng))
-
-
-def _clutter(variation: Variation, count: int, rng: np.random.Generator) -> tuple[ClutterSpec, ...]:
-    placed: list[ClutterSpec] = []
-    for _ in range(_MAX_DRAWS):
-        if len(placed) == count:
-            return tuple(placed)
-        spec = _clutter_spec(variation, rng)
-        gaps = [np.hypot(*np.subtract(spec.position_m, other.position_m)) for other in placed]
-        if all(gap > _CLUTTER_GAP_M for gap in gaps):
-            placed.append(spec)
-    raise EnvError(
-        f"{count} things found no room {_CLUTTER_GAP_M} m apart in {_MAX_DRAWS} draws. Lower clutter_count."
-    )
-
-
-def _clutter_spec(variation: Variation, rng: np.random.Generator) -> ClutterSpec:
-    low = bool(rng.uniform() < 0.5)
-    zone = _LOW_ZONE if low else _TALL_ZONES[int(rng.integers(len(_TALL_ZONES)))]
-    # A low sphere would be too small to see.
-    shapes = CLUTTER_SHAPES[:2] if low else CLUTTER_SHAPES
-    shape = shapes[int(rng.integers(len(shapes)))]
-    height = rng.uniform(0.024, LOW_CLUTTER_HEIGHT_M) if low else rng.uniform(0.06, 0.12)
-    width, depth = rng.uniform(0.03, 0.055, 2)
-    return ClutterSpec(
-        shape=shape,
-        position_m=(_uniform(zone[0], rng), _uniform(zone[1], rng)),
-        yaw_rad=float(rng.uniform(-np.pi, np.pi)),
-        half_size_m=(float(width), float(depth), float(height / 2)),
-        rgb=_colour(variation, rng, variation.saturation, variation.brightness),
-    )

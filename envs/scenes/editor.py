@@ -13,8 +13,8 @@ import numpy as np
 
 from envs.arm.model import MAX_CLUTTER_HALF_SIZE_M, NUM_CLUTTER, PARKING_POSITION, TEXTURE_SIZE
 from envs.cameras import FIXED_CAMERAS, Mount, direction
-from envs.objects import MAX_PARTS, ObjectSpec, Part, mass_properties, parts_of
-from envs.variation import ClutterSpec, Scene, TextureKind
+from envs.scenes.objects import MAX_PARTS, ObjectSpec, Part, mass_properties, parts_of
+from envs.scenes.scene import ClutterSpec, Scene, TextureKind
 
 _DENSITY_KG_M3: Final = 500.0
 _HIDDEN_PART: Final = Part(kind="sphere", size_m=(0.001, 0.0, 0.0))

@@ -1,0 +1,29 @@
+"""`vjepa-world envs`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from vjepa_world.cli.main import main
+
+
+def test_tasks_robots_and_factors_are_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    assert main(["envs"]) == 0
+    shown = capsys.readouterr().out
+    assert "vjepa_world/Grasp-v0" in shown
+    assert "light.azimuth" in shown
+    assert max(map(len, shown.splitlines())) <= 100
+
+
+def test_the_lists_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["envs", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"tasks", "robots", "factors"}
+    light = next(row for row in found["factors"] if row["name"] == "light.azimuth")
+    assert light["train"] == "-1.4 to 0.2"
+    assert light["test"] == "-2.2 to -1.5, 0.3 to 1"
