@@ -39,7 +39,7 @@ def answers(measured: Measurements) -> list[str]:
 
 
 def test_an_exact_model_passes_every_question(exact: Measurements) -> None:
-    assert answers(exact) == ["yes"] * 9
+    assert answers(exact) == ["yes"] * 7
     assert exact.metrics["outside_bounds"] == 0
     assert exact.metrics["rank_correlation"]["position"]["value"] > 0.99
     assert abs(exact.metrics["camera_rotation"]["angle_deg"]) < 2
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_metrics(exact: Measurements) -> None:
 
 def test_the_summary_has_a_line_for_each_question(exact: Measurements) -> None:
     lines = summary_table(exact.metrics).splitlines()
-    assert len(lines) == 9
+    assert len(lines) == 7
     assert all(" yes " in line for line in lines)
 
 
@@ -100,7 +100,7 @@ def test_the_page_shows_strips_energies_actions_and_directions(exact: Measuremen
     assert "a &amp; b" in page
     assert "A note." in page
     assert "no pixel decoder" in page
-    assert page.count('class="note good"') == 9
+    assert page.count('class="note good"') == 7
     # Errors have three bands each, ratios two; an axis and a group of windows have one.
     assert len(re.findall(r'<g class="band-\d"', page)) == 2 * 5 + 7 + 1
     for heading in ("Assessment", "What it imagines", "Error by horizon", "Camera rotation"):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from vjepa_world.evaluation.open_loop.worth import ALL, LEAST_VARIATION, MOST_RANK, MOST_RATIO, SOURCES
+from vjepa_world.evaluation.open_loop.worth import ALL, LEAST_VARIATION, MOST_RANK, MOST_RATIO
 
 Answer = Literal["yes", "no", "cannot tell"]
 
@@ -100,54 +100,38 @@ def format_estimate(estimate: dict[str, Any], digits: str = ".2f", unit: str = "
 
 
 def _worth(worth: dict[str, Any]) -> list[Assessment]:
-    """Answer whether to plan with the model, in all windows and by group, and two criteria that are not asked below."""
+    """Answer whether to plan with the model, in all windows and in each group by what moves."""
     groups, steps = worth["groups"], worth["steps"]
-    criteria = _criteria(groups[ALL], steps)
-    questions = {
-        "squared_variation": "Does the energy tell random action sequences apart?",
-        "rank": "Is the true action sequence better than most random ones?",
-    }
-    asked = [
-        Assessment(question, *criteria[name]) for name, question in questions.items() if name in criteria
-    ]
-    whole, *parts = (_worth_of(name, group, steps) for name, group in groups.items())
-    return [whole, *asked, *parts]
+    return [_worth_of(name, group, steps) for name, group in groups.items()]
 
 
 def _worth_of(name: str, group: dict[str, Any], steps: int) -> Assessment:
     """Answer yes if all criteria are met, no if one is not."""
-    criteria = _criteria(group, steps)
+    variation, rank, ratio = group["squared_variation"], group["rank"], group["ratio_to_copy"][steps - 1]
+    criteria: dict[str, tuple[Answer, dict[str, Any] | None]] = {
+        f"variation of the squared distance, at least {LEAST_VARIATION:.2f}": (
+            CANNOT_TELL if variation is None else _opposite(_below(variation, LEAST_VARIATION)),
+            variation,
+        ),
+        f"rank of the true actions, below {MOST_RANK:.2f}": (
+            CANNOT_TELL if rank is None else _below(rank, MOST_RANK),
+            rank,
+        ),
+        f"error / copy, below {MOST_RATIO:g}": (_below(ratio, MOST_RATIO), ratio),
+    }
     answers = [answer for answer, _ in criteria.values()]
     answer: Answer = "no" if "no" in answers else CANNOT_TELL if CANNOT_TELL in answers else "yes"
-    if len(criteria) < len(SOURCES) or group["episodes"] < LEAST_EPISODES:
+    if group["episodes"] < LEAST_EPISODES:
         answer = CANNOT_TELL
+    words = "; ".join(
+        f"{what}: {'not measured' if estimate is None else format_estimate(estimate)}"
+        for what, (_, estimate) in criteria.items()
+    )
     where = "" if name == ALL else f", {name}"
-    number = f"{group['windows']} windows of {group['episodes']} episodes" if where else ""
-    words = "; ".join([number] * bool(number) + [words for _, words in criteria.values()])
-    return Assessment(f"Is this model worth planning with{where}?", answer, words)
-
-
-def _criteria(group: dict[str, Any], steps: int) -> dict[str, tuple[Answer, str]]:
-    """Return each criterion's answer and its evidence; those that were not measured are left out."""
-    found: dict[str, tuple[Answer, str]] = {}
-    variation, rank = group["squared_variation"], group["rank"]
-    if variation is not None:
-        words = (
-            f"coefficient of variation of the squared distance after {steps} random actions "
-            f"{format_estimate(variation)}, needs {LEAST_VARIATION:.2f} (of the planner's energy "
-            f"{_plain(group['variation']['value'])})"
-        )
-        found["squared_variation"] = (_opposite(_below(variation, LEAST_VARIATION)), words)
-    if rank is not None:
-        words = (
-            f"rank of the true actions among random ones {format_estimate(rank)}, needs less than {MOST_RANK}"
-        )
-        found["rank"] = (_below(rank, MOST_RANK), words)
-    ratio = group["ratio_to_copy"][steps - 1]
-    if ratio["value"] is not None:
-        words = f"error / copy at step {steps} {format_estimate(ratio)}, needs less than {MOST_RATIO:g}"
-        found["ratio_to_copy"] = (_below(ratio, MOST_RATIO), words)
-    return found
+    number = f", {group['windows']} windows of {group['episodes']} episodes" if where else ""
+    return Assessment(
+        f"Is this model worth planning with{where}?", answer, f"after {steps} actions{number}: {words}"
+    )
 
 
 def _ratios(horizons: Sequence[dict[str, Any]], key: str, question: str, name: str) -> Assessment:
