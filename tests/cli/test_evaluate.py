@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,11 @@ def test_compare_takes_evaluations_on_the_same_pairs_and_refuses_a_mixture(
     assert "difference" in second and "difference" not in first
     assert run(home, "compare", "runs/evaluate/first", "elsewhere") == 2
     assert "runs/evaluate/first is an evaluation, and elsewhere is not" in capsys.readouterr().err
+
+
+def test_report_of_an_evaluation_plays_its_videos(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(home, "report", "runs/evaluate/first") == 0
+    assert "report in runs/evaluate/first/report.html" in capsys.readouterr().out
+    folder = home / "runs" / "evaluate" / "first"
+    videos = re.findall(r'<video[^>]* src="([^"]+)"', (folder / "report.html").read_text())
+    assert len(videos) == 3 and all((folder / video).is_file() for video in videos)

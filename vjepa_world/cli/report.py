@@ -1,4 +1,4 @@
-"""`report`: one HTML file of a run: its curves, masks, features, alarms and settings."""
+"""`report`: one HTML file of a run: of a training its curves and features, of an evaluation its episodes and rates."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Config:
     """Which run.
 
     Attributes:
-        run: A run folder, such as runs/pretrain/NAME.
-        output: The file to write; null for report.html in the run folder.
+        run: A run folder, such as runs/pretrain/NAME or runs/evaluate/NAME.
+        output: The file to write; null for report.html in the run folder, from which it plays an evaluation's videos.
         device: auto, cpu, cuda or cuda:N.
     """
 
@@ -33,20 +33,42 @@ def run(config: Config) -> None:
     Where a run's data or checkpoint is missing, the report says so and shows the rest.
 
     Raises:
-        RunError: If there is no such run, it has logged nothing yet, or the file's folder does not exist.
+        RunError: If there is no such run, it has logged nothing or was stopped, or the file's folder does not exist.
+        EvaluationError: If the files of an evaluation are broken.
         ConfigError: If the device is not available, or a library of the extra `reports` is not installed.
     """
-    from vjepa_world.reports.pages.run_report import run_page
+    from vjepa_world.evaluation.closed_loop.comparison import is_evaluation
     from vjepa_world.reports.theme import require
-    from vjepa_world.system.device import resolve_device
 
     require()
-    folder, output = config.run, config.output or config.run / REPORT
-    lines, device = metrics_of(folder), resolve_device(config.device)
-    if not output.parent.is_dir():
-        raise RunError(f"output={output} is in no folder that exists; make {output.parent}, or leave it out.")
+    output = config.output or config.run / REPORT
+    if is_evaluation(config.run):
+        _check_folder_of(output)
+        _report_evaluation(config.run, output)
+    else:
+        _report_training(config.run, output, config.device)
+
+
+def _report_evaluation(folder: Path, output: Path) -> None:
+    from vjepa_world.reports.pages.evaluation import evaluation_page
+
+    write_text_atomic(output, evaluation_page(folder, output))
+    print(f"report in {output}")
+
+
+def _report_training(folder: Path, output: Path, device_name: str) -> None:
+    from vjepa_world.reports.pages.run_report import run_page
+    from vjepa_world.system.device import resolve_device
+
+    lines, device = metrics_of(folder), resolve_device(device_name)
+    _check_folder_of(output)
     write_text_atomic(output, run_page(folder, lines, device))
     print(f"report in {output}: {counted(len(lines), 'logged step')}, the last at step {lines[-1]['step']}")
+
+
+def _check_folder_of(output: Path) -> None:
+    if not output.parent.is_dir():
+        raise RunError(f"output={output} is in no folder that exists; make {output.parent}, or leave it out.")
 
 
 def metrics_of(folder: Path) -> list[dict[str, float]]:

@@ -101,7 +101,12 @@ COMMANDS = {
         "describe videos, trajectories or a checkpoint, and list problems found", "file", "PATH", ("path",)
     ),
     "envs": Command("list the tasks of the simulated arm, the robots and the factors of variation", "file", ""),
-    "report": Command("draw a run's curves, masks and features into one HTML file", "file", "RUN", ("run",)),
+    "report": Command(
+        "draw a run into one HTML file: curves and features, or an evaluation's episodes",
+        "file",
+        "RUN",
+        ("run",),
+    ),
     "compare": Command(
         "compare evaluations pair by pair, or encoders' features with probes on test scenes",
         "file",
