@@ -14,6 +14,8 @@ _MOVED_M: Final = 0.002
 _TURNED_RAD: Final = 0.03
 #: An object whose centre is this much higher than at rest is lifted.
 _LIFTED_M: Final = 0.01
+#: The body that the table belongs to.
+_WORLD: Final = 0
 
 
 class ObjectProbe:
@@ -33,7 +35,8 @@ class ObjectProbe:
         self._position, self._turn = slice(start, start + 3), slice(start + 3, start + 7)
         names = ("object", "robot/finger_left", "robot/finger_right", "robot/hand")
         self._body, self._left, self._right, self._hand = (model.body(name).id for name in names)
-        self._body_of_geom = model.geom_bodyid
+        self._body_of_geom = model.geom_bodyid.tolist()
+        self._hands = {self._left, self._right, self._hand}
         self._before = (np.zeros(3), np.array([1.0, 0.0, 0.0, 0.0]))
         self._touched = False
 
@@ -61,8 +64,8 @@ class ObjectProbe:
 
     @property
     def is_lifted(self) -> bool:
-        """Whether it is visibly off the table."""
-        return self.lift_m > _LIFTED_M
+        """Whether it is visibly higher than at rest, and not because it tipped over on the table."""
+        return self.lift_m > _LIFTED_M and _WORLD not in self._touching()
 
     @property
     def is_moving(self) -> bool:
@@ -74,7 +77,7 @@ class ObjectProbe:
     @property
     def is_touched(self) -> bool:
         """Whether hand or fingers touch it now."""
-        return bool(self._touching() & {self._left, self._right, self._hand})
+        return not self._hands.isdisjoint(self._touching())
 
     @property
     def was_touched(self) -> bool:
@@ -82,7 +85,7 @@ class ObjectProbe:
         return self._touched or self.is_touched
 
     def watch(self) -> None:
-        """Note whether it is touched; called several times in a control interval."""
+        """Note whether it is touched; called after each step of the physics, since a hit is short."""
         self._touched = self._touched or self.is_touched
 
     @property
@@ -97,6 +100,9 @@ class ObjectProbe:
 
     def _touching(self) -> set[int]:
         """Return the bodies in contact with it."""
-        bodies = self._body_of_geom[self._data.contact.geom]
-        mine = bodies[(bodies == self._body).any(axis=1)]
-        return set(mine.ravel().tolist()) - {self._body}
+        if self._data.ncon == 0:
+            return set()
+        body, mine = self._body_of_geom, self._body
+        # Plain lists: arrays of a few entries are slower, and this runs after each step of the physics.
+        pairs = [(body[first], body[second]) for first, second in self._data.contact.geom.tolist()]
+        return {other for pair in pairs if mine in pair for other in pair if other != mine}

@@ -26,8 +26,6 @@ SUBSTEPS: Final = round(1 / (CONTROL_HZ * TIMESTEP_S))
 #: The joint targets move during this share of the control interval and are constant for the rest of it.
 TRAVEL_SHARE: Final = 0.72
 
-_WATCH_EVERY: Final = SUBSTEPS // 10
-
 #: Extrinsic xyz Euler angles of the hand pointing straight down.
 DOWN_EULER_RAD: Final = (np.pi, 0.0, 0.0)
 
@@ -121,7 +119,7 @@ class ArmController:
 
         The position delta applies to the measured position. Rotation and closure apply to the last
         command, so that deltas of zero hold them; relative to the measured pose, the small errors of each step
-        would add up. `watch` is called ten times on the way.
+        would add up. `watch` is called after each step of the physics.
         """
         self._closure = min(1.0, max(0.0, self._closure + float(action[6])))
         for share in _SHARES:
@@ -172,10 +170,10 @@ class ArmController:
     def _travel(self, target: np.ndarray, watch: Callable[[], None] | None) -> None:
         model, data = self._model, self._data
         start = data.ctrl.copy()
-        for index, ctrl in enumerate(start + self._profile[:, None] * (target - start)):
+        for ctrl in start + self._profile[:, None] * (target - start):
             data.ctrl[:] = ctrl
             mujoco.mj_step(model, data)
-            if watch is not None and index % _WATCH_EVERY == 0:
+            if watch is not None:
                 watch()
         # Positions of sites lag one step behind the joints without this.
         mujoco.mj_forward(model, data)

@@ -1,4 +1,4 @@
-"""The policy that collects data: random motions that cover the workspace."""
+"""Random motions that cover the workspace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from gymnasium import spaces
 
-from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
+from envs.arm.limits import REACH_WORKSPACE, Workspace
 
 #: Probability of each mode: straight runs, trips to a point, small jitter.
 _MODE_WEIGHTS: Final = (0.40, 0.48, 0.12)
@@ -34,6 +34,7 @@ class Explorer:
         action_space: The environment's action space: the bounds of the 7 entries.
         rotation_scale: Share of the rotation bounds that is used.
         closure_scale: Share of the closure bounds that is used.
+        workspace: Where the arm may be sent.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class Explorer:
         *,
         rotation_scale: float = 0.0,
         closure_scale: float = 0.0,
+        workspace: Workspace = REACH_WORKSPACE,
     ) -> None:
+        self._low, self._top = workspace.command_low_m, workspace.command_high_m
         self._high = action_space.high.astype(np.float64)
         self._turn = np.concatenate([np.full(3, rotation_scale), [closure_scale]]) * self._high[3:]
         self.reset(rng)
@@ -78,8 +81,8 @@ class Explorer:
             self._velocity = rng.uniform(-high, high)
         elif self._mode == _TRIP:
             self._left = int(rng.integers(4, 11))
-            beyond = rng.uniform(WORKSPACE_LOW_M - _TRIP_MARGIN_M, WORKSPACE_HIGH_M + _TRIP_MARGIN_M)
-            self._target = np.clip(beyond, WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+            beyond = rng.uniform(self._low - _TRIP_MARGIN_M, self._top + _TRIP_MARGIN_M)
+            self._target = np.clip(beyond, self._low, self._top)
         else:
             self._left = int(rng.integers(1, 3))
 
@@ -87,7 +90,7 @@ class Explorer:
         high = self._high[:3]
         if self._mode == _RUN:
             ahead = position_m + self._velocity
-            leaving = (ahead < WORKSPACE_LOW_M) | (ahead > WORKSPACE_HIGH_M)
+            leaving = (ahead < self._low) | (ahead > self._top)
             if self._rng.uniform() < _BOUNCE:
                 self._velocity = np.where(leaving, -self._velocity, self._velocity)
             return self._velocity
