@@ -6,7 +6,7 @@ Legend: T observations of an episode, S state size, A action size, H W pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gymnasium
@@ -79,7 +79,7 @@ class Recorder:
             cameras=cameras,
             action_dtype="int64" if choices else "float32",
             columns={name: ColumnSpec(dtype="bool", shape=(1,)) for name in self.labels},
-            convention=Convention(actions="delta") if of_the_arm else PLAIN,
+            convention=Convention(actions="delta") if of_the_arm else replace(PLAIN, choices=choices),
             environment=self.config.identity(),
         )
 

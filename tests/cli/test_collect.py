@@ -1,0 +1,129 @@
+"""`collect` in environments of several kinds, and in ones that fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.commands import run
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
+from vjepa_world.data.trajectories.formats.lerobot.writer import finished_shards
+from vjepa_world.data.trajectories.windows import read_episodes
+
+POINT = "env.id=tests.environments.toys:toys/Point-v0"
+WORDS = ["collect", "env=gym", POINT, "env.image_size=32", "steps=4"]
+
+
+def dataset(home: Path, name: str) -> LeRobotDataset:
+    return LeRobotDataset(home / "runs" / "collect" / name)
+
+
+def test_a_recording_can_be_repeated_from_what_it_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*WORDS, "episodes=3", "seed=4", "env.kwargs.ends_at=3", "workers=1"]
+    assert run(tmp_path, *words, "name=first") == 0
+    found = dataset(tmp_path, "first")
+    assert found.about["environment"]["kwargs"] == {"ends_at": 3}
+    assert found.state_names == ("state_0", "state_1") and found.action_names == ("action_0", "action_1")
+    assert found.cameras == ("main",) and found.fps == 10
+    for number, seed in enumerate(found.about["episode_seeds"]):
+        episode = found.episode(number)
+        assert (len(episode), episode.seed) == (4, seed)  # the environment ends episodes after 3 actions
+        moved = np.clip(episode.states[:-1] + episode.actions, -1, 1)
+        np.testing.assert_allclose(episode.states[1:], moved, atol=1e-6)
+        np.testing.assert_array_equal(episode.columns["contact"].reshape(-1), episode.states[:, 0] > 0)
+    share = np.mean([found.episode(n).states[:, 0] > 0 for n in range(3)])
+    result = json.loads((found.path / "result.json").read_text())
+    assert result["labels"] == {"contact": pytest.approx(share)} and result["frames"] == 12
+    assert f"frames with contact {100 * share:.0f} %" in capsys.readouterr().out
+    assert run(tmp_path, *words[:-1], "workers=2", "name=second") == 0
+    np.testing.assert_array_equal(dataset(tmp_path, "second").episode(2).actions, found.episode(2).actions)
+
+
+def test_choices_are_stored_as_an_index_and_read_as_one_hot(tmp_path: Path) -> None:
+    words = [
+        *WORDS,
+        "episodes=2",
+        "workers=1",
+        "env.kwargs.choices=true",
+        "env.kwargs.keys=[image]",
+        "name=a",
+    ]
+    assert run(tmp_path, *words) == 0
+    found = dataset(tmp_path, "a")
+    assert found.meta.features["action"]["dtype"] == "int64"
+    assert "observation.state" not in found.meta.features
+    assert found.convention.choices == 5
+    episode = found.episode(0)
+    assert episode.states.shape == (5, 0) and episode.actions.shape == (4, 1)
+    [numbers, _], bad = read_episodes(found, max_bad_fraction=0.0)
+    assert not len(bad)
+    np.testing.assert_array_equal(
+        numbers.actions, np.eye(5, dtype=np.float32)[episode.actions[:, 0].astype(int)]
+    )
+
+
+def test_a_users_behaviour_and_several_cameras(tmp_path: Path) -> None:
+    words = ["episodes=1", "behaviour=tests.environments.toys:diagonal", "env.cameras=[wrist]", "name=a"]
+    assert run(tmp_path, *WORDS, *words, "env.kwargs.keys=[image,wrist,state]") == 0
+    found = dataset(tmp_path, "a")
+    assert found.cameras == ("main", "wrist")
+    np.testing.assert_allclose(found.episode(0).actions, 0.1)
+
+
+def test_what_was_recorded_before_a_failure_is_kept_and_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Episodes that begin on the right fail at step 3, until the environment is repaired."""
+    words = [*WORDS, "episodes=30", "workers=2", "seed=1", "name=a"]
+    broken = tmp_path / "broken.py"
+    text = """
+from tests.environments.toys import Point
+import gymnasium
+class Late(Point):
+    def __init__(self, **options):
+        super().__init__(fails_at=FAILS_AT, failure="nan", **options)
+    def reset(self, **options):
+        found = super().reset(**options)
+        self.starts_right = self.position[0] > 0.5
+        return found
+gymnasium.register("Late-v0", entry_point=Late)
+"""
+    late = [word if word != POINT else "env.id=broken:Late-v0" for word in words]
+    broken.write_text(text.replace("FAILS_AT", "3"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        assert run(tmp_path, *late) == 2
+        error = capsys.readouterr().err
+        assert "episode " in error and "at step 3" in error and "resume=true" in error
+        recorded = finished_shards(tmp_path / "runs" / "collect" / "a")
+        assert recorded and not (tmp_path / "runs" / "collect" / "a" / "meta" / "info.json").exists()
+        broken.write_text(text.replace("FAILS_AT", "0"))
+        assert run(tmp_path, *late, "resume=true") == 0
+    assert run(tmp_path, *words, "name=whole") == 0
+    continued, whole = dataset(tmp_path, "a"), dataset(tmp_path, "whole")
+    assert continued.num_episodes == whole.num_episodes == 30
+    for number in range(30):
+        np.testing.assert_array_equal(continued.episode(number).states, whole.episode(number).states)
+    assert continued.about["episode_seeds"] == whole.about["episode_seeds"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["env.id=tests.environments.toys:toys/Blind-v0"], "has no image"),
+        ([POINT, "behaviours.wander=1"], "behaviours.wander is one of the arm's"),
+        ([POINT, "env.goal=tests.environments.toys:fixed_goal"], "collect, which records without goals"),
+        ([POINT, "env.image_size=33"], "Images of 33 x 33 cannot be recorded. Expected even"),
+    ],
+)
+def test_bad_input_leaves_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert run(tmp_path, "collect", "env=gym", "episodes=1", "steps=2", *words) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
