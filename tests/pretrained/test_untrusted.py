@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import zipfile
@@ -16,10 +17,13 @@ from safetensors.torch import load_file, save_file
 import vjepa_world
 from tests.hostile import mutations
 from tests.memory import memory_of_at_most
+from tests.models.encoders.backbones import save_backbone
 from tests.pretrained.models import tiny_encoder, tiny_world_model
 from tests.pretrained.test_probes import saved as saved_probe
 from vjepa_world.errors import CheckpointError, ConfigError, VJEPAWorldError
-from vjepa_world.models.config import EncoderConfig
+from vjepa_world.models.config import EncoderConfig, LatentsConfig
+from vjepa_world.models.encoders.registered import RegisteredEncoder
+from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import load_encoder, load_world_model, read_checkpoint, save_pretrained
 from vjepa_world.pretrained.folder import write_folder
 from vjepa_world.pretrained.probes import load_probe, probe_files
@@ -90,6 +94,49 @@ def test_every_wrong_value_of_a_transformers_description_is_refused(tmp_path: Pa
     errors = refusals(file, lambda: load_encoder(tmp_path / "a"))
     assert len(errors) > 100
     assert [what for what, error in errors.items() if str(tmp_path) not in error] == []
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value", "message"),
+    [
+        ("config", "mlp_ratio", 10**5, "does not fit its architecture|GB of memory"),
+        ("config", "num_hidden_layers", 10**9, "num_hidden_layers is 1000000000; at most 1024"),
+        ("config", "model_type", "bert", "model 'bert' reads input_ids|cannot read the stored configuration"),
+        ("config", "model_type", "../x", "cannot read the stored configuration"),
+        ("config", "hidden_size", "wide", "cannot read the stored configuration"),
+        ("preprocessing", "size", 10**9, "size of an encoder's preprocessing is 1000000000"),
+        ("preprocessing", "std", [0, 0, 0], "give numbers above 0"),
+        ("preprocessing", "unknown", 1, "cannot read the stored configuration .*unexpected keyword argument"),
+        ("config", None, 1, "cannot read the stored configuration 1"),
+        ("other", None, 1, "cannot be made with the options .*'other'"),
+    ],
+)
+def test_a_wrong_description_of_a_foreign_encoder_is_refused(
+    part: str, key: str | None, value: object, message: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers")
+    encoder = load_encoder(save_backbone("dinov2", tmp_path / "backbone"))
+    assert isinstance(encoder, RegisteredEncoder)
+    config = dataclasses.replace(
+        tiny_world_model().config,
+        encoder=encoder.config,
+        encoder_kind="registered",
+        encoder_name=encoder.name,
+        encoder_options=encoder.options,
+        latents=LatentsConfig(kind="none"),
+    )
+    save_pretrained(LatentWorldModel(config), tmp_path / "a")
+    load_world_model(tmp_path / "a")
+
+    def edit(description: dict[str, Any]) -> None:
+        options = description["config"]["encoder_options"]
+        if key is None:
+            options[part] = value
+        else:
+            options[part][key] = value
+
+    with pytest.raises((CheckpointError, ConfigError), match=message):
+        load_world_model(edited(tmp_path / "a", edit))
 
 
 def test_every_wrong_value_of_a_probes_description_is_refused(tmp_path: Path) -> None:

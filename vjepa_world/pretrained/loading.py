@@ -295,7 +295,8 @@ def build_loaded(
     ) as error:  # no such device, or out of memory
         raise ConfigError(f"the model cannot be moved to device '{device}': {error}") from error
     model.load_state_dict(placed, assign=True)
-    return model.eval().requires_grad_(False)
+    # Buffers that are not in a state, such as those of others' encoders, are still where they were made.
+    return model.eval().requires_grad_(False).to(device)
 
 
 def _check_fit(model: nn.Module, tensors: dict[str, Tensor], source: Path) -> None:

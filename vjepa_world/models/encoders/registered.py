@@ -13,6 +13,7 @@ class MyEncoder(nn.Module):
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -87,9 +88,11 @@ class RegisteredEncoder(VideoEncoder):
     ) -> None:
         nn.Module.__init__(self)
         self.name, self.options, self.recompute = name, dict(options or {}), False
+        factory = _factory(name)
+        _check_options(name, factory, self.options)
         # Models are loaded into modules without memory; others' modules may need theirs, and may draw new weights.
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            self.module = _factory(name)(**self.options)
+            self.module = factory(**self.options)
         if not isinstance(self.module, nn.Module) or next(self.module.parameters(), None) is None:
             raise ConfigError(
                 f"the encoder '{name}' is not a module with weights; register a torch.nn.Module."
@@ -237,6 +240,16 @@ def _factory(name: str) -> Callable[..., nn.Module]:
             "point group vjepa_world.plugins."
         )
     return ENCODERS[name]
+
+
+def _check_options(name: str, factory: Callable[..., nn.Module], options: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(factory).bind(**options)
+    except TypeError as error:
+        raise ConfigError(
+            f"the encoder '{name}' cannot be made with the options {sorted(options)} ({error}); the checkpoint is of "
+            "another version of it, or broken."
+        ) from error
 
 
 class NoEncoder(nn.Module):

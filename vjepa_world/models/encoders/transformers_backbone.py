@@ -51,7 +51,7 @@ MOST_BLOCKS = 1024
 
 
 class TransformersBackbone(nn.Module):
-    """A backbone of transformers with new weights, which a checkpoint replaces.
+    """A backbone of transformers; its weights have any values until those of a checkpoint replace them.
 
     The features are `last_hidden_state` without the class and register tokens, or a feature map row by row. A video
     model gets an image as a clip of it, and the tokens are averaged over time.
@@ -67,7 +67,7 @@ class TransformersBackbone(nn.Module):
 
     def __init__(self, config: Mapping[str, Any], preprocessing: Mapping[str, Any]) -> None:
         super().__init__()
-        with _understood(f"the stored configuration {short(dict(config))} of a transformers model"):
+        with _understood(f"the stored configuration {short(config)} of a transformers model"):
             self.preprocessing = Preprocessing(**preprocessing)
             self.model = _build(config)
         self.kind = str(self.model.config.model_type)
@@ -178,7 +178,7 @@ def _check_reads_images(model: Any, kind: str) -> None:
 
 
 def _build(config: Mapping[str, Any]) -> Any:
-    """Return a model with new weights."""
+    """Return a model whose weights may have any values: those of a checkpoint replace them."""
     transformers = _transformers()
     values = {key: value for key, value in config.items() if key not in UNUSED}
     _check_depth(values)
@@ -190,7 +190,18 @@ def _build(config: Mapping[str, Any]) -> Any:
         f"the weights of the transformers model '{values.get('model_type')}'",
         "take a smaller one",
     )
-    return transformers.AutoModel.from_config(described).float()
+    with _no_initialisation():
+        return transformers.AutoModel.from_config(described).float()
+
+
+def _no_initialisation() -> contextlib.AbstractContextManager[object]:
+    """Return a context in which models get no values, which would take long for large ones, where it is available."""
+    try:
+        from transformers.initialization import no_init_weights
+    except ImportError:
+        return contextlib.nullcontext()
+    context: contextlib.AbstractContextManager[object] = no_init_weights()
+    return context
 
 
 def _check_depth(values: Mapping[str, Any]) -> None:
