@@ -140,11 +140,11 @@ def test_a_script_is_its_command(command: str, tmp_path: Path) -> None:
 
 
 def test_the_first_positional_argument_is_the_name_of_a_benchmark() -> None:
-    config = config_of("bench", ["render", "repeats=3"])
-    assert (config.bench, config.repeats) == ("render", 3)
+    config = config_of("bench", ["env", "repeats=3"])
+    assert (config.bench, config.repeats) == ("env", 3)
     assert config_of("bench", ["repeats=3"]).bench == ""
-    with pytest.raises(ConfigError, match="got 'render', expected key=value"):
-        config_of("pretrain", ["data.path=x", "render"])
+    with pytest.raises(ConfigError, match="got 'env', expected key=value"):
+        config_of("pretrain", ["data.path=x", "env"])
 
 
 def test_benchmarks_are_listed_and_an_unknown_one_names_the_nearest(tmp_path: Path) -> None:

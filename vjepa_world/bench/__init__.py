@@ -22,7 +22,7 @@ BENCHES = {
     "scan": "opening a list of a million rows and a folder of files whose headers are indexed",
     "planner": "a plan compared with a plain implementation of the published loop: speed, memory; the shipped model",
     "probe": "linear probe of the end-effector position, compared with an untrained encoder and raw pixels",
-    "render": "rendering one frame of the arm, compared with MuJoCo's default quality",
+    "env": "frames and actions of the simulated arm, next to MuJoCo's default quality; more processes next to one",
     "machine": "limits of this machine: matrix products in bfloat16 and float32, and copying memory",
 }
 
