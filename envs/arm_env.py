@@ -86,7 +86,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             the camera.
 
     Raises:
-        EnvError: If an argument is not allowed, or OpenGL does not start.
+        EnvError: If an argument is not allowed, or OpenGL does not start, or the robot's package is not installed.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": CONTROL_HZ}
@@ -105,8 +105,6 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         crop: Crop | Mapping[str, Crop] | None = None,
     ) -> None:
         self.task, self.robot = _named_task(task), named_robot(robot)
-        if isinstance(task, str):
-            self.robot.check_task(task)
         self.views = views_of(cameras, image_size, crop)
         self.max_steps = self.task.max_steps if max_steps is None else whole_number("max_steps", max_steps, 1)
         _check_choices(camera, render_mode)

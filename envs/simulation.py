@@ -117,6 +117,11 @@ class Simulation:
         """The TCP's position `[3]` at scale 1."""
         return self.arm.pose()[:3] / self.scale
 
+    @property
+    def closed_fingers_m(self) -> np.ndarray:
+        """Where the fingers are when they are closed, `[3]` at scale 1."""
+        return self.arm.closed_fingers_m() / self.scale
+
     def state(self) -> np.ndarray:
         """Return the measured pose, float32 `[7]`."""
         return measured_state(self.arm.pose())

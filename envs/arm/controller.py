@@ -91,6 +91,12 @@ class ArmController:
         closure = self._robot.gripper.closure(data.qpos[self._robot.fingers])
         return np.concatenate([data.site_xpos[self._site], matrix_to_euler(rotation), [closure]])
 
+    def closed_fingers_m(self) -> np.ndarray:
+        """Return where the fingers are when they are closed, `[3]`."""
+        data = self._data
+        rotation = data.site_xmat[self._site].reshape(3, 3)
+        return data.site_xpos[self._site] + rotation @ self._robot.gripper.meets_m
+
     def joints_for(self, pose: np.ndarray) -> tuple[np.ndarray, bool]:
         """Return the joint angles `[J]` of pose `[7]`, solved from the home posture, and if it converged."""
         result = self._kinematics.solve(pose[:3], euler_to_matrix(pose[3:6]))

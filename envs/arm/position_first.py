@@ -21,11 +21,17 @@ class PositionFirstKinematics(Kinematics):
     _ROTATION_WEIGHT_M: Final = 0.02
     _MAX_ITERATIONS: Final = 60
     _POSITION_TOLERANCE_M: Final = 1e-4
+    #: A position that is only reached by turning a joint further than this, away from the rotation, is not reached.
+    _LARGEST_TURN_RAD: Final = 0.5
 
     def _search(
         self, joints_rad: np.ndarray, position_m: np.ndarray, rotation: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return self._reach(self._descend(joints_rad, position_m, rotation), position_m, rotation)
+        near = self._descend(joints_rad, position_m, rotation)
+        joints, error = self._reach(near, position_m, rotation)
+        if np.abs(joints - near).max() > self._LARGEST_TURN_RAD:
+            return near, self._error(near, position_m, rotation)
+        return joints, error
 
     def _descend(self, joints_rad: np.ndarray, position_m: np.ndarray, rotation: np.ndarray) -> np.ndarray:
         weights = np.array([1.0] * 3 + [self._ROTATION_WEIGHT_M] * 3)

@@ -16,7 +16,7 @@ CLOSE: Final = 1.0
 _CLEARANCE_M: Final = 0.035
 #: From the TCP down to the tips of the fingers, and up to the lower side of the hand.
 _HAND_ABOVE_TCP_M: Final = 0.031
-_LOWEST_TCP_M: Final = 0.025
+LOWEST_TCP_M: Final = 0.025
 
 
 class Hand:
@@ -24,15 +24,16 @@ class Hand:
 
     Args:
         simulation: The running simulation.
+        closed: Whether it works with closed fingers, which do not meet at the TCP if only one of them moves.
     """
 
-    def __init__(self, simulation: Simulation) -> None:
-        self._simulation = simulation
+    def __init__(self, simulation: Simulation, *, closed: bool = False) -> None:
+        self._simulation, self._closed = simulation, closed
 
     @property
     def position_m(self) -> np.ndarray:
-        """The TCP's position `[3]`."""
-        return self._simulation.tcp_m
+        """The position `[3]` of the TCP, or of the closed fingers."""
+        return self._simulation.closed_fingers_m if self._closed else self._simulation.tcp_m
 
     @property
     def closure(self) -> float:
@@ -55,7 +56,7 @@ class Hand:
         """Return the action, float32 `[7]`, towards a position `[3]`.
 
         Args:
-            target_m: Where the TCP is to be.
+            target_m: Where the TCP is to be, or the closed fingers.
             yaw_rad: How the hand is to be turned about z; None leaves it.
             closing: Delta of the closure.
             fastest_m: Longest way of this action.
@@ -76,7 +77,7 @@ class Hand:
 
 def grasp_height_m(height_m: float) -> float:
     """Return the height of the TCP at which fingers hold an object of a height: low, the hand above its top."""
-    return max(_LOWEST_TCP_M, height_m - _HAND_ABOVE_TCP_M)
+    return max(LOWEST_TCP_M, height_m - _HAND_ABOVE_TCP_M)
 
 
 def hover_height_m(height_m: float) -> float:

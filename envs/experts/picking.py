@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from envs.experts.hand import CLOSE, OPEN, Hand, grasp_height_m, hover_height_m
+from envs.experts.hand import CLOSE, LOWEST_TCP_M, OPEN, Hand, grasp_height_m, hover_height_m
 from envs.simulation import Simulation
 
 _ALIGNED_M: Final = 0.008
@@ -16,6 +16,8 @@ _AT_HEIGHT_M: Final = 0.006
 #: How high an object is lifted, and carried.
 LIFT_M: Final = 0.08
 _NEAR_M: Final = 0.01
+#: Fingers so near to their lowest height cannot put an object down any further, if it slid up between them.
+_AT_LOWEST_M: Final = 0.002
 #: An object with this much air below it is let go.
 _LET_GO_M: Final = 0.004
 
@@ -105,7 +107,8 @@ class PlaceExpert:
         thing, hand = self._simulation.object, self._hand
         way = self._target - thing.position_m
         aside = float(np.linalg.norm(way[:2]))
-        if aside < 2 * _NEAR_M and thing.lift_m < _LET_GO_M:
+        is_down = thing.lift_m < _LET_GO_M or hand.position_m[2] < LOWEST_TCP_M + _AT_LOWEST_M
+        if aside < 2 * _NEAR_M and is_down:
             return self._leave()
         if not self._grasp.is_holding:
             return self._grasp.grasp()

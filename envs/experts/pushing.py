@@ -31,7 +31,7 @@ class PushExpert:
     """
 
     def __init__(self, simulation: Simulation, target_m: np.ndarray) -> None:
-        self._simulation, self._hand = simulation, Hand(simulation)
+        self._simulation, self._hand = simulation, Hand(simulation, closed=True)
         self._target = target_m[:2]
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:

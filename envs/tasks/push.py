@@ -55,7 +55,7 @@ class Push(ObjectTask):
 
     def achieved(self, simulation: Simulation, target_m: np.ndarray) -> tuple[bool, ...]:
         """Return whether the fingers are down next to the object, and whether it stands at the place."""
-        thing, fingers = simulation.object, simulation.tcp_m
+        thing, fingers = simulation.object, simulation.closed_fingers_m
         gap = float(np.linalg.norm(fingers[:2] - thing.position_m[:2])) - thing.spec.width_m / 2
         return fingers[2] < _DOWN_M and gap < _NEXT_TO_M, self.distance_to(simulation, target_m) < AT_PLACE_M
 

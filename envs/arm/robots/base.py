@@ -10,7 +10,7 @@ import mujoco
 import numpy as np
 
 from envs.arm.limits import ACTION_HIGH, Workspace
-from envs.errors import EnvError
+from envs.arm.robots.packages import Package
 
 #: What the names of a robot's parts begin with in the model of a scene.
 ROBOT_PREFIX: Final = "robot/"
@@ -40,10 +40,12 @@ class Gripper:
     Attributes:
         open: Coordinate of each joint when it is open [m or rad].
         closed: The same when it is closed.
+        meets_m: Where the closed fingers are, in the frame of the TCP.
     """
 
     open: tuple[float, ...]
     closed: tuple[float, ...]
+    meets_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def joints(self, closure: float) -> np.ndarray:
         """Return the coordinates `[G]` at a closure [0 open, 1 closed]."""
@@ -78,8 +80,7 @@ class Robot:
             scale 1: workspace, objects, distances and cameras are multiplied by it.
         holds_rotation: Whether it can turn the hand at any position of the workspace. If not, the position is reached
             and the rotation is as near as it gets.
-        overshoot_m: How far the TCP may leave the box of its commands.
-        tasks: Names of the tasks that it is known to achieve; None for all.
+        package: The package that its model is in; None if it is in this one.
     """
 
     name: str
@@ -94,8 +95,12 @@ class Robot:
     wrist_camera: WristCamera
     scale: float = 1.0
     holds_rotation: bool = True
-    overshoot_m: float = 0.007
-    tasks: tuple[str, ...] | None = None
+    package: Package | None = None
+
+    @property
+    def is_available(self) -> bool:
+        """Whether its model is installed."""
+        return self.package is None or self.package.is_installed
 
     @property
     def num_joints(self) -> int:
@@ -123,18 +128,6 @@ class Robot:
             nominal,
             command_low_m=nominal.command_low_m * self.scale,
             command_high_m=nominal.command_high_m * self.scale,
-            overshoot_m=max(nominal.overshoot_m, self.overshoot_m),
+            overshoot_m=nominal.overshoot_m * self.scale,
             clearance_m=None if nominal.clearance_m is None else nominal.clearance_m * self.scale,
         )
-
-    def check_task(self, task: str) -> None:
-        """Check that a task of this package can be achieved.
-
-        Raises:
-            EnvError: If not.
-        """
-        if self.tasks is not None and task not in self.tasks:
-            raise EnvError(
-                f"task {task!r} is not offered for robot {self.name!r}, whose expert does not achieve it: its tasks "
-                f"are {list(self.tasks)}."
-            )

@@ -11,7 +11,7 @@ from typing import Final
 import mujoco
 
 from envs.arm.robots.base import TOUCHING_CONTYPE, Gripper, Robot
-from envs.arm.robots.packages import packaged_spec
+from envs.arm.robots.packages import Package, packaged_spec
 from envs.arm.robots.panda import (
     FINGER_FORCE_N,
     FINGER_TRAVEL_M,
@@ -23,7 +23,7 @@ from envs.arm.robots.panda import (
     WRIST_CAMERA,
 )
 
-INSTALL: Final = "franky-sim==1.0.4"
+PACKAGE: Final = Package(module="franky_sim", requirement="franky-sim==1.0.4", xml="assets/fr3.xml")
 _CELL_M: Final = 0.014
 _HALF_FINGER_M: Final = (0.014, 0.009, 0.027)
 
@@ -39,7 +39,7 @@ def make_spec() -> mujoco.MjSpec:
 
 @cache
 def _spec() -> mujoco.MjSpec:
-    spec = packaged_spec("fr3", "franky_sim", INSTALL, "assets/fr3.xml", _CELL_M)
+    spec = packaged_spec(PACKAGE, _CELL_M)
     spec.material("white").name = "arm"
     for geom in spec.geoms:
         geom.material = "arm" if geom.material == "white" else geom.material
@@ -51,7 +51,7 @@ def _spec() -> mujoco.MjSpec:
         actuator.set_to_position(kp=kp, kv=kv)
     spec.delete(spec.actuator("hand"))
     hand = spec.body("hand")
-    hand.add_site(name="tcp", pos=[0.0, 0.0, TCP_FROM_FLANGE_M])
+    hand.add_site(name="tcp", group=5, pos=[0.0, 0.0, TCP_FROM_FLANGE_M])
     _add_contact(hand, (0.0, 0.0, 0.033), (0.032, 0.102, 0.033))
     for side, number in (("left", 1), ("right", 2)):
         finger = spec.body(f"{side}_finger")
@@ -87,8 +87,9 @@ def _add_contact(
 
 FR3: Final = Robot(
     name="fr3",
-    summary="Franka Research 3, 7 joints, meshes of franky-sim",
+    summary="Franka Research 3, meshes",
     make_spec=make_spec,
+    package=PACKAGE,
     joint_low_rad=(-2.7437, -1.7837, -2.9007, -3.0421, -2.8065, 0.5445, -3.0159),
     joint_high_rad=(2.7437, 1.7837, 2.9007, -0.1518, 2.8065, 4.5169, 3.0159),
     torque_limit_nm=TORQUE_LIMIT_NM,

