@@ -225,8 +225,10 @@ def _manifest(given: Manifest | None, config: Config, env: Environment) -> Manif
     Raises:
         EvaluationError: If the environment has changed since it was written, or nearly all pairs begin solved.
     """
+    from vjepa_world.data.trajectories.registry import open_trajectories
     from vjepa_world.evaluation.closed_loop.manifest import Manifest
     from vjepa_world.evaluation.closed_loop.pairs import check_reproduced, draw_pairs
+    from vjepa_world.evaluation.closed_loop.recorded_pairs import with_episodes
 
     total = config.episodes if given is None else len(given.pairs.pairs)
     with progress("pairs", unit="pair", total=total) as bar:
@@ -236,6 +238,8 @@ def _manifest(given: Manifest | None, config: Config, env: Environment) -> Manif
                 if config.pairs_from
                 else draw_pairs(env, config.seed, config.episodes, on_reset=bar.update)
             )
+            if config.env.goal_data:
+                found = with_episodes(found, open_trajectories(config.env.goal_data))
             return Manifest(_environment(config.env), found, seed=config.seed, recorded=config.pairs_from)
         if not check_reproduced(env, given.pairs, on_reset=bar.update):
             logger.warning(
@@ -253,14 +257,16 @@ def _recorded_pairs(config: Config, env: Environment, on_reset: Callable[[], obj
     from envs import EnvError
     from vjepa_world.data.trajectories.registry import open_trajectories
     from vjepa_world.evaluation.closed_loop.pairs import unsolved
-    from vjepa_world.evaluation.closed_loop.recorded_pairs import recorded_pairs
+    from vjepa_world.evaluation.closed_loop.recorded_pairs import check_recorded, recorded_pairs
     from vjepa_world.evaluation.statistics import EvaluationError
 
     dataset = open_trajectories(config.pairs_from)
     candidates = recorded_pairs(
         dataset, seed=config.seed, goal_steps=config.goal_steps, n=2 * config.episodes
     )
-    found = unsolved(env, candidates, config.episodes, skips=(EnvError,), on_reset=on_reset)
+    found = unsolved(
+        env, candidates, config.episodes, skips=(EnvError,), check=check_recorded, on_reset=on_reset
+    )
     if not found.pairs:
         raise EvaluationError(
             f"all {len(candidates)} pairs from {config.pairs_from} are solved at the reset; raise goal_steps."

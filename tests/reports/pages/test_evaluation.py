@@ -52,6 +52,7 @@ def write(folder: Path, *, leaks: bool = False) -> Path:
     leakage = find_leakage({"verb": "finetune", "environments": [entry]}, "Box-v0", pairs)
     result = found.metrics() | {
         "checkpoint": "runs/finetune/<mine>",
+        "policy": POLICY,
         "environment": {"id": "Box-v0", "variation": "test", "max_steps": 20},
         "left_out": {"scripted expert": "left out: the environment has none"},
         "leakage": leakage.as_json(),

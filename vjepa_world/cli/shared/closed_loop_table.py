@@ -10,6 +10,8 @@ from vjepa_world.errors import counted
 
 def table(result: Mapping[str, Any]) -> str:
     """Return the metrics as text: a line for the world model and for each control, then the breakdowns."""
+    from vjepa_world.evaluation.closed_loop.manifest import environment_in_words
+
     named = {result["policy"]: result, **result["controls"]}
     width = max(map(len, named))
     header = (
@@ -21,7 +23,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines += _breakdown(result)
     start = result["initial_distance"]["median"]
     lines.append(
-        f"{counted(result['episodes'], 'episode')} of {_scenes(result['environment'])}, "
+        f"{counted(result['episodes'], 'episode')} of {environment_in_words(result['environment'])}, "
         f"{result['solved_at_reset']} left out because solved at reset; "
         f"held: for 3 actions; final distance: median (start {_number(start)})"
     )
@@ -54,11 +56,6 @@ def _breakdown(result: Mapping[str, Any]) -> list[str]:
         f"({100 * group['wilson_low']:.0f} - {100 * group['wilson_high']:.0f} %, {group['episodes']})"
         for name, group in groups.items()
     ]
-
-
-def _scenes(environment: Mapping[str, Any]) -> str:
-    variation = environment.get("variation")
-    return f"{environment.get('id')}" + (f", {variation} scenes" if variation else "")
 
 
 def _number(value: float | None) -> str:

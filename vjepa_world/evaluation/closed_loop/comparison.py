@@ -11,8 +11,7 @@ import numpy as np
 
 from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.episode import Episode
-from vjepa_world.evaluation.closed_loop.episode_log import EPISODES_FILE, read_episodes
-from vjepa_world.evaluation.closed_loop.evaluate import POLICY
+from vjepa_world.evaluation.closed_loop.episode_log import EPISODES_FILE, evaluated, read_episodes
 from vjepa_world.evaluation.closed_loop.manifest import Manifest, read_manifest
 from vjepa_world.evaluation.closed_loop.summary import summarise
 from vjepa_world.evaluation.statistics import EvaluationError, median, paired_difference
@@ -45,7 +44,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         EvaluationError: If it is not one, or was stopped.
     """
     manifest = read_manifest(folder)
-    episodes = [line.episode for line in read_episodes(folder) if line.policy == POLICY]
+    episodes = [line.episode for line in evaluated(read_episodes(folder))]
     if [episode.pair for episode in episodes] != list(manifest.pairs.pairs):
         raise EvaluationError(
             f"{folder} has {counted(len(episodes), 'episode')} of {counted(len(manifest.pairs.pairs), 'pair')}: it was "

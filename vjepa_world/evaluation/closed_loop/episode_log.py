@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,6 +63,11 @@ def read_episodes(folder: Path) -> list[LoggedEpisode]:
     found = list(_lines(path))
     order = list(dict.fromkeys(line.policy for line in found))
     return sorted(found, key=lambda line: (order.index(line.policy), line.episode.index))
+
+
+def evaluated(lines: Sequence[LoggedEpisode]) -> list[LoggedEpisode]:
+    """Return the episodes of the evaluated policy, which runs first."""
+    return [line for line in lines if line.policy == lines[0].policy]
 
 
 def _lines(path: Path) -> Iterator[LoggedEpisode]:

@@ -85,6 +85,12 @@ class Manifest:
             )
 
 
+def environment_in_words(environment: Mapping[str, Any]) -> str:
+    """Return the environment of a manifest in words; the arm's tasks have a variation of their scenes."""
+    name = str(environment.get("id"))
+    return f"{name}, {environment.get('variation')} scenes" if name.startswith("vjepa_world/") else name
+
+
 def read_manifest(path: Path) -> Manifest:
     """Return the manifest at a path: a file, or the run folder of an evaluation.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,7 @@ def unsolved(
     n: int,
     *,
     skips: tuple[type[Exception], ...] = (),
+    check: Callable[[Pair, Any, Mapping[str, Any]], object] = lambda pair, observation, info: None,
     on_reset: Callable[[], object] = lambda: None,
 ) -> Pairs:
     """Return the first `n` candidates that are not solved at the reset, or fewer if there are not so many.
@@ -78,6 +80,7 @@ def unsolved(
         candidates: Pairs.
         n: Number of pairs.
         skips: Errors of a reset for which a candidate is left out and counted, such as of a pose out of reach.
+        check: Called with each candidate, the observation and the info of its reset.
         on_reset: Called for each pair that is found.
 
     Raises:
@@ -94,6 +97,7 @@ def unsolved(
                     f"all {refused} pairs were refused, the last because: {error}"
                 ) from error
             continue
+        check(pair, observation, info)
         if info["success"]:
             solved += 1
             continue

@@ -5,7 +5,8 @@ Shapes: T rows of an episode, S state size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,11 @@ import numpy as np
 from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.windows import fingerprint
 from vjepa_world.evaluation.closed_loop.environment import Pair
+from vjepa_world.evaluation.closed_loop.pairs import Pairs
 from vjepa_world.evaluation.statistics import EvaluationError
+
+#: Largest difference of a number of the state from the recorded one, where an arm has settled.
+TOLERANCE = 0.02
 
 
 def recorded_pairs(dataset: TrajectoryDataset, *, seed: int, goal_steps: int, n: int) -> list[Pair]:
@@ -50,6 +55,40 @@ def recorded_pairs(dataset: TrajectoryDataset, *, seed: int, goal_steps: int, n:
             "later; lower goal_steps, or give longer episodes."
         )
     return found
+
+
+def check_recorded(pair: Pair, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
+    """Check that an environment began a pair of :func:`recorded_pairs` with the recorded start and goal.
+
+    Args:
+        pair: The pair.
+        observation: The environment's after the reset.
+        info: Likewise.
+
+    Raises:
+        EvaluationError: If it did not: it ignores the reset options `start_state` and `goal_state`.
+    """
+    found = {"start_state": observation.get("state"), "goal_state": info.get("goal_state")}
+    for name, state in found.items():
+        got = np.asarray(() if state is None else state, dtype=np.float64)
+        wanted = np.asarray(pair.options[name])
+        if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=0.0, atol=TOLERANCE):
+            raise EvaluationError(
+                f"the environment does not take recorded states: after a reset with {name}={wanted.tolist()} it is "
+                f"{got.tolist()}. pairs_from needs a task with the reset options start_state and goal_state, such as "
+                "vjepa_world/Reach-v0; give any other environment env.goal=ahead env.goal_data=DATASET."
+            )
+
+
+def with_episodes(found: Pairs, dataset: TrajectoryDataset) -> Pairs:
+    """Return pairs with the fingerprint of the recorded episode that their option `episode` names."""
+    pairs = [
+        replace(pair, episode=fingerprint(dataset.episode(int(pair.options["episode"]))))
+        if "episode" in pair.options
+        else pair
+        for pair in found.pairs
+    ]
+    return replace(found, pairs=pairs)
 
 
 def _pair(episode: Trajectory, seed: int, start: int, goal: int) -> Pair:

@@ -13,8 +13,8 @@ import torch
 
 from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.episode import Episode
-from vjepa_world.evaluation.closed_loop.episode_log import LoggedEpisode, read_episodes
-from vjepa_world.evaluation.closed_loop.evaluate import POLICY
+from vjepa_world.evaluation.closed_loop.episode_log import LoggedEpisode, evaluated, read_episodes
+from vjepa_world.evaluation.closed_loop.manifest import environment_in_words
 from vjepa_world.evaluation.open_loop.energy_landscape import spearman
 from vjepa_world.files.validation import read_json_object
 from vjepa_world.reports.pages.page import render
@@ -44,7 +44,7 @@ def evaluation_page(folder: Path, output: Path) -> str:
         raise RunError(f"{folder} has no {RESULT_FILE}: it was stopped. Run it again with resume=true.")
     result = read_json_object(folder / RESULT_FILE, again="Evaluate again.", error=RunError)
     lines = read_episodes(folder)
-    own = [line for line in lines if line.policy == POLICY]
+    own = evaluated(lines)
     failures = [line for line in own if not line.episode.success]
     successes = [line for line in own if line.episode.success]
     shown = [*failures[:MOST_FAILURES], *successes[:MOST_SUCCESSES]]
@@ -71,7 +71,7 @@ def evaluation_page(folder: Path, output: Path) -> str:
 def _subtitle(result: Mapping[str, Any]) -> str:
     environment = result["environment"]
     return (
-        f"{result['checkpoint']} in {environment['id']}, {environment.get('variation', '')} scenes, "
+        f"{result['checkpoint'] or result['policy']} in {environment_in_words(environment)}, "
         f"{counted(result['episodes'], 'episode')} of at most {counted(environment['max_steps'], 'action')}"
     )
 
@@ -92,7 +92,7 @@ def percent(metrics: Mapping[str, Any]) -> str:
 def _policies(result: Mapping[str, Any]) -> list[list[str]]:
     """Return a row for each policy."""
     rows = []
-    for name, metrics in {POLICY: result, **result["controls"]}.items():
+    for name, metrics in {result["policy"]: result, **result["controls"]}.items():
         part = "" if metrics["episodes"] == result["episodes"] else f", first {metrics['episodes']}"
         seconds = metrics["seconds_per_action"]
         rows.append(
@@ -121,7 +121,7 @@ def _number(value: float | None) -> str:
 
 def _drawn_rates(result: Mapping[str, Any]) -> list[str]:
     """Return the success rates of the policies and of each factor's values as SVG."""
-    named = {POLICY: result, **result["controls"]}
+    named = {result["policy"]: result, **result["controls"]}
     drawings = [plot_rates("policies", [_rate(name, metrics) for name, metrics in named.items()])]
     for factor, values in result["factors"].items():
         drawings.append(
