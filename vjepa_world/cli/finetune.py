@@ -36,6 +36,8 @@ def _evaluation(config: FinetuneConfig, sources: Sequence[TrajectorySource]) -> 
     environment = first.dataset.about.get("environment")
     if environment and (config.data.views == "one" or len(first.cameras) == 1):
         words = [shlex.quote(word) for word in words_of(environment)]
+        if first.dataset.convention.choices:
+            words.append("planner=categorical_cem")
         return "evaluate", words if environment.get("id", "").startswith("vjepa_world/") else [
             "env=gym",
             *words,

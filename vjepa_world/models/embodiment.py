@@ -130,6 +130,8 @@ class Embodiment(nn.Module):
         """
         self.check(actions, states)
         for name, values in (("action", actions), ("state", states)):
+            if not values.shape[-1]:  # a robot without a state
+                continue
             std = values.float().std(dim=0)
             getattr(self, f"{name}_mean").copy_(values.float().mean(dim=0))
             getattr(self, f"{name}_std").copy_(torch.where(std > LEAST_SPREAD, std, 1.0))
