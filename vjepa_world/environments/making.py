@@ -13,7 +13,7 @@ from vjepa_world.environments.config import EnvConfig
 from vjepa_world.environments.errors import described
 from vjepa_world.environments.functions import import_user_module
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
-from vjepa_world.system.packages import check_siblings
+from vjepa_world.system.packages import check_siblings, load_triton_before_opengl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,6 +59,7 @@ def _adapted(
     from vjepa_world.environments.observed import RENDER, ObservedEnv
     from vjepa_world.environments.spaces import find_image
 
+    load_triton_before_opengl()
     env = None if config.image == RENDER else _constructed(config, spec, {})
     if env is not None and config.image == "auto" and find_image(env.observation_space) is None:
         _check_renders(config, env, maker)

@@ -1,8 +1,10 @@
-"""Finds out whether another package hides one of ours."""
+"""Finds out whether another package hides one of ours, and loads packages that must come before others."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -33,3 +35,9 @@ def check_siblings(*names: str) -> None:
                 "Rename it, take its folder out of PYTHONPATH, or start the command `vjepa-world` instead of "
                 "`python -m vjepa_world`, which searches the current folder first"
             )
+
+
+def load_triton_before_opengl() -> None:
+    """Load triton if it is installed: after Mesa's software renderer, which brings another LLVM, it crashes."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
