@@ -71,6 +71,12 @@ BELOW: dict[str, tuple[str, ...]] = {
         "vjepa_world.runs",
         "planners.protocols",
     ),
+    "vjepa_world.evaluation.stable_worldmodel": (
+        *_BASE,
+        "vjepa_world.data",
+        "vjepa_world.evaluation.statistics",
+        "vjepa_world.planning",
+    ),
     "vjepa_world.environments": (
         *_BASE,
         "vjepa_world.config.ranges",
@@ -133,7 +139,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
     "vjepa_world.errors": (),
     "vjepa_world.registry": ("pydantic_core",),
     "vjepa_world.files": ("xxhash",),
-    "vjepa_world.system": ("tqdm", "torch"),
+    "vjepa_world.system": ("tqdm", "torch", "triton"),  # triton: as for envs
     "vjepa_world.ops": ("torch", "numpy"),
     "vjepa_world.models": ("torch", "numpy", "xxhash"),
     "vjepa_world.models.encoders": ("torch", "transformers"),
@@ -144,7 +150,10 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 }
 
 SIMULATORS = ("mujoco", "gymnasium")
-WITH_SIMULATORS = ("envs", "vjepa_world.environments", "vjepa_world.cli", "vjepa_world.bench")
+WITH_SIMULATORS = (
+    *("envs", "vjepa_world.environments", "vjepa_world.cli", "vjepa_world.bench"),
+    "vjepa_world.evaluation.stable_worldmodel",  # that package makes its environments itself
+)
 
 
 def modules() -> dict[str, Path]:

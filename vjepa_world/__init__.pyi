@@ -22,6 +22,10 @@ from vjepa_world.evaluation.closed_loop.rollout import rollout as rollout
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig as OpenLoopConfig
 from vjepa_world.evaluation.open_loop.evaluate import OpenLoopResult as OpenLoopResult
 from vjepa_world.evaluation.open_loop.evaluate import evaluate_open_loop as evaluate_open_loop
+from vjepa_world.evaluation.stable_worldmodel.policy import WorldPolicy as WorldPolicy
+from vjepa_world.evaluation.stable_worldmodel.protocol import evaluate_world as evaluate_world
+from vjepa_world.evaluation.stable_worldmodel.recording import record_world as record_world
+from vjepa_world.evaluation.stable_worldmodel.worlds import world_spec as world_spec
 from vjepa_world.models.build import build_encoder as build_encoder
 from vjepa_world.models.build import build_world_model as build_world_model
 from vjepa_world.models.config import ActionPredictorConfig as ActionPredictorConfig

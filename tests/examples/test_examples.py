@@ -167,6 +167,13 @@ def test_plan_in_own_environment(home: Path) -> None:
     assert "95 % interval" in printed
 
 
+def test_evaluate_in_stable_worldmodel(home: Path) -> None:
+    pytest.importorskip("stable_worldmodel")
+    words = ("two_room", "--folder", "runs/w", "--recorded", 2, "--recorded-steps", 32, "--steps", 2)
+    printed = example(home, "evaluate_in_stable_worldmodel", *words, "--episodes", 3, "--image-size", 32)
+    assert "world model, strict: " in printed and " of 3 episodes begin at their goal" in printed
+
+
 def test_load_released_checkpoint(home: Path) -> None:
     write_meta(read_checkpoint(home / "encoder"), home / "released.pt")
     printed = example(

@@ -74,7 +74,8 @@ class ReacherEnv(AdaptedEnv):
 
     def _begin(self, options: dict[str, Any]) -> None:
         refuse_options(options)
-        self._inner.task.random.seed(int(self.np_random.integers(2**31)))
+        of_the_task = self._inner.task.random
+        of_the_task.seed(int(self.np_random.integers(2**31)))
         self._inner.reset()
         self._goal_angles = angles_at(self._model.geom("target").pos[:2], bool(self.np_random.integers(2)))
 
