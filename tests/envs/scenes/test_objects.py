@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import math
+
+import mujoco
+import numpy as np
+import pytest
+
+from envs.scenes.objects import MAX_PARTS, OBJECT_SHAPES, ObjectShape, ObjectSpec, mass_properties, parts_of
+
+
+def spec_of(shape: ObjectShape, aspect: float = 1.3) -> ObjectSpec:
+    return ObjectSpec(
+        shape=shape, width_m=0.05, aspect=aspect, position_m=(0.5, 0.0), yaw_rad=0.0, rgb=(0.5, 0.5, 0.5)
+    )
+
+
+@pytest.mark.parametrize("shape", OBJECT_SHAPES)
+def test_mass_and_inertia_are_those_that_mujoco_computes_of_the_same_shapes(shape: ObjectShape) -> None:
+    geoms = "".join(
+        f'<geom type="{part.kind}" size="{" ".join(map(str, part.size_m))}" density="500" '
+        f'pos="{" ".join(map(str, part.position_m))}" euler="0 0 {part.yaw_rad}"/>'
+        for part in parts_of(spec_of(shape))
+    )
+    model = mujoco.MjModel.from_xml_string(
+        f'<mujoco><compiler angle="radian"/><worldbody><body><freejoint/>{geoms}</body></worldbody></mujoco>'
+    )
+    mass, centre, inertia = mass_properties(spec_of(shape))
+    assert mass == pytest.approx(model.body_mass[1])
+    np.testing.assert_allclose(centre, model.body_ipos[1], atol=1e-9)
+    np.testing.assert_allclose(np.sort(inertia), np.sort(model.body_inertia[1]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", OBJECT_SHAPES)
+def test_an_object_fills_its_width_and_height(shape: ObjectShape) -> None:
+    spec = spec_of(shape)
+    parts = parts_of(spec)
+    assert len(parts) <= MAX_PARTS
+    tops = [
+        part.position_m[2]
+        + {"box": part.size_m[2], "cylinder": part.size_m[1], "sphere": part.size_m[0]}[part.kind]
+        for part in parts
+    ]
+    assert max(tops) == pytest.approx(spec.height_m / 2)
+    sides = [part.position_m[0] + part.size_m[0] for part in parts if part.yaw_rad == 0.0]
+    assert max(sides) == pytest.approx(spec.width_m / 2)
+
+
+def test_a_cup_is_hollow_and_open() -> None:
+    walls = parts_of(spec_of("cup"))
+    assert mass_properties(spec_of("cup"))[0] < 0.5 * mass_properties(spec_of("cylinder"))[0]
+    assert not any(part.position_m[0] == 0 and part.position_m[2] > 0 for part in walls)
+
+
+@pytest.mark.parametrize(
+    ("shape", "yaw_rad", "expected"),
+    [
+        ("box", 0.3, 0.3),
+        ("box", 1.5, 1.5 - math.pi / 2),
+        ("box", -2.0, math.pi / 2 * 1 - 2.0),
+        ("cup", 0.5, 0.5 - math.pi / 4),
+        ("cylinder", 0.7, 0.0),
+        ("ball", 0.7, 0.0),
+    ],
+)
+def test_the_hand_turns_to_the_nearest_rotation_that_fits(
+    shape: ObjectShape, yaw_rad: float, expected: float
+) -> None:
+    assert spec_of(shape).nearest_grasp_rad(yaw_rad) == pytest.approx(expected)
