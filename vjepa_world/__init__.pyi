@@ -37,6 +37,7 @@ from vjepa_world.models.config import LatentsConfig as LatentsConfig
 from vjepa_world.models.config import MaskedPredictorConfig as MaskedPredictorConfig
 from vjepa_world.models.config import WorldModelConfig as WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder as VideoEncoder
+from vjepa_world.models.encoders.preprocessing import Preprocessing as Preprocessing
 from vjepa_world.models.encoders.registered import FrozenEncoder as FrozenEncoder
 from vjepa_world.models.encoders.registered import register_encoder as register_encoder
 from vjepa_world.models.world_model import LatentWorldModel as LatentWorldModel

@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from vjepa_world.data.trajectories.formats.lerobot.layout import ColumnSpec, DatasetSpec, VideoSpec
-from vjepa_world.data.trajectories.trajectory import Trajectory
+from vjepa_world.data.trajectories.trajectory import EVENTS, Trajectory
 from vjepa_world.environments.behaviours import Behaviour
 from vjepa_world.environments.config import EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure
@@ -24,8 +24,6 @@ from vjepa_world.ops.convention import PLAIN, Convention
 #: What datasets of the simulated arm call their robot.
 SIMULATED_ROBOT = "panda_simulated"
 POSE_NAMES = ("x", "y", "z", "roll", "pitch", "yaw", "closure")
-#: Flags of an environment's info that become columns of a dataset: bool of each observation.
-LABELS = ("contact", "object_moving", "object_lifted")
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Recorder:
         """
         env = config.make(goals=False)
         _, info = env.reset(seed=0)
-        return cls(env, config, tuple(name for name in LABELS if name in info))
+        return cls(env, config, tuple(name for name in EVENTS if name in info))
 
     def spec(self) -> DatasetSpec:
         """Return what all episodes have in common."""

@@ -16,6 +16,9 @@ from torch import Tensor
 from vjepa_world.errors import DataError
 from vjepa_world.ops.convention import Convention
 
+#: Columns, bool of each row, that recordings of an environment with an object have: what happens there.
+EVENTS = ("contact", "object_moving", "object_lifted")
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSpan:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
+from vjepa_world.data.trajectories.trajectory import EVENTS, Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable
 from vjepa_world.errors import DataError
 from vjepa_world.evaluation.open_loop.protocols import Progress, no_progress
@@ -26,9 +26,6 @@ from vjepa_world.planning.action_axes import ActionSpace, action_space
 
 #: Height of the frames that are stored for the report [pixels].
 STORED_HEIGHT = 128
-
-#: Columns of a dataset that say what happens at each frame, if it has them.
-LABELS = ("contact", "object_moving", "object_lifted")
 
 #: Frames encoded in one batch.
 ENCODER_BATCH = 64
@@ -46,7 +43,7 @@ class Windows:
         frames: Small frames for the report, uint8 `[W, T, 3, H, W]`.
         extrinsics: Pose of the camera at each frame, `[W, T, X]`, for predictors that use it.
         space: The action space; None derives it from the number of axes.
-        labels: What happens at each frame, by name, bool `[W, T]`: those of :data:`LABELS` that the data has.
+        labels: What happens at each frame, by name, bool `[W, T]`: those of `EVENTS` that the data has.
     """
 
     features: Tensor
@@ -188,7 +185,7 @@ def read_windows(
         space=encoding.space,
         labels={
             name: torch.cat([of[name] for of in labels])
-            for name in LABELS
+            for name in EVENTS
             if all(name in of for of in labels)
         },
     )
@@ -196,7 +193,7 @@ def read_windows(
 
 def _labels(episode: Trajectory, rows: Tensor) -> dict[str, Tensor]:
     """Return the labels of an episode at some rows `[w, T]`, bool `[w, T]`, those that are one flag a row."""
-    columns = {name: episode.columns.get(name) for name in LABELS}
+    columns = {name: episode.columns.get(name) for name in EVENTS}
     return {
         name: torch.from_numpy(values.reshape(len(episode)).astype(bool))[rows]
         for name, values in columns.items()
