@@ -51,6 +51,10 @@ def test_goals_of_the_environment() -> None:
     assert env.step(np.zeros(2))[4]["success"]
 
 
+def test_an_environment_that_ends_an_episode_is_not_stepped_on_unless_it_says_so() -> None:
+    assert make().metadata["ends_at_success"]
+
+
 def test_an_episode_is_cut_off_after_max_steps() -> None:
     env = make(max_steps=3)
     env.reset(seed=0)

@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 
 from tests.models import reference
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.action_predictor import ActionPredictor
-from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    EmbodimentConfig,
+    EncoderConfig,
+    LatentsConfig,
+    WorldModelConfig,
+)
 from vjepa_world.models.embodiment import Embodiment
+from vjepa_world.models.world_model import LatentWorldModel
 
 T, N, D = 3, 4, 10
 ARM, CART = EmbodimentConfig(name="arm"), EmbodimentConfig(name="cart", action_dim=2, state_dim=5)
@@ -143,3 +150,26 @@ def test_statistics_are_detached_from_the_autograd_graph() -> None:
     robot = Embodiment(CART, 8)
     robot.set_statistics(torch.randn(6, 2, requires_grad=True), torch.randn(6, 5, requires_grad=True))
     assert not robot.action_std.requires_grad and not robot.state_mean.requires_grad
+
+
+@pytest.mark.parametrize("predict_state", [False, True])
+def test_a_robot_without_a_state_plans_several_steps_from_images_alone(predict_state: bool) -> None:
+    config = WorldModelConfig(
+        encoder=EncoderConfig(image_size=32, num_frames=2, embed_dim=24, depth=1, num_heads=2),
+        predictor=ActionPredictorConfig(embed_dim=24, depth=1, num_heads=2, predict_state=predict_state),
+        embodiments=(EmbodimentConfig(action_dim=2, state_dim=0, numbers="given", actions="given"),),
+        latents=LatentsConfig(kind="none"),
+    )
+    model = LatentWorldModel(config).eval()
+    frames = torch.randint(0, 256, (2, 1, 3, 32, 32), dtype=torch.uint8)
+    actions = torch.randn(2, 3, 4, 2)
+    found = model.rollout(model.encode(frames, None), actions)
+    assert found.shape == (2, 3, 4, 4, 24)
+    torch.testing.assert_close(found, model.rollout(model.encode(frames, torch.zeros(2, 1, 0)), actions))
+    with pytest.raises(CheckpointError, match="trained with states of size 0, got 3"):
+        model.encode(frames, torch.zeros(2, 1, 3))
+
+
+def test_choices_are_declared_to_planners() -> None:
+    config = EmbodimentConfig(action_dim=5, state_dim=0, numbers="given", actions="choice")
+    assert Embodiment(config, 8).action_type == "choice"

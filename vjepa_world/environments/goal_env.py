@@ -44,6 +44,8 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
     def __init__(self, env: ObservedEnv) -> None:
         super().__init__(env)
         self.config = env.config
+        # Gymnasium leaves open what a step after the end does, so that success cannot be watched any longer there.
+        self.metadata = {"ends_at_success": True, **env.metadata}
         self._goals = goal_source(self.config)
         self._function = (
             load_function(self.config.success, "env.success")

@@ -191,3 +191,8 @@ def test_spawned_processes_detect_at_once_that_their_parent_is_gone(tmp_path: Pa
     while is_running(child) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not is_running(child)
+
+
+def test_after_a_last_result_nothing_more_is_begun() -> None:
+    found = spawned_map(abs, range(50), 2, str, WORDS, is_last=lambda result: result == 3)
+    assert {0, 1, 2, 3} <= set(found) <= set(range(6))

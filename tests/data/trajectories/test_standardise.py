@@ -12,7 +12,7 @@ import torch
 
 from tests.data.arm_motion import arm_episodes, make_trajectory, random_poses
 from vjepa_world.data.trajectories.standardise import standardise
-from vjepa_world.errors import DataError
+from vjepa_world.errors import ConfigError, DataError
 from vjepa_world.ops.convention import PLAIN, Convention
 from vjepa_world.ops.pose import apply_action, euler_to_matrix
 
@@ -99,3 +99,19 @@ def test_data_that_does_not_fit_is_reported(
 def test_a_single_row_has_no_actions() -> None:
     found = standardise(make_trajectory(0, np.zeros((1, 7)), np.zeros((0, 7))), Convention())
     assert found.actions.shape == (0, 7)
+
+
+def test_indices_of_choices_become_one_hot_and_others_are_refused() -> None:
+    how = replace(PLAIN, choices=3)
+    trajectory = replace(
+        make_trajectory(0, np.zeros((4, 0)), np.array([[2.0], [0.0], [1.0]])), last_action=np.array([1.0])
+    )
+    found = standardise(trajectory, how)
+    np.testing.assert_array_equal(found.actions, [[0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    assert found.states.shape == (4, 0) and found.last_action is not None
+    for wrong in (3.0, -1.0, 0.5):
+        broken = replace(trajectory, actions=np.array([[0.0], [wrong], [0.0]]))
+        with pytest.raises(DataError, match=r"its action at row 1 is .*index of one of 3 choices"):
+            standardise(broken, how)
+    with pytest.raises(ConfigError, match="discrete actions are choices=N of at least 1 with actions=given"):
+        Convention(choices=3)

@@ -115,7 +115,7 @@ class _Running:
         self.plan_energies: list[float] = []
         self.subgoals: tuple[bool, ...] = ()
         self.events: set[str] = set()
-        self.success, self.streak, self.ended = False, 0, False
+        self.success, self.streak, self.ended, self.cut_short = False, 0, False, False
         self._note(info)
 
     def step(self, action: np.ndarray, seconds: float, plan_energy: float | None) -> None:
@@ -128,6 +128,7 @@ class _Running:
             self.plan_energies.append(plan_energy)
         self.streak = self.streak + 1 if info["success"] else 0
         self.success = self.success or bool(info["success"])
+        self.cut_short = terminated and self.success and not self.steps_on
         self.ended = truncated or (terminated and not (self.success and self.steps_on))
         self._note(info)
 
@@ -148,7 +149,7 @@ class _Running:
                 index=self.index,
                 pair=self.pair,
                 success=self.success,
-                held=self.streak == HELD_ACTIONS if self.steps_on else None,
+                held=None if self.cut_short else self.streak == HELD_ACTIONS,
                 initial_distance=self.initial_distance,
                 distances=tuple(self.distances),
                 seconds_per_action=tuple(self.seconds),
