@@ -9,7 +9,6 @@ from typing import Final
 import mujoco
 import numpy as np
 
-from envs.arm.limits import JOINT_MARGIN_RAD
 from envs.arm.robots.base import Robot
 from envs.arm.rotations import rotation_error
 from envs.errors import EnvError
@@ -45,8 +44,8 @@ class Kinematics(ABC):
         self._data = mujoco.MjData(model)
         self._site = model.site("robot/tcp").id
         self._home = np.array(robot.home_rad)
-        self._low = np.array(robot.joint_low_rad) + JOINT_MARGIN_RAD
-        self._high = np.array(robot.joint_high_rad) - JOINT_MARGIN_RAD
+        self._low = np.array(robot.joint_low_rad) + robot.joint_margin_rad
+        self._high = np.array(robot.joint_high_rad) - robot.joint_margin_rad
         self._jacobian = np.zeros((6, model.nv))
 
     def forward(self, joints_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

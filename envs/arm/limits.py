@@ -7,9 +7,6 @@ from typing import Final
 
 import numpy as np
 
-#: Distance that inverse kinematics keeps from the hard stops, so that a servo's overshoot stays inside the limits.
-JOINT_MARGIN_RAD: Final = 0.03
-
 #: Largest action at scale 1: delta x y z [m], Euler angles [rad], delta closure.
 ACTION_HIGH: Final = np.array([0.075] * 3 + [0.3] * 3 + [1.0], np.float32)
 

