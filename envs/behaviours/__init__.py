@@ -8,7 +8,7 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 
-from envs.behaviours.base import Behaviour, Wander
+from envs.behaviours.base import Behaviour, Wander, arm_of
 from envs.behaviours.contact import Poke, Push
 from envs.behaviours.picking import Carry, Pick
 from envs.checks import is_finite
@@ -44,6 +44,16 @@ class Mixture:
         return self._present.act(observation)
 
 
+def suitable(env: gymnasium.Env[Any, Any]) -> dict[str, float]:
+    """Return the behaviours that suit a task with equal weights: all if it has an object, else `wander` alone.
+
+    Raises:
+        EnvError: If it is not an environment of the arm.
+    """
+    with_object = arm_of(env).task.with_object
+    return {name: 1.0 for name in BEHAVIOURS if with_object or name == Wander.name}
+
+
 def mixture(weights: Mapping[str, float]) -> Mixture:
     """Return a behaviour that draws one of several for each episode.
 
@@ -64,4 +74,15 @@ def mixture(weights: Mapping[str, float]) -> Mixture:
     return Mixture(weights)
 
 
-__all__ = ["BEHAVIOURS", "Behaviour", "Carry", "Mixture", "Pick", "Poke", "Push", "Wander", "mixture"]
+__all__ = [
+    "BEHAVIOURS",
+    "Behaviour",
+    "Carry",
+    "Mixture",
+    "Pick",
+    "Poke",
+    "Push",
+    "Wander",
+    "mixture",
+    "suitable",
+]

@@ -1,4 +1,4 @@
-"""What acts while data is recorded: exploration with the arm, noise in any other environment, or a user's function.
+"""What acts while data is recorded: behaviours of the arm, noise in any other environment, or a user's function.
 
 Legend: A action size, n choices.
 """
@@ -40,7 +40,7 @@ def behaviour_of(env: gymnasium.Env[Any, Any], function: str, weights: Mapping[s
         env: The environment.
         function: `module:function`, called as `function(env, rng)` at the begin of each episode; it returns a function
             from an observation to an action. Empty for a built-in behaviour.
-        weights: Names of the arm's behaviours with their weights; empty for its exploration.
+        weights: Names of the arm's behaviours with their weights; empty for all that suit the task, alike.
 
     Raises:
         ConfigError: If both are given, the function cannot be loaded, or the environment has no such behaviours.
@@ -58,29 +58,13 @@ def behaviour_of(env: gymnasium.Env[Any, Any], function: str, weights: Mapping[s
                 "give behaviour=module:function, or nothing for noise."
             )
         return ColouredNoise()
-    return _of_the_arm(weights)
+    return _of_the_arm(env, weights)
 
 
-def _of_the_arm(weights: Mapping[str, float]) -> Behaviour:
-    if not weights:
-        return Exploration()
-    found: Behaviour = importlib.import_module("envs.behaviours").mixture(dict(weights))
+def _of_the_arm(env: gymnasium.Env[Any, Any], weights: Mapping[str, float]) -> Behaviour:
+    of_the_arm = importlib.import_module("envs.behaviours")
+    found: Behaviour = of_the_arm.mixture(dict(weights) or of_the_arm.suitable(env))
     return found
-
-
-class Exploration:
-    """The arm's `envs.Explorer`, which covers the workspace."""
-
-    def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
-        """See :class:`Behaviour`."""
-        from envs import Explorer
-
-        assert isinstance(env.action_space, spaces.Box)
-        self._explorer = Explorer(rng, env.action_space)
-
-    def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """See :class:`Behaviour`."""
-        return self._explorer.act(observation)
 
 
 class ColouredNoise:

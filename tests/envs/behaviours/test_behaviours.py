@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from envs import ArmEnv, EnvError, Explorer
-from envs.behaviours import BEHAVIOURS, mixture
+from envs.behaviours import BEHAVIOURS, mixture, suitable
 
 STEPS = 40
 
@@ -97,6 +97,13 @@ def test_a_mixture_draws_its_parts_by_weight(table: ArmEnv) -> None:
 def test_bad_weights_are_refused(weights: dict[str, float], message: str) -> None:
     with pytest.raises(EnvError, match=message):
         mixture(weights)
+
+
+def test_all_behaviours_suit_a_task_with_an_object_and_one_a_task_without(table: ArmEnv) -> None:
+    assert suitable(table) == dict.fromkeys(BEHAVIOURS, 1.0)
+    made = ArmEnv("reach", image_size=16)
+    assert suitable(made) == {"wander": 1.0}
+    made.close()
 
 
 def test_behaviours_with_an_object_need_one() -> None:
