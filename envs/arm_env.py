@@ -71,7 +71,8 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
     about the last control interval, and `subgoals_reached`, bool `[G]`: which were achieved so far. After `reset` also
     `goal_image`, `goal_state`, `solved_at_reset`, `scene`, `factors` (labels of the scene, `envs.scenes.labels`),
     `redrawn_scenes` (scenes that the expert could not solve, and that were drawn again), and where the task has
-    sub-goals `subgoal_images`, uint8 `[G, H, W, 3]`, and `subgoal_names`; the last sub-goal is the goal.
+    sub-goals `subgoal_images`, uint8 `[G, H, W, 3]`, and `subgoal_names`; the last sub-goal is the goal. Further
+    cameras' pictures of them are `goal_image_NAME` and `subgoal_images_NAME`.
 
     Args:
         task: Name of a task, or a `Task`.
@@ -162,7 +163,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         at_start = Command(position_m=self.simulation.arm.pose()[:3], workspace_clipped=False, reached=True)
         info = self._info(at_start)
         info |= {
-            "goal_image": goal.image,
+            **{f"goal_{name}": picture for name, picture in goal.images.items()},
             "goal_state": goal.state,
             "solved_at_reset": info["success"],
             "scene": draw.scene,
@@ -170,7 +171,11 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             "redrawn_scenes": redrawn,
         }
         if goal.subgoal_images is not None:
-            info |= {"subgoal_images": goal.subgoal_images, "subgoal_names": self.task.subgoals}
+            info |= {
+                name.replace("image", "subgoal_images", 1): pictures
+                for name, pictures in goal.subgoal_images.items()
+            }
+            info["subgoal_names"] = self.task.subgoals
         return self._observe(), info
 
     def _solvable(self, given: Mapping[str, Any]) -> tuple[Draw, Goal, int]:
@@ -247,7 +252,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         if self.render_mode != "rgb_array":
             return None
         with self._in_use:
-            return self._photograph()
+            return self._renderer.render(self.simulation.data, self.views[0])
 
     def close(self) -> None:
         """Free the renderer."""
@@ -281,14 +286,12 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         given = {name: value for name, value in factors.items() if name.startswith("camera.")}
         return vary_scene(nominal, given, self.variation)
 
-    def _photograph(self) -> np.ndarray:
-        return self._renderer.render(self.simulation.data, self.views[0])
+    def _photograph(self) -> dict[str, np.ndarray]:
+        """Return the pictures of all cameras by their names in observations."""
+        return {name: self._renderer.render(self.simulation.data, view) for name, view in self._named_views()}
 
     def _observe(self) -> dict[str, np.ndarray]:
-        images = {
-            name: self._renderer.render(self.simulation.data, view) for name, view in self._named_views()
-        }
-        return images | {"state": self.simulation.state()}
+        return self._photograph() | {"state": self.simulation.state()}
 
     def _named_views(self) -> list[tuple[str, View]]:
         """Return each view with the name of its picture in observations."""

@@ -24,8 +24,10 @@ from envs.scenes.scene import Scene
 from envs.scenes.variation import Variation
 from envs.simulation import Simulation, scaled_position
 
-#: Takes a picture, uint8 `[H, W, 3]`, with the first camera.
-Photograph = Callable[[], np.ndarray]
+#: Pictures of the cameras, uint8 `[H, W, 3]` each (of sub-goals `[G, H, W, 3]`), by their names in an observation.
+Pictures = Mapping[str, np.ndarray]
+#: Takes a picture with every camera.
+Photograph = Callable[[], Pictures]
 
 
 class Policy(Protocol):
@@ -56,16 +58,16 @@ class Goal:
     """What an episode is to end in, as it was achieved in the simulation.
 
     Attributes:
-        image: The first camera's picture of it, uint8 `[H, W, 3]`.
+        images: Pictures of it.
         state: The arm's measured pose in it, float32 `[7]`.
         object_m: Where the object's centre is in it, `[3]`, in tasks that have one.
-        subgoal_images: Pictures on the way to it, uint8 `[G, H, W, 3]`; the last is the goal's.
+        subgoal_images: Pictures on the way to it; the last of each camera is the goal's.
     """
 
-    image: np.ndarray
+    images: Pictures
     state: np.ndarray
     object_m: np.ndarray | None = None
-    subgoal_images: np.ndarray | None = None
+    subgoal_images: Pictures | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -18,7 +18,7 @@ from envs.scenes.sampling import sample, sample_object
 from envs.scenes.scene import Scene
 from envs.scenes.variation import Variation
 from envs.simulation import Simulation
-from envs.tasks.base import Draw, Goal, Photograph, Policy, Status, Task, downward_pose
+from envs.tasks.base import Draw, Goal, Photograph, Pictures, Policy, Status, Task, downward_pose
 
 #: Heights of the TCP at the start: the fingers are above every object.
 _START_Z_M: Final = (0.14, 0.24)
@@ -80,7 +80,7 @@ class ObjectTask(Task):
     def _achieved(self, simulation: Simulation, draw: Draw, photograph: Photograph) -> Goal | None:
         """Return the goal with its pictures once the expert has achieved it and it stays achieved."""
         expert = self.policy(simulation, draw.target)
-        images: dict[int, np.ndarray] = {}
+        images: dict[int, Pictures] = {}
         held = 0
         for _ in range(self.expert_steps):
             simulation.step(np.asarray(expert.act({"state": simulation.state()}), np.float64))
@@ -96,12 +96,14 @@ class ObjectTask(Task):
         images[len(self.subgoals) - 1] = photograph()
         if len(images) < len(self.subgoals):
             return None
-        pictures = np.stack([images[index] for index in range(len(self.subgoals))])
+        goal = images[len(self.subgoals) - 1]
         return Goal(
-            image=pictures[-1],
+            images=goal,
             state=simulation.state(),
             object_m=simulation.object.position_m,
-            subgoal_images=pictures,
+            subgoal_images={
+                name: np.stack([images[index][name] for index in range(len(self.subgoals))]) for name in goal
+            },
         )
 
     def status(self, simulation: Simulation, goal: Goal) -> Status:

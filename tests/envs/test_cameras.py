@@ -35,6 +35,34 @@ def test_the_cameras_see_different_things_and_the_order_does_not_matter() -> Non
     np.testing.assert_array_equal(first(cameras=("wrist", "main"), image_size=64)["image_main"], pictures[0])
 
 
+def test_every_camera_shows_the_goal_as_it_observes_it() -> None:
+    made = ArmEnv(
+        "reach", variation="none", cameras=("main", "wrist"), image_size={"main": 64, "wrist": (32, 48)}
+    )
+    pose = np.array([0.5, 0.1, 0.2, np.pi, 0.0, 0.0, 0.5])
+    observation, info = made.reset(seed=3, options={"start_state": pose, "goal_state": pose})
+    np.testing.assert_array_equal(info["goal_image_wrist"], observation["image_wrist"])
+    np.testing.assert_array_equal(info["goal_image"], observation["image"])
+    made.close()
+
+
+def test_a_goal_seen_by_a_further_camera_is_the_one_that_it_shows_as_the_first() -> None:
+    def goals(*cameras: str) -> dict[str, np.ndarray]:
+        made = ArmEnv("push", cameras=cameras, image_size=48)
+        info = made.reset(seed=5)[1]
+        made.close()
+        return {name: value for name, value in info.items() if "goal_image" in name}
+
+    both, main, wrist = goals("main", "wrist"), goals("main"), goals("wrist")
+    assert both.keys() == main.keys() | {"goal_image_wrist", "subgoal_images_wrist"}
+    for name in main:
+        np.testing.assert_array_equal(both[name], main[name])
+        np.testing.assert_array_equal(both[f"{name}_wrist"], wrist[name])
+        assert np.abs(main[name].astype(int) - wrist[name]).mean() > 10
+    assert both["subgoal_images_wrist"].shape == (2, 48, 48, 3)
+    np.testing.assert_array_equal(both["subgoal_images_wrist"][-1], both["goal_image_wrist"])
+
+
 def test_a_crop_is_that_part_of_the_complete_picture_at_the_same_scale() -> None:
     whole = first(image_size=128)["image"]
     np.testing.assert_array_equal(
