@@ -17,9 +17,9 @@ _TRAIN: Final = Variation.train()
 def labels(scene: Scene) -> dict[str, bool | str | float]:
     """Return the labels of a scene.
 
-    `camera_moved`, `unseen_light`, `unseen_texture`, `unseen_object` (its size or proportions) and `unseen_colour` (the
-    object's) say that the value is outside of training's ranges; `clutter` is whether other objects are there,
-    `object_shape` the shape of the one that is handled.
+    `camera_moved`, `unseen_light`, `unseen_texture`, `unseen_object` (its shape, size or proportions) and
+    `unseen_colour` (the object's) say that the value is outside of training's ranges; `clutter` is whether other
+    objects are there, `object_shape` the shape of the one that is handled.
     """
     offset = np.abs(np.array(scene.camera_offset)) / _TRAIN.camera_scale
     found: dict[str, bool | str | float] = {

@@ -1,4 +1,4 @@
-"""Objects that a task handles: boxes, cylinders, balls and cups, made of a few primitive shapes.
+"""Objects that a task handles: boxes, cylinders, balls, cups and bars, made of a few primitive shapes.
 
 The body's frame lies at the centre of the object's height, z up; fingers close along its y axis.
 """
@@ -11,19 +11,27 @@ from typing import Final, Literal
 
 import numpy as np
 
-ObjectShape = Literal["box", "cylinder", "ball", "cup"]
-OBJECT_SHAPES: Final[tuple[ObjectShape, ...]] = ("box", "cylinder", "ball", "cup")
+ObjectShape = Literal["box", "cylinder", "ball", "cup", "bar"]
+OBJECT_SHAPES: Final[tuple[ObjectShape, ...]] = ("box", "cylinder", "ball", "cup", "bar")
 
 _DENSITY_KG_M3: Final = 500.0
 #: A cup is a floor and flat walls around it.
 _CUP_WALLS: Final = 8
 _WALL_M: Final = 0.004
+#: Length of a bar over its width.
+_BAR_LENGTH: Final = 1.7
 #: Shapes of the object with most of them.
 MAX_PARTS: Final = _CUP_WALLS + 1
 #: Every part of every object lies within this distance of the body's frame, each axis.
 MAX_HALF_EXTENT_M: Final = 0.06
 #: A rotation about z by this much looks the same to the fingers, 0 for any rotation.
-_SYMMETRY_RAD: Final = {"box": math.pi / 2, "cylinder": 0.0, "ball": 0.0, "cup": 2 * math.pi / _CUP_WALLS}
+_SYMMETRY_RAD: Final = {
+    "box": math.pi / 2,
+    "cylinder": 0.0,
+    "ball": 0.0,
+    "cup": 2 * math.pi / _CUP_WALLS,
+    "bar": math.pi,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +40,7 @@ class ObjectSpec:
 
     Attributes:
         shape: Its shape.
-        width_m: Side of a box's square base, or outer diameter.
+        width_m: Side of a box's square base, the shorter side of a bar's, or outer diameter.
         aspect: Height over width; a ball has 1.
         position_m: x, y of its centre.
         yaw_rad: Its rotation about z.
@@ -100,6 +108,8 @@ def parts_of(spec: ObjectSpec) -> tuple[Part, ...]:
     half, up = spec.width_m / 2, spec.height_m / 2
     if spec.shape == "box":
         return (Part(kind="box", size_m=(half, half, up)),)
+    if spec.shape == "bar":
+        return (Part(kind="box", size_m=(half * _BAR_LENGTH, half, up)),)
     if spec.shape == "cylinder":
         return (Part(kind="cylinder", size_m=(half, up, 0.0)),)
     if spec.shape == "ball":

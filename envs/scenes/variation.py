@@ -1,8 +1,9 @@
 """Ranges that scenes are drawn from.
 
 `Variation.train()` and `Variation.test()` share no hue, no texture, no light direction and no camera pose,
-so that a test episode shows a scene that training never showed. The arm's start, the distance of its goal, and the
-number and shapes of the objects come from the same ranges in both.
+so that a test episode shows a scene that training never showed. An object to be handled has a
+size, a shape or a hue of training in some test episodes, and one that is held out in the others. The arm's start, the
+distance of its goal, and the number and shapes of the objects around come from the same ranges in both.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class Variation:
     start_low_m: tuple[float, float, float] = triple(WORKSPACE_LOW_M)
     start_high_m: tuple[float, float, float] = triple(WORKSPACE_HIGH_M)
     closure: Range = (0.0, 1.0)
-    object_shapes: tuple[ObjectShape, ...] = OBJECT_SHAPES
+    object_shapes: tuple[ObjectShape, ...] = ("box", "cylinder", "ball", "cup")
     object_width_m: tuple[Range, ...] = _TRAIN_WIDTHS_M
     object_aspect: tuple[Range, ...] = _TRAIN_ASPECTS
     object_hue_bands: tuple[Range, ...] = field(default_factory=lambda: _sectors(0))
@@ -197,6 +198,7 @@ class Variation:
             hue_bands=_sectors(1),
             texture_kinds=("diagonal", "dots", "waves", "rings"),
             texture_seeds=(1 << 20, 1 << 21),
+            object_shapes=OBJECT_SHAPES,
             object_width_m=_TRAIN_WIDTHS_M + _TEST_WIDTHS_M,
             object_aspect=_TRAIN_ASPECTS + _TEST_ASPECTS,
             object_hue_bands=_sectors(0) + _sectors(1),

@@ -28,7 +28,14 @@ def test_tests_have_unseen_looks_and_a_mixture_of_objects() -> None:
     for name in ("unseen_object", "unseen_colour"):
         share = np.mean([bool(entry[name]) for entry in found])
         assert 0.2 < share < 0.7, name
-    assert {entry["object_shape"] for entry in found} == {"box", "cylinder", "ball", "cup"}
+    assert {entry["object_shape"] for entry in found} == {"box", "cylinder", "ball", "cup", "bar"}
+
+
+def test_a_bar_is_held_out_whatever_its_size() -> None:
+    bars = [scene for scene in scenes(Variation.test()) if scene.object and scene.object.shape == "bar"]
+    assert all(labels(scene)["unseen_object"] for scene in bars)
+    drawn = {scene.object.shape for scene in scenes(Variation.train()) if scene.object}
+    assert drawn == {"box", "cylinder", "ball", "cup"}
 
 
 def test_a_scene_without_an_object_has_no_labels_of_one() -> None:

@@ -43,7 +43,12 @@ def test_an_object_fills_its_width_and_height(shape: ObjectShape) -> None:
     ]
     assert max(tops) == pytest.approx(spec.height_m / 2)
     sides = [part.position_m[0] + part.size_m[0] for part in parts if part.yaw_rad == 0.0]
-    assert max(sides) == pytest.approx(spec.width_m / 2)
+    assert max(sides) == pytest.approx(spec.width_m / 2 * (1.7 if shape == "bar" else 1.0))
+
+
+def test_the_fingers_close_on_the_short_side_of_a_bar() -> None:
+    [bar] = parts_of(spec_of("bar"))
+    assert bar.size_m[0] > bar.size_m[1] == pytest.approx(0.05 / 2)
 
 
 def test_a_cup_is_hollow_and_open() -> None:
@@ -58,6 +63,8 @@ def test_a_cup_is_hollow_and_open() -> None:
         ("box", 0.3, 0.3),
         ("box", 1.5, 1.5 - math.pi / 2),
         ("box", -2.0, math.pi / 2 * 1 - 2.0),
+        ("bar", 1.5, 1.5),
+        ("bar", 2.0, 2.0 - math.pi),
         ("cup", 0.5, 0.5 - math.pi / 4),
         ("cylinder", 0.7, 0.0),
         ("ball", 0.7, 0.0),
