@@ -18,6 +18,7 @@ from vjepa_world.evaluation.closed_loop.episode import Episode as Episode
 from vjepa_world.evaluation.closed_loop.episode import Recording as Recording
 from vjepa_world.evaluation.closed_loop.evaluate import EvaluationResult as EvaluationResult
 from vjepa_world.evaluation.closed_loop.evaluate import evaluate as evaluate
+from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule as SubGoalSchedule
 from vjepa_world.evaluation.closed_loop.rollout import rollout as rollout
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig as OpenLoopConfig
 from vjepa_world.evaluation.open_loop.evaluate import OpenLoopResult as OpenLoopResult

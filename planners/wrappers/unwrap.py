@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
+
+from planners.protocols import Planner
 
 
 def unwrap(planner: object) -> Iterator[object]:
@@ -17,6 +20,15 @@ def unwrap(planner: object) -> Iterator[object]:
 def find_attribute(planner: object, name: str) -> Any:
     """Return an attribute of the outermost wrapped planner that has it; None if none has it."""
     return next((getattr(layer, name) for layer in unwrap(planner) if hasattr(layer, name)), None)
+
+
+def fresh_copy(planner: Planner) -> Planner:
+    """Return a planner with the same options and model, and with no memory of problems: for another batch of them."""
+    made = copy.copy(planner)
+    if hasattr(made, "planner"):
+        made.planner = fresh_copy(made.planner)
+    made.reset()
+    return made
 
 
 def select_problems(planner: object, problems: Sequence[int]) -> None:

@@ -82,6 +82,32 @@ def test_a_manifest_of_another_environment_is_refused_before_the_run_is_made(
     assert "episodes" in capsys.readouterr().err
 
 
+def test_sub_goals_are_recorded_in_the_result_and_not_in_the_manifest(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*EVALUATE, "inference.precision=float32", "env=push", "env.max_steps=3", "goals=subgoals"]
+    words += ["subgoal_steps=[2,1]", "controls.simulator=1", "name=pushed"]
+    assert run(home, *words) == 0
+    assert "goals: images of the sub-goals, for 2/1 actions" in capsys.readouterr().out
+    folder = home / "runs" / "evaluate" / "pushed"
+    assert result_of(home, "pushed")["goals"] == {"kind": "subgoals", "steps": [2, 1]}
+    assert "goals" not in (folder / "manifest.json").read_text()
+    assert {line.episode.pursued for line in read_episodes(folder)} == {(0, 0, 1, 1)}
+    assert result_of(home, "first")["goals"] == {"kind": "final", "steps": []}
+
+
+def test_sub_goals_of_an_environment_without_are_refused_before_the_run_is_made(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(home, *EVALUATE, "goals=subgoals", "name=none") == 2
+    assert "goals=subgoals needs subgoal_images and subgoals_reached" in capsys.readouterr().err
+    assert run(home, *EVALUATE, "env=grasp", "goals=subgoals", "subgoal_steps=[4]", "name=none") == 2
+    assert "the environment has 2 sub-goals (at_object, lifted)" in capsys.readouterr().err
+    assert run(home, *EVALUATE, "subgoal_steps=[4]", "name=none") == 2
+    assert "'subgoal_steps' is given, and goals=final does not use it" in capsys.readouterr().err
+    assert not (home / "runs" / "evaluate" / "none").exists()
+
+
 def test_compare_takes_evaluations_on_the_same_pairs_and_refuses_a_mixture(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,6 +51,24 @@ def test_goals_of_the_environment() -> None:
     assert env.step(np.zeros(2))[4]["success"]
 
 
+def test_sub_goals_are_resized_as_the_goal_and_left_out_with_a_goal_from_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = np.stack([toys.picture(np.zeros(2)), toys.picture(np.ones(2))])
+    drawn = toys.Point.reset
+
+    def reset(self: toys.Point, **given: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = drawn(self, **given)
+        return observation, info | {"subgoal_images": images, "subgoal_names": ("a", "b")}
+
+    monkeypatch.setattr(toys.Point, "reset", reset)
+    info = make(image_size=16).reset(seed=0)[1]
+    assert info["subgoal_images"].shape == (2, *info["goal_image"].shape) == (2, 16, 16, 3)
+    assert info["subgoal_names"] == ("a", "b")
+    elsewhere = make("Flat", goal=f"{MODULE}:fixed_goal", success=f"{MODULE}:close")
+    assert "subgoal_images" not in elsewhere.reset(seed=0)[1]
+
+
 def test_an_environment_that_ends_an_episode_is_not_stepped_on_unless_it_says_so() -> None:
     assert make().metadata["ends_at_success"]
 

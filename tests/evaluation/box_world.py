@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -84,6 +84,10 @@ class CentroidPolicy:
 
     def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
         return [float(np.abs(way).mean()) for way in self._ways(observations)]
+
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        for index, image in goal_images.items():
+            self.goals[index] = self._centroid(image)
 
     def select(self, problems: Sequence[int]) -> None:
         self.goals = [self.goals[index] for index in problems]

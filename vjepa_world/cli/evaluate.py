@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vjepa_world.cli.shared.closed_loop_controls import ControlsConfig, build_controls
 from vjepa_world.cli.shared.closed_loop_table import table
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from vjepa_world.evaluation.closed_loop.environment import Environment
     from vjepa_world.evaluation.closed_loop.episode import Recording
+    from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule
     from vjepa_world.evaluation.closed_loop.manifest import Manifest
     from vjepa_world.evaluation.closed_loop.pairs import Pairs
     from vjepa_world.planning.planner_policy import PlannerPolicy
@@ -59,6 +60,10 @@ class Config(PlanningConfig):
         manifest: A manifest.json, or the run that wrote it, whose pairs are evaluated again; null draws new ones.
         pairs_from: A dataset of recorded episodes of the arm, whose states become starts and goals; empty draws them.
         goal_steps: Rows from start to goal in a recorded episode; 0 takes its first and last.
+        goals: What the policies are given: final (the goal image) or subgoals (the images of the sub-goals, one after
+            the other; the environment needs some).
+        subgoal_steps: Actions for each sub-goal, such as [4,10,4]; [] goes on once the environment reports that one is
+            reached.
         batch: Episodes that run together, each in an environment of its own; 0 takes 1 on a CPU and 16 on a GPU.
         env: The environment; test scenes differ from those of training.
         controls: Policies to compare with, on the same pairs.
@@ -80,6 +85,8 @@ class Config(PlanningConfig):
     manifest: Path | None = None
     pairs_from: str = ""
     goal_steps: int = field(default=0, metadata={"range": (0, LARGEST)})
+    goals: Literal["final", "subgoals"] = "final"
+    subgoal_steps: tuple[int, ...] = ()
     batch: int = field(default=0, metadata={"range": (0, 1024)})
     env: EnvConfig = field(default_factory=lambda: EnvConfig(variation="test"))
     controls: ControlsConfig = field(default_factory=ControlsConfig)
@@ -94,6 +101,8 @@ class Config(PlanningConfig):
     def unused(self) -> dict[str, str]:
         """Return what a closed loop does not use."""
         taken = {"env.fps": "a closed loop, which has no clock,"}
+        if self.goals == "final":
+            taken["subgoal_steps"] = "goals=final"
         if self.manifest:
             taken |= dict.fromkeys(("episodes", "seed", "pairs_from", "goal_steps"), "a given manifest")
         return taken if self.pairs_from else {"goal_steps": "an evaluation without pairs_from"} | taken
@@ -126,6 +135,7 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
             return load_policy(checkpoint, config, device, action_low=low, action_high=high)
 
         policy = _policy_or_none(config.checkpoint, load)
+        subgoals = _subgoals(config, envs[0])
         controls = build_controls(config.controls, envs[0], policy, config, load)
         folder = make_folder()
         manifest = _manifest(given, config, envs[0])
@@ -150,6 +160,7 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
                 name=name,
                 pairs=pairs,
                 max_actions=config.env.max_steps,
+                subgoals=subgoals,
                 random_policy=RandomPolicy(low, high),
                 controls=controls.policies,
                 only_first=controls.only_first,
@@ -160,6 +171,7 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
         "policy": name,
         "seed": manifest.seed,
         "environment": dict(manifest.environment),
+        "goals": {"kind": config.goals, "steps": list(config.subgoal_steps)},
         "batch": together,
         "left_out": controls.left_out,
         "leakage": leakage.as_json(),
@@ -193,6 +205,22 @@ def _open(config: EnvConfig, stack: ExitStack) -> Environment:
     """Return a new environment, which is closed when the stack is."""
     env: Environment = stack.enter_context(closing(config.make()))
     return env
+
+
+def _subgoals(config: Config, env: Environment) -> SubGoalSchedule | None:
+    """Return when policies are given the next sub-goal; None if they are given the goal alone.
+
+    Raises:
+        EvaluationError: If the environment has no sub-goals, or not as many as the option says.
+    """
+    from vjepa_world.evaluation.closed_loop.environment import Pair
+    from vjepa_world.evaluation.closed_loop.goals import GoalSequence, SubGoalSchedule
+
+    if config.goals == "final":
+        return None
+    schedule = SubGoalSchedule(config.subgoal_steps)
+    GoalSequence(Pair(config.seed).reset(env, "goal_image")[1], schedule)
+    return schedule
 
 
 def _batch(config: Config, device: torch.device) -> int:

@@ -15,13 +15,14 @@ from vjepa_world.environments.errors import EnvironmentFailure, described
 from vjepa_world.environments.functions import is_function_name, load_function
 from vjepa_world.environments.goals import goal_source
 from vjepa_world.environments.observed import ObservedEnv
+from vjepa_world.environments.spaces import to_image
 from vjepa_world.errors import ConfigError
 
 #: Keys of an info that say whether the goal is reached.
 SUCCESS_KEYS = ("success", "is_success")
 #: Flags and labels of an info that are passed on.
 PASSED = ("contact", "object_moving", "object_lifted", "subgoals_reached")
-PASSED_AT_RESET = ("subgoal_images", "subgoal_names", "redrawn_scenes")
+PASSED_AT_RESET = ("subgoal_names", "redrawn_scenes")
 
 
 class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
@@ -78,6 +79,10 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
             )
         found = self._outcome(begun.observation, begun.info, terminated=False, at_reset=True)
         found |= {key: begun.info[key] for key in PASSED_AT_RESET if key in begun.info}
+        # They lead to the environment's own goal, which another source of goals replaces.
+        if self.config.goal == "info" and "subgoal_images" in begun.info:
+            images = [self._to_image(image) for image in begun.info["subgoal_images"]]
+            found["subgoal_images"] = np.stack(images)
         found |= {
             "goal_image": begun.goal_image,
             "solved_at_reset": found["success"],
@@ -99,6 +104,9 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         self._steps += 1
         found = self._outcome(observation, info, terminated=terminated, at_reset=False)
         return observation, reward, terminated, truncated or self._steps >= self.config.max_steps, found
+
+    def _to_image(self, image: Any) -> np.ndarray:
+        return to_image(image, "info['subgoal_images']", self.config.image_size)
 
     def _outcome(
         self,

@@ -6,15 +6,16 @@ Shapes: B episodes, A action size, C channels, H W pixels, S state size.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from planners.protocols import Context, Energy, Planner, WorldModel, evaluate_energy
-from planners.wrappers.unwrap import select_problems
+from planners.protocols import Context, Energy, Plan, Planner, WorldModel, evaluate_energy
+from planners.wrappers.unwrap import fresh_copy, select_problems
 from vjepa_world.errors import CheckpointError
 from vjepa_world.planning.policy import Observation, Problem, state_of
 
@@ -66,12 +67,16 @@ class ModelPolicy:
             self._pictures([seen["image"] for seen in observations]),
         )
         self._warn(pictures[0], states[0])
-        actions = self.choose(self.model.encode(pictures[:, None], states[:, None]))
+        actions = self.choose(pictures, states)
         return np.clip(actions.float().cpu().numpy(), self.action_low, self.action_high)
 
-    def choose(self, context: Context) -> Tensor:
-        """Return the actions `[B, A]` for encoded observations."""
+    def choose(self, pictures: Tensor, states: Tensor) -> Tensor:
+        """Return the actions `[B, A]` for pictures, uint8 `[B, C, H, W]`, and states `[B, S]`."""
         raise NotImplementedError
+
+    def encode(self, pictures: Tensor, states: Tensor) -> Context:
+        """Return the context of one observation of each of B episodes."""
+        return self.model.encode(pictures[:, None], states[:, None])
 
     @torch.no_grad()
     def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
@@ -83,6 +88,12 @@ class ModelPolicy:
             :, 0
         ].tolist()
         return found
+
+    @torch.no_grad()
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        """Encode the new goal images of some of the episodes."""
+        self._goals = self._goals.clone()
+        self._goals[list(goal_images)] = self.model.encode_goal(self._pictures([*goal_images.values()]))
 
     def select(self, problems: Sequence[int]) -> None:
         """Continue with some of the episodes alone."""
@@ -106,6 +117,27 @@ class ModelPolicy:
     def _states(self, observations: Sequence[Observation]) -> Tensor:
         """Return the states of observations, `[B, S]` on the model's device."""
         return torch.from_numpy(np.stack([state_of(seen) for seen in observations])).to(self._device)
+
+
+@dataclass
+class _Group:
+    """Episodes that are planned for in one call: their goals were set at the same time, so their plans are as old.
+
+    Attributes:
+        planner: Remembers their plans.
+        episodes: Their indices.
+    """
+
+    planner: Planner
+    episodes: list[int]
+
+    def renumber(self, numbers: Mapping[int, int]) -> bool:
+        """Keep the episodes that have a new index, by the old one; return whether any is left."""
+        kept = [position for position, episode in enumerate(self.episodes) if episode in numbers]
+        if 0 < len(kept) < len(self.episodes):
+            select_problems(self.planner, kept)
+        self.episodes = [numbers[self.episodes[position]] for position in kept]
+        return bool(kept)
 
 
 class PlannerPolicy(ModelPolicy):
@@ -145,20 +177,44 @@ class PlannerPolicy(ModelPolicy):
             for problem in problems
         ]
         self.planner.reset()
+        self._groups = [_Group(self.planner, list(range(len(problems))))]
 
-    def choose(self, context: Context) -> Tensor:
+    def choose(self, pictures: Tensor, states: Tensor) -> Tensor:
         """Return the first actions of new plans, `[B, A]`."""
-        plan = self.planner.plan(
-            context, self._goals, generators=self._generators, deadline_s=self.deadline_s
+        energies, actions = [0.0] * len(pictures), [torch.empty(0)] * len(pictures)
+        for group in self._groups:
+            plan = self.plan(group.planner, group.episodes, pictures, states)
+            for position, episode in enumerate(group.episodes):
+                energies[episode], actions[episode] = float(plan.energy[position]), plan.actions[position, 0]
+        self.plan_energies = energies
+        return torch.stack(actions)
+
+    def plan(self, planner: Planner, episodes: Sequence[int], pictures: Tensor, states: Tensor) -> Plan:
+        """Return plans for some of the episodes; pictures and states are those of all."""
+        rows = list(episodes)
+        return planner.plan(
+            self.encode(pictures[rows], states[rows]),
+            self._goals[rows],
+            generators=[self._generators[episode] for episode in rows],
+            deadline_s=self.deadline_s,
         )
-        self.plan_energies = plan.energy.tolist()
-        return plan.actions[:, 0]
+
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        """Encode the new goal images of some of the episodes, and forget their plans for the earlier goals.
+
+        These episodes are planned for apart from the others from then on, so that none depends on its neighbours.
+        """
+        super().set_goals(goal_images)
+        others = {index: index for index in range(len(self._generators)) if index not in goal_images}
+        self._groups = [group for group in self._groups if group.renumber(others)]
+        self._groups.append(_Group(fresh_copy(self.planner), sorted(goal_images)))
 
     def select(self, problems: Sequence[int]) -> None:
         """Continue with some of the episodes alone."""
         super().select(problems)
         self._generators = [self._generators[index] for index in problems]
-        select_problems(self.planner, problems)
+        numbers = {old: new for new, old in enumerate(problems)}
+        self._groups = [group for group in self._groups if group.renumber(numbers)]
 
 
 class ProposalPolicy(ModelPolicy):
@@ -184,9 +240,9 @@ class ProposalPolicy(ModelPolicy):
         super().__init__(model, energy=energy, action_low=action_low, action_high=action_high)
         self.propose = propose
 
-    def choose(self, context: Context) -> Tensor:
+    def choose(self, pictures: Tensor, states: Tensor) -> Tensor:
         """Return the first proposed actions, `[B, A]`."""
-        return self.propose(context, self._goals)[:, 0]
+        return self.propose(self.encode(pictures, states), self._goals)[:, 0]
 
 
 def check_actions(model: WorldModel, action_low: np.ndarray, action_high: np.ndarray) -> None:

@@ -49,6 +49,9 @@ class Policy(Protocol):
     def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
         """Return the energies of the observations, distances to the goals, B; None if the policy has none."""
 
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        """Continue towards other goals in some of the episodes: images, uint8 `[H, W, 3]`, by the episodes' indices."""
+
     def select(self, problems: Sequence[int]) -> None:
         """Continue with some of the episodes alone, given by their indices: the others have ended."""
 
@@ -80,6 +83,9 @@ class RandomPolicy:
     def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
         """Return None: random actions have no energy."""
         return None
+
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        """Do nothing: the goals are not used."""
 
     def select(self, problems: Sequence[int]) -> None:
         """Continue with some of the episodes alone."""
@@ -118,6 +124,9 @@ class HoldPolicy:
     def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
         """Return None: there is no energy."""
         return None
+
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        """Do nothing: the goals are not used."""
 
     def select(self, problems: Sequence[int]) -> None:
         """Do nothing: there is no state."""

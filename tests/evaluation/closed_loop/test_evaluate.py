@@ -47,7 +47,7 @@ def test_both_policies_run_the_same_episodes() -> None:
         a, b = shown[POLICY, index], shown[RANDOM, index]
         assert (a.episode.pair, a.episode.initial_distance) == (b.episode.pair, b.episode.initial_distance)
         assert np.array_equal(a.frames[0], b.frames[0])
-        assert np.array_equal(a.goal_image, b.goal_image)
+        assert np.array_equal(a.goal_images[0], b.goal_images[0])
 
 
 def test_the_summary_has_the_metrics() -> None:

@@ -49,7 +49,10 @@ def test_a_solving_policy_succeeds_and_its_record_is_complete() -> None:
     assert episode.energies[-1] < 0.2 * episode.energies[0]
     assert episode.plan_energies == ()
     assert not np.array_equal(recording.frames[0], recording.frames[-1])
-    assert np.array_equal(recording.goal_image, BoxEnv().reset(seed=pair.seed)[1]["goal_image"])
+    assert len(recording.goal_images) == episode.steps + 1
+    goal = BoxEnv().reset(seed=pair.seed)[1]["goal_image"]
+    assert all(np.array_equal(image, goal) for image in recording.goal_images)
+    assert episode.pursued == () and all(episode.at_goal)
 
 
 def test_an_environment_that_ends_at_success_is_not_stepped_on_and_held_is_not_measured() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,8 @@ import envs
 import vjepa_world as vw
 from planners import CEM, GoalL1
 from vjepa_world.evaluation.closed_loop.environment import Pair
+from vjepa_world.evaluation.closed_loop.episode import Episode
+from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule
 from vjepa_world.evaluation.closed_loop.rollout import rollouts
 from vjepa_world.evaluation.closed_loop.simulator_model import SimulatorModel, SimulatorPolicy, can_imagine
 from vjepa_world.planning.policy import Problem
@@ -78,6 +81,50 @@ def test_planning_in_the_simulator_comes_closer_and_the_real_episode_is_undistur
     assert episode.energies[-1] < 0.9 * episode.energies[0]
     # The energy of a plan is the energy of what then happens: the model is exact.
     assert episode.plan_energies == pytest.approx(episode.energies[1:], rel=1e-5)
+
+
+class Staged(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Reach with two sub-goals: the picture of the start, reached after as many actions as it stays, and the goal."""
+
+    def __init__(self, env: Any, stays: int) -> None:
+        super().__init__(env)
+        self.stays, self.taken = stays, 0
+
+    def reset(self, **given: Any) -> tuple[Any, dict[str, Any]]:
+        observation, info = super().reset(**given)
+        self.taken = 0
+        images = np.stack([observation["image"], info["goal_image"]])
+        return observation, info | {"subgoal_images": images, "subgoals_reached": np.array([False, False])}
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        *rest, info = super().step(action)
+        self.taken += 1
+        return (*rest, info | {"subgoals_reached": np.array([self.taken >= self.stays, False])})
+
+
+def test_episodes_at_different_sub_goals_are_imagined_in_their_own_environments(
+    model: vw.LatentWorldModel,
+) -> None:
+    def run(stays: Sequence[int], seeds: Sequence[int]) -> list[Episode]:
+        simulator = SimulatorModel(model, LOW, HIGH)
+        cem = CEM(simulator, energy=GoalL1(), horizon=1, num_samples=6, num_iterations=1, num_elites=2)
+        policy = SimulatorPolicy(simulator, cem, energy=GoalL1(), action_low=LOW, action_high=HIGH)
+        made = [Staged(envs.ArmEnv("reach", image_size=64, variation="none"), count) for count in stays]
+        pairs = [Pair(seed) for seed in seeds]
+        found = list(rollouts(made, policy, pairs, max_actions=4, subgoals=SubGoalSchedule()))
+        for env in made:
+            env.close()
+        return [recording.episode for recording in sorted(found, key=lambda r: r.episode.index)]
+
+    together = run((1, 3), (3, 4))
+    assert [episode.pursued for episode in together] == [(0, 1, 1, 1, 1), (0, 0, 0, 1, 1)]
+    for episode, turn in zip(together, (1, 3), strict=True):
+        promised, found = list(episode.plan_energies), list(episode.energies[1:])
+        # An energy at the turn is already that of the next goal; all others are what the exact model promised.
+        assert promised.pop(turn - 1) < found.pop(turn - 1)
+        assert promised == pytest.approx(found, rel=1e-5)
+    for alone, episode in zip((run((1,), (3,))[0], run((3,), (4,))[0]), together, strict=True):
+        assert (alone.distances, alone.energies) == (episode.distances, episode.energies)
 
 
 def test_only_environments_with_states_can_be_world_models(env: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +38,9 @@ class Remembers:
 
     def energies(self, observations: Sequence[Observation]) -> None:
         return None
+
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        raise AssertionError("a world has one goal in each episode")
 
     def select(self, problems: Sequence[int]) -> None:
         self.goals = [self.goals[index] for index in problems]

@@ -108,6 +108,24 @@ def test_energy_is_drawn_over_distance_with_its_rank_correlation(folder: Path) -
     assert "energy over distance to the goal" in page
 
 
+def test_energies_to_sub_goals_are_not_drawn_over_the_distance_to_the_goal(tmp_path: Path) -> None:
+    folder = write(tmp_path / "run")
+    result = json.loads((folder / "result.json").read_text())
+    result["goals"] = {"kind": "subgoals", "steps": []}
+    (folder / "result.json").write_text(json.dumps(result))
+    log = folder / "episodes.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:  # at a sub-goal, the first of two, energies that fall while the distance grows
+        if line["energies"]:
+            line["pursued"] = [0, 0] + [1] * (len(line["energies"]) - 2)
+            line["energies"][:2] = [100.0, 200.0]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = evaluation_page(folder, folder / "report.html")
+    [overall] = re.findall(r"over all observations:\s+(-?[\d.]+)", page)
+    assert float(overall) > 0.9
+    assert "of at most 20 actions, by sub-goals" in page
+
+
 @pytest.mark.parametrize(("leaks", "kind"), [(True, "alarm"), (False, "good")])
 def test_a_leaking_evaluation_is_an_alarm(leaks: bool, kind: str, tmp_path: Path) -> None:
     page = evaluation_page(write(tmp_path / "run", leaks=leaks), tmp_path / "run" / "report.html")

@@ -30,7 +30,21 @@ def test_a_panel_shows_camera_goal_and_chart_side_by_side(recording: Recording) 
     assert video.shape == (recording.episode.steps + 1, HEADER + TILE, 3 * TILE + 2 * GAP, 3)
     for t, frame in enumerate(video):
         assert np.array_equal(frame[HEADER::8, :TILE:8], recording.frames[t])
-        assert np.array_equal(frame[HEADER::8, TILE + GAP : 2 * TILE + GAP : 8], recording.goal_image)
+        assert np.array_equal(frame[HEADER::8, TILE + GAP : 2 * TILE + GAP : 8], recording.goal_images[t])
+
+
+def test_with_sub_goals_the_panel_shows_and_names_the_one_that_is_pursued(recording: Recording) -> None:
+    steps = recording.episode.steps
+    pictures = [np.full_like(recording.frames[0], shade) for shade in (50, 200)]
+    pursued = (0,) * 2 + (1,) * (steps - 1)
+    by_subgoals = changed(recording, subgoal_names=("near_place", "at_place"), pursued=pursued)
+    shown = dataclasses.replace(by_subgoals, goal_images=[pictures[index] for index in pursued])
+    video = episode_panel(shown)
+    tiles = video[:, HEADER:, TILE + GAP : 2 * TILE + GAP]
+    assert [set(tile.flat) for tile in tiles] == [{50}] * 2 + [{200}] * (steps - 1)
+    captions = video[:, 30:HEADER, TILE + GAP : 2 * TILE]
+    assert np.array_equal(captions[0], captions[1]) and np.array_equal(captions[2], captions[3])
+    assert not np.array_equal(captions[1], captions[2])
 
 
 def test_the_chart_grows_and_its_dot_falls_with_the_energy(recording: Recording) -> None:
@@ -61,6 +75,6 @@ def test_without_energy_the_distance_is_drawn(recording: Recording) -> None:
 @pytest.mark.parametrize("side", [31, 96, 128, 301])
 def test_panels_of_any_size_are_even_and_at_least_a_tile(recording: Recording, side: int) -> None:
     frames = np.zeros((len(recording.frames), side, side, 3), dtype=np.uint8)
-    video = episode_panel(dataclasses.replace(recording, frames=frames, goal_image=frames[0]))
+    video = episode_panel(dataclasses.replace(recording, frames=frames, goal_images=list(frames)))
     assert video.shape[1] % 2 == video.shape[2] % 2 == 0
     assert video.shape[1] >= HEADER + TILE

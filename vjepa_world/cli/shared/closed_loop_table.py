@@ -27,8 +27,18 @@ def table(result: Mapping[str, Any]) -> str:
         f"{result['solved_at_reset']} left out because solved at reset; "
         f"held: for 3 actions; final distance: median (start {_number(start)})"
     )
+    lines += _goals(result["goals"])
     lines.append(result["leakage"]["text"])
     return "\n".join(lines)
+
+
+def _goals(goals: Mapping[str, Any]) -> list[str]:
+    """Return a line about the sub-goals that the policies were given; none if it was the goal."""
+    if goals["kind"] == "final":
+        return []
+    steps = "/".join(map(str, goals["steps"]))
+    ends = f"for {steps} actions" if steps else "each until the environment reports it as reached, an oracle"
+    return [f"goals: images of the sub-goals, {ends}"]
 
 
 def _line(name: str, metrics: Mapping[str, Any], width: int, episodes: int) -> str:

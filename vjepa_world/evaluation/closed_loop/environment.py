@@ -17,7 +17,9 @@ class Environment(Protocol):
 
     Observations are dictionaries with `image`, uint8 `[H, W, 3]`, and `state`, float32 `[S]`, which may be absent.
     `info` has `success` and `distance` after each reset and step, and `goal_image`, uint8 `[H, W, 3]`, after a reset.
-    It may have `factors`, labels by which results are broken down, after a reset, and `subgoals_reached`, bool `[G]`.
+    It may have `factors`, labels by which results are broken down, after a reset, and of tasks with sub-goals
+    `subgoals_reached`, bool `[G]`, and after a reset `subgoal_images`, uint8 `[G, H, W, 3]`, and `subgoal_names`; the
+    last sub-goal is the goal.
 
     An environment that cannot step on after it has terminated with a success has `metadata["ends_at_success"]`.
     """

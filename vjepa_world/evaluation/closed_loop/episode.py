@@ -6,7 +6,7 @@ Shapes: T actions of the episode, H W pixels, G sub-goals.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -33,6 +33,8 @@ class Episode:
         factors: Labels of the scene by which results are broken down.
         subgoals: Which sub-goals were reached, G.
         subgoal_names: Their names, G.
+        pursued: Index of the sub-goal to which the policy acted at each frame, T + 1; empty if it was given the goal
+            alone.
         events: Which of contact, object_moving and object_lifted occurred.
         redrawn_scenes: Scenes that the environment drew again for this episode.
     """
@@ -49,6 +51,7 @@ class Episode:
     factors: Mapping[str, bool | str | float] = field(default_factory=dict)
     subgoals: tuple[bool, ...] = ()
     subgoal_names: tuple[str, ...] = ()
+    pursued: tuple[int, ...] = ()
     events: tuple[str, ...] = ()
     redrawn_scenes: int = 0
 
@@ -56,6 +59,13 @@ class Episode:
     def steps(self) -> int:
         """T, the number of actions."""
         return len(self.distances)
+
+    @property
+    def at_goal(self) -> tuple[bool, ...]:
+        """Whether the policy acted to the goal itself, and not to a sub-goal before it, at each frame, T + 1."""
+        if not self.pursued:
+            return (True,) * (self.steps + 1)
+        return tuple(index == len(self.subgoal_names) - 1 for index in self.pursued)
 
     @property
     def final_distance(self) -> float:
@@ -82,12 +92,12 @@ class Recording:
     Attributes:
         episode: The numbers.
         frames: Frames of the camera from the reset on, uint8 `[T + 1, H, W, 3]`.
-        goal_image: uint8 `[H, W, 3]`.
+        goal_images: Image of the goal that was pursued at each frame, T + 1, uint8 `[H, W, 3]`.
     """
 
     episode: Episode
     frames: np.ndarray
-    goal_image: np.ndarray
+    goal_images: Sequence[np.ndarray]
 
 
 def _plain(value: Any) -> Any:

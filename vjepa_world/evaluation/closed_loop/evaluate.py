@@ -8,6 +8,7 @@ from typing import Any
 
 from vjepa_world.evaluation.closed_loop.environment import Environment
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
+from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule
 from vjepa_world.evaluation.closed_loop.pairs import Pairs, draw_pairs
 from vjepa_world.evaluation.closed_loop.rollout import MAX_ACTIONS, rollouts
 from vjepa_world.evaluation.closed_loop.summary import difference, summarise
@@ -70,6 +71,7 @@ def evaluate(
     seed: int = 0,
     pairs: Pairs | None = None,
     max_actions: int = MAX_ACTIONS,
+    subgoals: SubGoalSchedule | None = None,
     random_policy: Policy | None = None,
     controls: Mapping[str, Policy] | None = None,
     only_first: Mapping[str, int] | None = None,
@@ -87,13 +89,15 @@ def evaluate(
         seed: Seed of the list of pairs.
         pairs: Given pairs; the two arguments above are then not used.
         max_actions: Actions after which an episode is cut off.
+        subgoals: When policies are given the next sub-goal; None gives them the goal from the start.
         random_policy: The random baseline; None draws uniformly from `env.action_space`.
         controls: Other policies to compare with, by name.
         only_first: The number of pairs of controls that run on the first ones only, by name.
         on_episode: Called with the name of the policy and each episode, for progress bars and videos.
 
     Raises:
-        EvaluationError: If `episodes` is below 1, nearly all candidates begin solved, or `info` lacks a key.
+        EvaluationError: If `episodes` is below 1, nearly all candidates begin solved, `info` lacks a key, or sub-goals
+            are requested of an environment that has none.
     """
     envs = list(env) if isinstance(env, Sequence) else [env]
     if random_policy is None:
@@ -106,7 +110,7 @@ def evaluate(
     def run(name: str, actor: Policy) -> list[Episode]:
         done = []
         taken = found.pairs[: limits.get(name, len(found.pairs))]
-        for recording in rollouts(envs, actor, taken, max_actions=max_actions):
+        for recording in rollouts(envs, actor, taken, max_actions=max_actions, subgoals=subgoals):
             on_episode(name, recording)
             done.append(recording.episode)
         return sorted(done, key=lambda episode: episode.index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,9 @@ class ExpertPolicy:
     def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
         """Return None: an expert has no energy."""
         return None
+
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        """Do nothing: an expert knows its goal."""
 
     def select(self, problems: Sequence[int]) -> None:
         """Continue with some of the episodes alone."""

@@ -14,6 +14,7 @@ import torch
 
 from vjepa_world.evaluation.closed_loop.environment import Environment, Pair
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
+from vjepa_world.evaluation.closed_loop.goals import GoalSequence, SubGoalSchedule
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.planning.policy import Observation, Policy, Problem
 
@@ -29,9 +30,16 @@ _POLICY_STREAM = 1
 _EVENTS = ("contact", "object_moving", "object_lifted")
 
 
-def rollout(env: Environment, policy: Policy, *, seed: int, max_actions: int = MAX_ACTIONS) -> Recording:
+def rollout(
+    env: Environment,
+    policy: Policy,
+    *,
+    seed: int,
+    max_actions: int = MAX_ACTIONS,
+    subgoals: SubGoalSchedule | None = None,
+) -> Recording:
     """Run one episode; see :func:`rollouts`."""
-    [recording] = rollouts([env], policy, [Pair(seed)], max_actions=max_actions)
+    [recording] = rollouts([env], policy, [Pair(seed)], max_actions=max_actions, subgoals=subgoals)
     return recording
 
 
@@ -41,6 +49,7 @@ def rollouts(
     pairs: Sequence[Pair],
     *,
     max_actions: int = MAX_ACTIONS,
+    subgoals: SubGoalSchedule | None = None,
 ) -> Iterator[Recording]:
     """Run an episode of each pair, as many together as there are environments, and yield each when it has ended.
 
@@ -55,15 +64,18 @@ def rollouts(
         policy: The policy.
         pairs: Starts and goals.
         max_actions: Actions after which an episode is cut off, at least 1.
+        subgoals: When the policy is given the next sub-goal; None gives it the goal from the start. Success is of the
+            goal in both cases, and the energy of an observation that of the goal which is pursued from then on.
 
     Raises:
-        EvaluationError: If `max_actions` is below 1, or `info` lacks a key.
+        EvaluationError: If `max_actions` is below 1, `info` lacks a key, or sub-goals are requested of an environment
+            that has none.
     """
     if max_actions < 1:
         raise EvaluationError(f"max_actions is {max_actions}; allowed is at least 1. Raise it.")
     for first in range(0, len(pairs), len(envs)):
         together = enumerate(pairs[first : first + len(envs)], start=first)
-        running = [_Running(env, *entry) for env, entry in zip(envs, together, strict=False)]
+        running = [_Running(env, *entry, subgoals) for env, entry in zip(envs, together, strict=False)]
         yield from _run_together(running, policy, max_actions)
 
 
@@ -78,6 +90,9 @@ def _run_together(running: list[_Running], policy: Policy, max_actions: int) -> 
         plan_energies: Sequence[float | None] = policy.plan_energies or [None] * len(running)
         for episode, action, plan_energy in zip(running, actions, plan_energies, strict=True):
             episode.step(action, seconds, plan_energy)
+        goals = {index: episode.goals.image for index, episode in enumerate(running) if episode.has_new_goal}
+        if goals:
+            policy.set_goals(goals)
         _add_energies(running, policy)
         left = [index for index, episode in enumerate(running) if not episode.has_ended(max_actions)]
         if len(left) < len(running):
@@ -98,17 +113,18 @@ def _add_energies(running: Sequence[_Running], policy: Policy) -> None:
 class _Running:
     """An episode that is running in an environment."""
 
-    def __init__(self, env: Environment, index: int, pair: Pair) -> None:
+    def __init__(self, env: Environment, index: int, pair: Pair, subgoals: SubGoalSchedule | None) -> None:
         self.env, self.index, self.pair = env, index, pair
         self.observation: Observation
         self.observation, info = pair.reset(env, "success", "distance", "goal_image")
         self.info: Mapping[str, Any] = info
         self.steps_on = not getattr(env, "metadata", {}).get("ends_at_success", False)
-        self.problem = Problem(
-            np.array(info["goal_image"]), np.random.default_rng([pair.seed, _POLICY_STREAM]), env
-        )
+        self.goals = GoalSequence(info, subgoals)
+        self.has_new_goal = False
+        self.problem = Problem(self.goals.image, np.random.default_rng([pair.seed, _POLICY_STREAM]), env)
         self.initial_distance = float(info["distance"])
-        self.frames = [np.array(self.observation["image"])]
+        self.frames, self.goal_images = [np.array(self.observation["image"])], [self.goals.image]
+        self.pursued = [self.goals.current]
         self.distances: list[float] = []
         self.seconds: list[float] = []
         self.energies: list[float] = []
@@ -131,6 +147,9 @@ class _Running:
         self.cut_short = terminated and self.success and not self.steps_on
         self.ended = truncated or (terminated and not (self.success and self.steps_on))
         self._note(info)
+        self.has_new_goal = self.goals.advance(info, actions=len(self.distances))
+        self.goal_images.append(self.goals.image)
+        self.pursued.append(self.goals.current)
 
     def has_ended(self, max_actions: int) -> bool:
         return self.ended or self.streak == HELD_ACTIONS or len(self.distances) >= max_actions
@@ -157,12 +176,13 @@ class _Running:
                 plan_energies=tuple(self.plan_energies),
                 factors={name: _plain(value) for name, value in self.info.get("factors", {}).items()},
                 subgoals=self.subgoals,
-                subgoal_names=tuple(self.info.get("subgoal_names", ())),
+                subgoal_names=self.goals.names or tuple(self.info.get("subgoal_names", ())),
+                pursued=tuple(self.pursued) if self.goals.names else (),
                 events=tuple(name for name in _EVENTS if name in self.events),
                 redrawn_scenes=int(self.info.get("redrawn_scenes", 0)),
             ),
             frames=np.stack(self.frames),
-            goal_image=self.problem.goal_image,
+            goal_images=self.goal_images,
         )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from planners.protocols import Plan, Planner
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.planning.planner_policy import PlannerPolicy
 from vjepa_world.planning.policy import Problem, state_of
@@ -46,7 +47,7 @@ class SimulatorModel:
         action_high: Highest action of the environment, `[A]`.
 
     Attributes:
-        envs: The environments of the running episodes, B; each has `get_state` and `set_state`.
+        envs: The environments of the episodes that are planned for, B; each has `get_state` and `set_state`.
     """
 
     def __init__(self, model: LatentWorldModel, action_low: np.ndarray, action_high: np.ndarray) -> None:
@@ -123,12 +124,17 @@ class SimulatorPolicy(PlannerPolicy):
 
     def reset(self, problems: Sequence[Problem]) -> None:
         """Imagine in the environments of these episodes from now on."""
-        self.model.envs = [problem.env.unwrapped for problem in problems]
+        self._envs = [problem.env.unwrapped for problem in problems]
         super().reset(problems)
+
+    def plan(self, planner: Planner, episodes: Sequence[int], pictures: Tensor, states: Tensor) -> Plan:
+        """Return plans for some of the episodes, made in their environments."""
+        self.model.envs = [self._envs[episode] for episode in episodes]
+        return super().plan(planner, episodes, pictures, states)
 
     def select(self, problems: Sequence[int]) -> None:
         """Continue with some of the episodes alone."""
-        self.model.envs = [self.model.envs[index] for index in problems]
+        self._envs = [self._envs[index] for index in problems]
         super().select(problems)
 
 

@@ -73,6 +73,7 @@ def _subtitle(result: Mapping[str, Any]) -> str:
     return (
         f"{result['checkpoint'] or result['policy']} in {environment_in_words(environment)}, "
         f"{counted(result['episodes'], 'episode')} of at most {counted(environment['max_steps'], 'action')}"
+        f"{', by sub-goals' if result.get('goals', {}).get('kind') == 'subgoals' else ''}"
     )
 
 
@@ -163,14 +164,17 @@ def _rate_row(name: str, group: Mapping[str, Any]) -> list[str]:
 
 
 def _energy(episodes: Sequence[Episode]) -> dict[str, Any] | None:
-    """Return the plot of energy over distance with the rank correlations; None without energies or distances."""
+    """Return the plot of energy over distance with the rank correlations; None without energies or distances.
+
+    Energies to sub-goals are left out, as distances are to the goal.
+    """
     points = [
         (distance, energy, episode.success)
         for episode in episodes
-        for distance, energy in zip(
-            (episode.initial_distance, *episode.distances), episode.energies, strict=False
+        for distance, energy, at_goal in zip(
+            (episode.initial_distance, *episode.distances), episode.energies, episode.at_goal, strict=False
         )
-        if math.isfinite(distance) and math.isfinite(energy)
+        if at_goal and math.isfinite(distance) and math.isfinite(energy)
     ]
     if not points:
         return None
@@ -190,7 +194,10 @@ def _correlation(episode: Episode) -> float | None:
     """Return the rank correlation of energy and distance in an episode; None if it is not defined."""
     distances = np.array((episode.initial_distance, *episode.distances))
     energies = np.array(episode.energies)
-    if len(distances) != len(energies) or len(distances) < 3 or not np.isfinite([distances, energies]).all():
+    if len(distances) != len(energies):
+        return None
+    distances, energies = distances[list(episode.at_goal)], energies[list(episode.at_goal)]
+    if len(distances) < 3 or not np.isfinite([distances, energies]).all():
         return None
     value = float(spearman(torch.from_numpy(distances)[None], torch.from_numpy(energies)[None])[0])
     return value if math.isfinite(value) else None

@@ -33,7 +33,7 @@ _RED = (225, 105, 90)
 
 
 def episode_panel(recording: Recording, title: str = "") -> np.ndarray:
-    """Return a video of an episode, `[T, H, W, 3]`: what the camera sees, the goal, the energy so far.
+    """Return a video of an episode, `[T, H, W, 3]`: what the camera sees, the present goal, the energy so far.
 
     One frame for each observation, from reset on. Where the policy has no energy the distance to the
     goal is drawn instead. Height and width are even, as video encoders want.
@@ -43,15 +43,14 @@ def episode_panel(recording: Recording, title: str = "") -> np.ndarray:
         title: Written at the left of the top line, such as the policy's name.
     """
     episode = recording.episode
-    factor = max(1, math.ceil(TILE / recording.goal_image.shape[0]))
-    goal = _enlarge(recording.goal_image, factor)
+    factor = max(1, math.ceil(TILE / recording.frames.shape[1]))
     values, name = _curve(episode)
     frames = []
     for t, frame in enumerate(recording.frames):
-        picture = _enlarge(frame, factor)
+        picture, goal = _enlarge(frame, factor), _enlarge(recording.goal_images[t], factor)
         chart = _chart(values, t, len(recording.frames), size=goal.shape[0])
         row = _side_by_side([picture, goal, chart])
-        header = _header(episode, t, row.shape[1], (title, "camera", "goal", name))
+        header = _header(episode, t, row.shape[1], (title, "camera", _goal_name(episode, t), name))
         frames.append(_even(np.concatenate([header, row], axis=0)))
     return np.stack(frames)
 
@@ -60,6 +59,14 @@ def _curve(episode: Episode) -> tuple[tuple[float, ...], str]:
     if episode.energies:
         return episode.energies, "energy"
     return (episode.initial_distance, *episode.distances), "distance"
+
+
+def _goal_name(episode: Episode, t: int) -> str:
+    """Return the caption of the goal: which sub-goal it is."""
+    if not episode.pursued:
+        return "goal"
+    index, names = episode.pursued[t], episode.subgoal_names
+    return f"sub-goal {index + 1} of {len(names)}: {names[index].replace('_', ' ')}"
 
 
 def _header(episode: Episode, t: int, width: int, words: tuple[str, str, str, str]) -> np.ndarray:
