@@ -117,5 +117,7 @@ def test_choices_without_a_state_go_the_whole_path(home: Path, capsys: pytest.Ca
     assert run(home, *suggested, *quick) == 0
     assert result(home, "discrete")["episodes"] == 2
     without = [word for word in suggested if not word.startswith("planner=")]
-    assert run(home, *without, *quick[:-1], "name=numbers") == 2
-    assert "CEM plans numbers" in capsys.readouterr().err
+    assert run(home, *without, *quick[:-1], "name=default") == 0
+    assert run(home, *without, *quick[:-1], "name=numbers", "planner=icem") == 2
+    assert "ICEM plans numbers" in capsys.readouterr().err
+    assert not (home / "runs" / "evaluate" / "numbers").exists()

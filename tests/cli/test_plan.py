@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -13,8 +15,9 @@ from PIL import Image
 
 import envs  # noqa: F401  (registers the ids)
 from tests.cli.commands import run
-from tests.models.test_world_model import tiny_model
+from tests.models.test_world_model import CONFIG, tiny_model
 from vjepa_world.cli.shared.commands import config_of
+from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.planning.registry import PLANNERS
 from vjepa_world.pretrained import load_world_model, save_pretrained, shipped_checkpoint
 
@@ -83,7 +86,7 @@ def test_the_text_ends_with_the_page_and_an_old_one_is_replaced(
     assert (home / "old.html").read_text().startswith("<!doctype html>")
 
 
-@pytest.mark.parametrize("kind", PLANNERS)
+@pytest.mark.parametrize("kind", [kind for kind in PLANNERS if kind != "categorical_cem"])
 def test_every_planner_stays_in_bounds_and_gets_closer_to_the_goal(
     home: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -96,6 +99,76 @@ def test_every_planner_stays_in_bounds_and_gets_closer_to_the_goal(
     page = (home / f"{kind}.html").read_text()
     assert f"<td>planner</td><td>{kind}</td>" in page
     assert f"<td>planner.kind</td><td>{kind}</td>" in page
+
+
+def without_state(home: Path, name: str, **robot: Any) -> list[str]:
+    """Write the checkpoint of a robot that has no state, and return the words that plan with it."""
+    model = tiny_model(embodiments=(EmbodimentConfig(state_dim=0, numbers="given", **robot),))
+    save_pretrained(model, home / name)
+    return ["plan", "--checkpoint", name, "--image", "now.png", "--goal", "goal.png", *SMALL]
+
+
+def test_a_model_without_states_plans_from_images_alone(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = without_state(home, "blind", action_dim=2)
+    assert run(home, *words, "--json", "planner.horizon=2", "--html", "blind.html") == 0
+    actions = torch.tensor(json.loads(capsys.readouterr().out)["actions"])
+    assert actions.shape == (2, 2)
+    assert "<td>state</td><td>none</td>" in (home / "blind.html").read_text()
+    assert run(home, *words, "--state", "0.1", "0.2") == 2
+    assert "state has 2 numbers, and blind was trained without states; leave it out" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_state_that_is_missing_or_of_another_size_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = ["plan", "--image", "now.png", "--goal", "goal.png", *SMALL]
+    cases: list[tuple[list[str], str]] = [([], "is not given"), (["--state", "1", "2"], "has 2 numbers")]
+    for given, got in cases:
+        assert run(home, *pictures, *given) == 2
+        message = rf"state {got}, and shipped was trained with states of 7 numbers.* give them in the order"
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_choices_are_planned_by_the_categorical_planner_unless_another_one_is_asked_for(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = without_state(home, "keys", action_dim=5, actions="choice")
+    plans = []
+    for planner in ([], ["planner=categorical_cem"]):
+        assert run(home, *words, "--json", "planner.horizon=2", *planner, "--html", "keys.html") == 0
+        plans.append(json.loads(capsys.readouterr().out)["actions"])
+        assert "<td>planner</td><td>categorical_cem</td>" in (home / "keys.html").read_text()
+    assert plans[0] == plans[1]
+    assert all(sorted(action) == [0, 0, 0, 0, 1] for action in plans[0])
+    assert run(home, *words, "planner.horizon=2") == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == [f"action {k}: choice {plans[0][k - 1].index(1)}" for k in (1, 2)]
+    for refused in ("planner=icem", "planner.initial_std=0.5"):
+        assert run(home, *words, refused) == 2
+        assert "planner=categorical_cem" in capsys.readouterr().err
+
+
+def test_plans_of_more_steps_than_a_model_can_predict_are_refused(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    robot = EmbodimentConfig(action_dim=2, state_dim=3, numbers="given", actions="given")
+    for name, predicts in (("single", False), ("several", True)):
+        predictor = replace(CONFIG.predictor, predict_state=predicts)
+        save_pretrained(tiny_model(embodiments=(robot,), predictor=predictor), home / name)
+        words = ["plan", "--checkpoint", name, "--image", "now.png", "--goal", "goal.png", *SMALL]
+        words += ["--state", "0", "0", "0"]
+        assert run(home, *words) == 0
+        capsys.readouterr()
+        assert run(home, *words, "planner.horizon=2") == (0 if predicts else 2)
+        assert predicts or re.search(
+            r"planner.horizon is 2, and single predicts single steps.*\(2 numbers, meaning: given\).*"
+            r"predictor.predict_state=true",
+            capsys.readouterr().err,
+        )
 
 
 def test_planners_differ_and_the_default_is_cem(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,7 @@ def run(config: Config) -> None:
 
 def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
-    from vjepa_world.environments.spaces import action_bounds
+    from vjepa_world.evaluation.closed_loop.environment import action_bounds
     from vjepa_world.evaluation.closed_loop.evaluate import POLICY, RANDOM, evaluate
     from vjepa_world.evaluation.closed_loop.leakage import find_leakage
     from vjepa_world.evaluation.closed_loop.manifest import MANIFEST_FILE

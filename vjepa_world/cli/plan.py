@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vjepa_world.evaluation.imagined_plan import ImaginedPlan
-    from vjepa_world.models.config import WorldModelConfig
+    from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
     from vjepa_world.models.encoders.preprocessing import Preprocessing
     from vjepa_world.models.world_model import LatentWorldModel
 
@@ -34,7 +34,7 @@ class Config(PlanningConfig):
             the cameras in training.
         goal: What the camera should see, likewise.
         state: The robot's state now, written as in training: x y z [m], extrinsic xyz Euler angles [rad], gripper
-            closure; or its joints.
+            closure; or its joints. Left out for a checkpoint that was trained without states.
         checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
         seed: Seed of the planner.
         device: auto, cpu, cuda or cuda:N.
@@ -44,7 +44,7 @@ class Config(PlanningConfig):
 
     image: tuple[Path, ...] = field(metadata={"example": "[NOW.png]"})
     goal: tuple[Path, ...] = field(metadata={"example": "[GOAL.png]"})
-    state: tuple[float, ...] = field(metadata={"example": "[X,Y,Z,...]"})
+    state: tuple[float, ...] = ()
     checkpoint: str = SHIPPED
     seed: int = field(default=0, metadata=SEED)
     device: str = "auto"
@@ -61,8 +61,9 @@ def run(config: Config) -> None:
 
     Raises:
         DataError: If an image is missing or no image, or no file can be at the page's path.
-        CheckpointError: If the checkpoint is missing, broken, or of another state size.
-        ConfigError: If the device is not there, the deadline is negative, or there are not as many pictures as views.
+        CheckpointError: If the checkpoint is missing or broken.
+        ConfigError: If the device is not there, the deadline is negative, there are not as many pictures as views, or
+            the state is not of the checkpoint's size.
         PlannerError: If a setting of the search is not allowed.
     """
     import torch
@@ -77,6 +78,7 @@ def run(config: Config) -> None:
     images, goals = ([read_image(path) for path in paths] for paths in (config.image, config.goal))
     loaded = load_planner(config.checkpoint, config, resolve_device(config.device))
     model, energy = loaded.model, loaded.energy
+    check_state(config.state, model.robot, config.checkpoint)
     image, goal_image = (join_views(views, model.config, model.preprocessing) for views in (images, goals))
     state = torch.tensor(config.state)[None, None]
     clock = [time.perf_counter()]
@@ -103,9 +105,30 @@ def run(config: Config) -> None:
     if config.html is not None:
         imagined = imagine_plan(model, energy, context, goal, plan, image=image, goal_image=goal_image)
         times_s = (clock[1] - clock[0], clock[2] - clock[1])
-        write_page(config.html, config, imagined, times_s, str(model.device))
+        used = replace(config, planner=loaded.options)
+        write_page(config.html, used, imagined, times_s, str(model.device))
         result["page"] = str(config.html)
     print(json.dumps(result) if config.json else _text(result))
+
+
+def check_state(state: Sequence[float], robot: EmbodimentConfig, checkpoint: str) -> None:
+    """Check that a state `[S]` has the numbers of a checkpoint's robot.
+
+    Raises:
+        ConfigError: If it has others, is missing, or the checkpoint was trained without states.
+    """
+    if len(state) == robot.state_dim:
+        return
+    numbers = counted(robot.state_dim, "number")
+    if not robot.state_dim:
+        raise ConfigError(
+            f"state has {counted(len(state), 'number')}, and {checkpoint} was trained without states; leave it out."
+        )
+    names = f" ({', '.join(robot.state_names)})" if robot.state_names else ""
+    raise ConfigError(
+        f"state {f'has {len(state)} numbers' if state else 'is not given'}, and {checkpoint} was trained with states "
+        f"of {numbers}{names}; give them in the order of the training data."
+    )
 
 
 def check_page(path: Path) -> None:
@@ -141,7 +164,7 @@ def write_page(
         "checkpoint": config.checkpoint,
         "picture of now": _names(config.image),
         "picture of the goal": _names(config.goal),
-        "state": " ".join(f"{number + 0.0:g}" for number in config.state),
+        "state": " ".join(f"{number + 0.0:g}" for number in config.state) or "none",
         "planner": config.planner.kind,
         "horizon [steps]": config.planner.horizon,
         "samples per iteration": config.planner.num_samples,
@@ -222,7 +245,9 @@ def _meaning(model: LatentWorldModel) -> dict[str, Any]:
 
 
 def _numbers(action: list[float], result: dict[str, Any]) -> str:
-    """Return an action's numbers, with names and units where these are known."""
+    """Return an action's numbers, with names and units where these are known; of choices the one that is taken."""
+    if result["action_type"] == "choice":
+        return f"choice {action.index(max(action))}"
     if "names" not in result:
         return " ".join(f"{value:+.4f}" for value in action)
     units = result["units"] or [""] * len(action)

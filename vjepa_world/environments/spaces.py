@@ -115,14 +115,6 @@ class ActionMap:
         return np.asarray(action).reshape(self.inner.shape).astype(self.inner.dtype)
 
 
-def action_bounds(space: spaces.Space[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest and highest action of a space of the form here, `[A]` each; choices are one-hot vectors."""
-    if isinstance(space, spaces.Discrete):
-        return np.zeros(space.n, np.float32), np.ones(space.n, np.float32)
-    assert isinstance(space, spaces.Box)
-    return space.low, space.high
-
-
 def _bound(given: Sequence[float], own: np.ndarray, key: str) -> np.ndarray:
     if given and len(given) not in (1, own.size):
         raise ConfigError(

@@ -24,6 +24,7 @@ from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
 from vjepa_world.models.encoders.preprocessing import Preprocessing
 from vjepa_world.models.encoders.registered import NoEncoder, RegisteredEncoder
 from vjepa_world.models.inference.cached_rollout import CachedRollout
+from vjepa_world.models.inference.state_transition import transition_rule
 from vjepa_world.models.input_range import image_warnings, state_warnings
 from vjepa_world.models.inverse_model import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
@@ -107,6 +108,13 @@ class LatentWorldModel(nn.Module):
     def action_step(self) -> Tensor | None:
         """Largest change of the default robot's targets from step to step, `[A]`; None without a limit."""
         return self.predictor.robot().action_step
+
+    @property
+    def knows_next_state(self) -> bool:
+        """Whether the default robot's state after an action is known, by a rule or a prediction: rollouts need it."""
+        robot = self.robot
+        rule = transition_rule(robot.state_dim, robot.action_dim, robot)
+        return rule != "none" or self.config.predictor.predict_state
 
     def hold_action(self, context: Context) -> Tensor | None:
         """Return the actions that keep the robots of a context where they are, `[B, A]`: zeros, or their joints.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from torch import Tensor
 
 import planners
 from planners.bounds import HOLD
+from planners.config import CategoricalCEMConfig, CEMConfig, SearchConfig
 from planners.protocols import Context, Energy, Planner, WorldModel, action_type
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.world_model import LatentWorldModel
@@ -23,13 +25,16 @@ from vjepa_world.pretrained.loading import load_world_model, read_checkpoint
 from vjepa_world.pretrained.shipped import shipped_checkpoint
 from vjepa_world.system.device import keep_freed_memory, resolve_precision
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class CheckpointPlanner:
-    """A world model, the planner over it, and the energy that the planner minimises."""
+    """A world model, the planner over it, the options it was built from, and the energy that it minimises."""
 
     model: LatentWorldModel
     planner: Planner
+    options: SearchConfig
     energy: Energy
 
 
@@ -59,8 +64,8 @@ def load_planner(
 
     Raises:
         CheckpointError: If the checkpoint is missing or broken.
-        ConfigError: If proposals are requested and it has no inverse model, a penalty of actions that are targets, or
-            an axis of the action that it does not have.
+        ConfigError: If proposals are requested and it has no inverse model, a penalty of actions that are targets, an
+            axis of the action that it does not have, or plans of more steps than it can predict.
         PlannerError: If an option does not fit the model.
     """
     if device.type == "cpu":
@@ -68,8 +73,38 @@ def load_planner(
     source = shipped_checkpoint() if checkpoint == SHIPPED else checkpoint
     model = load_world_model(source, device=device, embodiment=embodiment)
     model.prepare(resolve_precision(config.inference.precision, device), compiled=config.inference.compile)
+    _check_horizon(model, config.planner.horizon, checkpoint)
     planner, energy = build_planner(model, config, checkpoint)
-    return CheckpointPlanner(model, planner, energy)
+    return CheckpointPlanner(model, planner, options_for(model, config.planner), energy)
+
+
+def options_for(model: WorldModel, options: SearchConfig) -> SearchConfig:
+    """Return the options of the planner over a model: where actions are choices, CEM is the categorical one.
+
+    Options that a Gaussian alone has are not dropped: if one is not the default, CEM remains, which refuses choices.
+    """
+    if not isinstance(options, CEMConfig) or action_type(model) != "choice":
+        return options
+    names = {entry.name for entry in fields(CEMConfig)} & {
+        entry.name for entry in fields(CategoricalCEMConfig)
+    }
+    shared = {name: getattr(options, name) for name in names - {"kind"}}
+    return CategoricalCEMConfig(**shared) if options == replace(CEMConfig(), **shared) else options
+
+
+def _check_horizon(model: LatentWorldModel, horizon: int, checkpoint: str | Path) -> None:
+    """Check that a model can predict as many steps as are planned.
+
+    Raises:
+        ConfigError: If it knows no state after the first action.
+    """
+    if horizon > 1 and not model.knows_next_state:
+        robot = model.robot
+        raise ConfigError(
+            f"planner.horizon is {horizon}, and {checkpoint} predicts single steps: nothing says how its actions "
+            f"({robot.action_dim} numbers, meaning: {robot.action_meaning}) change its states "
+            f"({robot.state_dim} numbers). Set planner.horizon=1, or fine-tune with predictor.predict_state=true."
+        )
 
 
 def build_planner(
@@ -100,7 +135,10 @@ def build_planner(
             )
     energy = build_energy(config)
     fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)
-    planner = planners.build_planner(config.planner, model, energy=energy, fixed=fixed)
+    options = options_for(model, config.planner)
+    if options.kind != config.planner.kind:
+        logger.info("actions are choices: planner %s plans them", options.kind)
+    planner = planners.build_planner(options, model, energy=energy, fixed=fixed)
     return _for_execution(planner, model, config, checkpoint), energy
 
 

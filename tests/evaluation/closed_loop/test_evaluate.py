@@ -3,8 +3,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import tracemalloc
-from typing import Any
+from typing import Any, ClassVar
 
+import gymnasium
 import numpy as np
 import pytest
 
@@ -92,6 +93,31 @@ def test_random_actions_fill_the_action_space_where_no_other_box_is_given() -> N
     actions = np.stack(env.actions)
     moved = actions[np.abs(actions).max(axis=1) > 0]
     assert moved.min() < -0.09 and moved.max() > 0.09 and np.abs(moved).max() <= np.float32(0.1)
+
+
+def test_random_choices_are_drawn_alike_and_reach_the_environment_as_its_numbers() -> None:
+    class Keys(BoxEnv):
+        action_space = gymnasium.spaces.Discrete(4, start=2)  # type: ignore[assignment]
+        keys: ClassVar = 0.1 * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
+
+        def step(self, action: Any) -> Any:
+            self.pressed = [*getattr(self, "pressed", []), action]
+            return super().step(self.keys[action - 2])
+
+    env, third = Keys(), np.eye(4)[2]
+    found = evaluate(env, RandomPolicy(third, third), episodes=8)
+    own = sum(episode.steps for episode in found.episodes)
+    assert set(env.pressed[:own]) == {4}
+    counts = np.bincount(env.pressed[own:], minlength=6)
+    assert counts[:2].sum() == 0 and counts[2:].min() > 0.15 * counts.sum()
+
+
+def test_an_action_space_that_is_neither_a_box_nor_choices_is_refused() -> None:
+    class Several(BoxEnv):
+        action_space = gymnasium.spaces.Dict(arm=BoxEnv.action_space)  # type: ignore[assignment]
+
+    with pytest.raises(EvaluationError, match=r"action space is Dict.*; allowed are Box and Discrete. Wrap"):
+        evaluate(Several(), CentroidPolicy(), episodes=1)
 
 
 def test_episodes_that_run_together_are_the_same_and_in_order() -> None:

@@ -19,7 +19,7 @@ from tests.training.tiny import assert_same_state, trainer_config
 from vjepa_world.data.trajectories.config import FeaturesConfig, TrajectoryDataConfig
 from vjepa_world.data.trajectories.in_memory import EpisodeArrays, InMemoryDataset
 from vjepa_world.errors import ConfigError, DataError
-from vjepa_world.models.config import ActionPredictorConfig, LatentsConfig
+from vjepa_world.models.config import ActionPredictorConfig, EncoderConfig, LatentsConfig
 from vjepa_world.models.encoders.preprocessing import Preprocessing
 from vjepa_world.models.encoders.registered import ENCODERS, RegisteredEncoder, register_encoder
 from vjepa_world.pretrained import load_encoder, load_world_model
@@ -229,3 +229,36 @@ def test_the_preprocessing_is_part_of_the_cache_key(tmp_path: Path) -> None:
     assert keys[0] != keys[1]
     caches = [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
     assert len(caches) == 2
+
+
+def test_a_robot_whose_states_no_rule_gives_is_hinted_at_before_training(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def hints(name: str, states: int, predict_state: bool = False) -> str:
+        episodes = [
+            EpisodeArrays(
+                frames=rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8),
+                states=rng.random((4, states), dtype=np.float32),
+                actions=rng.random((3, 2), dtype=np.float32),
+            )
+            for _ in range(8)
+        ]
+        predictor = replace(CONFIG.predictor, predict_state=predict_state)
+        config = replace(
+            CONFIG,
+            predictor=predictor,
+            encoder="pixels",
+            model=EncoderConfig(
+                image_size=32, patch_size=8, num_frames=2, embed_dim=24, depth=1, num_heads=2
+            ),
+            features=FeaturesConfig(root=str(tmp_path / "features")),
+        )
+        caplog.clear()
+        finetune(config, dataset=InMemoryDataset(episodes, fps=FPS), folder=tmp_path / name)
+        return caplog.text
+
+    assert "more than one step cannot be made; train with predictor.predict_state=true" in hints("three", 3)
+    assert "take a state plus an action as the next state; train with" in hints("two", 2)
+    assert "predict_state" not in hints("predicted", 3, predict_state=True)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, SupportsFloat
 
+import numpy as np
+
 from vjepa_world.evaluation.statistics import EvaluationError
 
 
@@ -25,7 +27,7 @@ class Environment(Protocol):
     """
 
     action_space: Any
-    """A box with `low` and `high`, `[A]` each."""
+    """A box with `low` and `high`, `[A]` each; or `n` choices from `start`, which `step` takes as a number."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -34,6 +36,37 @@ class Environment(Protocol):
 
     def step(self, action: Any, /) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Execute an action and return observation, reward, terminated, truncated and info."""
+
+
+def action_bounds(space: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest action of an environment, `[A]` each; choices are one-hot vectors for policies.
+
+    Raises:
+        EvaluationError: If the space is neither a box nor one of choices.
+    """
+    if _is_of_choices(space):
+        return np.zeros(space.n, np.float32), np.ones(space.n, np.float32)
+    if not hasattr(space, "low"):
+        raise EvaluationError(
+            f"the environment's action space is {space}; allowed are Box and Discrete. Wrap the environment so that "
+            "its actions are one of these."
+        )
+    return space.low, space.high
+
+
+def action_for(space: Any, action: np.ndarray) -> Any:
+    """Return a policy's action `[A]` as an environment takes it: of choices the number of the largest entry.
+
+    A policy may also give the number itself.
+    """
+    if not _is_of_choices(space):
+        return action
+    return int(action) if np.ndim(action) == 0 else int(space.start + np.argmax(action))
+
+
+def _is_of_choices(space: Any) -> bool:
+    """Return whether a space is `Discrete`, told by its attributes, since Gymnasium is not imported here."""
+    return hasattr(space, "n") and hasattr(space, "start")
 
 
 @dataclass(frozen=True)

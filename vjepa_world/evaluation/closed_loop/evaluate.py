@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vjepa_world.evaluation.closed_loop.environment import Environment
+from vjepa_world.evaluation.closed_loop.environment import Environment, action_bounds
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule
 from vjepa_world.evaluation.closed_loop.pairs import Pairs, draw_pairs
@@ -90,7 +90,7 @@ def evaluate(
         pairs: Given pairs; the two arguments above are then not used.
         max_actions: Actions after which an episode is cut off.
         subgoals: When policies are given the next sub-goal; None gives them the goal from the start.
-        random_policy: The random baseline; None draws uniformly from `env.action_space`.
+        random_policy: The random baseline; None draws uniformly from `env.action_space`, a box or choices.
         controls: Other policies to compare with, by name.
         only_first: The number of pairs of controls that run on the first ones only, by name.
         on_episode: Called with the name of the policy and each episode, for progress bars and videos.
@@ -101,7 +101,7 @@ def evaluate(
     """
     envs = list(env) if isinstance(env, Sequence) else [env]
     if random_policy is None:
-        random_policy = RandomPolicy(envs[0].action_space.low, envs[0].action_space.high)
+        random_policy = RandomPolicy(*action_bounds(envs[0].action_space))
     found = draw_pairs(envs[0], seed, episodes) if pairs is None else pairs
     limits = only_first or {}
 

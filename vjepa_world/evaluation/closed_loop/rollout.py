@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vjepa_world.evaluation.closed_loop.environment import Environment, Pair
+from vjepa_world.evaluation.closed_loop.environment import Environment, Pair, action_for
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.goals import GoalSequence, SubGoalSchedule
 from vjepa_world.evaluation.statistics import EvaluationError
@@ -136,7 +136,8 @@ class _Running:
 
     def step(self, action: np.ndarray, seconds: float, plan_energy: float | None) -> None:
         """Execute an action and record what follows."""
-        self.observation, _, terminated, truncated, info = self.env.step(action)
+        taken = action_for(self.env.action_space, action)
+        self.observation, _, terminated, truncated, info = self.env.step(taken)
         self.frames.append(np.array(self.observation["image"]))
         self.distances.append(float(info["distance"]))
         self.seconds.append(seconds)

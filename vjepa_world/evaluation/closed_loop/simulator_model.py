@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from planners.protocols import Plan, Planner
+from vjepa_world.evaluation.closed_loop.environment import action_for
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.planning.planner_policy import PlannerPolicy
 from vjepa_world.planning.policy import Problem, state_of
@@ -100,7 +101,7 @@ class SimulatorModel:
         for sample in moves:
             env.set_state(snapshot)
             for action in sample:
-                seen = env.step(np.clip(action, self._low, self._high))[0]
+                seen = env.step(action_for(env.action_space, np.clip(action, self._low, self._high)))[0]
                 pending.append(np.array(seen["image"]))
                 states.append(state_of(seen))
                 if len(pending) == _FRAMES_AT_ONCE:

@@ -9,7 +9,6 @@ from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import WindowTable
 from vjepa_world.errors import CheckpointError, DataError
 from vjepa_world.models.config import EmbodimentConfig
-from vjepa_world.models.inference.state_transition import transition_rule
 from vjepa_world.models.world_model import LatentWorldModel
 
 logger = logging.getLogger(__name__)
@@ -18,9 +17,7 @@ logger = logging.getLogger(__name__)
 def possible_horizon(model: LatentWorldModel, horizon: int) -> tuple[int, list[str]]:
     """Return the steps of a rollout: 1 if the states after the first action cannot be known; and notes."""
     robot = model.robot
-    if horizon == 1 or model.config.predictor.predict_state:
-        return horizon, []
-    if transition_rule(robot.state_dim, robot.action_dim, robot) != "none":
+    if horizon == 1 or model.knows_next_state:
         return horizon, []
     note = (
         f"One step is predicted instead of {horizon}: states of size {robot.state_dim} cannot be advanced by actions "

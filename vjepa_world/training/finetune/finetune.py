@@ -16,6 +16,7 @@ from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
 from vjepa_world.models.encoders.registered import RegisteredEncoder, sizes_of_features
+from vjepa_world.models.inference.state_transition import transition_rule
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import load_encoder, read_checkpoint
 from vjepa_world.runs import provenance, read_metrics, recorded_config
@@ -110,6 +111,8 @@ def finetune(
         given = _feature_arrays(config, features, sources)
         model = _build_model(config, embodiments_of(sources), _views(config, sources), given).to(device)
         _refuse_large_batches(config, model, ranks)
+        if ranks.is_main and not config.predictor.predict_state:
+            _hint_at_states(model.config.embodiments)
         with shared_run("finetune", config, ranks, folder=folder) as run:
             stores: list[FeatureSource] = []
             if given is not None:
@@ -241,6 +244,24 @@ def _views(config: FinetuneConfig, sources: Sequence[TrajectorySource]) -> int:
             "data.sources.NAME.cameras."
         )
     return next(iter(counts.values()))
+
+
+def _hint_at_states(robots: Sequence[EmbodimentConfig]) -> None:
+    """Warn where plans of several steps will not be possible, or will guess the states, without predicted states."""
+    for robot in robots:
+        rule = transition_rule(robot.state_dim, robot.action_dim, robot)
+        unknown = "nothing says how its actions change its states"
+        found = {"none": "cannot be made", "add": "will take a state plus an action as the next state"}.get(
+            rule
+        )
+        if found and robot.action_meaning in ("given", "choice"):
+            logger.warning(
+                "robot '%s': %s, so that plans of more than one step %s; train with predictor.predict_state=true for "
+                "them",
+                robot.name,
+                unknown,
+                found,
+            )
 
 
 def _refuse_large_batches(config: FinetuneConfig, model: LatentWorldModel, ranks: Ranks) -> None:
