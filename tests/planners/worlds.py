@@ -41,6 +41,10 @@ class LinearWorld:
         return torch.stack(predicted, dim=2)[:, :, :, None]
 
 
+#: Stay, right, left, up, down.
+MOVES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+
+
 class PointWorld:
     """A point that moves by its action; features are `weights * position`, N tokens of D channels."""
 
@@ -69,6 +73,20 @@ class PointWorld:
             position = position + actions[:, :, k]
             predicted.append(self.features(position))
         return torch.stack(predicted, dim=2)
+
+
+class GridWorld(PointWorld):
+    """A point on a grid that moves by one of the choices."""
+
+    action_type = "choice"
+
+    def __init__(self, moves: Tensor = MOVES) -> None:
+        super().__init__([0.0] * len(moves), [1.0] * len(moves))
+        self.moves = moves
+
+    def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
+        assert bool(((actions == 0) | (actions == 1)).all() and (actions.sum(dim=-1) == 1).all())
+        return self.features(context[:, None, None] + (actions @ self.moves).cumsum(dim=2))
 
 
 class WatchedWorld(PointWorld):

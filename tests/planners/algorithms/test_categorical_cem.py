@@ -10,24 +10,7 @@ import torch
 from torch import Tensor
 
 from planners import CEM, CategoricalCEM, GoalL1, Plan, PlannerError, RecedingHorizon, make_generators
-from tests.planners.worlds import ActionCost, PointWorld
-
-#: Stay, right, left, up, down.
-MOVES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-
-
-class GridWorld(PointWorld):
-    """A point on a grid that moves by one of the choices."""
-
-    action_type = "choice"
-
-    def __init__(self, moves: Tensor = MOVES) -> None:
-        super().__init__([0.0] * len(moves), [1.0] * len(moves))
-        self.moves = moves
-
-    def rollout(self, context: Tensor, actions: Tensor) -> Tensor:
-        assert bool(((actions == 0) | (actions == 1)).all() and (actions.sum(dim=-1) == 1).all())
-        return self.features(context[:, None, None] + (actions @ self.moves).cumsum(dim=2))
+from tests.planners.worlds import MOVES, ActionCost, GridWorld, PointWorld
 
 
 def plan(

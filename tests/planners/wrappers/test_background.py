@@ -15,6 +15,7 @@ from planners import (
     CEM,
     ICEM,
     MPPI,
+    CategoricalCEM,
     GoalL1,
     GradientDescent,
     Plan,
@@ -28,7 +29,7 @@ from planners import (
 )
 from planners.registry import PLANNERS
 from planners.wrappers.background import Action, BackgroundPlanner
-from tests.planners.worlds import PointWorld
+from tests.planners.worlds import MOVES, GridWorld, PointWorld
 
 LONG_S = 60.0
 """Nothing that is waited for takes so long."""
@@ -387,7 +388,20 @@ def closed_loop(background: BackgroundPlanner, steps: int, *, pushed_at: int = -
 
 
 def test_every_planner_but_the_random_baseline_is_tested_here() -> None:
-    assert set(REACHING) - {"proposing"} == set(PLANNERS) - {"random"}
+    assert set(REACHING) - {"proposing"} == set(PLANNERS) - {"random", "categorical_cem"}
+
+
+def test_choices_reach_their_goals_on_a_grid() -> None:
+    world, position = GridWorld(), torch.zeros(2, 2)
+    target, generators = torch.tensor([[2.0, -1.0], [-1.0, 1.0]]), make_generators([0, 1])
+    planner = CategoricalCEM(world, energy=GoalL1(1.0), horizon=3, num_samples=64, num_iterations=5)
+    stay = torch.eye(len(MOVES))[0]
+    with BackgroundPlanner(planner, period_s=LONG_S, hold=stay) as background:
+        for _ in range(4):
+            found = background.act(position, world.features(target), generators=generators)
+            position = position + found.action @ MOVES
+            assert background.wait(LONG_S)
+        assert torch.equal(position, target)
 
 
 @pytest.mark.parametrize("replan_every", [1, 2])

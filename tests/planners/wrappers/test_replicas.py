@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from planners import (
     CEM,
+    CategoricalCEM,
     GoalL1,
     GradientDescent,
     Planner,
@@ -21,7 +23,7 @@ from planners import (
 )
 from planners.protocols import Plan, WorldModel
 from planners.registry import PLANNERS
-from tests.planners.worlds import WatchedWorld
+from tests.planners.worlds import GridWorld, WatchedWorld
 
 LOW, HIGH = [-0.5, -0.2], [0.5, 0.7]
 STARTS = torch.tensor([[0.0, 0.1], [0.4, -0.3]])
@@ -44,7 +46,8 @@ def solve(kind: Callable[..., Planner], model: WorldModel, energy: Any = None) -
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_replicas_give_the_plan_of_a_single_model_bit_by_bit(name: str, count: int) -> None:
     kind = PLANNERS[name].load()
-    alone, together = solve(kind, WatchedWorld(LOW, HIGH)), solve(kind, copies(count)[1])
+    world = GridWorld if kind is CategoricalCEM else partial(WatchedWorld, LOW, HIGH)
+    alone, together = solve(kind, world()), solve(kind, Replicas([world() for _ in range(count)]))
     assert torch.equal(together.actions, alone.actions)
     assert torch.equal(together.energy, alone.energy)
     for mine, theirs in zip(together.iterations, alone.iterations, strict=True):
