@@ -121,3 +121,11 @@ def test_choices_without_a_state_go_the_whole_path(home: Path, capsys: pytest.Ca
     assert run(home, *without, *quick[:-1], "name=numbers", "planner=icem") == 2
     assert "ICEM plans numbers" in capsys.readouterr().err
     assert not (home / "runs" / "evaluate" / "numbers").exists()
+    recorded = "runs/collect/discrete"
+    assert run(home, "inspect", recorded) == 0
+    assert "choices, by their number from 0 to 4" in capsys.readouterr().out
+    words = ["checkpoint=runs/finetune/discrete", f"data.path={recorded}", "data.split=all", "data.windows=4"]
+    sizes = ["horizon=2", "samples=4", "points=3", "pictures=1"]
+    words += ["device=cpu", "threads=1", *(f"open_loop.{size}" for size in sizes)]
+    assert run(home, "evaluate-open-loop", "name=discrete", *words) == 0
+    assert "actions are choices, and none is known to be one of no motion" in capsys.readouterr().out

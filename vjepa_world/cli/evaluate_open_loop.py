@@ -129,7 +129,8 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
     data = config.data
     if config.planner.horizon != 1:
         raise ConfigError(
-            f"planner.horizon is {config.planner.horizon}, and an open loop looks for single actions; leave it at 1."
+            f"planner.horizon is {config.planner.horizon}, and an open loop looks for single actions; set "
+            "planner.horizon=1."
         )
     require()
     set_threads(config.threads)

@@ -9,13 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from planners import CEM, GoalL2
-from tests.evaluation.pose_world import TOKENS, PoseModel, features, pose_windows
+from planners import CEM, CategoricalCEM, GoalL2
+from planners.protocols import Planner
+from tests.evaluation.pose_world import REACH, TOKENS, PoseModel, features, pose_windows
 from vjepa_world.evaluation.open_loop.assessment import CANNOT_TELL, assess, remarks_on
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig
 from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy
 from vjepa_world.evaluation.open_loop.measurements import Measurements, measure
 from vjepa_world.evaluation.open_loop.windows import Windows
+from vjepa_world.evaluation.open_loop.worth import ALL
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.models.context import Context
 from vjepa_world.planning.action_axes import action_space
@@ -48,8 +50,50 @@ class TargetModel(PoseModel):
         return features(actions)
 
 
-def page_of(model: PoseModel, windows: Windows) -> tuple[Measurements, str]:
-    planner = CEM(model, energy=GoalL2(), num_samples=32, num_iterations=3, num_elites=4)
+class ChoiceModel(PoseModel):
+    """Four choices, each of which moves the pose along an axis; the state is the pose, and the model is exact."""
+
+    robot = EmbodimentConfig(action_dim=4, state_dim=7, numbers="given", actions="choice")
+    action_type = "choice"
+    moves = torch.eye(7)[:4] * REACH
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_low, self.action_high = torch.zeros(4), torch.ones(4)
+
+    def rollout(self, context: Context, actions: Tensor) -> Tensor:
+        assert bool(((actions == 0) | (actions == 1)).all() and (actions.sum(dim=-1) == 1).all())
+        return features(context.states[:, -1, None, None] + (actions @ self.moves).cumsum(dim=2))
+
+
+def choice_windows(count: int = 24, horizon: int = 2) -> Windows:
+    generator = torch.Generator().manual_seed(0)
+    actions = torch.eye(4)[torch.randint(4, (count, horizon), generator=generator)]
+    start = torch.rand(count, 1, 7, generator=generator)
+    states = torch.cat([start, start + (actions @ ChoiceModel.moves).cumsum(dim=1)], dim=1)
+    frames = torch.zeros(count, horizon + 1, 3, 32, 32, dtype=torch.uint8)
+    space = action_space(4, ChoiceModel.robot)
+    return Windows(features(states), states, actions, torch.arange(count) // 4, frames, space=space)
+
+
+def test_choices_are_compared_with_other_choices_and_have_no_landscapes() -> None:
+    """The model refuses whatever is not one choice."""
+    model, windows = ChoiceModel(), choice_windows()
+    planner = CategoricalCEM(model, energy=GoalL2(), horizon=1, num_samples=32)
+    measured, page = page_of(model, windows, planner)
+    assert torch.equal(measured.recovered.planned, measured.recovered.true)
+    assert bool((measured.recovered.random.sum(dim=1) == 1).all())
+    assert not measured.landscapes
+    # Ties count half: of 16 sequences of two choices the true one, and the same choices in the other order.
+    assert 0 < measured.metrics["worth"]["groups"][ALL]["rank"]["value"] < 0.1
+    answers = {found.question: found.answer for found in assess(measured.metrics)}
+    assert answers["Does the planner find the true action?"] == "yes"
+    assert answers["Does the energy rise with the distance to the true action?"] == "yes"
+    assert "actions are choices" in page
+
+
+def page_of(model: PoseModel, windows: Windows, planner: Planner | None = None) -> tuple[Measurements, str]:
+    planner = planner or CEM(model, energy=GoalL2(), num_samples=32, num_iterations=3, num_elites=4)
     measured = measure(model, planner, GoalL2(), windows, CONFIG, seed=0)
     source = OpenLoopSource(WindowEnergy(model, GoalL2()), windows, [], TOKENS, True, None, 0.25)
     return measured, open_loop_page("Open loop", "", measured, source)

@@ -60,7 +60,11 @@ def convention_words(convention: Convention, state_names: Sequence[str] = ()) ->
     if not convention.has_pose:
         return {
             "pose": "none is declared; numbers are taken as they are (name it with --convention position_at=...)",
-            "actions": _ACTIONS[convention.actions],
+            "actions": (
+                f"choices, by their number from 0 to {convention.choices - 1}"
+                if convention.choices
+                else _ACTIONS[convention.actions]
+            ),
         }
 
     def indices(wanted: Sequence[int]) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from planners.protocols import Energy
+from vjepa_world.evaluation.open_loop.drawn_actions import draw_actions
 from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import EvaluationError
@@ -101,7 +102,7 @@ def rank_correlations(
     generator: Generator,
     progress: Progress = no_progress,
 ) -> RankCorrelations:
-    """Draw `samples` actions uniformly within the model's bounds and correlate their energies with their distances.
+    """Draw `samples` actions within the model's bounds and correlate their energies with their distances.
 
     Raises:
         EvaluationError: If there are fewer than 3 samples.
@@ -112,7 +113,7 @@ def rank_correlations(
         )
     low, high = energy.bounds()
     true = windows.actions[:, :1]
-    drawn = low + (high - low) * torch.rand(len(windows), samples, len(low), generator=generator)
+    drawn = draw_actions(low, high, (len(windows), samples), windows.action_space, generator=generator)
     free, std = free_axes(energy, windows)
     all_axes = None
     if free.any():
@@ -128,10 +129,24 @@ def rank_correlations(
 
 
 def free_axes(energy: WindowEnergy, windows: Windows) -> tuple[Tensor, Tensor]:
-    """Return which axes vary within the bounds and in the data, bool `[A]`, and their standard deviation `[A]`."""
+    """Return which axes vary within the bounds and in the data, bool `[A]`, and their standard deviation `[A]`.
+
+    Choices vary together, and all have the standard deviation 1.
+    """
     low, high = energy.bounds()
+    if windows.action_space.meaning == "choice":
+        varies = bool((high > low).sum() > 1)
+        return torch.full_like(low, varies, dtype=torch.bool), torch.ones_like(low)
     std = windows.actions.flatten(0, 1).std(dim=0)
     return (high > low) & (std > STILL), std
+
+
+def scanned_axes(energy: WindowEnergy, windows: Windows) -> list[int]:
+    """Return the axes that have a landscape: those that vary; none of choices, which have nothing in between."""
+    if windows.action_space.meaning == "choice":
+        return []
+    found: list[int] = free_axes(energy, windows)[0].nonzero().flatten().tolist()
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,7 +216,7 @@ def axis_landscapes(
     true = windows.actions[:, :1]
     at_truth = energy.of_all(windows, true, progress)[:, 0]
     found = []
-    for axis in free_axes(energy, windows)[0].nonzero().flatten().tolist():
+    for axis in scanned_axes(energy, windows):
         grid = torch.linspace(float(low[axis]), float(high[axis]), points)
         actions = true.repeat(1, points, 1)
         actions[:, :, axis] = grid

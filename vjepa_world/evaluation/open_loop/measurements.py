@@ -19,8 +19,8 @@ from vjepa_world.evaluation.open_loop.energy_landscape import (
     RankCorrelations,
     WindowEnergy,
     axis_landscapes,
-    free_axes,
     rank_correlations,
+    scanned_axes,
 )
 from vjepa_world.evaluation.open_loop.prediction_error import HorizonErrors, horizon_errors, horizon_metrics
 from vjepa_world.evaluation.open_loop.protocols import ProgressBar, RolloutModel, no_progress
@@ -84,7 +84,7 @@ def measure(
     generators = [torch.Generator().manual_seed(seed + k) for k in range(4)]
     count = len(windows)
     energies = WindowEnergy(model, energy, config.rollouts)
-    axes = int(free_axes(energies, windows)[0].sum())
+    axes = len(scanned_axes(energies, windows))
     errors = horizon_errors(
         model,
         windows,

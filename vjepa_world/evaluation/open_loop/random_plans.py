@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
+from vjepa_world.evaluation.open_loop.drawn_actions import draw_actions
 from vjepa_world.evaluation.open_loop.energy_landscape import WindowEnergy, free_axes
 from vjepa_world.evaluation.open_loop.protocols import Progress, no_progress
 from vjepa_world.evaluation.open_loop.windows import Windows
@@ -43,7 +44,7 @@ def random_plans(
     generator: Generator,
     progress: Progress = no_progress,
 ) -> RandomPlans | None:
-    """Draw sequences uniformly within the model's bounds and compare their energies with the true sequence's.
+    """Draw sequences within the model's bounds and compare their energies with the true sequence's.
 
     Axes that do not vary in the data or within the bounds have their true values.
 
@@ -63,9 +64,9 @@ def random_plans(
     if not free.any():
         return None
     true = windows.actions[:, :steps].unsqueeze(1)
-    drawn = torch.rand(len(windows), samples, *true.shape[2:], generator=generator)
+    drawn = draw_actions(low, high, (len(windows), samples, steps), windows.action_space, generator=generator)
     # The true sequence comes first.
-    sequences = torch.cat([true, torch.where(free, low + (high - low) * drawn, true)], dim=1)
+    sequences = torch.cat([true, torch.where(free, drawn, true)], dim=1)
     found: list[tuple[Tensor, Tensor]] = []
     for indices in windows.batches(max(energy.batch // ((samples + 1) * steps), 1)):
         found.append(_energies(energy, windows, indices, sequences[indices]))

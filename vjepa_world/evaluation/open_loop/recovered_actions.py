@@ -14,6 +14,7 @@ import torch
 from torch import Generator, Tensor
 
 from planners.protocols import Planner
+from vjepa_world.evaluation.open_loop.drawn_actions import draw_actions
 from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
 from vjepa_world.evaluation.open_loop.windows import Windows
 from vjepa_world.evaluation.statistics import median, percentiles
@@ -30,7 +31,7 @@ class RecoveredActions:
     Attributes:
         true: The recorded action.
         planned: The planner's action from the first frame to the second.
-        random: Uniform within the model's bounds.
+        random: Drawn within the model's bounds.
         hold: No motion: zeros for deltas, the current state for targets; None if it is not known.
         space: The action space.
     """
@@ -67,7 +68,7 @@ def recover_actions(
     device = model.action_low.device
     seeds = torch.randint(2**62, (len(windows),), generator=generator).tolist()
     low, high = model.action_low.float().cpu(), model.action_high.float().cpu()
-    random = low + (high - low) * torch.rand(len(windows), len(low), generator=generator)
+    random = draw_actions(low, high, (len(windows),), windows.action_space, generator=generator)
     planned = []
     for indices in windows.batches(batch):
         planner.reset()
