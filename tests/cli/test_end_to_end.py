@@ -251,7 +251,10 @@ def test_a_missing_or_broken_image_is_reported(home: Path, capsys: pytest.Captur
 def test_a_state_of_another_size_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["plan", "--image", "now.png", "--goal", "goal.png", "--checkpoint", WORLD_MODEL]
     assert run(home, *words, "--state", "0.4", "0.0") == 2
-    assert "trained with states of size 7, got 2" in capsys.readouterr().err
+    assert (
+        "state has 2 numbers, and runs/finetune/first was trained with states of 7 numbers"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

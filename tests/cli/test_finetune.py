@@ -127,11 +127,14 @@ def next_step(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 def test_the_next_step_that_is_recommended_works(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(home, *WORDS, f"data.path={DATA}", "name=simulated") == 0
-    assert next_step(capsys) == ["evaluate", "checkpoint=runs/finetune/simulated"]
+    assert next_step(capsys) == ["evaluate", "checkpoint=runs/finetune/simulated", "env.image_size=64"]
     real = home / "a real robot"
     shutil.copytree(home / DATA, real)
     info = json.loads((real / "meta" / "info.json").read_text())
     (real / "meta" / "info.json").write_text(json.dumps({**info, "robot_type": "so101"}))
+    declared = json.loads((real / "meta" / "vjepa_world.json").read_text())
+    del declared["environment"]
+    (real / "meta" / "vjepa_world.json").write_text(json.dumps(declared))
     assert run(home, *WORDS, f"data.path={real}", "data.val_fraction=0", "name=real") == 0
     words = next_step(capsys)
     assert words[:2] == ["evaluate-open-loop", "checkpoint=runs/finetune/real"]

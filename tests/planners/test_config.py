@@ -16,7 +16,7 @@ import planners
 from planners import CEM, GoalL1, PlannerError, Search, make_generators
 from planners.config import CEMConfig, ICEMConfig, SearchConfig
 from planners.registry import ENERGIES, PLANNERS
-from tests.planners.worlds import PointWorld
+from tests.planners.worlds import GridWorld, PointWorld
 
 WORLD = PointWorld([-1.0, -1.0], [1.0, 1.0])
 
@@ -50,15 +50,16 @@ def test_every_registered_class_is_public(entry: Any) -> None:
 
 @pytest.mark.parametrize("name", PLANNERS)
 def test_a_configuration_builds_what_the_constructor_does(name: str) -> None:
-    entry = PLANNERS[name]
-    config = entry.config(horizon=2, num_samples=12, num_iterations=2)
-    built = planners.build_planner(config, WORLD, energy=GoalL1(), fixed={0: 0.5})
-    made = entry.load()(WORLD, energy=GoalL1(), fixed={0: 0.5}, horizon=2, num_samples=12, num_iterations=2)
+    entry, sizes = PLANNERS[name], {"horizon": 2, "num_samples": 12, "num_iterations": 2}
+    world, axis, value = (GridWorld(), 2, 0.0) if name == "categorical_cem" else (WORLD, 0, 0.5)
+    fixed = {axis: value}
+    built = planners.build_planner(entry.config(**sizes), world, energy=GoalL1(), fixed=fixed)
+    made = entry.load()(world, energy=GoalL1(), fixed=fixed, **sizes)
     assert type(built) is type(made)
-    start, goal = torch.zeros(1, 2), WORLD.features(torch.tensor([[0.5, -0.3]]))
+    start, goal = torch.zeros(1, 2), world.features(torch.tensor([[0.5, -0.3]]))
     plans = [planner.plan(start, goal, generators=make_generators([0])) for planner in (built, made)]
     assert torch.equal(plans[0].actions, plans[1].actions)
-    assert bool((plans[0].actions[..., 0] == 0.5).all())
+    assert bool((plans[0].actions[..., axis] == value).all())
 
 
 def test_options_cannot_be_changed_afterwards() -> None:

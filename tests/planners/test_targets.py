@@ -151,9 +151,8 @@ def test_plans_of_wrappers_do_not_jump_either() -> None:
 def test_wrong_declarations_of_a_model_are_refused(name: str, value: Any, message: str) -> None:
     world = Joints(STEP)
     setattr(world, name, value)
-    planner = EVERY["cem"](world, GoalL2())
     with pytest.raises(PlannerError, match=message):
-        planner.plan(
+        EVERY["cem"](world, GoalL2()).plan(
             torch.tensor(START[:1]), torch.tensor(GOAL[:1]).unsqueeze(1), generators=make_generators([0])
         )
 

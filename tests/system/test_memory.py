@@ -58,7 +58,7 @@ def test_weights_are_counted_before_they_are_made(monkeypatch: pytest.MonkeyPatc
         ),
         ([*PRETRAIN, "trainer.batch_size=4", "model.depth=1024", "model.embed_dim=65536"], "1024 blocks of"),
         ([*PRETRAIN, "trainer.batch_size=4", "predictor.embed_dim=1000000"], "1 blocks of width 1000000"),
-        ([*COLLECT, "steps=1000000", "env.image_size=4096"], "the pictures of 1 episode of 1000000 actions"),
+        ([*COLLECT, "steps=1000000", "env.image_size=1024"], "the pictures of 1 episode of 1000000 actions"),
     ],
 )
 def test_a_job_that_cannot_fit_is_refused_and_leaves_no_run(

@@ -154,7 +154,7 @@ def test_the_description_of_the_simulator_may_be_anything(path: Path) -> None:
     for text in ("[" * 50_000, "5", '{"env_kwargs": 5}', '{"env_name": [1]}', '{"env_name": {"a": 1}}'):
         with h5py.File(path, "r+") as file:
             file["data"].attrs["env_args"] = text
-        assert RobomimicDataset(path).about["environment"] == ""
+        assert RobomimicDataset(path).about["environment_name"] == ""
 
 
 def test_a_camera_name_that_leaves_the_folder_is_refused(path: Path) -> None:

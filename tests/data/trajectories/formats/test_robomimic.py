@@ -41,7 +41,7 @@ def test_demonstrations_are_in_order_of_their_numbers(path: Path) -> None:
     assert [episode.success for episode in episodes] == [True, False, True]
     assert episodes[0].columns["states"].shape == (7, 11)
     assert dataset.state_names[0] == "robot0_eef_pos_0"
-    assert dataset.about["environment"] == "Lift"
+    assert dataset.about["environment_name"] == "Lift"
 
 
 def test_the_end_effector_pose_is_converted_to_our_convention(path: Path) -> None:

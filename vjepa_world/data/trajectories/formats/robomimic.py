@@ -142,7 +142,7 @@ class RobomimicDataset:
         usual = state is None and self._layout.state_sizes == _SIZES
         self.convention = convention or (ROBOSUITE if usual else PLAIN)
         self.about: Mapping[str, Any] = {
-            "environment": self._task,
+            "environment_name": self._task,
             "frame rate from": "fps="
             if fps is not None
             else "env_args"
