@@ -280,10 +280,10 @@ def test_a_state_of_another_size_is_refused(home: Path, capsys: pytest.CaptureFi
             "is of kind encoder, but a world model .* Train one with `vjepa-world finetune encoder=.*runs/",
         ),
         (
-            [*EVALUATE, "name=id", f"checkpoint={WORLD_MODEL}", "env.id=Push-v0"],
-            r"env.id 'Push-v0' is not registered; did you mean 'vjepa_world/Push-v0'\? .* One of your own",
+            [*EVALUATE, "name=id", f"checkpoint={WORLD_MODEL}", "env.id=Grasp-v0"],
+            r"env.id 'Grasp-v0' is not registered; did you mean 'vjepa_world/Grasp-v0'\? .* One of your own",
         ),
-        ([*COLLECT, "name=id", "env.id=Push-v0"], "env.id 'Push-v0' is not registered"),
+        ([*COLLECT, "name=id", "env.id=Grasp-v0"], "env.id 'Grasp-v0' is not registered"),
         ([*COLLECT, "env.variation=tests"], r"'env.variation' got 'tests'; did you mean 'test'\?"),
         (["inspect", "nowhere"], "nowhere does not exist; give a checkpoint or run folder"),
     ],
