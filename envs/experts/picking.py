@@ -65,8 +65,8 @@ class GraspExpert:
         return hand.stay(CLOSE)
 
 
-class CarryExpert:
-    """Grasps the object unless it is held, and carries it to a position in the air.
+class _DeliveryExpert:
+    """Grasps the object and brings it to a target.
 
     Args:
         simulation: The running simulation.
@@ -77,6 +77,10 @@ class CarryExpert:
         self._simulation, self._hand = simulation, Hand(simulation)
         self._grasp = GraspExpert(simulation)
         self._target = target_m
+
+
+class CarryExpert(_DeliveryExpert):
+    """Grasps the object unless it is held, and carries it to a position in the air."""
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the next action, float32 `[7]`; the observation is not used."""
@@ -89,18 +93,8 @@ class CarryExpert:
         return self._hand.go(self._hand.position_m + way)
 
 
-class PlaceExpert:
-    """Grasps the object, carries it over a place on the table, puts it down and lets go.
-
-    Args:
-        simulation: The running simulation.
-        target_m: Where its centre is to be, `[3]`.
-    """
-
-    def __init__(self, simulation: Simulation, target_m: np.ndarray) -> None:
-        self._simulation, self._hand = simulation, Hand(simulation)
-        self._grasp = GraspExpert(simulation)
-        self._target = target_m
+class PlaceExpert(_DeliveryExpert):
+    """Grasps the object, carries it over a place on the table, puts it down and lets go."""
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the next action, float32 `[7]`; the observation is not used."""

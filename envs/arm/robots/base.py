@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -137,3 +137,22 @@ class Robot:
             keeps_speeds=nominal.keeps_speeds or self.keeps_speeds,
             clearance_m=None if nominal.clearance_m is None else nominal.clearance_m * self.scale,
         )
+
+
+def add_contact(
+    body: mujoco.MjsBody,
+    position_m: Sequence[float],
+    half_size_m: Sequence[float],
+    quaternion: Sequence[float] = (1.0, 0.0, 0.0, 0.0),
+) -> None:
+    """Add an invisible box that touches things to a body: its centre, half extents and rotation (wxyz) there."""
+    body.add_geom(
+        type=mujoco.mjtGeom.mjGEOM_BOX,
+        pos=position_m,
+        quat=quaternion,
+        size=half_size_m,
+        mass=0.0,
+        group=3,
+        contype=TOUCHING_CONTYPE,
+        conaffinity=1,
+    )

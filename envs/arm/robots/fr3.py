@@ -10,7 +10,7 @@ from typing import Final
 
 import mujoco
 
-from envs.arm.robots.base import TOUCHING_CONTYPE, Gripper, Robot
+from envs.arm.robots.base import Gripper, Robot, add_contact
 from envs.arm.robots.packages import Package, packaged_spec
 from envs.arm.robots.panda import (
     FINGER_FORCE_N,
@@ -52,11 +52,11 @@ def _spec() -> mujoco.MjSpec:
     spec.delete(spec.actuator("hand"))
     hand = spec.body("hand")
     hand.add_site(name="tcp", group=5, pos=[0.0, 0.0, TCP_FROM_FLANGE_M])
-    _add_contact(hand, (0.0, 0.0, 0.033), (0.032, 0.102, 0.033))
+    add_contact(hand, (0.0, 0.0, 0.033), (0.032, 0.102, 0.033))
     for side, number in (("left", 1), ("right", 2)):
         finger = spec.body(f"{side}_finger")
         finger.name = f"finger_{side}"
-        _add_contact(finger, (0.0, _HALF_FINGER_M[1], _HALF_FINGER_M[2]), _HALF_FINGER_M)
+        add_contact(finger, (0.0, _HALF_FINGER_M[1], _HALF_FINGER_M[2]), _HALF_FINGER_M)
         joint = spec.joint(f"finger_joint{number}")
         joint.damping = [2.0, 0.0, 0.0]
         motor = spec.add_actuator(
@@ -68,21 +68,6 @@ def _spec() -> mujoco.MjSpec:
         )
         motor.set_to_position(kp=400.0, kv=20.0)
     return spec
-
-
-def _add_contact(
-    body: mujoco.MjsBody, position_m: tuple[float, float, float], half_size_m: tuple[float, float, float]
-) -> None:
-    """Add an invisible box that touches things."""
-    body.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        pos=position_m,
-        size=half_size_m,
-        mass=0.0,
-        group=3,
-        contype=TOUCHING_CONTYPE,
-        conaffinity=1,
-    )
 
 
 FR3: Final = Robot(

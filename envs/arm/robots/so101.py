@@ -15,7 +15,7 @@ from typing import Final
 
 import mujoco
 
-from envs.arm.robots.base import TOUCHING_CONTYPE, Gripper, Robot, WristCamera
+from envs.arm.robots.base import Gripper, Robot, WristCamera, add_contact
 from envs.arm.robots.packages import Package, packaged_spec
 
 PACKAGE: Final = Package(
@@ -74,16 +74,7 @@ def _name_the_gripper(spec: mujoco.MjSpec) -> None:
         (fixed, [-0.00675, -0.0002, -0.0972], [0.00525, 0.008, 0.0072], [1.0, 0.0, 0.0, 0.0]),
         (jaw, [-0.01233, -0.07625, 0.0189], [0.0045, 0.006, 0.0072], [0.68849, -0.68849, 0.1612, -0.1612]),
     ):
-        body.add_geom(
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            pos=position,
-            quat=quat,
-            size=half_size,
-            mass=0.0,
-            group=3,
-            contype=TOUCHING_CONTYPE,
-            conaffinity=1,
-        )
+        add_contact(body, position, half_size, quat)
 
 
 SO101: Final = Robot(
