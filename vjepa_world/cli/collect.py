@@ -45,7 +45,7 @@ class Config:
         resume: Go on with a recording that was stopped.
         env: The environment.
         behaviour: What acts: module:function, called as function(env, rng), which returns a function from an
-            observation to an action; empty for the arm's exploration, and in other environments for noise.
+            observation to an action; empty for the arm's `behaviours`, and in other environments for noise.
         behaviours: Behaviours of the arm by weight, behaviours.NAME=WEIGHT; none for all that suit the task, alike.
         episodes: Episodes to record.
         steps: Actions in an episode; one that the environment ends earlier has fewer.

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from vjepa_world.data.trajectories.trajectory import EVENTS
 from vjepa_world.environments.errors import EnvironmentFailure, described
 from vjepa_world.environments.functions import is_function_name, load_function
 from vjepa_world.environments.goals import goal_source
@@ -21,7 +22,7 @@ from vjepa_world.errors import ConfigError
 #: Keys of an info that say whether the goal is reached.
 SUCCESS_KEYS = ("success", "is_success")
 #: Flags and labels of an info that are passed on.
-PASSED = ("contact", "object_moving", "object_lifted", "subgoals_reached")
+PASSED = (*EVENTS, "subgoals_reached")
 PASSED_AT_RESET = ("subgoal_names", "redrawn_scenes")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from vjepa_world.environments.config import EnvConfig
+from vjepa_world.environments.config import RECORDED_GOALS, EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure, described
 from vjepa_world.environments.functions import load_function
 from vjepa_world.environments.spaces import to_image
@@ -62,7 +62,7 @@ def goal_source(config: EnvConfig) -> GoalSource:
     """
     if config.goal == "info":
         return InfoGoals()
-    if config.goal in ("demonstration", "ahead"):
+    if config.goal in RECORDED_GOALS:
         return RecordedGoals(config)
     return FunctionGoals(config)
 

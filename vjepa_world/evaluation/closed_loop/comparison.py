@@ -12,7 +12,7 @@ import numpy as np
 from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.episode import Episode
 from vjepa_world.evaluation.closed_loop.episode_log import EPISODES_FILE, evaluated, read_episodes
-from vjepa_world.evaluation.closed_loop.manifest import Manifest, read_manifest
+from vjepa_world.evaluation.closed_loop.manifest import Manifest, different_keys, read_manifest
 from vjepa_world.evaluation.closed_loop.summary import summarise
 from vjepa_world.evaluation.statistics import EvaluationError, median, paired_difference
 
@@ -79,12 +79,7 @@ def compare_evaluations(evaluations: Sequence[Evaluation]) -> list[dict[str, Any
 
 def _check_same(first: Evaluation, other: Evaluation) -> None:
     a, b = first.manifest, other.manifest
-    if dict(a.environment) != dict(b.environment):
-        keys = sorted(
-            key
-            for key in a.environment.keys() | b.environment.keys()
-            if a.environment.get(key) != b.environment.get(key)
-        )
+    if keys := different_keys(a.environment, b.environment):
         reason = "; ".join(
             f"env.{key} is {a.environment.get(key)!r} in the first and {b.environment.get(key)!r} in the second"
             for key in keys

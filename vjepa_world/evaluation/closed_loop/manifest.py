@@ -69,8 +69,7 @@ class Manifest:
         Raises:
             EvaluationError: If it is not; the message has the words that make it so.
         """
-        keys = sorted(self.environment.keys() | environment.keys())
-        different = [key for key in keys if self.environment.get(key) != environment.get(key)]
+        different = different_keys(self.environment, environment)
         if different:
             listed = "; ".join(
                 f"env.{key} is {environment.get(key)!r}, the manifest's {self.environment.get(key)!r}"
@@ -83,6 +82,11 @@ class Manifest:
                 f"the manifest is of another task or environment: {listed}. Evaluate in the manifest's with {words}, "
                 "or draw new pairs without manifest=."
             )
+
+
+def different_keys(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two environments of manifests differ, sorted."""
+    return sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
 
 
 def environment_in_words(environment: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vjepa_world.data.trajectories.trajectory import EVENTS
 from vjepa_world.evaluation.closed_loop.environment import Environment, Pair, action_for
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.goals import GoalSequence, SubGoalSchedule
@@ -26,8 +27,6 @@ HELD_ACTIONS = 3
 
 _POLICY_STREAM = 1
 """Separates the random numbers of the policy from those of the environment, which uses the bare seed."""
-
-_EVENTS = ("contact", "object_moving", "object_lifted")
 
 
 def rollout(
@@ -161,7 +160,7 @@ class _Running:
         self.subgoals = tuple(
             now or before for now, before in zip(reached, self.subgoals or reached, strict=True)
         )
-        self.events.update(name for name in _EVENTS if info.get(name))
+        self.events.update(name for name in EVENTS if info.get(name))
 
     def recording(self) -> Recording:
         return Recording(
@@ -179,7 +178,7 @@ class _Running:
                 subgoals=self.subgoals,
                 subgoal_names=self.goals.names or tuple(self.info.get("subgoal_names", ())),
                 pursued=tuple(self.pursued) if self.goals.names else (),
-                events=tuple(name for name in _EVENTS if name in self.events),
+                events=tuple(name for name in EVENTS if name in self.events),
                 redrawn_scenes=int(self.info.get("redrawn_scenes", 0)),
             ),
             frames=np.stack(self.frames),
