@@ -117,7 +117,7 @@ def run(config: Config) -> None:
 def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
     from vjepa_world.evaluation.closed_loop.environment import action_bounds
-    from vjepa_world.evaluation.closed_loop.evaluate import POLICY, RANDOM, evaluate
+    from vjepa_world.evaluation.closed_loop.evaluate import evaluate
     from vjepa_world.evaluation.closed_loop.leakage import find_leakage
     from vjepa_world.evaluation.closed_loop.manifest import MANIFEST_FILE
     from vjepa_world.planning.build import checkpoint_provenance, load_policy
@@ -151,7 +151,8 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
             low, high = (
                 tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high)
             )
-        name = POLICY if policy is not None else RANDOM
+        about = _about(config, manifest, policy, batch=together)
+        name = about["policy"]
         totals = defaultdict(lambda: len(pairs.pairs), controls.only_first)
         with _Record(folder, totals, config.videos, name) as record:
             found = evaluate(
@@ -166,20 +167,25 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
                 only_first=controls.only_first,
                 on_episode=record.add,
             )
-    result = found.metrics() | {
-        "checkpoint": config.checkpoint if policy is not None else "",
-        "policy": name,
-        "seed": manifest.seed,
-        "environment": dict(manifest.environment),
-        "goals": {"kind": config.goals, "steps": list(config.subgoal_steps)},
-        "batch": together,
-        "left_out": controls.left_out,
-        "leakage": leakage.as_json(),
-    }
+    result = found.metrics() | about | {"left_out": controls.left_out, "leakage": leakage.as_json()}
     write_json_atomic(folder / RESULT_FILE, result)
     print(table(result))
     print(f"{folder / RESULT_FILE}{_videos_written(folder, min(config.videos, len(pairs.pairs)))}")
     return result
+
+
+def _about(config: Config, manifest: Manifest, policy: PlannerPolicy | None, *, batch: int) -> dict[str, Any]:
+    """Return what `result.json` says of what was evaluated, and where."""
+    from vjepa_world.evaluation.closed_loop.evaluate import POLICY, RANDOM
+
+    return {
+        "checkpoint": config.checkpoint if policy is not None else "",
+        "policy": POLICY if policy is not None else RANDOM,
+        "seed": manifest.seed,
+        "environment": dict(manifest.environment),
+        "goals": {"kind": config.goals, "steps": list(config.subgoal_steps)},
+        "batch": batch,
+    }
 
 
 def _policy_or_none(checkpoint: str, load: Callable[[str], PlannerPolicy]) -> PlannerPolicy | None:
