@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.cli.commands import COLLECT, EVALUATE, run
 from tests.training.corpora import SMALL, write_corpus
 from vjepa_world.cli.shared.commands import config_of
 from vjepa_world.config import read_yaml, to_yaml
-from vjepa_world.evaluation.closed_loop import pairs
+from vjepa_world.evaluation.closed_loop import evaluate, pairs
+from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.files.folder_lock import locked_folder
 
 PRETRAIN = ["pretrain", *SMALL, "trainer.batch_size=4", "trainer.steps=1"]
@@ -26,6 +28,10 @@ def killed(*words: object, **keys: object) -> None:
     raise KeyboardInterrupt
 
 
+def no_pairs(*words: object, **keys: object) -> None:
+    raise EvaluationError("only 0 of 10 seeds begin unsolved")
+
+
 @pytest.mark.parametrize(("command", "folder"), [("evaluate", "evaluate/x"), ("demo", "demo")])
 def test_a_stopped_evaluation_leaves_no_result_of_other_settings(
     command: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -36,11 +42,40 @@ def test_a_stopped_evaluation_leaves_no_result_of_other_settings(
     home = tmp_path / "runs" / folder
     assert (home / "result.json").is_file()
     assert list((home / "videos").iterdir())
-    monkeypatch.setattr(pairs, "draw_pairs", killed)
+    monkeypatch.setattr(evaluate, "evaluate", killed)
     assert run(tmp_path, *words, "seed=7", *resume) == 130
-    assert [path.name for path in home.iterdir()] == (["config.yaml"] if command == "evaluate" else [])
+    manifest = json.loads((home / "manifest.json").read_text())
+    assert manifest["seed"] == 7
+    assert not (home / "result.json").exists() and not (home / "videos").exists()
     if command == "evaluate":
         assert settings(home)["seed"] == 7
+
+
+@pytest.mark.parametrize(("command", "folder"), [("evaluate", "evaluate/x"), ("demo", "demo/x")])
+def test_an_evaluation_without_pairs_leaves_the_name_free_and_earlier_results_as_they_are(
+    command: str, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words, home = [command, *EVALUATE[1:], "name=x"], tmp_path / "runs" / folder
+    with monkeypatch.context() as patched:
+        patched.setattr(pairs, "draw_pairs", no_pairs)
+        assert run(tmp_path, *words) == 2
+        assert not home.exists()
+        assert run(tmp_path, *words) == 2
+    assert run(tmp_path, *words) == 0
+    before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
+    monkeypatch.setattr(pairs, "draw_pairs", no_pairs)
+    assert run(tmp_path, *words, "seed=7", "resume=true") == 2
+    assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
+
+
+def test_an_evaluation_whose_name_is_taken_is_refused_before_pairs_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pairs, "draw_pairs", killed)
+    for command in ("evaluate", "demo"):
+        (tmp_path / "runs" / command / "x" / "videos").mkdir(parents=True)
+        assert run(tmp_path, command, *EVALUATE[1:], "name=x") == 2
+        assert f"the run runs/{command}/x exists already" in capsys.readouterr().err
 
 
 def test_resuming_refuses_some_changed_settings_and_accepts_others(

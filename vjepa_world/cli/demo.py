@@ -9,6 +9,7 @@ from pathlib import Path
 from vjepa_world.cli.evaluate import OUTPUTS, evaluate_into
 from vjepa_world.cli.evaluate import Config as EvaluateConfig
 from vjepa_world.cli.shared.closed_loop_controls import ControlsConfig
+from vjepa_world.cli.shared.common import refuse_taken_run
 from vjepa_world.files.folder_lock import locked_folder
 from vjepa_world.runs import open_run, remove_outputs
 
@@ -35,6 +36,8 @@ class Config(EvaluateConfig):
 
 def run(config: Config) -> None:
     """Run the demo and say where its videos are."""
+    if config.name:
+        refuse_taken_run("demo", config)
     with ExitStack() as held:
         evaluate_into(lambda: _folder(config, held), config)
 

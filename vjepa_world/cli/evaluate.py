@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vjepa_world.cli.shared.closed_loop_controls import ControlsConfig, build_controls
 from vjepa_world.cli.shared.closed_loop_table import table
+from vjepa_world.cli.shared.common import refuse_taken_run
 from vjepa_world.config import flatten
 from vjepa_world.config.ranges import EPISODES, LARGEST, SEED, THREADS
 from vjepa_world.environments.config import EnvConfig
@@ -110,12 +111,16 @@ class Config(PlanningConfig):
 
 def run(config: Config) -> None:
     """Evaluate, write the results, and print the table."""
+    refuse_taken_run("evaluate", config)
     with ExitStack() as held:
         evaluate_into(lambda: held.enter_context(open_run("evaluate", config, outputs=OUTPUTS)), config)
 
 
 def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
-    """Run the evaluation and return what `result.json` holds; the folder is made once all inputs are found good."""
+    """Run the evaluation and return what `result.json` holds.
+
+    The folder is made once all inputs are found good and the pairs are drawn.
+    """
     from vjepa_world.evaluation.closed_loop.environment import action_bounds
     from vjepa_world.evaluation.closed_loop.evaluate import evaluate
     from vjepa_world.evaluation.closed_loop.leakage import find_leakage
@@ -137,8 +142,8 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
         policy = _policy_or_none(config.checkpoint, load)
         subgoals = _subgoals(config, envs[0])
         controls = build_controls(config.controls, envs[0], policy, config, load)
-        folder = make_folder()
         manifest = _manifest(given, config, envs[0])
+        folder = make_folder()
         manifest.write(folder / MANIFEST_FILE)
         pairs = manifest.pairs
         made_from = {} if policy is None else checkpoint_provenance(config.checkpoint)
