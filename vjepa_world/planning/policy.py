@@ -56,15 +56,26 @@ class Policy(Protocol):
         """Continue with some of the episodes alone, given by their indices: the others have ended."""
 
 
-class RandomPolicy:
+class NoGoalPolicy:
+    """The part of a policy that plans nothing and uses no goal images: no energies, and other goals change nothing."""
+
+    plan_energies: Sequence[float] | None = None
+
+    def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
+        """Return None: there is no energy."""
+        return None
+
+    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
+        """Do nothing: goal images are not used."""
+
+
+class RandomPolicy(NoGoalPolicy):
     """Uniform actions within bounds, the baseline of every planner.
 
     Args:
         action_low: Lowest action, `[A]`.
         action_high: Highest action, `[A]`.
     """
-
-    plan_energies: Sequence[float] | None = None
 
     def __init__(self, action_low: np.ndarray, action_high: np.ndarray) -> None:
         self.action_low = np.asarray(action_low, dtype=np.float32)
@@ -80,19 +91,12 @@ class RandomPolicy:
         drawn = [rng.uniform(self.action_low, self.action_high).astype(np.float32) for rng in self._rngs]
         return np.clip(np.stack(drawn), self.action_low, self.action_high)
 
-    def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
-        """Return None: random actions have no energy."""
-        return None
-
-    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
-        """Do nothing: the goals are not used."""
-
     def select(self, problems: Sequence[int]) -> None:
         """Continue with some of the episodes alone."""
         self._rngs = [self._rngs[index] for index in problems]
 
 
-class HoldPolicy:
+class HoldPolicy(NoGoalPolicy):
     """The action that holds the robot still: zeros where actions are changes, the present state where they are targets.
 
     Args:
@@ -100,8 +104,6 @@ class HoldPolicy:
         action_low: Lowest action, `[A]`.
         action_high: Highest action, `[A]`.
     """
-
-    plan_energies: Sequence[float] | None = None
 
     def __init__(self, space: ActionSpace, action_low: np.ndarray, action_high: np.ndarray) -> None:
         self.space = space
@@ -120,13 +122,6 @@ class HoldPolicy:
         if actions is None:
             raise ConfigError(f"the policy that holds the robot still is {self.space.why_no_hold}")
         return np.clip(actions.numpy(), self.action_low, self.action_high)
-
-    def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
-        """Return None: there is no energy."""
-        return None
-
-    def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
-        """Do nothing: the goals are not used."""
 
     def select(self, problems: Sequence[int]) -> None:
         """Do nothing: there is no state."""
