@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vjepa_world.errors import counted
+from vjepa_world.evaluation.closed_loop.wording import distance_text, percent, percent_interval
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -25,7 +26,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines.append(
         f"{counted(result['episodes'], 'episode')} of {environment_in_words(result['environment'])}, "
         f"{result['solved_at_reset']} left out because solved at reset; "
-        f"held: for 3 actions; final distance: median (start {_number(start)})"
+        f"held: for 3 actions; final distance: median (start {distance_text(start)})"
     )
     lines += _goals(result["goals"])
     lines.append(result["leakage"]["text"])
@@ -42,12 +43,10 @@ def _goals(goals: Mapping[str, Any]) -> list[str]:
 
 
 def _line(name: str, metrics: Mapping[str, Any], width: int, episodes: int) -> str:
-    interval = f"{100 * metrics['wilson_low']:.0f} - {100 * metrics['wilson_high']:.0f} %"
-    held = "-" if metrics["held"] is None else f"{100 * metrics['held']['success_rate']:.0f} %"
-    p50, p95, p99 = (metrics["seconds_per_action"][percent] for percent in ("p50", "p95", "p99"))
+    p50, p95, p99 = (metrics["seconds_per_action"][key] for key in ("p50", "p95", "p99"))
     return (
-        f"{name:{width}}  {100 * metrics['success_rate']:5.0f} %  {interval:>13}  {held:>6}"
-        f"  {_number(metrics['final_distance']['median']):>14}  {p50:>8.3f}  {p95:>5.3f}  {p99:>5.3f}"
+        f"{name:{width}}  {percent(metrics):>7}  {percent_interval(metrics) + ' %':>13}  {percent(metrics['held']):>6}"
+        f"  {distance_text(metrics['final_distance']['median']):>14}  {p50:>8.3f}  {p95:>5.3f}  {p99:>5.3f}"
         + ("" if metrics["episodes"] == episodes else f"  (first {counted(metrics['episodes'], 'episode')})")
     )
 
@@ -62,11 +61,6 @@ def _breakdown(result: Mapping[str, Any]) -> list[str]:
     groups |= {f"sub-goal: {subgoal['name']}": subgoal for subgoal in result["subgoals"]}
     width = max(map(len, groups), default=0)
     return [
-        f"  {name:{width}}  {100 * group['success_rate']:3.0f} %  "
-        f"({100 * group['wilson_low']:.0f} - {100 * group['wilson_high']:.0f} %, {group['episodes']})"
+        f"  {name:{width}}  {percent(group):>5}  ({percent_interval(group)} %, {group['episodes']})"
         for name, group in groups.items()
     ]
-
-
-def _number(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.3f}"

@@ -14,6 +14,7 @@ from vjepa_world.evaluation.closed_loop.episode import Episode
 from vjepa_world.evaluation.closed_loop.episode_log import EPISODES_FILE, evaluated, read_episodes
 from vjepa_world.evaluation.closed_loop.manifest import Manifest, different_keys, read_manifest
 from vjepa_world.evaluation.closed_loop.summary import summarise
+from vjepa_world.evaluation.closed_loop.wording import distance_text, percent, percent_interval, points
 from vjepa_world.evaluation.statistics import EvaluationError, median, paired_difference
 
 
@@ -118,13 +119,10 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
     head = f"{'':{width}}  success  95 % interval  {'difference':>22}  {'held':>5}  {'final distance':>14}  s/action"
     lines = [head]
     for row in rows:
-        interval = f"{100 * row['wilson_low']:.0f} - {100 * row['wilson_high']:.0f} %"
-        held = "-" if row["held"] is None else f"{100 * row['held']['success_rate']:.0f} %"
-        distance = row["final_distance"]["median"]
         lines.append(
-            f"{row['name']:{width}}  {100 * row['success_rate']:5.0f} %  {interval:>13}  {_points(row):>22}  "
-            f"{held:>5}  "
-            f"{'not known' if distance is None else f'{distance:.3f}':>14}  {row['seconds_per_action']['p50']:8.3f}"
+            f"{row['name']:{width}}  {percent(row):>7}  {percent_interval(row) + ' %':>13}  "
+            f"{points(row.get('difference')):>22}  {percent(row['held']):>5}  "
+            f"{distance_text(row['final_distance']['median']):>14}  {row['seconds_per_action']['p50']:8.3f}"
         )
     lines.append(
         f"{counted(rows[0]['episodes'], 'pair')}; difference of success to the first in points, with its 95 % interval"
@@ -135,13 +133,6 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"{_clear(row['difference']['interval'])}"
         )
     return "\n".join(lines)
-
-
-def _points(row: Mapping[str, Any]) -> str:
-    if "difference" not in row:
-        return "-"
-    low, high = row["difference"]["interval"]
-    return f"{100 * row['difference']['value']:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})"
 
 
 def _clear(interval: Sequence[float]) -> str:

@@ -15,6 +15,7 @@ from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.episode import Episode
 from vjepa_world.evaluation.closed_loop.episode_log import LoggedEpisode, evaluated, read_episodes
 from vjepa_world.evaluation.closed_loop.manifest import environment_in_words
+from vjepa_world.evaluation.closed_loop.wording import distance_text, percent, percent_interval, points
 from vjepa_world.evaluation.open_loop.energy_landscape import spearman
 from vjepa_world.files.validation import read_json_object
 from vjepa_world.reports.pages.page import render
@@ -84,10 +85,8 @@ def _leakage_kind(leakage: Mapping[str, Any]) -> str:
     return "" if leakage["unknown"] or not leakage["checked"] else "good"
 
 
-def percent(metrics: Mapping[str, Any]) -> str:
-    """Return a rate with its interval in words."""
-    low, high = (round(100 * metrics[f"wilson_{end}"]) for end in ("low", "high"))
-    return f"{100 * metrics['success_rate']:.0f} % ({low} to {high})"
+def _rate_and_interval(rate: Mapping[str, Any] | None) -> str:
+    return "-" if rate is None else f"{percent(rate)} ({percent_interval(rate, ' to ')})"
 
 
 def _policies(result: Mapping[str, Any]) -> list[list[str]]:
@@ -99,25 +98,14 @@ def _policies(result: Mapping[str, Any]) -> list[list[str]]:
         rows.append(
             [
                 f"{name}{part}",
-                percent(metrics),
-                "-" if metrics["held"] is None else percent(metrics["held"]),
-                _difference(metrics.get("difference")),
-                _number(metrics["final_distance"]["median"]),
+                _rate_and_interval(metrics),
+                _rate_and_interval(metrics["held"]),
+                points(metrics.get("difference")),
+                distance_text(metrics["final_distance"]["median"]),
                 *(f"{seconds[p]:.3f}" for p in ("p50", "p95", "p99")),
             ]
         )
     return rows + [[name, reason] for name, reason in result["left_out"].items()]
-
-
-def _difference(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return ""
-    low, high = found["interval"]
-    return f"{100 * found['value']:+.0f} ({100 * low:+.0f} to {100 * high:+.0f})"
-
-
-def _number(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.3f}"
 
 
 def _drawn_rates(result: Mapping[str, Any]) -> list[str]:
@@ -160,7 +148,7 @@ def _constant_factors(episodes: Sequence[Episode]) -> str:
 
 
 def _rate_row(name: str, group: Mapping[str, Any]) -> list[str]:
-    return [name, str(group["episodes"]), percent(group)]
+    return [name, str(group["episodes"]), _rate_and_interval(group)]
 
 
 def _energy(episodes: Sequence[Episode]) -> dict[str, Any] | None:
