@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,17 +14,32 @@ from planners import GoalL1, RandomShooting, make_generators
 from tests.browser import Visit, chromium
 from tests.evaluation.pose_world import PoseModel
 from tests.models.test_world_model import context, pictures
+from tests.reports.pages.test_evaluation import write as write_episodes
 from tests.reports.pages.test_open_loop import evaluated, source
 from tests.reports.pages.test_plan import model_of, page_of, planned
 from tests.reports.pages.test_run_report import config, write_run
 from tests.reports.pages.test_run_report import home as home  # a fixture
+from vjepa_world.data.video.writer import write_video
+from vjepa_world.evaluation.closed_loop.episode_log import evaluated as evaluated_episodes
+from vjepa_world.evaluation.closed_loop.episode_log import read_episodes
 from vjepa_world.evaluation.imagined_plan import imagine_plan
 from vjepa_world.models.config import EmbodimentConfig
+from vjepa_world.reports.pages.evaluation import evaluation_page
 from vjepa_world.reports.pages.open_loop import open_loop_page
 from vjepa_world.reports.pages.run_report import run_page
 from vjepa_world.runs import read_metrics
 
-PAGES = ("run", "plan", "plan_of_one_iteration", "plan_of_two_numbers", "open_loop", "open_loop_decoded")
+PAGES = (
+    *("run", "plan", "plan_of_one_iteration", "plan_of_two_numbers"),
+    *("open_loop", "open_loop_decoded", "evaluation"),
+)
+
+#: Waits until a video's size is known; fails with its error.
+LOADED = """video => new Promise((resolve, reject) => {
+    const tell = () => video.error ? reject(video.error.message) : resolve([video.videoWidth, video.videoHeight])
+    if (video.error || video.readyState > 0) tell()
+    else for (const event of ["error", "loadedmetadata"]) video.addEventListener(event, tell)
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +64,17 @@ def folder(browser: Any, home: Path, tmp_path_factory: pytest.TempPathFactory) -
     measured = evaluated(PoseModel())
     for name, decode in (("open_loop", False), ("open_loop_decoded", True)):
         pages[name] = open_loop_page("Open loop", "a model on its data", measured, source(decode))
+    pages["evaluation"] = evaluation_page(write_evaluation(folder / "first"), folder / "evaluation.html")
     for name, text in pages.items():
         (folder / f"{name}.html").write_text(text)
+    return folder
+
+
+def write_evaluation(folder: Path) -> Path:
+    """Write an evaluation whose episodes have videos."""
+    write_episodes(folder)
+    for line in evaluated_episodes(read_episodes(folder)):
+        write_video(folder / line.video, np.zeros((3, 32, 48, 3), np.uint8), fps=4)
     return folder
 
 
@@ -77,6 +102,8 @@ def test_a_page_opens_without_errors_and_requests(
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
     for image in visit.page.locator("img").all():
         assert image.evaluate("image => image.naturalWidth") > 0
+    for video in visit.page.locator("video").all():
+        assert video.evaluate(LOADED) == [48, 32]
     unnamed = visit.page.locator("img:not([alt]), svg.plot:not([aria-label])").count()
     assert unnamed == 0
     visit.close()
