@@ -6,19 +6,17 @@ import os
 import pickle
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
-from gymnasium.utils.env_checker import check_env
 
 from envs import REACH_ID, ArmEnv, EnvError
 from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
 from envs.arm.robots.panda import JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM
+from tests.envs.checker import faults_of
 
 STEP_M = 0.075
 
@@ -40,16 +38,9 @@ def towards(env: ArmEnv, position: np.ndarray, target: np.ndarray) -> np.ndarray
     return np.concatenate([delta, np.zeros(4)]).astype(np.float32)
 
 
-@pytest.mark.parametrize("variation", ["train", "test", "none"])
-def test_gymnasiums_environment_checker_passes(variation: str) -> None:
-    made = gymnasium.make(REACH_ID, variation=variation, render_mode="rgb_array").unwrapped
-    with warnings.catch_warnings(record=True) as raised:
-        warnings.simplefilter("always")
-        check_env(made)
-    # Gymnasium cannot make other modes from a bare environment with arguments; that is not a fault of ours.
-    faults = [str(item.message) for item in raised if "alternative render modes" not in str(item.message)]
-    assert faults == []
-    made.close()
+@pytest.mark.parametrize("variation", ["test", "none"])
+def test_gymnasiums_environment_checker_passes_with_other_variations(variation: str) -> None:
+    assert faults_of(REACH_ID, variation=variation) == []
 
 
 def test_the_same_seed_gives_the_same_trajectory_after_any_history(env: ArmEnv) -> None:
