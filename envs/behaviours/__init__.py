@@ -39,6 +39,11 @@ class Mixture:
         self._present = self._behaviours[index]
         self._present.reset(env, rng)
 
+    @property
+    def summary(self) -> str:
+        """What the behaviour of this episode does, in a few words."""
+        return self._present.summary
+
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the next action, float32 `[7]`, within the bounds."""
         return self._present.act(observation)

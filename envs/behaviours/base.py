@@ -25,9 +25,15 @@ _MOST_WANDERING: Final = 5
 
 
 class Behaviour(Protocol):
-    """Chooses the actions of recorded episodes."""
+    """Chooses the actions of recorded episodes.
+
+    Attributes:
+        name: Its short name.
+        summary: What it does, in a few words.
+    """
 
     name: ClassVar[str]
+    summary: ClassVar[str]
 
     def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
         """Begin an episode of an environment; all randomness comes from `rng`."""
@@ -42,6 +48,7 @@ class Wander:
     """Random motions through the whole workspace: `Explorer`."""
 
     name: ClassVar[str] = "wander"
+    summary: ClassVar[str] = "move at random through the whole workspace"
 
     def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
         """Begin an episode."""
@@ -57,6 +64,7 @@ class ObjectBehaviour(ABC):
     """Does something with the object, with noise whose size each episode draws; wanders while it is out of reach."""
 
     name: ClassVar[str]
+    summary: ClassVar[str]
 
     def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
         """Begin an episode.

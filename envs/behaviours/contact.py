@@ -28,6 +28,7 @@ class Poke(ObjectBehaviour):
     """Goes down next to the object, runs against it in a straight line at some speed, rises, and does it again."""
 
     name = "poke"
+    summary = "run against the object with closed fingers"
 
     def begin(self) -> None:
         """Draw direction, run-up and speed."""
@@ -66,6 +67,7 @@ class Push(ObjectBehaviour):
     """Pushes the object to random places on the table, one after the other."""
 
     name = "push"
+    summary = "push the object to random places"
 
     def begin(self) -> None:
         """Draw a place."""

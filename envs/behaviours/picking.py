@@ -29,6 +29,7 @@ class Pick(ObjectBehaviour):
     """Grasps where the object is not quite; lifts it for a while if it is held, lets go, and tries again."""
 
     name = "pick"
+    summary = "grasp the object, often next to it, lift it and let go"
     offset_m: float = _OFFSET_M
 
     def begin(self) -> None:
@@ -71,6 +72,7 @@ class Carry(Pick):
     """Grasps well, carries the object through the air, and drops it or puts it down."""
 
     name = "carry"
+    summary = "carry the object through the air, and drop it or put it down"
     offset_m = _SMALL_OFFSET_M
 
     def begin(self) -> None:

@@ -33,6 +33,7 @@ def test_a_recording_can_be_repeated_from_what_it_records(
     for number, seed in enumerate(found.about["episode_seeds"]):
         episode = found.episode(number)
         assert (len(episode), episode.seed) == (4, seed)  # the environment ends episodes after 3 actions
+        assert episode.task == "move at random"
         moved = np.clip(episode.states[:-1] + episode.actions, -1, 1)
         np.testing.assert_allclose(episode.states[1:], moved, atol=1e-6)
         np.testing.assert_array_equal(episode.columns["contact"].reshape(-1), episode.states[:, 0] > 0)
@@ -73,6 +74,18 @@ def test_a_users_behaviour_and_several_cameras(tmp_path: Path) -> None:
     found = dataset(tmp_path, "a")
     assert found.cameras == ("main", "wrist")
     np.testing.assert_allclose(found.episode(0).actions, 0.1)
+    assert found.episode(0).task == "tests.environments.toys:diagonal"
+
+
+def test_an_episodes_task_is_what_its_behaviour_does(tmp_path: Path) -> None:
+    words = ["collect", "env=push", "env.image_size=32", "episodes=4", "steps=2", "workers=1", "name=a"]
+    assert run(tmp_path, *words, "behaviours.poke=1", "behaviours.wander=1") == 0
+    found = dataset(tmp_path, "a")
+    tasks = {found.episode(number).task for number in range(4)}
+    assert tasks == {
+        "move at random through the whole workspace",
+        "run against the object with closed fingers",
+    }
 
 
 def test_what_was_recorded_before_a_failure_is_kept_and_continued(

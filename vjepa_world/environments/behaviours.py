@@ -26,6 +26,11 @@ _SPREAD = (0.3, 1.0)
 class Behaviour(Protocol):
     """Chooses the actions of recorded episodes."""
 
+    @property
+    def summary(self) -> str:
+        """What it does in this episode, in a few words: the episode's task in the dataset."""
+        ...
+
     def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
         """Begin an episode; all randomness comes from `rng`."""
 
@@ -80,6 +85,8 @@ class ColouredNoise:
         Timmer and Koenig (1995); for exploration Eberhard et al. (ICLR 2023), who found an exponent of 1 best.
     """
 
+    summary = "move at random"
+
     def __init__(self, exponent: float = 1.0) -> None:
         self.exponent = exponent
 
@@ -131,6 +138,11 @@ class UserBehaviour:
     def __init__(self, name: str) -> None:
         self.name = name
         self.function = load_function(name, "behaviour")
+
+    @property
+    def summary(self) -> str:
+        """See :class:`Behaviour`: the function's name."""
+        return self.name
 
     def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
         """See :class:`Behaviour`.

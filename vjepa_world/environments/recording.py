@@ -121,7 +121,7 @@ class Recorder:
             infos.append(info)
             if terminated or truncated:
                 break
-        return self._trajectory(observations, actions, infos, seed, index)
+        return self._trajectory(observations, actions, infos, seed, index, behaviour.summary)
 
     def _trajectory(
         self,
@@ -130,6 +130,7 @@ class Recorder:
         infos: list[dict[str, Any]],
         seed: int,
         index: int,
+        task: str,
     ) -> Trajectory:
         keys = {camera_name(key): key for key in observations[0] if key.startswith("image")}
         count = len(observations)
@@ -152,7 +153,7 @@ class Recorder:
             timestamps_s=np.arange(count) / self.config.fps,
             cameras=tuple(keys),
             load_frames=load,
-            task="explore the workspace",
+            task=task,
             columns={
                 name: np.array([_flag(info, name, index, row) for row, info in enumerate(infos)])
                 for name in self.labels
