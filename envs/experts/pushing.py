@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from envs.experts.hand import CLOSE, Hand, grasp_height_m, hover_height_m
+from envs.scenes.objects import ObjectSpec
 from envs.simulation import Simulation
 
 #: The longest way of one push: a longer one accelerates so much that the object slides on.
@@ -20,6 +21,11 @@ _GAP_M: Final = 0.022
 #: Largest offset from the line of the push at which it goes on.
 _OFF_LINE_M: Final = 0.014
 ARRIVED_M: Final = 0.012
+
+
+def run_up_m(spec: ObjectSpec, along: np.ndarray, yaw_rad: float) -> float:
+    """Return the distance from an object's centre, behind it, at which the fingers go down for a push along `[2]`."""
+    return spec.reach_m(along, yaw_rad) + _FINGERS_M + _GAP_M
 
 
 class PushExpert:
@@ -43,7 +49,7 @@ class PushExpert:
         if left < ARRIVED_M:
             return hand.go(np.array([*position[:2], hover]))
         along = (self._target - centre) / left
-        reach = 0.5 * thing.spec.width_m * self._corner(along) + _FINGERS_M
+        reach = thing.spec.reach_m(along, thing.yaw_rad) + _FINGERS_M
         behind = centre - position[:2]
         ahead = float(behind @ along)
         aside = behind - ahead * along
@@ -52,7 +58,7 @@ class PushExpert:
         if is_low and ahead > reach - 0.012 and float(np.linalg.norm(aside)) < _OFF_LINE_M:
             step = min(_SHARE * left + max(0.0, ahead - reach), _PUSH_M)
             return self._level(along * step + aside, low)
-        start = centre - (reach + _GAP_M) * along
+        start = centre - run_up_m(thing.spec, along, thing.yaw_rad) * along
         off = float(np.linalg.norm(start - position[:2]))
         if off > 0.01 and position[2] < hover - 0.015:
             return hand.go(np.array([*position[:2], hover]), yaw_rad=0.0, closing=CLOSE)
@@ -63,10 +69,3 @@ class PushExpert:
     def _level(self, way_m: np.ndarray, height_m: float) -> np.ndarray:
         position = self._hand.position_m
         return self._hand.go(np.array([*(position[:2] + way_m), height_m]), yaw_rad=0.0, closing=CLOSE)
-
-    def _corner(self, along: np.ndarray) -> float:
-        """Return how far the object reaches in a direction, over half of its width."""
-        if self._simulation.object.spec.shape != "box":
-            return 1.0
-        angle = np.arctan2(along[1], along[0]) - self._simulation.object.yaw_rad
-        return float(abs(np.cos(angle)) + abs(np.sin(angle)))

@@ -69,6 +69,18 @@ class ObjectSpec:
         period = _SYMMETRY_RAD[self.shape]
         return math.remainder(yaw_rad, period) if period else 0.0
 
+    def reach_m(self, along: np.ndarray, yaw_rad: float) -> float:
+        """Return how far it reaches from its axis, turned by `yaw_rad`, in a horizontal direction `[2]` of any length.
+
+        A cup counts as round: the edges between its flat walls are left out.
+        """
+        half = self.width_m / 2
+        if self.shape not in ("box", "bar"):
+            return half
+        half_length = half * _BAR_LENGTH if self.shape == "bar" else half
+        angle = math.atan2(along[1], along[0]) - yaw_rad
+        return half_length * abs(math.cos(angle)) + half * abs(math.sin(angle))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

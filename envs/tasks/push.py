@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from envs.experts.pushing import PushExpert
+from envs.experts.pushing import PushExpert, run_up_m
 from envs.scenes.scene import Scene
 from envs.scenes.variation import Variation
 from envs.simulation import Simulation
@@ -18,7 +18,7 @@ AT_PLACE_M: Final = 0.04
 _NEXT_TO_M: Final = 0.045
 _DOWN_M: Final = 0.05
 _WAY_M: Final = (0.09, 0.17)
-#: The hand starts this far behind the object.
+#: The hand starts at least this far behind the object.
 _RUN_UP_M: Final = 0.07
 _LOW_M: Final = (0.37, -0.22)
 _HIGH_M: Final = (0.59, 0.22)
@@ -45,7 +45,8 @@ class Push(ObjectTask):
         """Return whether the way of the push is on the free part of the table."""
         assert scene.object is not None
         start, end = np.array(scene.object.position_m), target_m[:2]
-        behind = start - _RUN_UP_M * (end - start) / np.linalg.norm(end - start)
+        along = (end - start) / np.linalg.norm(end - start)
+        behind = start - max(_RUN_UP_M, run_up_m(scene.object, along, scene.object.yaw_rad)) * along
         way = np.linspace(behind, end, 8)
         low, high = self.workspace.command_low_m[:2], self.workspace.command_high_m[:2]
         within = (
@@ -56,7 +57,8 @@ class Push(ObjectTask):
     def achieved(self, simulation: Simulation, target_m: np.ndarray) -> tuple[bool, ...]:
         """Return whether the fingers are down next to the object, and whether it stands at the place."""
         thing, fingers = simulation.object, simulation.closed_fingers_m
-        gap = float(np.linalg.norm(fingers[:2] - thing.position_m[:2])) - thing.spec.width_m / 2
+        way = fingers[:2] - thing.position_m[:2]
+        gap = float(np.linalg.norm(way)) - thing.spec.reach_m(way, thing.yaw_rad)
         return fingers[2] < _DOWN_M and gap < _NEXT_TO_M, self.distance_to(simulation, target_m) < AT_PLACE_M
 
     def distance_to(self, simulation: Simulation, target_m: np.ndarray) -> float:

@@ -6,7 +6,15 @@ import mujoco
 import numpy as np
 import pytest
 
-from envs.scenes.objects import MAX_PARTS, OBJECT_SHAPES, ObjectShape, ObjectSpec, mass_properties, parts_of
+from envs.scenes.objects import (
+    MAX_PARTS,
+    OBJECT_SHAPES,
+    ObjectShape,
+    ObjectSpec,
+    Part,
+    mass_properties,
+    parts_of,
+)
 
 
 def spec_of(shape: ObjectShape, aspect: float = 1.3) -> ObjectSpec:
@@ -44,6 +52,36 @@ def test_an_object_fills_its_width_and_height(shape: ObjectShape) -> None:
     assert max(tops) == pytest.approx(spec.height_m / 2)
     sides = [part.position_m[0] + part.size_m[0] for part in parts if part.yaw_rad == 0.0]
     assert max(sides) == pytest.approx(spec.width_m / 2 * (1.7 if shape == "bar" else 1.0))
+
+
+def outline(part: Part, yaw_rad: float) -> np.ndarray:
+    """Return points around a part, `[N, 2]`, of an object turned about z."""
+    x, y, _ = part.size_m
+    if part.kind == "box":
+        own, turn = np.array([[x, y], [x, -y], [-x, y], [-x, -y]]), part.yaw_rad
+    else:
+        angles = np.linspace(0, 2 * math.pi, 720)
+        own, turn = x * np.stack([np.cos(angles), np.sin(angles)], axis=1), 0.0
+
+    def turned(points: np.ndarray, angle: float) -> np.ndarray:
+        c, s = math.cos(angle), math.sin(angle)
+        return points @ np.array([[c, s], [-s, c]])
+
+    return turned(turned(own, turn) + part.position_m[:2], yaw_rad)
+
+
+@pytest.mark.parametrize("shape", OBJECT_SHAPES)
+@pytest.mark.parametrize("yaw_rad", [0.0, 0.3, -2.0])
+def test_an_object_reaches_as_far_as_the_farthest_point_of_its_shapes(
+    shape: ObjectShape, yaw_rad: float
+) -> None:
+    spec = spec_of(shape)
+    points = np.concatenate([outline(part, yaw_rad) for part in parts_of(spec)])
+    edges = 1 / math.cos(math.pi / 8) if shape == "cup" else 1.0  # of an octagon
+    for angle in np.linspace(-3.0, 3.0, 25):
+        along = np.array([math.cos(angle), math.sin(angle)])
+        reach = spec.reach_m(3 * along, yaw_rad)
+        assert reach * (1 - 1e-4) <= (points @ along).max() <= reach * edges * (1 + 1e-4)
 
 
 def test_the_fingers_close_on_the_short_side_of_a_bar() -> None:
