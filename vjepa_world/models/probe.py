@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ProbeConfig
 from vjepa_world.models.transformer import Block, Mlp, init_weights, refuse_blocks_beyond_memory
+from vjepa_world.ops.attention import attention
 from vjepa_world.ops.tensor_checks import check_finite, check_tokens
 
 INIT_STD = 0.02
@@ -32,7 +32,7 @@ class CrossAttention(nn.Module):
         """Attend from `query [B, Q, D]` to `tokens [B, N, D]`; returns `[B, Q, D]`."""
         q = self.q(query).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
         k, v = self.kv(tokens).unflatten(-1, (2, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(-2)
+        return attention(q, k, v).transpose(1, 2).flatten(-2)
 
 
 class CrossAttentionBlock(nn.Module):

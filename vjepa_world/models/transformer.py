@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from vjepa_world.ops.attention import step_causal_attention
+from vjepa_world.ops.attention import attention, step_causal_attention
 from vjepa_world.ops.rope import RotaryTable, apply_rotary
 from vjepa_world.system.memory import refuse_beyond_memory
 
@@ -83,7 +83,7 @@ class Attention(nn.Module):
         """Attend from the newest step `x [B, M, D]` and cached ones; returns `[B, M, D]` and the cache."""
         q, k, v = self._project(x, rotary)
         cached = KeyValues(k, v) if past is None else past.followed_by(KeyValues(k, v))
-        out = F.scaled_dot_product_attention(q, *cached)
+        out = attention(q, *cached)
         return self.proj(out.transpose(1, 2).flatten(-2)), cached
 
 
