@@ -34,7 +34,7 @@ BELOW: dict[str, tuple[str, ...]] = {
     "vjepa_world.runs": (*_BASE, "vjepa_world.config"),
     "vjepa_world.plugins": ("vjepa_world.errors",),
     "vjepa_world.ops": ("vjepa_world.errors",),
-    "vjepa_world.models": (*_BASE, "vjepa_world.ops", "vjepa_world.registry"),
+    "vjepa_world.models": (*_BASE, "vjepa_world.ops"),
     "vjepa_world.models.encoders": (
         *_BASE,
         "vjepa_world.ops",
@@ -75,7 +75,7 @@ BELOW: dict[str, tuple[str, ...]] = {
         *_BASE,
         "vjepa_world.data",
         "vjepa_world.evaluation.statistics",
-        "vjepa_world.planning",
+        "vjepa_world.planning.policy",
     ),
     "vjepa_world.environments": (
         *_BASE,
@@ -110,12 +110,8 @@ BELOW: dict[str, tuple[str, ...]] = {
         "vjepa_world.ops",
         "vjepa_world.config",
         "vjepa_world.runs",
-        "vjepa_world.cli.bench",
         "vjepa_world.cli.collect",
-        "vjepa_world.cli.finetune",
-        "vjepa_world.cli.plan",
         "vjepa_world.cli.pretrain",
-        "vjepa_world.cli.shared",
         "planners",
         "envs",
     ),
@@ -151,7 +147,7 @@ OUTSIDE: dict[str, tuple[str, ...]] = {
 
 SIMULATORS = ("mujoco", "gymnasium")
 WITH_SIMULATORS = (
-    *("envs", "vjepa_world.environments", "vjepa_world.cli", "vjepa_world.bench"),
+    *("envs", "vjepa_world.environments", "vjepa_world.bench"),
     "vjepa_world.evaluation.stable_worldmodel",  # that package makes its environments itself
 )
 
