@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.commands import EVALUATE, run
 from vjepa_world.evaluation.closed_loop.episode_log import read_episodes
-from vjepa_world.evaluation.closed_loop.manifest import read_manifest
+from vjepa_world.evaluation.closed_loop.pairs.manifest import read_manifest
 
 WORDS = [*EVALUATE, "inference.precision=float32", "controls.simulator=1", "episodes=3"]
 

@@ -13,7 +13,8 @@ from tests.cli.commands import COLLECT, EVALUATE, run
 from tests.training.corpora import SMALL, write_corpus
 from vjepa_world.cli.shared.commands import config_of
 from vjepa_world.config import read_yaml, to_yaml
-from vjepa_world.evaluation.closed_loop import evaluate, pairs
+from vjepa_world.evaluation.closed_loop import evaluate
+from vjepa_world.evaluation.closed_loop.pairs import drawing
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.files.folder_lock import locked_folder
 
@@ -57,13 +58,13 @@ def test_an_evaluation_without_pairs_leaves_the_name_free_and_earlier_results_as
 ) -> None:
     words, home = [command, *EVALUATE[1:], "name=x"], tmp_path / "runs" / folder
     with monkeypatch.context() as patched:
-        patched.setattr(pairs, "draw_pairs", no_pairs)
+        patched.setattr(drawing, "draw_pairs", no_pairs)
         assert run(tmp_path, *words) == 2
         assert not home.exists()
         assert run(tmp_path, *words) == 2
     assert run(tmp_path, *words) == 0
     before = {path: path.read_bytes() for path in home.rglob("*") if path.is_file()}
-    monkeypatch.setattr(pairs, "draw_pairs", no_pairs)
+    monkeypatch.setattr(drawing, "draw_pairs", no_pairs)
     assert run(tmp_path, *words, "seed=7", "resume=true") == 2
     assert {path: path.read_bytes() for path in home.rglob("*") if path.is_file()} == before
 
@@ -71,7 +72,7 @@ def test_an_evaluation_without_pairs_leaves_the_name_free_and_earlier_results_as
 def test_an_evaluation_whose_name_is_taken_is_refused_before_pairs_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pairs, "draw_pairs", killed)
+    monkeypatch.setattr(drawing, "draw_pairs", killed)
     for command in ("evaluate", "demo"):
         (tmp_path / "runs" / command / "x" / "videos").mkdir(parents=True)
         assert run(tmp_path, command, *EVALUATE[1:], "name=x") == 2

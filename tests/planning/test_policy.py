@@ -15,7 +15,7 @@ from tests.evaluation.subgoal_world import SubGoalEnv
 from vjepa_world.errors import CheckpointError
 from vjepa_world.evaluation.closed_loop.environment import Pair
 from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule
-from vjepa_world.evaluation.closed_loop.pairs import draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import draw_pairs
 from vjepa_world.evaluation.closed_loop.rollout import rollouts
 from vjepa_world.planning.planner_policy import PlannerPolicy, ProposalPolicy
 from vjepa_world.planning.policy import Policy, Problem

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.closed_loop.environment import Environment
     from vjepa_world.evaluation.closed_loop.episode import Recording
     from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule
-    from vjepa_world.evaluation.closed_loop.manifest import Manifest
-    from vjepa_world.evaluation.closed_loop.pairs import Pairs
+    from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs
+    from vjepa_world.evaluation.closed_loop.pairs.manifest import Manifest
     from vjepa_world.planning.planner_policy import PlannerPolicy
     from vjepa_world.system.progress import Progress
 
@@ -123,8 +123,8 @@ def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, 
     """
     from vjepa_world.evaluation.closed_loop.environment import action_bounds
     from vjepa_world.evaluation.closed_loop.evaluate import evaluate
-    from vjepa_world.evaluation.closed_loop.leakage import find_leakage
-    from vjepa_world.evaluation.closed_loop.manifest import MANIFEST_FILE
+    from vjepa_world.evaluation.closed_loop.pairs.leakage import find_leakage
+    from vjepa_world.evaluation.closed_loop.pairs.manifest import MANIFEST_FILE
     from vjepa_world.planning.build import checkpoint_provenance, load_policy
     from vjepa_world.planning.policy import RandomPolicy
     from vjepa_world.system.device import resolve_device, set_threads
@@ -249,7 +249,7 @@ def _given_manifest(config: Config) -> Manifest | None:
     Raises:
         EvaluationError: If it is missing, broken, or of another environment.
     """
-    from vjepa_world.evaluation.closed_loop.manifest import read_manifest
+    from vjepa_world.evaluation.closed_loop.pairs.manifest import read_manifest
 
     if config.manifest is None:
         return None
@@ -265,9 +265,9 @@ def _manifest(given: Manifest | None, config: Config, env: Environment) -> Manif
         EvaluationError: If the environment has changed since it was written, or nearly all pairs begin solved.
     """
     from vjepa_world.data.trajectories.registry import open_trajectories
-    from vjepa_world.evaluation.closed_loop.manifest import Manifest
-    from vjepa_world.evaluation.closed_loop.pairs import check_reproduced, draw_pairs
-    from vjepa_world.evaluation.closed_loop.recorded_pairs import with_episodes
+    from vjepa_world.evaluation.closed_loop.pairs.drawing import check_reproduced, draw_pairs
+    from vjepa_world.evaluation.closed_loop.pairs.manifest import Manifest
+    from vjepa_world.evaluation.closed_loop.pairs.recorded import with_episodes
 
     total = config.episodes if given is None else len(given.pairs.pairs)
     with progress("pairs", unit="pair", total=total) as bar:
@@ -295,8 +295,8 @@ def _recorded_pairs(config: Config, env: Environment, on_reset: Callable[[], obj
     """
     from envs import EnvError
     from vjepa_world.data.trajectories.registry import open_trajectories
-    from vjepa_world.evaluation.closed_loop.pairs import unsolved
-    from vjepa_world.evaluation.closed_loop.recorded_pairs import check_recorded, recorded_pairs
+    from vjepa_world.evaluation.closed_loop.pairs.drawing import unsolved
+    from vjepa_world.evaluation.closed_loop.pairs.recorded import check_recorded, recorded_pairs
     from vjepa_world.evaluation.statistics import EvaluationError
 
     dataset = open_trajectories(config.pairs_from)

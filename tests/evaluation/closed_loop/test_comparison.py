@@ -14,8 +14,8 @@ from vjepa_world.evaluation.closed_loop.comparison import (
 )
 from vjepa_world.evaluation.closed_loop.episode_log import EpisodeLog
 from vjepa_world.evaluation.closed_loop.evaluate import POLICY, RANDOM
-from vjepa_world.evaluation.closed_loop.manifest import MANIFEST_FILE, Manifest
-from vjepa_world.evaluation.closed_loop.pairs import draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.manifest import MANIFEST_FILE, Manifest
 from vjepa_world.evaluation.closed_loop.rollout import rollouts
 from vjepa_world.evaluation.statistics import EvaluationError, paired_difference
 from vjepa_world.planning.policy import Policy, RandomPolicy

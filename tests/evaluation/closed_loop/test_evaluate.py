@@ -13,7 +13,7 @@ from tests.evaluation.box_world import BoxEnv, CentroidPolicy
 from vjepa_world.evaluation.closed_loop.environment import Pair
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.evaluate import POLICY, RANDOM, EvaluationResult, evaluate
-from vjepa_world.evaluation.closed_loop.pairs import draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import draw_pairs
 from vjepa_world.evaluation.closed_loop.summary import by_factor, difference, summarise
 from vjepa_world.evaluation.statistics import EvaluationError, wilson_interval
 from vjepa_world.planning.policy import RandomPolicy

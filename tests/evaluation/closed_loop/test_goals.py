@@ -11,7 +11,7 @@ from tests.evaluation.box_world import BoxEnv, CentroidPolicy
 from tests.evaluation.subgoal_world import SubGoalEnv
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.goals import GoalSequence, SubGoalSchedule
-from vjepa_world.evaluation.closed_loop.pairs import draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import draw_pairs
 from vjepa_world.evaluation.closed_loop.rollout import rollout
 from vjepa_world.evaluation.statistics import EvaluationError
 

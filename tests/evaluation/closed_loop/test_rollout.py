@@ -9,7 +9,7 @@ import pytest
 from tests.evaluation.box_world import BoxEnv, CentroidPolicy
 from vjepa_world.evaluation.closed_loop.environment import Pair
 from vjepa_world.evaluation.closed_loop.episode import Episode
-from vjepa_world.evaluation.closed_loop.pairs import draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import draw_pairs
 from vjepa_world.evaluation.closed_loop.rollout import rollout, rollouts
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.planning.policy import Observation, RandomPolicy

@@ -15,7 +15,7 @@ from vjepa_world.data.training_record import pack
 from vjepa_world.evaluation.closed_loop.episode import Recording
 from vjepa_world.evaluation.closed_loop.episode_log import EpisodeLog
 from vjepa_world.evaluation.closed_loop.evaluate import POLICY, evaluate
-from vjepa_world.evaluation.closed_loop.leakage import find_leakage
+from vjepa_world.evaluation.closed_loop.pairs.leakage import find_leakage
 from vjepa_world.reports.pages.evaluation import evaluation_page
 from vjepa_world.runs import RunError
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.evaluation.box_world import BoxEnv, CentroidPolicy
 from vjepa_world.evaluation.closed_loop.episode import Recording
-from vjepa_world.evaluation.closed_loop.pairs import draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import draw_pairs
 from vjepa_world.evaluation.closed_loop.rollout import rollouts
 from vjepa_world.reports.plots.episode_panels import GAP, HEADER, TILE, episode_panel
 

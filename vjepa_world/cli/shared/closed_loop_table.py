@@ -11,7 +11,7 @@ from vjepa_world.evaluation.closed_loop.wording import distance_text, percent, p
 
 def table(result: Mapping[str, Any]) -> str:
     """Return the metrics as text: a line for the world model and for each control, then the breakdowns."""
-    from vjepa_world.evaluation.closed_loop.manifest import environment_in_words
+    from vjepa_world.evaluation.closed_loop.pairs.manifest import environment_in_words
 
     named = {result["policy"]: result, **result["controls"]}
     width = max(map(len, named))

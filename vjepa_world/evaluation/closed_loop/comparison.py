@@ -12,7 +12,7 @@ import numpy as np
 from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.episode import Episode
 from vjepa_world.evaluation.closed_loop.episode_log import EPISODES_FILE, evaluated, read_episodes
-from vjepa_world.evaluation.closed_loop.manifest import Manifest, different_keys, read_manifest
+from vjepa_world.evaluation.closed_loop.pairs.manifest import Manifest, different_keys, read_manifest
 from vjepa_world.evaluation.closed_loop.summary import summarise
 from vjepa_world.evaluation.closed_loop.wording import distance_text, percent, percent_interval, points
 from vjepa_world.evaluation.statistics import EvaluationError, median, paired_difference

@@ -9,7 +9,7 @@ from typing import Any
 from vjepa_world.evaluation.closed_loop.environment import Environment, action_bounds
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule
-from vjepa_world.evaluation.closed_loop.pairs import Pairs, draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs, draw_pairs
 from vjepa_world.evaluation.closed_loop.rollout import MAX_ACTIONS, rollouts
 from vjepa_world.evaluation.closed_loop.summary import difference, summarise
 from vjepa_world.evaluation.statistics import SuccessRate, success_rate

@@ -14,7 +14,7 @@ import torch
 from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.episode import Episode
 from vjepa_world.evaluation.closed_loop.episode_log import LoggedEpisode, evaluated, read_episodes
-from vjepa_world.evaluation.closed_loop.manifest import environment_in_words
+from vjepa_world.evaluation.closed_loop.pairs.manifest import environment_in_words
 from vjepa_world.evaluation.closed_loop.wording import distance_text, percent, percent_interval, points
 from vjepa_world.evaluation.open_loop.energy_landscape import spearman
 from vjepa_world.files.validation import read_json_object

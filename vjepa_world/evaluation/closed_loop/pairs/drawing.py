@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from vjepa_world.errors import counted
-from vjepa_world.evaluation.closed_loop.appearance import Appearance
 from vjepa_world.evaluation.closed_loop.environment import Environment, Pair
+from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
 from vjepa_world.evaluation.statistics import EvaluationError
 
 MAX_DRAWS_PER_EPISODE = 10

@@ -10,8 +10,8 @@ import pytest
 
 from tests.evaluation.box_world import BoxEnv
 from vjepa_world.evaluation.closed_loop.environment import Pair
-from vjepa_world.evaluation.closed_loop.manifest import Manifest, read_manifest
-from vjepa_world.evaluation.closed_loop.pairs import check_reproduced, draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import check_reproduced, draw_pairs
+from vjepa_world.evaluation.closed_loop.pairs.manifest import Manifest, read_manifest
 from vjepa_world.evaluation.statistics import EvaluationError
 
 ENVIRONMENT = {"id": "Box-v0", "variation": "test", "image_size": 32, "camera": None}

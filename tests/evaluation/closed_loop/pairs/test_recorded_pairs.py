@@ -8,10 +8,10 @@ import pytest
 from tests.evaluation.box_world import BoxEnv
 from vjepa_world.data.trajectories.in_memory import EpisodeArrays, InMemoryDataset
 from vjepa_world.data.trajectories.windows import fingerprint
-from vjepa_world.evaluation.closed_loop.appearance import Appearance
 from vjepa_world.evaluation.closed_loop.environment import Pair
-from vjepa_world.evaluation.closed_loop.pairs import Pairs, unsolved
-from vjepa_world.evaluation.closed_loop.recorded_pairs import check_recorded, recorded_pairs, with_episodes
+from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
+from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs, unsolved
+from vjepa_world.evaluation.closed_loop.pairs.recorded import check_recorded, recorded_pairs, with_episodes
 from vjepa_world.evaluation.statistics import EvaluationError
 
 

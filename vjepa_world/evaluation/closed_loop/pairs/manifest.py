@@ -8,9 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vjepa_world.evaluation.closed_loop.appearance import Appearance
 from vjepa_world.evaluation.closed_loop.environment import Pair
-from vjepa_world.evaluation.closed_loop.pairs import Pairs
+from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
+from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.files.validation import mapping, read_json_object

@@ -7,7 +7,7 @@ import pytest
 
 from vjepa_world.data.training_record import pack
 from vjepa_world.evaluation.closed_loop.environment import Pair
-from vjepa_world.evaluation.closed_loop.leakage import find_leakage
+from vjepa_world.evaluation.closed_loop.pairs.leakage import find_leakage
 
 PAIRS = [Pair(seed) for seed in range(10)]
 

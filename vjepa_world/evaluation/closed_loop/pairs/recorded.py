@@ -14,7 +14,7 @@ import numpy as np
 from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
 from vjepa_world.data.trajectories.windows import fingerprint
 from vjepa_world.evaluation.closed_loop.environment import Pair
-from vjepa_world.evaluation.closed_loop.pairs import Pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs
 from vjepa_world.evaluation.statistics import EvaluationError
 
 #: Largest difference of a number of the state from the recorded one, where an arm has settled.
