@@ -4,6 +4,7 @@ from envs.rendering import configure_gl  # isort: skip  (first: it chooses the O
 from envs.arm_env import ArmEnv, Snapshot
 from envs.behaviours.wander import Explorer
 from envs.errors import EnvError
+from envs.goal_states import GoalStates
 from envs.listing import TaskSummary, list_factors, list_robots, list_tasks
 from envs.registration import ENV_IDS, REACH_ID, register_envs
 from envs.scenes.factors import Factor
@@ -24,6 +25,7 @@ __all__ = [
     "Explorer",
     "Factor",
     "Goal",
+    "GoalStates",
     "Policy",
     "Reach",
     "Scene",

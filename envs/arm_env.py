@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NoReturn, SupportsIndex
 
 import gymnasium
+import mujoco
 import numpy as np
 from gymnasium import spaces
 
@@ -17,6 +18,7 @@ from envs.arm.robots import Robot, named_robot
 from envs.cameras import View, views_of
 from envs.checks import whole_number
 from envs.errors import EnvError
+from envs.goal_states import GoalStates, states_around
 from envs.rendering import SceneRenderer
 from envs.scenes.factors import vary_scene
 from envs.scenes.labels import labels
@@ -185,7 +187,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             if self.camera == "fixed":
                 draw = replace(draw, scene=self._with_nominal_camera(draw.scene, given["variation"]))
             self._show(draw.scene)
-            goal = self.task.stage(self.simulation, draw, self._photograph)
+            goal = self.task.stage(self.simulation, draw, lambda: self._photograph(self.simulation.data))
             if goal is not None:
                 return draw, goal, redrawn
         raise EnvError(
@@ -247,6 +249,41 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             self._goal, self._steps, self._reached = state.goal, state.steps, state.reached
             self.simulation.restore(state.physics)
 
+    def states_around_goals(
+        self, count: int, radii_m: Sequence[float], rng: np.random.Generator
+    ) -> list[GoalStates]:
+        """Return pictures of states around each sub-goal of the running episode, which goes on as it was.
+
+        Args:
+            count: States of each kind and radius.
+            radii_m: Largest distances to the goal.
+            rng: Source of all randomness.
+
+        Raises:
+            EnvError: If `reset` was not called, the task does not say what its goals are like, or there is no room for
+                so many states.
+        """
+        goal = self._running("states_around_goals")
+        if goal.configurations is None:
+            raise EnvError(
+                f"the goals of {self.task.name!r} have no configurations: its `stage` must return them in the Goal."
+            )
+        names = self.task.subgoals or ("goal",)
+        with self._in_use:
+            return [
+                states
+                for name, configuration in zip(names, goal.configurations, strict=True)
+                for states in states_around(
+                    self.simulation,
+                    name,
+                    configuration,
+                    photograph=self._photograph,
+                    count=count,
+                    radii_m=tuple(radii_m),
+                    rng=rng,
+                )
+            ]
+
     def render(self) -> np.ndarray | None:
         """Return the current image, uint8 `[H, W, 3]`; None without a render mode."""
         if self.render_mode != "rgb_array":
@@ -286,12 +323,12 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         given = {name: value for name, value in factors.items() if name.startswith("camera.")}
         return vary_scene(nominal, given, self.variation)
 
-    def _photograph(self) -> dict[str, np.ndarray]:
-        """Return the pictures of all cameras by their names in observations."""
-        return {name: self._renderer.render(self.simulation.data, view) for name, view in self._named_views()}
+    def _photograph(self, data: mujoco.MjData) -> dict[str, np.ndarray]:
+        """Return the pictures of all cameras of a state by their names in observations."""
+        return {name: self._renderer.render(data, view) for name, view in self._named_views()}
 
     def _observe(self) -> dict[str, np.ndarray]:
-        return self._photograph() | {"state": self.simulation.state()}
+        return self._photograph(self.simulation.data) | {"state": self.simulation.state()}
 
     def _named_views(self) -> list[tuple[str, View]]:
         """Return each view with the name of its picture in observations."""

@@ -75,6 +75,11 @@ class Simulation:
         return self._editor.texture_id
 
     @property
+    def has_object(self) -> bool:
+        """Whether scenes have an object to be handled."""
+        return self._object is not None
+
+    @property
     def object(self) -> ObjectProbe:
         """The object to be handled."""
         if self._object is None:
@@ -121,6 +126,11 @@ class Simulation:
     def closed_fingers_m(self) -> np.ndarray:
         """Where the fingers are when they are closed, `[3]` at scale 1."""
         return self.arm.closed_fingers_m() / self.scale
+
+    @property
+    def configuration(self) -> np.ndarray:
+        """The positions of all joints, of the arm and of the objects, `[Q]`."""
+        return self.data.qpos.copy()
 
     def state(self) -> np.ndarray:
         """Return the measured pose, float32 `[7]`."""

@@ -20,6 +20,11 @@ from vjepa_world.evaluation.closed_loop.evaluate import EvaluationResult as Eval
 from vjepa_world.evaluation.closed_loop.evaluate import evaluate as evaluate
 from vjepa_world.evaluation.closed_loop.goals import SubGoalSchedule as SubGoalSchedule
 from vjepa_world.evaluation.closed_loop.rollout import rollout as rollout
+from vjepa_world.evaluation.encoder.evaluate import EncoderResult as EncoderResult
+from vjepa_world.evaluation.encoder.evaluate import evaluate_encoders as evaluate_encoders
+from vjepa_world.evaluation.encoder.frames import GoalFrames as GoalFrames
+from vjepa_world.evaluation.encoder.frames import goal_frames as goal_frames
+from vjepa_world.evaluation.encoder.recorded_frames import recorded_frames as recorded_frames
 from vjepa_world.evaluation.open_loop.config import OpenLoopConfig as OpenLoopConfig
 from vjepa_world.evaluation.open_loop.evaluate import OpenLoopResult as OpenLoopResult
 from vjepa_world.evaluation.open_loop.evaluate import evaluate_open_loop as evaluate_open_loop
@@ -37,6 +42,7 @@ from vjepa_world.models.config import InverseConfig as InverseConfig
 from vjepa_world.models.config import LatentsConfig as LatentsConfig
 from vjepa_world.models.config import MaskedPredictorConfig as MaskedPredictorConfig
 from vjepa_world.models.config import WorldModelConfig as WorldModelConfig
+from vjepa_world.models.encoder import PixelEncoder as PixelEncoder
 from vjepa_world.models.encoder import VideoEncoder as VideoEncoder
 from vjepa_world.models.encoders.preprocessing import Preprocessing as Preprocessing
 from vjepa_world.models.encoders.registered import FrozenEncoder as FrozenEncoder
@@ -58,6 +64,7 @@ from vjepa_world.pretrained.loading import load_world_model as load_world_model
 from vjepa_world.pretrained.loading import read_checkpoint as read_checkpoint
 from vjepa_world.pretrained.saving import save_pretrained as save_pretrained
 from vjepa_world.pretrained.shipped import shipped_checkpoint as shipped_checkpoint
+from vjepa_world.reports.pages.encoder import encoder_report as encoder_report
 from vjepa_world.reports.pages.open_loop import open_loop_report as open_loop_report
 from vjepa_world.training.engine.config import TrainerConfig as TrainerConfig
 from vjepa_world.training.finetune.config import FinetuneConfig as FinetuneConfig

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vjepa_world.cli.main import FAILED, PROGRAM, main
-from vjepa_world.cli.shared.commands import COMMANDS, command_module, file_name
+from vjepa_world.cli.shared.commands import COMMANDS, by_mode, command_module, file_name
 from vjepa_world.config import config_root, launcher_words, typed_value
 from vjepa_world.config.values import defaults_of
 from vjepa_world.errors import ConfigError, TrainingError, VJEPAWorldError, nearest
@@ -44,6 +44,7 @@ def launch(command: str, words: Sequence[str]) -> None:
     from hydra.core.config_store import ConfigStore
 
     load_plugins()
+    command, words = by_mode(command, words)
     jobs = [name for name, about in COMMANDS.items() if about.kind == "job"]
     if command not in jobs:
         raise ConfigError(

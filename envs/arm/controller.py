@@ -97,9 +97,12 @@ class ArmController:
         rotation = data.site_xmat[self._site].reshape(3, 3)
         return data.site_xpos[self._site] + rotation @ self._robot.gripper.meets_m
 
-    def joints_for(self, pose: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Return the joint angles `[J]` of pose `[7]`, solved from the home posture, and if it converged."""
-        result = self._kinematics.solve(pose[:3], euler_to_matrix(pose[3:6]))
+    def joints_for(self, pose: np.ndarray, seed_rad: np.ndarray | None = None) -> tuple[np.ndarray, bool]:
+        """Return the joint angles `[J]` of pose `[7]`, and if the solver converged.
+
+        It starts from joint angles `[J]`, from the home posture if None.
+        """
+        result = self._kinematics.solve(pose[:3], euler_to_matrix(pose[3:6]), seed_rad)
         return result.joints_rad, result.converged
 
     def place(self, joints_rad: np.ndarray, rotation_euler_rad: np.ndarray, closure: float) -> None:

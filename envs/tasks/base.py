@@ -62,12 +62,14 @@ class Goal:
         state: The arm's measured pose in it, float32 `[7]`.
         object_m: Where the object's centre is in it, `[3]`, in tasks that have one.
         subgoal_images: Pictures on the way to it; the last of each camera is the goal's.
+        configurations: Positions of all joints in these pictures, `[G, Q]`; the last are the goal's.
     """
 
     images: Pictures
     state: np.ndarray
     object_m: np.ndarray | None = None
     subgoal_images: Pictures | None = None
+    configurations: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -81,22 +81,25 @@ class ObjectTask(Task):
         """Return the goal with its pictures once the expert has achieved it and it stays achieved."""
         expert = self.policy(simulation, draw.target)
         images: dict[int, Pictures] = {}
+        configurations: dict[int, np.ndarray] = {}
         held = 0
         for _ in range(self.expert_steps):
             simulation.step(np.asarray(expert.act({"state": simulation.state()}), np.float64))
             status = self.status_of(simulation, draw.target)
             assert status.subgoals is not None
-            for index in np.flatnonzero(status.subgoals[:-1]):
-                images.setdefault(int(index), photograph())
+            for index in np.flatnonzero(status.subgoals[:-1]).tolist():
+                if index not in images:
+                    images[index], configurations[index] = photograph(), simulation.configuration
             held = held + 1 if status.success else 0
             if held > _HELD_STEPS and not simulation.object.is_moving:
                 break
         else:
             return None
-        images[len(self.subgoals) - 1] = photograph()
-        if len(images) < len(self.subgoals):
+        last = len(self.subgoals) - 1
+        images[last], configurations[last] = photograph(), simulation.configuration
+        if len(images) <= last:
             return None
-        goal = images[len(self.subgoals) - 1]
+        goal = images[last]
         return Goal(
             images=goal,
             state=simulation.state(),
@@ -104,6 +107,7 @@ class ObjectTask(Task):
             subgoal_images={
                 name: np.stack([images[index][name] for index in range(len(self.subgoals))]) for name in goal
             },
+            configurations=np.stack([configurations[index] for index in range(len(self.subgoals))]),
         )
 
     def status(self, simulation: Simulation, goal: Goal) -> Status:

@@ -48,7 +48,9 @@ class Reach(Task):
     def stage(self, simulation: Simulation, draw: Draw, photograph: Photograph) -> Goal:
         """Put the arm at the goal, take the pictures, put it at the start."""
         simulation.place(draw.target, "goal_state")
-        goal = Goal(images=photograph(), state=simulation.state())
+        goal = Goal(
+            images=photograph(), state=simulation.state(), configurations=simulation.configuration[None]
+        )
         simulation.place(draw.start, "start_state")
         return goal
 

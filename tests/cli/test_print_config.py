@@ -89,7 +89,7 @@ def test_a_config_file_overrides_groups_and_is_overridden_by_arguments(tmp_path:
         (
             "mode: open_loop",
             [],
-            r"unknown key 'mode'; evaluation on recorded episodes is a command of its own",
+            r"unknown key 'mode'; it is a word of the command line alone",
         ),
         ("- 1", [], r"mine.yaml holds list, expected keys and values"),
         ("episodes: 3", ["recipe=x"], r"unknown key 'recipe'"),

@@ -115,7 +115,7 @@ def test_every_key_that_is_declared_unused_exists() -> None:
                 assert any(name == key or name.startswith(f"{key}.") for name in known), (command, key)
 
 
-@pytest.mark.parametrize("word", ["mode=open_loop", "data.path=d", "open_loop.samples=8"])
+@pytest.mark.parametrize("word", ["data.path=d", "open_loop.samples=8"])
 def test_evaluate_names_the_command_for_recorded_episodes(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,10 +72,14 @@ class Config(PlanningConfig):
         threads: Threads of torch; 0 takes one a core.
     """
 
-    moved: ClassVar = dict.fromkeys(
-        ("mode", "data", "open_loop"),
-        "evaluation on recorded episodes is a command of its own: vjepa-world evaluate-open-loop",
-    )
+    moved: ClassVar = {
+        **dict.fromkeys(
+            ("data", "open_loop"),
+            "evaluation on recorded episodes is a command of its own: vjepa-world evaluate-open-loop",
+        ),
+        "encoder": "an encoder alone is measured with mode=encoder",
+        "mode": "it is a word of the command line alone: vjepa-world evaluate mode=encoder",
+    }
 
     name: str = ""
     seed: int = field(default=20_000, metadata=SEED)

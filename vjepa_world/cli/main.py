@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vjepa_world.cli.shared.commands import COMMANDS, command_module, config_of, help_of_command
+from vjepa_world.cli.shared.commands import COMMANDS, by_mode, command_module, config_of, help_of_command
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.plugins import load_plugins
 from vjepa_world.system.packages import check_siblings
@@ -80,6 +80,7 @@ def _answer(words: list[str]) -> int:
         return _fail(PROGRAM, f"unknown command '{command}'; {nearest(command, COMMANDS)}")
     _set_up_logging()
     try:
+        command, rest = by_mode(command, rest)
         return _run(command, rest)
     except KeyboardInterrupt:
         _say(f"{PROGRAM} {command}: interrupted")

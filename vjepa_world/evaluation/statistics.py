@@ -18,6 +18,9 @@ from vjepa_world.errors import VJEPAWorldError
 #: Number of bootstrap resamples.
 RESAMPLES = 2000
 
+#: Groups that are drawn at once: a limit of the memory.
+_AT_ONCE = 10**6
+
 
 class EvaluationError(VJEPAWorldError):
     """An evaluation cannot be run or summarised as requested."""
@@ -178,7 +181,8 @@ def bootstrap_sums(values: np.ndarray, groups: np.ndarray, rng: np.random.Genera
     index, drawn = _draw_groups(len(values), groups, rng)
     sums = np.zeros((drawn.shape[1], values.shape[1]))
     np.add.at(sums, index, values)
-    return np.stack([sums[picked].sum(axis=0) for picked in drawn])
+    parts = np.array_split(drawn, max(drawn.size // _AT_ONCE, 1))
+    return np.concatenate([sums[picked].sum(axis=1) for picked in parts])
 
 
 def ratio(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vjepa_world.errors import CheckpointError, ConfigError
@@ -23,6 +22,7 @@ from vjepa_world.models.embodiment import ActionType, Embodiment
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
 from vjepa_world.models.encoders.preprocessing import Preprocessing
 from vjepa_world.models.encoders.registered import NoEncoder, RegisteredEncoder
+from vjepa_world.models.frozen_tokens import image_tokens, normalised_tokens
 from vjepa_world.models.inference.cached_rollout import CachedRollout
 from vjepa_world.models.inference.state_transition import transition_rule
 from vjepa_world.models.input_range import image_warnings, state_warnings
@@ -169,8 +169,6 @@ class LatentWorldModel(nn.Module):
 
         Raises:
             ConfigError: If the frames are not uint8 of these axes, or their width does not divide into the views.
-
-        Source: V-JEPA 2-AC encodes a frame as an image, repeated over a tubelet.
         """
         config = self.config
         frames = check_frames(frames, _axes("M", config.views), views=config.views)
@@ -181,14 +179,12 @@ class LatentWorldModel(nn.Module):
     def view_features(self, images: Tensor) -> Tensor:
         """Encode images of one view each: `[M, C, H, W]` uint8 to `[M, n, D]`; see :meth:`frozen_features`."""
         images = check_frames(images, "[M, C, H, W]", name="images")
-        video = self.preprocessing(images.to(self._filled_device())).unsqueeze(1)
-        return self.frozen_tokens(self.encoder(video))
+        tokens = image_tokens(self.encoder, images.to(self._filled_device()))
+        return pool_tokens(tokens, self.config.frozen_side)
 
     def frozen_tokens(self, encoded: Tensor) -> Tensor:
         """Return an encoder's tokens of one view `[M, n, D]`, LayerNormed (but for pixels), pooled if so configured."""
-        if self.config.encoder_kind != "pixels":
-            encoded = F.layer_norm(encoded, encoded.shape[-1:])
-        return pool_tokens(encoded, self.config.frozen_side)
+        return pool_tokens(normalised_tokens(self.encoder, encoded), self.config.frozen_side)
 
     @torch.no_grad()
     def goal_features(self, features: Tensor) -> Tensor:

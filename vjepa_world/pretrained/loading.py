@@ -160,6 +160,23 @@ def load_encoder(
     )
 
 
+def load_encoder_or_world_model(
+    source: str | Path, *, device: torch.device | str = "cpu"
+) -> VideoEncoder | LatentWorldModel:
+    """Load a world model where a checkpoint has one, else a frozen encoder; see the functions for each.
+
+    Raises:
+        CheckpointError: If there is neither, or it is broken.
+        ConfigError: If the device is not supported.
+    """
+    foreign = _foreign_encoder(source)
+    if foreign is not None:
+        return foreign.to(check_device("device", device))
+    if read_checkpoint(source).world_model is not None:
+        return load_world_model(source, device=device)
+    return load_encoder(source, device=device)
+
+
 def _foreign_encoder(source: str | Path) -> RegisteredEncoder | None:
     """Return the encoder, if a source names one of another architecture than ours."""
     name, path = str(source), Path(source)

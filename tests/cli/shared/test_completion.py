@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("line", "expected"),
     [
         ("vjepa-world pre", ["pretrain ", "predict "]),
-        ("vjepa-world evaluate-", ["evaluate-open-loop "]),
+        ("vjepa-world evaluate-", ["evaluate-encoder ", "evaluate-open-loop "]),
         ("vjepa-world completion ", ["bash ", "zsh ", "fish "]),
         ("vjepa-world nothing x", []),
         ("vjepa-world pretrain res", ["resume="]),
@@ -88,7 +88,7 @@ printf '%s|' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("vjepa-world eval", "evaluate |evaluate-open-loop |"),
+        ("vjepa-world eval", "evaluate |evaluate-encoder |evaluate-open-loop |"),
         ("vjepa-world evaluate env.var", "env.variation=|"),
         ("vjepa-world pretrain resume=t", "true |"),
         ("vjepa-world pretrain data.path=cl", "clip.mp4 |clips/|"),

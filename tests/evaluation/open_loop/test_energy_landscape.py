@@ -12,8 +12,8 @@ from vjepa_world.evaluation.open_loop.energy_landscape import (
     axis_landscapes,
     plane_landscape,
     rank_correlations,
-    spearman,
 )
+from vjepa_world.evaluation.rank_correlation import spearman
 from vjepa_world.evaluation.statistics import EvaluationError
 
 EXACT = WindowEnergy(PoseModel(), GoalL1())

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, nearest
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,15 @@ COMMANDS = {
             *_PLANNER, "open_loop.horizon", "open_loop.samples",
         ),
     ),
+    "evaluate-encoder": Command(
+        "measure what frozen encoders are worth for planning, without a predictor",
+        "job",
+        "encoder=FOLDER env=grasp name=first",
+        common=(
+            *_RUN, "encoder", "others", "tokens", "scenes", "states", "radii_m", "env.variation", "data.path",
+            "energy.kind",
+        ),
+    ),
     "probe": Command(
         "measure a frozen encoder's features with a probe on labelled videos or episodes",
         "job",
@@ -127,6 +136,36 @@ COMMANDS = {
     ),
     "bench": Command("measure speed next to a baseline and the machine's limit", "job", "NAME", ("bench",)),
 }  # fmt: skip
+
+#: Values of the word `mode=` of a command, each with the command that it selects.
+MODES = {
+    "evaluate": {
+        "closed_loop": "evaluate",
+        "encoder": "evaluate-encoder",
+        "open_loop": "evaluate-open-loop",
+    }
+}
+
+
+def by_mode(command: str, words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the command that `mode=VALUE` selects, and the other words: `evaluate mode=encoder` is `evaluate-encoder`.
+
+    Raises:
+        ConfigError: If the command has no such mode.
+    """
+    modes, left, rest = MODES.get(command, {}), list(words), list[str]()
+    while left:
+        word = left.pop(0)
+        if word == "--mode" and left:
+            word = f"mode={left.pop(0)}"
+        key, _, mode = word.removeprefix("--").partition("=")
+        if not modes or key != "mode":
+            rest.append(word)
+        elif mode in modes:
+            command = modes[mode]
+        else:
+            raise ConfigError(f"mode got '{mode}'; {nearest(mode, modes, in_order=True)}")
+    return command, rest
 
 
 def command_module(command: str) -> ModuleType:

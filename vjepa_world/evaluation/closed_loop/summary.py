@@ -10,15 +10,13 @@ import numpy as np
 
 from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.episode import Episode
+from vjepa_world.evaluation.factors import factor_labels, labels_in_order
 from vjepa_world.evaluation.statistics import (
     EvaluationError,
     paired_difference,
     percentiles,
     success_rate,
 )
-
-#: A factor that is a number with more different values than this is divided into thirds.
-MOST_VALUES = 5
 
 
 def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -70,11 +68,11 @@ def by_factor(episodes: Sequence[Episode]) -> dict[str, dict[str, dict[str, Any]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name in dict.fromkeys(name for episode in episodes for name in episode.factors):
         members = [episode for episode in episodes if name in episode.factors]
-        labels = _labels([episode.factors[name] for episode in members])
+        labels = factor_labels([episode.factors[name] for episode in members])
         if len(set(labels)) > 1:
             groups = {
                 label: [episode.success for episode, own in zip(members, labels, strict=True) if own == label]
-                for label in _in_order(labels)
+                for label in labels_in_order(labels)
             }
             found[name] = {label: {"episodes": len(group), **rate(group)} for label, group in groups.items()}
     return found
@@ -121,27 +119,3 @@ def _distances(values: Iterable[float]) -> dict[str, float | None]:
         return {"median": None, "p90": None}
     median, p90 = percentiles(known, (50, 90))
     return {"median": median, "p90": p90}
-
-
-def _labels(values: Sequence[bool | str | float]) -> list[str]:
-    """Return the values of a factor as text; of many different numbers, the third that each lies in."""
-    numbers = [value for value in values if isinstance(value, float)]
-    if len(numbers) < len(values) or len(set(numbers)) <= MOST_VALUES:
-        return [_label(value) for value in values]
-    low, high = np.quantile(numbers, [1 / 3, 2 / 3])
-    names = (f"up to {low:.3g}", f"{low:.3g} to {high:.3g}", f"above {high:.3g}")
-    return [names[int(number > low) + int(number > high)] for number in numbers]
-
-
-def _label(value: bool | str | float) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else value
-
-
-def _in_order(labels: Sequence[str]) -> list[str]:
-    """Return different labels: thirds from low to high, others by the alphabet."""
-    rank = {"up": 0, "above": 2}
-    if any(label.startswith("up to ") for label in labels):
-        return sorted(set(labels), key=lambda label: rank.get(label.split()[0], 1))
-    return sorted(set(labels))

@@ -14,6 +14,7 @@ from planners.protocols import Energy
 from vjepa_world.evaluation.open_loop.drawn_actions import draw_actions
 from vjepa_world.evaluation.open_loop.protocols import Progress, RolloutModel, no_progress
 from vjepa_world.evaluation.open_loop.windows import Windows
+from vjepa_world.evaluation.rank_correlation import spearman
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.planning.action_axes import POSITION
 
@@ -59,25 +60,6 @@ class WindowEnergy:
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Return the model's lowest and highest action, `[A]` each, on the CPU."""
         return self.model.action_low.float().cpu(), self.model.action_high.float().cpu()
-
-
-def spearman(first: Tensor, second: Tensor) -> Tensor:
-    r"""Return Spearman's rank correlation `[...]` of `[..., S]` and `[..., S]`; ties get their mean rank.
-
-    It is 0 where one of the two is constant.
-
-    Source: Spearman, The American Journal of Psychology 15 (1904).
-    """
-    centred = [ranks - ranks.mean(dim=-1, keepdim=True) for ranks in (_ranks(first), _ranks(second))]
-    product = (centred[0] * centred[1]).sum(dim=-1)
-    scale = (centred[0].square().sum(dim=-1) * centred[1].square().sum(dim=-1)).sqrt()
-    return torch.where(scale > 0, product / scale.clamp_min(1e-12), 0.0)
-
-
-def _ranks(values: Tensor) -> Tensor:
-    below = (values.unsqueeze(-1) > values.unsqueeze(-2)).sum(dim=-1)
-    equal = (values.unsqueeze(-1) == values.unsqueeze(-2)).sum(dim=-1)
-    return below.double() + (equal.double() - 1) / 2
 
 
 @dataclass(frozen=True, eq=False)

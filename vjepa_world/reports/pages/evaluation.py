@@ -16,7 +16,7 @@ from vjepa_world.evaluation.closed_loop.episode import Episode
 from vjepa_world.evaluation.closed_loop.episode_log import LoggedEpisode, evaluated, read_episodes
 from vjepa_world.evaluation.closed_loop.pairs.manifest import environment_in_words
 from vjepa_world.evaluation.closed_loop.wording import distance_text, percent, percent_interval, points
-from vjepa_world.evaluation.open_loop.energy_landscape import spearman
+from vjepa_world.evaluation.rank_correlation import spearman
 from vjepa_world.files.validation import read_json_object
 from vjepa_world.reports.pages.page import render
 from vjepa_world.reports.plots.closed_loop import Rate, plot_energy_over_distance, plot_rates
