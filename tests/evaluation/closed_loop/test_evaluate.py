@@ -198,3 +198,43 @@ def test_a_difference_over_other_pairs_is_refused() -> None:
         difference([made(0)], [made(1)])
     with pytest.raises(EvaluationError, match="0 episodes were given"):
         summarise([])
+
+
+class SeedlessEnv(BoxEnv):
+    """Draws starts and goals from its own generator, whatever the seed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        return super().reset(seed=int(self.rng.integers(2**31)), options=options)
+
+
+class FailingEnv(BoxEnv):
+    """Raises at the third action of an episode."""
+
+    def step(self, action: np.ndarray) -> Any:
+        if self.taken == 2:
+            raise RuntimeError("the motor is stuck")
+        return super().step(action)
+
+
+def test_an_environment_that_ignores_its_seed_is_refused() -> None:
+    seed = draw_pairs(BoxEnv(), seed=0, n=1).pairs[0].seed
+    with pytest.raises(
+        EvaluationError,
+        match=rf"pair 0 \(seed {seed}\) with {POLICY} is not the pair that was drawn: the start image differs.*"
+        r"env\.reset\(seed=, options=\) must reproduce",
+    ):
+        run_both(SeedlessEnv(), 2)
+
+
+def test_the_error_of_an_environment_names_pair_seed_and_policy() -> None:
+    seed = draw_pairs(BoxEnv(), seed=0, n=1).pairs[0].seed
+    with pytest.raises(
+        EvaluationError,
+        match=rf"pair 0 \(seed {seed}\) with {POLICY}, at action 3: the environment raised RuntimeError: the motor",
+    ) as caught:
+        evaluate(FailingEnv(), RandomPolicy(BoxEnv.action_low, BoxEnv.action_high), episodes=2)
+    assert isinstance(caught.value.__cause__, RuntimeError)

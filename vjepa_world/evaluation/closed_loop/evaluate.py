@@ -96,8 +96,8 @@ def evaluate(
         on_episode: Called with the name of the policy and each episode, for progress bars and videos.
 
     Raises:
-        EvaluationError: If `episodes` is below 1, nearly all candidates begin solved, `info` lacks a key, or sub-goals
-            are requested of an environment that has none.
+        EvaluationError: If `episodes` is below 1, nearly all candidates begin solved, `info` lacks a key, sub-goals
+            are requested of an environment that has none, or an environment fails or does not reproduce a pair.
     """
     envs = list(env) if isinstance(env, Sequence) else [env]
     if random_policy is None:
@@ -110,7 +110,15 @@ def evaluate(
     def run(name: str, actor: Policy) -> list[Episode]:
         done = []
         taken = found.pairs[: limits.get(name, len(found.pairs))]
-        for recording in rollouts(envs, actor, taken, max_actions=max_actions, subgoals=subgoals):
+        for recording in rollouts(
+            envs,
+            actor,
+            taken,
+            appearances=found.appearances,
+            name=name,
+            max_actions=max_actions,
+            subgoals=subgoals,
+        ):
             on_episode(name, recording)
             done.append(recording.episode)
         return sorted(done, key=lambda episode: episode.index)

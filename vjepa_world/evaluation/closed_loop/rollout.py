@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from vjepa_world.data.trajectories.trajectory import EVENTS
+from vjepa_world.evaluation.closed_loop.attribution import environment_errors
 from vjepa_world.evaluation.closed_loop.environment import Environment, Pair, action_for
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.goals import GoalSequence, SubGoalSchedule
+from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.planning.policy import Observation, Policy, Problem
 
@@ -47,6 +49,8 @@ def rollouts(
     policy: Policy,
     pairs: Sequence[Pair],
     *,
+    appearances: Sequence[Appearance] = (),
+    name: str = "the policy",
     max_actions: int = MAX_ACTIONS,
     subgoals: SubGoalSchedule | None = None,
 ) -> Iterator[Recording]:
@@ -62,19 +66,23 @@ def rollouts(
         envs: Copies of one environment.
         policy: The policy.
         pairs: Starts and goals.
+        appearances: What each pair has to look like after its reset; empty for no check.
+        name: What the policy is called in errors.
         max_actions: Actions after which an episode is cut off, at least 1.
         subgoals: When the policy is given the next sub-goal; None gives it the goal from the start. Success is of the
             goal in both cases, and the energy of an observation that of the goal which is pursued from then on.
 
     Raises:
-        EvaluationError: If `max_actions` is below 1, `info` lacks a key, or sub-goals are requested of an environment
-            that has none.
+        EvaluationError: If `max_actions` is below 1, `info` lacks a key, sub-goals are requested of an environment
+            that has none, or an environment fails or does not reproduce a pair.
     """
     if max_actions < 1:
         raise EvaluationError(f"max_actions is {max_actions}; allowed is at least 1. Raise it.")
     for first in range(0, len(pairs), len(envs)):
         together = enumerate(pairs[first : first + len(envs)], start=first)
-        running = [_Running(env, *entry, subgoals) for env, entry in zip(envs, together, strict=False)]
+        running = [_Running(env, *entry, subgoals, name) for env, entry in zip(envs, together, strict=False)]
+        for episode, expected in zip(running, appearances[first:], strict=False):
+            episode.check_appearance(expected)
         yield from _run_together(running, policy, max_actions)
 
 
@@ -112,10 +120,15 @@ def _add_energies(running: Sequence[_Running], policy: Policy) -> None:
 class _Running:
     """An episode that is running in an environment."""
 
-    def __init__(self, env: Environment, index: int, pair: Pair, subgoals: SubGoalSchedule | None) -> None:
+    def __init__(
+        self, env: Environment, index: int, pair: Pair, subgoals: SubGoalSchedule | None, policy: str
+    ) -> None:
         self.env, self.index, self.pair = env, index, pair
+        self.where = f"pair {index} (seed {pair.seed}) with {policy}"
         self.observation: Observation
-        self.observation, info = pair.reset(env, "success", "distance", "goal_image")
+        with environment_errors(f"{self.where}, at the reset"):
+            self.observation, info = pair.reset(env, "success", "distance", "goal_image")
+        self.appearance = Appearance.of(self.observation, info["goal_image"])
         self.info: Mapping[str, Any] = info
         self.steps_on = not getattr(env, "metadata", {}).get("ends_at_success", False)
         self.goals = GoalSequence(info, subgoals)
@@ -133,10 +146,25 @@ class _Running:
         self.success, self.streak, self.ended, self.cut_short = False, 0, False, False
         self._note(info)
 
+    def check_appearance(self, expected: Appearance) -> None:
+        """Check that the reset gave the start and goal that were drawn.
+
+        Raises:
+            EvaluationError: If it gave others.
+        """
+        differences = expected.differences(self.appearance)
+        if differences:
+            raise EvaluationError(
+                f"{self.where} is not the pair that was drawn: {'; '.join(differences)}. Policies are compared on the "
+                "same starts and goals: env.reset(seed=, options=) must reproduce both. Draw all that is random in "
+                "reset from its seed."
+            )
+
     def step(self, action: np.ndarray, seconds: float, plan_energy: float | None) -> None:
         """Execute an action and record what follows."""
         taken = action_for(self.env.action_space, action)
-        self.observation, _, terminated, truncated, info = self.env.step(taken)
+        with environment_errors(f"{self.where}, at action {len(self.distances) + 1}"):
+            self.observation, _, terminated, truncated, info = self.env.step(taken)
         self.frames.append(np.array(self.observation["image"]))
         self.distances.append(float(info["distance"]))
         self.seconds.append(seconds)
