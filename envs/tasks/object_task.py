@@ -57,8 +57,9 @@ class ObjectTask(Task):
                 if self.has_room(laid, target):
                     return Draw(scene=laid, start=self._start(laid), target=target)
         raise EnvError(
-            f"no room for the object and its goal in {_SCENES} scenes with the factors {dict(factors)}: leave more of "
-            "clutter.count, object.x, object.y and goal.* to be drawn."
+            f"no layout of object and goal in {_SCENES} scenes is possible for the task with the factors "
+            f"{dict(factors)}: the goal is too near to the object, too far from it or off the free part of the table, "
+            "or clutter is in the way. Leave more of clutter.count, object.x, object.y and goal.* to be drawn."
         )
 
     def stage(self, simulation: Simulation, draw: Draw, photograph: Photograph) -> Goal | None:

@@ -45,7 +45,10 @@ class Push(ObjectTask):
         """Return whether the way of the push is on the free part of the table."""
         assert scene.object is not None
         start, end = np.array(scene.object.position_m), target_m[:2]
-        along = (end - start) / np.linalg.norm(end - start)
+        distance_m = np.linalg.norm(end - start)
+        if not distance_m:
+            return False  # there is no way to push along
+        along = (end - start) / distance_m
         behind = start - max(_RUN_UP_M, run_up_m(scene.object, along, scene.object.yaw_rad)) * along
         way = np.linspace(behind, end, 8)
         low, high = self.workspace.command_low_m[:2], self.workspace.command_high_m[:2]

@@ -140,3 +140,11 @@ def test_bad_input_leaves_no_run(
     assert run(tmp_path, "collect", "env=gym", "episodes=1", "steps=2", *words) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_message_of_a_failed_environment_ends_before_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, *WORDS, "episodes=8", "workers=1", "env.kwargs.fails_at=3", "name=hot") == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "RuntimeError at toys.py:" in error and "the motor is hot. The " in error

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from envs import list_tasks
 from vjepa_world.cli.main import main
 
 
@@ -18,6 +19,16 @@ def test_tasks_robots_and_factors_are_listed(
     assert "vjepa_world/Grasp-v0" in shown
     assert "light.azimuth" in shown
     assert max(map(len, shown.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_ids_stay_whole_on_a_narrow_terminal(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["envs"]) == 0
+    shown = capsys.readouterr().out.split()
+    assert {task.id for task in list_tasks()} <= set(shown)
 
 
 def test_the_lists_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,8 +195,8 @@ def _record_missing(writer: LeRobotWriter, config: Config, recorded: int) -> int
     bar.close()
     if failures:
         raise DataError(
-            f"{failures[0]} The {counted(writer.num_recorded()[0], 'episode')} recorded so far are kept in "
-            f"{writer.root}: repair the environment, and continue with resume=true."
+            f"{failures[0].rstrip('. ')}. The {counted(writer.num_recorded()[0], 'episode')} recorded so far are kept "
+            f"in {writer.root}: repair the environment, and continue with resume=true."
         )
     return frames
 

@@ -88,13 +88,18 @@ def _where(robot: Robot) -> str:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows under a header, the last columns wrapped to the width of the terminal."""
+    """Return rows under a header, wide columns wrapped to the width of the terminal; ids and other words stay whole."""
     names = list(rows[0])
     cells = [names, *([str(row[name]) for name in names] for row in rows)]
-    widths = _fitted([max(len(row[column]) for row in cells) for column in range(len(names))])
+    columns = list(zip(*cells, strict=True))
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    widths = _fitted([max(map(len, column)) for column in columns], words)
     lines = []
     for row in cells:
-        wrapped = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        wrapped = [
+            textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False) or [""]
+            for cell, width in zip(row, widths, strict=True)
+        ]
         for index in range(max(map(len, wrapped))):
             parts = (
                 (cell[index] if index < len(cell) else "").ljust(width)
@@ -104,10 +109,13 @@ def _table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _fitted(widths: list[int]) -> list[int]:
-    """Return the widths, the widest ones made narrower until a row fits the terminal."""
-    room = max(60, shutil.get_terminal_size().columns - 2 - len(_GAP) * (len(widths) - 1))
+def _fitted(widths: list[int], least: list[int]) -> list[int]:
+    """Return the widths, the widest ones made narrower, but not than `least`, until a row fits the terminal."""
+    available = max(60, shutil.get_terminal_size().columns - 2 - len(_GAP) * (len(widths) - 1))
     fitted = list(widths)
-    while sum(fitted) > room:
-        fitted[fitted.index(max(fitted))] -= 1
+    while sum(fitted) > available:
+        shrinkable = [column for column, width in enumerate(fitted) if width > least[column]]
+        if not shrinkable:
+            break
+        fitted[max(shrinkable, key=lambda column: fitted[column])] -= 1
     return fitted

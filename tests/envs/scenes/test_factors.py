@@ -102,13 +102,22 @@ def test_a_given_camera_holds_although_the_cameras_are_fixed() -> None:
         ("light.azimuth", "the option variation 'light.azimuth' is not a mapping"),
         (
             {"object.x": 0.5, "object.y": 0.0, "goal.x": 0.5, "goal.y": 0.01},
-            "no room for the object and its goal in 30 scenes",
+            "no layout of object and goal in 30 scenes is possible .* too far from it",
         ),
     ],
 )
 def test_bad_factors_are_refused(factors: Any, message: str) -> None:
     made = ArmEnv("pick_place", image_size=32)
     with pytest.raises(EnvError, match=message):
+        made.reset(seed=0, options={"variation": factors})
+    made.close()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_push_to_where_the_object_stands_is_refused() -> None:
+    made = ArmEnv("push", image_size=32)
+    factors = {"object.x": 0.5, "object.y": 0.0, "goal.x": 0.5, "goal.y": 0.0}
+    with pytest.raises(EnvError, match="the goal is too near to the object"):
         made.reset(seed=0, options={"variation": factors})
     made.close()
 
