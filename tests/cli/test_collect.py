@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.cli.commands import run
+from tests.environments.toys import Point
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.data.trajectories.formats.lerobot.writer import finished_shards
 from vjepa_world.data.trajectories.windows import read_episodes
@@ -148,3 +149,14 @@ def test_the_message_of_a_failed_environment_ends_before_ours(
     assert run(tmp_path, *WORDS, "episodes=8", "workers=1", "env.kwargs.fails_at=3", "name=hot") == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "RuntimeError at toys.py:" in error and "the motor is hot. The " in error
+
+
+def test_an_environment_that_ignores_its_seed_is_recorded_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(tmp_path, *WORDS, "episodes=1", "workers=1", "name=seeded") == 0
+    assert "same seed" not in caplog.text
+    drawn = Point.reset
+    monkeypatch.setattr(Point, "reset", lambda self, seed=None, options=None: drawn(self, options=options))
+    assert run(tmp_path, *WORDS, "episodes=1", "workers=1", "name=unseeded") == 0
+    assert "toys/Point-v0 starts differently when it is reset with the same seed again" in caplog.text

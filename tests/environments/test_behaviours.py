@@ -78,3 +78,11 @@ def test_behaviours_that_do_not_exist_are_refused(
     assert isinstance(env.unwrapped, toys.Point)
     with pytest.raises(ConfigError, match=message):
         behaviour_of(env, function, weights)
+
+
+def test_a_behaviour_that_does_not_suit_the_task_is_refused() -> None:
+    env = EnvConfig(id="vjepa_world/Reach-v0").make(goals=False)
+    with pytest.raises(
+        ConfigError, match=r"behaviours.push needs an object, which the task has not; allowed: wander"
+    ):
+        behaviour_of(env, "", {"wander": 1.0, "push": 1.0})

@@ -171,6 +171,19 @@ def test_goals_from_recordings_need_a_notion_of_success_and_existing_steps(recor
         make(goal="ahead", goal_data=recorded, goal_steps=50, success_distance=0.1)
 
 
+def test_goals_from_a_recording_of_other_actions_are_refused(recorded: str) -> None:
+    options: dict[str, Any] = {
+        "goal": "ahead",
+        "goal_data": recorded,
+        "goal_steps": 5,
+        "success_distance": 0.1,
+    }
+    with pytest.raises(
+        ConfigError, match=r"env.goal_data=.* has actions of 2 numbers, and the environment .* takes 1"
+    ):
+        make(**options, kwargs={"choices": True})
+
+
 def test_a_replay_that_leads_elsewhere_is_found(recorded: str) -> None:
     with pytest.raises(
         EnvironmentFailure, match=r"replaying its actions from its seed \d+ leads to .* instead of"

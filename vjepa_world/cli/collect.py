@@ -109,6 +109,7 @@ def _first_look(config: Config) -> DatasetSpec:
     recorder = Recorder.of(config.env)
     behaviour_of(recorder.env, config.behaviour, config.behaviours)
     spec = recorder.spec()
+    _warn_of_unused_seeds(recorder)
     recorder.env.close()
     workers = min(config.workers or available_cores(), -(-config.episodes // SHARD_EPISODES))
     pixels = sum(video.height * video.width for video in spec.cameras.values())
@@ -118,6 +119,20 @@ def _first_look(config: Config) -> DatasetSpec:
         "lower steps, workers or env.image_size",
     )
     return spec
+
+
+def _warn_of_unused_seeds(recorder: Recorder) -> None:
+    """Warn if the environment begins another episode when it is reset with the same seed again."""
+    from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
+
+    observations = [recorder.env.reset(seed=0)[0] for _ in range(2)]
+    first, again = (Appearance.of(observation, observation["image"]) for observation in observations)
+    if first.differences(again):
+        logger.warning(
+            "%s starts differently when it is reset with the same seed again. Its episodes can be trained on, but not "
+            "be repeated as goals, and evaluate will refuse it; draw all that is random in reset from its seed.",
+            recorder.config.id,
+        )
 
 
 def _record(config: Config, spec: DatasetSpec, folder: Path) -> None:

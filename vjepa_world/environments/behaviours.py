@@ -48,7 +48,8 @@ def behaviour_of(env: gymnasium.Env[Any, Any], function: str, weights: Mapping[s
         weights: Names of the arm's behaviours with their weights; empty for all that suit the task, alike.
 
     Raises:
-        ConfigError: If both are given, the function cannot be loaded, or the environment has no such behaviours.
+        ConfigError: If both are given, the function cannot be loaded, or the environment has no such behaviours, or
+            one does not suit its task.
     """
     from vjepa_world.environments.observed import ObservedEnv
 
@@ -68,7 +69,14 @@ def behaviour_of(env: gymnasium.Env[Any, Any], function: str, weights: Mapping[s
 
 def _of_the_arm(env: gymnasium.Env[Any, Any], weights: Mapping[str, float]) -> Behaviour:
     of_the_arm = importlib.import_module("envs.behaviours")
-    found: Behaviour = of_the_arm.mixture(dict(weights) or of_the_arm.suitable(env))
+    suitable = of_the_arm.suitable(env)
+    found: Behaviour = of_the_arm.mixture(dict(weights) or suitable)
+    other = [name for name, weight in weights.items() if weight and name not in suitable]
+    if other:
+        raise ConfigError(
+            f"behaviours.{other[0]} needs an object, which the task has not; allowed: {', '.join(suitable)}. Give one "
+            "of them, or a task with an object, such as env=push."
+        )
     return found
 
 

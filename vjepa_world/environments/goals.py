@@ -15,7 +15,7 @@ from vjepa_world.environments.config import RECORDED_GOALS, EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure, described
 from vjepa_world.environments.functions import load_function
 from vjepa_world.environments.spaces import to_image
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, counted
 
 if TYPE_CHECKING:
     from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset
@@ -197,6 +197,13 @@ class RecordedGoals:
             raise ConfigError(
                 f"env.goal=ahead: {self.dataset.path} has no seeds of its episodes, so that their starts cannot be "
                 "repeated; record it with `vjepa-world collect`, or give env.restore=module:function."
+            )
+        size = 1 if env.actions.is_discrete else np.prod(env.action_space.shape or (1,), dtype=int)
+        if episode.actions.shape[1] != size:
+            raise ConfigError(
+                f"env.goal_data={self.config.goal_data} has actions of {counted(episode.actions.shape[1], 'number')}, "
+                f"and the environment {env.config.id} takes {size}: the dataset is of another environment. Give one "
+                "that was recorded in this environment, or env.restore=module:function."
             )
         observation, info = env.reset(seed=episode.seed, options=dict(options) or None)
         for action in episode.actions[:steps]:

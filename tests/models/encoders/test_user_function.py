@@ -33,15 +33,23 @@ def pooled(images):
 def two(images, size):
     return images
 
+def random(images):
+    return areas(images) + torch.rand(1)
+
+random.image_size = 32
+
 class Module(nn.Module):
-    image_size, num_frames = 32, 1
+    image_size, num_frames, width = 32, 1, 4
 
     def __init__(self):
         super().__init__()
-        self.project = nn.Conv2d(3, 4, 8, stride=8)
+        self.project = nn.Conv2d(3, self.width, 8, stride=8)
 
     def forward(self, video):
         return self.project(video[:, 0]).flatten(2).transpose(1, 2)
+
+class Odd(Module):
+    width = 3
 """
 
 
@@ -97,6 +105,8 @@ def test_a_checkpoint_does_not_import_code_unasked(monkeypatch: pytest.MonkeyPat
         ("my_encoders:missing", "cannot be imported .*has no attribute 'missing'"),
         ("no_such_module:f", "cannot be imported .*No module named 'no_such_module'"),
         ("my_encoders:pooled", r"returned torch.float32 \[1, 2\] for uint8 images .*; return a float tensor"),
+        ("my_encoders:random", "returned other features for the same image .* it is not deterministic"),
+        ("my_encoders:Odd", "'my_encoders:Odd' returns features of width D = 3; allowed are even widths"),
         ("my_encoders:two", "needs 2 arguments; give a function of one, uint8 images"),
     ],
 )

@@ -140,6 +140,11 @@ class RegisteredEncoder(VideoEncoder):
                 f"the encoder '{self.name}' returns {tubelets} times the tokens of an image for {frames} frames; it "
                 "must divide them."
             )
+        if image.shape[2] % 2:
+            raise ConfigError(
+                f"the encoder '{self.name}' returns features of width D = {image.shape[2]}; allowed are even widths. "
+                "Append a channel of zeros, torch.nn.functional.pad(features, (0, 1)), or leave one out."
+            )
         return sizes_of_features(image.shape[1], image.shape[2], size // side, frames, frames // tubelets)
 
     def token_grid(self, video: Tensor) -> tuple[int, int, int]:

@@ -100,9 +100,16 @@ class FunctionEncoder(nn.Module):
         """Return some features of a test image, `[STORED]` or fewer."""
         shape = (1, 3, self.image_size, self.image_size)
         image = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-        features = self._checked(self.function(image), image)
-        flat = features.flatten()
-        return flat[:: max(flat.numel() // STORED, 1)][:STORED].float().cpu().clone()
+        first, again = (
+            self._checked(self.function(image.clone()), image).float().cpu().clone() for _ in range(2)
+        )
+        if first.shape == again.shape and _differ(again, first):
+            raise ConfigError(
+                f"the encoder {self.name} returned other features for the same image when it was called again, so it "
+                "is not deterministic; switch off dropout (call .eval() on its network), noise and random crops."
+            )
+        flat = first.flatten()
+        return flat[:: max(flat.numel() // STORED, 1)][:STORED].clone()
 
     def forward(self, video: Tensor) -> Tensor:
         """Return features `[B, N, D]` of frames `[B, 1, 3, S, S]`, from 0 to 255."""
@@ -127,10 +134,15 @@ class FunctionEncoder(nn.Module):
         stored = state_dict.get(f"{prefix}sample")
         if isinstance(stored, Tensor) and stored.shape == self.sample.shape and not stored.is_meta:
             own, then = self.sample.cpu().float(), stored.cpu().float()
-            if (own - then).abs().max() > TOLERANCE * max(then.std().item(), 1e-6):
+            if _differ(own, then):
                 raise ConfigError(
                     f"the encoder {self.name} returns other features of a test image than when the model was trained: "
                     f"{own[:3].tolist()} instead of {then[:3].tolist()}; restore the code and its weights, or train "
                     "again."
                 )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _differ(features: Tensor, expected: Tensor) -> bool:
+    """Return whether features are further from the expected ones than `TOLERANCE`; both of one shape."""
+    return bool((features - expected).abs().max() > TOLERANCE * max(expected.std().item(), 1e-6))
