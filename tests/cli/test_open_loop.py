@@ -94,7 +94,7 @@ def test_an_unknown_dataset_is_used_completely_with_a_note(
     assert result["camera_rotation"] is not None
     printed = capsys.readouterr().out
     assert "Do its predictions depend on the actions?" in printed
-    assert "counts as unseen" in printed
+    assert "is not one of them" in printed
     page = (home / "runs" / "evaluate_open_loop" / "whole" / "report.html").read_text()
     assert "no pixel decoder" in page
     for kind, count in (("plane", 2), ("actions", 3), ("directions", 1)):

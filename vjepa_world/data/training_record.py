@@ -110,6 +110,21 @@ def unpack(packed: str | Sequence[str]) -> set[int]:
         ) from error
 
 
+def recorded_seeds(record: Mapping[str, Any], environment: str) -> dict[str, set[int]]:
+    """Return the seeds of an environment's episodes that a training used, by use, in whatever variation.
+
+    Args:
+        record: As :func:`training_record` returns it.
+        environment: Gymnasium id; the module before its colon does not count.
+
+    Raises:
+        DataError: If the record is damaged.
+    """
+    name = environment.rpartition(":")[2]
+    entries = [e for e in record.get("environments", ()) if str(e["id"]).rpartition(":")[2] == name]
+    return {use: {seed for entry in entries for seed in unpack(entry[use])} for use in USES}
+
+
 def hash_number(fingerprint: str) -> int | None:
     """Return an episode's fingerprint as a number of :func:`unpack`; None if it has none."""
     return int(fingerprint, 16) if fingerprint else None

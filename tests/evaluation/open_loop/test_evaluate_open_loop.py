@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_the_same_seed_gives_the_same_metrics_and_a_report() -> None:
     assert metrics == evaluated(model, dataset(), started).metrics()
     assert started == [True, True]
     assert len(result.assessments()) == 5
-    assert any("counts as unseen" in note for note in metrics["notes"])
+    assert any("is not one of them" in note for note in metrics["notes"])
     assert "<html" in vw.open_loop_report(result, "a model on arrays")
 
 
@@ -106,6 +107,20 @@ def test_episodes_are_identified_by_their_content(is_packed: bool) -> None:
         data, {"episodes": {"trained": stored(["0123456789abcdef"])}}, max_bad_fraction=0.0
     )
     assert note.startswith("All episodes were taken: the checkpoint was trained on none of those of")
+
+
+def test_episodes_of_scenes_that_the_training_knew_are_reported() -> None:
+    data = dataset()
+    about: dict[str, Any] = {"environment": {"id": "toys/Point-v0"}, "episode_seeds": [5, 6, 7, 8]}
+    data.about = about
+    known = {
+        "environments": [{"id": "toys:toys/Point-v0", "trained": pack([6, 8, 9]), "held_out": pack([5])}],
+        "held_out": {str(data.path): [0, 1, 2, 3]},
+    }
+    _, _, notes = held_out_episodes(data, known, max_bad_fraction=0.0)
+    assert notes[-1].startswith("LEAKAGE: 2 of 4 episodes were recorded with seeds of toys/Point-v0 that")
+    about["episode_seeds"] = [5, 10, 11, 12]
+    assert not any("LEAKAGE" in note for note in held_out_episodes(data, known, max_bad_fraction=0.0)[2])
 
 
 def test_older_checkpoints_identify_episodes_by_path() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from vjepa_world.data.corpus.bad_files import BadFiles
-from vjepa_world.data.training_record import USES, hash_number, unpack
+from vjepa_world.data.training_record import USES, hash_number, recorded_seeds, unpack
 from vjepa_world.data.trajectories.formats.lerobot.layout import DECLARED_PATH
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.data.trajectories.windows import EpisodeNumbers, read_episodes
-from vjepa_world.errors import ConfigError, DataError
+from vjepa_world.errors import ConfigError, DataError, counted
 from vjepa_world.ops.convention import Convention
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,27 @@ def held_out_episodes(
     episodes, bad = read_episodes(dataset, max_bad_fraction=max_bad_fraction, indices=indices)
     if isinstance(known, dict):
         episodes, notes = _by_content(dataset, episodes, known)
-    return episodes, bad, notes
+    return episodes, bad, [*notes, *_of_seen_scenes(dataset, episodes, provenance)]
+
+
+def _of_seen_scenes(
+    dataset: TrajectoryDataset, episodes: Sequence[EpisodeNumbers], provenance: Mapping[str, Any]
+) -> list[str]:
+    """Return a note if episodes were recorded with seeds of an environment that the checkpoint was trained on."""
+    environment, seeds = dataset.about.get("environment"), dataset.about.get("episode_seeds")
+    if not environment or not seeds:
+        return []
+    trained = recorded_seeds(provenance, str(environment.get("id", "")))["trained"]
+    found = sum(seeds[episode.index] in trained for episode in episodes)
+    if not found:
+        return []
+    note = (
+        f"LEAKAGE: {found} of {counted(len(episodes), 'episode')} were recorded with seeds of {environment['id']} "
+        "that the checkpoint was trained on, so in scenes that it knows: errors are not those of unseen scenes. Record "
+        "others with another seed=."
+    )
+    logger.warning("%s", note)
+    return [note]
 
 
 def _by_content(
@@ -129,8 +149,8 @@ def _by_path(dataset: TrajectoryDataset, provenance: Mapping[str, Any]) -> tuple
             return [int(episode) for episode in episodes], [note]
     trained_on = ", ".join(held_out) or "datasets that it does not name"
     note = (
-        f"All episodes were taken: the checkpoint was trained on {trained_on}, and {dataset.path} counts as "
-        "unseen. It knows datasets by their path alone: a moved or copied one is not recognised."
+        f"All episodes were taken: the checkpoint was trained on {trained_on}, and {dataset.path} is not one "
+        "of them. It knows datasets by their path alone: a moved or copied one is not recognised."
     )
     logger.warning("%s", note)
     return None, [note]

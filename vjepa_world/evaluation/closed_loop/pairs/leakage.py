@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vjepa_world.data.training_record import USES, hash_number, unpack
+from vjepa_world.data.training_record import USES, hash_number, recorded_seeds, unpack
 from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.environment import Pair
 
@@ -100,15 +100,14 @@ def find_leakage(provenance: Mapping[str, Any], environment: str, pairs: Sequenc
             unknown.append(command)
             continue
         checked[command] = 0
+        by_use = recorded_seeds(stage, environment)
         for use in USES:
             hashes = unpack(stage.get("episodes", {}).get(use, ()))
-            of_environment = [e for e in stage["environments"] if _plain(e["id"]) == _plain(environment)]
-            seeds = {seed for entry in of_environment for seed in unpack(entry[use])}
             checked[command] += max(len(hashes), sum(len(unpack(e[use])) for e in stage["environments"]))
             found = tuple(
                 index
                 for index, pair in enumerate(pairs)
-                if pair.seed in seeds or hash_number(pair.episode) in hashes
+                if pair.seed in by_use[use] or hash_number(pair.episode) in hashes
             )
             if found:
                 seen.append(SeenPairs(command, use, found))
@@ -121,8 +120,3 @@ def _stages(provenance: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, A
     while isinstance(stage, Mapping) and stage:
         yield str(stage.get("verb", "its training")), stage
         stage = stage.get("encoder")
-
-
-def _plain(name: object) -> str:
-    """Return a Gymnasium id without the module before its colon."""
-    return str(name).rpartition(":")[2]
