@@ -18,6 +18,7 @@ from statistics import median
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.runs import RESULT_FILE
 from vjepa_world.system.cpu import available_cores
+from vjepa_world.system.text_table import text_table
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,7 @@ def table(rows: Sequence[Row]) -> str:
     """Return the rows as a text table."""
     header = ("name", "ours", "baseline", "ratio", "unit", "share of limit")
     cells = [header, *(_cells(entry) for entry in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column in (0, 4) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in cells
-    ]
+    lines = text_table(cells, left=(0, 4))
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 

@@ -125,9 +125,11 @@ def _warn_of_unused_seeds(recorder: Recorder) -> None:
     """Warn if the environment begins another episode when it is reset with the same seed again."""
     from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
 
-    observations = [recorder.env.reset(seed=0)[0] for _ in range(2)]
-    first, again = (Appearance.of(observation, observation["image"]) for observation in observations)
-    if first.differences(again):
+    def start() -> Appearance:
+        observation = recorder.env.reset(seed=0)[0]
+        return Appearance.of(observation, observation["image"])
+
+    if start().differences(start()):
         logger.warning(
             "%s starts differently when it is reset with the same seed again. Its episodes can be trained on, but not "
             "be repeated as goals, and evaluate will refuse it; draw all that is random in reset from its seed.",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from planners.config import EnergyConfig, GoalL1Config
+from vjepa_world.cli.shared.common import refuse_taken_run
 from vjepa_world.config import flatten
 from vjepa_world.config.ranges import SEED, THREADS
 from vjepa_world.environments.config import EnvConfig
@@ -15,8 +16,9 @@ from vjepa_world.files.atomic import write_json_atomic, write_text_atomic
 from vjepa_world.ops.convention import Convention
 from vjepa_world.planning.config import SHIPPED
 from vjepa_world.planning.registry import ENERGIES
-from vjepa_world.runs import RESULT_FILE, open_run, refuse_taken
+from vjepa_world.runs import RESULT_FILE, open_run
 from vjepa_world.system.progress import progress
+from vjepa_world.training.finetune.config import PIXELS, UNTRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +30,6 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.encoder.tokens import Encoder
 
 REPORT = "report.html"
-
-#: The controls, which are always measured.
-UNTRAINED, PIXELS = "untrained", "pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +144,7 @@ def run(config: Config) -> None:
     require()
     device = resolve_device(config.device)
     set_threads(config.threads)
-    refuse_taken("evaluate_encoder", config)
+    refuse_taken_run("evaluate_encoder", config)
     encoders = _encoders(config, device)
     frames = _recorded(config) if config.data.path else _rendered(config)
     with open_run("evaluate_encoder", config, outputs=(RESULT_FILE, REPORT)) as folder:

@@ -198,7 +198,7 @@ class RecordedGoals:
                 f"env.goal=ahead: {self.dataset.path} has no seeds of its episodes, so that their starts cannot be "
                 "repeated; record it with `vjepa-world collect`, or give env.restore=module:function."
             )
-        size = 1 if env.actions.is_discrete else np.prod(env.action_space.shape or (1,), dtype=int)
+        size = int(np.prod(env.action_space.shape or ()))  # a choice is one number
         if episode.actions.shape[1] != size:
             raise ConfigError(
                 f"env.goal_data={self.config.goal_data} has actions of {counted(episode.actions.shape[1], 'number')}, "

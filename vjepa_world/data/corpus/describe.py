@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from vjepa_world.data.corpus.corpus import find_videos
 from vjepa_world.data.video.reader import VideoInfo
 from vjepa_world.errors import counted
+from vjepa_world.system.text_table import text_table
 
 _BAR = 30  # characters of the longest bar of a histogram
 
@@ -59,7 +59,7 @@ class VideosDescription:
                 (v.path.name, f"{v.duration_s:.2f} s", f"{v.fps:.2f}/s", f"{v.width}x{v.height}", v.codec)
                 for v in self.videos[:most]
             ]
-            lines += ["", *text_table(("file", "duration", "rate", "size", "codec"), rows)]
+            lines += ["", *text_table([("file", "duration", "rate", "size", "codec"), *rows])]
             if len(self.videos) > most:
                 lines.append(f"... and {len(self.videos) - most} more")
         if self.left_out:
@@ -104,13 +104,3 @@ def _bars(counter: Counter[str], most: int = 10) -> list[str]:
         f"  {name:<{width}}  {'#' * max(1, round(_BAR * count / largest))} {count}" for name, count in shown
     ]
     return lines + ([f"  ... and {len(counter) - most} more kinds"] if len(counter) > most else [])
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table with aligned columns."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        for row in (header, *rows)
-    ]
-    return [line.rstrip() for line in lines]

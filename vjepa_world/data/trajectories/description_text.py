@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vjepa_world.data.corpus.describe import text_table
 from vjepa_world.data.trajectories.checks.run import Finding
 from vjepa_world.data.trajectories.description import DatasetDescription
 from vjepa_world.errors import counted
 from vjepa_world.ops.convention import Convention
+from vjepa_world.system.text_table import text_table
 
 _ACTIONS = {
     "derived": "changes of the pose from row to row (the file's actions are not used)",
@@ -41,7 +41,7 @@ def dataset_text(description: DatasetDescription, most: int = 5) -> str:
         for kind, group in (("state", description.state), ("action", description.action))
         for f in group
     ]
-    lines += [*text_table(("", "name", "min", "max", "mean", "std"), rows), ""]
+    lines += [*text_table([("", "name", "min", "max", "mean", "std"), *rows]), ""]
     if description.bad:
         lines += [f"bad episodes: {len(description.bad)}"]
         lines += _listed([f"  {index}: {reason}" for index, reason in description.bad.items()], most)

@@ -128,7 +128,6 @@ class _Running:
         self.observation: Observation
         with environment_errors(f"{self.where}, at the reset"):
             self.observation, info = pair.reset(env, "success", "distance", "goal_image")
-        self.appearance = Appearance.of(self.observation, info["goal_image"])
         self.info: Mapping[str, Any] = info
         self.steps_on = not getattr(env, "metadata", {}).get("ends_at_success", False)
         self.goals = GoalSequence(info, subgoals)
@@ -152,7 +151,7 @@ class _Running:
         Raises:
             EvaluationError: If it gave others.
         """
-        differences = expected.differences(self.appearance)
+        differences = expected.differences(Appearance.of(self.observation, self.info["goal_image"]))
         if differences:
             raise EvaluationError(
                 f"{self.where} is not the pair that was drawn: {'; '.join(differences)}. Policies are compared on the "

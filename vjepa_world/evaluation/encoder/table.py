@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from vjepa_world.errors import counted
+from vjepa_world.system.text_table import text_table
 
 UNDEFINED = "undefined"
 
@@ -127,11 +128,4 @@ def _factors(row: Mapping[str, Any]) -> list[str]:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if not place else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(text_table(lines, left=(0,)))

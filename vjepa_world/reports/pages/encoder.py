@@ -6,6 +6,7 @@ Legend: M frames.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,7 @@ def _energy_chart(result: EncoderResult, kind: str) -> Chart:
     series: dict[str, list[Point]] = {}
     for variant, energies in zip(result.variants, result.energies, strict=True):
         relative = np.concatenate([_relative(energies[index].numpy()) for index in chosen])
-        name = f"{variant.encoder}, {counted(variant.tokens, 'token')}"
-        series[name] = [
+        series[named(asdict(variant))] = [
             (float(distances[part].mean()), float(relative[part].mean()))
             for part in np.array_split(np.argsort(distances, kind="stable"), BINS)
             if len(part)
