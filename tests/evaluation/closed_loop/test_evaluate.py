@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.box_world import BoxEnv, CentroidPolicy
+from vjepa_world.environments.errors import EnvironmentFailure
+from vjepa_world.evaluation.closed_loop.attribution import environment_errors
 from vjepa_world.evaluation.closed_loop.environment import Pair
 from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.evaluate import POLICY, RANDOM, EvaluationResult, evaluate
@@ -238,3 +240,13 @@ def test_the_error_of_an_environment_names_pair_seed_and_policy() -> None:
     ) as caught:
         evaluate(FailingEnv(), RandomPolicy(BoxEnv.action_low, BoxEnv.action_high), episodes=2)
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+def test_an_error_that_is_in_words_already_is_not_described_again() -> None:
+    with (
+        pytest.raises(
+            EvaluationError, match="^pair 0, at action 3: step raised RuntimeError: the motor is stuck$"
+        ),
+        environment_errors("pair 0, at action 3"),
+    ):
+        raise EnvironmentFailure("step raised RuntimeError: the motor is stuck")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vjepa_world.errors import VJEPAWorldError
 from vjepa_world.evaluation.statistics import EvaluationError
 
 
@@ -23,7 +24,7 @@ def environment_errors(where: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, EvaluationError):
+        if isinstance(error, VJEPAWorldError):  # says it in words already
             raise EvaluationError(f"{where}: {error}") from error
         last = traceback.extract_tb(error.__traceback__)[-1]
         raise EvaluationError(
