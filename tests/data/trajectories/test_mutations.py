@@ -18,7 +18,7 @@ from vjepa_world.data.loading.mixture import ClipMixture
 STREAMS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"gop": 10},
     "open.mkv": {"options": {"x264-params": "open-gop=1"}, "gop": 12},
-    "hevc.mov": {"codec": "libx265", "options": {"x265-params": "log-level=none"}, "gop": 12},
+    "hevc.mov": {"codec": "libx265", "gop": 12},
     "vp9.webm": {
         "codec": "libvpx-vp9",
         "options": {"cpu-used": "8", "deadline": "realtime"},

@@ -21,7 +21,7 @@ from vjepa_world.data.video.library_decoders import DecordDecoder, decord_is_exa
 from vjepa_world.data.video.reader import open_video
 
 VP9 = {"codec": "libvpx-vp9", "b_frames": None, "options": {"cpu-used": "8", "deadline": "realtime"}}
-HEVC = {"codec": "libx265", "options": {"x265-params": "log-level=none:open-gop=0"}}
+HEVC = {"codec": "libx265", "options": {"x265-params": "open-gop=0"}}
 EXACT: dict[str, dict[str, Any]] = {
     "h264.mp4": {"gop": 20},
     "h264.mkv": {"gop": 20},
@@ -33,7 +33,7 @@ EXACT: dict[str, dict[str, Any]] = {
 }
 OPEN_GROUPS: dict[str, dict[str, Any]] = {
     "h264.mp4": {"gop": 20, "options": {"x264-params": "open-gop=1:b-adapt=0:scenecut=0"}},
-    "hevc.mp4": {"gop": 20, "codec": "libx265", "options": {"x265-params": "log-level=none:open-gop=1"}},
+    "hevc.mp4": {"gop": 20, "codec": "libx265", "options": {"x265-params": "open-gop=1"}},
     "mpeg4.mkv": {"gop": 15, "codec": "mpeg4", "b_frames": 2},
 }
 

@@ -30,10 +30,10 @@ STREAMS: dict[str, dict[str, Any]] = {
     "h264.mp4": {},
     "h264_open.mp4": {"options": {"x264-params": "open-gop=1"}, "gop": 24},
     "h264.mkv": {"gop": 24},
-    "hevc_open.mp4": {"codec": "libx265", "options": {"x265-params": "log-level=none"}, "gop": 24},
+    "hevc_open.mp4": {"codec": "libx265", "gop": 24},
     "hevc_closed.mp4": {
         "codec": "libx265",
-        "options": {"x265-params": "open-gop=0:log-level=none"},
+        "options": {"x265-params": "open-gop=0"},
         "gop": 24,
     },
     "vp9.webm": {

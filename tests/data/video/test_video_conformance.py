@@ -19,7 +19,7 @@ import pytest
 import torch
 from av.video.frame import PictureType
 
-from tests.data.coded_video import coded_frame, read_codes
+from tests.data.coded_video import X265_PARAMS, coded_frame, read_codes
 from vjepa_world.data.video import backends as video_backends
 from vjepa_world.data.video.decoder import PYAV
 from vjepa_world.data.video.reader import VideoFile, open_video
@@ -69,8 +69,6 @@ class Stream:
 VARIABLE_MS = np.cumsum([0, *np.random.default_rng(1).integers(30, 250, COUNT - 1)]).tolist()
 LATE_MS = [700 + 100 * number for number in range(COUNT)]
 X264, X265, VP8, VP9, AV1 = "libx264", "libx265", "libvpx", "libvpx-vp9", "libsvtav1"
-# One thread: with several, x265 now and then (one file in 300) encodes other pictures, which every decoder then shows.
-X265_PARAMS = "log-level=none:pools=none:frame-threads=1:lookahead-slices=0"
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 LIVE = {"live": "1"}
 REFRESH = {"x264-params": "intra-refresh=1:keyint=12:scenecut=0"}

@@ -28,7 +28,7 @@ STREAMS: dict[str, dict[str, Any]] = {
     "h264.avi": {"b_frames": 0, "gop": 30},
     "hevc_layers.mp4": {
         "codec": "libx265",
-        "options": {"x265-params": "temporal-layers=3:log-level=none"},
+        "options": {"x265-params": "temporal-layers=3"},
         "gop": 40,
     },
     "mpeg4.mkv": {"codec": "mpeg4", "b_frames": 2, "gop": 15},
