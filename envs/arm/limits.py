@@ -49,8 +49,9 @@ WORKSPACE_LOW_M: Final = np.array([0.32, -0.30, 0.05])
 WORKSPACE_HIGH_M: Final = np.array([0.62, 0.30, 0.42])
 REACH_WORKSPACE: Final = Workspace(WORKSPACE_LOW_M, WORKSPACE_HIGH_M, 0.008)
 #: Of tasks with objects: smaller, for a camera that is nearer, and down to where the fingers almost touch the table.
+#: A hand that presses an object against the table slides off it, in 15,000 random episodes by up to 4.4 cm.
 TABLE_WORKSPACE: Final = Workspace(
-    np.array([0.34, -0.25, 0.025]), np.array([0.61, 0.25, 0.30]), 0.04, clearance_m=0.004, keeps_speeds=True
+    np.array([0.34, -0.25, 0.025]), np.array([0.61, 0.25, 0.30]), 0.06, clearance_m=0.004, keeps_speeds=True
 )
 #: Largest angle between the hand and pointing straight down.
 MAX_TILT_RAD: Final = 0.4

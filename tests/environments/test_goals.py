@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,36 @@ def test_the_last_frame_of_a_demonstration_in_the_same_scene(recorded: str) -> N
     assert len(set(drawn)) > 1 and drawn == [
         env.reset(seed=seed)[1]["options"]["episode"] for seed in range(12)
     ]
+
+
+def with_wrist(**options: Any) -> GoalEnv:
+    keys = ("image", "wrist", "state")
+    return make(kwargs={"keys": keys}, image="image", cameras=("wrist",), success_distance=0.1, **options)
+
+
+def test_each_camera_shows_the_goal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, info = with_wrist().reset(seed=2)
+    np.testing.assert_array_equal(info["goal_image_wrist"], info["goal_image"][::-1])
+
+    env = with_wrist(goal=f"{MODULE}:fixed_goal_of_cameras", success=f"{MODULE}:near_the_middle")
+    _, info = env.reset(seed=2)
+    np.testing.assert_array_equal(info["goal_image_wrist"], info["goal_image"][::-1])
+
+    monkeypatch.chdir(tmp_path)
+    words = [f"env.id={MODULE}:toys/Point-v0", "env.image_size=32", "episodes=2", "steps=12", "workers=1"]
+    cameras = ["env.image=image", "env.cameras=[wrist]", "env.kwargs.keys=[image,wrist,state]"]
+    assert main(["collect", "name=wrist", *words, *cameras]) == 0
+    for goal in ("demonstration", "ahead"):
+        _, info = with_wrist(goal=goal, goal_data="runs/collect/wrist", goal_steps=4).reset(seed=3)
+        turned = info["goal_image"][::-1].astype(int)
+        assert np.abs(info["goal_image_wrist"] - turned).max() <= 60  # recorded videos are lossy
+
+
+def test_a_goal_of_a_camera_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        EnvironmentFailure, match=r"returned images named image, image_top; allowed are image and"
+    ):
+        with_wrist(goal=f"{MODULE}:goal_of_an_unknown_camera")
 
 
 @pytest.mark.parametrize("restore", ["", f"{MODULE}:put_back"])

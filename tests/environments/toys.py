@@ -57,6 +57,8 @@ class Point(gymnasium.Env[Any, Any]):
         self.position, self.goal = self.np_random.uniform(-0.9, 0.9, (2, 2))
         self.steps, self.starts_right = 0, bool(self.position[0] > 0)
         goal = {"goal_image": picture(self.goal)} if self.goals else {}
+        if self.goals and "wrist" in self.keys:
+            goal["goal_image_wrist"] = picture(self.goal)[::-1]
         return self.observation(), {**self.info(), **goal}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -122,9 +124,25 @@ def fixed_goal(env: Point) -> tuple[np.ndarray, np.ndarray]:
     return picture(goal), goal
 
 
+def fixed_goal_of_cameras(env: Point) -> dict[str, np.ndarray]:
+    """Return the images of a goal by camera."""
+    image = picture(env.np_random.uniform(-0.9, 0.9, 2))
+    return {"image": image, "image_wrist": image[::-1]}
+
+
+def goal_of_an_unknown_camera(env: Point) -> dict[str, np.ndarray]:
+    """Return images by names of which one is no camera."""
+    return {"image": picture(env.goal), "image_top": picture(env.goal)}
+
+
 def close(env: Point, observation: dict[str, np.ndarray], goal: dict[str, Any]) -> bool:
     """Return whether the point is near its goal."""
     return bool(np.linalg.norm(env.position - goal["state"]) < 0.3)
+
+
+def near_the_middle(env: Point, observation: dict[str, np.ndarray], goal: dict[str, Any]) -> bool:
+    """Return whether the point is near the middle of the square."""
+    return bool(np.linalg.norm(env.position) < 0.1)
 
 
 def put_back(env: Point, row: dict[str, Any]) -> Any:

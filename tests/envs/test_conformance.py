@@ -174,6 +174,7 @@ def limits_of_episodes(env: ArmEnv, seeds: range, steps: int) -> None:
     for seed in seeds:
         rng = np.random.default_rng(seed)
         env.reset(seed=seed)
+        touched = False
         for _ in range(steps):
             draw = rng.uniform(-high, high) if seed % 2 else rng.choice([-1.0, 1.0], 7) * high
             speeds.clear()
@@ -181,8 +182,9 @@ def limits_of_episodes(env: ArmEnv, seeds: range, steps: int) -> None:
             arm.step(draw.astype(np.float64), watch)
             position = arm.pose()[:3]
             assert env.simulation.workspace.contains(position), (seed, position)
-            # A hand that presses on something is pushed out further, and springs off faster.
-            if not any(contacts):
+            # A hand that presses on something is pushed out further, and springs off faster, also in the next step.
+            free, touched = not (touched or any(contacts)), any(contacts)
+            if free:
                 box = env.simulation.workspace
                 assert (position >= box.command_low_m - FREE_OVERSHOOT_M).all(), (seed, position)
                 assert (position <= box.command_high_m + FREE_OVERSHOOT_M).all(), (seed, position)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from vjepa_world.cli.shared.closed_loop_controls import ControlsConfig, build_controls
+from vjepa_world.cli.shared.closed_loop_controls import Controls, ControlsConfig, build_controls
 from vjepa_world.cli.shared.closed_loop_table import table
 from vjepa_world.cli.shared.common import refuse_taken_run
 from vjepa_world.config import flatten
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs
     from vjepa_world.evaluation.closed_loop.pairs.manifest import Manifest
     from vjepa_world.planning.planner_policy import PlannerPolicy
+    from vjepa_world.planning.policy import RandomPolicy
     from vjepa_world.system.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -120,78 +121,118 @@ def run(config: Config) -> None:
         evaluate_into(lambda: held.enter_context(open_run("evaluate", config, outputs=OUTPUTS)), config)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """What is evaluated, once all inputs were found good.
+
+    Attributes:
+        env: The first copy of the environment.
+        policy: The world model's policy; None if random actions are evaluated.
+        made_from: What the checkpoint records of how it was made.
+        subgoals: When policies are given the next sub-goal.
+        controls: The policies to compare with.
+        manifest: The pairs.
+    """
+
+    env: Environment
+    policy: PlannerPolicy | None
+    made_from: Mapping[str, Any]
+    subgoals: SubGoalSchedule | None
+    controls: Controls
+    manifest: Manifest
+
+
 def evaluate_into(make_folder: Callable[[], Path], config: Config) -> dict[str, Any]:
     """Run the evaluation and return what `result.json` holds.
 
     The folder is made once all inputs are found good and the pairs are drawn.
     """
-    from vjepa_world.evaluation.closed_loop.environment import action_bounds
     from vjepa_world.evaluation.closed_loop.evaluate import evaluate
     from vjepa_world.evaluation.closed_loop.pairs.leakage import find_leakage
     from vjepa_world.evaluation.closed_loop.pairs.manifest import MANIFEST_FILE
-    from vjepa_world.planning.build import checkpoint_provenance, load_policy
-    from vjepa_world.planning.policy import RandomPolicy
     from vjepa_world.system.device import resolve_device, set_threads
 
     device = resolve_device(config.device)
     set_threads(config.threads)
-    given = _given_manifest(config)
-    with ExitStack() as open_environments:
-        envs = [_open(config.env, open_environments)]
-        low, high = action_bounds(envs[0].action_space)
-
-        def load(checkpoint: str) -> PlannerPolicy:
-            return load_policy(checkpoint, config, device, action_low=low, action_high=high)
-
-        policy = _policy_or_none(config.checkpoint, load)
-        subgoals = _subgoals(config, envs[0])
-        controls = build_controls(config.controls, envs[0], policy, config, load)
-        manifest = _manifest(given, config, envs[0])
+    with ExitStack() as stack:
+        found = _prepare(config, device, stack)
+        controls, pairs = found.controls, found.manifest.pairs
         folder = make_folder()
-        manifest.write(folder / MANIFEST_FILE)
-        pairs = manifest.pairs
-        made_from = {} if policy is None else checkpoint_provenance(config.checkpoint)
-        leakage = find_leakage(made_from, config.env.id, pairs.pairs)
+        found.manifest.write(folder / MANIFEST_FILE)
+        leakage = find_leakage(found.made_from, config.env.id, pairs.pairs)
         if leakage.seen:
             logger.warning("%s", leakage.text)
         together = min(_batch(config, device), len(pairs.pairs))
-        envs += [_open(config.env, open_environments) for _ in range(together - 1)]
-        if policy is not None:
-            low, high = (
-                tensor.cpu().numpy() for tensor in (policy.model.action_low, policy.model.action_high)
-            )
-        about = _about(config, manifest, policy, batch=together)
-        name = about["policy"]
+        envs = [found.env, *(_open(config.env, stack) for _ in range(together - 1))]
+        random_policy = _random_policy(found)
+        about = _about(config, found, batch=together)
         totals = defaultdict(lambda: len(pairs.pairs), controls.only_first)
-        with _Record(folder, totals, config.videos, name) as record:
-            found = evaluate(
+        with _Record(folder, totals, config.videos, about["policy"]) as record:
+            evaluated = evaluate(
                 envs,
-                policy or RandomPolicy(low, high),
-                name=name,
+                found.policy or random_policy,
+                name=about["policy"],
                 pairs=pairs,
                 max_actions=config.env.max_steps,
-                subgoals=subgoals,
-                random_policy=RandomPolicy(low, high),
+                subgoals=found.subgoals,
+                random_policy=random_policy,
                 controls=controls.policies,
                 only_first=controls.only_first,
                 on_episode=record.add,
             )
-    result = found.metrics() | about | {"left_out": controls.left_out, "leakage": leakage.as_json()}
+    result = evaluated.metrics() | about | {"left_out": controls.left_out, "leakage": leakage.as_json()}
     write_json_atomic(folder / RESULT_FILE, result)
     print(table(result))
     print(f"{folder / RESULT_FILE}{_videos_written(folder, min(config.videos, len(pairs.pairs)))}")
     return result
 
 
-def _about(config: Config, manifest: Manifest, policy: PlannerPolicy | None, *, batch: int) -> dict[str, Any]:
+def _prepare(config: Config, device: torch.device, stack: ExitStack) -> _Prepared:
+    """Open what is evaluated, and draw the pairs or check those that were given."""
+    from vjepa_world.evaluation.closed_loop.environment import action_bounds
+    from vjepa_world.planning.build import checkpoint_provenance, load_policy
+
+    given = _given_manifest(config)
+    env = _open(config.env, stack)
+    low, high = action_bounds(env.action_space)
+
+    def load(checkpoint: str) -> PlannerPolicy:
+        return load_policy(checkpoint, config, device, action_low=low, action_high=high)
+
+    policy = _policy_or_none(config.checkpoint, load)
+    made_from = {} if policy is None else checkpoint_provenance(config.checkpoint)
+    if policy is not None and policy.views > 1:
+        _check_cameras(config, env, policy.views, made_from)
+    return _Prepared(
+        env=env,
+        policy=policy,
+        made_from=made_from,
+        subgoals=_subgoals(config, env),
+        controls=build_controls(config.controls, env, policy, config, load),
+        manifest=_manifest(given, config, env),
+    )
+
+
+def _random_policy(found: _Prepared) -> RandomPolicy:
+    """Return random actions within the bounds of the model's actions, or of the environment's without a model."""
+    from vjepa_world.evaluation.closed_loop.environment import action_bounds
+    from vjepa_world.planning.policy import RandomPolicy
+
+    if found.policy is None:
+        return RandomPolicy(*action_bounds(found.env.action_space))
+    model = found.policy.model
+    return RandomPolicy(model.action_low.cpu().numpy(), model.action_high.cpu().numpy())
+
+
+def _about(config: Config, found: _Prepared, *, batch: int) -> dict[str, Any]:
     """Return what `result.json` says of what was evaluated, and where."""
     from vjepa_world.evaluation.closed_loop.evaluate import POLICY, RANDOM
 
     return {
-        "checkpoint": config.checkpoint if policy is not None else "",
-        "policy": POLICY if policy is not None else RANDOM,
-        "seed": manifest.seed,
-        "environment": dict(manifest.environment),
+        "checkpoint": config.checkpoint if found.policy is not None else "",
+        "policy": POLICY if found.policy is not None else RANDOM,
+        "seed": found.manifest.seed,
+        "environment": dict(found.manifest.environment),
         "goals": {"kind": config.goals, "steps": list(config.subgoal_steps)},
         "batch": batch,
     }
@@ -236,6 +277,30 @@ def _subgoals(config: Config, env: Environment) -> SubGoalSchedule | None:
     schedule = SubGoalSchedule(config.subgoal_steps)
     GoalSequence(Pair(config.seed).reset(env, "goal_image")[1], schedule)
     return schedule
+
+
+def _check_cameras(config: Config, env: Environment, views: int, made_from: Mapping[str, Any]) -> None:
+    """Check that an environment and its goals are shown by as many cameras as a model looks at, and warn of others.
+
+    Raises:
+        ConfigError: If there are fewer cameras.
+    """
+    from vjepa_world.environments.spaces import camera_name
+    from vjepa_world.evaluation.closed_loop.environment import Pair
+    from vjepa_world.planning.cameras import side_by_side
+
+    observation, info = Pair(config.seed).reset(env, "goal_image")
+    side_by_side(observation, views=views)
+    side_by_side(info, "goal_image", views=views)
+    names = [camera_name(key) for key in observation if key.startswith("image")][:views]
+    trained = [list(cameras) for cameras in made_from.get("cameras", {}).values()]
+    if trained and names not in trained:
+        logger.warning(
+            "the checkpoint was trained on the cameras %s, and the environment shows %s, in this order; "
+            "the first of an environment is called main here",
+            " or ".join(", ".join(cameras) for cameras in trained),
+            ", ".join(names),
+        )
 
 
 def _batch(config: Config, device: torch.device) -> int:

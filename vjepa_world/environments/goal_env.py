@@ -30,8 +30,9 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
     """Adds a goal image to each episode, and `success` and `distance` to each step.
 
     `info` has `success`, and `distance`: the environment's, else that of the states from the goal's, else NaN. After a
-    reset also `goal_image`, uint8 `[H, W, 3]`, `goal_state` `[S]` where it is known, `solved_at_reset`, `factors`, and
-    `options`, which repeat a drawn goal. An episode ends with the environment's, or after `max_steps`.
+    reset also `goal_image`, uint8 `[H, W, 3]`, and `goal_image_CAMERA` of further cameras that show the goal,
+    `goal_state` `[S]` where it is known, `solved_at_reset`, `factors`, and `options`, which repeat a drawn goal. An
+    episode ends with the environment's, or after `max_steps`.
 
     Args:
         env: The environment.
@@ -54,7 +55,7 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
             if is_function_name(self.config.success)
             else None
         )
-        self._goal_image = np.empty(0)
+        self._goal_images: Mapping[str, np.ndarray] = {}
         self._goal_state: np.ndarray | None = None
         self._steps = 0
         # What cannot be inferred is asked for before anything is run.
@@ -72,20 +73,24 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
             EnvironmentFailure: If the environment fails.
         """
         begun = self._goals.begin(self.env, seed, options or {})
-        self._goal_image, self._goal_state, self._steps = begun.goal_image, begun.goal_state, 0
-        if begun.goal_image.shape != begun.observation["image"].shape:
-            raise EnvironmentFailure(
-                f"the goal image has shape {list(begun.goal_image.shape)}, and the environment's image "
-                f"{list(begun.observation['image'].shape)}; give env.image_size, to which both are resized."
-            )
+        self._goal_images, self._goal_state, self._steps = begun.goal_images, begun.goal_state, 0
+        for name, image in begun.goal_images.items():
+            if image.shape != begun.observation[name].shape:
+                raise EnvironmentFailure(
+                    f"the goal {name} has shape {list(image.shape)}, and the environment's {name} "
+                    f"{list(begun.observation[name].shape)}; give env.image_size, to which both are resized."
+                )
         found = self._outcome(begun.observation, begun.info, terminated=False, at_reset=True)
         found |= {key: begun.info[key] for key in PASSED_AT_RESET if key in begun.info}
         # They lead to the environment's own goal, which another source of goals replaces.
         if self.config.goal == "info" and "subgoal_images" in begun.info:
-            images = [self._to_image(image) for image in begun.info["subgoal_images"]]
-            found["subgoal_images"] = np.stack(images)
+            found |= {
+                key: np.stack([self._to_image(image, key) for image in images])
+                for key, images in begun.info.items()
+                if key.startswith("subgoal_images")
+            }
         found |= {
-            "goal_image": begun.goal_image,
+            **{f"goal_{name}": image for name, image in begun.goal_images.items()},
             "solved_at_reset": found["success"],
             "factors": dict(begun.info.get("factors", {})),
             "options": dict(begun.chosen),
@@ -106,8 +111,8 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         found = self._outcome(observation, info, terminated=terminated, at_reset=False)
         return observation, reward, terminated, truncated or self._steps >= self.config.max_steps, found
 
-    def _to_image(self, image: Any) -> np.ndarray:
-        return to_image(image, "info['subgoal_images']", self.config.image_size)
+    def _to_image(self, image: Any, key: str) -> np.ndarray:
+        return to_image(image, f"info['{key}']", self.config.image_size)
 
     def _outcome(
         self,
@@ -170,7 +175,7 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         )
 
     def _called(self, function: Callable[..., Any], observation: Mapping[str, np.ndarray]) -> bool:
-        goal = {"image": self._goal_image, "state": self._goal_state}
+        goal = {**self._goal_images, "state": self._goal_state}
         try:
             return bool(function(self.env.unwrapped, observation, goal))
         except Exception as error:  # of a user's function: any

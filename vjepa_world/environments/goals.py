@@ -14,7 +14,7 @@ import numpy as np
 from vjepa_world.environments.config import RECORDED_GOALS, EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure, described
 from vjepa_world.environments.functions import load_function
-from vjepa_world.environments.spaces import to_image
+from vjepa_world.environments.spaces import camera_name, to_image
 from vjepa_world.errors import ConfigError, counted
 
 if TYPE_CHECKING:
@@ -32,14 +32,15 @@ class Begun:
     Attributes:
         observation: The first observation.
         info: The environment's.
-        goal_image: uint8 `[H, W, 3]`.
+        goal_images: The goal as cameras see it, uint8 `[H, W, 3]` each, by the names in observations: `image`, and
+            `image_CAMERA` of those further ones that show it.
         goal_state: float32 `[S]`; None if it is not known.
         chosen: The options that repeat this goal.
     """
 
     observation: dict[str, np.ndarray]
     info: dict[str, Any]
-    goal_image: np.ndarray
+    goal_images: Mapping[str, np.ndarray]
     goal_state: np.ndarray | None
     chosen: Mapping[str, int]
 
@@ -86,15 +87,20 @@ class InfoGoals:
                 "env.goal=module:function (a function that renders a goal), env.goal=demonstration or "
                 "env.goal=ahead with env.goal_data=DATASET (recorded episodes)."
             )
-        image = to_image(info["goal_image"], "info['goal_image']", env.config.image_size)
-        return Begun(observation, info, image, _state_or_none(info.get("goal_state")), {})
+        images = {
+            name: to_image(info[f"goal_{name}"], f"info['goal_{name}']", env.config.image_size)
+            for name in observation
+            if f"goal_{name}" in info and name != "state"
+        }
+        return Begun(observation, info, images, _state_or_none(info.get("goal_state")), {})
 
 
 class FunctionGoals:
     """Goals of `function(env)`, called after each reset.
 
-    It returns the goal's image, or a pair of the image and the state `[S]`. `env` is the environment; the function must
-    leave it at the start of the episode. Random numbers come from `env.np_random`.
+    It returns the goal's image, or a pair of the image and the state `[S]`. For a world model that looks at several
+    cameras, the image is a dictionary of images by the names in observations: `image` and `image_CAMERA`. `env` is the
+    environment; the function must leave it at the start of the episode. Random numbers come from `env.np_random`.
     """
 
     of_the_environment = True
@@ -110,9 +116,18 @@ class FunctionGoals:
             found = self.function(env.unwrapped)
         except Exception as error:  # of a user's function: any
             raise EnvironmentFailure(f"env.goal={self.name} raised {described(error)}") from error
-        image, state = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
-        image = to_image(image, f"the image of env.goal={self.name}", env.config.image_size)
-        return Begun(observation, info, image, _state_or_none(state), {})
+        shown, state = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
+        shown = shown if isinstance(shown, Mapping) else {"image": shown}
+        if "image" not in shown or not shown.keys() <= observation.keys():
+            raise EnvironmentFailure(
+                f"env.goal={self.name} returned images named {', '.join(map(str, shown)) or 'nothing'}; allowed are "
+                f"image and the further ones in observations: {', '.join(observation)}."
+            )
+        images = {
+            name: to_image(image, f"the {name} of env.goal={self.name}", env.config.image_size)
+            for name, image in shown.items()
+        }
+        return Begun(observation, info, images, _state_or_none(state), {})
 
 
 class RecordedGoals:
@@ -150,16 +165,16 @@ class RecordedGoals:
         last = step + self.config.goal_steps if self.config.goal == "ahead" else len(episode) - 1
         if self.config.goal == "demonstration":
             observation, info = env.reset(seed=begin, options=options or None)
-            image, state = self._recorded(env, episode, last)
+            images, state = self._recorded(env, episode, last, observation)
         elif self.restore is None:
             goal, _ = self._replayed(env, episode, last, options)
-            image, state = goal["image"], goal.get("state")
+            images, state = {name: goal[name] for name in goal if name != "state"}, goal.get("state")
             observation, info = self._replayed(env, episode, step, options)
         else:
             _, info = env.reset(seed=begin, options=options or None)
             observation = env.observe(self.restore(env.unwrapped, _row(episode, step)))
-            image, state = self._recorded(env, episode, last)
-        return Begun(observation, info, image, state, chosen)
+            images, state = self._recorded(env, episode, last, observation)
+        return Begun(observation, info, images, state, chosen)
 
     def _choose(self, rng: np.random.Generator, number: Any, step: Any) -> tuple[Trajectory, int]:
         """Return the episode and the start step, drawn where they are not given."""
@@ -183,11 +198,20 @@ class RecordedGoals:
         )
 
     def _recorded(
-        self, env: ObservedEnv, episode: Trajectory, row: int
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        image = episode.frames([row])[0].permute(1, 2, 0).numpy()
-        state = episode.states[row].astype(np.float32) if episode.states.shape[1] else None
-        return to_image(image, f"a frame of {episode.name}", env.config.image_size), state
+        self, env: ObservedEnv, episode: Trajectory, row: int, observation: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+        """Return what the first camera and the recorded ones of an observation saw in a row, and its state."""
+        names = [name for name in observation if camera_name(name) in episode.cameras and name != "state"]
+        cameras = {"image": None} | {name: camera_name(name) for name in names}
+        images = {
+            name: to_image(
+                episode.frames([row], camera)[0].permute(1, 2, 0).numpy(),
+                f"a frame of {episode.name}",
+                env.config.image_size,
+            )
+            for name, camera in cameras.items()
+        }
+        return images, episode.states[row].astype(np.float32) if episode.states.shape[1] else None
 
     def _replayed(
         self, env: ObservedEnv, episode: Trajectory, steps: int, options: Mapping[str, Any]

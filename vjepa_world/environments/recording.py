@@ -19,6 +19,7 @@ from vjepa_world.environments.behaviours import Behaviour
 from vjepa_world.environments.config import EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.observed import ObservedEnv
+from vjepa_world.environments.spaces import camera_name
 from vjepa_world.ops.convention import PLAIN, Convention
 
 #: What datasets of the simulated arm call their robot.
@@ -160,11 +161,6 @@ class Recorder:
             },
             seed=seed,
         )
-
-
-def camera_name(key: str) -> str:
-    """Return a camera's name in a dataset from its key in the observations: `main` for `image`."""
-    return key.removeprefix("image_") if key != "image" else "main"
 
 
 def _flag(info: Mapping[str, Any], name: str, episode: int, row: int) -> bool:

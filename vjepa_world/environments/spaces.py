@@ -223,6 +223,11 @@ def _is_vector(space: spaces.Space[Any]) -> bool:
     return isinstance(space, spaces.Box) and len(space.shape) <= 1 and space.dtype.kind in "fiu"
 
 
+def camera_name(key: str) -> str:
+    """Return a camera's name in a dataset from its key in the observations: `main` for `image`."""
+    return key.removeprefix("image_") if key != "image" else "main"
+
+
 def to_image(value: Any, name: str, size: int) -> np.ndarray:
     """Return an image of an environment as uint8 `[H, W, 3]`, of `size` pixels on both sides unless that is 0.
 

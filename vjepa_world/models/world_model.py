@@ -110,6 +110,11 @@ class LatentWorldModel(nn.Module):
         return self.predictor.robot().action_step
 
     @property
+    def views(self) -> int:
+        """V, how many cameras' pictures a frame holds side by side."""
+        return self.config.views
+
+    @property
     def knows_next_state(self) -> bool:
         """Whether the default robot's state after an action is known, by a rule or a prediction: rollouts need it."""
         robot = self.robot

@@ -1,6 +1,6 @@
 """Policies of a world model: planning with it, and its inverse model alone.
 
-Shapes: B episodes, A action size, C channels, H W pixels, S state size.
+Shapes: B episodes, A action size, C channels, H W pixels, S state size, V views.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor
 from planners.protocols import Context, Energy, Plan, Planner, WorldModel, evaluate_energy
 from planners.wrappers.unwrap import fresh_copy, select_problems
 from vjepa_world.errors import CheckpointError
+from vjepa_world.planning.cameras import side_by_side
 from vjepa_world.planning.policy import Observation, Problem, state_of
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,9 @@ class ModelPolicy:
         action_low: Lowest action of the environment, `[A]`.
         action_high: Highest action of the environment, `[A]`.
 
+    Attributes:
+        views: V, the cameras that the model looks at, the first ones of the environment.
+
     Raises:
         CheckpointError: If the model's action size is not the environment's.
     """
@@ -50,6 +54,7 @@ class ModelPolicy:
         self.action_high = np.asarray(action_high, dtype=np.float32)
         check_actions(model, self.action_low, self.action_high)
         self.model = model
+        self.views = views_of(model)
         self.plan_energies: Sequence[float] | None = None
         self.energy = energy
         self._has_warned = False
@@ -64,14 +69,14 @@ class ModelPolicy:
         """Return the chosen actions, float32 `[B, A]`, clipped to the environment's bounds."""
         states, pictures = (
             self._states(observations),
-            self._pictures([seen["image"] for seen in observations]),
+            self._seen(observations),
         )
         self._warn(pictures[0], states[0])
         actions = self.choose(pictures, states)
         return np.clip(actions.float().cpu().numpy(), self.action_low, self.action_high)
 
     def choose(self, pictures: Tensor, states: Tensor) -> Tensor:
-        """Return the actions `[B, A]` for pictures, uint8 `[B, C, H, W]`, and states `[B, S]`."""
+        """Return the actions `[B, A]` for pictures, uint8 `[B, C, H, V*W]`, and states `[B, S]`."""
         raise NotImplementedError
 
     def encode(self, pictures: Tensor, states: Tensor) -> Context:
@@ -81,7 +86,7 @@ class ModelPolicy:
     @torch.no_grad()
     def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
         """Return the energies of the current features, evaluated like predicted ones."""
-        features = self.model.encode_goal(self._pictures([seen["image"] for seen in observations]))
+        features = self.model.encode_goal(self._seen(observations))
         no_action = torch.zeros(len(features), 1, 1, len(self.action_low), device=self._device)
         predicted, states = features[:, None, None], self._states(observations)[:, None, None]
         found: list[float] = evaluate_energy(self.energy, predicted, self._goals, no_action, states)[
@@ -110,8 +115,12 @@ class ModelPolicy:
     def _device(self) -> torch.device:
         return self.model.action_low.device
 
+    def _seen(self, observations: Sequence[Observation]) -> Tensor:
+        """Return what the cameras of observations see, `[B, C, H, V*W]` on the model's device."""
+        return self._pictures([side_by_side(seen, views=self.views) for seen in observations])
+
     def _pictures(self, images: Sequence[np.ndarray]) -> Tensor:
-        """Return images `[H, W, C]` as `[B, C, H, W]` on the model's device."""
+        """Return images `[H, V*W, C]` as `[B, C, H, V*W]` on the model's device."""
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(self._device)
 
     def _states(self, observations: Sequence[Observation]) -> Tensor:
@@ -243,6 +252,12 @@ class ProposalPolicy(ModelPolicy):
     def choose(self, pictures: Tensor, states: Tensor) -> Tensor:
         """Return the first proposed actions, `[B, A]`."""
         return self.propose(self.encode(pictures, states), self._goals)[:, 0]
+
+
+def views_of(model: WorldModel) -> int:
+    """Return how many cameras a world model looks at: its `views`, and one for models that do not say."""
+    views: int = getattr(model, "views", 1)
+    return views
 
 
 def check_actions(model: WorldModel, action_low: np.ndarray, action_high: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Policies choose actions for several episodes at once: the interface, random actions, and no motion.
 
-Shapes: B episodes, A action size, C channels, H W pixels, S state size.
+Shapes: B episodes, A action size, C channels, H W pixels, S state size, V views.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vjepa_world.errors import ConfigError
 from vjepa_world.planning.action_axes import ActionSpace
 
 Observation = Mapping[str, np.ndarray]
-"""`image`: uint8 `[H, W, 3]`; `state`: float32 `[S]`, absent where there is none."""
+"""`image`: uint8 `[H, W, 3]`; `image_CAMERA` of further cameras; `state`: float32 `[S]`, absent where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class Problem:
     """What a policy is given when an episode begins.
 
     Attributes:
-        goal_image: uint8 `[H, W, 3]`.
+        goal_image: uint8 `[H, V*W, 3]`: of as many cameras, side by side, as the policy looks at.
         rng: The source of all the policy's randomness in this episode.
         env: The environment, for policies that look behind the camera: a scripted expert, the simulator as world model.
     """
@@ -35,7 +35,10 @@ class Problem:
 
 
 class Policy(Protocol):
-    """Selects actions from observations, for B episodes at once. No episode depends on its neighbours."""
+    """Selects actions from observations, for B episodes at once. No episode depends on its neighbours.
+
+    A policy that looks at several cameras says at how many: `views`. Its goal images show as many, side by side.
+    """
 
     plan_energies: Sequence[float] | None
     """Predicted energies of the plans of the last actions, B; None if nothing was planned."""
@@ -50,7 +53,7 @@ class Policy(Protocol):
         """Return the energies of the observations, distances to the goals, B; None if the policy has none."""
 
     def set_goals(self, goal_images: Mapping[int, np.ndarray]) -> None:
-        """Continue towards other goals in some of the episodes: images, uint8 `[H, W, 3]`, by the episodes' indices."""
+        """Continue towards other goals in some of the episodes: uint8 `[H, V*W, 3]` by the episodes' indices."""
 
     def select(self, problems: Sequence[int]) -> None:
         """Continue with some of the episodes alone, given by their indices: the others have ended."""

@@ -18,6 +18,7 @@ class Environment(Protocol):
     """A Gymnasium environment with goals.
 
     Observations are dictionaries with `image`, uint8 `[H, W, 3]`, and `state`, float32 `[S]`, which may be absent.
+    Further cameras' pictures are called `image_CAMERA`, and those of goals `goal_image_CAMERA`.
     `info` has `success` and `distance` after each reset and step, and `goal_image`, uint8 `[H, W, 3]`, after a reset.
     It may have `factors`, labels by which results are broken down, after a reset, and of tasks with sub-goals
     `subgoals_reached`, bool `[G]`, and after a reset `subgoal_images`, uint8 `[G, H, W, 3]`, and `subgoal_names`; the

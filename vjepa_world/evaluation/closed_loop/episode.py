@@ -1,6 +1,6 @@
 """The record of an episode: numbers that are stored for all episodes, and frames that are not.
 
-Shapes: T actions of the episode, H W pixels, G sub-goals.
+Shapes: T actions of the episode, H W pixels, G sub-goals, V views.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class Recording:
 
     Attributes:
         episode: The numbers.
-        frames: Frames of the camera from the reset on, uint8 `[T + 1, H, W, 3]`.
-        goal_images: Image of the goal that was pursued at each frame, T + 1, uint8 `[H, W, 3]`.
+        frames: What the policy saw from the reset on, uint8 `[T + 1, H, V*W, 3]`.
+        goal_images: Image of the goal that was pursued at each frame, T + 1, uint8 `[H, V*W, 3]`.
     """
 
     episode: Episode

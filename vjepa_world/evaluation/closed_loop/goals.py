@@ -1,6 +1,6 @@
 """The goal images of an episode: its goal alone, or sub-goals one after the other.
 
-Legend: G sub-goals, H W pixels.
+Legend: G sub-goals, H W pixels, V views.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from vjepa_world.errors import counted
 from vjepa_world.evaluation.statistics import EvaluationError
+from vjepa_world.planning.cameras import side_by_side
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,10 @@ class GoalSequence:
 
     Args:
         info: The environment's after the reset: `goal_image`, and for sub-goals `subgoal_images`, uint8
-            `[G, H, W, 3]`, perhaps `subgoal_names`, and `subgoals_reached`, bool `[G]`, unless the schedule has steps.
+            `[G, H, W, 3]`, perhaps `subgoal_names`, and `subgoals_reached`, bool `[G]`, unless the schedule has steps;
+            with `_CAMERA` after the name the images of further cameras.
         schedule: When to go on to the next sub-goal; None pursues the goal from the start.
+        views: V, cameras whose images are put side by side.
 
     Attributes:
         names: Names of the sub-goals; empty without a schedule.
@@ -64,23 +67,24 @@ class GoalSequence:
 
     Raises:
         EvaluationError: If the environment has no sub-goals, or they do not fit the schedule.
+        ConfigError: If the goal is not shown by as many cameras.
     """
 
-    def __init__(self, info: Mapping[str, Any], schedule: SubGoalSchedule | None) -> None:
+    def __init__(self, info: Mapping[str, Any], schedule: SubGoalSchedule | None, *, views: int = 1) -> None:
         self._schedule = schedule
-        self._images: Sequence[np.ndarray] = [np.array(info["goal_image"])]
+        self._images: Sequence[np.ndarray] = [side_by_side(info, "goal_image", views=views)]
         self.names: tuple[str, ...] = ()
         self.current = 0
         if schedule is not None:
             _check(info, schedule)
-            self._images = list(np.array(info["subgoal_images"]))
+            self._images = list(side_by_side(info, "subgoal_images", views=views))
             numbered = (f"sub-goal {index + 1}" for index in range(len(self._images)))
             self.names = tuple(info.get("subgoal_names", numbered))
             self.advance(info, actions=0)
 
     @property
     def image(self) -> np.ndarray:
-        """The image of the goal that is pursued, uint8 `[H, W, 3]`."""
+        """The image of the goal that is pursued, uint8 `[H, V*W, 3]`."""
         return self._images[self.current]
 
     def advance(self, info: Mapping[str, Any], *, actions: int) -> bool:

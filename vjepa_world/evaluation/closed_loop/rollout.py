@@ -1,6 +1,6 @@
 """Episodes, several at once: a policy acts in copies of an environment until each episode ends.
 
-Shapes: B episodes that run together, T actions of an episode, H W pixels.
+Shapes: B episodes that run together, T actions of an episode, H W pixels, V views.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from vjepa_world.evaluation.closed_loop.episode import Episode, Recording
 from vjepa_world.evaluation.closed_loop.goals import GoalSequence, SubGoalSchedule
 from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
 from vjepa_world.evaluation.statistics import EvaluationError
+from vjepa_world.planning.cameras import side_by_side
 from vjepa_world.planning.policy import Observation, Policy, Problem
 
 MAX_ACTIONS = 1000
@@ -78,9 +79,12 @@ def rollouts(
     """
     if max_actions < 1:
         raise EvaluationError(f"max_actions is {max_actions}; allowed is at least 1. Raise it.")
+    views: int = getattr(policy, "views", 1)
     for first in range(0, len(pairs), len(envs)):
         together = enumerate(pairs[first : first + len(envs)], start=first)
-        running = [_Running(env, *entry, subgoals, name) for env, entry in zip(envs, together, strict=False)]
+        running = [
+            _Running(env, *entry, subgoals, name, views) for env, entry in zip(envs, together, strict=False)
+        ]
         for episode, expected in zip(running, appearances[first:], strict=False):
             episode.check_appearance(expected)
         yield from _run_together(running, policy, max_actions)
@@ -121,20 +125,26 @@ class _Running:
     """An episode that is running in an environment."""
 
     def __init__(
-        self, env: Environment, index: int, pair: Pair, subgoals: SubGoalSchedule | None, policy: str
+        self,
+        env: Environment,
+        index: int,
+        pair: Pair,
+        subgoals: SubGoalSchedule | None,
+        policy: str,
+        views: int,
     ) -> None:
-        self.env, self.index, self.pair = env, index, pair
+        self.env, self.index, self.pair, self.views = env, index, pair, views
         self.where = f"pair {index} (seed {pair.seed}) with {policy}"
         self.observation: Observation
         with environment_errors(f"{self.where}, at the reset"):
             self.observation, info = pair.reset(env, "success", "distance", "goal_image")
         self.info: Mapping[str, Any] = info
         self.steps_on = not getattr(env, "metadata", {}).get("ends_at_success", False)
-        self.goals = GoalSequence(info, subgoals)
+        self.goals = GoalSequence(info, subgoals, views=views)
         self.has_new_goal = False
         self.problem = Problem(self.goals.image, np.random.default_rng([pair.seed, _POLICY_STREAM]), env)
         self.initial_distance = float(info["distance"])
-        self.frames, self.goal_images = [np.array(self.observation["image"])], [self.goals.image]
+        self.frames, self.goal_images = [self._picture()], [self.goals.image]
         self.pursued = [self.goals.current]
         self.distances: list[float] = []
         self.seconds: list[float] = []
@@ -164,7 +174,7 @@ class _Running:
         taken = action_for(self.env.action_space, action)
         with environment_errors(f"{self.where}, at action {len(self.distances) + 1}"):
             self.observation, _, terminated, truncated, info = self.env.step(taken)
-        self.frames.append(np.array(self.observation["image"]))
+        self.frames.append(self._picture())
         self.distances.append(float(info["distance"]))
         self.seconds.append(seconds)
         if plan_energy is not None:
@@ -177,6 +187,10 @@ class _Running:
         self.has_new_goal = self.goals.advance(info, actions=len(self.distances))
         self.goal_images.append(self.goals.image)
         self.pursued.append(self.goals.current)
+
+    def _picture(self) -> np.ndarray:
+        """Return what the policy sees, uint8 `[H, V*W, 3]`: a copy, since environments may draw over theirs."""
+        return side_by_side(self.observation, views=self.views)
 
     def has_ended(self, max_actions: int) -> bool:
         return self.ended or self.streak == HELD_ACTIONS or len(self.distances) >= max_actions

@@ -16,6 +16,7 @@ from torch import Tensor
 from planners.protocols import Plan, Planner
 from vjepa_world.evaluation.closed_loop.environment import action_for
 from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.planning.cameras import side_by_side
 from vjepa_world.planning.planner_policy import PlannerPolicy
 from vjepa_world.planning.policy import Problem, state_of
 
@@ -57,7 +58,7 @@ class SimulatorModel:
         self.envs: Sequence[Any] = ()
         self.action_low, self.action_high = model.action_low, model.action_high
         self.action_type, self.action_step = model.action_type, model.action_step
-        self.inverse, self.robot = model.inverse, model.robot
+        self.inverse, self.robot, self.views = model.inverse, model.robot, model.views
 
     def encode(self, frames: Tensor, states: Tensor | None) -> Moment:
         """Encode observations, uint8 `[B, T, C, H, W]` and `[B, T, P]`, and remember the states of the environments."""
@@ -102,7 +103,7 @@ class SimulatorModel:
             env.set_state(snapshot)
             for action in sample:
                 seen = env.step(action_for(env.action_space, np.clip(action, self._low, self._high)))[0]
-                pending.append(np.array(seen["image"]))
+                pending.append(side_by_side(seen, views=self.views))
                 states.append(state_of(seen))
                 if len(pending) == _FRAMES_AT_ONCE:
                     features.append(self._encoded(pending))

@@ -33,7 +33,7 @@ _RED = (225, 105, 90)
 
 
 def episode_panel(recording: Recording, title: str = "") -> np.ndarray:
-    """Return a video of an episode, `[T, H, W, 3]`: what the camera sees, the present goal, the energy so far.
+    """Return a video of an episode, `[T, H, W, 3]`: what the policy sees, the present goal, the energy so far.
 
     One frame for each observation, from reset on. Where the policy has no energy the distance to the
     goal is drawn instead. Height and width are even, as video encoders want.
@@ -50,7 +50,12 @@ def episode_panel(recording: Recording, title: str = "") -> np.ndarray:
         picture, goal = _enlarge(frame, factor), _enlarge(recording.goal_images[t], factor)
         chart = _chart(values, t, len(recording.frames), size=goal.shape[0])
         row = _side_by_side([picture, goal, chart])
-        header = _header(episode, t, row.shape[1], (title, "camera", _goal_name(episode, t), name))
+        captions = (
+            "camera" if picture.shape[1] < 2 * picture.shape[0] else "cameras",
+            _goal_name(episode, t),
+            name,
+        )
+        header = _header(episode, t, row.shape[1], title, captions, picture.shape[1] + GAP)
         frames.append(_even(np.concatenate([header, row], axis=0)))
     return np.stack(frames)
 
@@ -69,9 +74,10 @@ def _goal_name(episode: Episode, t: int) -> str:
     return f"sub-goal {index + 1} of {len(names)}: {names[index].replace('_', ' ')}"
 
 
-def _header(episode: Episode, t: int, width: int, words: tuple[str, str, str, str]) -> np.ndarray:
-    """Title, step, distance to the goal and how it ended; below, a caption for each of three pictures."""
-    title, *captions = words
+def _header(
+    episode: Episode, t: int, width: int, title: str, captions: Sequence[str], apart: int
+) -> np.ndarray:
+    """Title, step, distance to the goal and how it ended; below, a caption every `apart` pixels."""
     distance = (episode.initial_distance, *episode.distances)[t]
     image = Image.new("RGB", (width, HEADER), _BACKGROUND)
     draw = ImageDraw.Draw(image)
@@ -82,7 +88,7 @@ def _header(episode: Episode, t: int, width: int, words: tuple[str, str, str, st
         outcome, colour = ("success", _GREEN) if episode.success else ("not reached", _RED)
         draw.text((width - 8, 16), outcome, fill=colour, font=_font(15), anchor="rm")
     for index, caption in enumerate(captions):
-        draw.text((8 + index * (width + GAP) // 3, 38), caption, fill=_DIM, font=_font(12), anchor="lm")
+        draw.text((8 + index * apart, 38), caption, fill=_DIM, font=_font(12), anchor="lm")
     return np.asarray(image)
 
 

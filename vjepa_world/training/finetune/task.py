@@ -87,6 +87,7 @@ class FinetuneTask:
         self.objective, self.trainer, self.seed, self.device = objective, trainer, seed, device
         self.provenance = provenance | {
             "held_out": held_out_by_path(sources),
+            "cameras": {source.name: list(source.cameras) for source in sources},
             **training_record([used_episodes(source) for source in sources]),
         }
         self.bad_episodes, self.ranks = bad_episodes, ranks()
