@@ -8,7 +8,7 @@ from typing import Any, Final
 import gymnasium
 import numpy as np
 
-from envs.behaviours.base import Behaviour, Wander, arm_of
+from envs.behaviours.base import Behaviour, Wander, arm_of, begun
 from envs.behaviours.contact import Poke, Push
 from envs.behaviours.picking import Carry, Pick
 from envs.checks import is_finite
@@ -31,6 +31,7 @@ class Mixture:
         self._behaviours = [BEHAVIOURS[name]() for name in weights]
         total = sum(weights.values())
         self._shares = [weight / total for weight in weights.values()]
+        self._present: Behaviour | None = None
 
     def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
         """Begin an episode with one of the behaviours; all randomness comes from `rng`."""
@@ -41,12 +42,16 @@ class Mixture:
 
     @property
     def summary(self) -> str:
-        """What the behaviour of this episode does, in a few words."""
-        return self._present.summary
+        """What the behaviour of this episode does, in a few words; EnvError before the first `reset`."""
+        return begun(self._present, "mixture").summary
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the next action, float32 `[7]`, within the bounds."""
-        return self._present.act(observation)
+        """Return the next action, float32 `[7]`, within the bounds.
+
+        Raises:
+            EnvError: If no episode has begun.
+        """
+        return begun(self._present, "mixture").act(observation)
 
 
 def suitable(env: gymnasium.Env[Any, Any]) -> dict[str, float]:

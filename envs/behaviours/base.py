@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import gymnasium
 import numpy as np
@@ -14,6 +14,8 @@ from envs.behaviours.wander import Explorer
 from envs.errors import EnvError
 from envs.experts.hand import Hand
 from envs.simulation import scaled_position
+
+T = TypeVar("T")
 
 #: An object whose centre has left this part of the table is left alone.
 _REACHABLE_LOW_M: Final = np.array([0.37, -0.22])
@@ -40,7 +42,11 @@ class Behaviour(Protocol):
         ...
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the next action, float32 `[7]`, within the bounds."""
+        """Return the next action, float32 `[7]`, within the bounds.
+
+        Raises:
+            EnvError: If no episode has begun.
+        """
         ...
 
 
@@ -50,6 +56,8 @@ class Wander:
     name: ClassVar[str] = "wander"
     summary: ClassVar[str] = "move at random through the whole workspace"
 
+    _explorer: Explorer | None = None
+
     def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
         """Begin an episode."""
         arm = arm_of(env)
@@ -57,7 +65,7 @@ class Wander:
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the next action, float32 `[7]`, within the bounds."""
-        return self._explorer.act(observation)
+        return begun(self._explorer, self.name).act(observation)
 
 
 class ObjectBehaviour(ABC):
@@ -65,6 +73,8 @@ class ObjectBehaviour(ABC):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+
+    _explorer: Explorer | None = None
 
     def reset(self, env: gymnasium.Env[Any, Any], rng: np.random.Generator) -> None:
         """Begin an episode.
@@ -87,11 +97,12 @@ class ObjectBehaviour(ABC):
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the next action, float32 `[7]`, within the bounds."""
+        explorer = begun(self._explorer, self.name)
         self._wandering -= 1
         centre = self.simulation.object.position_m[:2]
         lost = (centre < _REACHABLE_LOW_M).any() or (centre > _REACHABLE_HIGH_M).any()
         if self._wandering >= 0 or lost:
-            return self._explorer.act(observation)
+            return explorer.act(observation)
         noise = self.rng.normal(0.0, 1.0, 7) * self._noise
         return np.clip(self.next_action() + noise, -self._high, self._high).astype(np.float32)
 
@@ -107,6 +118,19 @@ class ObjectBehaviour(ABC):
         """Return the action that moves the hand by a way `[3]` at scale 1, as far as one action goes."""
         action = np.array([*way_m, 0.0, 0.0, 0.0, closing])
         return np.clip(scaled_position(action, self.simulation.scale), -self._high, self._high)
+
+
+def begun(part: T | None, name: str) -> T:
+    """Return what `reset` of a behaviour makes.
+
+    Raises:
+        EnvError: If it is None: no episode has begun.
+    """
+    if part is None:
+        raise EnvError(
+            f"behaviour {name!r} was asked before reset: call reset(env, rng) at the start of each episode."
+        )
+    return part
 
 
 def arm_of(env: gymnasium.Env[Any, Any]) -> ArmEnv:

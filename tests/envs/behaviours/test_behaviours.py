@@ -79,9 +79,9 @@ def test_a_mixture_draws_its_parts_by_weight(table: ArmEnv) -> None:
     drawn = []
     for seed in range(200):
         both.reset(table, np.random.default_rng(seed))
-        drawn.append(both._present.name)
-    assert 0.65 < drawn.count("push") / 200 < 0.85
-    assert "pick" not in drawn
+        drawn.append(both.summary)
+    assert 0.65 < drawn.count(BEHAVIOURS["push"].summary) / 200 < 0.85
+    assert BEHAVIOURS["pick"].summary not in drawn
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,14 @@ def test_behaviours_with_an_object_need_one() -> None:
     made.close()
     with pytest.raises(EnvError, match="behaviours of the arm got CartPoleEnv"):
         mixture({"wander": 1.0}).reset(gymnasium.make("CartPole-v1"), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", BEHAVIOURS)
+def test_a_behaviour_that_is_asked_before_its_reset_says_so(name: str) -> None:
+    with pytest.raises(EnvError, match=rf"'{name}' was asked before reset: call reset\(env, rng\)"):
+        BEHAVIOURS[name]().act({})
+    drawn = mixture({name: 1.0})
+    with pytest.raises(EnvError, match="'mixture' was asked before reset"):
+        drawn.act({})
+    with pytest.raises(EnvError, match="'mixture' was asked before reset"):
+        _ = drawn.summary
