@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import shutil
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -86,6 +87,12 @@ def refuse_taken(command: str, config: RunConfig, *, root: str | Path = "runs") 
     folder = _named(Path(root) / command, config.name, config.resume)
     _check_exists(folder, config.resume)
     refuse_visibly_locked(folder)
+
+
+def resume_words(folder: str | Path) -> str:
+    """Return what continues a run, and where it is, for the end of a message."""
+    folder = Path(folder)
+    return f"{shlex.quote(f'name={folder.name}')} resume=true (the run is in {folder})"
 
 
 def provenance(command: str, config: object) -> dict[str, Any]:

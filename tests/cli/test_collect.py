@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,38 @@ def test_an_environment_that_ignores_its_seed_is_recorded_with_a_warning(
     monkeypatch.setattr(Point, "reset", lambda self, seed=None, options=None: drawn(self, options=options))
     assert run(tmp_path, *WORDS, "episodes=1", "workers=1", "name=unseeded") == 0
     assert "toys/Point-v0 starts differently when it is reset with the same seed again" in caplog.text
+
+
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The recording process interrupts the command in the second shard, of episodes 25 to 29."""
+    code = """
+import multiprocessing, os, signal, time
+import gymnasium
+from tests.environments.toys import Point
+class Interrupting(Point):
+    steps_done = 0
+    def step(self, action):
+        Interrupting.steps_done += 1
+        if Interrupting.steps_done == 4 * 27 and not os.path.exists("calm"):
+            assert multiprocessing.parent_process() is not None
+            os.kill(os.getppid(), signal.SIGINT)
+            time.sleep(20)
+        return super().step(action)
+gymnasium.register("Interrupting-v0", entry_point=Interrupting)
+"""
+    (tmp_path / "interrupting.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = [word if word != POINT else "env.id=interrupting:Interrupting-v0" for word in WORDS]
+    words += ["episodes=30", "workers=1", "name=my run"]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert run(tmp_path, *words) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert "kept 25 of 30 episodes; continue with 'name=my run' resume=true" in caplog.text
+    assert "(the run is in runs/collect/my run)" in caplog.text
+    (tmp_path / "calm").touch()
+    assert run(tmp_path, *words, "resume=true") == 0
+    assert dataset(tmp_path, "my run").num_episodes == 30

@@ -15,7 +15,7 @@ from vjepa_world.config.ranges import EPISODES, SEED, STEPS, WORKERS
 from vjepa_world.environments.config import EnvConfig
 from vjepa_world.errors import ConfigError, DataError, counted
 from vjepa_world.files.atomic import write_json_atomic
-from vjepa_world.runs import RESULT_FILE, open_run
+from vjepa_world.runs import RESULT_FILE, open_run, resume_words
 from vjepa_world.system.cpu import available_cores
 from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.system.progress import progress
@@ -98,7 +98,24 @@ def run(config: Config) -> None:
     """Record the dataset; `resume=true` continues a stopped recording with the episodes that are missing."""
     spec = _first_look(config)
     with open_run("collect", config, may_change=MAY_CHANGE) as folder:
-        _record(config, spec, folder)
+        try:
+            _record(config, spec, folder)
+        except KeyboardInterrupt:
+            _say_what_is_kept(config, spec, folder)
+            raise
+
+
+def _say_what_is_kept(config: Config, spec: DatasetSpec, folder: Path) -> None:
+    """Log how many episodes of an interrupted recording are on disk, and how it goes on."""
+    from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
+
+    writer = LeRobotWriter(folder, spec)
+    logger.info(
+        "kept %d of %s; continue with %s",
+        config.episodes if writer.is_finished else writer.num_recorded()[0],
+        counted(config.episodes, "episode"),
+        resume_words(folder),
+    )
 
 
 def _first_look(config: Config) -> DatasetSpec:
@@ -192,24 +209,24 @@ def _record_missing(writer: LeRobotWriter, config: Config, recorded: int) -> int
     from vjepa_world.data.loading.worker_pool import ProcessWording, spawned_map
 
     words = ProcessWording("recording process", "recording", "lower workers, and continue with resume=true")
-    bar = progress("collect", unit="episode", total=config.episodes, initial=recorded)
     begin, frames, failures = time.perf_counter(), 0, list[str]()
     parts = _missing(writer, config.episodes)
     work = functools.partial(_record_part, writer, config)
     # Forked children would share an OpenGL state that was never made for two.
-    for found in spawned_map(
+    found_parts = spawned_map(
         work,
         parts,
         config.workers or available_cores(),
         lambda part: f"shard {part.first} of the recording",
         words,
         is_last=lambda found: bool(found.failure),
-    ):
-        bar.update(found.episodes)
-        frames += found.frames
-        bar.set_postfix({"recorded frames/s": f"{frames / (time.perf_counter() - begin):.0f}"})
-        failures += [found.failure] if found.failure else []
-    bar.close()
+    )
+    with progress("collect", unit="episode", total=config.episodes, initial=recorded) as bar:
+        for found in found_parts:
+            bar.update(found.episodes)
+            frames += found.frames
+            bar.set_postfix({"recorded frames/s": f"{frames / (time.perf_counter() - begin):.0f}"})
+            failures += [found.failure] if found.failure else []
     if failures:
         raise DataError(
             f"{failures[0].rstrip('. ')}. The {counted(writer.num_recorded()[0], 'episode')} recorded so far are kept "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch.distributed as dist
 
 from vjepa_world.errors import VJEPAWorldError
 from vjepa_world.pretrained.native import checkpoint_steps
-from vjepa_world.runs import RunConfig, RunError, open_run
+from vjepa_world.runs import RunConfig, RunError, open_run, resume_words
 from vjepa_world.training.engine.distributed import Ranks
 
 logger = logging.getLogger(__name__)
@@ -56,9 +55,5 @@ def shared_run(
             yield shared[0]
         except KeyboardInterrupt:
             if ranks.is_main and not checkpoint_steps(shared[0]):
-                logger.info(
-                    "no checkpoint is written yet; start again with %s resume=true (the run is in %s)",
-                    shlex.quote(f"name={shared[0].name}"),
-                    shared[0],
-                )
+                logger.info("no checkpoint is written yet; start again with %s", resume_words(shared[0]))
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vjepa_world.errors import TrainingError
+from vjepa_world.runs import resume_words
 from vjepa_world.system.device import in_precision, resolve_precision
 from vjepa_world.system.memory import refuse_beyond_memory
 from vjepa_world.system.progress import progress, say
@@ -120,7 +120,7 @@ class Trainer:
                 done = self._steps(start, stop, report)
                 if stop.asked:
                     self.checkpoints.wait()
-                    report.say(f"saved after step {done}; continue with {self._resume_words}")
+                    report.say(f"saved after step {done}; continue with {resume_words(self.run)}")
                     raise KeyboardInterrupt
             self.checkpoints.wait()
         finally:
@@ -147,7 +147,7 @@ class Trainer:
                 if not alone:
                     report.say(
                         f"stopped while waiting for the data of step {done}; {saved} steps are saved; continue with "
-                        f"{self._resume_words}"
+                        f"{resume_words(self.run)}"
                     )
                     raise
                 if done > saved:
@@ -163,10 +163,6 @@ class Trainer:
             if stopping:
                 stop.asked = True
                 return done
-
-    @property
-    def _resume_words(self) -> str:
-        return f"{shlex.quote(f'name={self.run.name}')} resume=true (the run is in {self.run})"
 
     def step(self, step: int, batch: Any) -> dict[str, Tensor]:
         """Take one optimizer step and return its metrics, scalars by name.
