@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class VJEPAWorldError(Exception):
@@ -50,6 +53,18 @@ def nearest(
 def counted(count: int, noun: str) -> str:
     """Return a count with its noun: `1 episode`, `2 episodes`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def described(error: BaseException) -> str:
+    """Return an error of foreign code in words: its type, its text, and the line that raised it.
+
+    Of an error in a library that the code calls, the line of the call is named.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first one is ours, which caught the error
+    libraries = tuple(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))
+    frames = [frame for frame in frames if not frame.filename.startswith(libraries)] or frames
+    where = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}: {error}"
 
 
 def with_hint(closest: str | None, allowed: str) -> str:

@@ -13,9 +13,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from vjepa_world.environments.errors import EnvironmentFailure, described
+from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.functions import load_function
-from vjepa_world.errors import ConfigError, VJEPAWorldError
+from vjepa_world.errors import ConfigError, VJEPAWorldError, described
 
 #: Steps that are drawn at once.
 _BLOCK = 256

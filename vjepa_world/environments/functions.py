@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vjepa_world.environments.errors import described
-from vjepa_world.errors import ConfigError, nearest
+from vjepa_world.errors import ConfigError, described, nearest
 from vjepa_world.plugins import import_module_here
 
 

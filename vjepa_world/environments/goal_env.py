@@ -12,12 +12,12 @@ import gymnasium
 import numpy as np
 
 from vjepa_world.data.trajectories.trajectory import EVENTS
-from vjepa_world.environments.errors import EnvironmentFailure, described
+from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.functions import is_function_name, load_function
 from vjepa_world.environments.goals import goal_source
 from vjepa_world.environments.observed import ObservedEnv
 from vjepa_world.environments.spaces import to_image
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, described
 
 #: Keys of an info that say whether the goal is reached.
 SUCCESS_KEYS = ("success", "is_success")

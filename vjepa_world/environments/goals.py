@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from vjepa_world.environments.config import RECORDED_GOALS, EnvConfig
-from vjepa_world.environments.errors import EnvironmentFailure, described
+from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.functions import load_function
 from vjepa_world.environments.spaces import camera_name, to_image
-from vjepa_world.errors import ConfigError, counted
+from vjepa_world.errors import ConfigError, counted, described
 
 if TYPE_CHECKING:
     from vjepa_world.data.trajectories.trajectory import Trajectory, TrajectoryDataset

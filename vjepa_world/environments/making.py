@@ -10,9 +10,8 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from vjepa_world.environments.config import EnvConfig
-from vjepa_world.environments.errors import described
 from vjepa_world.environments.functions import import_user_module
-from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+from vjepa_world.errors import ConfigError, VJEPAWorldError, described, nearest
 from vjepa_world.system.packages import check_siblings, load_triton_before_opengl
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from gymnasium import spaces
 
 from vjepa_world.environments.config import EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure
-from vjepa_world.environments.errors import described as error_in_words
 from vjepa_world.environments.spaces import (
     ActionMap,
     described,
@@ -26,6 +25,7 @@ from vjepa_world.environments.spaces import (
     to_image,
 )
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
+from vjepa_world.errors import described as error_in_words
 
 RENDER = "render"
 

@@ -38,6 +38,11 @@ def random(images):
 
 random.image_size = 32
 
+def failing(images):
+    return areas(images.reshape(len(images), 7, -1))
+
+failing.image_size = 32
+
 class Module(nn.Module):
     image_size, num_frames, width = 32, 1, 4
 
@@ -50,7 +55,19 @@ class Module(nn.Module):
 
 class Odd(Module):
     width = 3
+
+class Unmade(Module):
+    def __init__(self):
+        raise OSError("no weights")
+
+class Failing(Module):
+    def forward(self, video):
+        return self.project(video[:, 0, :2])
 """
+
+
+def line_of(text: str) -> int:
+    return CODE[: CODE.index(text)].count("\n") + 1
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +124,16 @@ def test_a_checkpoint_does_not_import_code_unasked(monkeypatch: pytest.MonkeyPat
         ("my_encoders:pooled", r"returned torch.float32 \[1, 2\] for uint8 images .*; return a float tensor"),
         ("my_encoders:random", "returned other features for the same image .* it is not deterministic"),
         ("my_encoders:Odd", "'my_encoders:Odd' returns features of width D = 3; allowed are even widths"),
+        (
+            "my_encoders:failing",
+            rf"encoder my_encoders:failing raised RuntimeError at my_encoders.py:{line_of('images.reshape')}: shape .* "
+            r"is invalid for input of size 3072, for uint8 images \[1, 3, 32, 32\]; correct it",
+        ),
+        ("my_encoders:Unmade", r"Unmade raised OSError at my_encoders.py:\d+: no weights, when it was made"),
+        (
+            "my_encoders:Failing",
+            rf"RuntimeError at my_encoders.py:{line_of('project(video[:, 0, :')}: .*, for video \[1, 1, 3, 32, 32\]",
+        ),
         ("my_encoders:two", "needs 2 arguments; give a function of one, uint8 images"),
     ],
 )

@@ -26,7 +26,12 @@ from vjepa_world.errors import ConfigError, nearest
 from vjepa_world.models.config import EncoderConfig
 from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
 from vjepa_world.models.encoders.preprocessing import Preprocessing
-from vjepa_world.models.encoders.user_function import import_encoder, is_path_of_code, is_plugin
+from vjepa_world.models.encoders.user_function import (
+    errors_in_words,
+    import_encoder,
+    is_path_of_code,
+    is_plugin,
+)
 from vjepa_world.registry import Registry
 
 F = TypeVar("F", bound="Callable[..., nn.Module]")
@@ -92,7 +97,7 @@ class RegisteredEncoder(VideoEncoder):
         _check_options(name, factory, self.options)
         # Models are loaded into modules without memory; others' modules may need theirs, and may draw new weights.
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            self.module = factory(**self.options)
+            self.module = self._made(factory)
         if not isinstance(self.module, nn.Module) or next(self.module.parameters(), None) is None:
             raise ConfigError(
                 f"the encoder '{name}' is not a module with weights; register a torch.nn.Module."
@@ -100,6 +105,19 @@ class RegisteredEncoder(VideoEncoder):
         self.requires_grad_(False).eval()
         self._preprocessing = self._declared_preprocessing()
         self.config = self._measured() if config is None else config
+
+    def _made(self, factory: Callable[..., nn.Module]) -> nn.Module:
+        if not is_path_of_code(self.name):
+            return factory(**self.options)
+        with errors_in_words(self.name, "when it was made"):
+            return factory(**self.options)
+
+    def _called(self, video: Tensor) -> Tensor:
+        """Return what the module returns for video `[B, T, 3, S, S]`."""
+        if not is_path_of_code(self.name):
+            return self.module(video)
+        with errors_in_words(self.name, f"for video {list(video.shape)}"):
+            return self.module(video)
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -126,7 +144,7 @@ class RegisteredEncoder(VideoEncoder):
         """Return the sizes of its input and of its tokens."""
         size, frames = self.preprocessing.size, int(self.module.num_frames)  # type: ignore[arg-type]
         black = self.preprocessing.normalize(torch.zeros(1, frames, 3, size, size, dtype=torch.uint8))
-        image, clip = (self.module(black[:, :count]) for count in (1, frames))
+        image, clip = (self._called(black[:, :count]) for count in (1, frames))
         side = math.isqrt(image.shape[1]) if isinstance(image, Tensor) and image.ndim == 3 else 0
         if not side or side**2 != image.shape[1] or side > size or clip.shape[1] % side**2:
             raise ConfigError(
@@ -175,7 +193,7 @@ class RegisteredEncoder(VideoEncoder):
             self._refuse("features of a part of the tokens")
         grid, images = self.token_grid(video), self.config.num_frames == 1
         given = video.flatten(0, 1).unsqueeze(1) if images else video
-        features: Tensor = self.module(given)
+        features = self._called(given)
         expected = [len(given), math.prod(grid) // (grid[0] if images else 1), self.config.embed_dim]
         if not isinstance(features, Tensor) or list(features.shape) != expected:
             raise ConfigError(

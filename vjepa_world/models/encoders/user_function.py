@@ -6,18 +6,19 @@ module instead, which is used as a registered encoder is.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, VJEPAWorldError, described
 from vjepa_world.models.encoders.preprocessing import Preprocessing
 
 #: S of a function without the attribute [pixels].
@@ -77,6 +78,28 @@ def _needed_arguments(target: Any) -> int:
     return sum(p.default is p.empty and p.kind in (*kinds, p.KEYWORD_ONLY) for p in parameters)
 
 
+@contextlib.contextmanager
+def errors_in_words(name: str, when: str) -> Iterator[None]:
+    """Turn what a user's code raises into an error that names it; our own errors and a lack of memory pass.
+
+    Args:
+        name: The encoder.
+        when: What it did, as the end of a sentence.
+
+    Raises:
+        ConfigError: If the code raised another error.
+    """
+    try:
+        yield
+    except (VJEPAWorldError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of foreign code: any
+        raise ConfigError(
+            f"the encoder {name} raised {described(error).rstrip('. ')}, {when}; correct it, and call it alone in "
+            "Python to see the traceback."
+        ) from error
+
+
 class FunctionEncoder(nn.Module):
     """A function of images as a module. Its only weights are its features of a test image, which tell it from others.
 
@@ -101,7 +124,7 @@ class FunctionEncoder(nn.Module):
         shape = (1, 3, self.image_size, self.image_size)
         image = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
         first, again = (
-            self._checked(self.function(image.clone()), image).float().cpu().clone() for _ in range(2)
+            self._checked(self._called(image.clone()), image).float().cpu().clone() for _ in range(2)
         )
         if first.shape == again.shape and _differ(again, first):
             raise ConfigError(
@@ -114,7 +137,12 @@ class FunctionEncoder(nn.Module):
     def forward(self, video: Tensor) -> Tensor:
         """Return features `[B, N, D]` of frames `[B, 1, 3, S, S]`, from 0 to 255."""
         images = video.flatten(0, 1).round().to(torch.uint8)
-        return self._checked(self.function(images), images).to(video.device)
+        return self._checked(self._called(images), images).to(video.device)
+
+    def _called(self, images: Tensor) -> object:
+        """Return what the function returns for uint8 images `[B, 3, S, S]`."""
+        with errors_in_words(self.name, f"for {_kind(images)}"):
+            return self.function(images)
 
     def _checked(self, features: object, images: Tensor) -> Tensor:
         if not isinstance(features, Tensor) or features.ndim != 3 or not features.is_floating_point():
@@ -122,8 +150,7 @@ class FunctionEncoder(nn.Module):
                 f"{features.dtype} {list(features.shape)}" if isinstance(features, Tensor) else type(features)
             )
             raise ConfigError(
-                f"the encoder {self.name} returned {got} for uint8 images {list(images.shape)}; return a float tensor "
-                "[B, N, D]."
+                f"the encoder {self.name} returned {got} for {_kind(images)}; return a float tensor [B, N, D]."
             )
         return features
 
@@ -141,6 +168,10 @@ class FunctionEncoder(nn.Module):
                     "again."
                 )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def _kind(images: Tensor) -> str:
+    return f"{str(images.dtype).removeprefix('torch.')} images {list(images.shape)}"
 
 
 def _differ(features: Tensor, expected: Tensor) -> bool:
