@@ -96,7 +96,7 @@ def test_evaluate_writes_metrics_and_a_video(home: Path, capsys: pytest.CaptureF
 
 
 def test_evaluating_on_the_training_data_is_noticed_and_marked(
-    home: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     words = [*EVALUATE, f"checkpoint={WORLD_MODEL}", "env.variation=train"]
     leaking = ["name=leaking", f"pairs_from={DATA}", "episodes=2"]
@@ -110,6 +110,10 @@ def test_evaluating_on_the_training_data_is_noticed_and_marked(
         ("pretrain", "trained"),
     }
     assert "LEAKAGE: 2 of 2 pairs are known to the checkpoint" in capsys.readouterr().out
+    assert "different" not in caplog.text
+    assert run(home, *words, "name=few", f"pairs_from={DATA}", "episodes=3") == 0
+    assert f"3 pairs requested, and {DATA} has 2 different ones that can be used" in caplog.text
+    capsys.readouterr()
     assert run(home, *words, "name=clean") == 0
     result = json.loads((home / "runs" / "evaluate" / "clean" / "result.json").read_text())
     assert (result["leakage"]["leaks"], result["leakage"]["pairs"]) == (False, [])

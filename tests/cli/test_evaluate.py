@@ -82,6 +82,15 @@ def test_a_manifest_of_another_environment_is_refused_before_the_run_is_made(
     assert "episodes" in capsys.readouterr().err
 
 
+def test_a_manifest_with_a_repeated_pair_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = json.loads((home / "runs" / "evaluate" / "first" / "manifest.json").read_text())
+    manifest["pairs"].append(manifest["pairs"][0])
+    (home / "repeated.json").write_text(json.dumps(manifest))
+    words = [word for word in WORDS if not word.startswith("episodes=")]
+    assert run(home, *words, "manifest=repeated.json", "name=repeated") == 2
+    assert "the manifest repeats 1 of 4 pairs: pair 3 " in capsys.readouterr().err
+
+
 def test_sub_goals_are_recorded_in_the_result_and_not_in_the_manifest(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -316,7 +316,7 @@ def _given_manifest(config: Config) -> Manifest | None:
     """Return the manifest that was given, of the same environment.
 
     Raises:
-        EvaluationError: If it is missing, broken, or of another environment.
+        EvaluationError: If it is missing, broken, of another environment, or lists a pair twice.
     """
     from vjepa_world.evaluation.closed_loop.pairs.manifest import read_manifest
 
@@ -324,6 +324,7 @@ def _given_manifest(config: Config) -> Manifest | None:
         return None
     given = read_manifest(config.manifest)
     given.check_environment(_environment(config.env))
+    given.check_distinct()
     return given
 
 
@@ -378,6 +379,13 @@ def _recorded_pairs(config: Config, env: Environment, on_reset: Callable[[], obj
     if not found.pairs:
         raise EvaluationError(
             f"all {len(candidates)} pairs from {config.pairs_from} are solved at the reset; raise goal_steps."
+        )
+    if len(found.pairs) < config.episodes:
+        logger.warning(
+            "%s requested, and %s has %s that can be used; give a dataset with more, or another goal_steps",
+            counted(config.episodes, "pair"),
+            config.pairs_from,
+            counted(len(found.pairs), "different one"),
         )
     if found.refused:
         logger.warning(

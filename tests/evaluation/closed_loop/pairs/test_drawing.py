@@ -78,6 +78,19 @@ def test_a_manifest_of_another_task_is_refused_with_the_words_that_fit_it() -> N
         manifest.check_environment(ENVIRONMENT | {"id": "Push-v0", "camera": "wrist"})
 
 
+def test_a_manifest_that_repeats_a_pair_is_refused_with_the_count() -> None:
+    drawn = draw_pairs(BoxEnv(), 0, 3)
+    Manifest(ENVIRONMENT, drawn).check_distinct()
+    other_start = Pair(drawn.pairs[0].seed, {"start": [0.1, 0.2]})
+    pairs = [*drawn.pairs, other_start, drawn.pairs[1], Pair(other_start.seed, dict(other_start.options))]
+    repeated = dataclasses.replace(drawn, pairs=pairs, appearances=[*drawn.appearances] * 2)
+    with pytest.raises(
+        EvaluationError,
+        match=rf"repeats 2 of 6 pairs: pair 4 \(seed {pairs[1].seed}\) is the same as pair 1\. .*remove the repeated",
+    ):
+        Manifest(ENVIRONMENT, repeated).check_distinct()
+
+
 def test_an_environment_that_has_changed_is_noticed_and_another_driver_is_not() -> None:
     drawn = draw_pairs(BoxEnv(), 0, 3)
     assert check_reproduced(BoxEnv(), drawn) is True

@@ -41,10 +41,19 @@ def test_start_and_goal_are_the_first_and_last_state_of_each_episode() -> None:
 
 def test_goals_lie_a_number_of_steps_ahead_of_starts_that_differ() -> None:
     pairs = recorded_pairs(dataset([30, 4, 30]), seed=0, goal_steps=5, n=12)
-    assert len(pairs) == 8  # four rounds over the episodes that are long enough
     starts = [tuple(pair.options["start_state"]) for pair in pairs]
-    assert len(set(starts)) > 3 and {episode for episode, _ in starts} == {0, 2}
+    assert len(starts) == 12 and {episode for episode, _ in starts} == {0, 2}
     assert all(p.options["goal_state"][1] - p.options["start_state"][1] == 5 for p in pairs)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_pair_is_drawn_twice(seed: int) -> None:
+    """Episodes of 9, 4 and 7 rows have 4, no and 2 starts of goals 5 rows later."""
+    for n in (5, 6, 20):
+        pairs = recorded_pairs(dataset([9, 4, 7]), seed=seed, goal_steps=5, n=n)
+        starts = {tuple(pair.options["start_state"]) for pair in pairs}
+        assert len(pairs) == len(starts) == min(n, 6)
+    assert starts == {(0, 0), (0, 1), (0, 2), (0, 3), (2, 0), (2, 1)}
 
 
 def test_episodes_that_are_too_short_are_refused() -> None:

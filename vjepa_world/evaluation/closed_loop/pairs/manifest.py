@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from vjepa_world.errors import counted
 from vjepa_world.evaluation.closed_loop.environment import Pair
 from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
 from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs
@@ -81,6 +83,26 @@ class Manifest:
             raise EvaluationError(
                 f"the manifest is of another task or environment: {listed}. Evaluate in the manifest's with {words}, "
                 "or draw new pairs without manifest=."
+            )
+
+    def check_distinct(self) -> None:
+        """Check that no pair is listed twice: it would be counted as two independent episodes.
+
+        Raises:
+            EvaluationError: If one is.
+        """
+        first: dict[str, int] = {}
+        repeats = [
+            (index, earlier)
+            for index, pair in enumerate(self.pairs.pairs)
+            if (earlier := first.setdefault(json.dumps(asdict(pair), sort_keys=True), index)) != index
+        ]
+        if repeats:
+            index, earlier = repeats[0]
+            raise EvaluationError(
+                f"the manifest repeats {len(repeats)} of {counted(len(self.pairs.pairs), 'pair')}: pair {index} (seed "
+                f"{self.pairs.pairs[index].seed}) is the same as pair {earlier}. Each pair counts as one independent "
+                "episode; remove the repeated ones from the file, or draw new pairs without manifest=."
             )
 
 

@@ -22,7 +22,7 @@ TOLERANCE = 0.02
 
 
 def recorded_pairs(dataset: TrajectoryDataset, *, seed: int, goal_steps: int, n: int) -> list[Pair]:
-    """Return up to `n` candidates for pairs, whose start and goal are states of a recorded episode.
+    """Return `n` different candidates for pairs with start and goal from a recorded episode, or all if there are fewer.
 
     Episodes are taken in a random order; with `goal_steps` each several times, if `n` is larger than their number, from
     different starts. An episode's scene is that of its recorded seed, or where this is not known of a drawn one.
@@ -38,15 +38,19 @@ def recorded_pairs(dataset: TrajectoryDataset, *, seed: int, goal_steps: int, n:
     """
     rng = np.random.default_rng(seed)
     seeds: Sequence[Any] = dataset.about.get("episode_seeds") or [None] * dataset.num_episodes
+    taken = [set[int]() for _ in range(dataset.num_episodes)]
     found: list[Pair] = []
-    for _ in range(-(-n // dataset.num_episodes) if goal_steps else 1):
+    more = True
+    while more and len(found) < n:
+        more = False
         for index in rng.permutation(dataset.num_episodes).tolist():
             episode = dataset.episode(index)
             drawn = int(rng.integers(2**32))
-            last = len(episode) - 1 - goal_steps
-            start = int(rng.integers(last + 1)) if goal_steps and last >= 0 else 0
-            goal = start + goal_steps if goal_steps else len(episode) - 1
-            if start < goal <= len(episode) - 1 and len(found) < n:
+            starts = len(episode) - goal_steps if goal_steps else min(len(episode) - 1, 1)
+            start = _new_start(rng, starts, taken[index])
+            if start is not None and len(found) < n:
+                more = True
+                goal = start + goal_steps if goal_steps else len(episode) - 1
                 scene = drawn if seeds[index] is None else int(seeds[index])
                 found.append(_pair(episode, scene, start, goal))
     if not found:
@@ -55,6 +59,18 @@ def recorded_pairs(dataset: TrajectoryDataset, *, seed: int, goal_steps: int, n:
             "later; lower goal_steps, or give longer episodes."
         )
     return found
+
+
+def _new_start(rng: np.random.Generator, starts: int, taken: set[int]) -> int | None:
+    """Draw one of the first `starts` rows that is not taken yet, and take it; None if there is none."""
+    if len(taken) >= starts:
+        return None
+    start = int(rng.integers(starts))
+    if start in taken:
+        free = sorted(set(range(starts)) - taken)
+        start = free[int(rng.integers(len(free)))]
+    taken.add(start)
+    return start
 
 
 def check_recorded(pair: Pair, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> None:
