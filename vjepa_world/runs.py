@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import logging
 import os
@@ -93,6 +94,17 @@ def resume_words(folder: str | Path) -> str:
     """Return what continues a run, and where it is, for the end of a message."""
     folder = Path(folder)
     return f"{shlex.quote(f'name={folder.name}')} resume=true (the run is in {folder})"
+
+
+def no_such_run(folder: str | Path, *, root: str | Path = "runs") -> str:
+    """Return that a folder with a run does not exist, and which ones do, in words without a full stop."""
+    folder = Path(folder)
+    if folder.is_file():
+        return f"{folder} is a file; give the folder of a run, such as {folder.parent}"
+    if folder.parent != Path():
+        return f"there is no run {folder}; {_existing(folder.parent, folder.name).rstrip('.')}"
+    same = sorted(str(path) for path in Path(root).glob(f"*/{glob.escape(folder.name)}") if path.is_dir())
+    return f"there is no run {folder}; give the folder of one, such as {' or '.join(same) or f'{root}/evaluate/NAME'}"
 
 
 def provenance(command: str, config: object) -> dict[str, Any]:

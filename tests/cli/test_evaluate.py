@@ -127,8 +127,15 @@ def test_compare_takes_evaluations_on_the_same_pairs_and_refuses_a_mixture(
     assert "3 pairs; difference of success to the first in points" in capsys.readouterr().out
     first, second = json.loads((home / "both.json").read_text())["evaluations"]
     assert "difference" in second and "difference" not in first
-    assert run(home, "compare", "runs/evaluate/first", "elsewhere") == 2
-    assert "runs/evaluate/first is an evaluation, and elsewhere is not" in capsys.readouterr().err
+    assert run(home, "compare", "runs/evaluate/first", "xfeat") == 2
+    assert "runs/evaluate/first is an evaluation, and xfeat is not" in capsys.readouterr().err
+    assert run(home, "compare", "runs/evaluate/first", "runs/evaluate/fewer") == 2
+    assert "there is no run runs/evaluate/fewer; runs in runs/evaluate: " in capsys.readouterr().err
+    assert run(home, "compare", "less", "runs/evaluate/first") == 2
+    assert (
+        "there is no run less; give the folder of one, such as runs/evaluate/less. "
+        in capsys.readouterr().err
+    )
 
 
 def test_report_of_an_evaluation_plays_its_videos(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from vjepa_world.config.ranges import LARGEST, SEED, THREADS
 from vjepa_world.errors import ConfigError
+from vjepa_world.runs import RunError, no_such_run
 from vjepa_world.system.progress import progress
 
 if TYPE_CHECKING:
@@ -55,9 +56,11 @@ def run(config: Config) -> None:
     Raises:
         EvaluationError: If evaluations are of different environments or pairs, or only one is given.
         ConfigError: If both evaluations and encoders are given.
+        RunError: If one that is given next to an evaluation does not exist.
         CheckpointError: If an encoder cannot be read.
     """
     from vjepa_world.evaluation.closed_loop.comparison import is_evaluation
+    from vjepa_world.models.encoders.registered import is_registered
 
     evaluated = [run for run in config.runs if is_evaluation(Path(run))]
     if not evaluated:
@@ -66,6 +69,11 @@ def run(config: Config) -> None:
         _compare_evaluations(config)
     else:
         others = [run for run in config.runs if run not in evaluated]
+        for run in others:
+            if not Path(run).is_dir() and not is_registered(run):
+                raise RunError(
+                    f"{no_such_run(run)}. {evaluated[0]} is an evaluation, which others are compared with."
+                )
         raise ConfigError(
             f"{', '.join(evaluated)} is an evaluation, and {', '.join(others)} is not; give evaluations alone, or "
             "encoders alone."

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vjepa_world.errors import counted, nearest
+from vjepa_world.errors import counted
 from vjepa_world.files.atomic import write_text_atomic
-from vjepa_world.runs import METRICS_FILE, RunError, read_metrics
+from vjepa_world.runs import METRICS_FILE, RunError, no_such_run, read_metrics
 
 REPORT = "report.html"
+
+#: Commands that write the report of a run themselves.
+DRAWN_ALREADY = ("evaluate-open-loop", "evaluate-encoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +81,21 @@ def metrics_of(folder: Path) -> list[dict[str, float]]:
         RunError: If there is no such run, or it has none.
     """
     if not folder.is_dir():
-        home = folder.parent
-        runs = [path.name for path in home.iterdir() if path.is_dir()] if home.is_dir() else []
-        known = f"runs in {home}: {nearest(folder.name, runs)}" if runs else f"{home} holds no runs."
-        raise RunError(f"there is no run {folder}; {known}")
+        raise RunError(f"{no_such_run(folder)}.")
     lines = read_metrics(folder)
     if not lines:
         raise RunError(
-            f"{folder} has no metrics to draw: its {METRICS_FILE} is missing or empty. Name a run of pretrain, "
-            "finetune or probe that has logged a step (trainer.log_every)."
+            f"{folder} {_why_not_drawn(folder)} Allowed are runs of pretrain, finetune and probe that have logged a "
+            "step (trainer.log_every), and of evaluate and demo that have finished an episode."
         )
     return lines
+
+
+def _why_not_drawn(folder: Path) -> str:
+    """Return why a folder without metrics has nothing to draw, and what to do, as a predicate."""
+    command = folder.resolve().parent.name.replace("_", "-")
+    if command in DRAWN_ALREADY and (folder / REPORT).is_file():
+        return f"is a run of {command}, which has drawn its report itself: open {folder / REPORT}."
+    if command in DRAWN_ALREADY:
+        return f"is a run of {command} that was stopped: run it again with resume=true, and it draws its report itself."
+    return f"has no metrics to draw: its {METRICS_FILE} is missing or empty."

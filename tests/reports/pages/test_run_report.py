@@ -263,7 +263,16 @@ def test_a_run_of_another_command_has_its_curves(home: Path) -> None:
     [
         (["runs/pretrain/frist"], "there is no run runs/pretrain/frist; .*did you mean 'first'"),
         (["runs/nothing/here"], "runs/nothing holds no runs"),
-        (["arm"], "arm has no metrics to draw: its metrics.jsonl is missing or empty"),
+        (["first"], "there is no run first; give the folder of one, such as runs/pretrain/first"),
+        (["nothing"], "there is no run nothing; give the folder of one, such as runs/evaluate/NAME"),
+        (
+            [f"{RUN}/metrics.jsonl"],
+            f"{RUN}/metrics.jsonl is a file; give the folder of a run, such as {RUN}.$",
+        ),
+        (
+            ["arm"],
+            r"arm has no metrics to draw: its metrics.jsonl is missing or empty\. Allowed are runs of pretrain, ",
+        ),
         ([RUN, "--device", "gpu"], "device 'gpu' is not known"),
         ([RUN, "--output", "no/such/folder.html"], "no/such"),
     ],
@@ -273,3 +282,23 @@ def test_impossible_reports_are_refused_with_what_to_do(
 ) -> None:
     assert run(home, "report", *words) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("command", ["evaluate_open_loop", "evaluate_encoder"])
+def test_a_run_that_draws_its_report_itself_is_refused_with_the_path(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, name = tmp_path / "runs" / command / "first", command.replace("_", "-")
+    folder.mkdir(parents=True)
+    assert run(tmp_path, "report", f"runs/{command}/first") == 2
+    error = capsys.readouterr().err
+    assert f"runs/{command}/first is a run of {name} that was stopped: run it again with resume=true" in error
+    (folder / "report.html").touch()
+    assert run(tmp_path, "report", f"runs/{command}/first") == 2
+    error = capsys.readouterr().err
+    assert (
+        f"is a run of {name}, which has drawn its report itself: open runs/{command}/first/report.html."
+        in error
+    )
+    assert "Allowed are runs of pretrain, finetune and probe that have logged a step" in error
+    assert "and of evaluate and demo" in error
