@@ -29,7 +29,9 @@ def test_a_recording_can_be_repeated_from_what_it_records(
     words = [*WORDS, "episodes=3", "seed=4", "env.kwargs.ends_at=3", "workers=1"]
     assert run(tmp_path, *words, "name=first") == 0
     found = dataset(tmp_path, "first")
-    assert found.about["environment"]["kwargs"] == {"ends_at": 3}
+    environment = found.about["environment"]
+    assert environment["kwargs"] == {"ends_at": 3}
+    assert not {"variation", "camera"} & set(environment)  # options of the arm
     assert found.state_names == ("state_0", "state_1") and found.action_names == ("action_0", "action_1")
     assert found.cameras == ("main",) and found.fps == 10
     for number, seed in enumerate(found.about["episode_seeds"]):
@@ -83,6 +85,8 @@ def test_an_episodes_task_is_what_its_behaviour_does(tmp_path: Path) -> None:
     words = ["collect", "env=push", "env.image_size=32", "episodes=4", "steps=2", "workers=1", "name=a"]
     assert run(tmp_path, *words, "behaviours.poke=1", "behaviours.wander=1") == 0
     found = dataset(tmp_path, "a")
+    environment = found.about["environment"]
+    assert (environment["variation"], environment["camera"]) == ("train", "jittered")
     tasks = {found.episode(number).task for number in range(4)}
     assert tasks == {
         "move at random through the whole workspace",

@@ -112,9 +112,14 @@ class EnvConfig:
 
         return make(self, goals=goals)
 
-    def identity(self) -> dict[str, Any]:
-        """Return what observations and actions depend on besides seeds, as JSON, for datasets to record."""
-        return {name: _plain(getattr(self, name)) for name in _IDENTITY}
+    def identity(self, *, of_the_arm: bool = True) -> dict[str, Any]:
+        """Return what observations and actions depend on besides seeds, as JSON, for datasets to record.
+
+        Args:
+            of_the_arm: Whether it is a task of the arm; the options that others do not have are left out otherwise.
+        """
+        names = [name for name in _IDENTITY if of_the_arm or name not in _OF_THE_ARM]
+        return {name: _plain(getattr(self, name)) for name in names}
 
 
 #: Keys that decide what an environment shows and what its actions do; the others are about goals and episodes.
@@ -122,6 +127,8 @@ _IDENTITY = (
     *("id", "kwargs", "variation", "camera", "cameras", "image_size", "fps"),
     *("image", "state", "frame_skip", "action_low", "action_high"),
 )
+#: Those of them that only the arm's tasks have.
+_OF_THE_ARM = ("variation", "camera")
 
 
 def _plain(value: Any) -> Any:

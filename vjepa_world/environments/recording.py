@@ -79,7 +79,7 @@ class Recorder:
             action_dtype="int64" if choices else "float32",
             columns={name: ColumnSpec(dtype="bool", shape=(1,)) for name in self.labels},
             convention=Convention(actions="delta") if of_the_arm else replace(PLAIN, choices=choices),
-            environment=self.config.identity(),
+            environment=self.config.identity(of_the_arm=of_the_arm),
         )
 
     def _spaces(self) -> Mapping[str, spaces.Space[Any]]:
