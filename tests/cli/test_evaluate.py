@@ -91,6 +91,16 @@ def test_a_manifest_with_a_repeated_pair_is_refused(home: Path, capsys: pytest.C
     assert "the manifest repeats 1 of 4 pairs: pair 3 " in capsys.readouterr().err
 
 
+def test_a_task_that_is_not_that_of_the_training_data_is_said(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run(home, *EVALUATE, "controls.simulator=0", "name=trained") == 0
+    assert "was trained on" not in caplog.text
+    assert run(home, *EVALUATE, "env=grasp", "controls.simulator=0", "name=untrained") == 0
+    expected = "trained on episodes of vjepa_world/Reach-v0, and none of vjepa_world/Grasp-v0, in which it is evaluated"
+    assert [record.levelname for record in caplog.records if expected in record.message] == ["WARNING"]
+
+
 def test_sub_goals_are_recorded_in_the_result_and_not_in_the_manifest(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from vjepa_world.data.training_record import UsedEpisodes, hash_number, pack, training_record, unpack
+from vjepa_world.data.training_record import (
+    UsedEpisodes,
+    hash_number,
+    other_environments,
+    pack,
+    training_record,
+    unpack,
+)
 from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
 from vjepa_world.errors import DataError
 
@@ -52,3 +59,11 @@ def test_older_lists_are_read_and_damage_is_reported() -> None:
     assert (hash_number("ff"), hash_number("")) == (255, None)
     with pytest.raises(DataError, match="record of its training episodes is damaged"):
         unpack(pack({1, 2, 3})[:-3])
+
+
+def test_environments_that_were_not_trained_in_are_told_from_those_that_are_not_recorded() -> None:
+    entries = [{"id": name, "trained": "", "held_out": ""} for name in ("my_module:Push-v0", "Grasp-v0")]
+    assert other_environments({"environments": entries}, "Reach-v0") == ["Grasp-v0", "Push-v0"]
+    assert other_environments({"environments": entries}, "other_module:Push-v0") == []
+    assert other_environments({"environments": []}, "Reach-v0") == []
+    assert other_environments({}, "Reach-v0") == []

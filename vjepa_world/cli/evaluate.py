@@ -203,6 +203,7 @@ def _prepare(config: Config, device: torch.device, stack: ExitStack) -> _Prepare
     made_from = {} if policy is None else checkpoint_provenance(config.checkpoint)
     if policy is not None and policy.views > 1:
         _check_cameras(config, env, policy.views, made_from)
+    _warn_of_another_environment(config.env.id, made_from)
     return _Prepared(
         env=env,
         policy=policy,
@@ -211,6 +212,19 @@ def _prepare(config: Config, device: torch.device, stack: ExitStack) -> _Prepare
         controls=build_controls(config.controls, env, policy, config, load),
         manifest=_manifest(given, config, env),
     )
+
+
+def _warn_of_another_environment(environment: str, made_from: Mapping[str, Any]) -> None:
+    """Warn if a checkpoint records the environments of its training data, and this is none of them."""
+    from vjepa_world.data.training_record import other_environments
+
+    if trained := other_environments(made_from, environment):
+        logger.warning(
+            "the checkpoint was trained on episodes of %s, and none of %s, in which it is evaluated; for a model of "
+            "this environment, collect episodes in it and give the checkpoint of a finetune run on them",
+            " and ".join(trained),
+            environment,
+        )
 
 
 def _random_policy(found: _Prepared) -> RandomPolicy:

@@ -120,9 +120,24 @@ def recorded_seeds(record: Mapping[str, Any], environment: str) -> dict[str, set
     Raises:
         DataError: If the record is damaged.
     """
-    name = environment.rpartition(":")[2]
-    entries = [e for e in record.get("environments", ()) if str(e["id"]).rpartition(":")[2] == name]
+    name = _without_module(environment)
+    entries = [e for e in record.get("environments", ()) if _without_module(e["id"]) == name]
     return {use: {seed for entry in entries for seed in unpack(entry[use])} for use in USES}
+
+
+def other_environments(record: Mapping[str, Any], environment: str) -> list[str]:
+    """Return the ids of the recorded environments, if `environment` is not among them; none where none is recorded.
+
+    Args:
+        record: As :func:`training_record` returns it.
+        environment: Gymnasium id; the module before its colon does not count.
+    """
+    ids = sorted({_without_module(entry["id"]) for entry in record.get("environments", ())})
+    return [] if _without_module(environment) in ids else ids
+
+
+def _without_module(environment: object) -> str:
+    return str(environment).rpartition(":")[2]
 
 
 def hash_number(fingerprint: str) -> int | None:
