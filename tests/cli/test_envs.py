@@ -16,7 +16,7 @@ def test_tasks_robots_and_factors_are_listed(
     monkeypatch.setenv("COLUMNS", "100")
     assert main(["envs"]) == 0
     shown = capsys.readouterr().out
-    assert "vjepa_world/Grasp-v0" in shown
+    assert "env.id=vjepa_world/ID" in shown and "Grasp-v0" in shown
     assert "light.azimuth" in shown
     assert max(map(len, shown.splitlines())) <= 100
 
@@ -28,7 +28,7 @@ def test_ids_stay_whole_on_a_narrow_terminal(
     monkeypatch.setenv("COLUMNS", str(columns))
     assert main(["envs"]) == 0
     shown = capsys.readouterr().out.split()
-    assert {task.id for task in list_tasks()} <= set(shown)
+    assert {task.id.removeprefix("vjepa_world/") for task in list_tasks()} <= set(shown)
 
 
 def test_the_lists_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

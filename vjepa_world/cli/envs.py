@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from envs.arm.robots import Robot
 
 _GAP = "  "
+#: What the ids of all our tasks begin with.
+_PREFIX = "vjepa_world/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,10 @@ def run(config: Config) -> None:
     if config.json:
         print(json.dumps(found, indent=2))
         return
+    # The goal's words need the room that the same prefix in each row would take.
+    found["tasks"] = [{**row, "id": row["id"].removeprefix(_PREFIX)} for row in found["tasks"]]
     titles = {
-        "tasks": "Tasks (env.id=, or env=NAME)",
+        "tasks": f"Tasks (env=NAME, or env.id={_PREFIX}ID)",
         "robots": "Robots (env.kwargs.robot=)",
         "factors": 'Factors of variation (reset(options={"variation": {NAME: VALUE}}))',
     }
