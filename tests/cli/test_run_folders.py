@@ -6,6 +6,7 @@ import json
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.cli.commands import COLLECT, EVALUATE, run
 from tests.training.corpora import SMALL, write_corpus
 from vjepa_world.cli.shared.commands import config_of
 from vjepa_world.config import read_yaml, to_yaml
+from vjepa_world.errors import ConfigError
 from vjepa_world.evaluation.closed_loop import evaluate
 from vjepa_world.evaluation.closed_loop.pairs import drawing
 from vjepa_world.evaluation.statistics import EvaluationError
@@ -27,6 +29,32 @@ def settings(folder: Path) -> dict[str, object]:
 
 def killed(*words: object, **keys: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_run_is_resumed_with_or_without_its_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def begun(name: str, *words: str) -> Any:
+        config = config_of("collect", [f"name={name}", *words])
+        (tmp_path / "runs/collect" / name).mkdir(parents=True)
+        (tmp_path / "runs/collect" / name / "config.yaml").write_text(to_yaml(config))
+        return config
+
+    own = begun("own", "env=gym", "env.id=mine:Mine-v0", "env.image_size=32", "env.fps=20")
+    push = begun("push", "env=push", "env.image_size=64")
+    for words in ([], ["env=gym", "env.fps=20"]):
+        assert config_of("collect", ["name=own", "resume=true", *words]) == replace(own, resume=True)
+    for words in ([], ["env=push"]):
+        assert config_of("collect", ["name=push", "resume=true", *words]) == replace(push, resume=True)
+    assert config_of("collect", ["name=push", "resume=true", "env=grasp"]).env.id == "vjepa_world/Grasp-v0"
+    for name, difference in (
+        ("own", "its env.fps is 20, and 10"),
+        ("push", "its env.max_steps is 40, and 50"),
+    ):
+        with pytest.raises(
+            ConfigError, match=f"env=gym does not fit .*: {difference} in env=gym. Leave env=gym out"
+        ):
+            config_of("collect", [f"name={name}", "resume=true", "env=gym"])
 
 
 def no_pairs(*words: object, **keys: object) -> None:

@@ -195,9 +195,9 @@ def config_of(command: str, words: Sequence[str], *, file: Path | None = None) -
 
     schema = command_module(command).Config
     overrides = key_values(words, schema, COMMANDS[command].positional)
-    return compose(
-        file_name(command), schema, overrides, file=file or _settings_of_run(command, overrides, schema)
-    )
+    if file is None and (file := _settings_of_run(command, overrides, schema)) is not None:
+        overrides = _without_groups_of_run(command, overrides, schema, file)
+    return compose(file_name(command), schema, overrides, file=file)
 
 
 def _settings_of_run(command: str, overrides: Sequence[str], schema: type) -> Path | None:
@@ -222,6 +222,48 @@ def _settings_of_run(command: str, overrides: Sequence[str], schema: type) -> Pa
     except (ConfigError, UnicodeDecodeError):
         return None  # of another release: the run folder, once it is opened, names the keys that differ
     return path
+
+
+def _without_groups_of_run(command: str, overrides: Sequence[str], schema: type, run: Path) -> list[str]:
+    """Return the words without those groups, such as env=gym, whose settings the resumed run has: its others stay too.
+
+    A group that selects a kind, such as planner=cem, stands for the kind's defaults and is kept.
+
+    Args:
+        command: The command.
+        overrides: Words `key=value` and `group=option`.
+        schema: The command's dataclass.
+        run: The settings of the run.
+
+    Raises:
+        ConfigError: If an option does not fit the run and needs keys that are not given.
+    """
+    from vjepa_world.config.groups import groups_of, option_tree
+    from vjepa_world.config.location import config_root
+    from vjepa_world.config.schema import kinds_of, type_at
+    from vjepa_world.config.text import read_yaml_file
+    from vjepa_world.config.values import MISSING, leaves, with_defaults
+
+    groups = groups_of(file_name(command), config_root())
+    own = dict(leaves(with_defaults(schema, read_yaml_file(run)), ""))
+    given, left = {word.split("=", 1)[0] for word in overrides}, []
+    for word in overrides:
+        group, _, option = word.partition("=")
+        file = config_root() / group / f"{option}.yaml"
+        if group not in groups or kinds_of(type_at(schema, group)) or not file.is_file():
+            left.append(word)
+            continue
+        keys = {key: value for key, value in leaves(option_tree(group, file), "") if key not in given}
+        lacking = [key for key, value in keys.items() if value == MISSING]
+        others = [key for key, value in keys.items() if key not in lacking and own.get(key) != value]
+        if others and lacking:
+            raise ConfigError(
+                f"{word} does not fit the run that is resumed: its {others[0]} is {own.get(others[0])}, and "
+                f"{keys[others[0]]} in {word}. Leave {word} out: a run is resumed with its own settings."
+            )
+        if others:
+            left.append(word)
+    return left
 
 
 def help_of_command(
