@@ -17,6 +17,7 @@ import torch
 from tests.cli.commands import run
 from tests.data.conftest import make_writer
 from tests.training import tiny
+from vjepa_world.cli.probe import _sentence
 from vjepa_world.data.video.writer import write_video
 from vjepa_world.models.encoder import untrained_encoder
 from vjepa_world.pretrained import read_checkpoint, save_pretrained
@@ -334,3 +335,10 @@ def test_the_same_seed_gives_the_same_result(home: Path) -> None:
     assert result(home, "first") == result(home, "second")
     weights = [probe.probe.state_dict()["linear.weight"] for probe in (first, second, third)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_errors_of_one_test_episode_have_no_interval() -> None:
+    numbers = {"euclidean_error": 0.5, "interval": [None, None]}
+    test = {**numbers, "episodes": 1, "baseline": {**numbers, "what": "always the mean"}}
+    text = _sentence({"test": test, "chosen": {"lr": 0.1, "weight_decay": 0.0}})
+    assert text.startswith("euclidean error 0.5 on 1 test episode; always the mean: 0.5; lr 0.1")

@@ -77,6 +77,14 @@ def test_values_of_one_group_count_once() -> None:
     assert apart == pytest.approx(whole / np.sqrt(10), rel=0.1)
 
 
+def test_one_group_has_a_value_and_no_interval() -> None:
+    values, rng = np.array([1.0, 2.0, 6.0]), np.random.default_rng(0)
+    for groups, has_interval in ((np.zeros(3), False), (np.array([0, 0, 1]), True)):
+        for found, value in ((mean(values, groups, rng), 3.0), (median(values, groups, rng), 2.0)):
+            assert found.value == value
+            assert (found.low is not None, found.high is not None) == (has_interval, has_interval)
+
+
 def test_large_groups_count_by_their_size() -> None:
     values, groups = np.array([1.0] * 90 + [0.0] * 10), np.array([0] * 90 + [1] * 10)
     assert interval(values, groups, np.random.default_rng(0)) == (0.0, 1.0)

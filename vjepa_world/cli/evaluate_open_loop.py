@@ -176,12 +176,13 @@ def evaluate_into(config: Config, make_folder: Callable[[], Path]) -> dict[str, 
 
 def table_of(result: dict[str, Any]) -> str:
     """Return the assessment as text, with what was measured below."""
-    from vjepa_world.evaluation.open_loop.assessment import remarks_on, summary_table
+    from vjepa_world.evaluation.open_loop.assessment import LEAST_EPISODES, remarks_on, summary_table
 
     lines = [summary_table(result)]
+    brackets = "; in brackets: 95 % intervals over episodes" if result["episodes"] >= LEAST_EPISODES else ""
     lines.append(
         f"{counted(result['windows'], 'window')} of {counted(result['episodes'], 'episode')} at {result['fps']:g} "
-        "frames per second; in brackets: 95 % intervals over episodes"
+        f"frames per second{brackets}"
     )
     return "\n".join([*lines, *remarks_on(result), *result["notes"]])
 

@@ -30,7 +30,7 @@ def _sentence(metrics: dict[str, Any]) -> str:
 
     def figure(values: dict[str, Any]) -> str:
         low, high = values["interval"]
-        return f"{values[word]:.4g} [{low:.4g}, {high:.4g}]"
+        return f"{values[word]:.4g}" + (f" [{low:.4g}, {high:.4g}]" if low is not None else "")
 
     return (
         f"{word.replace('_', ' ')} {figure(test)} on {counted(test[what], noun)}; {baseline['what']}: "

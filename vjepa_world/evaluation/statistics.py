@@ -18,6 +18,9 @@ from vjepa_world.errors import VJEPAWorldError
 #: Number of bootstrap resamples.
 RESAMPLES = 2000
 
+#: Groups from which on there is an interval over them.
+LEAST_GROUPS = 2
+
 #: Groups that are drawn at once: a limit of the memory.
 _AT_ONCE = 10**6
 
@@ -147,7 +150,11 @@ def percentiles(values: Sequence[float], at: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its interval, `[low, high]`; all None where it is not defined (a division by zero)."""
+    """A value with its interval, `[low, high]`.
+
+    All are None where it is not defined (a division by zero), and the limits alone where there is no interval: the
+    resamples of one group are all alike, which says nothing of other groups.
+    """
 
     value: float | None
     low: float | None
@@ -194,6 +201,8 @@ def ratio(
 ) -> Estimate:
     r"""Return :math:`\sum_m a_m / \sum_m b_m` with its interval; undefined where the denominator is zero.
 
+    Of one group there is no interval.
+
     Args:
         numerator: :math:`a`, `[m]`.
         denominator: :math:`b`, `[m]`.
@@ -212,8 +221,11 @@ def ratio(
     total = float(np.sum(denominator, dtype=np.float64))
     if total == 0 or (sums[:, 1] == 0).any():
         return Estimate(None, None, None)
+    value = float(np.sum(numerator, dtype=np.float64)) / total
+    if len(np.unique(groups)) < LEAST_GROUPS:
+        return Estimate(value, None, None)
     low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Estimate(float(np.sum(numerator, dtype=np.float64)) / total, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def mean(
@@ -224,12 +236,14 @@ def mean(
 
 
 def median(values: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> Estimate:
-    """Return the median of `values [m]` with its 95 % interval over `groups [m]`.
+    """Return the median of `values [m]` with its 95 % interval over `groups [m]`; of one group there is none.
 
     Raises:
         EvaluationError: If there are no values.
     """
     index, drawn = _draw_groups(len(values), groups, rng)
+    if drawn.shape[1] < LEAST_GROUPS:
+        return Estimate(float(np.median(values)), None, None)
     members = [values[index == group] for group in range(drawn.shape[1])]
     medians = [np.median(np.concatenate([members[group] for group in picked])) for picked in drawn]
     low, high = np.quantile(medians, [0.025, 0.975])

@@ -31,6 +31,7 @@ def test_a_turn_about_z_is_found_with_its_sign(angle_deg: float) -> None:
     noise = np.random.default_rng(1).normal(0, 0.004, planned.shape)
     found = fit_rotation(planned, planned @ about_z(angle_deg).T + noise, EPISODES, np.random.default_rng(2))
     assert found.angle_deg == pytest.approx(angle_deg, abs=1.5)
+    assert found.interval_deg is not None
     low, high = found.interval_deg
     assert low < found.angle_deg < high < low + 5
     assert low < angle_deg < high

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -134,8 +136,23 @@ def test_bounds_of_zero_width_are_reported() -> None:
 def test_a_single_episode_gives_no_answer() -> None:
     windows = replace(pose_windows(count=8, horizon=2), episodes=torch.zeros(8, dtype=torch.long))
     measured, page = page_of(PoseModel(), windows)
-    assert {assessment.answer for assessment in assess(measured.metrics)} == {CANNOT_TELL}
+    found = assess(measured.metrics)
+    assert {assessment.answer for assessment in found} == {CANNOT_TELL}
     assert "All windows are of one episode" in page
+    intervals = list(intervals_in(measured.metrics))
+    assert len(intervals) > 20 and all(interval in (None, [None, None]) for interval in intervals)
+    assert not any(re.search(r"\(-?\+?\d[\d.]* to ", assessment.evidence) for assessment in found)
+    several, _ = page_of(PoseModel(), pose_windows(count=8, horizon=2))
+    assert all(None not in (interval or [None]) for interval in intervals_in(several.metrics))
+
+
+def intervals_in(metrics: Any) -> Iterator[list[float | None] | None]:
+    """Yield all intervals of metrics."""
+    for name, value in metrics.items() if isinstance(metrics, dict) else enumerate(metrics):
+        if name in ("interval", "interval_deg"):
+            yield value
+        elif isinstance(value, dict | list):
+            yield from intervals_in(value)
 
 
 def target_windows() -> Windows:

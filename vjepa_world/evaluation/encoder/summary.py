@@ -129,8 +129,6 @@ class _Sets:
 
 def _over_scenes(values: np.ndarray, scenes: np.ndarray) -> Estimate:
     """Return the mean of values `[k]` with its interval over scenes `[k]`; of one scene there is no interval."""
-    if len(np.unique(scenes)) < 2:
-        return Estimate(float(values.mean()), None, None)
     return mean(values, scenes, np.random.default_rng(0))
 
 

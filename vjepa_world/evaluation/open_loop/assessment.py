@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from vjepa_world.evaluation.open_loop.worth import ALL, LEAST_VARIATION, MOST_RANK, MOST_RATIO
+from vjepa_world.evaluation.statistics import LEAST_GROUPS
 
 Answer = Literal["yes", "no", "cannot tell"]
 
@@ -26,7 +27,7 @@ SAME_DEG = 15.0
 LEAST_RANK = 0.1
 
 #: Episodes that a bootstrap over episodes needs.
-LEAST_EPISODES = 2
+LEAST_EPISODES = LEAST_GROUPS
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,13 @@ def summary_table(metrics: dict[str, Any]) -> str:
 
 
 def format_estimate(estimate: dict[str, Any], digits: str = ".2f", unit: str = "") -> str:
-    """Return a value with its interval as text."""
+    """Return a value with its interval as text; without one the value alone."""
     if estimate["value"] is None:
         return "undefined"
-    low, high = estimate["interval"]
-    return f"{estimate['value']:{digits}}{unit} ({low:{digits}} to {high:{digits}})"
+    value, interval = f"{estimate['value']:{digits}}{unit}", estimate["interval"]
+    if interval is None or None in interval:
+        return value
+    return f"{value} ({interval[0]:{digits}} to {interval[1]:{digits}})"
 
 
 def _worth(worth: dict[str, Any]) -> list[Assessment]:
@@ -183,12 +186,15 @@ def _recovered(recovered: dict[str, Any]) -> list[Assessment]:
         best = min(others, key=lambda guess: guess["median"])
         low, high = planner["interval"]
         answer: Answer = CANNOT_TELL
-        if high < min(guess["interval"][0] for guess in others):
+        if low is None:
+            pass  # all windows are of one episode
+        elif high < min(guess["interval"][0] for guess in others):
             answer = "yes"
         elif low > best["interval"][1]:
             answer = "no"
         compared = ", ".join(f"{name} {guess[kind]['median']:.2f}{unit}" for name, guess in baselines.items())
-        words = f"median {planner['median']:.2f}{unit} ({low:.2f} to {high:.2f}); {compared}"
+        median = format_estimate({"value": planner["median"], "interval": (low, high)}, unit=unit)
+        words = f"median {median}; {compared}"
         what = {"position_cm": "motion", "rotation_deg": "rotation", "distance": "action"}[kind]
         found.append(Assessment(f"Does the planner find the true {what}?", answer, words))
     return found
@@ -196,16 +202,18 @@ def _recovered(recovered: dict[str, Any]) -> list[Assessment]:
 
 def _rotation(rotation: dict[str, Any]) -> Assessment:
     """Answer yes if the whole interval is within `SAME_DEG`, no if it excludes 0 and the rotation reduces the error."""
-    low, high = rotation["interval_deg"]
+    # Without an interval, of one episode, any angle is possible.
+    low, high = rotation["interval_deg"] or (-180.0, 180.0)
     reduces = rotation["rms_after_m"] < (1 - LEAST_REDUCTION) * rotation["rms_before_m"]
     answer: Answer = CANNOT_TELL
     if -SAME_DEG <= low <= high <= SAME_DEG:
         answer = "yes"
     elif not low <= 0 <= high and high - low < 180 and reduces:
         answer = "no"
+    angle = {"value": rotation["angle_deg"], "interval": rotation["interval_deg"]}
     words = (
-        f"best rotation of planned motions: {rotation['angle_deg']:+.1f} deg ({low:+.1f} to {high:+.1f}); their "
-        f"distance to the true ones {100 * rotation['rms_before_m']:.2f} cm rms, after the "
+        f"best rotation of planned motions: {format_estimate(angle, '+.1f', ' deg')}; their distance to the true ones "
+        f"{100 * rotation['rms_before_m']:.2f} cm rms, after the "
         f"rotation {100 * rotation['rms_after_m']:.2f} cm"
     )
     if answer == "no" and high - low <= MOST_TO_CORRECT_DEG:

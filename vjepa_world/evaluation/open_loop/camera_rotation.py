@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vjepa_world.evaluation.statistics import EvaluationError, bootstrap_sums
+from vjepa_world.evaluation.statistics import LEAST_GROUPS, EvaluationError, bootstrap_sums
 
 #: Motions lie along a line if their second singular value is below this share of the first.
 FLAT = 1e-4
@@ -25,17 +25,17 @@ class CameraRotation:
 
     Attributes:
         angle_deg: Angle about the z axis of the base, counter-clockwise seen from above.
-        interval_deg: 95 % interval over episodes.
+        interval_deg: 95 % interval over episodes; None of one episode.
         matrix: The same rotation as a 2 x 2 matrix.
         rms_before_m: Root mean square of the differences in x and y, before the rotation.
         rms_after_m: The same after the rotation.
         angle_3d_deg: Angle of the best rotation in space, from 0 to 180; None if all motions lie along a line.
-        interval_3d_deg: 95 % interval over episodes. An angle in space is never negative, so 0 is not inside.
+        interval_3d_deg: 95 % interval over episodes, likewise. An angle in space is never negative, so 0 is not inside.
         matrix_3d: The same rotation as a 3 x 3 matrix.
     """
 
     angle_deg: float
-    interval_deg: tuple[float, float]
+    interval_deg: tuple[float, float] | None
     matrix: list[list[float]]
     rms_before_m: float
     rms_after_m: float
@@ -45,8 +45,8 @@ class CameraRotation:
 
     @property
     def is_turned(self) -> bool:
-        """Whether the interval excludes 0."""
-        return not self.interval_deg[0] <= 0 <= self.interval_deg[1]
+        """Whether there is an interval, and it excludes 0."""
+        return self.interval_deg is not None and not self.interval_deg[0] <= 0 <= self.interval_deg[1]
 
     def as_json(self) -> dict[str, Any]:
         """Return it as `result.json` holds it."""
@@ -57,7 +57,7 @@ class CameraRotation:
         }
         return {
             "angle_deg": self.angle_deg,
-            "interval_deg": list(self.interval_deg),
+            "interval_deg": None if self.interval_deg is None else list(self.interval_deg),
             "matrix": self.matrix,
             "rms_before_m": self.rms_before_m,
             "rms_after_m": self.rms_after_m,
@@ -93,17 +93,18 @@ def fit_rotation(
         )
     # Around the estimate, since angles are a circle.
     around = (_about_z(drawn) - angle + math.pi) % (2 * math.pi) - math.pi
-    low, high = np.degrees(angle + np.quantile(around, [0.025, 0.975]))
+    low, high = np.degrees(angle + np.quantile(around, [0.025, 0.975])).tolist()
+    several = len(np.unique(episodes)) >= LEAST_GROUPS
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     space = kabsch(summed.reshape(3, 3))
     interval = None
-    if space is not None:
+    if space is not None and several:
         angles = [rotation_angle_deg(r) for d in drawn if (r := kabsch(d.reshape(3, 3))) is not None]
         if angles:
             interval = (float(np.quantile(angles, 0.025)), float(np.quantile(angles, 0.975)))
     return CameraRotation(
         angle_deg=math.degrees(angle),
-        interval_deg=(float(low), float(high)),
+        interval_deg=(low, high) if several else None,
         matrix=turn.tolist(),
         rms_before_m=_rms(p[:, :2] - a[:, :2]),
         rms_after_m=_rms(p[:, :2] @ turn.T - a[:, :2]),

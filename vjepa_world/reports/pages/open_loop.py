@@ -125,7 +125,7 @@ def _worth(worth: Mapping[str, Any]) -> dict[str, Any]:
     if all(ratio["value"] is not None for group in groups.values() for ratio in group["ratio_to_copy"]):
         lines = {name: list(enumerate(group["ratio_to_copy"], start=1)) for name, group in groups.items()}
         series = {name: [(float(k), ratio["value"]) for k, ratio in line] for name, line in lines.items()}
-        bands = {name: [(float(k), *ratio["interval"]) for k, ratio in line] for name, line in lines.items()}
+        bands = {name: _band([(float(k), ratio) for k, ratio in line]) for name, line in lines.items()}
         charts = [Chart("error / copy of the first frame by what moves, over steps imagined", series, bands)]
     head = [
         "what moves",
@@ -171,8 +171,13 @@ def _chart(title: str, lines: Sequence[dict[str, Any]], kind: str, names: Mappin
     series, bands = {}, {}
     for key, name in names.items():
         series[name] = [(float(line["horizon"]), line[kind][key]["value"]) for line in lines]
-        bands[name] = [(float(line["horizon"]), *line[kind][key]["interval"]) for line in lines]
+        bands[name] = _band([(float(line["horizon"]), line[kind][key]) for line in lines])
     return Chart(title, series, bands)
+
+
+def _band(estimates: Sequence[tuple[float, Mapping[str, Any]]]) -> list[tuple[float, float, float]]:
+    """Return the intervals of estimates at their positions, of those that have one."""
+    return [(at, *estimate["interval"]) for at, estimate in estimates if None not in estimate["interval"]]
 
 
 def _energy(measured: Measurements, source: OpenLoopSource) -> dict[str, Any]:
@@ -256,8 +261,7 @@ def _recovered(measured: Measurements) -> dict[str, Any]:
         for policy, name in _POLICIES.items():
             if policy in recovered:
                 errors = recovered[policy][kind]
-                low, high = errors["interval"]
-                median = f"{errors['median']:.2f} ({low:.2f} to {high:.2f})"
+                median = format_estimate({"value": errors["median"], "interval": errors["interval"]})
                 percentiles = [f"{value:.2f}" for value in errors["percentiles"].values()]
                 rows.append([kind.replace("_", " "), name, median, *percentiles])
     first = next(iter(recovered["planner"].values()))
@@ -281,15 +285,15 @@ def _rotation(measured: Measurements) -> dict[str, Any] | None:
     rotation = measured.rotation
     if rotation is None:
         return None
-    low, high = rotation.interval_deg
+    about_z = {"value": rotation.angle_deg, "interval": rotation.interval_deg}
     rows = [
-        ["about the base's z axis", f"{rotation.angle_deg:+.1f} deg ({low:+.1f} to {high:+.1f})"],
+        ["about the base's z axis", format_estimate(about_z, "+.1f", " deg")],
         ["distance of planned to true motions in x and y, rms", f"{100 * rotation.rms_before_m:.2f} cm"],
         ["once rotated", f"{100 * rotation.rms_after_m:.2f} cm"],
     ]
-    if rotation.angle_3d_deg is not None and rotation.interval_3d_deg is not None:
-        low, high = rotation.interval_3d_deg
-        rows.append(["best rotation in space", f"{rotation.angle_3d_deg:.1f} deg ({low:.1f} to {high:.1f})"])
+    if rotation.angle_3d_deg is not None:
+        in_space = {"value": rotation.angle_3d_deg, "interval": rotation.interval_3d_deg}
+        rows.append(["best rotation in space", format_estimate(in_space, ".1f", " deg")])
     true, planned = (
         part[:, :2].double().numpy() for part in (measured.recovered.true, measured.recovered.planned)
     )
