@@ -5,6 +5,7 @@ Legend: T rows of an episode, S state size, A action size, H W pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ import numpy as np
 from vjepa_world.data.trajectories.convert import spec_of
 from vjepa_world.data.trajectories.formats.lerobot.writer import LeRobotWriter
 from vjepa_world.data.trajectories.in_memory import EpisodeArrays, InMemoryDataset
+from vjepa_world.errors import DataError, counted
 from vjepa_world.evaluation.stable_worldmodel.worlds import WorldSpec, package
+
+logger = logging.getLogger(__name__)
 
 #: Names in the folder of a recording.
 OWN_FORMAT, LEROBOT = "stable_worldmodel.lance", "lerobot"
@@ -30,7 +34,7 @@ class WorldRecording:
 
     Attributes:
         own: In stable-worldmodel's format, which `World.evaluate(dataset=...)` takes starts and goals from.
-        lerobot: The same episodes as a LeRobot dataset, for `finetune data.path=`.
+        lerobot: The same episodes as a LeRobot dataset, for `finetune data.path=`; without those of a single row.
     """
 
     own: Path
@@ -70,21 +74,33 @@ def record_world(
 def write_lerobot(spec: WorldSpec, own: Path, folder: Path) -> None:
     """Write a dataset of stable-worldmodel, in any of its formats, as a LeRobot dataset.
 
+    Episodes of a single row, which a world ends at the first action, are left out: no action connects two rows.
+
     Args:
         spec: The world that it is of: it says which columns are the state.
         own: The dataset.
         folder: A new folder.
+
+    Raises:
+        DataError: If no episode has two rows.
     """
     source = package().data.load_dataset(str(own))
-    count, writer = len(source.lengths), None
-    for shard, begin in enumerate(range(0, count, _SHARD)):
-        arrays = [_arrays(spec, source.load_episode(i)) for i in range(begin, min(begin + _SHARD, count))]
+    numbers = [number for number, rows in enumerate(source.lengths) if rows > 1]
+    if not numbers:
+        raise DataError(
+            f"none of the {counted(len(source.lengths), 'episode')} of {own} has two rows; record longer ones."
+        )
+    if single := len(source.lengths) - len(numbers):
+        logger.warning("%s of %s left out: a single row has no next one", counted(single, "episode"), own)
+    writer = None
+    for shard, begin in enumerate(range(0, len(numbers), _SHARD)):
+        arrays = [_arrays(spec, source.load_episode(number)) for number in numbers[begin : begin + _SHARD]]
         dataset = InMemoryDataset(arrays, fps=_FPS, robot=spec.env_id, name=str(own))
         writer = writer or LeRobotWriter(folder, spec_of(dataset, dataset.episode(0), reencode=True))
         with writer.shard(shard) as out:
             for index in range(len(arrays)):
                 out.add(dataset.episode(index), reencode=True)
-    assert writer is not None  # a recording has episodes
+    assert writer is not None  # there are episodes
     writer.finalize()
 
 
