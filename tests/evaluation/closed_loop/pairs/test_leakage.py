@@ -49,6 +49,17 @@ def test_recorded_episodes_are_known_by_their_content() -> None:
     assert find_leakage(provenance(trained=set(), hashes={255}), "Reach-v0", pairs).indices == (0,)
 
 
+def test_an_encoder_of_another_world_model_is_counted_by_itself() -> None:
+    pretrained = provenance(trained={5}) | {"verb": "pretrain"}
+    world_model = provenance(trained={7}, hashes={1, 2, 3}, encoder=pretrained)
+    found = find_leakage(provenance(trained={30, 31}, encoder=world_model), "Push-v0", PAIRS)
+    assert found.checked == {"finetune": 2, "the encoder's finetune": 3, "pretrain": 1}
+    assert [(part.command, part.pairs) for part in found.seen] == [
+        ("the encoder's finetune", (7,)),
+        ("pretrain", (5,)),
+    ]
+
+
 def test_the_data_of_the_encoder_counts_too_and_what_is_not_recorded_is_said() -> None:
     encoder = provenance(trained={5}) | {"verb": "pretrain"}
     found = find_leakage(provenance(trained=set(), encoder=encoder), "Push-v0", PAIRS)

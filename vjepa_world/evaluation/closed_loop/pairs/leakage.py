@@ -99,7 +99,7 @@ def find_leakage(provenance: Mapping[str, Any], environment: str, pairs: Sequenc
         if "environments" not in stage:
             unknown.append(command)
             continue
-        checked[command] = 0
+        checked.setdefault(command, 0)
         by_use = recorded_seeds(stage, environment)
         for use in USES:
             hashes = unpack(stage.get("episodes", {}).get(use, ()))
@@ -115,8 +115,13 @@ def find_leakage(provenance: Mapping[str, Any], environment: str, pairs: Sequenc
 
 
 def _stages(provenance: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the command that made a checkpoint with what it records, and then those that made its encoder."""
+    """Yield the command that made a checkpoint with what it records, and then those that made its encoder.
+
+    The encoder may be that of another world model: its command is then told apart from the same one of the checkpoint.
+    """
     stage: Any = provenance
     while isinstance(stage, Mapping) and stage:
-        yield str(stage.get("verb", "its training")), stage
+        command = str(stage.get("verb", "its training"))
+        is_again = stage is not provenance and command == provenance.get("verb")
+        yield f"the encoder's {command}" if is_again else command, stage
         stage = stage.get("encoder")
