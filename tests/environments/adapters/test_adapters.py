@@ -140,6 +140,17 @@ def test_the_noisy_expert_stays_within_bounds_and_differs_between_episodes(
     assert not np.array_equal(drawn[0], drawn[1])
 
 
+def test_no_motion_leaves_the_robot_where_it_is(env: AdaptedEnv) -> None:
+    observation, info = env.reset(seed=0)
+    start, distance = observation["state"], info["distance"]
+    for _ in range(5):
+        observation, *_, info = env.step(env.hold(observation))
+    moved = np.abs(observation["state"] - start).max()
+    random, _ = rollout(env, 0, steps=5)
+    assert moved < 0.1 * np.abs(random[-1] - start).max()
+    assert info["distance"] == pytest.approx(distance, abs=0.01)
+
+
 def test_an_unknown_reset_option_is_refused(env: AdaptedEnv) -> None:
     with pytest.raises(ConfigError, match="the reset option 'x' is not one of this environment's"):
         env.reset(seed=0, options={"x": 1})

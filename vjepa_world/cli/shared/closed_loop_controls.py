@@ -97,6 +97,7 @@ def _add_those_of_model(
     planning: PlanningConfig,
 ) -> None:
     """Add the controls that need the policy's model."""
+    from vjepa_world.evaluation.closed_loop.hold_policy import EnvHoldPolicy, has_hold
     from vjepa_world.evaluation.closed_loop.simulator_model import can_imagine
     from vjepa_world.models.world_model import LatentWorldModel
     from vjepa_world.planning.action_axes import space_of
@@ -106,10 +107,12 @@ def _add_those_of_model(
     model, bounds = policy.model, {"action_low": policy.action_low, "action_high": policy.action_high}
     if controls.hold:
         space = space_of(model)
-        if space.meaning in ("given", "choice"):
-            found.left_out[HOLD] = space.why_no_hold
-        else:
+        if space.meaning not in ("given", "choice"):
             found.policies[HOLD] = HoldPolicy(space, **bounds)
+        elif has_hold(env):
+            found.policies[HOLD] = EnvHoldPolicy()
+        else:
+            found.left_out[HOLD] = space.why_no_hold
     if controls.inverse:
         if isinstance(model, LatentWorldModel) and model.inverse is not None:
             propose = partial(model.propose, horizon=planning.planner.horizon)

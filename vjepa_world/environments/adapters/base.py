@@ -6,6 +6,7 @@ Legend: A action size, S state size, H W pixels.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
@@ -72,6 +73,10 @@ class AdaptedEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     def render(self) -> np.ndarray:
         """Return the image of the current state, uint8 `[H, W, 3]`."""
         return self._image()
+
+    def hold(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the action that moves nothing, float32 `[A]`: zeros, unless actions are targets."""
+        return np.zeros(self.action_space.shape or (), np.float32)
 
     def _observation(self) -> dict[str, np.ndarray]:
         return {"image": self._image(), "state": np.asarray(self._state(), np.float32)}

@@ -44,6 +44,10 @@ class PushTEnv(AdaptedEnv):
         )
         self.action_space = self._inner.action_space
 
+    def hold(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the pusher's position as its target, float32 `[2]`."""
+        return np.asarray(observation["state"], np.float32)
+
     def close(self) -> None:
         """Close the package's window, if it has one."""
         self._inner.close()
