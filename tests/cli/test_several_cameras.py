@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 
+from envs.arm_env import ArmEnv
 from tests.cli.commands import COLLECT, EVALUATE, FINETUNE, run
 from vjepa_world.pretrained.loading import load_world_model
 
@@ -65,3 +67,21 @@ def test_cameras_that_are_missing_or_in_another_order(
     assert not (home / "runs" / "evaluate" / "few").exists()
     assert run(home, *PLAN, "env.cameras=[wrist,main]", "name=turned") == 0
     assert "trained on the cameras main, wrist, and the environment shows main, main" in caplog.text
+
+
+def test_a_goal_that_other_cameras_show_is_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = ArmEnv.reset
+
+    def reset(self: ArmEnv, **arguments: Any) -> Any:
+        observation, info = drawn(self, **arguments)
+        info["goal_image_side"] = info.pop("goal_image_wrist")
+        return observation, info
+
+    monkeypatch.setattr(ArmEnv, "reset", reset)
+    assert run(home, *PLAN, CAMERAS, "name=other") == 2
+    message = (
+        "image, image_wrist in observations and image, image_side of the goal; both must be shown by the same"
+    )
+    assert message in capsys.readouterr().err

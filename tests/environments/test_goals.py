@@ -143,6 +143,48 @@ def test_each_camera_shows_the_goal(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert np.abs(info["goal_image_wrist"] - turned).max() <= 60  # recorded videos are lossy
 
 
+def test_goals_are_in_the_order_of_the_cameras(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {
+        "kwargs": {"keys": ("image", "wrist", "above", "state")},
+        "image": "image",
+        "cameras": ("wrist", "above"),
+    }
+    observation, info = make(**options, goal=f"{MODULE}:goal_above_first").reset(seed=2)
+    shown = [key for key in observation if key.startswith("image")]
+    assert shown == ["image", "image_wrist", "image_above"]
+    assert [key for key in info if key.startswith("goal_image")] == [f"goal_{key}" for key in shown]
+
+    drawn = toys.Point.reset
+
+    def reset(self: toys.Point, **arguments: Any) -> Any:
+        found, info = drawn(self, **arguments)
+        image = toys.picture(self.goal)[None]
+        above_first = {"subgoal_images_above": image[:, :, ::-1], "subgoal_images_wrist": image[:, ::-1]}
+        return found, {**info, **above_first, "subgoal_images": image}
+
+    monkeypatch.setattr(toys.Point, "reset", reset)
+    _, info = make(**options).reset(seed=2)
+    names = ["subgoal_images", "subgoal_images_wrist", "subgoal_images_above"]
+    assert [key for key in info if key.startswith("subgoal_images")] == names
+
+
+@pytest.mark.parametrize("images", [[], [toys.picture(np.zeros(2)), np.zeros((9, 9, 3), np.uint8)]])
+def test_sub_goals_of_several_sizes_or_none_are_refused(
+    images: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = toys.Point.reset
+
+    def reset(self: toys.Point, **arguments: Any) -> Any:
+        observation, info = drawn(self, **arguments)
+        return observation, {**info, "subgoal_images": images}
+
+    monkeypatch.setattr(toys.Point, "reset", reset)
+    with pytest.raises(
+        EnvironmentFailure, match=r"has images of the shapes .*allowed is at least one sub-goal"
+    ):
+        make(image_size=0)
+
+
 def test_a_goal_of_a_camera_that_is_not_there_is_refused() -> None:
     with pytest.raises(
         EnvironmentFailure, match=r"returned images named image, image_top; allowed are image and"

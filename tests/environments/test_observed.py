@@ -7,12 +7,15 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from tests.environments import toys
+from vjepa_world.environments.behaviours import ColouredNoise
 from vjepa_world.environments.config import EnvConfig, words_of
 from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.observed import ObservedEnv
+from vjepa_world.environments.recording import Recorder
 from vjepa_world.environments.spaces import ActionMap, find_image, find_states, to_image
 from vjepa_world.errors import ConfigError
 
@@ -59,6 +62,37 @@ def test_further_cameras_sizes_and_no_state() -> None:
     }
     assert not np.array_equal(observation["image"], observation["image_wrist"])
     assert "state" not in make(state="none").reset(seed=0)[0]
+
+
+def test_cameras_are_recorded_in_the_order_in_which_they_are_shown() -> None:
+    keys = ("image", "above", "wrist", "state")
+    for order in (("wrist", "above"), ("above", "wrist")):
+        config = EnvConfig(
+            id=f"{MODULE}:toys/Point-v0", kwargs={"keys": keys}, image_size=32, image="image", cameras=order
+        )
+        recorder = Recorder.of(config)
+        episode = recorder.record(ColouredNoise(), seed=0, rng=np.random.default_rng(0), steps=2, index=0)
+        assert episode.cameras == (*recorder.spec().cameras,) == ("main", *order)
+        assert torch.equal(episode.frames([1], "wrist"), episode.frames([1], "main").flip(2))
+        assert torch.equal(episode.frames([1], "above"), episode.frames([1], "main").flip(3))
+    config = EnvConfig(id="vjepa_world/Grasp-v0", image_size=16, cameras=("main", "wrist", "side"))
+    assert (*Recorder.of(config).spec().cameras,) == config.cameras
+
+
+@pytest.mark.parametrize("cameras", [("wrist", "wrist"), ("image",)])
+def test_a_camera_is_named_once(cameras: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"twice, or two cameras as image_\w+; the first one, image, is"):
+        make(kwargs={"keys": ("image", "wrist")}, image="image", cameras=cameras)
+
+
+def test_no_two_cameras_have_one_name_in_a_dataset() -> None:
+    config = EnvConfig(
+        id=f"{MODULE}:toys/Point-v0", kwargs={"keys": ("image", "main")}, image="image", cameras=("main",)
+    )
+    arm = EnvConfig(image_size=16, cameras=("wrist", "main"))
+    for one in (config, arm):
+        with pytest.raises(ConfigError, match=r"two cameras would be called main in the dataset"):
+            Recorder.of(one)
 
 
 def test_an_action_is_repeated_and_clipped() -> None:

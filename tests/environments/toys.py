@@ -25,7 +25,7 @@ class Point(gymnasium.Env[Any, Any]):
     """A point that moves by its action.
 
     Args:
-        keys: What observations have: image, state, or both.
+        keys: What observations have: image, state, and images of the further cameras wrist, main and above.
         choices: Discrete actions from `start` on: stay, right, left, up, down.
         goals: Whether info has goals and success.
         fails_at: Step at which `failure` happens, in episodes that begin with a position x above 0.
@@ -45,7 +45,7 @@ class Point(gymnasium.Env[Any, Any]):
         ends_at: int = 0,
         render_mode: str | None = None,
     ) -> None:
-        known = {"image": PIXELS, "state": STATE, "wrist": PIXELS}
+        known = {"image": PIXELS, "state": STATE, "wrist": PIXELS, "main": PIXELS, "above": PIXELS}
         self.keys, self.goals, self.render_mode = tuple(keys), goals, render_mode
         self.fails_at, self.failure, self.ends_at = fails_at, failure, ends_at
         self.observation_space = spaces.Dict({key: known[key] for key in self.keys})
@@ -78,7 +78,8 @@ class Point(gymnasium.Env[Any, Any]):
         if self.fails and self.failure == "size":
             image = image[:-2]
         state = np.full(2, np.nan) if self.fails and self.failure == "nan" else self.position
-        found = {"image": image, "wrist": image[::-1], "state": state.astype(np.float32)}
+        found = {"image": image, "wrist": image[::-1], "main": image, "above": image[:, ::-1]}
+        found["state"] = state.astype(np.float32)
         return {key: found[key] for key in self.keys}
 
     def info(self) -> dict[str, Any]:
@@ -128,6 +129,12 @@ def fixed_goal_of_cameras(env: Point) -> dict[str, np.ndarray]:
     """Return the images of a goal by camera."""
     image = picture(env.np_random.uniform(-0.9, 0.9, 2))
     return {"image": image, "image_wrist": image[::-1]}
+
+
+def goal_above_first(env: Point) -> dict[str, np.ndarray]:
+    """Return the images of a goal in another order than that of the cameras."""
+    image = picture(env.goal)
+    return {"image_above": image[:, ::-1], "image_wrist": image[::-1], "image": image}
 
 
 def goal_of_an_unknown_camera(env: Point) -> dict[str, np.ndarray]:

@@ -297,7 +297,7 @@ def _check_cameras(config: Config, env: Environment, views: int, made_from: Mapp
     """Check that an environment and its goals are shown by as many cameras as a model looks at, and warn of others.
 
     Raises:
-        ConfigError: If there are fewer cameras.
+        ConfigError: If there are fewer cameras, or the goal is shown by others.
     """
     from vjepa_world.environments.spaces import camera_name
     from vjepa_world.evaluation.closed_loop.environment import Pair
@@ -306,7 +306,15 @@ def _check_cameras(config: Config, env: Environment, views: int, made_from: Mapp
     observation, info = Pair(config.seed).reset(env, "goal_image")
     side_by_side(observation, views=views)
     side_by_side(info, "goal_image", views=views)
-    names = [camera_name(key) for key in observation if key.startswith("image")][:views]
+    shown = [key for key in observation if key.startswith("image")][:views]
+    goals = [key.removeprefix("goal_") for key in info if key.startswith("goal_image")][:views]
+    if goals != shown:
+        raise ConfigError(
+            f"the world model looks at {counted(views, 'camera')}, which are {', '.join(shown)} in observations and "
+            f"{', '.join(goals)} of the goal; both must be shown by the same ones. Give the goal's images of "
+            f"{', '.join(shown)}, or name other env.cameras."
+        )
+    names = [camera_name(key) for key in shown]
     trained = [list(cameras) for cameras in made_from.get("cameras", {}).values()]
     if trained and names not in trained:
         logger.warning(

@@ -14,7 +14,7 @@ import numpy as np
 from vjepa_world.data.trajectories.trajectory import EVENTS
 from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.functions import is_function_name, load_function
-from vjepa_world.environments.goals import goal_source
+from vjepa_world.environments.goals import Begun, goal_source
 from vjepa_world.environments.observed import ObservedEnv
 from vjepa_world.environments.spaces import to_image
 from vjepa_world.errors import ConfigError, described
@@ -84,11 +84,7 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         found |= {key: begun.info[key] for key in PASSED_AT_RESET if key in begun.info}
         # They lead to the environment's own goal, which another source of goals replaces.
         if self.config.goal == "info" and "subgoal_images" in begun.info:
-            found |= {
-                key: np.stack([self._to_image(image, key) for image in images])
-                for key, images in begun.info.items()
-                if key.startswith("subgoal_images")
-            }
+            found |= self._subgoals(begun)
         found |= {
             **{f"goal_{name}": image for name, image in begun.goal_images.items()},
             "solved_at_reset": found["success"],
@@ -111,8 +107,22 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         found = self._outcome(observation, info, terminated=terminated, at_reset=False)
         return observation, reward, terminated, truncated or self._steps >= self.config.max_steps, found
 
-    def _to_image(self, image: Any, key: str) -> np.ndarray:
-        return to_image(image, f"info['{key}']", self.config.image_size)
+    def _subgoals(self, begun: Begun) -> dict[str, np.ndarray]:
+        """Return the images of the sub-goals by each camera that shows them, in the order of the cameras."""
+        found = {}
+        for name in (name for name in begun.observation if name != "state"):
+            key = name.replace("image", "subgoal_images", 1)
+            if key in begun.info:
+                images = [
+                    to_image(image, f"info['{key}']", self.config.image_size) for image in begun.info[key]
+                ]
+                if not images or any(image.shape != images[0].shape for image in images):
+                    raise EnvironmentFailure(
+                        f"info['{key}'] has images of the shapes {[list(image.shape) for image in images]}; allowed is "
+                        "at least one sub-goal, all of one size. Give env.image_size, to which they are resized."
+                    )
+                found[key] = np.stack(images)
+        return found
 
     def _outcome(
         self,

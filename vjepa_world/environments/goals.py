@@ -123,9 +123,10 @@ class FunctionGoals:
                 f"env.goal={self.name} returned images named {', '.join(map(str, shown)) or 'nothing'}; allowed are "
                 f"image and the further ones in observations: {', '.join(observation)}."
             )
-        images = {
-            name: to_image(image, f"the {name} of env.goal={self.name}", env.config.image_size)
-            for name, image in shown.items()
+        images = {  # in the order of the cameras, in which a world model takes them
+            name: to_image(shown[name], f"the {name} of env.goal={self.name}", env.config.image_size)
+            for name in observation
+            if name in shown
         }
         return Begun(observation, info, images, _state_or_none(state), {})
 

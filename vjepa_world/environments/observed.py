@@ -146,7 +146,15 @@ class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
 def _image_sources(space: spaces.Space[Any], config: EnvConfig) -> dict[str, str]:
     """Return where each image is, by its name in the observations here: a key, or `render`."""
     first = config.image if config.image != "auto" else find_image(space) or RENDER
-    sources = {"image": first} | {f"image_{name.replace('.', '_')}": name for name in config.cameras}
+    sources = {"image": first}
+    for camera in config.cameras:
+        name = f"image_{camera.replace('.', '_')}"
+        if name in sources or camera == first:
+            raise ConfigError(
+                f"env.cameras={','.join(config.cameras)} shows '{camera}' twice, or two cameras as {name}; the first "
+                f"one, {first}, is env.image. Name each further camera once."
+            )
+        sources[name] = camera
     entries = entries_of(space)
     for key in sources.values():
         if key != RENDER and (key not in entries or not is_image(entries[key])):

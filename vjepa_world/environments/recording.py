@@ -20,6 +20,7 @@ from vjepa_world.environments.config import EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.observed import ObservedEnv
 from vjepa_world.environments.spaces import camera_name
+from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import PLAIN, Convention
 
 #: What datasets of the simulated arm call their robot.
@@ -35,30 +36,32 @@ class Recorder:
         env: From `EnvConfig.make(goals=False)`.
         config: Its options.
         labels: The labels that its info has.
+        cameras: Keys of its pictures by the cameras' names in datasets, in the order in which it shows them.
     """
 
     env: gymnasium.Env[Any, Any]
     config: EnvConfig
     labels: tuple[str, ...]
+    cameras: Mapping[str, str]
 
     @classmethod
     def of(cls, config: EnvConfig) -> Recorder:
         """Make the environment of some options.
 
         Raises:
-            ConfigError, EnvironmentFailure: As :meth:`EnvConfig.make`.
+            ConfigError: As :meth:`EnvConfig.make`, or if two cameras would have the same name in the dataset.
+            EnvironmentFailure: As :meth:`EnvConfig.make`.
         """
         env = config.make(goals=False)
-        _, info = env.reset(seed=0)
-        return cls(env, config, tuple(name for name in EVENTS if name in info))
+        # The observation space would not do: Gymnasium sorts its keys.
+        observation, info = env.reset(seed=0)
+        return cls(env, config, tuple(name for name in EVENTS if name in info), _cameras(observation))
 
     def spec(self) -> DatasetSpec:
         """Return what all episodes have in common."""
-        images = {key: space.shape for key, space in self._spaces().items() if key.startswith("image")}
+        shapes = {name: self._spaces()[key].shape or () for name, key in self.cameras.items()}
         cameras = {
-            camera_name(key): VideoSpec.encoded(shape[0], shape[1], self.config.fps)
-            for key, shape in images.items()
-            if shape is not None
+            name: VideoSpec.encoded(shape[0], shape[1], self.config.fps) for name, shape in shapes.items()
         }
         state, inner = self._spaces().get("state"), self.env.unwrapped
         state_size = 0 if state is None or state.shape is None else state.shape[0]
@@ -133,13 +136,12 @@ class Recorder:
         index: int,
         task: str,
     ) -> Trajectory:
-        keys = {camera_name(key): key for key in observations[0] if key.startswith("image")}
         count = len(observations)
 
         def load(camera: str, rows: np.ndarray) -> Any:
             import torch
 
-            images = np.stack([observations[row][keys[camera]] for row in rows])
+            images = np.stack([observations[row][self.cameras[camera]] for row in rows])
             return torch.from_numpy(images).permute(0, 3, 1, 2)
 
         states = [observation.get("state", np.empty(0, np.float32)) for observation in observations]
@@ -152,7 +154,7 @@ class Recorder:
             states=np.stack(states).astype(np.float32),
             actions=taken,
             timestamps_s=np.arange(count) / self.config.fps,
-            cameras=tuple(keys),
+            cameras=tuple(self.cameras),
             load_frames=load,
             task=task,
             columns={
@@ -161,6 +163,25 @@ class Recorder:
             },
             seed=seed,
         )
+
+
+def _cameras(observation: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Return the keys of an observation's pictures by the cameras' names in datasets.
+
+    Raises:
+        ConfigError: If two have the same name.
+    """
+    found: dict[str, str] = {}
+    for key in observation:
+        if key.startswith("image"):
+            name = camera_name(key)
+            if name in found:
+                raise ConfigError(
+                    f"two cameras would be called {name} in the dataset, where the first camera is always called main; "
+                    "let the camera main be the first one, or leave it out."
+                )
+            found[name] = key
+    return found
 
 
 def _flag(info: Mapping[str, Any], name: str, episode: int, row: int) -> bool:
