@@ -85,6 +85,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         max_steps: Actions in an episode; None takes the task's.
         render_mode: None or "rgb_array"; the first camera's picture.
         cameras: Names of `envs.cameras.CAMERAS`: "main", "side", "top" next to the table, "wrist" on the hand.
+        subgoals: Names of the sub-goals, some of the task's `phases`; () takes the task's own.
         crop: Left, top, right and bottom of the part of the picture that is shown, from 0 to 1, or these by the name of
             the camera.
 
@@ -106,8 +107,11 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         render_mode: str | None = None,
         cameras: Sequence[str] = ("main",),
         crop: Crop | Mapping[str, Crop] | None = None,
+        subgoals: Sequence[str] = (),
     ) -> None:
         self.task, self.robot = _named_task(task), named_robot(robot)
+        if len(subgoals):
+            self.task = self.task.with_subgoals(subgoals)
         self.views = views_of(cameras, image_size, crop)
         self.max_steps = self.task.max_steps if max_steps is None else whole_number("max_steps", max_steps, 1)
         _check_choices(camera, render_mode)

@@ -14,6 +14,7 @@ from planners.energies.action import Smoothness as Smoothness
 from planners.energies.goal import GoalCosine as GoalCosine
 from planners.energies.goal import GoalL1 as GoalL1
 from planners.energies.goal import GoalL2 as GoalL2
+from planners.energies.read_state import ReadStateGoal as ReadStateGoal
 from planners.energies.state import StateGoal as StateGoal
 from planners.errors import PlannerError as PlannerError
 from planners.protocols import Context as Context
@@ -22,6 +23,7 @@ from planners.protocols import Iteration as Iteration
 from planners.protocols import Plan as Plan
 from planners.protocols import Planner as Planner
 from planners.protocols import WorldModel as WorldModel
+from planners.protocols import energy_for as energy_for
 from planners.registry import build_energy as build_energy
 from planners.registry import build_planner as build_planner
 from planners.registry import register_energy as register_energy

@@ -127,6 +127,19 @@ def needs_states(energy: Energy) -> bool:
     return bool(getattr(energy, "needs_states", False))
 
 
+@runtime_checkable
+class ProblemEnergy(Protocol):
+    """An energy that depends on more of a problem than the features of its goal, such as a state read from them."""
+
+    def for_problems(self, context: Context, goal: Tensor) -> Energy:
+        """Return the energy of the B problems of a context and goals `[B, N, D]`."""
+
+
+def energy_for(energy: Energy, context: Context, goal: Tensor) -> Energy:
+    """Return the energy for the problems of a context and goals `[B, N, D]`; most energies are returned as they are."""
+    return energy.for_problems(context, goal) if isinstance(energy, ProblemEnergy) else energy
+
+
 def evaluate_energy(
     energy: Energy, predicted: Tensor, goal: Tensor, actions: Tensor, states: Tensor | None = None
 ) -> Tensor:

@@ -25,6 +25,7 @@ from planners.protocols import (
     SlicedWorldModel,
     StatefulWorldModel,
     WorldModel,
+    energy_for,
     evaluate_energy,
     needs_states,
 )
@@ -92,7 +93,7 @@ class Scorer:
         deadline: Deadline,
         slice_size: int | None = None,
     ) -> None:
-        self.model, self.energy = model, energy
+        self.model, self.energy = model, energy_for(energy, context, goal)
         self.context, self.goal = context, goal
         self.deadline = deadline
         self._slice_size = slice_size

@@ -6,10 +6,11 @@ goes to its start, measures how far the goal is, and has an expert that achieves
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -104,6 +105,7 @@ class Task(ABC):
         with_object: Whether scenes have an object to be handled.
         poses: The poses that the options of a reset may give.
         subgoals: Names of the sub-goals; the last is the goal.
+        phases: Names of all that may be sub-goals, in order; the last is the goal. By default the sub-goals.
         factor_parts: Which factors of variation the task has.
     """
 
@@ -114,8 +116,31 @@ class Task(ABC):
     mounts: ClassVar[Mapping[str, Mount]]
     with_object: ClassVar[bool] = False
     poses: ClassVar[tuple[str, ...]] = ()
-    subgoals: ClassVar[tuple[str, ...]] = ()
+    subgoals: tuple[str, ...] = ()
+    phases: ClassVar[tuple[str, ...]] = ()
     factor_parts: ClassVar[tuple[FactorPart, ...]] = ("scene",)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.phases = cls.phases or cls.subgoals
+
+    def with_subgoals(self, names: Sequence[str]) -> Self:
+        """Return this task with other sub-goals: some of `phases`, in their order, the last one included.
+
+        Raises:
+            EnvError: If they are others.
+        """
+        known = [name for name in self.phases if name in names]
+        if not known or known != list(names) or known[-1] != self.phases[-1]:
+            allowed = (
+                f"some of {', '.join(self.phases)}, in this order, the last included"
+                if self.phases
+                else "none"
+            )
+            raise EnvError(f"subgoals are {list(names)}; the task {self.name!r} allows {allowed}.")
+        other = copy.copy(self)
+        other.subgoals = tuple(names)
+        return other
 
     @abstractmethod
     def draw(self, variation: Variation, rng: np.random.Generator, given: Mapping[str, Any]) -> Draw:

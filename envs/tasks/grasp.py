@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from envs.experts.hand import Hand, grasp_height_m
+from envs.experts.hand import Hand, grasp_height_m, hover_height_m
 from envs.experts.picking import LIFT_M, GraspExpert
 from envs.scenes.scene import Scene
 from envs.scenes.variation import Variation
@@ -15,8 +15,10 @@ from envs.tasks.object_task import ObjectTask
 
 #: The object is lifted when its centre is this much higher than at rest.
 LIFTED_M: Final = 0.05
+#: The TCP is above the object within this distance aside, and of where it hovers before it grasps.
+ABOVE_OBJECT_M: Final = 0.015
 #: The TCP is at the object within this distance of where it grasps.
-AT_OBJECT_M: Final = 0.03
+AT_OBJECT_M: Final = 0.015
 
 
 class Grasp(ObjectTask):
@@ -26,6 +28,7 @@ class Grasp(ObjectTask):
     summary = "hold the object with both fingers and lift it 5 cm"
     max_steps = 30
     subgoals = ("at_object", "lifted")
+    phases = ("above_object", "at_object", "gripped", "lifted")
     expert_steps = 30
 
     def draw_target(self, scene: Scene, variation: Variation, rng: np.random.Generator) -> np.ndarray:
@@ -34,9 +37,8 @@ class Grasp(ObjectTask):
         return np.array([*scene.object.position_m, scene.object.height_m / 2 + LIFT_M])
 
     def achieved(self, simulation: Simulation, target_m: np.ndarray) -> tuple[bool, ...]:
-        """Return whether the hand is at the object, and whether it is held and lifted."""
-        held = simulation.object.is_grasped
-        return held or gap_to_grasp_m(simulation) < AT_OBJECT_M, held and simulation.object.lift_m >= LIFTED_M
+        """Return whether the hand is at the object, holds it, and has lifted it."""
+        return *hand_phases(simulation), simulation.object.is_grasped and simulation.object.lift_m >= LIFTED_M
 
     def distance_to(self, simulation: Simulation, target_m: np.ndarray) -> float:
         """Return the way of the hand to the object plus the way that is left up."""
@@ -46,6 +48,17 @@ class Grasp(ObjectTask):
     def policy(self, simulation: Simulation, target_m: np.ndarray) -> GraspExpert:
         """Return a policy that grasps and lifts."""
         return GraspExpert(simulation)
+
+
+def hand_phases(simulation: Simulation) -> tuple[bool, bool, bool]:
+    """Return whether the hand is above the object or lower, where it grasps it, and whether both fingers hold it."""
+    thing, hand = simulation.object, Hand(simulation)
+    at_object = gap_to_grasp_m(simulation) < AT_OBJECT_M
+    aside = float(np.linalg.norm((hand.position_m - thing.position_m)[:2]))
+    above = (
+        aside < ABOVE_OBJECT_M and hand.position_m[2] < hover_height_m(thing.spec.height_m) + ABOVE_OBJECT_M
+    )
+    return above or thing.is_grasped, at_object or thing.is_grasped, thing.is_grasped
 
 
 def gap_to_grasp_m(simulation: Simulation) -> float:

@@ -131,7 +131,7 @@ class ObjectTask(Task):
 
     @abstractmethod
     def achieved(self, simulation: Simulation, target_m: np.ndarray) -> tuple[bool, ...]:
-        """Return which sub-goals are achieved at present; the last is success."""
+        """Return which of `phases` are achieved at present; the last is success."""
 
     @abstractmethod
     def policy(self, simulation: Simulation, target_m: np.ndarray) -> Policy:
@@ -143,17 +143,17 @@ class ObjectTask(Task):
 
     def status_of(self, simulation: Simulation, target_m: np.ndarray) -> Status:
         """Return how far the present state is from one with the object at a target `[3]`."""
-        subgoals = np.array(self.achieved(simulation, target_m))
+        achieved = dict(zip(self.phases, self.achieved(simulation, target_m), strict=True))
         thing = simulation.object
         return Status(
             distance_m=self.distance_to(simulation, target_m),
-            success=bool(subgoals[-1]),
+            success=bool(achieved[self.phases[-1]]),
             flags={
                 "contact": thing.was_touched,
                 "object_moving": thing.is_moving,
                 "object_lifted": thing.is_lifted,
             },
-            subgoals=subgoals,
+            subgoals=np.array([achieved[name] for name in self.subgoals]),
         )
 
     def _start(self, scene: Scene) -> np.ndarray:

@@ -10,6 +10,7 @@ from envs.experts.picking import PlaceExpert
 from envs.scenes.scene import Scene
 from envs.scenes.variation import Variation
 from envs.simulation import Simulation
+from envs.tasks.grasp import hand_phases
 from envs.tasks.object_task import ObjectTask
 
 #: The object is at the place within this distance, and near it within that.
@@ -29,6 +30,7 @@ class PickPlace(ObjectTask):
     summary = "put the object down within 4 cm of a place and release it"
     max_steps = 50
     subgoals = ("grasped", "near_place", "at_place")
+    phases = ("above_object", "at_object", "gripped", "grasped", "near_place", "put_down", "at_place")
     expert_steps = 60
 
     def draw_target(self, scene: Scene, variation: Variation, rng: np.random.Generator) -> np.ndarray:
@@ -44,12 +46,14 @@ class PickPlace(ObjectTask):
         return _WAY_M[0] < way < _WAY_M[1] and super().has_room(scene, target_m)
 
     def achieved(self, simulation: Simulation, target_m: np.ndarray) -> tuple[bool, ...]:
-        """Return whether the object is grasped off the table, held near above the place, and put down there."""
+        """Return which phases are achieved: at the object, carrying it, at the place."""
         thing = simulation.object
         aside = float(np.linalg.norm((thing.position_m - target_m)[:2]))
         held = thing.is_grasped and thing.is_lifted
-        put_down = abs(thing.lift_m) < _DOWN_M and not thing.is_touched and not thing.is_moving
-        return held, held and aside < NEAR_PLACE_M, aside < AT_PLACE_M and put_down
+        put_down = aside < AT_PLACE_M and abs(thing.lift_m) < _DOWN_M
+        let_go = not thing.is_touched and not thing.is_moving
+        near = held and aside < NEAR_PLACE_M
+        return *hand_phases(simulation), held, near, put_down, put_down and let_go
 
     def distance_to(self, simulation: Simulation, target_m: np.ndarray) -> float:
         """Return the distance of the object's centre."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from planners.checks import check_energies, check_not_modified, protected_view, version_of
 from planners.errors import PlannerError
-from planners.protocols import Energy, evaluate_energy, needs_states
+from planners.protocols import Context, Energy, energy_for, evaluate_energy, needs_states
 
 SHOWN = 8
 """Largest number of entries of a tensor that `repr` writes out; for larger tensors it writes the shape."""
@@ -106,6 +106,10 @@ class WeightedSum(Composable):
             check_not_modified(type(energy).__name__, versions)
             energies.append(multiple * check_energies(values, actions))
         return sum(energies[1:], start=energies[0])
+
+    def for_problems(self, context: Context, goal: Tensor) -> WeightedSum:
+        """Return the sum for the problems of a context and goals `[B, N, D]`."""
+        return WeightedSum(tuple(Term(m, energy_for(energy, context, goal)) for m, energy in self.terms))
 
     def __repr__(self) -> str:
         return " + ".join(repr(o) if m == 1 else f"{m:g} * {o!r}" for m, o in self.terms)

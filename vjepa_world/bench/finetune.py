@@ -207,6 +207,7 @@ def _windows(size: Size, seed: int) -> WindowBatch:
         states=torch.randn(size.windows, size.frames, 7, generator=generator),
         extrinsics=None,
         names=("noise",) * size.windows,
+        episodes=torch.arange(size.windows),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planners.protocols import Energy, Plan, evaluate_energy, needs_states
+from planners.protocols import Energy, Plan, energy_for, evaluate_energy, needs_states
 from vjepa_world.models.context import Context
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.token_error import token_error
@@ -83,6 +83,7 @@ def imagine_plan(
         image: The camera's image now, uint8 `[3, H, W]`.
         goal_image: The image to reach, uint8 `[3, H, W]`.
     """
+    energy = energy_for(energy, context, goal)
     now, actions = context.features[:, -1], plan.actions[:, None]
     if needs_states(energy):
         imagined, states = model.rollout_with_states(context, actions)
@@ -114,6 +115,7 @@ def energy_now(
     Arguments are those of :func:`imagine_plan`. `hold [1, A]` is the action of no motion; None stands for zeros.
     """
     no_motion = torch.zeros_like(plan.actions[:, None, :1]) if hold is None else hold[:, None, None]
+    energy = energy_for(energy, context, goal)
     observed = context.features[:, None, -1:], goal, no_motion, context.states[:, None, -1:]
     return float(_energies(energy, *observed)[0])
 

@@ -298,6 +298,11 @@ class EmbodimentConfig:
                 f"'{self.name}' cannot name an embodiment; allowed: letters, digits, '_' and '-', at least one."
             )
 
+    @property
+    def state_angles(self) -> tuple[int, ...]:
+        """Indices of the state's numbers that are angles of a rotation, 2 pi being the same as 0: those of a pose."""
+        return (3, 4, 5) if self.state_meaning == "pose" else ()
+
     def _check_meaning(self) -> None:
         """Check meaning, names and units, and convert lists to tuples, which JSON does not have."""
         for key, allowed in (("numbers", STATE_MEANINGS), ("actions", ACTION_MEANINGS)):
@@ -386,6 +391,24 @@ class InverseConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GoalReaderConfig:
+    """Architecture of a goal reader: which state of the robot a goal image shows.
+
+    Attributes:
+        depth: Convolutions; 0: no goal reader.
+        embed_dim: Channels, a multiple of 8.
+    """
+
+    depth: int = 0
+    embed_dim: int = 128
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, may_be_zero=("depth",))
+        if self.embed_dim % 8:
+            raise ConfigError(f"embed_dim of a goal reader is {self.embed_dim}; it must be a multiple of 8.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
     """Architecture of a decoder from features to small images, to look at predictions.
 
@@ -411,6 +434,7 @@ _PARTS = {
     "predictor": ActionPredictorConfig,
     "latents": LatentsConfig,
     "inverse": InverseConfig,
+    "goal_reader": GoalReaderConfig,
     "decoder": DecoderConfig,
 }
 
@@ -472,6 +496,7 @@ class WorldModelConfig:
         embodiments: The robots, each with its own sizes, statistics and bounds; the first is the default.
         views: Camera images in a frame, side by side, all of one size.
         inverse: From two frames' features to the actions between them; horizon=0 for none.
+        goal_reader: From the present frame's and a goal's features to the goal's state; depth=0 for none.
         decoder: From features to small images; image_size=0 for none.
         images: Statistics of the training images.
     """
@@ -485,6 +510,7 @@ class WorldModelConfig:
     embodiments: tuple[EmbodimentConfig, ...] = (EmbodimentConfig(),)
     views: int = 1
     inverse: InverseConfig = field(default_factory=InverseConfig)
+    goal_reader: GoalReaderConfig = field(default_factory=GoalReaderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     images: ImageStatistics = field(default_factory=ImageStatistics)
 
@@ -589,4 +615,4 @@ _WithHeads = (
     | DecoderConfig
     | ProbeConfig
 )
-AnyConfig = _WithHeads | EmbodimentConfig | WorldModelConfig
+AnyConfig = _WithHeads | GoalReaderConfig | EmbodimentConfig | WorldModelConfig

@@ -6,7 +6,7 @@ predictor, D feature width, S samples, K horizon, A action size, P state size, X
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,12 +23,16 @@ from vjepa_world.models.encoder import PixelEncoder, VideoEncoder
 from vjepa_world.models.encoders.preprocessing import Preprocessing
 from vjepa_world.models.encoders.registered import NoEncoder, RegisteredEncoder
 from vjepa_world.models.frozen_tokens import image_tokens, normalised_tokens
+from vjepa_world.models.goal_reader import GoalReader
 from vjepa_world.models.inference.cached_rollout import CachedRollout
 from vjepa_world.models.inference.state_transition import transition_rule
 from vjepa_world.models.input_range import image_warnings, state_warnings
 from vjepa_world.models.inverse_model import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
 from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers, check_tokens
+
+#: The parts that fine-tuning trains, where a model has them.
+_TRAINED = ("predictor", "latents", "inverse", "goal_reader", "decoder")
 
 
 class LatentWorldModel(nn.Module):
@@ -41,6 +45,7 @@ class LatentWorldModel(nn.Module):
         predictor: Trained; with an embodiment for each robot.
         latents: Learned tokens, if `config.latents.kind` is queries.
         inverse: From two frames' features to the actions between them, if configured.
+        goal_reader: From the present frame's and a goal's features to the goal's state, if configured.
         decoder: From features to small images, if configured.
     """
 
@@ -54,11 +59,15 @@ class LatentWorldModel(nn.Module):
         sizes = {robot.name: (robot.action_dim, robot.state_dim) for robot in config.embodiments}
         self.latents: LearnedQueries | None = None
         self.inverse: InverseModel | None = None
+        self.goal_reader: GoalReader | None = None
         self.decoder: FrameDecoder | None = None
         if config.latents.kind == "queries":
             self.latents = LearnedQueries(config.latents, width, config.frozen_side, config.views)
         if config.inverse.horizon:
             self.inverse = InverseModel(config.inverse, width, rows * columns, sizes)
+        if config.goal_reader.depth:
+            states = {robot.name: robot.state_dim for robot in config.embodiments}
+            self.goal_reader = GoalReader(config.goal_reader, width, config.grid, states)
         if config.decoder.image_size:
             self.decoder = FrameDecoder(config.decoder, width, config.grid)
         self.encoder.requires_grad_(False)
@@ -108,6 +117,11 @@ class LatentWorldModel(nn.Module):
     def action_step(self) -> Tensor | None:
         """Largest change of the default robot's targets from step to step, `[A]`; None without a limit."""
         return self.predictor.robot().action_step
+
+    @property
+    def state_spread(self) -> Tensor:
+        """Standard deviation of the default robot's states in the training data, `[P]`."""
+        return self.predictor.robot().state_std
 
     @property
     def views(self) -> int:
@@ -162,8 +176,8 @@ class LatentWorldModel(nn.Module):
         return RobotModel(self, self.robot_of(context))
 
     def trained(self) -> nn.ModuleDict:
-        """Return the trained modules by name: predictor, and latents, inverse and decoder if configured."""
-        parts = {name: getattr(self, name) for name in ("predictor", "latents", "inverse", "decoder")}
+        """Return the trained modules by name: predictor, and the others that are configured."""
+        parts = {name: getattr(self, name) for name in _TRAINED}
         return nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
 
     @torch.no_grad()
@@ -485,11 +499,8 @@ class LatentWorldModel(nn.Module):
         steps = torch.full((len(goal),), known, device=goal.device)
         state = robot.standard_states(context.states[:, -1])
         inputs = (context.features[:, -1], goal, state, steps)
-        # On a CPU one problem at a time: rounding in a batch would depend on its size.
-        parts = (
-            zip(*(part.split(1) for part in inputs), strict=True) if goal.device.type == "cpu" else [inputs]
-        )
-        proposed = torch.cat([self.inverse(*part, robot.config.name) for part in parts])[:, :known].float()
+        parts = [self.inverse(*part, robot.config.name) for part in _separate(*inputs)]
+        proposed = torch.cat(parts)[:, :known].float()
         actions = proposed * robot.action_std + robot.action_mean
         if robot.action_type == "absolute":
             rest = actions[:, -1:].expand(-1, horizon - known, -1)  # the robot stays at the last target
@@ -497,6 +508,28 @@ class LatentWorldModel(nn.Module):
             rest = actions.new_zeros(len(actions), horizon - known, actions.shape[2])
         actions = torch.cat([actions, rest], dim=1)
         return actions.clamp(robot.action_low, robot.action_high)
+
+    @torch.no_grad()
+    def read_goal_states(self, context: Context, goal: Tensor) -> Tensor:
+        """Return the robots' states that goals show, `[B, P]`, in the data's units.
+
+        Args:
+            context: B problems; the state is read relative to the last frame's.
+            goal: `[B, N, D]`, from :meth:`encode_goal`.
+
+        Raises:
+            ConfigError: If there is no goal reader, or an argument has another size.
+        """
+        if self.goal_reader is None:
+            raise ConfigError(
+                "this model has no goal reader; fine-tune one with goal_reader.depth of 1 or more."
+            )
+        robot = self.robot_of(context)
+        now = context.states[:, -1]
+        robot.check(None, now)
+        inputs = (context.features[:, -1], goal, robot.standard_states(now))
+        change = torch.cat([self.goal_reader(*part, robot.config.name) for part in _separate(*inputs)])
+        return now + change.float() * robot.state_std
 
     @torch.no_grad()
     def picture(self, features: Tensor) -> Tensor:
@@ -568,6 +601,12 @@ class RobotModel:
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
         """Predict the features after each action: `[B, S, K, A]` to `[B, S, K, N, D]`."""
         return self.model.rollout(context, actions)
+
+
+def _separate(*inputs: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """Return inputs `[B, ...]` one problem at a time on a CPU, where rounding in a batch would depend on its size."""
+    on_cpu = inputs[0].device.type == "cpu"
+    return zip(*(part.split(1) for part in inputs), strict=True) if on_cpu else [inputs]
 
 
 def _check_context(context: object) -> None:

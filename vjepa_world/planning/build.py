@@ -17,6 +17,7 @@ from planners.bounds import HOLD
 from planners.config import CategoricalCEMConfig, CEMConfig, SearchConfig
 from planners.protocols import Context, Energy, Planner, WorldModel, action_type
 from vjepa_world.errors import ConfigError
+from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.planning.config import SHIPPED, PlanningConfig
 from vjepa_world.planning.planner_policy import PlannerPolicy
@@ -39,7 +40,7 @@ class CheckpointPlanner:
 
 
 class PlannedModel(WorldModel, Protocol):
-    """A world model that may propose actions."""
+    """A world model that may propose actions and read goal states."""
 
     @property
     def inverse(self) -> object:
@@ -47,6 +48,21 @@ class PlannedModel(WorldModel, Protocol):
 
     def propose(self, context: Context, goal: Tensor, horizon: int) -> Tensor:
         """Return the inverse model's actions, `[B, K, A]`."""
+
+    @property
+    def goal_reader(self) -> object:
+        """The goal reader; None if there is none."""
+
+    @property
+    def robot(self) -> EmbodimentConfig:
+        """What the robot's state is."""
+
+    @property
+    def state_spread(self) -> Tensor:
+        """Standard deviation of the states of the training data, `[P]`."""
+
+    def read_goal_states(self, context: Context, goal: Tensor) -> Tensor:
+        """Return the goal reader's states, `[B, P]`."""
 
 
 def load_planner(
@@ -134,6 +150,8 @@ def build_planner(
                 f"allowed: 0 to {size - 1}."
             )
     energy = build_energy(config)
+    if config.goal_state.weight:
+        energy = energy + config.goal_state.weight * _state_energy(model, checkpoint)
     fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)
     options = options_for(model, config.planner)
     if options.kind != config.planner.kind:
@@ -196,6 +214,17 @@ def build_energy(config: PlanningConfig) -> Energy:
     if config.penalties.smoothness:
         energy = energy + config.penalties.smoothness * planners.Smoothness()
     return energy
+
+
+def _state_energy(model: PlannedModel, checkpoint: str | Path) -> planners.ReadStateGoal:
+    """Return the distance of the predicted state to the one that the model reads from the goal image."""
+    if model.goal_reader is None:
+        raise ConfigError(
+            f"goal_state.weight is given, and {checkpoint} has no goal reader; fine-tune with goal_reader.depth=4, or "
+            "leave it out."
+        )
+    weights = 1 / (len(model.state_spread) * model.state_spread)
+    return planners.ReadStateGoal(model.read_goal_states, weights=weights, angles=model.robot.state_angles)
 
 
 def _for_execution(

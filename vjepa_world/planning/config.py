@@ -31,6 +31,18 @@ class PenaltiesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GoalStateConfig:
+    """The energy of the robot's state, which is added to that of the features; for checkpoints with a goal reader.
+
+    Attributes:
+        weight: Weight of the distance between the predicted state and the one that is read from the goal image, in
+            standard deviations of the training data, averaged over the state's numbers.
+    """
+
+    weight: float = field(default=0.0, metadata=WEIGHT)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
     """How plans are made and executed in a closed loop.
 
@@ -77,6 +89,7 @@ class PlanningConfig:
     Attributes:
         planner: The planner; `docs/planning.md` says when to use which.
         energy: The distance of predicted features to the goal's.
+        goal_state: The distance of the predicted state to the one read from the goal image, which is added.
         penalties: Energies of the actions that are added.
         execution: How plans are executed.
         inference: How the predictor is run.
@@ -84,6 +97,7 @@ class PlanningConfig:
 
     planner: Annotated[SearchConfig, PLANNERS] = field(default_factory=CEMConfig)
     energy: Annotated[EnergyConfig, ENERGIES] = field(default_factory=GoalL1Config)
+    goal_state: GoalStateConfig = field(default_factory=GoalStateConfig)
     penalties: PenaltiesConfig = field(default_factory=PenaltiesConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     inference: InferenceConfig = field(default_factory=InferenceConfig)

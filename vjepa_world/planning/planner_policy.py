@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners.protocols import Context, Energy, Plan, Planner, WorldModel, evaluate_energy
+from planners.protocols import Context, Energy, Plan, Planner, ProblemEnergy, WorldModel, evaluate_energy
 from planners.wrappers.unwrap import fresh_copy, select_problems
 from vjepa_world.errors import CheckpointError
 from vjepa_world.planning.cameras import side_by_side
@@ -86,12 +86,14 @@ class ModelPolicy:
     @torch.no_grad()
     def energies(self, observations: Sequence[Observation]) -> Sequence[float] | None:
         """Return the energies of the current features, evaluated like predicted ones."""
-        features = self.model.encode_goal(self._seen(observations))
+        pictures, states = self._seen(observations), self._states(observations)
+        features = self.model.encode_goal(pictures)
         no_action = torch.zeros(len(features), 1, 1, len(self.action_low), device=self._device)
-        predicted, states = features[:, None, None], self._states(observations)[:, None, None]
-        found: list[float] = evaluate_energy(self.energy, predicted, self._goals, no_action, states)[
-            :, 0
-        ].tolist()
+        energy = self.energy
+        if isinstance(energy, ProblemEnergy):
+            energy = energy.for_problems(self.encode(pictures, states), self._goals)
+        seen = features[:, None, None], self._goals, no_action, states[:, None, None]
+        found: list[float] = evaluate_energy(energy, *seen)[:, 0].tolist()
         return found
 
     @torch.no_grad()

@@ -17,6 +17,7 @@ from vjepa_world.models.config import (
     DecoderConfig,
     EmbodimentConfig,
     EncoderConfig,
+    GoalReaderConfig,
     ImageStatistics,
     InverseConfig,
     LatentsConfig,
@@ -38,7 +39,7 @@ READABLE_VERSIONS = (1, FORMAT_VERSION)
 #: The parts of each kind. An encoder's tensors have no prefix; elsewhere a part's name is its tensors' prefix.
 PARTS = {
     "encoder": ("encoder",),
-    "world_model": ("encoder", "predictor", "latents", "inverse", "decoder"),
+    "world_model": ("encoder", "predictor", "latents", "inverse", "goal_reader", "decoder"),
     "pretraining": ("encoder", "masked_predictor"),
     "classifier": ("encoder", "probe"),
     "probe": ("probe",),
@@ -200,10 +201,11 @@ def _depths(configs: dict[str, Any]) -> dict[str, int]:
     parts = dict(configs)
     world: WorldModelConfig | None = parts.pop("world_model", None)
     if world is not None:
-        parts |= {"predictor": world.predictor, "inverse": world.inverse, "decoder": world.decoder}
+        parts |= {name: getattr(world, name) for name in ("predictor", "inverse", "goal_reader", "decoder")}
         there = {
             "encoder": world.encoder_kind == "vjepa",
             "inverse": world.inverse.horizon > 0,
+            "goal_reader": world.goal_reader.depth > 0,
             "decoder": world.decoder.image_size > 0,
         }
         parts |= {"latents": world.latents} if world.latents.kind == "queries" else {}
@@ -279,9 +281,8 @@ def world_model_config(values: dict[str, Any], source: Path) -> WorldModelConfig
     }
     for part, schema in schemas.items():
         parts[part] = _build(schema, parts.get(part), source)
-    parts["images"] = _build(
-        ImageStatistics, parts.get("images", {}), source
-    )  # missing in earlier checkpoints
+    later = {"images": ImageStatistics, "goal_reader": GoalReaderConfig}  # missing in earlier checkpoints
+    parts |= {part: _build(schema, parts.get(part, {}), source) for part, schema in later.items()}
     embodiments = parts.get("embodiments")
     if not isinstance(embodiments, list) or len(embodiments) > MAX_EMBODIMENTS:
         raise CheckpointError(

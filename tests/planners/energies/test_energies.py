@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from planners import CEM, GoalL1, GradientDescent, PlannerError, make_generators
+from planners import CEM, GoalL1, GradientDescent, PlannerError, ReadStateGoal, energy_for, make_generators
 from planners.energies.action import ActionPenalty, Smoothness
 from planners.energies.composition import Composable
 from planners.energies.goal import GoalCosine, GoalL2
@@ -527,3 +527,32 @@ def test_states_and_actions_that_are_missing_are_refused() -> None:
         PlannerError, match=r"Smoothness got actions of shape \(3, 4, 7\); it allows \[B, S, K, A\]"
     ):
         Smoothness()(arguments["predicted"], arguments["goal"], arguments["actions"][0])
+
+
+class SeenStates(PointWorld):
+    """The point's position is its state."""
+
+    def rollout_with_states(self, context: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        return self.rollout(context, actions), context[:, None, None] + actions.cumsum(dim=2)
+
+
+def test_a_goal_state_is_read_once_for_each_plan_and_each_problem_has_its_own() -> None:
+    world, reads = SeenStates([-1.0] * 2, [1.0] * 2), []
+
+    def read(context: Tensor, goal: Tensor) -> Tensor:
+        reads.append(len(goal))
+        return goal.mean(dim=1)  # the weights' mean is 1
+
+    blind = GoalL1(weights=[1.0, 0.0, 0.0]) * 0
+    planner = CEM(world, energy=blind + 2 * ReadStateGoal(read), horizon=2, num_samples=256, num_iterations=8)
+    start, wanted = torch.zeros(2, 2), torch.tensor([[0.5, -1.2], [1.5, 0.3]])
+    plan = planner.plan(start, world.features(wanted), generators=make_generators([0, 1]))
+    torch.testing.assert_close(plan.actions.sum(dim=1), wanted, atol=0.03, rtol=0)
+    assert reads == [2]
+
+    energy = energy_for(blind + 2 * ReadStateGoal(read), start, world.features(wanted))
+    imagined, states = world.rollout_with_states(start, plan.actions[:, None])
+    found = energy(imagined, world.features(wanted), plan.actions[:, None], states=states)  # type: ignore[call-arg]
+    torch.testing.assert_close(found[:, 0], plan.energy)
+    with pytest.raises(PlannerError, match="called before it knew the problems"):
+        ReadStateGoal(read)(imagined, world.features(wanted), plan.actions[:, None], states=states)

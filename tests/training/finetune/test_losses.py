@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from tests.models.reference import randomise
 from vjepa_world.models.action_predictor import ActionPredictor
-from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
-from vjepa_world.training.finetune.losses import prediction_losses
+from vjepa_world.models.config import (
+    ActionPredictorConfig,
+    EmbodimentConfig,
+    EncoderConfig,
+    GoalReaderConfig,
+    LatentsConfig,
+    WorldModelConfig,
+)
+from vjepa_world.models.world_model import LatentWorldModel
+from vjepa_world.training.finetune.losses import goal_reader_loss, prediction_losses
 from vjepa_world.training.finetune.micro_batch import MicroBatch
 from vjepa_world.training.finetune.predictions import Predictions, predict_windows
 
@@ -73,7 +83,55 @@ def test_losses_by_hand() -> None:
         reconstruction_weights=none,
         later_frame=torch.ones(1, dtype=torch.long),
         decoded_frame=torch.zeros(1, dtype=torch.long),
+        episodes=torch.zeros(1, dtype=torch.long),
+        goal_frames=torch.zeros(1, 0, 2, dtype=torch.long),
     )
     losses = prediction_losses(Predictions(teacher_forced, rollout), batch)
     assert losses["loss_teacher"].item() == pytest.approx((0.5 * 1 + 1.5 * 2) / 4)
     assert losses["loss_rollout"].item() == pytest.approx((2 * 3 + 4 * 1) / 4)
+
+
+def test_the_goal_reader_is_trained_on_states_of_the_same_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three windows: two of one episode read each other's frames, the third its own; angles take the short way."""
+    config = WorldModelConfig(
+        encoder=EncoderConfig(image_size=32, embed_dim=16, depth=1, num_heads=2),
+        predictor=ActionPredictorConfig(embed_dim=16, depth=1, num_heads=2),
+        latents=LatentsConfig(kind="none"),
+        goal_reader=GoalReaderConfig(depth=1, embed_dim=8),
+    )
+    model = LatentWorldModel(config)
+    states = torch.zeros(3, 2, 7)
+    states[:, :, 0] = torch.tensor([[0.0, 1.0], [3.0, 5.0], [10.0, 17.0]])
+    states[0, 0, 5], states[1, 1, 5] = 3.0, -3.0
+    seen: list[torch.Tensor] = []
+
+    def read(now: torch.Tensor, goal: torch.Tensor, state: torch.Tensor, name: str) -> torch.Tensor:
+        seen.append(torch.cat([now[:, 0, :1], goal[:, 0, :1]], dim=1))
+        return torch.zeros(len(now), 7)
+
+    monkeypatch.setattr(model.goal_reader, "forward", read)
+    features = (
+        torch.arange(6.0).view(3, 2, 1, 1).expand(3, 2, 4, 16)
+    )  # window 0: 0 1, window 1: 2 3, window 2: 4 5
+    weights = torch.zeros(3, 1, 4)
+    batch = MicroBatch(
+        embodiment="default",
+        frozen=features,
+        features=features,
+        actions=states[:, 1:],
+        states=states,
+        extrinsics=None,
+        images=None,
+        teacher_forced_weights=weights,
+        rollout_weights=weights,
+        reconstruction_weights=weights,
+        later_frame=torch.ones(3, dtype=torch.long),
+        decoded_frame=torch.zeros(3, dtype=torch.long),
+        episodes=torch.tensor([4, 4, 6]),
+        goal_frames=torch.tensor([[[0, 1]], [[1, 0]], [[0, 1]]]),
+    )
+    error, no_motion = goal_reader_loss(model, batch)
+    assert seen[0].tolist() == [[0, 3], [3, 0], [4, 5]]
+    turn = 2 * math.pi - 6.0
+    wanted = (5.0 + turn + 5.0 + turn + 7.0) / (3 * 7)
+    assert error.item() == pytest.approx(wanted) and no_motion.item() == pytest.approx(wanted)

@@ -78,3 +78,20 @@ def test_windows_of_unreadable_episodes_are_dropped() -> None:
     assert seen == set(range(20)) - gone
     with pytest.raises(DataError, match="without its 4 episodes whose frames cannot be read"):
         source.without(set(source.held_out_episodes))
+
+
+def test_windows_in_pairs_are_of_one_episode_and_camera_and_augmented_alike() -> None:
+    source = BumpWorld(20, seed=0, cameras=3).source()
+    single = draw_step([source], seed=0, step=3, count=41, views="one")
+    draw = draw_step([source], seed=0, step=3, count=41, views="one", in_pairs=True)
+    assert torch.equal(draw.windows[0::2], single.windows[0::2])
+    first, second = draw.windows[0::2][:20], draw.windows[1::2]
+    assert torch.equal(source.episodes(first), source.episodes(second))
+    assert (first != second).sum() > 10
+    assert torch.isin(draw.windows, source.train).all()
+    assert draw.cameras[0:40:2] == draw.cameras[1:40:2]
+    assert torch.equal(draw.keys[0:40:2], draw.keys[1:40:2])
+
+    held_out = draw_held_out(source, 0, seed=0, count=6, views="one", in_pairs=True)
+    assert torch.isin(held_out.windows, source.held_out).all()
+    assert torch.equal(source.episodes(held_out.windows[0::2]), source.episodes(held_out.windows[1::2]))

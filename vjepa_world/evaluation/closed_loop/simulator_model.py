@@ -59,6 +59,7 @@ class SimulatorModel:
         self.action_low, self.action_high = model.action_low, model.action_high
         self.action_type, self.action_step = model.action_type, model.action_step
         self.inverse, self.robot, self.views = model.inverse, model.robot, model.views
+        self.goal_reader, self.state_spread = model.goal_reader, model.state_spread
 
     def encode(self, frames: Tensor, states: Tensor | None) -> Moment:
         """Encode observations, uint8 `[B, T, C, H, W]` and `[B, T, P]`, and remember the states of the environments."""
@@ -75,6 +76,10 @@ class SimulatorModel:
     def propose(self, context: Moment, goal: Tensor, horizon: int) -> Tensor:
         """Return the inverse model's actions, `[B, K, A]`."""
         return self.model.propose(context.encoded, goal, horizon)
+
+    def read_goal_states(self, context: Moment, goal: Tensor) -> Tensor:
+        """Return the states that the goal reader reads, `[B, P]`."""
+        return self.model.read_goal_states(context.encoded, goal)
 
     def rollout(self, context: Moment, actions: Tensor) -> Tensor:
         """Return the features after each action: `[B, S, K, A]` to `[B, S, K, N, D]`."""

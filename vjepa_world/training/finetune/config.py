@@ -12,6 +12,7 @@ from vjepa_world.models.config import (
     ActionPredictorConfig,
     DecoderConfig,
     EncoderConfig,
+    GoalReaderConfig,
     InverseConfig,
     LatentsConfig,
 )
@@ -77,6 +78,8 @@ class FinetuneConfig:
         latents: How the encoder's tokens are reduced before the predictor.
         predictor: The action-conditioned predictor.
         inverse: Inverse model, from two frames' features to the actions between them; inverse.horizon=0 for none.
+        goal_reader: Goal reader, from the present frame's and a goal's features to the robot's state at the goal;
+            goal_reader.depth=0 for none.
         decoder: Decoder from features to small images, to look at; decoder.image_size=0 for none.
         objective: What is minimised.
         trainer: Steps, batch size, optimizer and schedules.
@@ -93,6 +96,7 @@ class FinetuneConfig:
     latents: LatentsConfig = field(default_factory=LatentsConfig)
     predictor: ActionPredictorConfig = field(default_factory=ActionPredictorConfig)
     inverse: InverseConfig = field(default_factory=InverseConfig)
+    goal_reader: GoalReaderConfig = field(default_factory=GoalReaderConfig)
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     objective: FinetuneObjective = field(default_factory=FinetuneObjective)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -116,7 +120,7 @@ class FinetuneConfig:
         if not self.features.cache:  # augmentation disables the cache with a warning
             keys = ("root", "folder", "limit_gb", "batch_frames")
             found |= {f"features.{key}": "features.cache=false" for key in keys}
-        for part, size in (("inverse", "horizon"), ("decoder", "image_size")):
+        for part, size in (("inverse", "horizon"), ("goal_reader", "depth"), ("decoder", "image_size")):
             config = getattr(self, part)
             if not getattr(config, size):
                 others = [entry.name for entry in fields(config) if entry.name != size]

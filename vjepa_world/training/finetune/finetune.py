@@ -209,6 +209,7 @@ def _build_model(
                 embodiments=embodiments,
                 views=views,
                 inverse=config.inverse,
+                goal_reader=config.goal_reader,
                 decoder=decoder,
             )
         )

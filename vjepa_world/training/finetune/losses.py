@@ -6,6 +6,8 @@ S state size, K steps of the rollout.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -78,6 +80,32 @@ def inverse_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
     )
     counted = torch.arange(steps, device=later.device) < later.unsqueeze(1)
     return ((error * counted).sum(dim=1) / later).mean()
+
+
+def goal_reader_loss(model: LatentWorldModel, batch: MicroBatch) -> tuple[Tensor, Tensor]:
+    r"""Return :math:`\mathrm{mean}\,|\hat s_g - s_g| / \sigma_s` over readings, and the same for a robot that stays.
+
+    Scalars. Goals are frames of another window of the same episode, the neighbour in the batch (`draw_step` with
+    `in_pairs`), and of the same window where the neighbour is of another episode.
+    """
+    assert model.goal_reader is not None
+    robot = model.predictor.robot(batch.embodiment)
+    rows = torch.arange(len(batch), device=batch.episodes.device)
+    partner = (rows ^ 1).clamp(max=len(batch) - 1)
+    partner = torch.where(batch.episodes[partner] == batch.episodes, partner, rows)
+    now, goal = batch.goal_frames.unbind(dim=2)
+    rows, partner = rows[:, None].expand_as(now), partner[:, None].expand_as(now)
+    change = batch.states[partner, goal] - batch.states[rows, now]
+    angles = list(robot.config.state_angles)
+    change[..., angles] = torch.remainder(change[..., angles] + math.pi, math.tau) - math.pi
+    wanted = (change / robot.state_std).flatten(0, 1)
+    read = model.goal_reader(
+        batch.features[rows, now].flatten(0, 1),
+        batch.features[partner, goal].flatten(0, 1),
+        robot.standard_states(batch.states[rows, now]).flatten(0, 1),
+        batch.embodiment,
+    )
+    return (read.float() - wanted).abs().mean(), wanted.abs().mean()
 
 
 def decoder_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:

@@ -24,6 +24,7 @@ from vjepa_world.training.engine.step_draw import StepDraw, even_slices, step_ge
 from vjepa_world.training.finetune.config import FinetuneObjective
 from vjepa_world.training.finetune.losses import (
     decoder_loss,
+    goal_reader_loss,
     inverse_loss,
     prediction_losses,
     reconstruction_loss,
@@ -44,12 +45,15 @@ from vjepa_world.training.finetune.window_batches import WindowBatch, WindowRead
 #: Held-out windows of each source that are monitored.
 MONITORED_WINDOWS = 128
 
+#: Readings of a goal for each window: they share its features, and are cheap.
+READINGS = 4
+
 #: Frames that are encoded at once: more are no faster, and take memory.
 ENCODED_AT_ONCE = 32
 
 
 class FinetuneTask:
-    """Trains the predictor, the learned tokens, the inverse model and the decoder of a world model.
+    """Trains the predictor, the learned tokens, the inverse model, the goal reader and the decoder of a world model.
 
     Args:
         model: The world model; it is moved to `device`.
@@ -95,6 +99,7 @@ class FinetuneTask:
         for embodiment in {source.embodiment for source in sources}:
             self._set_statistics(embodiment)
         self.modules: nn.Module = model.trained()
+        self._in_pairs = model.goal_reader is not None
         self._held_out: list[WindowBatch] = []
         self._write_bad()
 
@@ -120,7 +125,9 @@ class FinetuneTask:
 
     def _draw(self, step: int) -> WindowDraw:
         count = self.trainer.batch_size
-        draw = draw_step(self.sources, seed=self.seed, step=step, count=count, views=self.views)
+        draw = draw_step(
+            self.sources, seed=self.seed, step=step, count=count, views=self.views, in_pairs=self._in_pairs
+        )
         return draw.rows(torch.arange(count).chunk(self.ranks.world_size)[self.ranks.rank].tolist())
 
     def names(self, batch: WindowBatch) -> Sequence[str]:
@@ -146,13 +153,15 @@ class FinetuneTask:
         features = self.model.compact(frozen.flatten(0, 1)).unflatten(0, frozen.shape[:2])
         count, frames = features.shape[:2]
         later, decoded = self._draw_frames(count, frames, draw)
-        given = {name: getattr(batch, name) for name in ("actions", "states", "extrinsics", "images")}
+        names = ("actions", "states", "extrinsics", "images", "episodes")
+        given = {name: getattr(batch, name) for name in names}
         return MicroBatch(
             embodiment=batch.embodiment,
             frozen=frozen,
             features=features,
             later_frame=later,
             decoded_frame=decoded,
+            goal_frames=self._draw_goal_frames(count, frames, draw),
             **on_device(given, self.device),
             **token_weights(frozen, features, min(rollout, frames - 1), self.objective.motion_share),
         )
@@ -164,6 +173,11 @@ class FinetuneTask:
         later = torch.randint(1, last + 1, (draw.total(rows),), generator=draw.generator)
         decoded = torch.randint(frames, (draw.total(rows),), generator=draw.generator)
         return draw.own(later).to(self.device), draw.own(decoded).to(self.device)
+
+    def _draw_goal_frames(self, rows: int, frames: int, draw: StepDraw) -> Tensor:
+        """Draw the frames of the goal reader, int64 `[B, R, 2]`: of the present, and of the goal."""
+        shape = (draw.total(rows), READINGS if self._in_pairs else 0, 2)
+        return draw.own(torch.randint(frames, shape, generator=draw.generator)).to(self.device)
 
     def _frozen(self, batch: WindowBatch) -> Tensor:
         """Return the frozen features `[B, T, N0, D]` in float32: those of the batch, or of its frames."""
@@ -186,6 +200,8 @@ class FinetuneTask:
             losses["loss_reconstruct"] = objective.reconstruct * reconstruction_loss(model, batch)
         if model.inverse is not None:
             losses["loss_inverse"] = inverse_loss(model, batch)
+        if model.goal_reader is not None:
+            losses["loss_goal_reader"] = goal_reader_loss(model, batch)[0]
         if model.decoder is not None and batch.images is not None:
             losses["loss_decoder"] = decoder_loss(model, batch)
         losses = {name: value * share for name, value in losses.items()}
@@ -214,7 +230,14 @@ class FinetuneTask:
         self._write_bad()
         if not self._held_out:
             draws = (
-                draw_held_out(source, number, seed=self.seed, count=MONITORED_WINDOWS, views=self.views)
+                draw_held_out(
+                    source,
+                    number,
+                    seed=self.seed,
+                    count=MONITORED_WINDOWS,
+                    views=self.views,
+                    in_pairs=self._in_pairs,
+                )
                 for number, source in enumerate(self.sources)
             )
             self._held_out = [self.reader.read(draw) for draw in draws]
@@ -239,6 +262,9 @@ class FinetuneTask:
             metrics[f"val_{name}"] = losses["loss_teacher"].item()
             if "loss_rollout" in losses:
                 metrics[f"val_{name}_rollout"] = losses["loss_rollout"].item()
+        if self.model.goal_reader is not None:
+            read, stays = goal_reader_loss(self.model, batch)
+            metrics |= {"val_goal_reader": read.item(), "val_goal_reader_no_motion": stays.item()}
         return metrics
 
     def warning(self, metrics: dict[str, float]) -> str | None:

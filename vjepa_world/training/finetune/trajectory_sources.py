@@ -241,24 +241,59 @@ def _cameras(dataset: TrajectoryDataset, wanted: tuple[str, ...], views: str) ->
 
 
 def draw_step(
-    sources: Sequence[TrajectorySource], *, seed: int, step: int, count: int, views: str
+    sources: Sequence[TrajectorySource],
+    *,
+    seed: int,
+    step: int,
+    count: int,
+    views: str,
+    in_pairs: bool = False,
 ) -> WindowDraw:
-    """Return the `count` windows of a step: of one source, drawn by weight. Depends on seed and step alone."""
+    """Return the `count` windows of a step: of one source, drawn by weight. Depends on seed and step alone.
+
+    With `in_pairs` every second window is another one of the same episode as the window before, from the same camera.
+    """
     generator = step_generator(seed, step)
     weights = torch.tensor([source.weight for source in sources], dtype=torch.float64)
     number = int(torch.multinomial(weights, 1, generator=generator)) if len(sources) > 1 else 0
     source = sources[number]
     windows = source.train[torch.randint(len(source.train), (count,), generator=generator)]
     cameras = _draw_cameras(source, count, views, generator)
-    return WindowDraw(number, windows, cameras, step * count + torch.arange(count))
+    draw = WindowDraw(number, windows, cameras, step * count + torch.arange(count))
+    return _in_pairs(draw, source, source.train, generator) if in_pairs else draw
 
 
-def draw_held_out(source: TrajectorySource, number: int, *, seed: int, count: int, views: str) -> WindowDraw:
-    """Return at most `count` windows of a source's held-out episodes, the same ones each time."""
+def draw_held_out(
+    source: TrajectorySource, number: int, *, seed: int, count: int, views: str, in_pairs: bool = False
+) -> WindowDraw:
+    """Return at most `count` windows of a source's held-out episodes, the same ones each time.
+
+    `in_pairs` is as in :func:`draw_step`.
+    """
     generator = step_generator(seed, _HELD_OUT)
     windows = source.held_out[torch.randperm(len(source.held_out), generator=generator)[:count]]
     cameras = _draw_cameras(source, len(windows), views, generator)
-    return WindowDraw(number, windows, cameras, torch.arange(len(windows)))
+    draw = WindowDraw(number, windows, cameras, torch.arange(len(windows)))
+    return _in_pairs(draw, source, source.held_out, generator) if in_pairs else draw
+
+
+def _in_pairs(
+    draw: WindowDraw, source: TrajectorySource, allowed: Tensor, generator: torch.Generator
+) -> WindowDraw:
+    """Return a draw whose every second window is one of `allowed` from the episode of the window before.
+
+    Camera and augmentation are then those of the window before, too.
+    """
+    count = len(draw.windows) // 2
+    allowed = allowed.sort().values  # windows are numbered episode by episode
+    of_allowed, wanted = source.table.episodes[allowed], source.table.episodes[draw.windows[0::2][:count]]
+    first = torch.searchsorted(of_allowed, wanted)
+    last = torch.searchsorted(of_allowed, wanted, right=True)
+    chosen = first + (torch.rand(count, generator=generator) * (last - first)).long()
+    windows, keys = draw.windows.clone(), draw.keys.clone()
+    windows[1::2], keys[1::2] = allowed[chosen], keys[0::2][:count]
+    cameras = tuple(draw.cameras[row - row % 2] for row in range(len(windows)))
+    return WindowDraw(draw.source, windows, cameras, keys)
 
 
 def _draw_cameras(

@@ -34,6 +34,7 @@ class WindowBatch:
         states: `[B, T, S]`.
         extrinsics: Pose of the camera in the robot's base, `[B, T, 6]`, or None.
         names: A name for each window.
+        episodes: Index of each window's episode in its dataset, int64 `[B]`.
     """
 
     embodiment: str
@@ -44,6 +45,7 @@ class WindowBatch:
     states: Tensor
     extrinsics: Tensor | None
     names: tuple[str, ...]
+    episodes: Tensor
 
 
 class WindowReader(Protocol):
@@ -69,6 +71,7 @@ def _fields(sources: Sequence[TrajectorySource], draw: WindowDraw, *, extrinsics
         "states": states,
         "extrinsics": source.table.extrinsics(draw.windows, first) if extrinsics else None,
         "names": tuple(source.names(draw.windows)),
+        "episodes": source.episodes(draw.windows),
     }
 
 
