@@ -115,7 +115,8 @@ class HoldingWorldModel(Protocol):
 class Energy(Protocol):
     """The function that a planner minimises.
 
-    An energy with a true attribute `needs_states` is also called with the keyword `states`, `[B, S, K, P]`.
+    An energy with a true attribute `needs_states` is also called with the keyword `states`, `[B, S, K, P]`. One with a
+    true attribute `needs_problems` is not called itself: planners call what `for_problems(context, goal)` returns.
     """
 
     def __call__(self, predicted: Tensor, goal: Tensor, actions: Tensor) -> Tensor:
@@ -127,17 +128,17 @@ def needs_states(energy: Energy) -> bool:
     return bool(getattr(energy, "needs_states", False))
 
 
-@runtime_checkable
-class ProblemEnergy(Protocol):
-    """An energy that depends on more of a problem than the features of its goal, such as a state read from them."""
-
-    def for_problems(self, context: Context, goal: Tensor) -> Energy:
-        """Return the energy of the B problems of a context and goals `[B, N, D]`."""
+def needs_problems(energy: Energy) -> bool:
+    """Return whether an energy depends on more of a problem than its goal's features: a state read from them."""
+    return bool(getattr(energy, "needs_problems", False))
 
 
 def energy_for(energy: Energy, context: Context, goal: Tensor) -> Energy:
     """Return the energy for the problems of a context and goals `[B, N, D]`; most energies are returned as they are."""
-    return energy.for_problems(context, goal) if isinstance(energy, ProblemEnergy) else energy
+    if not needs_problems(energy):
+        return energy
+    made: Energy = energy.for_problems(context, goal)  # type: ignore[attr-defined]
+    return made
 
 
 def evaluate_energy(

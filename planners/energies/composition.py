@@ -12,7 +12,7 @@ from torch import Tensor
 
 from planners.checks import check_energies, check_not_modified, protected_view, version_of
 from planners.errors import PlannerError
-from planners.protocols import Context, Energy, energy_for, evaluate_energy, needs_states
+from planners.protocols import Context, Energy, energy_for, evaluate_energy, needs_problems, needs_states
 
 SHOWN = 8
 """Largest number of entries of a tensor that `repr` writes out; for larger tensors it writes the shape."""
@@ -23,9 +23,11 @@ class Composable(ABC):
 
     Attributes:
         needs_states: Whether it is called with the predicted `states [B, S, K, P]` too.
+        needs_problems: Whether it is made for each set of problems, by `for_problems(context, goal)`.
     """
 
     needs_states: bool = False
+    needs_problems: bool = False
     __array_ufunc__ = None  # a NumPy array on the left would multiply entry by entry
 
     @abstractmethod
@@ -80,6 +82,7 @@ class WeightedSum(Composable):
     def __init__(self, terms: tuple[Term, ...]) -> None:
         self.terms = terms
         self.needs_states = any(needs_states(term.energy) for term in terms)
+        self.needs_problems = any(needs_problems(term.energy) for term in terms)
 
     def __call__(
         self, predicted: Tensor, goal: Tensor, actions: Tensor, *, states: Tensor | None = None

@@ -31,6 +31,7 @@ class ReadStateGoal(Composable):
     """
 
     needs_states = True
+    needs_problems = True
 
     def __init__(
         self,

@@ -14,7 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planners.protocols import Context, Energy, Plan, Planner, ProblemEnergy, WorldModel, evaluate_energy
+from planners.protocols import (
+    Context,
+    Energy,
+    Plan,
+    Planner,
+    WorldModel,
+    energy_for,
+    evaluate_energy,
+    needs_problems,
+)
 from planners.wrappers.unwrap import fresh_copy, select_problems
 from vjepa_world.errors import CheckpointError
 from vjepa_world.planning.cameras import side_by_side
@@ -90,8 +99,8 @@ class ModelPolicy:
         features = self.model.encode_goal(pictures)
         no_action = torch.zeros(len(features), 1, 1, len(self.action_low), device=self._device)
         energy = self.energy
-        if isinstance(energy, ProblemEnergy):
-            energy = energy.for_problems(self.encode(pictures, states), self._goals)
+        if needs_problems(energy):
+            energy = energy_for(energy, self.encode(pictures, states), self._goals)
         seen = features[:, None, None], self._goals, no_action, states[:, None, None]
         found: list[float] = evaluate_energy(energy, *seen)[:, 0].tolist()
         return found
