@@ -16,7 +16,7 @@ from vjepa_world.environments.config import EnvConfig, words_of
 from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.observed import ObservedEnv
 from vjepa_world.environments.recording import Recorder
-from vjepa_world.environments.spaces import ActionMap, find_image, find_states, to_image
+from vjepa_world.environments.spaces import ActionMap, find_image, find_states, to_image, white_of
 from vjepa_world.errors import ConfigError
 
 MODULE = "tests.environments.toys"
@@ -213,6 +213,32 @@ def test_images_of_other_layouts_become_rgb_bytes(image: np.ndarray, expected: i
 def test_no_image_is_refused(image: np.ndarray) -> None:
     with pytest.raises(EnvironmentFailure, match="it is"):
         to_image(image, "it", 0)
+
+
+@pytest.mark.parametrize(("high", "white"), [(1.0, 1.0), (255.0, 255.0), (np.inf, None)])
+def test_the_space_says_which_real_number_is_white(high: float, white: float | None) -> None:
+    assert white_of(spaces.Box(0, high, (8, 8, 3), np.float32)) == white
+    assert white_of(spaces.Box(0, 255, (8, 8, 3), np.uint8)) is None
+    dark = np.ones((8, 8, 3), np.float32)
+    assert to_image(dark, "it", 0, white=white).max() == (1 if white == 255.0 else 255)
+
+
+def test_a_dark_frame_of_real_numbers_up_to_255_stays_dark(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = toys.Point.observation
+
+    def dark(self: toys.Point) -> dict[str, np.ndarray]:
+        return {**drawn(self), "image": np.full((32, 32, 3), self.steps, np.float32)}
+
+    monkeypatch.setattr(toys, "PIXELS", spaces.Box(0, 255, (32, 32, 3), np.float32))
+    monkeypatch.setattr(toys.Point, "observation", dark)
+    env = make()
+    env.reset(seed=0)
+    assert [env.step(np.zeros(2))[0]["image"].max() for _ in range(3)] == [1, 2, 3]
+
+
+def test_real_numbers_around_zero_are_no_image() -> None:
+    with pytest.raises(EnvironmentFailure, match=r"it has real numbers from -1 to 1; allowed are 0 to 1\."):
+        to_image(np.linspace(-1, 1, 192, dtype=np.float32).reshape(8, 8, 3), "it", 0)
 
 
 def test_several_candidates_are_asked_for_unless_one_has_a_usual_name() -> None:

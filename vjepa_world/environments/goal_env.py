@@ -16,13 +16,12 @@ from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.functions import is_function_name, load_function
 from vjepa_world.environments.goals import Begun, goal_source
 from vjepa_world.environments.observed import ObservedEnv
-from vjepa_world.environments.spaces import to_image
-from vjepa_world.errors import ConfigError, described
+from vjepa_world.environments.values import flag, flags, labels, number
+from vjepa_world.errors import ConfigError, counted, described
 
 #: Keys of an info that say whether the goal is reached.
 SUCCESS_KEYS = ("success", "is_success")
-#: Flags and labels of an info that are passed on.
-PASSED = (*EVENTS, "subgoals_reached")
+#: What an info has after a reset that is passed on.
 PASSED_AT_RESET = ("subgoal_names", "redrawn_scenes")
 
 
@@ -58,6 +57,8 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         self._goal_images: Mapping[str, np.ndarray] = {}
         self._goal_state: np.ndarray | None = None
         self._steps = 0
+        self._num_subgoals: int | None = None
+        self._reports_success = False
         # What cannot be inferred is asked for before anything is run.
         self.reset(seed=0)
         self.action_space.seed(0)
@@ -82,13 +83,15 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
                 )
         found = self._outcome(begun.observation, begun.info, terminated=False, at_reset=True)
         found |= {key: begun.info[key] for key in PASSED_AT_RESET if key in begun.info}
+        if "redrawn_scenes" in found:
+            found["redrawn_scenes"] = int(number(found["redrawn_scenes"], "info['redrawn_scenes']"))
         # They lead to the environment's own goal, which another source of goals replaces.
         if self.config.goal == "info" and "subgoal_images" in begun.info:
             found |= self._subgoals(begun)
         found |= {
             **{f"goal_{name}": image for name, image in begun.goal_images.items()},
             "solved_at_reset": found["success"],
-            "factors": dict(begun.info.get("factors", {})),
+            "factors": labels(begun.info.get("factors", {}), "info['factors']"),
             "options": dict(begun.chosen),
         }
         if begun.goal_state is not None:
@@ -113,9 +116,7 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         for name in (name for name in begun.observation if name != "state"):
             key = name.replace("image", "subgoal_images", 1)
             if key in begun.info:
-                images = [
-                    to_image(image, f"info['{key}']", self.config.image_size) for image in begun.info[key]
-                ]
+                images = [self.env.picture(name, image, f"info['{key}']") for image in begun.info[key]]
                 if not images or any(image.shape != images[0].shape for image in images):
                     raise EnvironmentFailure(
                         f"info['{key}'] has images of the shapes {[list(image.shape) for image in images]}; allowed is "
@@ -142,17 +143,29 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
             success = terminated
         else:
             success = self._reported(info, at_reset=at_reset)
-        return {
-            "success": success,
-            "distance": distance,
-            **{key: info[key] for key in PASSED if key in info},
-        }
+        found: dict[str, Any] = {"success": success, "distance": distance}
+        found |= {key: flag(info[key], f"info['{key}']") for key in EVENTS if key in info}
+        if "subgoals_reached" in info:
+            found["subgoals_reached"] = self._subgoals_reached(info, at_reset=at_reset)
+        return found
+
+    def _subgoals_reached(self, info: Mapping[str, Any], *, at_reset: bool) -> np.ndarray:
+        """Return which sub-goals are reached, bool `[G]`; G stays the same in an episode."""
+        reached = flags(info["subgoals_reached"], "info['subgoals_reached']")
+        if self._num_subgoals is None or at_reset:
+            self._num_subgoals = len(reached)
+        if len(reached) != self._num_subgoals:
+            raise EnvironmentFailure(
+                f"info['subgoals_reached'] has {counted(len(reached), 'flag')} after step {self._steps}, and had "
+                f"{self._num_subgoals} before; it has one for each sub-goal of the episode."
+            )
+        return np.array(reached, bool)
 
     def _distance(self, observation: Mapping[str, np.ndarray], info: Mapping[str, Any]) -> float:
         """Return the distance to the goal; NaN if it is not known."""
         own = info.get("distance")
         if own is not None and self._goals.of_the_environment:
-            return float(own)
+            return number(own, "info['distance']")
         state = observation.get("state")
         if state is None or self._goal_state is None or state.shape != self._goal_state.shape:
             return float("nan")
@@ -170,9 +183,15 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         known = [key for key in SUCCESS_KEYS if key in info]
         about_goal = self._goals.of_the_environment or self.config.success == "info"
         if known and about_goal:
-            return bool(info[known[0]])
+            self._reports_success = True
+            return flag(info[known[0]], f"info['{known[0]}']")
         if at_reset and about_goal:
             return False  # many environments report success only after an action
+        if self._reports_success and about_goal:
+            raise EnvironmentFailure(
+                f"the environment {self.config.id} at step {self._steps}: info has no success or is_success, only "
+                f"{', '.join(map(str, info)) or 'nothing'}, and had it before; report it after every step."
+            )
         reason = (
             f"the environment's info has no success or is_success, only {', '.join(map(str, info)) or 'nothing'}"
             if about_goal
@@ -187,8 +206,9 @@ class GoalEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
     def _called(self, function: Callable[..., Any], observation: Mapping[str, np.ndarray]) -> bool:
         goal = {**self._goal_images, "state": self._goal_state}
         try:
-            return bool(function(self.env.unwrapped, observation, goal))
+            found = function(self.env.unwrapped, observation, goal)
         except Exception as error:  # of a user's function: any
             raise EnvironmentFailure(
                 f"env.success={self.config.success} raised {described(error)}"
             ) from error
+        return flag(found, f"what env.success={self.config.success} returned")

@@ -15,6 +15,7 @@ from vjepa_world.environments.config import RECORDED_GOALS, EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.functions import load_function
 from vjepa_world.environments.spaces import camera_name, to_image
+from vjepa_world.environments.values import vector
 from vjepa_world.errors import ConfigError, counted, described
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class InfoGoals:
                 "env.goal=ahead with env.goal_data=DATASET (recorded episodes)."
             )
         images = {
-            name: to_image(info[f"goal_{name}"], f"info['goal_{name}']", env.config.image_size)
+            name: env.picture(name, info[f"goal_{name}"], f"info['goal_{name}']")
             for name in observation
             if f"goal_{name}" in info and name != "state"
         }
@@ -124,7 +125,7 @@ class FunctionGoals:
                 f"image and the further ones in observations: {', '.join(observation)}."
             )
         images = {  # in the order of the cameras, in which a world model takes them
-            name: to_image(shown[name], f"the {name} of env.goal={self.name}", env.config.image_size)
+            name: env.picture(name, shown[name], f"the {name} of env.goal={self.name}")
             for name in observation
             if name in shown
         }
@@ -173,9 +174,19 @@ class RecordedGoals:
             observation, info = self._replayed(env, episode, step, options)
         else:
             _, info = env.reset(seed=begin, options=options or None)
-            observation = env.observe(self.restore(env.unwrapped, _row(episode, step)))
+            observation = env.observe(self._restored(env, _row(episode, step)))
             images, state = self._recorded(env, episode, last, observation)
         return Begun(observation, info, images, state, chosen)
+
+    def _restored(self, env: ObservedEnv, row: dict[str, Any]) -> Any:
+        """Put the environment into the state of a row, and return its observation."""
+        assert self.restore is not None
+        try:
+            return self.restore(env.unwrapped, row)
+        except Exception as error:  # of a user's function: any
+            raise EnvironmentFailure(
+                f"env.restore={self.config.restore} raised {described(error)}"
+            ) from error
 
     def _choose(self, rng: np.random.Generator, number: Any, step: Any) -> tuple[Trajectory, int]:
         """Return the episode and the start step, drawn where they are not given."""
@@ -264,7 +275,7 @@ def _row(episode: Trajectory, row: int) -> dict[str, Any]:
 
 
 def _state_or_none(state: Any) -> np.ndarray | None:
-    return None if state is None else np.asarray(state, np.float32).reshape(-1)
+    return None if state is None else vector(state, "the goal's state")
 
 
 def _whole(name: str, value: Any, count: int) -> int:

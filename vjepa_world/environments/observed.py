@@ -23,11 +23,15 @@ from vjepa_world.environments.spaces import (
     find_states,
     is_image,
     to_image,
+    white_of,
 )
+from vjepa_world.environments.values import flag, number, vector
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.errors import described as error_in_words
 
 RENDER = "render"
+#: What a step returns.
+_STEP = ("observation", "reward", "terminated", "truncated", "info")
 
 
 class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
@@ -53,6 +57,8 @@ class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         self.action_space = self.actions.space
         self._images = _image_sources(env.observation_space, config)
         self._states = find_states(env.observation_space, config.state)
+        entries = entries_of(env.observation_space)
+        self._whites = {name: white_of(entries.get(key)) for name, key in self._images.items()}
         self._sizes: dict[str, tuple[int, ...]] = {}
         observation, _ = self.reset(seed=0)
         self.observation_space: spaces.Space[Any] = spaces.Dict(
@@ -68,7 +74,8 @@ class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
             EnvironmentFailure: If the environment raises an error, or returns something that cannot be used.
         """
         self.steps = 0
-        observation, info = self._call("reset", lambda: self.env.reset(seed=seed, options=options))
+        found = self._call("reset", lambda: self.env.reset(seed=seed, options=options))
+        observation, info = self._parts("reset", found, ("observation", "info"))
         return self.observe(observation), self._checked_info(info)
 
     def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
@@ -81,13 +88,15 @@ class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         self.steps += 1
         total = 0.0
         for _ in range(self.config.frame_skip):
-            observation, reward, terminated, truncated, info = self._call(
-                "step", lambda: self.env.step(inner)
+            found = self._call("step", lambda: self.env.step(inner))
+            observation, reward, *ends, info = self._parts("step", found, _STEP)
+            total += number(reward, f"{self._when()}: the reward")
+            terminated, truncated = (
+                flag(end, f"{self._when()}: {name}") for end, name in zip(ends, _STEP[2:4], strict=True)
             )
-            total += float(reward)
             if terminated or truncated:
                 break
-        return self.observe(observation), total, bool(terminated), bool(truncated), self._checked_info(info)
+        return self.observe(observation), total, terminated, truncated, self._checked_info(info)
 
     def observe(self, observation: Any) -> dict[str, np.ndarray]:
         """Return an observation of the environment in the form here.
@@ -98,21 +107,35 @@ class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         found = {}
         for name, key in self._images.items():
             value = self._rendered() if key == RENDER else entry_at(observation, key)
-            shape = np.shape(value)
-            if self._sizes.setdefault(name, shape) != shape:
-                raise EnvironmentFailure(
-                    f"{self._when()}: the image has shape {list(shape)}, and had {list(self._sizes[name])} before; "
-                    "images of one size are needed."
-                )
-            found[name] = to_image(value, f"{self._when()}: the image", self.config.image_size)
+            self._check_size("image", name, np.shape(value))
+            found[name] = self.picture(name, value, f"{self._when()}: the image")
         if self._states:
-            parts = [np.asarray(entry_at(observation, key), np.float32).reshape(-1) for key in self._states]
-            found["state"] = state = np.concatenate(parts)
-            if not np.isfinite(state).all():
-                raise EnvironmentFailure(
-                    f"{self._when()}: the state is not finite: {np.array2string(state, threshold=20)}."
-                )
+            what = f"{self._when()}: the state"
+            found["state"] = np.concatenate(
+                [vector(entry_at(observation, key), what) for key in self._states]
+            )
+            self._check_size("state", "state", found["state"].shape)
         return found
+
+    def picture(self, name: str, value: Any, what: str) -> np.ndarray:
+        """Return an image of the environment, or of a goal, as observations have it: uint8 `[H, W, 3]`.
+
+        Args:
+            name: Which image of the observations it is, or the goal of; it decides which number is white.
+            value: The image.
+            what: What it is called in errors.
+
+        Raises:
+            EnvironmentFailure: If it is no image.
+        """
+        return to_image(value, what, self.config.image_size, white=self._whites.get(name))
+
+    def _check_size(self, what: str, name: str, shape: tuple[int, ...]) -> None:
+        if self._sizes.setdefault(name, shape) != shape:
+            raise EnvironmentFailure(
+                f"{self._when()}: the {what} has shape {list(shape)}, and had {list(self._sizes[name])} before; "
+                f"{what}s of one size are needed."
+            )
 
     def _rendered(self) -> Any:
         image = self._call("render", self.env.render)
@@ -128,8 +151,18 @@ class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
             return function()
         except VJEPAWorldError:
             raise
-        except Exception as error:  # of a foreign environment: any
+        except (Exception, SystemExit) as error:  # of a foreign environment: any
             raise EnvironmentFailure(f"{self._when()}: {what} raised {error_in_words(error)}") from error
+
+    def _parts(self, what: str, found: Any, names: tuple[str, ...]) -> Any:
+        """Return what a reset or a step returned, as many parts as Gymnasium has."""
+        if not isinstance(found, tuple | list) or len(found) != len(names):
+            got = f"{len(found)} values" if isinstance(found, tuple | list) else f"a {type(found).__name__}"
+            raise EnvironmentFailure(
+                f"{self._when()}: {what} returned {got}; allowed is ({', '.join(names)}), as in Gymnasium. An "
+                "environment of the older Gym needs a wrapper, such as that of the package shimmy."
+            )
+        return found
 
     def _checked_info(self, info: Any) -> dict[str, Any]:
         if not isinstance(info, Mapping):

@@ -20,6 +20,7 @@ from vjepa_world.environments.config import EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure
 from vjepa_world.environments.observed import ObservedEnv
 from vjepa_world.environments.spaces import camera_name
+from vjepa_world.environments.values import flag
 from vjepa_world.errors import ConfigError
 from vjepa_world.ops.convention import PLAIN, Convention
 
@@ -158,7 +159,7 @@ class Recorder:
             load_frames=load,
             task=task,
             columns={
-                name: np.array([_flag(info, name, index, row) for row, info in enumerate(infos)])
+                name: np.array([_flag(info, name, row) for row, info in enumerate(infos)])
                 for name in self.labels
             },
             seed=seed,
@@ -184,12 +185,10 @@ def _cameras(observation: Mapping[str, np.ndarray]) -> dict[str, str]:
     return found
 
 
-def _flag(info: Mapping[str, Any], name: str, episode: int, row: int) -> bool:
+def _flag(info: Mapping[str, Any], name: str, row: int) -> bool:
     if name not in info:
-        raise EnvironmentFailure(
-            f"episode {episode}: info has no '{name}' after step {row}, and had it after the first reset."
-        )
-    return bool(info[name])
+        raise EnvironmentFailure(f"info has no '{name}' after step {row}, and had it after the first reset.")
+    return flag(info[name], f"info['{name}'] after step {row}")
 
 
 def _named(names: tuple[str, ...], size: int, what: str) -> tuple[str, ...]:

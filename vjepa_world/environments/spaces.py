@@ -23,6 +23,8 @@ WHOLE = "observation"
 IMAGE_KEYS = ("image", "pixels", "rgb", "observation.image", "agentview_image", "screen")
 STATE_KEYS = ("state", "agent_pos", "proprio", "robot_state", "observation.state", "observation", "pos")
 _LEAST_SIDE = 8  # pixels
+#: How far real numbers of an image may be outside of black and white, as those of smoothly resized ones.
+_OVERSHOOT = 0.1
 
 
 @dataclass(frozen=True)
@@ -228,10 +230,23 @@ def camera_name(key: str) -> str:
     return key.removeprefix("image_") if key != "image" else "main"
 
 
-def to_image(value: Any, name: str, size: int) -> np.ndarray:
+def white_of(space: spaces.Space[Any] | None) -> float | None:
+    """Return which number is white in images of a space, 1 or 255; None where it does not say so."""
+    if not isinstance(space, spaces.Box) or space.dtype.kind != "f" or not np.isfinite(space.high).all():
+        return None
+    return 1.0 if space.high.max() <= 1.0 else 255.0
+
+
+def to_image(value: Any, name: str, size: int, *, white: float | None = None) -> np.ndarray:
     """Return an image of an environment as uint8 `[H, W, 3]`, of `size` pixels on both sides unless that is 0.
 
-    Real numbers up to 1 are taken as shares of white. One channel becomes three.
+    One channel becomes three.
+
+    Args:
+        value: The image.
+        name: What it is called in errors.
+        size: Pixels on each side.
+        white: Which of real numbers is white; None takes 1 for an image without larger ones, else 255.
 
     Raises:
         EnvironmentFailure: If it is no image.
@@ -249,7 +264,12 @@ def to_image(value: Any, name: str, size: int) -> np.ndarray:
     if image.dtype.kind == "f":
         if not np.isfinite(image).all():
             raise EnvironmentFailure(f"{name} has numbers that are not finite.")
-        image = np.clip(np.rint(image * (255.0 if image.max() <= 1.0 else 1.0)), 0, 255).astype(np.uint8)
+        white = white or (1.0 if image.max() <= 1.0 else 255.0)
+        if image.min() < -_OVERSHOOT * white or image.max() > (1 + _OVERSHOOT) * white:
+            raise EnvironmentFailure(
+                f"{name} has real numbers from {image.min():g} to {image.max():g}; allowed are 0 to {white:g}."
+            )
+        image = np.clip(np.rint(image * (255.0 / white)), 0, 255).astype(np.uint8)
     elif image.dtype != np.uint8:
         raise EnvironmentFailure(f"{name} is {image.dtype}; allowed are uint8, and real numbers from 0 to 1.")
     image = np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
