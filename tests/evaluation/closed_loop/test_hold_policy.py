@@ -37,14 +37,17 @@ def test_each_environment_says_what_no_motion_is_and_ended_ones_are_left_out() -
     assert actions.tolist() == [[3, 5], [3, 3]] and actions.dtype == np.float32
 
 
-def controls(env: Any, meaning: str) -> Any:
+def controls(env: Any, meaning: str | None) -> Any:
+    wanted = ControlsConfig(inverse=False, expert=False)
+    planning: Any = None
+    load: Any = None
+    if meaning is None:
+        return build_controls(wanted, env, None, planning, load)
     robot = EmbodimentConfig(action_dim=2, state_dim=2, numbers="given", actions=meaning)
     low = torch.zeros(2)
     model = SimpleNamespace(action_low=low, robot=robot)
     policy: Any = SimpleNamespace(model=model, action_low=low.numpy(), action_high=low.numpy() + 1)
-    planning: Any = None
-    wanted = ControlsConfig(inverse=False, expert=False)
-    return build_controls(wanted, env, policy, planning, lambda name: policy)
+    return build_controls(wanted, env, policy, planning, load)
 
 
 def test_the_environment_is_asked_where_the_data_does_not_say_what_an_action_is() -> None:
@@ -53,3 +56,8 @@ def test_the_environment_is_asked_where_the_data_does_not_say_what_an_action_is(
     without = controls(SimpleNamespace(), "given")
     assert HOLD not in without.policies
     assert without.left_out[HOLD].startswith("left out: the data does not say what an action is")
+
+
+def test_no_motion_needs_no_model_where_the_environment_defines_it() -> None:
+    assert [*controls(Targets(0.0), None).policies] == [HOLD]
+    assert not controls(SimpleNamespace(), None).policies

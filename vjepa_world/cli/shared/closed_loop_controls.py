@@ -74,10 +74,13 @@ def build_controls(
         load: Returns the policy of a checkpoint, with the same options.
     """
     from vjepa_world.evaluation.closed_loop.expert_policy import ExpertPolicy, has_expert
+    from vjepa_world.evaluation.closed_loop.hold_policy import EnvHoldPolicy, has_hold
 
     found = Controls()
     if policy is not None:
         _add_those_of_model(found, controls, env, policy, planning)
+    elif controls.hold and has_hold(env):
+        found.policies[HOLD] = EnvHoldPolicy()
     if controls.expert:
         if has_expert(env):
             found.policies[EXPERT] = ExpertPolicy()
