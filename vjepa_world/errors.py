@@ -55,6 +55,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def word_of(value: object) -> str:
+    """Return a value as it is typed after `key=`: `[a,b]`, `null`, and all else as it is."""
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(word_of(entry) for entry in value) + "]"
+    return "null" if value is None else str(value)
+
+
 def described(error: BaseException) -> str:
     """Return an error of foreign code in words: its type, its text, and the line that raised it.
 

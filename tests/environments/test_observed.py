@@ -274,5 +274,9 @@ def test_a_recorded_environment_is_selected_again_by_its_words() -> None:
         "env.action_low=[-1.0]",
         "env.action_high=[1.0]",
     ]
+    assert words_of(EnvConfig(kwargs={"keys": ["a", "b"]}, cameras=("main", "wrist")).identity()) == [
+        "env.kwargs.keys=[a,b]",
+        "env.cameras=[main,wrist]",
+    ]
     assert words_of(EnvConfig().identity()) == []
     assert gymnasium.spec("vjepa_world/Reach-v0").id == EnvConfig().id

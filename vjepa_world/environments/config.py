@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vjepa_world.config.ranges import AT_LEAST_ONE, LARGEST_FLOAT, STEPS
 from vjepa_world.environments.functions import is_function_name
-from vjepa_world.errors import ConfigError
+from vjepa_world.errors import ConfigError, word_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,7 +147,7 @@ def words_of(environment: Mapping[str, Any]) -> list[str]:
     words = []
     for name, value in environment.items():
         if name == "kwargs":
-            words += [f"env.kwargs.{key}={inner}" for key, inner in value.items()]
+            words += [f"env.kwargs.{key}={word_of(inner)}" for key, inner in value.items()]
         elif name in default and name not in ("variation", "fps") and value != default[name]:
-            words.append(f"env.{name}={str(value).replace(' ', '') if isinstance(value, list) else value}")
+            words.append(f"env.{name}={word_of(value)}")
     return words

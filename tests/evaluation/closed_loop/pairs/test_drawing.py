@@ -125,7 +125,13 @@ def test_an_environment_that_has_changed_is_noticed_and_another_driver_is_not() 
         ({"version": 2}, "version 2; allowed is 'vjepa-world evaluation pairs', version 1"),
         ({"pairs": []}, "has no pairs; evaluate again to write it"),
         ({"pairs": [{"seed": 1}]}, r"appearance is malformed \('digest'\)"),
-        ({"pairs": [{"seed": "x"}]}, "is malformed"),
+        ({"pairs": [{"seed": "x"}]}, r"is malformed \(seed is 'x', and allowed are whole numbers from 0\)"),
+        ({"pairs": [{"seed": 1.5}]}, r"seed is 1.5, and allowed"),
+        ({"pairs": [{"seed": -1}]}, r"seed is -1, and allowed"),
+        ({"pairs": [{"seed": float("inf")}]}, r"seed is inf, and allowed"),
+        ({"pairs": [{"seed": 1, "episode": "zz"}]}, r"episode is 'zz', and allowed are hexadecimal numbers"),
+        ({"pairs": [{}]}, "has no seed; evaluate again"),
+        ({"solved_at_reset": float("inf")}, r"solved_at_reset is inf, and allowed"),
         ({"environment": 3}, "environment is 3; expected keys with values"),
     ],
 )
@@ -135,6 +141,56 @@ def test_a_broken_manifest_is_refused(change: dict[str, Any], message: str, tmp_
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(EvaluationError, match=message):
         read_manifest(path)
+
+
+def test_a_state_of_a_manifest_is_finite(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    Manifest(ENVIRONMENT, draw_pairs(BoxEnv(), 0, 1)).write(path)
+    stored = json.loads(path.read_text())
+    stored["pairs"][0]["state"] = [float("nan")]
+    path.write_text(json.dumps(stored))
+    with pytest.raises(EvaluationError, match="its state has numbers that are not finite"):
+        read_manifest(path)
+
+
+def test_a_manifest_without_a_setting_has_no_words_for_it() -> None:
+    manifest = Manifest(ENVIRONMENT, draw_pairs(BoxEnv(), 0, 1))
+    with pytest.raises(EvaluationError, match=r"the manifest's None\. Draw new pairs without manifest="):
+        manifest.check_environment(ENVIRONMENT | {"max_steps": 6})
+    manifest = Manifest(ENVIRONMENT | {"cameras": ["a", "b"]}, draw_pairs(BoxEnv(), 0, 1))
+    with pytest.raises(EvaluationError, match=r"with env.cameras=\[a,b\], or draw"):
+        manifest.check_environment(ENVIRONMENT)
+
+
+class ThreeRecordings(BoxEnv):
+    """Draws one of three recorded episodes as start and goal, whatever the seed."""
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        episode = (options or {}).get("episode", (seed or 0) % 3)
+        observation, info = super().reset(seed=episode)
+        return observation, {**info, "options": {"episode": episode}}
+
+
+def test_no_recorded_episode_is_drawn_twice(caplog: pytest.LogCaptureFixture) -> None:
+    found = draw_pairs(ThreeRecordings(), 0, 50)
+    assert sorted(pair.options["episode"] for pair in found.pairs) == [0, 1, 2]
+    assert found.repeated >= 15
+    assert "50 pairs requested, and there are only 3 different ones of start and goal: " in caplog.text
+
+    caplog.clear()
+    assert len(draw_pairs(ThreeRecordings(), 0, 2).pairs) == 2
+    assert not caplog.text
+
+
+def test_a_manifest_that_repeats_a_recorded_episode_is_refused() -> None:
+    env = ThreeRecordings()
+    drawn = draw_pairs(env, 0, 2)
+    again = dataclasses.replace(drawn.pairs[0], seed=drawn.pairs[0].seed + 1, episode="ab")
+    pairs = dataclasses.replace(
+        drawn, pairs=[*drawn.pairs, again], appearances=[*drawn.appearances, drawn.appearances[0]]
+    )
+    with pytest.raises(EvaluationError, match=r"repeats 1 of 3 pairs: pair 2 .* is the same as pair 0"):
+        Manifest(ENVIRONMENT, pairs).check_distinct()
 
 
 def test_a_missing_manifest_is_refused(tmp_path: Path) -> None:

@@ -68,6 +68,8 @@ class Appearance:
                 tuple(float(number) for number in values["state"]),
             )
             _brightness(found.start), _brightness(found.goal)
+            if not np.isfinite(found.state).all():
+                raise ValueError("its state has numbers that are not finite")
         except (KeyError, TypeError, ValueError) as error:
             raise EvaluationError(
                 f"a pair's appearance is malformed ({error}); write the manifest again with evaluate."

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vjepa_world.errors import counted
+from vjepa_world.errors import counted, word_of
 from vjepa_world.evaluation.closed_loop.environment import Pair
 from vjepa_world.evaluation.closed_loop.pairs.appearance import Appearance
-from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs
+from vjepa_world.evaluation.closed_loop.pairs.drawing import Pairs, start_and_goal
 from vjepa_world.evaluation.statistics import EvaluationError
 from vjepa_world.files.atomic import write_json_atomic
 from vjepa_world.files.validation import mapping, read_json_object
@@ -78,11 +79,12 @@ class Manifest:
                 for key in different
             )
             words = " ".join(
-                f"env.{key}={_word(self.environment[key])}" for key in different if key in self.environment
+                f"env.{key}={word_of(self.environment[key])}" for key in different if key in self.environment
             )
             raise EvaluationError(
-                f"the manifest is of another task or environment: {listed}. Evaluate in the manifest's with {words}, "
-                "or draw new pairs without manifest=."
+                f"the manifest is of another task or environment: {listed}. "
+                + (f"Evaluate in the manifest's with {words}, or draw" if words else "Draw")
+                + " new pairs without manifest=."
             )
 
     def check_distinct(self) -> None:
@@ -92,13 +94,16 @@ class Manifest:
             EvaluationError: If one is.
         """
         first: dict[str, int] = {}
-        repeats = [
-            (index, earlier)
-            for index, pair in enumerate(self.pairs.pairs)
-            if (earlier := first.setdefault(json.dumps(asdict(pair), sort_keys=True), index)) != index
-        ]
+        repeats: dict[int, int] = {}
+        for index, (pair, looks) in enumerate(zip(self.pairs.pairs, self.pairs.appearances, strict=True)):
+            # Options that lead to a recorded episode decide on start and goal, whatever the seed is.
+            keys = [f"{pair.seed} {json.dumps(dict(pair.options), sort_keys=True)}"]
+            keys += [start_and_goal(pair, looks)] if pair.options else []
+            earlier = min(first.setdefault(key, index) for key in keys)
+            if earlier != index:
+                repeats[index] = earlier
         if repeats:
-            index, earlier = repeats[0]
+            index, earlier = next(iter(repeats.items()))
             raise EvaluationError(
                 f"the manifest repeats {len(repeats)} of {counted(len(self.pairs.pairs), 'pair')}: pair {index} (seed "
                 f"{self.pairs.pairs[index].seed}) is the same as pair {earlier}. Each pair counts as one independent "
@@ -137,13 +142,15 @@ def read_manifest(path: Path) -> Manifest:
     try:
         rows = [mapping(row, f"{path}: pairs", error=EvaluationError) for row in found["pairs"]]
         pairs = [
-            Pair(int(row["seed"]), dict(row.get("options", {})), str(row.get("episode", ""))) for row in rows
+            Pair(_count(row["seed"], "seed"), dict(row.get("options", {})), _fingerprint(row)) for row in rows
         ]
         looks = [Appearance.from_json(row) for row in rows]
-        solved, refused = int(found["solved_at_reset"]), int(found["refused"])
+        solved, refused = (_count(found[name], name) for name in ("solved_at_reset", "refused"))
         environment = mapping(found["environment"], f"{path}: environment", error=EvaluationError)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EvaluationError(f"{path} is malformed ({error!r}); evaluate again to write it.") from error
+    except KeyError as error:
+        raise EvaluationError(f"{path} has no {error.args[0]}; evaluate again to write it.") from error
+    except (TypeError, ValueError) as error:
+        raise EvaluationError(f"{path} is malformed ({error}); evaluate again to write it.") from error
     if not pairs:
         raise EvaluationError(f"{path} has no pairs; evaluate again to write it.")
     return Manifest(
@@ -155,8 +162,18 @@ def read_manifest(path: Path) -> Manifest:
     )
 
 
-def _word(value: Any) -> str:
-    return "null" if value is None else str(value)
+def _count(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"{name} is {value!r}, and allowed are whole numbers from 0")
+    return value
+
+
+def _fingerprint(row: Mapping[str, Any]) -> str:
+    """Return the fingerprint of a pair's recorded episode: a hexadecimal number; empty for a drawn pair."""
+    found = str(row.get("episode", ""))
+    if found and not set(found) <= set(string.hexdigits):
+        raise ValueError(f"episode is {found!r}, and allowed are hexadecimal numbers")
+    return found
 
 
 def _versions() -> dict[str, str]:
