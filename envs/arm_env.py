@@ -33,6 +33,7 @@ class Snapshot:
     """The exact state of a running episode; `ArmEnv.set_state` goes back to it.
 
     Attributes:
+        made_for: Names of the task and of the robot.
         scene: The scene that it belongs to.
         goal: The goal of the episode.
         physics: The state of the simulation.
@@ -40,6 +41,7 @@ class Snapshot:
         reached: The sub-goals that were achieved so far.
     """
 
+    made_for: tuple[str, str]
     scene: Scene
     goal: Goal
     physics: Physics
@@ -232,6 +234,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         with self._in_use:
             assert self._scene is not None
             return Snapshot(
+                made_for=self._made_for,
                 scene=self._scene,
                 goal=goal,
                 physics=self.simulation.save(),
@@ -243,15 +246,24 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         """Go back to a state, of this episode or of another one of an environment made with the same arguments.
 
         Raises:
-            EnvError: If it is not a state of `get_state`.
+            EnvError: If it is not a state of `get_state`, or one of another task or robot.
         """
         if not isinstance(state, Snapshot):
             raise EnvError(f"set_state got a {type(state).__name__}: give what get_state returned.")
+        if state.made_for != self._made_for:
+            raise EnvError(
+                f"set_state got a state of {' with '.join(state.made_for)}, and the environment is "
+                f"{' with '.join(self._made_for)}: give a state of the same task and robot."
+            )
         with self._in_use:
             if state.scene is not self._scene:
                 self._show(state.scene)
             self._goal, self._steps, self._reached = state.goal, state.steps, state.reached
             self.simulation.restore(state.physics)
+
+    @property
+    def _made_for(self) -> tuple[str, str]:
+        return self.task.name, self.robot.name
 
     def states_around_goals(
         self, count: int, radii_m: Sequence[float], rng: np.random.Generator
@@ -264,9 +276,10 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             rng: Source of all randomness.
 
         Raises:
-            EnvError: If `reset` was not called, the task does not say what its goals are like, or there is no room for
-                so many states.
+            EnvError: If `reset` was not called, the task does not say what its goals are like, `count` is below 1, or
+                there is no room for so many states.
         """
+        whole_number("count", count, 1)
         goal = self._running("states_around_goals")
         if goal.configurations is None:
             raise EnvError(

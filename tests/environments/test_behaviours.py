@@ -9,6 +9,7 @@ from tests.environments import toys
 from vjepa_world.environments.behaviours import ColouredNoise, behaviour_of, coloured_noise
 from vjepa_world.environments.config import EnvConfig
 from vjepa_world.environments.errors import EnvironmentFailure
+from vjepa_world.environments.recording import Recorder
 from vjepa_world.errors import ConfigError
 
 MODULE = "tests.environments.toys"
@@ -60,6 +61,14 @@ def test_a_users_function_and_its_errors() -> None:
     behaviour = behaviour_of(env, f"{MODULE}:picture", {})
     with pytest.raises(EnvironmentFailure, match=r"behaviour=.*:picture raised TypeError"):
         behaviour.reset(env, np.random.default_rng(0))
+
+
+def test_a_function_that_writes_into_observations_does_not_change_the_recording() -> None:
+    recorder = Recorder.of(EnvConfig(id=f"{MODULE}:toys/Point-v0", image_size=32))
+    behaviour = behaviour_of(recorder.env, f"{MODULE}:erasing", {})
+    episode = recorder.record(behaviour, seed=0, rng=np.random.default_rng(0), steps=2, index=0)
+    assert (episode.frames([0, 1, 2], "main") == 200).any()
+    assert np.abs(episode.states).max() <= 1
 
 
 @pytest.mark.parametrize(

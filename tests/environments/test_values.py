@@ -158,6 +158,17 @@ def test_what_steps_and_resets_return(
         env.reset() if method == "reset" else env.step(np.zeros(2))
 
 
+def test_an_error_at_closing_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def close(self: toys.Point) -> None:
+        raise RuntimeError("the window is gone")
+
+    monkeypatch.setattr(toys.Point, "close", close)
+    CONFIG.make().close()
+    assert "toys/Point-v0 at step 1: close raised RuntimeError" in caplog.text
+
+
 def test_a_state_keeps_its_size_and_an_exit_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     env = CONFIG.make(goals=False)
     assert isinstance(env, ObservedEnv)

@@ -163,6 +163,16 @@ def diagonal(env: Point, rng: np.random.Generator) -> Any:
     return lambda observation: np.full(2, 0.1, np.float32)
 
 
+def erasing(env: Point, rng: np.random.Generator) -> Any:
+    """Return what stands still, and writes into the observations."""
+
+    def act(observation: dict[str, np.ndarray]) -> np.ndarray:
+        observation["image"][:], observation["state"][:] = 0, 9
+        return np.zeros(2, np.float32)
+
+    return act
+
+
 def broken(env: Point, rng: np.random.Generator) -> Any:
     """Return what fails."""
     return lambda observation: 1 / 0

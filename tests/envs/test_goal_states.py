@@ -83,6 +83,14 @@ def test_one_thing_is_moved_by_the_stated_distance(robot: str, task: str) -> Non
     env.close()
 
 
+def test_at_least_one_state_is_asked_for() -> None:
+    env = ArmEnv("grasp", image_size=SIZE)
+    env.reset(seed=0)
+    with pytest.raises(EnvError, match="count 0 is out of range: use 1 to"):
+        env.states_around_goals(0, (0.1,), np.random.default_rng(0))
+    env.close()
+
+
 def test_pictures_are_those_of_the_goals_and_the_episode_goes_on() -> None:
     env = ArmEnv("pick_place", image_size=SIZE, cameras=("main", "wrist"))
     _, info = env.reset(seed=1)

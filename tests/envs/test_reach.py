@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
 import os
 import pickle
@@ -15,7 +16,7 @@ import pytest
 
 from envs import REACH_ID, ArmEnv, EnvError
 from envs.arm.limits import WORKSPACE_HIGH_M, WORKSPACE_LOW_M
-from envs.arm.robots.panda import JOINT_HIGH_RAD, JOINT_LOW_RAD, TORQUE_LIMIT_NM
+from envs.arm.robots.panda import JOINT_HIGH_RAD, JOINT_LOW_RAD, PANDA, TORQUE_LIMIT_NM
 from tests.envs.checker import faults_of
 
 STEP_M = 0.075
@@ -477,6 +478,21 @@ def test_a_saved_state_continues_bit_for_bit_also_in_another_environment(env: Ar
     other.set_state(state)
     assert rest(other) == expected
     other.close()
+
+
+@pytest.mark.parametrize(
+    "other", [{"task": "push"}, {"task": "reach", "robot": dataclasses.replace(PANDA, name="mine")}]
+)
+def test_a_state_of_another_task_or_robot_is_refused(other: dict[str, Any]) -> None:
+    made, source = ArmEnv("reach", image_size=32), ArmEnv(**other, image_size=32)
+    for env in (made, source):
+        env.reset(seed=0)
+    with pytest.raises(
+        EnvError, match=r"a state of .* with .*, and the environment is reach with panda: give"
+    ):
+        made.set_state(source.get_state())
+    for env in (made, source):
+        env.close()
 
 
 def test_saved_states_need_an_episode_and_their_own_type() -> None:

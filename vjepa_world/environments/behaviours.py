@@ -167,7 +167,8 @@ class UserBehaviour:
 
     def act(self, observation: Mapping[str, np.ndarray]) -> Any:
         """See :class:`Behaviour`."""
-        return self._called(self._act, observation)
+        # A copy: what is recorded must stay as the environment has shown it.
+        return self._called(self._act, {name: value.copy() for name, value in observation.items()})
 
     def _called(self, function: Callable[..., Any], *arguments: Any) -> Any:
         try:

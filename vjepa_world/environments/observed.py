@@ -5,6 +5,7 @@ Legend: A action size, S state size, H W pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,8 @@ from vjepa_world.environments.spaces import (
 from vjepa_world.environments.values import flag, number, vector
 from vjepa_world.errors import ConfigError, VJEPAWorldError, nearest
 from vjepa_world.errors import described as error_in_words
+
+logger = logging.getLogger(__name__)
 
 RENDER = "render"
 #: What a step returns.
@@ -97,6 +100,13 @@ class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
             if terminated or truncated:
                 break
         return self.observe(observation), total, terminated, truncated, self._checked_info(info)
+
+    def close(self) -> None:
+        """Close the environment; an error of it is a warning, so that what was measured or recorded is not lost."""
+        try:
+            self._call("close", self.env.close)
+        except EnvironmentFailure as error:
+            logger.warning("%s", error)
 
     def observe(self, observation: Any) -> dict[str, np.ndarray]:
         """Return an observation of the environment in the form here.

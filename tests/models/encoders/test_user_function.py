@@ -38,6 +38,16 @@ def random(images):
 
 random.image_size = 32
 
+batch_norm = nn.BatchNorm2d(3)
+
+def forgotten_eval(images):
+    return areas((255 * batch_norm(images.float()).sigmoid()).to(torch.uint8))
+
+def over_the_batch(images):
+    return areas(images) - areas(images).mean(dim=0)
+
+forgotten_eval.image_size = over_the_batch.image_size = 32
+
 def failing(images):
     return areas(images.reshape(len(images), 7, -1))
 
@@ -123,6 +133,8 @@ def test_a_checkpoint_does_not_import_code_unasked(monkeypatch: pytest.MonkeyPat
         ("no_such_module:f", "cannot be imported .*No module named 'no_such_module'"),
         ("my_encoders:pooled", r"returned torch.float32 \[1, 2\] for uint8 images .*; return a float tensor"),
         ("my_encoders:random", "returned other features for the same image .* it is not deterministic"),
+        ("my_encoders:over_the_batch", r"for an image next to another one than alone; .* call .eval\(\)"),
+        ("my_encoders:forgotten_eval", r"for an image next to another one than alone"),
         ("my_encoders:Odd", "'my_encoders:Odd' returns features of width D = 3; allowed are even widths"),
         (
             "my_encoders:failing",

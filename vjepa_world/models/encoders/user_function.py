@@ -131,6 +131,14 @@ class FunctionEncoder(nn.Module):
                 f"the encoder {self.name} returned other features for the same image when it was called again, so it "
                 "is not deterministic; switch off dropout (call .eval() on its network), noise and random crops."
             )
+        both = torch.cat([image, 255 - image])
+        together = self._checked(self._called(both), both).float().cpu()
+        if together[:1].shape != first.shape or _differ(together[:1], first):
+            raise ConfigError(
+                f"the encoder {self.name} returned other features for an image next to another one than alone; each "
+                "must depend on its own image only: call .eval() on its network (BatchNorm), and compute nothing over "
+                "the batch."
+            )
         flat = first.flatten()
         return flat[:: max(flat.numel() // STORED, 1)][:STORED].clone()
 
