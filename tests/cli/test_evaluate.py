@@ -137,6 +137,12 @@ def test_compare_takes_evaluations_on_the_same_pairs_and_refuses_a_mixture(
     assert "3 pairs; difference of success to the first in points" in capsys.readouterr().out
     first, second = json.loads((home / "both.json").read_text())["evaluations"]
     assert "difference" in second and "difference" not in first
+    capsys.readouterr()
+    (home / "a_file").write_text("")
+    assert run(home, "compare", "runs/evaluate/first", "runs/evaluate/less", "output=a_file/both.json") == 2
+    written = capsys.readouterr()
+    assert "runs/evaluate/less" in written.out
+    assert "Cannot write a_file/both.json: " in written.err
     assert run(home, "compare", "runs/evaluate/first", "xfeat") == 2
     assert "runs/evaluate/first is an evaluation, and xfeat is not" in capsys.readouterr().err
     assert run(home, "compare", "runs/evaluate/first", "runs/evaluate/fewer") == 2

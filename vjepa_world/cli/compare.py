@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,17 +86,29 @@ def _compare_evaluations(config: Config) -> None:
         comparison_table,
         read_evaluation,
     )
-    from vjepa_world.files.atomic import write_json_atomic
 
     rows = compare_evaluations([read_evaluation(Path(run)) for run in config.runs])
-    if config.output is not None:
-        write_json_atomic(config.output, {"evaluations": rows})
     print(comparison_table(rows))
+    _write(config.output, {"evaluations": rows})
+
+
+def _write(path: Path | None, metrics: Mapping[str, Any]) -> None:
+    """Write the metrics, if a file is given for them.
+
+    Raises:
+        WriteError: If it cannot be written.
+    """
+    from vjepa_world.files.atomic import write_error, write_json_atomic
+
+    if path is not None:
+        try:
+            write_json_atomic(path, dict(metrics))
+        except OSError as error:
+            raise write_error(path, error) from error
 
 
 def _compare_encoders(config: Config) -> None:
     from vjepa_world.cli.shared.scene_clips import record_scenes
-    from vjepa_world.files.atomic import write_json_atomic
     from vjepa_world.models.encoder import untrained_encoder
     from vjepa_world.models.encoders.registered import RegisteredEncoder
     from vjepa_world.pretrained import load_encoder
@@ -114,10 +126,8 @@ def _compare_encoders(config: Config) -> None:
     with progress("probes", unit="question", total=QUESTIONS * len(encoders)) as bar:
         for name, encoder in encoders.items():
             rows += _rows(name, encoder, train, test, config.seed, bar.update)
-            if config.output is not None:  # with those encoders that are done
-                write_json_atomic(
-                    config.output, {"scenes": [len(train.clips), len(test.clips)], "rows": rows}
-                )
+            # With those encoders that are done.
+            _write(config.output, {"scenes": [len(train.clips), len(test.clips)], "rows": rows})
     print(_table(rows))
 
 
