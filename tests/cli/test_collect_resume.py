@@ -7,14 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from tests.cli.commands import ENV, run
 from tests.paths import REPO
+from vjepa_world.cli import collect
 from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
+from vjepa_world.data.trajectories.formats.lerobot.shard import ShardWriter
 from vjepa_world.data.trajectories.formats.lerobot.writer import finished_shards
 
 WORDS = ["collect", "episodes=100", "steps=4", "workers=1", "seed=3", *ENV]
@@ -60,6 +65,35 @@ def test_a_killed_recording_resumes_to_the_identical_dataset(tmp_path: Path) -> 
     left = sorted(path.relative_to(resumed.path).as_posix() for path in resumed.path.rglob("*"))
     assert left == sorted(path.relative_to(whole.path).as_posix() for path in whole.path.rglob("*"))
     assert run(tmp_path, *WORDS, "name=killed", "resume=true") == 0  # complete already
+
+
+def test_a_slow_recording_is_kept_in_shorter_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of one episode each give the dataset of long ones."""
+    words = [word for word in WORDS if not word.startswith("episodes")]
+    assert run(tmp_path, *words, "episodes=3", "name=fast") == 0
+    ended: list[int] = []
+    monkeypatch.setattr(collect, "LONGEST_SHARD_S", 0.0)
+    commit = ShardWriter.commit
+
+    def counted(shard: ShardWriter) -> None:
+        ended.append(1)
+        commit(shard)
+
+    monkeypatch.setattr(ShardWriter, "commit", counted)
+    monkeypatch.setattr("vjepa_world.data.loading.worker_pool.spawned_map", in_this_process)
+    assert run(tmp_path, *words, "episodes=3", "name=slow") == 0
+    assert len(ended) == 3
+    fast, slow = (LeRobotDataset(tmp_path / "runs" / "collect" / name) for name in ("fast", "slow"))
+    assert slow.num_episodes == 3
+    for index in range(3):
+        np.testing.assert_array_equal(fast.episode(index).states, slow.episode(index).states)
+        apart = fast.episode(index).frames().int() - slow.episode(index).frames().int()
+        assert apart.abs().float().mean() < 3  # videos are lossy, and of other lengths
+
+
+def in_this_process(work: Any, parts: Sequence[Any], *_: Any, **__: Any) -> Iterator[Any]:
+    """Do what recording processes do."""
+    return map(work, parts)
 
 
 def test_resuming_with_more_episodes_records_them(tmp_path: Path) -> None:

@@ -93,6 +93,13 @@ def test_a_function_renders_goals_and_another_says_what_success_is() -> None:
     assert env.step(np.zeros(2))[4]["success"]
 
 
+def test_a_function_that_does_not_bring_the_environment_back_is_found() -> None:
+    with pytest.raises(
+        EnvironmentFailure, match=r"goal_that_moves has moved the environment .*bring .* back"
+    ):
+        make("Flat", goal=f"{MODULE}:goal_that_moves", success=f"{MODULE}:near_the_middle")
+
+
 def test_success_within_a_distance_of_the_goals_state() -> None:
     env = make("Flat", goal=f"{MODULE}:fixed_goal", success_distance=0.25)
     _, info = env.reset(seed=1)

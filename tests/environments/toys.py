@@ -137,6 +137,12 @@ def goal_above_first(env: Point) -> dict[str, np.ndarray]:
     return {"image_above": image[:, ::-1], "image_wrist": image[::-1], "image": image}
 
 
+def goal_that_moves(env: Point) -> np.ndarray:
+    """Return the image of a goal to which the point was moved, and where it stays."""
+    env.position = env.np_random.uniform(-0.9, 0.9, 2)
+    return picture(env.position)
+
+
 def goal_of_an_unknown_camera(env: Point) -> dict[str, np.ndarray]:
     """Return images by names of which one is no camera."""
     return {"image": picture(env.goal), "image_top": picture(env.goal)}

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHARD_EPISODES = 25
+#: A shard that takes longer is ended [s]: the episodes of an unfinished one are lost when the process is stopped.
+LONGEST_SHARD_S = 30.0
 
 #: All else decides what a shard holds.
 MAY_CHANGE = ("workers",)
@@ -126,6 +128,8 @@ def _first_look(config: Config) -> DatasetSpec:
     recorder = Recorder.of(config.env)
     behaviour_of(recorder.env, config.behaviour, config.behaviours)
     spec = recorder.spec()
+    if hasattr(recorder.env, "sources"):
+        logger.info("%s: %s", config.env.id, recorder.env.sources())
     _warn_of_unused_seeds(recorder)
     recorder.env.close()
     workers = min(config.workers or available_cores(), -(-config.episodes // SHARD_EPISODES))
@@ -263,7 +267,8 @@ def _check_recorded(config: Config, episodes: int, frames: int, expected: int, f
 def _record_part(writer: LeRobotWriter, config: Config, part: _Part) -> _Recorded:
     """Record a shard; what it holds is a function of the seed and the episodes' numbers alone.
 
-    If the environment fails, the shard ends with the episode before.
+    If the environment fails, the shard ends with the episode before. In a slow environment, what is recorded is kept as
+    several shorter shards, so that little is lost if the process is stopped.
     """
     from vjepa_world.environments.behaviours import behaviour_of
     from vjepa_world.environments.errors import EnvironmentFailure
@@ -271,7 +276,7 @@ def _record_part(writer: LeRobotWriter, config: Config, part: _Part) -> _Recorde
     recorder = _worker_recorder(config.env)
     behaviour = behaviour_of(recorder.env, config.behaviour, config.behaviours)
     episodes, frames, failure = 0, 0, ""
-    out = writer.shard(part.first)
+    out, begin = writer.shard(part.first), time.monotonic()
     try:
         for episode in range(part.first, part.first + part.count):
             env_seed, behaviour_seed = np.random.SeedSequence([config.seed, episode]).generate_state(2)
@@ -286,13 +291,16 @@ def _record_part(writer: LeRobotWriter, config: Config, part: _Part) -> _Recorde
                 break
             out.add(recorded)
             episodes, frames = episodes + 1, frames + len(recorded)
+            if time.monotonic() - begin > LONGEST_SHARD_S and episodes < part.count:
+                out.commit()
+                out, begin = writer.shard(episode + 1), time.monotonic()
     except BaseException:
         out.discard()
         raise
-    if episodes:
-        out.commit()
-    else:
+    if out.is_empty:
         out.discard()
+    else:
+        out.commit()
     return _Recorded(episodes, frames, failure)
 
 

@@ -117,6 +117,7 @@ class FunctionGoals:
             found = self.function(env.unwrapped)
         except Exception as error:  # of a user's function: any
             raise EnvironmentFailure(f"env.goal={self.name} raised {described(error)}") from error
+        env.check_still_shown(observation, f"env.goal={self.name}")
         shown, state = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
         shown = shown if isinstance(shown, Mapping) else {"image": shown}
         if "image" not in shown or not shown.keys() <= observation.keys():

@@ -140,6 +140,29 @@ class ObservedEnv(gymnasium.Wrapper[dict[str, np.ndarray], Any, Any, Any]):
         """
         return to_image(value, what, self.config.image_size, white=self._whites.get(name))
 
+    def check_still_shown(self, observation: Mapping[str, np.ndarray], who: str) -> None:
+        """Check that a function has left an environment that draws itself where it was.
+
+        Args:
+            observation: The one before the function was called.
+            who: What the function is called in the error.
+
+        Raises:
+            EnvironmentFailure: If it looks different now, and does not do so from one drawing to the next.
+        """
+        for name in (name for name, key in self._images.items() if key == RENDER):
+            first, second = (self.picture(name, self._rendered(), "the image") for _ in range(2))
+            if not np.array_equal(first, observation[name]) and np.array_equal(first, second):
+                raise EnvironmentFailure(
+                    f"{who} has moved the environment {self.config.id}: its {name} is not that of the start. The "
+                    "function must bring the environment back to where it was."
+                )
+
+    def sources(self) -> str:
+        """Return in words what observations are made of."""
+        images = ", ".join("render()" if key == RENDER else key for key in self._images.values())
+        return f"image from {images}; state from {'+'.join(self._states) or 'none'}"
+
     def _check_size(self, what: str, name: str, shape: tuple[int, ...]) -> None:
         if self._sizes.setdefault(name, shape) != shape:
             raise EnvironmentFailure(

@@ -139,13 +139,18 @@ class ShardWriter:
         """Record that an episode could not be used, with the reason."""
         self._bad[name] = reason
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added."""
+        return not self._episodes and not self._bad
+
     def commit(self) -> None:
         """Finish the shard.
 
         Raises:
             DataError: No episode was added or skipped, or the disk is full; the shard is removed then.
         """
-        if not self._episodes and not self._bad:
+        if self.is_empty:
             self.discard()
             raise DataError(f"Shard {self._folder} has no episode, expected at least one.")
         try:
