@@ -11,6 +11,7 @@ import pytest
 
 from envs.arm_env import ArmEnv
 from tests.cli.commands import COLLECT, EVALUATE, FINETUNE, run
+from vjepa_world.data.trajectories.formats.lerobot.reader import LeRobotDataset
 from vjepa_world.pretrained.loading import load_world_model
 
 CAMERAS = "env.cameras=[main,wrist]"
@@ -85,3 +86,17 @@ def test_a_goal_that_other_cameras_show_is_refused(
         "image, image_wrist in observations and image, image_side of the goal; both must be shown by the same"
     )
     assert message in capsys.readouterr().err
+
+
+def test_crop_and_size_of_each_camera_are_given_by_its_name(home: Path) -> None:
+    words = [
+        "env.kwargs.crop.main=[0,0,0.5,0.5]",
+        "env.kwargs.image_size.main=32",
+        "env.kwargs.image_size.wrist=[16,48]",
+    ]
+    assert run(home, *COLLECT, "name=sizes", "env=grasp", CAMERAS, "episodes=1", *words) == 0
+    main, wrist = (
+        LeRobotDataset(home / "runs" / "collect" / "sizes").episode(0).frames([0], camera).shape[-2:]
+        for camera in ("main", "wrist")
+    )
+    assert (tuple(main), tuple(wrist)) == ((32, 32), (16, 48))

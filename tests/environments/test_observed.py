@@ -278,5 +278,8 @@ def test_a_recorded_environment_is_selected_again_by_its_words() -> None:
         "env.kwargs.keys=[a,b]",
         "env.cameras=[main,wrist]",
     ]
+    assert words_of(EnvConfig(kwargs={"crop": {"main": [0, 0, 1, 1]}}).identity()) == [
+        "env.kwargs.crop.main=[0,0,1,1]"
+    ]
     assert words_of(EnvConfig().identity()) == []
     assert gymnasium.spec("vjepa_world/Reach-v0").id == EnvConfig().id

@@ -84,7 +84,7 @@ def type_at(schema: type, key: str) -> Any | None:
                 return None
         elif typing.get_origin(kind) is dict:
             kind = typing.get_args(kind)[1]
-        else:
+        elif kind is not Any:  # what is below anything may be anything
             return None
     inner = dataclass_in(kind)
     return kind if inner is None or type(None) in typing.get_args(kind) else inner

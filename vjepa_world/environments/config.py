@@ -147,7 +147,14 @@ def words_of(environment: Mapping[str, Any]) -> list[str]:
     words = []
     for name, value in environment.items():
         if name == "kwargs":
-            words += [f"env.kwargs.{key}={word_of(inner)}" for key, inner in value.items()]
+            words += _words_below("env.kwargs", value)
         elif name in default and name not in ("variation", "fps") and value != default[name]:
             words.append(f"env.{name}={word_of(value)}")
     return words
+
+
+def _words_below(key: str, value: Any) -> list[str]:
+    """Return the words of a command line that give a value, one for each entry of a dictionary."""
+    if not isinstance(value, Mapping):
+        return [f"{key}={word_of(value)}"]
+    return [word for name, inner in value.items() for word in _words_below(f"{key}.{name}", inner)]
