@@ -155,6 +155,6 @@ def words_of(environment: Mapping[str, Any]) -> list[str]:
 
 def _words_below(key: str, value: Any) -> list[str]:
     """Return the words of a command line that give a value, one for each entry of a dictionary."""
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return [f"{key}={word_of(value)}"]
     return [word for name, inner in value.items() for word in _words_below(f"{key}.{name}", inner)]
