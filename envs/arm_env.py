@@ -87,9 +87,9 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         max_steps: Actions in an episode; None takes the task's.
         render_mode: None or "rgb_array"; the first camera's picture.
         cameras: Names of `envs.cameras.CAMERAS`: "main", "side", "top" next to the table, "wrist" on the hand.
-        subgoals: Names of the sub-goals, some of the task's `phases`; () takes the task's own.
         crop: Left, top, right and bottom of the part of the picture that is shown, from 0 to 1, or these by the name of
             the camera.
+        subgoals: Names of the sub-goals, some of the task's `phases`; () takes the task's own.
 
     Raises:
         EnvError: If an argument is not allowed, or OpenGL does not start, or the robot's package is not installed.

@@ -123,12 +123,13 @@ def _say_what_is_kept(config: Config, spec: DatasetSpec, folder: Path) -> None:
 def _first_look(config: Config) -> DatasetSpec:
     """Return the specification of the dataset, after checking what can be checked before anything is recorded."""
     from vjepa_world.environments.behaviours import behaviour_of
+    from vjepa_world.environments.observed import ObservedEnv
     from vjepa_world.environments.recording import Recorder
 
     recorder = Recorder.of(config.env)
     behaviour_of(recorder.env, config.behaviour, config.behaviours)
     spec = recorder.spec()
-    if hasattr(recorder.env, "sources"):
+    if isinstance(recorder.env, ObservedEnv):
         logger.info("%s: %s", config.env.id, recorder.env.sources())
     _warn_of_unused_seeds(recorder)
     recorder.env.close()

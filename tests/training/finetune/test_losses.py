@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -65,26 +66,36 @@ def test_rollouts_feed_predictions_back_with_true_states(
             torch.testing.assert_close(rollout[window, t], imagined[-1], atol=1e-4, rtol=1e-4)
 
 
+def micro_batch(features: Tensor, states: Tensor, **given: Tensor) -> MicroBatch:
+    """Return windows with features `[B, T, N, D]` and states `[B, T, S]`; weights that are not given are zeros."""
+    windows, weights = len(features), torch.zeros(features.shape[:3])
+    first = torch.zeros(windows, dtype=torch.long)
+    values: dict[str, Any] = {
+        "actions": states[:, 1:],
+        "extrinsics": None,
+        "images": None,
+        "teacher_forced_weights": weights[:, 1:],
+        "rollout_weights": weights[:, 1:],
+        "reconstruction_weights": weights,
+        "later_frame": first + 1,
+        "decoded_frame": first,
+        "episodes": first,
+        "goal_frames": torch.zeros(windows, 0, 2, dtype=torch.long),
+    }
+    return MicroBatch(
+        embodiment="default", frozen=features, features=features, states=states, **values | given
+    )
+
+
 def test_losses_by_hand() -> None:
     """Two tokens of width 2: errors 1 and 2 in the teacher-forced step, 3 and 0, then 0 and 1 in the rollout ones."""
     teacher_forced = torch.tensor([[[[1.0, 1.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]]])
     rollout = torch.tensor([[[[3.0, -3.0], [0.0, 0.0]], [[0.0, 0.0], [2.0, 0.0]]]])
-    true, none = torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2)
-    batch = MicroBatch(
-        embodiment="default",
-        frozen=true,
-        features=true,
-        actions=none[:, 1:],
-        states=none,
-        extrinsics=None,
-        images=None,
+    batch = micro_batch(
+        torch.zeros(1, 3, 2, 2),
+        torch.zeros(1, 3, 2),
         teacher_forced_weights=torch.tensor([[[0.5, 1.5], [1.0, 1.0]]]),
         rollout_weights=torch.tensor([[[2.0, 0.0], [0.0, 4.0]]]),
-        reconstruction_weights=none,
-        later_frame=torch.ones(1, dtype=torch.long),
-        decoded_frame=torch.zeros(1, dtype=torch.long),
-        episodes=torch.zeros(1, dtype=torch.long),
-        goal_frames=torch.zeros(1, 0, 2, dtype=torch.long),
     )
     losses = prediction_losses(Predictions(teacher_forced, rollout), batch)
     assert losses["loss_teacher"].item() == pytest.approx((0.5 * 1 + 1.5 * 2) / 4)
@@ -110,23 +121,9 @@ def test_the_goal_reader_is_trained_on_states_of_the_same_episode(monkeypatch: p
         return torch.zeros(len(now), 7)
 
     monkeypatch.setattr(model.goal_reader, "forward", read)
-    features = (
-        torch.arange(6.0).view(3, 2, 1, 1).expand(3, 2, 4, 16)
-    )  # window 0: 0 1, window 1: 2 3, window 2: 4 5
-    weights = torch.zeros(3, 1, 4)
-    batch = MicroBatch(
-        embodiment="default",
-        frozen=features,
-        features=features,
-        actions=states[:, 1:],
-        states=states,
-        extrinsics=None,
-        images=None,
-        teacher_forced_weights=weights,
-        rollout_weights=weights,
-        reconstruction_weights=weights,
-        later_frame=torch.ones(3, dtype=torch.long),
-        decoded_frame=torch.zeros(3, dtype=torch.long),
+    batch = micro_batch(
+        torch.arange(6.0).view(3, 2, 1, 1).expand(3, 2, 4, 16),  # window 0: 0 1, window 1: 2 3, window 2: 4 5
+        states,
         episodes=torch.tensor([4, 4, 6]),
         goal_frames=torch.tensor([[[0, 1]], [[1, 0]], [[0, 1]]]),
     )
