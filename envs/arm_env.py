@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal, NoReturn, SupportsIndex
 
 import gymnasium
@@ -20,7 +20,7 @@ from envs.checks import whole_number
 from envs.errors import EnvError
 from envs.goal_states import GoalStates, states_around
 from envs.rendering import SceneRenderer
-from envs.scenes.factors import vary_scene
+from envs.scenes.factors import check_factors, vary_scene
 from envs.scenes.labels import labels
 from envs.scenes.scene import Scene
 from envs.scenes.variation import Variation
@@ -90,6 +90,8 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         crop: Left, top, right and bottom of the part of the picture that is shown, from 0 to 1, or these by the name of
             the camera.
         subgoals: Names of the sub-goals, some of the task's `phases`; () takes the task's own.
+        factors: Values of factors of variation by name, in all episodes; an option of `reset` goes before.
+        ranges: Fields of the `Variation` that are replaced, by name, such as `camera_scale`.
 
     Raises:
         EnvError: If an argument is not allowed, or OpenGL does not start, or the robot's package is not installed.
@@ -110,6 +112,8 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         cameras: Sequence[str] = ("main",),
         crop: Crop | Mapping[str, Crop] | None = None,
         subgoals: Sequence[str] = (),
+        factors: Mapping[str, Any] | None = None,
+        ranges: Mapping[str, Any] | None = None,
     ) -> None:
         self.task, self.robot = _named_task(task), named_robot(robot)
         if len(subgoals):
@@ -117,7 +121,8 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         self.views = views_of(cameras, image_size, crop)
         self.max_steps = self.task.max_steps if max_steps is None else whole_number("max_steps", max_steps, 1)
         _check_choices(camera, render_mode)
-        self.variation = _named_variation(variation)
+        self.variation = _with_ranges(_named_variation(variation), ranges or {})
+        self._factors = check_factors(factors or {}, self.task.factor_parts)
         self.camera, self.render_mode = camera, render_mode
         self.action_space = spaces.Box(-self.robot.action_high, self.robot.action_high, dtype=np.float32)
         self.observation_space = spaces.Dict(
@@ -160,6 +165,7 @@ class ArmEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
             EnvError: If an option is unknown, malformed or out of reach, or the seed is not valid.
         """
         given = self.task.check_options(options, self.robot)
+        given["variation"] = self._factors | given["variation"]
         super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
         with self._in_use:
             return self._begin(given)
@@ -391,3 +397,16 @@ def _named_variation(variation: object) -> Variation:
     if not isinstance(variation, str):
         raise EnvError(f"variation {variation!r} is unknown: use 'train', 'test', 'none' or a Variation.")
     return Variation.named(variation)
+
+
+def _with_ranges(variation: Variation, ranges: Mapping[str, Any]) -> Variation:
+    """Return the variation with some of its fields replaced; lists, as a command line gives them, become tuples."""
+    known = [item.name for item in fields(Variation) if item.name != "name"]
+    unknown = [name for name in ranges if name not in known]
+    if unknown:
+        raise EnvError(f"ranges {unknown} are unknown: use some of {known}.")
+    return replace(variation, **{name: _tuples(value) for name, value in ranges.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -126,12 +126,17 @@ def test_states_without_a_rule_are_imagined_too(condition: str, context_frames: 
                 torch.testing.assert_close(imagined[problem, sample, step], features[0], atol=1e-4, rtol=1e-4)
 
 
-def test_a_state_with_a_rule_follows_it_even_where_states_are_predicted() -> None:
+def test_predicted_states_carry_rollouts_where_a_rule_is_known_too() -> None:
+    """A rule does not know that fingers stop at an object."""
     model = tiny_model(**with_predictor(predict_state=True))
-    seen, actions = context(model), torch.randn(2, 1, 3, 7) * 0.1
-    imagined = model.rollout(seen, actions)
+    seen, actions = context(model), torch.full((2, 1, 3, 7), 0.1)
     model.predictor.robot().state_head.weight.zero_()
-    assert torch.equal(model.rollout(seen, actions), imagined)
+    model.predictor.robot().state_head.bias.zero_()
+    _, states = model.rollout_with_states(seen, actions)
+    assert torch.equal(states, seen.states[:, -1:, None].expand_as(states))
+    ruled = tiny_model(**with_predictor(predict_state=False))
+    _, states = ruled.rollout_with_states(seen, actions)
+    torch.testing.assert_close(states[..., 0], seen.states[:, -1:, None, 0] + actions[..., 0].cumsum(-1))
 
 
 def test_without_rule_or_prediction_the_error_says_what_to_train() -> None:

@@ -388,10 +388,10 @@ class LatentWorldModel(nn.Module):
     def rollout(self, context: Context, actions: Tensor) -> Tensor:
         """Predict the features after each action, from the last frame of the context on.
 
-        The context's keys and values are cached and shared by all samples. The state follows from the actions by a rule
-        (:func:`advance_state`) where there is one, or is predicted too. On a CPU problems are computed one after
-        another, so that none depends on the others; on a GPU together (see :meth:`prepare`). The graph is kept where
-        `actions` require a gradient.
+        The context's keys and values are cached and shared by all samples. The state is the predicted one if the
+        predictor predicts states, or follows by a rule (:func:`advance_state`). On a CPU problems are computed one
+        after another, so that none depends on the others; on a GPU together (see :meth:`prepare`). The graph is kept
+        where `actions` require a gradient.
 
         Args:
             context: B problems. A predictor with `context_frames=1` attends to the last frame alone. The camera stays

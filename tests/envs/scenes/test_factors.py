@@ -143,3 +143,27 @@ def test_listings_name_what_there_is() -> None:
         if factor.drawn(Variation.train()) != factor.drawn(Variation.test())
     }
     assert {"camera.azimuth", "light.azimuth", "table.rgb", "object.width", "object.rgb"} <= held_out
+
+
+def test_factors_and_ranges_of_an_environment_hold_in_all_episodes() -> None:
+    """A list is what a command line gives; an option of a reset goes before."""
+    env = ArmEnv("reach", factors={"camera.azimuth": 0.3}, ranges={"clutter_count": [3, 3]})
+    scenes = [env.reset(seed=seed)[1]["scene"] for seed in range(2)]
+    assert [scene.camera_offset[0] for scene in scenes] == [0.3, 0.3]
+    assert [len(scene.clutter) for scene in scenes] == [3, 3]
+    _, info = env.reset(seed=0, options={"variation": {"camera.azimuth": 0.1}})
+    assert info["scene"].camera_offset[0] == 0.1
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"factors": {"camera.roll": 0.1}}, r"factors \['camera.roll'\] are unknown or not of this task"),
+        ({"ranges": {"camera": [0, 1]}}, r"ranges \['camera'\] are unknown: use some of \['camera_scale'"),
+        ({"ranges": {"camera_scale": [0.1]}}, r"camera_scale \(0.1,\) is not allowed: give 3 finite numbers"),
+    ],
+)
+def test_wrong_factors_and_ranges_of_an_environment_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(EnvError, match=message):
+        ArmEnv("reach", **given)

@@ -127,10 +127,12 @@ def rollout_with_gradient(
 
 
 def predicts_state(config: ActionPredictorConfig, robot: EmbodimentConfig) -> bool:
-    """Return whether the predictor predicts the state after an action: it can, and no rule is known to give it."""
+    """Return whether rollouts take the state after an action from the predictor: where it predicts states.
+
+    Targets are the next state by themselves, and a robot may have none.
+    """
     rule = transition_rule(robot.state_dim, robot.action_dim, robot)
-    is_guess = rule == "add" and robot.action_meaning == "given"  # by the sizes alone
-    return config.predict_state and (rule == "none" or is_guess)
+    return config.predict_state and rule not in ("replace", "empty")
 
 
 def _for_samples(newest: StepInput, rows: int) -> tuple[Tensor, Tensor, Tensor | None]:
