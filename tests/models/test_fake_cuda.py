@@ -183,7 +183,6 @@ def test_the_forward_pass_of_finetuning(kind: str) -> None:
             later_frame=fake(3, dtype=torch.int64),
             decoded_frame=fake(3, dtype=torch.int64),
             episodes=fake(3, dtype=torch.int64),
-            goal_frames=fake(3, 2, 2, dtype=torch.int64),
         )
         given = batch.features, batch.actions, batch.states, 2, batch.extrinsics
         losses = list(prediction_losses(predict_windows(model.predictor, *given), batch).values())

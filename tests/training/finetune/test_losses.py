@@ -80,7 +80,6 @@ def micro_batch(features: Tensor, states: Tensor, **given: Tensor) -> MicroBatch
         "later_frame": first + 1,
         "decoded_frame": first,
         "episodes": first,
-        "goal_frames": torch.zeros(windows, 0, 2, dtype=torch.long),
     }
     return MicroBatch(
         embodiment="default", frozen=features, features=features, states=states, **values | given
@@ -114,21 +113,29 @@ def test_the_goal_reader_is_trained_on_states_of_the_same_episode(monkeypatch: p
     states = torch.zeros(3, 2, 7)
     states[:, :, 0] = torch.tensor([[0.0, 1.0], [3.0, 5.0], [10.0, 17.0]])
     states[0, 0, 5], states[1, 1, 5] = 3.0, -3.0
+
+    def look(frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return frames[:, 0, :1], frames[:, 0, :1]
+
     seen: list[torch.Tensor] = []
 
     def read(now: torch.Tensor, goal: torch.Tensor, state: torch.Tensor, name: str) -> torch.Tensor:
-        seen.append(torch.cat([now[:, 0, :1], goal[:, 0, :1]], dim=1))
+        seen.append(torch.cat([now, goal], dim=1))
         return torch.zeros(len(now), 7)
 
-    monkeypatch.setattr(model.goal_reader, "forward", read)
+    monkeypatch.setattr(model.goal_reader, "look", look)
+    monkeypatch.setattr(model.goal_reader, "change", read)
     batch = micro_batch(
         torch.arange(6.0).view(3, 2, 1, 1).expand(3, 2, 4, 16),  # window 0: 0 1, window 1: 2 3, window 2: 4 5
         states,
         episodes=torch.tensor([4, 4, 6]),
-        goal_frames=torch.tensor([[[0, 1]], [[1, 0]], [[0, 1]]]),
     )
     error, no_motion = goal_reader_loss(model, batch)
-    assert seen[0].tolist() == [[0, 3], [3, 0], [4, 5]]
-    turn = 2 * math.pi - 6.0
-    wanted = (5.0 + turn + 5.0 + turn + 7.0) / (3 * 7)
+    pairs = [(now, goal) for now in range(4) for goal in range(4)] + [(4, 4), (4, 5), (5, 4), (5, 5)] * 2
+    assert sorted(map(tuple, seen[0].tolist())) == sorted(pairs)
+    turn = (
+        2 * math.pi - 6.0
+    )  # from 0 to 3 and from 3 to 5, and back: 1, 3, 5, 2, 4, 2; angles 3, 3, turn, 0, 3, 3
+    moved = 2 * (1 + 3 + 5 + 2 + 4 + 2) + 2 * (3 + 3 + turn + 0 + 3 + 3) + 4 * 7
+    wanted = moved / (len(pairs) * 7)
     assert error.item() == pytest.approx(wanted) and no_motion.item() == pytest.approx(wanted)

@@ -85,27 +85,32 @@ def inverse_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
 def goal_reader_loss(model: LatentWorldModel, batch: MicroBatch) -> tuple[Tensor, Tensor]:
     r"""Return :math:`\mathrm{mean}\,|\hat s_g - s_g| / \sigma_s` over readings, and the same for a robot that stays.
 
-    Scalars. Goals are frames of another window of the same episode, the neighbour in the batch (`draw_step` with
-    `in_pairs`), and of the same window where the neighbour is of another episode.
+    Scalars. From each frame, the goals are all frames of its window and of another window of the same episode: the
+    neighbour in the batch (`draw_step` with `in_pairs`), if that is of the same episode.
     """
     assert model.goal_reader is not None
     robot = model.predictor.robot(batch.embodiment)
-    rows = torch.arange(len(batch), device=batch.episodes.device)
-    partner = (rows ^ 1).clamp(max=len(batch) - 1)
-    partner = torch.where(batch.episodes[partner] == batch.episodes, partner, rows)
-    now, goal = batch.goal_frames.unbind(dim=2)
-    rows, partner = rows[:, None].expand_as(now), partner[:, None].expand_as(now)
-    change = batch.states[partner, goal] - batch.states[rows, now]
+    now, goal = _readings(batch.episodes, batch.features.shape[1])
+    states = batch.states.flatten(0, 1)
+    change = states[goal] - states[now]
     angles = list(robot.config.state_angles)
     change[..., angles] = torch.remainder(change[..., angles] + math.pi, math.tau) - math.pi
-    wanted = (change / robot.state_std).flatten(0, 1)
-    read = model.goal_reader(
-        batch.features[rows, now].flatten(0, 1),
-        batch.features[partner, goal].flatten(0, 1),
-        robot.standard_states(batch.states[rows, now]).flatten(0, 1),
-        batch.embodiment,
-    )
+    wanted = change / robot.state_std
+    as_now, as_goal = model.goal_reader.look(batch.features.flatten(0, 1))
+    measured = robot.standard_states(states[now])
+    read = model.goal_reader.change(as_now[now], as_goal[goal], measured, batch.embodiment)
     return (read.float() - wanted).abs().mean(), wanted.abs().mean()
+
+
+def _readings(episodes: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Return present frames and goals, int64 `[R]` each, that number the T frames of all windows in turn."""
+    windows = torch.arange(len(episodes), device=episodes.device)
+    partner = (windows ^ 1).clamp(max=len(episodes) - 1)
+    partner = torch.where(episodes[partner] == episodes, partner, windows)
+    numbers = torch.arange(len(episodes) * frames, device=episodes.device).view(-1, frames)
+    shape = (-1, frames, 2 * frames)
+    goals = torch.cat([numbers, numbers[partner]], dim=1)
+    return numbers[:, :, None].expand(shape).flatten(), goals[:, None].expand(shape).flatten()
 
 
 def decoder_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:

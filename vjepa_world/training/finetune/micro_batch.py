@@ -34,7 +34,6 @@ class MicroBatch:
         later_frame: Second frame of the inverse model, int64 `[B]`.
         decoded_frame: The frame that is decoded, int64 `[B]`.
         episodes: Index of each window's episode in its dataset, int64 `[B]`.
-        goal_frames: For R readings of the goal reader, its present frame and the goal's frame, int64 `[B, R, 2]`.
     """
 
     embodiment: str
@@ -50,7 +49,6 @@ class MicroBatch:
     later_frame: Tensor
     decoded_frame: Tensor
     episodes: Tensor
-    goal_frames: Tensor
 
     def __len__(self) -> int:
         return len(self.features)

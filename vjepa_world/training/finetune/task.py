@@ -45,9 +45,6 @@ from vjepa_world.training.finetune.window_batches import WindowBatch, WindowRead
 #: Held-out windows of each source that are monitored.
 MONITORED_WINDOWS = 128
 
-#: Readings of a goal for each window: they share its features, and are cheap.
-READINGS = 4
-
 #: Frames that are encoded at once: more are no faster, and take memory.
 ENCODED_AT_ONCE = 32
 
@@ -161,7 +158,6 @@ class FinetuneTask:
             features=features,
             later_frame=later,
             decoded_frame=decoded,
-            goal_frames=self._draw_goal_frames(count, frames, draw),
             **on_device(given, self.device),
             **token_weights(frozen, features, min(rollout, frames - 1), self.objective.motion_share),
         )
@@ -173,11 +169,6 @@ class FinetuneTask:
         later = torch.randint(1, last + 1, (draw.total(rows),), generator=draw.generator)
         decoded = torch.randint(frames, (draw.total(rows),), generator=draw.generator)
         return draw.own(later).to(self.device), draw.own(decoded).to(self.device)
-
-    def _draw_goal_frames(self, rows: int, frames: int, draw: StepDraw) -> Tensor:
-        """Draw the frames of the goal reader, int64 `[B, R, 2]`: of the present, and of the goal."""
-        shape = (draw.total(rows), READINGS if self._in_pairs else 0, 2)
-        return draw.own(torch.randint(frames, shape, generator=draw.generator)).to(self.device)
 
     def _frozen(self, batch: WindowBatch) -> Tensor:
         """Return the frozen features `[B, T, N0, D]` in float32: those of the batch, or of its frames."""
