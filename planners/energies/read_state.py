@@ -72,4 +72,4 @@ class ReadStateGoal(Composable):
         )
 
     def _settings(self) -> Mapping[str, Any]:
-        return {name: value or None for name, value in self.options.items()}
+        return self.options | {"angles": self.options["angles"] or None}

@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from tests.cli.commands import COLLECT, EVALUATE, FINETUNE, run
+from vjepa_world.planning.build import load_planner
+from vjepa_world.planning.config import GoalStateConfig, PlanningConfig
 from vjepa_world.pretrained.loading import load_world_model
 
 TINY = ["encoder=untrained", "latents.side=2", "model.image_size=32", "model.embed_dim=24", "model.depth=1"]
@@ -59,3 +61,15 @@ def test_plans_go_to_the_state_that_is_read(home: Path, capsys: pytest.CaptureFi
         in message
     )
     assert not (home / "runs/evaluate/none").exists()
+
+
+def test_a_checkpoint_with_a_goal_reader_plans_with_it_unless_the_weight_is_zero(home: Path) -> None:
+    """The weight has a default for it, so that a model is used with all that it was trained with."""
+
+    def energy(checkpoint: str, weight: float | None) -> str:
+        config = PlanningConfig(goal_state=GoalStateConfig(weight=weight))
+        return repr(load_planner(home / f"runs/finetune/{checkpoint}", config, torch.device("cpu")).energy)
+
+    assert "5 * ReadStateGoal" in energy("reads", None)
+    assert "ReadStateGoal" not in energy("reads", 0.0)
+    assert "ReadStateGoal" not in energy("blind", None)

@@ -19,6 +19,7 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.models.embodiment import Embodiment
+from vjepa_world.models.state_transition import advance_state
 from vjepa_world.models.world_model import LatentWorldModel
 
 T, N, D = 3, 4, 10
@@ -93,12 +94,12 @@ def test_a_name_reserved_by_pytorch_is_refused() -> None:
 
 
 @CONDITIONS
-def test_the_predicted_state_is_the_measured_one_at_the_start(condition: str) -> None:
+def test_the_predicted_state_is_the_rules_at_the_start(condition: str) -> None:
     model = predictor(seed=None, condition=condition, predict_state=True)
     given = inputs(ARM)
     model.robot().set_statistics(given[1].flatten(0, 1) * 3 + 1, given[2].flatten(0, 1) * 5 - 2)
     features, states = model.forward_with_state(*given)
-    assert torch.equal(states, given[2])
+    assert torch.equal(states, advance_state(given[2], given[1], robot=model.robot().config))
     assert torch.equal(features, model(*given))
 
 
@@ -108,11 +109,13 @@ def test_the_predicted_change_is_of_the_standardised_state(condition: str) -> No
     model = predictor(condition=condition, predict_state=True).requires_grad_(False)
     features, actions, states = inputs(ARM)
     _, once = model.forward_with_state(features, actions, states)
+    once -= advance_state(states, actions, robot=model.robot().config)
     model.robot().state_std.fill_(2.0)
     model.robot().state_mean.fill_(3.0)
     _, twice = model.forward_with_state(features, actions, 2 * states + 3)
-    torch.testing.assert_close(twice - (2 * states + 3), 2 * (once - states), atol=1e-5, rtol=1e-5)
-    assert (once - states).abs().min() > 1e-4
+    twice -= advance_state(2 * states + 3, actions, robot=model.robot().config)
+    torch.testing.assert_close(twice, 2 * once, atol=1e-5, rtol=1e-5)
+    assert once.abs().min() > 1e-4
 
 
 @CONDITIONS

@@ -25,7 +25,7 @@ from vjepa_world.models.config import (
     WorldModelConfig,
 )
 from vjepa_world.models.context import Context
-from vjepa_world.models.inference.state_transition import advance_state
+from vjepa_world.models.state_transition import advance_state
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pixels import normalize_video, resize_frames
 from vjepa_world.ops.pose import pose_delta

@@ -126,17 +126,21 @@ def test_states_without_a_rule_are_imagined_too(condition: str, context_frames: 
                 torch.testing.assert_close(imagined[problem, sample, step], features[0], atol=1e-4, rtol=1e-4)
 
 
-def test_predicted_states_carry_rollouts_where_a_rule_is_known_too() -> None:
-    """A rule does not know that fingers stop at an object."""
+def test_predicted_states_are_a_rules_with_a_learned_correction() -> None:
+    """A rule does not know that fingers stop at an object; without training the two are the same."""
     model = tiny_model(**with_predictor(predict_state=True))
     seen, actions = context(model), torch.full((2, 1, 3, 7), 0.1)
-    model.predictor.robot().state_head.weight.zero_()
-    model.predictor.robot().state_head.bias.zero_()
+    head = model.predictor.robot().state_head
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
     _, states = model.rollout_with_states(seen, actions)
-    assert torch.equal(states, seen.states[:, -1:, None].expand_as(states))
-    ruled = tiny_model(**with_predictor(predict_state=False))
-    _, states = ruled.rollout_with_states(seen, actions)
-    torch.testing.assert_close(states[..., 0], seen.states[:, -1:, None, 0] + actions[..., 0].cumsum(-1))
+    _, ruled = tiny_model(**with_predictor(predict_state=False)).rollout_with_states(seen, actions)
+    torch.testing.assert_close(states, ruled)
+    head.bias.data[6] = -0.1  # fingers that do not close
+    _, corrected = model.prepare(torch.float32).rollout_with_states(seen, actions)
+    torch.testing.assert_close(corrected[..., :6], ruled[..., :6])
+    stay = seen.states[:, -1, None, None, 6].expand_as(corrected[..., 6])
+    torch.testing.assert_close(corrected[..., 6], stay)
 
 
 def test_without_rule_or_prediction_the_error_says_what_to_train() -> None:

@@ -57,7 +57,7 @@ class Config(PlanningConfig):
         seed: Where the pairs of start and goal come from.
         resume: Run again in the same folder; the evaluation starts over.
         device: auto, cpu, cuda or cuda:N.
-        checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
+        checkpoint: A finetune run or a world model's checkpoint; shipped and shipped-objects are in the package.
         episodes: Pairs to draw; those solved at reset are left out and counted.
         manifest: A manifest.json, or the run that wrote it, whose pairs are evaluated again; null draws new ones.
         pairs_from: A dataset of recorded episodes of the arm, whose states become starts and goals; empty draws them.

@@ -22,7 +22,6 @@ from vjepa_world.training.finetune.config import PIXELS, UNTRAINED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import torch
 
@@ -174,14 +173,14 @@ def _encoders(config: Config, device: torch.device) -> dict[str, Encoder]:
     from vjepa_world.models.encoder import PixelEncoder, VideoEncoder, untrained_encoder
     from vjepa_world.models.encoders.registered import RegisteredEncoder
     from vjepa_world.models.world_model import LatentWorldModel
-    from vjepa_world.pretrained import shipped_checkpoint
     from vjepa_world.pretrained.loading import load_encoder_or_world_model
+    from vjepa_world.pretrained.shipped import checkpoint_path
 
     names = list(dict.fromkeys([config.encoder, *config.others]))
     loaded: dict[str, Encoder] = {}
     for name in names:
         if name not in (UNTRAINED, PIXELS):
-            source: str | Path = shipped_checkpoint() if name == SHIPPED else name
+            source = checkpoint_path(name)
             try:
                 loaded[name] = load_encoder_or_world_model(source, device=device)
             except CheckpointError as error:

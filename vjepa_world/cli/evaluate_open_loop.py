@@ -78,7 +78,7 @@ class Config(PlanningConfig):
         seed: Draws the windows.
         resume: Run again in the same folder; the evaluation starts over.
         device: auto, cpu, cuda or cuda:N.
-        checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
+        checkpoint: A finetune run or a world model's checkpoint; shipped and shipped-objects are in the package.
         data: The recorded episodes.
         open_loop: What is measured.
         threads: Threads of torch; 0 takes one a core.

@@ -13,7 +13,6 @@ from vjepa_world.cli.shared.checkpoint_options import MetaWeights, reading_optio
 from vjepa_world.cli.shared.conventions import convention_over
 from vjepa_world.config.ranges import AT_LEAST_ONE, LARGEST
 from vjepa_world.errors import ConfigError, DataError, VJEPAWorldError
-from vjepa_world.planning.config import SHIPPED
 
 if TYPE_CHECKING:
     from vjepa_world.data.trajectories.trajectory import TrajectoryDataset
@@ -139,10 +138,10 @@ def describe(config: Config) -> str:
 
 
 def _shipped_path(path: Path) -> Path:
-    """Return the folder of the shipped model for the word that stands for it elsewhere."""
-    from vjepa_world.pretrained.shipped import shipped_checkpoint
+    """Return the folder of a shipped model for the word that stands for it elsewhere."""
+    from vjepa_world.pretrained.shipped import checkpoint_path
 
-    return shipped_checkpoint() if str(path) == SHIPPED and not path.exists() else path
+    return path if path.exists() else Path(checkpoint_path(str(path)))
 
 
 def _is_on_hub(path: Path) -> bool:

@@ -35,7 +35,7 @@ class Config(PlanningConfig):
         goal: What the camera should see, likewise.
         state: The robot's state now, written as in training: x y z [m], extrinsic xyz Euler angles [rad], gripper
             closure; or its joints. Left out for a checkpoint that was trained without states.
-        checkpoint: A finetune run or a world model's checkpoint; shipped is the one in the package.
+        checkpoint: A finetune run or a world model's checkpoint; shipped and shipped-objects are in the package.
         seed: Seed of the planner.
         device: auto, cpu, cuda or cuda:N.
         json: Whether to print one JSON object.

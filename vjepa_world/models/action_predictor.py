@@ -169,7 +169,7 @@ class ActionPredictor(nn.Module):
         """
         robot = self.robot(embodiment)
         x = self._run(features, actions, states, extrinsics, robot)
-        return self._predicted(features, x), self._next_states(states, x, robot)
+        return self._predicted(features, x), self._next_states(states, actions, x, robot)
 
     def step(
         self,
@@ -216,7 +216,7 @@ class ActionPredictor(nn.Module):
         """
         robot = self.robot(embodiment)
         x, cache = self._run_step(_Steps(features, action, state, extrinsics), cache, robot)
-        following = self._next_states(state.unsqueeze(1), x, robot).squeeze(1)
+        following = self._next_states(state.unsqueeze(1), action.unsqueeze(1), x, robot).squeeze(1)
         return self._predicted(features, x), following, cache
 
     def _run(
@@ -310,14 +310,15 @@ class ActionPredictor(nn.Module):
         change: Tensor = self.predictor_proj(self.predictor_norm(patches))
         return features + change if self.config.residual else change
 
-    def _next_states(self, states: Tensor, x: Tensor, robot: Embodiment) -> Tensor:
-        """Return a robot's predicted states after `states [B, T, S]`, from transformed tokens `x [B, T, M, width]`.
+    def _next_states(self, states: Tensor, actions: Tensor, x: Tensor, robot: Embodiment) -> Tensor:
+        """Return predicted states `[B, T, S]` after `actions [B, T, A]`, from transformed tokens `x [B, T, M, width]`.
 
         Raises:
             ConfigError: If this predictor predicts no states.
         """
         self.check_predicts_states()
-        return robot.next_states(states, self.state_token(self.predictor_norm(x)))
+        token = self.state_token(self.predictor_norm(x))
+        return robot.next_states(states, actions, token, wrap=self.config.wrap_angles)
 
     def state_token(self, normal: Tensor) -> Tensor:
         """Return the token that the next state is read from, `[B, T, width]`: the state's, or with AdaLN the mean.

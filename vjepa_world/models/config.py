@@ -217,8 +217,8 @@ class ActionPredictorConfig:
         wrap_angles: Keep the angles of predicted poses in [-pi, pi], as V-JEPA 2-AC does; else they are continuous.
         condition: How actions and states are given: as tokens next to the patches (V-JEPA 2-AC), or by modulating
             every block's LayerNorms (adaln), so that the patches are the only tokens.
-        predict_state: Predict the next state too, as a change of the standardised one, zero at the start. Rollouts then
-            take it instead of the rule that gives it from the action, unless actions are the next state.
+        predict_state: Predict the next state too: what a rule gives from the action where numbers have a known
+            meaning, or the present state, plus a learned change that is zero at the start.
     """
 
     embed_dim: int = 192

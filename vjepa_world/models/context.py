@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
-from vjepa_world.models.inference.state_transition import actions_between
+from vjepa_world.models.state_transition import actions_between
 from vjepa_world.ops.tensor_checks import check_numbers
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig
+from vjepa_world.models.state_transition import advance_state, rule_is_known
 
 ActionType = Literal["delta", "absolute", "choice"]
 """What an action is, as planners need to know it: a change, a target, or one of some choices as a one-hot vector."""
@@ -40,7 +41,8 @@ class Embodiment(nn.Module):
     in the data's units and stay float32 when the weights are converted to another format.
 
     With `predict_state` the next state is computed from an output token x, as a change of the standardised state that
-    is zero before training: :math:`s' = s + \sigma_s W x`.
+    is zero before training: :math:`s' = f(s, a) + \sigma_s W x`, where f is the rule that the meaning of the numbers
+    gives, or :math:`f(s, a) = s` where they have none.
 
     Attributes:
         action_mean: Mean of the actions, `[A]`; 0 before training.
@@ -182,9 +184,19 @@ class Embodiment(nn.Module):
     def _as_weights(self, numbers: Tensor) -> Tensor:
         return numbers.to(self.action_encoder.weight.dtype)
 
-    def next_states(self, states: Tensor, token: Tensor) -> Tensor:
-        """Return the states `[B, T, S]` after `states [B, T, S]`, in the data's units, from `token [B, T, width]`."""
+    def next_states(self, states: Tensor, actions: Tensor, token: Tensor, *, wrap: bool = False) -> Tensor:
+        """Return the states after `states [B, T, S]` and `actions [B, T, A]`, in the data's units.
+
+        Args:
+            states: `[B, T, S]`.
+            actions: `[B, T, A]`.
+            token: Output token that the change is computed from, `[B, T, width]`.
+            wrap: Keep the angles of poses in [-pi, pi] where the rule gives them.
+        """
         change: Tensor = self.state_head(self._as_weights(token))
+        config = self.config
+        if rule_is_known(config.state_dim, config.action_dim, config):
+            states = advance_state(states, actions, wrap=wrap, robot=config)
         return states + change * self.state_std
 
 

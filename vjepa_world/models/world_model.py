@@ -25,10 +25,10 @@ from vjepa_world.models.encoders.registered import NoEncoder, RegisteredEncoder
 from vjepa_world.models.frozen_tokens import image_tokens, normalised_tokens
 from vjepa_world.models.goal_reader import GoalReader
 from vjepa_world.models.inference.cached_rollout import CachedRollout
-from vjepa_world.models.inference.state_transition import transition_rule
 from vjepa_world.models.input_range import image_warnings, state_warnings
 from vjepa_world.models.inverse_model import InverseModel
 from vjepa_world.models.latents import LearnedQueries, join_views, pool_tokens
+from vjepa_world.models.state_transition import transition_rule
 from vjepa_world.ops.tensor_checks import check_format, check_frames, check_numbers, check_tokens
 
 #: The parts that fine-tuning trains, where a model has them.

@@ -19,11 +19,11 @@ from planners.protocols import Context, Energy, Planner, WorldModel, action_type
 from vjepa_world.errors import ConfigError
 from vjepa_world.models.config import EmbodimentConfig
 from vjepa_world.models.world_model import LatentWorldModel
-from vjepa_world.planning.config import SHIPPED, PlanningConfig
+from vjepa_world.planning.config import PlanningConfig
 from vjepa_world.planning.planner_policy import PlannerPolicy
 from vjepa_world.planning.rotated_planner import RotatedPlanner
 from vjepa_world.pretrained.loading import load_world_model, read_checkpoint
-from vjepa_world.pretrained.shipped import shipped_checkpoint
+from vjepa_world.pretrained.shipped import checkpoint_path
 from vjepa_world.system.device import keep_freed_memory, resolve_precision
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,10 @@ class CheckpointPlanner:
     planner: Planner
     options: SearchConfig
     energy: Energy
+
+
+#: Weight of the state that is read from a goal image, next to the distance of the features, where none is given.
+READER_WEIGHT = 5.0
 
 
 class PlannedModel(WorldModel, Protocol):
@@ -73,7 +77,7 @@ def load_planner(
     On a CPU the process keeps its freed memory from then on (:func:`keep_freed_memory`).
 
     Args:
-        checkpoint: A finetune run or a world model's checkpoint; "shipped" for the one of this package.
+        checkpoint: A finetune run or a world model's checkpoint, or the name of a shipped one.
         config: The options.
         device: Where the model runs.
         embodiment: Name of the robot; None for the first.
@@ -86,7 +90,7 @@ def load_planner(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    source = shipped_checkpoint() if checkpoint == SHIPPED else checkpoint
+    source = checkpoint_path(checkpoint)
     model = load_world_model(source, device=device, embodiment=embodiment)
     model.prepare(resolve_precision(config.inference.precision, device), compiled=config.inference.compile)
     _check_horizon(model, config.planner.horizon, checkpoint)
@@ -150,8 +154,11 @@ def build_planner(
                 f"allowed: 0 to {size - 1}."
             )
     energy = build_energy(config)
-    if config.goal_state.weight:
-        energy = energy + config.goal_state.weight * _state_energy(model, checkpoint)
+    weight = config.goal_state.weight
+    if weight is None:
+        weight = 0.0 if model.goal_reader is None else READER_WEIGHT
+    if weight:
+        energy = energy + weight * _state_energy(model, checkpoint)
     fixed = dict.fromkeys(config.execution.frozen, HOLD if targets else 0.0)
     options = options_for(model, config.planner)
     if options.kind != config.planner.kind:
@@ -164,12 +171,12 @@ def checkpoint_provenance(checkpoint: str | Path) -> dict[str, Any]:
     """Return what a checkpoint records of how it was made; empty if it records nothing.
 
     Args:
-        checkpoint: A finetune run or a world model's checkpoint; "shipped" for the one of this package.
+        checkpoint: A finetune run or a world model's checkpoint, or the name of a shipped one.
 
     Raises:
         CheckpointError: If the checkpoint is missing or broken.
     """
-    source = shipped_checkpoint() if checkpoint == SHIPPED else checkpoint
+    source = checkpoint_path(checkpoint)
     known = read_checkpoint(source).details.get("provenance")
     return known if isinstance(known, dict) else {}
 
@@ -185,7 +192,7 @@ def load_policy(
     """Load a checkpoint's world model and build the policy that plans with it.
 
     Args:
-        checkpoint: A finetune run or a world model's checkpoint; "shipped" for the one of this package.
+        checkpoint: A finetune run or a world model's checkpoint, or the name of a shipped one.
         config: The options.
         device: Where the model runs.
         action_low: Lowest action of the environment, `[A]`.

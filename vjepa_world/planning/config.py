@@ -36,10 +36,11 @@ class GoalStateConfig:
 
     Attributes:
         weight: Weight of the distance between the predicted state and the one that is read from the goal image, in
-            standard deviations of the training data, averaged over the state's numbers.
+            standard deviations of the training data, averaged over the state's numbers. null takes 5 for a checkpoint
+            with a goal reader, and 0 for others.
     """
 
-    weight: float = field(default=0.0, metadata=WEIGHT)
+    weight: float | None = field(default=None, metadata=WEIGHT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from vjepa_world.models.context import Context, StepInput
 from vjepa_world.models.inference import cached_rollout
 from vjepa_world.models.inference.kv_cache import KVCache
 from vjepa_world.models.inference.micro_batch import samples_that_fit
-from vjepa_world.models.inference.state_transition import actions_between, advance_state
+from vjepa_world.models.state_transition import actions_between, advance_state
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.pose import pose_delta
 

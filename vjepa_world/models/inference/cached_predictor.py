@@ -166,15 +166,18 @@ class CachedPredictor(nn.Module):
         change = self.proj(self.norm(x[:, self.original.condition_tokens :]))
         return self.original.normalize_prediction(features + change if self.config.residual else change)
 
-    def next_states(self, states: Tensor, x: Tensor, robot: Embodiment) -> Tensor:
-        """Return the predicted states `[R, S]` that follow `states [R, S]`, from transformed tokens `[R, M, W]`.
+    def next_states(self, states: Tensor, actions: Tensor, x: Tensor, robot: Embodiment) -> Tensor:
+        """Return predicted states `[R, S]` after `states` and `actions [R, A]`, from transformed tokens `[R, M, W]`.
 
         Raises:
             ConfigError: If the predictor predicts no states.
         """
         self.original.check_predicts_states()
         token = self.original.state_token(self.float32_norm(x.float()).unsqueeze(1))
-        return robot.next_states(states.unsqueeze(1), token).squeeze(1)
+        following = robot.next_states(
+            states.unsqueeze(1), actions.unsqueeze(1), token, wrap=self.config.wrap_angles
+        )
+        return following.squeeze(1)
 
     def rotary(self, step: int) -> RotaryFactors:
         """Return the rotary factors of a step's tokens, by the step's number."""

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vjepa_world.models.action_predictor import ActionPredictor, StepCache
-from vjepa_world.models.config import ActionPredictorConfig, EmbodimentConfig
 from vjepa_world.models.context import Context, StepInput
 from vjepa_world.models.embodiment import Embodiment
 from vjepa_world.models.inference.cached_attention import SharedFirstStep
 from vjepa_world.models.inference.cached_predictor import CachedPredictor, repeat_rows
 from vjepa_world.models.inference.kv_cache import KVCache
-from vjepa_world.models.inference.state_transition import advance_state, transition_rule
+from vjepa_world.models.state_transition import advance_state
 
 Predicted = tuple[Tensor, Tensor | None]
 """Features `[R, N, D]` after a step, and the states `[R, P]` where they were computed."""
@@ -80,8 +79,8 @@ def rollout_steps(
         features = predictor.next_features(features, x)
         following = None
         if states or k + 1 < horizon:
-            if predicts_state(predictor.config, robot.config):
-                following = predictor.next_states(state, x, robot)
+            if predictor.config.predict_state:
+                following = predictor.next_states(state, actions[:, k], x, robot)
             else:
                 wrap = predictor.config.wrap_angles
                 following = advance_state(state, actions[:, k], wrap=wrap, robot=robot.config)
@@ -114,7 +113,7 @@ def rollout_with_gradient(
     state = state.to(actions.dtype)
     for k in range(horizon):
         given, following = (features, actions[:, k], state, camera, cache), None
-        if predicts_state(predictor.config, robot):
+        if predictor.config.predict_state:
             features, following, cache = predictor.step_with_state(*given, embodiment=name)
         else:
             features, cache = predictor.step(*given, embodiment=name)
@@ -124,15 +123,6 @@ def rollout_with_gradient(
         features = predictor.normalize_prediction(features)
         state = state if following is None else following
         yield features, following
-
-
-def predicts_state(config: ActionPredictorConfig, robot: EmbodimentConfig) -> bool:
-    """Return whether rollouts take the state after an action from the predictor: where it predicts states.
-
-    Targets are the next state by themselves, and a robot may have none.
-    """
-    rule = transition_rule(robot.state_dim, robot.action_dim, robot)
-    return config.predict_state and rule not in ("replace", "empty")
 
 
 def _for_samples(newest: StepInput, rows: int) -> tuple[Tensor, Tensor, Tensor | None]:

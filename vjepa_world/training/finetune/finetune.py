@@ -16,9 +16,10 @@ from vjepa_world.errors import CheckpointError, ConfigError
 from vjepa_world.models.config import EmbodimentConfig, WorldModelConfig
 from vjepa_world.models.encoder import VideoEncoder, untrained_encoder
 from vjepa_world.models.encoders.registered import RegisteredEncoder, sizes_of_features
-from vjepa_world.models.inference.state_transition import transition_rule
+from vjepa_world.models.state_transition import transition_rule
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.pretrained import load_encoder, read_checkpoint
+from vjepa_world.pretrained.shipped import checkpoint_path
 from vjepa_world.runs import provenance, read_metrics, recorded_config
 from vjepa_world.system.device import resolve_precision, set_threads, training_device
 from vjepa_world.system.memory import refuse_beyond_memory
@@ -225,7 +226,7 @@ def _open_encoder(config: FinetuneConfig) -> VideoEncoder | None:
     if config.encoder == UNTRAINED:
         return untrained_encoder(config.model, config.seed)
     try:
-        return load_encoder(config.encoder)
+        return load_encoder(checkpoint_path(config.encoder))
     except CheckpointError as error:
         raise CheckpointError(
             f"{error} Or take a registered encoder, or a control: encoder={UNTRAINED} or encoder={PIXELS}."

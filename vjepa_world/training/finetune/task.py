@@ -42,8 +42,8 @@ from vjepa_world.training.finetune.trajectory_sources import (
 )
 from vjepa_world.training.finetune.window_batches import WindowBatch, WindowReader
 
-#: Held-out windows of each source that are monitored.
-MONITORED_WINDOWS = 128
+#: Held-out windows that are monitored, of all sources together, and at least so many of each.
+MONITORED_WINDOWS, LEAST_MONITORED = 128, 16
 
 #: Frames that are encoded at once: more are no faster, and take memory.
 ENCODED_AT_ONCE = 32
@@ -220,12 +220,13 @@ class FinetuneTask:
         """
         self._write_bad()
         if not self._held_out:
+            count = max(MONITORED_WINDOWS // len(self.sources), LEAST_MONITORED)
             draws = (
                 draw_held_out(
                     source,
                     number,
                     seed=self.seed,
-                    count=MONITORED_WINDOWS,
+                    count=count,
                     views=self.views,
                     in_pairs=self._in_pairs,
                 )

@@ -72,6 +72,12 @@ def advance_state(
     )
 
 
+def rule_is_known(state_dim: int, action_dim: int, robot: EmbodimentConfig) -> bool:
+    """Return whether data or its format declare the rule, so that it is no guess from equal sizes, and not empty."""
+    rule = transition_rule(state_dim, action_dim, robot)
+    return rule in ("pose", "replace") or (rule == "add" and robot.action_meaning != "given")
+
+
 def actions_between(states: Tensor, action_dim: int, robot: EmbodimentConfig | None = None) -> Tensor:
     """Return the actions that lead from each state to the next: the inverse of :func:`advance_state`.
 
