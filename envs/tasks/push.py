@@ -18,6 +18,8 @@ AT_PLACE_M: Final = 0.04
 _NEXT_TO_M: Final = 0.045
 _DOWN_M: Final = 0.05
 _WAY_M: Final = (0.09, 0.17)
+#: The fingers are behind the object within this distance of where a push begins, and of its line.
+_BEHIND_M: Final = 0.015
 #: The hand starts at least this far behind the object.
 _RUN_UP_M: Final = 0.07
 _LOW_M: Final = (0.37, -0.22)
@@ -32,6 +34,7 @@ class Push(ObjectTask):
     max_steps = 40
     start_closure = 1.0
     subgoals = ("at_object", "at_place")
+    phases = ("above_start", "at_object", "behind_object", "half_way", "at_place")
     expert_steps = 60
 
     def draw_target(self, scene: Scene, variation: Variation, rng: np.random.Generator) -> np.ndarray:
@@ -58,11 +61,24 @@ class Push(ObjectTask):
         return bool(within) and is_clear(scene, way)
 
     def achieved(self, simulation: Simulation, target_m: np.ndarray) -> tuple[bool, ...]:
-        """Return whether the fingers are down next to the object, and whether it stands at the place."""
+        """Return which phases are achieved: of the hand above, next to and behind the object, and of the object."""
         thing, fingers = simulation.object, simulation.closed_fingers_m
-        way = fingers[:2] - thing.position_m[:2]
-        gap = float(np.linalg.norm(way)) - thing.spec.reach_m(way, thing.yaw_rad)
-        return fingers[2] < _DOWN_M and gap < _NEXT_TO_M, self.distance_to(simulation, target_m) < AT_PLACE_M
+        left_m = self.distance_to(simulation, target_m)
+        at_place = left_m < AT_PLACE_M
+        half_way = at_place or left_m < np.linalg.norm(thing.spec.position_m - target_m[:2]) / 2
+        away = fingers[:2] - thing.position_m[:2]
+        gap = float(np.linalg.norm(away)) - thing.spec.reach_m(away, thing.yaw_rad)
+        low = fingers[2] < _DOWN_M
+        above = half_way or self._is_behind(simulation, target_m)
+        return above, low and gap < _NEXT_TO_M, half_way or (low and above), half_way, at_place
+
+    def _is_behind(self, simulation: Simulation, target_m: np.ndarray) -> bool:
+        """Return whether the fingers are where a push of the object to its place begins, at any height."""
+        thing, fingers = simulation.object, simulation.closed_fingers_m
+        way = target_m[:2] - thing.position_m[:2]
+        along = way / np.linalg.norm(way)
+        start = thing.position_m[:2] - run_up_m(thing.spec, along, thing.yaw_rad) * along
+        return float(np.linalg.norm(fingers[:2] - start)) < _BEHIND_M
 
     def distance_to(self, simulation: Simulation, target_m: np.ndarray) -> float:
         """Return the distance of the object's centre."""

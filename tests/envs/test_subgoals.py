@@ -12,7 +12,7 @@ from envs.tasks import TASKS
 SIZE = 32
 
 
-@pytest.mark.parametrize("task", ["grasp", "pick_place"])
+@pytest.mark.parametrize("task", ["push", "grasp", "pick_place"])
 def test_the_expert_passes_all_moments_in_their_order(task: str) -> None:
     phases = TASKS[task].phases
     env = ArmEnv(task, image_size=SIZE, subgoals=phases)
