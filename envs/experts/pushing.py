@@ -47,7 +47,7 @@ class PushExpert:
         left = float(np.linalg.norm(self._target - centre))
         hover = hover_height_m(thing.spec.height_m)
         if left < ARRIVED_M:
-            return hand.go(np.array([*position[:2], hover]))
+            return hand.go(position)
         along = (self._target - centre) / left
         reach = thing.spec.reach_m(along, thing.yaw_rad) + _FINGERS_M
         behind = centre - position[:2]

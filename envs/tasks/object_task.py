@@ -29,6 +29,8 @@ _LAYOUTS: Final = 100  # drawn for one scene, before another one is drawn
 _SETTLE_STEPS: Final = 2
 #: Control intervals that a goal is held, without an action, before its picture is taken.
 _HELD_STEPS: Final = 2
+#: An expert that moves by less in an action stays where it is.
+_REST_M: Final = 0.003
 
 
 class ObjectTask(Task):
@@ -37,6 +39,8 @@ class ObjectTask(Task):
     Attributes:
         start_closure: Closure of the gripper at the start.
         expert_steps: Actions that the expert may take.
+        until_rest: Whether the goal image is taken once the expert stays where it is; else as soon as the goal stays
+            achieved, be the expert on its way or not.
     """
 
     workspace = TABLE_WORKSPACE
@@ -45,6 +49,7 @@ class ObjectTask(Task):
     factor_parts = ("scene", "object", "goal")
     start_closure: ClassVar[float] = 0.0
     expert_steps: ClassVar[int]
+    until_rest: ClassVar[bool] = False
 
     def draw(self, variation: Variation, rng: np.random.Generator, given: Mapping[str, Any]) -> Draw:
         """Draw a scene with room for the fingers around the object and the target."""
@@ -85,14 +90,16 @@ class ObjectTask(Task):
         configurations: dict[int, np.ndarray] = {}
         held = 0
         for _ in range(self.expert_steps):
-            simulation.step(np.asarray(expert.act({"state": simulation.state()}), np.float64))
+            action = np.asarray(expert.act({"state": simulation.state()}), np.float64)
+            simulation.step(action)
             status = self.status_of(simulation, draw.target)
             assert status.subgoals is not None
             for index in np.flatnonzero(status.subgoals[:-1]).tolist():
                 if index not in images:
                     images[index], configurations[index] = photograph(), simulation.configuration
             held = held + 1 if status.success else 0
-            if held > _HELD_STEPS and not simulation.object.is_moving:
+            rests = not self.until_rest or bool(np.abs(action[:3]).max() < _REST_M)
+            if held > _HELD_STEPS and rests and not simulation.object.is_moving:
                 break
         else:
             return None

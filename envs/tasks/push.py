@@ -36,6 +36,7 @@ class Push(ObjectTask):
     subgoals = ("at_object", "at_place")
     phases = ("above_start", "at_object", "behind_object", "half_way", "at_place")
     expert_steps = 60
+    until_rest = True
 
     def draw_target(self, scene: Scene, variation: Variation, rng: np.random.Generator) -> np.ndarray:
         """Draw a place at some distance from the object, in any direction."""
@@ -65,12 +66,12 @@ class Push(ObjectTask):
         thing, fingers = simulation.object, simulation.closed_fingers_m
         left_m = self.distance_to(simulation, target_m)
         at_place = left_m < AT_PLACE_M
-        half_way = at_place or left_m < np.linalg.norm(thing.spec.position_m - target_m[:2]) / 2
+        half_way = at_place or bool(left_m < np.linalg.norm(thing.spec.position_m - target_m[:2]) / 2)
         away = fingers[:2] - thing.position_m[:2]
         gap = float(np.linalg.norm(away)) - thing.spec.reach_m(away, thing.yaw_rad)
-        low = fingers[2] < _DOWN_M
+        low = bool(fingers[2] < _DOWN_M)
         above = half_way or self._is_behind(simulation, target_m)
-        return above, low and gap < _NEXT_TO_M, half_way or (low and above), half_way, at_place
+        return above, low and bool(gap < _NEXT_TO_M), half_way or (low and above), half_way, at_place
 
     def _is_behind(self, simulation: Simulation, target_m: np.ndarray) -> bool:
         """Return whether the fingers are where a push of the object to its place begins, at any height."""
