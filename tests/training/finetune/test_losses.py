@@ -130,7 +130,7 @@ def test_the_goal_reader_is_trained_on_states_of_the_same_episode(monkeypatch: p
         states,
         episodes=torch.tensor([4, 4, 6]),
     )
-    error, no_motion = goal_reader_loss(model, batch)
+    loss, error, no_motion = goal_reader_loss(model, batch)
     pairs = [(now, goal) for now in range(4) for goal in range(4)] + [(4, 4), (4, 5), (5, 4), (5, 5)] * 2
     assert sorted(map(tuple, seen[0].tolist())) == sorted(pairs)
     turn = (
@@ -139,3 +139,4 @@ def test_the_goal_reader_is_trained_on_states_of_the_same_episode(monkeypatch: p
     moved = 2 * (1 + 3 + 5 + 2 + 4 + 2) + 2 * (3 + 3 + turn + 0 + 3 + 3) + 4 * 7
     wanted = moved / (len(pairs) * 7)
     assert error.item() == pytest.approx(wanted) and no_motion.item() == pytest.approx(wanted)
+    assert 0 < loss.item() < error.item()

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vjepa_world.models.world_model import LatentWorldModel
 from vjepa_world.ops.token_error import token_error
 from vjepa_world.training.finetune.micro_batch import MicroBatch
 from vjepa_world.training.finetune.predictions import Predictions
+
+#: Below this error [standard deviations] the goal reader's loss is a square.
+_SMALL_ERROR = 0.2
 
 
 def prediction_losses(predicted: Predictions, batch: MicroBatch, kind: str = "l1") -> dict[str, Tensor]:
@@ -82,11 +86,13 @@ def inverse_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
     return ((error * counted).sum(dim=1) / later).mean()
 
 
-def goal_reader_loss(model: LatentWorldModel, batch: MicroBatch) -> tuple[Tensor, Tensor]:
-    r"""Return :math:`\mathrm{mean}\,|\hat s_g - s_g| / \sigma_s` over readings, and the same for a robot that stays.
+def goal_reader_loss(model: LatentWorldModel, batch: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Return the goal reader's loss, its error :math:`\mathrm{mean}\,|\hat s_g - s_g| / \sigma_s`, and that of no motion.
 
     Scalars. From each frame, the goals are all frames of its window and of another window of the same episode: the
-    neighbour in the batch (`draw_step` with `in_pairs`), if that is of the same episode.
+    neighbour in the batch (`draw_step` with `in_pairs`), if that is of the same episode. The loss is smooth L1: most
+    goals show the same gripper as the present frame, and with plain L1 their constant pull to no change wins over the
+    few that show another one.
     """
     assert model.goal_reader is not None
     robot = model.predictor.robot(batch.embodiment)
@@ -99,7 +105,8 @@ def goal_reader_loss(model: LatentWorldModel, batch: MicroBatch) -> tuple[Tensor
     as_now, as_goal = model.goal_reader.look(batch.features.flatten(0, 1))
     measured = robot.standard_states(states[now])
     read = model.goal_reader.change(as_now[now], as_goal[goal], measured, batch.embodiment)
-    return (read.float() - wanted).abs().mean(), wanted.abs().mean()
+    loss = F.smooth_l1_loss(read.float(), wanted, beta=_SMALL_ERROR)
+    return loss, (read.float() - wanted).abs().mean(), wanted.abs().mean()
 
 
 def _readings(episodes: Tensor, frames: int) -> tuple[Tensor, Tensor]:

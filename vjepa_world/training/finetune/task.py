@@ -255,7 +255,7 @@ class FinetuneTask:
             if "loss_rollout" in losses:
                 metrics[f"val_{name}_rollout"] = losses["loss_rollout"].item()
         if self.model.goal_reader is not None:
-            read, stays = goal_reader_loss(self.model, batch)
+            _, read, stays = goal_reader_loss(self.model, batch)
             metrics |= {"val_goal_reader": read.item(), "val_goal_reader_no_motion": stays.item()}
         return metrics
 
