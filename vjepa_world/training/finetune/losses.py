@@ -87,7 +87,7 @@ def inverse_loss(model: LatentWorldModel, batch: MicroBatch) -> Tensor:
 
 
 def goal_reader_loss(model: LatentWorldModel, batch: MicroBatch) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Return the goal reader's loss, its error :math:`\mathrm{mean}\,|\hat s_g - s_g| / \sigma_s`, and that of no motion.
+    r"""Return the goal reader's loss, its error :math:`\mathrm{mean}\,|\hat s_g - s_g|/\sigma_s`, and no motion's.
 
     Scalars. From each frame, the goals are all frames of its window and of another window of the same episode: the
     neighbour in the batch (`draw_step` with `in_pairs`), if that is of the same episode. The loss is smooth L1: most
